@@ -1,0 +1,128 @@
+//! Arguments and environment; every flag of `serve` is also `ROLLCALL_` and its name in capitals.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::Settings;
+use crate::http::Door;
+use crate::server::{Config, Listen};
+use crate::store::Limits;
+
+/// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service.
+    Serve(Box<ServeArgs>),
+    /// Print the API document (OpenAPI 3.1, YAML).
+    Openapi,
+    /// Exit with 0 if the service is ready, else with 1: for containers without a shell.
+    Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen: ADDRESS:PORT or unix:PATH. May be repeated.
+    #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
+    listen: Vec<Listen>,
+    /// Listen on TCP addresses beyond loopback, for everybody.
+    #[arg(long, env = "ROLLCALL_ALLOW_ANONYMOUS")]
+    allow_anonymous: bool,
+    /// A name that clients know the service by, besides addresses and localhost. May be repeated.
+    #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
+    allow_host: Vec<String>,
+    /// An origin whose web pages may call, as https://name:port. May be repeated.
+    #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    allow_origin: Vec<String>,
+    /// Permissions of unix sockets, octal.
+    #[arg(long, env = "ROLLCALL_SOCKET_MODE", value_name = "MODE", default_value = "660", value_parser = octal)]
+    socket_mode: u32,
+    /// Bytes to ask for as each socket's receive buffer; what the kernel grants is in the answers.
+    #[arg(long, env = "ROLLCALL_RECEIVE_BUFFER", value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
+    receive_buffer: u32,
+    /// Bytes that one log keeps.
+    #[arg(long, env = "ROLLCALL_LOG_BYTES", value_name = "BYTES", default_value_t = 32 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
+    log_bytes: u64,
+    /// Datagrams that one log keeps.
+    #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    log_entries: u64,
+    /// Messages kept; beyond that, the longest closed are forgotten.
+    #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
+    kept_messages: u32,
+    /// Replies per second of one responder to one source; 0 for no limit.
+    #[arg(long, env = "ROLLCALL_REPLIES_PER_SOURCE", value_name = "RATE", default_value_t = 100)]
+    replies_per_source: u32,
+    /// Replies per second in all; 0 for no limit.
+    #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value_t = 10_000)]
+    replies_total: u32,
+    /// How long requests under way may take when the service stops, in milliseconds.
+    #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
+    grace_ms: u64,
+    /// What to log: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
+    #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Start two responders on lo and call the roll, to see it work.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// Where the service listens; the first of several is asked.
+    #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
+    pub listen: Vec<Listen>,
+}
+
+impl ServeArgs {
+    pub fn config(&self) -> Config {
+        Config {
+            listen: self.listen.clone(),
+            allow_anonymous: self.allow_anonymous,
+            door: Door { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
+            socket_mode: self.socket_mode,
+            grace: Duration::from_millis(self.grace_ms),
+            settings: Settings {
+                lanes: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+                receive_buffer: self.receive_buffer as usize,
+                log_limits: Limits {
+                    entries: self.log_entries,
+                    bytes: usize::try_from(self.log_bytes).unwrap_or(usize::MAX),
+                },
+                kept_messages: self.kept_messages as usize,
+                replies_per_source: self.replies_per_source,
+                replies_total: self.replies_total,
+            },
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("name the socket: unix:/run/rollcall.sock".to_owned());
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let address = named.as_deref().unwrap_or(text).parse::<SocketAddr>();
+        address.map(Self::Tcp).map_err(|_| "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned())
+    }
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "use three octal digits as in 660".to_owned())
+}

@@ -1,0 +1,74 @@
+//! What becomes of closed messages: they linger for late replies, and are forgotten in the end.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use super::message::Message;
+use super::timers::{Due, Timers};
+
+/// Closed messages, the longest closed first.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// Std lock: held for a push, a pop, or a sweep of what is gone.
+    queues: Mutex<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    /// Those that keep their sockets, so that their ports are not given to others while answers are under
+    /// way. Bounded: beyond that, the oldest stops lingering early.
+    lingering: VecDeque<Weak<Message>>,
+    /// All, to be forgotten in this order.
+    closed: VecDeque<Weak<Message>>,
+    sweep_at: usize,
+}
+
+impl Closing {
+    /// Half of a descriptor limit of 8,192, the smallest that is common for services.
+    const MOST_LINGERING: usize = 4_096;
+    const SWEEP_FROM: usize = 1_024;
+
+    /// Takes note of a message that has just been closed. Callable from a sink: sockets are closed by the
+    /// timers' task, not here.
+    pub(super) fn begin(&self, message: &Arc<Message>, timers: &Timers) {
+        let mut queues = self.queues();
+        queues.closed.push_back(Arc::downgrade(message));
+        if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {
+            queues.closed.retain(|message| message.strong_count() > 0);
+            queues.sweep_at = queues.closed.len() * 2;
+        }
+        if message.spec().window.is_zero() {
+            return;
+        }
+        let now = Instant::now();
+        timers.arm(now + message.spec().linger, Due::EndLinger(Arc::downgrade(message)));
+        queues.lingering.push_back(Arc::downgrade(message));
+        if queues.lingering.len() > Self::MOST_LINGERING
+            && let Some(oldest) = queues.lingering.pop_front()
+        {
+            timers.arm(now, Due::EndLinger(oldest));
+        }
+    }
+
+    /// Ends all lingering now, because descriptors are needed elsewhere; whether there was any. Must not
+    /// be called from a sink.
+    pub(super) fn end_lingering(&self) -> bool {
+        let all = std::mem::take(&mut self.queues().lingering);
+        let messages: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        for message in &messages {
+            message.end_linger();
+        }
+        !messages.is_empty()
+    }
+
+    /// The message that has been closed for the longest.
+    pub(super) fn oldest(&self) -> Option<Arc<Message>> {
+        let mut queues = self.queues();
+        std::iter::from_fn(|| queues.closed.pop_front()).find_map(|message| message.upgrade())
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

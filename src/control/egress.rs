@@ -1,0 +1,232 @@
+//! How a message leaves: by which interfaces, from which sockets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Shared;
+use super::collection::Route;
+use super::message::{AnswerSink, Message};
+use super::refusal::{Attempt, Purpose, Refusal};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
+use crate::net::{BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, Socket};
+
+/// One interface that a message leaves by.
+pub(super) struct Outlet {
+    pub(super) interface: Arc<Interface>,
+    way: Way,
+}
+
+enum Way {
+    /// Sockets of the message's own: one, or one for each tracked attempt.
+    Own(Vec<Arc<Socket>>),
+    Blind {
+        socket: Arc<BlindSocket>,
+        source: IpAddr,
+    },
+    /// Nothing can be sent there, for the reason that the result shows.
+    Closed,
+}
+
+impl Outlet {
+    /// The source port that this attempt uses, counted within the outlet.
+    pub(super) fn port(&self, attempt: u32) -> usize {
+        match &self.way {
+            Way::Own(sockets) if sockets.len() > 1 => (attempt as usize - 1).min(sockets.len() - 1),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.way, Way::Closed)
+    }
+
+    /// Sends one copy without waiting.
+    pub(super) fn send(&self, spec: &MessageSpec, attempt: u32) -> Result<(), Fault> {
+        let destination = spec.group.socket_addr(self.interface.index);
+        match &self.way {
+            Way::Own(sockets) => sockets[self.port(attempt)].send_to(destination, &spec.payload),
+            Way::Blind { socket, source } => {
+                socket.send(&self.interface, *source, spec.hop_limit, destination, &spec.payload)
+            }
+            Way::Closed => Err(Fault::no_address()),
+        }
+    }
+
+    /// Waits until another copy can be sent.
+    pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
+        match &self.way {
+            Way::Own(sockets) => sockets[self.port(attempt)].writable().await,
+            Way::Blind { socket, .. } => socket.socket().writable().await,
+            Way::Closed => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// The interfaces that a message leaves by: those named, or what the routing table says.
+    pub(super) async fn egress(&self, spec: &MessageSpec) -> Result<Vec<Arc<Interface>>, Refusal> {
+        let mut table = self.interfaces.table();
+        match &spec.interfaces {
+            Interfaces::Named(names) => names
+                .iter()
+                .enumerate()
+                .map(|(position, name)| {
+                    let unknown =
+                        || Refusal::UnknownInterface { name: name.to_string(), position: Some(position) };
+                    table.by_name(name).cloned().ok_or_else(unknown)
+                })
+                .collect(),
+            Interfaces::Default => {
+                let index = self.interfaces.egress_index(&spec.group).await;
+                if index.is_some_and(|index| table.by_index(index).is_none()) {
+                    table = self.interfaces.refresh().await.map_err(Refusal::Failed)?;
+                }
+                match index.and_then(|index| table.by_index(index)) {
+                    Some(interface) => Ok(vec![interface.clone()]),
+                    None => Err(Refusal::NoRoute { group: spec.group, candidates: candidates(&table, spec) }),
+                }
+            }
+        }
+    }
+
+    /// Opens a message's sockets. Fails when no interface can be used at all; an interface that cannot,
+    /// beside others that can, is told in its route.
+    pub(super) fn open_outlets(
+        &self,
+        message: &Arc<Message>,
+        interfaces: Vec<Arc<Interface>>,
+    ) -> Result<Vec<Outlet>, Refusal> {
+        let spec = message.spec();
+        let (mut outlets, mut routes, mut registrations) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refusal = None;
+        for interface in interfaces {
+            let mut route = Route {
+                interface: interface.name.clone(),
+                source: None,
+                sent: 0,
+                failed: 0,
+                first_sent_at: None,
+                last_sent_at: None,
+                error: None,
+                loopback_ignored: interface.loopback && !spec.loopback,
+            };
+            let first_port = outlets.len() * spec.ports_per_interface() as usize;
+            let way = match self.open_way(message, &interface, first_port, &mut registrations) {
+                Ok((way, source)) => {
+                    route.source = Some(source);
+                    way
+                }
+                Err(error) => {
+                    route.error = Some(error.to_string());
+                    refusal.get_or_insert(error);
+                    Way::Closed
+                }
+            };
+            outlets.push(Outlet { interface, way });
+            routes.push(route);
+        }
+        match refusal {
+            Some(refusal) if outlets.iter().all(|outlet| !outlet.is_open()) => Err(refusal),
+            _ => {
+                message.prepare(routes, registrations);
+                Ok(outlets)
+            }
+        }
+    }
+
+    fn open_way(
+        &self,
+        message: &Arc<Message>,
+        interface: &Arc<Interface>,
+        first_port: usize,
+        registrations: &mut Vec<Registration>,
+    ) -> Result<(Way, SocketAddr), Refusal> {
+        let spec = message.spec();
+        let family = spec.group.family();
+        let source = interface
+            .source_for(&spec.group)
+            .ok_or_else(|| Refusal::NoAddress { interface: interface.name.clone(), family })?;
+        let bind = SocketAddr::new(source, spec.source_port.unwrap_or(0));
+        let attempt = Attempt {
+            purpose: Purpose::Send,
+            group: &spec.group,
+            interface: &interface.name,
+            bind,
+            sources: 0,
+            payload: spec.payload.len(),
+        };
+        let refused = |fault| Refusal::of(fault, &attempt);
+        // IPv4 takes hop limit 0 only as a socket option, not with the datagram.
+        let needs_own = spec.source_port.is_some() || (family == Family::V4 && spec.hop_limit.0 == 0);
+        if spec.window.is_zero() && !needs_own {
+            let socket = self.blind_socket(family, spec.loopback).map_err(refused)?;
+            let port = socket.socket().local_addr().map_err(refused)?.port();
+            return Ok((Way::Blind { socket, source }, SocketAddr::new(source, port)));
+        }
+        let mut sockets = Vec::new();
+        for port in 0..spec.ports_per_interface() as usize {
+            let socket = self.open_collecting(spec, interface, source).map_err(refused)?;
+            if spec.window.is_zero() {
+                sockets.push(Arc::new(socket));
+                continue;
+            }
+            let sink = AnswerSink {
+                message: Arc::downgrade(message),
+                port: first_port + port,
+                local: socket.local_addr().map_err(refused)?,
+                egress: (interface.index, interface.name.clone()),
+                interfaces: self.interfaces.clone(),
+            };
+            let registration = self.lanes.register(socket, |_| sink).map_err(refused)?;
+            sockets.push(registration.socket().clone());
+            registrations.push(registration);
+        }
+        let local = sockets[0].local_addr().map_err(refused)?;
+        Ok((Way::Own(sockets), local))
+    }
+
+    /// Opens a collecting socket; out of descriptors, lingering messages give theirs up first.
+    fn open_collecting(
+        &self,
+        spec: &MessageSpec,
+        interface: &Interface,
+        source: IpAddr,
+    ) -> Result<Socket, Fault> {
+        let wanted = CollectSpec {
+            interface,
+            source,
+            port: spec.source_port,
+            hop_limit: spec.hop_limit,
+            loopback: spec.loopback,
+            receive_buffer: self.settings.receive_buffer,
+        };
+        match CollectSocket::open(&wanted) {
+            Err(fault)
+                if fault.kind() == FaultKind::Descriptors && self.clockwork.closing.end_lingering() =>
+            {
+                CollectSocket::open(&wanted)
+            }
+            result => result,
+        }
+    }
+
+    /// The shared socket for messages that collect nothing; opened when first needed.
+    fn blind_socket(&self, family: Family, loopback: bool) -> Result<Arc<BlindSocket>, Fault> {
+        let mut sockets = self.blind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(socket) = sockets.get(&(family, loopback)) {
+            return Ok(socket.clone());
+        }
+        let socket = Arc::new(BlindSocket::open(family, loopback)?);
+        sockets.insert((family, loopback), socket.clone());
+        Ok(socket)
+    }
+}
+
+/// The interfaces that a message to this group could name.
+fn candidates(table: &InterfaceTable, spec: &MessageSpec) -> Vec<Arc<str>> {
+    table
+        .usable_interfaces()
+        .filter(|interface| interface.source_for(&spec.group).is_some())
+        .map(|interface| interface.name.clone())
+        .collect()
+}

@@ -1,0 +1,47 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Control, JoinState, Membership};
+use crate::model::{Group, Id};
+
+/// A group as the memberships and responders of this service make it up.
+#[derive(Debug, Clone, Default)]
+pub struct GroupView {
+    pub memberships: Vec<Id>,
+    pub responders: Vec<Id>,
+    /// Interfaces on which at least one of them is joined; sorted.
+    pub interfaces: Vec<Arc<str>>,
+    /// Datagrams and payload bytes that their logs have taken, and buffers that were dropped.
+    pub datagrams: u64,
+    pub bytes: u64,
+    pub dropped_buffers: u64,
+}
+
+impl Control {
+    /// Who is a member of what.
+    pub fn groups(&self) -> BTreeMap<Group, GroupView> {
+        let mut groups = BTreeMap::<Group, GroupView>::new();
+        for membership in self.0.memberships.all() {
+            groups.entry(membership.spec().group).or_default().add(&membership);
+        }
+        for responder in self.0.responders.all() {
+            groups.entry(responder.spec().group).or_default().add(&responder);
+        }
+        groups
+    }
+}
+
+impl GroupView {
+    fn add(&mut self, membership: &Membership) {
+        let view = membership.view();
+        if view.responder.is_some() { &mut self.responders } else { &mut self.memberships }.push(view.id);
+        for port in view.ports.iter().filter(|port| port.state == JoinState::Joined) {
+            if let Err(at) = self.interfaces.binary_search(&port.interface) {
+                self.interfaces.insert(at, port.interface.clone());
+            }
+        }
+        self.datagrams += view.log.appended;
+        self.bytes += view.log.payload_bytes;
+        self.dropped_buffers += view.dropped_buffers;
+    }
+}

@@ -1,0 +1,71 @@
+use std::sync::Arc;
+
+use super::{Control, Refusal};
+use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
+use crate::net::Fault;
+
+/// The interfaces as a client named them: in `interfaces`, as the zone of the group, or both alike.
+#[derive(Debug, Clone, Default)]
+pub struct InterfaceChoice {
+    pub zone: Option<InterfaceRef>,
+    pub named: Option<Vec<InterfaceRef>>,
+}
+
+impl Control {
+    /// Interfaces as the kernel has them now.
+    pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, Fault> {
+        self.0.interfaces.refresh().await
+    }
+
+    /// Turns a client's choice into names. What does not exist is refused, unless it is `allowed`.
+    pub async fn resolve(
+        &self,
+        choice: &InterfaceChoice,
+        allowed: impl Fn(&str) -> bool,
+    ) -> Result<Interfaces, Refusal> {
+        let table = self.0.interfaces.table();
+        match choice.resolve(&table, &allowed) {
+            // The table may lag behind an interface that was made just now.
+            Err(Refusal::UnknownInterface { .. }) => {
+                let table = self.interfaces().await.map_err(Refusal::Failed)?;
+                choice.resolve(&table, &allowed)
+            }
+            result => result,
+        }
+    }
+}
+
+impl InterfaceChoice {
+    fn resolve(
+        &self,
+        table: &InterfaceTable,
+        allowed: &impl Fn(&str) -> bool,
+    ) -> Result<Interfaces, Refusal> {
+        let name_of = |wanted: &InterfaceRef, position| match wanted {
+            InterfaceRef::Name(name) => match table.by_name(name) {
+                Some(interface) => Ok(interface.name.clone()),
+                None if allowed(name) => Ok(Arc::from(&**name)),
+                None => Err(Refusal::UnknownInterface { name: name.clone(), position }),
+            },
+            InterfaceRef::Index(index) => match table.by_index(*index) {
+                Some(interface) => Ok(interface.name.clone()),
+                None => Err(Refusal::UnknownInterface { name: format!("index {index}"), position }),
+            },
+        };
+        let zone = self.zone.as_ref().map(|zone| name_of(zone, None)).transpose()?;
+        let Some(named) = &self.named else {
+            return Ok(zone.map_or(Interfaces::Default, |zone| Interfaces::Named(vec![zone])));
+        };
+        let mut names = named
+            .iter()
+            .enumerate()
+            .map(|(position, wanted)| name_of(wanted, Some(position)))
+            .collect::<Result<Vec<_>, _>>()?;
+        names.sort_unstable();
+        names.dedup();
+        match zone {
+            Some(zone) if names != [zone.clone()] => Err(Refusal::ZoneDiffers { zone }),
+            _ => Ok(Interfaces::Named(names)),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! A membership at work: what it wants, the ports that came of it, its log and its lease. A responder is
+//! a membership that also answers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Refusal;
+use super::answering::{Active, Answering};
+use super::ports::{self, Delivery, Port};
+use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
+use crate::net::Lanes;
+use crate::store::{Limits, Log};
+
+pub struct Membership {
+    id: Id,
+    created_at: Timestamp,
+    answering: Option<Arc<Answering>>,
+    environment: Environment,
+    /// Std lock: held while sockets are opened or closed, which does not wait for the network. No sink
+    /// takes it, so closing a port under it cannot deadlock.
+    state: Mutex<State>,
+}
+
+/// What every membership gets from the service.
+#[derive(Clone)]
+pub(super) struct Environment {
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) receive_buffer: usize,
+    pub(super) log_limits: Limits,
+}
+
+struct State {
+    spec: MembershipSpec,
+    log: Arc<Log<()>>,
+    ports: Vec<Port>,
+    joined: Arc<AtomicUsize>,
+    lease: Option<Lease>,
+    /// Buffers dropped at sockets that are closed by now.
+    dropped_before: u64,
+    retry_pause: Duration,
+    /// A retry is due at some time.
+    retry_armed: bool,
+    /// When the lease is checked next.
+    lease_armed: Option<Instant>,
+    left: bool,
+}
+
+/// The membership was deleted in the meantime.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left;
+
+impl Membership {
+    /// The first and the longest pause before a failed join is tried again.
+    const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+    /// Joins; on refusal nothing stays open.
+    pub(super) fn join(
+        id: Id,
+        spec: MembershipSpec,
+        lease: Option<Duration>,
+        answering: Option<Arc<Answering>>,
+        environment: Environment,
+        table: &InterfaceTable,
+    ) -> Result<Self, Refusal> {
+        let state = State {
+            log: Arc::new(Log::new(environment.log_limits)),
+            ports: Vec::new(),
+            joined: Arc::default(),
+            lease: lease.map(Lease::starting_now),
+            dropped_before: 0,
+            retry_pause: Self::RETRY_PAUSES.0,
+            retry_armed: false,
+            lease_armed: None,
+            left: false,
+            spec,
+        };
+        let membership =
+            Self { id, created_at: Timestamp::now(), answering, environment, state: Mutex::new(state) };
+        {
+            let mut state = membership.state();
+            if let Some(answering) = &membership.answering {
+                prepare_replies(&answering.active(), &state.spec, table)?;
+            }
+            let delivery = membership.delivery(&state, state.log.clone());
+            state.ports = ports::open_missing(&state.spec, table, &[], &delivery)?;
+            state.count_joined();
+        }
+        Ok(membership)
+    }
+
+    /// Changes what the membership wants; on refusal it stays as it was. The log stays with the group.
+    pub(super) fn change(
+        &self,
+        spec: &MembershipSpec,
+        rules: Option<ResponderRules>,
+        lease: Option<Duration>,
+        table: &InterfaceTable,
+    ) -> Result<Result<(), Refusal>, Left> {
+        let mut state = self.state();
+        if state.left {
+            return Err(Left);
+        }
+        Ok(self.change_locked(&mut state, spec, rules, lease, table))
+    }
+
+    fn change_locked(
+        &self,
+        state: &mut State,
+        spec: &MembershipSpec,
+        rules: Option<ResponderRules>,
+        lease: Option<Duration>,
+        table: &InterfaceTable,
+    ) -> Result<(), Refusal> {
+        let active = self.answering.as_ref().zip(rules).map(|(answering, rules)| {
+            // Sockets that stay as they are must not be opened anew: a fresh reply port would change.
+            let current = answering.active();
+            let keeps = state.spec.group == spec.group && current.rules.reply_from == rules.reply_from;
+            (answering, if keeps { current.with_rules(rules) } else { Active::new(&spec.group, rules) })
+        });
+        if let Some((_, active)) = &active {
+            prepare_replies(active, spec, table)?;
+        }
+        if spec.group == state.spec.group {
+            let previous = state.spec.clone();
+            ports::update_in_place(&state.ports, &previous, spec)?;
+            let kept = std::mem::take(&mut state.ports);
+            let delivery = self.delivery(state, state.log.clone());
+            match ports::open_missing(spec, table, &kept, &delivery) {
+                Ok(new) => state.adopt(spec, table, kept, new),
+                Err(refusal) => {
+                    state.ports = kept;
+                    let _ = ports::update_in_place(&state.ports, spec, &previous);
+                    return Err(refusal);
+                }
+            }
+        } else {
+            let log = Arc::new(Log::new(self.environment.log_limits));
+            let delivery = self.delivery(state, log.clone());
+            state.ports = ports::open_missing(spec, table, &[], &delivery)?;
+            state.dropped_before = 0;
+            std::mem::replace(&mut state.log, log).close();
+        }
+        state.spec = spec.clone();
+        state.lease = lease.map(Lease::starting_now);
+        state.count_joined();
+        if let Some((answering, active)) = active {
+            answering.replace(active);
+        }
+        Ok(())
+    }
+
+    /// Follows the interfaces as they come and go, and tries again what failed.
+    pub(super) fn reconcile(&self, table: &InterfaceTable) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.left {
+            return;
+        }
+        let wanted = ports::wanted(&state.spec.interfaces, table, &state.ports);
+        let delivery = self.delivery(state, state.log.clone());
+        let mut before = std::mem::take(&mut state.ports);
+        for (name, interface) in wanted {
+            let known =
+                before.iter().position(|port| port.interface == name).map(|at| before.swap_remove(at));
+            let port = ports::follow(
+                &state.spec,
+                name,
+                known,
+                interface.as_ref(),
+                &delivery,
+                &mut state.dropped_before,
+            );
+            state.ports.push(port);
+        }
+        state.dropped_before += before.iter().map(Port::dropped_buffers).sum::<u64>();
+        state.count_joined();
+    }
+
+    /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
+    pub(super) fn leave(&self) {
+        self.state().leave();
+    }
+
+    /// Leaves if the lease has run out; whether it has.
+    pub(super) fn leave_if_expired(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        state.lease_armed = None;
+        let expired = !state.left && state.lease.is_some_and(|lease| lease.ends <= now);
+        if expired {
+            state.leave();
+        }
+        expired
+    }
+
+    /// Tries again where joining failed.
+    pub(super) fn retry(&self, table: &InterfaceTable) {
+        self.state().retry_armed = false;
+        self.reconcile(table);
+    }
+
+    /// When a retry is to be armed, if some interface could not be joined; each pause is longer than the last.
+    pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        if state.left || state.ports.iter().all(Port::is_joined) {
+            state.retry_pause = Self::RETRY_PAUSES.0;
+            return None;
+        }
+        if std::mem::replace(&mut state.retry_armed, true) {
+            return None;
+        }
+        let pause = state.retry_pause;
+        state.retry_pause = (pause * 2).min(Self::RETRY_PAUSES.1);
+        Some(now + pause)
+    }
+
+    /// When a check of the lease is to be armed, unless one is that comes early enough.
+    pub(super) fn lease_check(&self) -> Option<Instant> {
+        let mut state = self.state();
+        let ends = state.lease.filter(|_| !state.left)?.ends;
+        if state.lease_armed.is_some_and(|armed| armed <= ends) {
+            return None;
+        }
+        state.lease_armed = Some(ends);
+        Some(ends)
+    }
+
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    pub fn log(&self) -> Arc<Log<()>> {
+        self.state().log.clone()
+    }
+
+    pub fn spec(&self) -> MembershipSpec {
+        self.state().spec.clone()
+    }
+
+    pub(super) fn join_state(&self) -> JoinState {
+        self.state().join_state()
+    }
+
+    pub fn view(&self) -> MembershipView {
+        let state = self.state();
+        let ports: Vec<_> = state.ports.iter().map(PortView::of).collect();
+        let dropped_now: u64 = ports.iter().map(|port| port.dropped_buffers).sum();
+        MembershipView {
+            id: self.id.clone(),
+            created_at: self.created_at,
+            spec: state.spec.clone(),
+            state: state.join_state(),
+            lease: state.lease,
+            log: state.log.counters(),
+            dropped_buffers: state.dropped_before + dropped_now,
+            responder: self.answering.as_ref().map(|answering| {
+                let active = answering.active();
+                ResponderView {
+                    rules: active.rules.clone(),
+                    reply_addresses: active.reply_addresses(),
+                    counters: answering.counters(),
+                }
+            }),
+            ports,
+        }
+    }
+
+    fn delivery(&self, state: &State, log: Arc<Log<()>>) -> Delivery {
+        Delivery {
+            lanes: self.environment.lanes.clone(),
+            receive_buffer: self.environment.receive_buffer,
+            log,
+            answering: self.answering.clone(),
+            joined: state.joined.clone(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn leave(&mut self) {
+        self.left = true;
+        self.ports.clear();
+        self.log.close();
+    }
+
+    /// Keeps the ports that are still wanted, adds the new ones and closes the rest.
+    fn adopt(
+        &mut self,
+        spec: &MembershipSpec,
+        table: &InterfaceTable,
+        mut kept: Vec<Port>,
+        mut new: Vec<Port>,
+    ) {
+        for (name, _) in ports::wanted(&spec.interfaces, table, &kept) {
+            if let Some(at) = new.iter().position(|port| port.interface == name) {
+                self.ports.push(new.swap_remove(at));
+            } else if let Some(at) = kept.iter().position(|port| port.interface == name) {
+                self.ports.push(kept.swap_remove(at));
+            }
+        }
+        self.dropped_before += kept.iter().map(Port::dropped_buffers).sum::<u64>();
+    }
+
+    /// The worst of the interfaces; with none at all, pending.
+    fn join_state(&self) -> JoinState {
+        self.ports.iter().map(|port| port.state.join_state()).max().unwrap_or(JoinState::Pending)
+    }
+
+    fn count_joined(&self) {
+        self.joined.store(self.ports.iter().filter(|port| port.is_joined()).count(), Ordering::Relaxed);
+    }
+}
+
+/// Opens what `reply_from` asks for on every interface that is there.
+fn prepare_replies(active: &Active, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), Refusal> {
+    for (_, interface) in ports::wanted(&spec.interfaces, table, &[]) {
+        if let Some(interface) = interface {
+            active.prepare(&spec.group, &interface)?;
+        }
+    }
+    Ok(())
+}

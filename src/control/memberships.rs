@@ -1,0 +1,157 @@
+//! The verbs of memberships and responders: join, change, renew, leave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answering::{Active, Answering};
+use super::messages::{ListQuery, Outcome};
+use super::timers::Due;
+use super::views::JoinState;
+use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
+use crate::model::{Group, Id, Interfaces, MembershipSpec, ResponderRules, SourceFilter};
+
+/// What a client wants of a membership or, with rules, of a responder.
+#[derive(Debug, Clone)]
+pub struct JoinRequest {
+    pub group: Group,
+    pub interfaces: InterfaceChoice,
+    pub allow_missing: bool,
+    pub sources: SourceFilter,
+    pub exact_drops: bool,
+    pub lease: Option<Duration>,
+    /// Given exactly for responders.
+    pub rules: Option<ResponderRules>,
+}
+
+impl Control {
+    /// Joins under a new id.
+    pub async fn join(&self, request: JoinRequest) -> Result<Arc<Membership>, Refusal> {
+        self.join_as(Id::generate(), request, true).await.map(|(membership, _)| membership)
+    }
+
+    /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease.
+    pub async fn join_as(
+        &self,
+        id: Id,
+        request: JoinRequest,
+        only_create: bool,
+    ) -> Result<(Arc<Membership>, Outcome), Refusal> {
+        let shared = &self.0;
+        let kind = request.kind();
+        let registry = shared.joined(kind);
+        loop {
+            if shared.stop.is_cancelled() {
+                return Err(Refusal::Stopping);
+            }
+            if let Some(existing) = registry.find(&id) {
+                if only_create {
+                    return Err(Refusal::Exists { kind, id });
+                }
+                let spec = self.spec_of(&request, Some(&existing.spec())).await?;
+                let table = shared.interfaces.table();
+                if let Ok(changed) = existing.change(&spec, request.rules.clone(), request.lease, &table) {
+                    changed?;
+                    shared.arm(&existing);
+                    return Ok((existing, Outcome::Kept));
+                }
+                // Its lease ran out just now: a new one takes its place.
+                registry.remove_if(&id, &existing);
+                continue;
+            }
+            let spec = self.spec_of(&request, None).await?;
+            let answering = request.rules.clone().map(|rules| {
+                Arc::new(Answering::new(Active::new(&spec.group, rules), shared.services.clone()))
+            });
+            let table = shared.interfaces.table();
+            let environment = shared.environment.clone();
+            let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
+            let membership = Arc::new(joined);
+            if registry.insert(id.clone(), membership.clone()).is_ok() {
+                shared.arm(&membership);
+                return Ok((membership, Outcome::Created));
+            }
+            membership.leave();
+        }
+    }
+
+    pub fn membership(&self, kind: Kind, id: &Id) -> Result<Arc<Membership>, Refusal> {
+        self.0.joined(kind).find(id).ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })
+    }
+
+    /// Memberships or responders in the order of their ids, and whether there are more.
+    pub fn memberships(
+        &self,
+        kind: Kind,
+        query: &ListQuery,
+        state: Option<JoinState>,
+    ) -> (Vec<Arc<Membership>>, bool) {
+        self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
+            query.group.is_none_or(|group| membership.spec().group == group)
+                && state.is_none_or(|state| membership.join_state() == state)
+        })
+    }
+
+    /// Leaves; once this returns, the sockets are closed.
+    pub fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
+        let membership = self.0.joined(kind).remove(id);
+        membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?.leave();
+        Ok(())
+    }
+
+    async fn spec_of(
+        &self,
+        request: &JoinRequest,
+        existing: Option<&MembershipSpec>,
+    ) -> Result<MembershipSpec, Refusal> {
+        // A renewal is not refused because an interface went away in the meantime.
+        let known = |name: &str| match existing.map(|spec| &spec.interfaces) {
+            Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
+            _ => false,
+        };
+        let interfaces =
+            self.resolve(&request.interfaces, |name| request.allow_missing || known(name)).await?;
+        Ok(MembershipSpec {
+            group: request.group,
+            interfaces,
+            allow_missing: request.allow_missing,
+            sources: request.sources.clone(),
+            exact_drops: request.exact_drops,
+        })
+    }
+}
+
+impl JoinRequest {
+    fn kind(&self) -> Kind {
+        if self.rules.is_some() { Kind::Responder } else { Kind::Membership }
+    }
+}
+
+impl Shared {
+    pub(super) fn joined(&self, kind: Kind) -> &super::Registry<Membership> {
+        match kind {
+            Kind::Responder => &self.responders,
+            Kind::Membership | Kind::Message => &self.memberships,
+        }
+    }
+
+    /// Sees to the membership's next lease check and retry.
+    pub(super) fn arm(&self, membership: &Arc<Membership>) {
+        let timers = &self.services.timers;
+        if let Some(at) = membership.lease_check() {
+            timers.arm(at, Due::CheckLease(Arc::downgrade(membership)));
+        }
+        if let Some(at) = membership.next_retry(Instant::now()) {
+            timers.arm(at, Due::Retry(Arc::downgrade(membership)));
+        }
+    }
+
+    pub(super) fn check_lease(&self, membership: &Arc<Membership>) {
+        if membership.leave_if_expired(Instant::now()) {
+            tracing::info!(id = %membership.id(), "the lease ran out: left");
+            self.memberships.remove_if(membership.id(), membership);
+            self.responders.remove_if(membership.id(), membership);
+        } else {
+            self.arm(membership);
+        }
+    }
+}

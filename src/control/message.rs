@@ -1,0 +1,229 @@
+//! A message at work: its collection, the sockets that hear the answers, and its log.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::closing::Closing;
+use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
+use super::timers::{Due, Timers};
+use crate::model::{Answer, ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
+use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
+use crate::store::{Limits, Log, LogCounters, Run};
+
+pub struct Message {
+    id: Id,
+    spec: MessageSpec,
+    created_at: Timestamp,
+    log: Log<Answer>,
+    /// Std lock: held for the bookkeeping of one batch or one send.
+    collection: Mutex<Collection>,
+    /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
+    /// for a sink that may be waiting for `collection`.
+    sockets: Mutex<Vec<Registration>>,
+    closed: Notify,
+    clockwork: Clockwork,
+}
+
+/// What makes a message end.
+#[derive(Clone)]
+pub(super) struct Clockwork {
+    pub(super) timers: Arc<Timers>,
+    pub(super) closing: Arc<Closing>,
+}
+
+/// A message as others see it at one moment.
+pub struct MessageView {
+    pub id: Id,
+    pub created_at: Timestamp,
+    pub spec: MessageSpec,
+    pub closed: Option<(CloseReason, Timestamp)>,
+    pub routes: Vec<Route>,
+    pub counters: AnswerCounters,
+    /// The first responders, in the order of their first responses.
+    pub responders: Vec<(SocketAddr, Responder)>,
+    pub log: LogCounters,
+    pub dropped_buffers: u64,
+}
+
+impl Message {
+    /// Responders listed in a view; all of them are in the log.
+    const LISTED_RESPONDERS: usize = 1_000;
+
+    pub(super) fn new(id: Id, spec: MessageSpec, limits: Limits, clockwork: Clockwork) -> Self {
+        Self {
+            id,
+            spec,
+            created_at: Timestamp::now(),
+            log: Log::new(limits),
+            collection: Mutex::new(Collection::new(Vec::new(), 0)),
+            sockets: Mutex::default(),
+            closed: Notify::new(),
+            clockwork,
+        }
+    }
+
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    pub fn spec(&self) -> &MessageSpec {
+        &self.spec
+    }
+
+    pub fn log(&self) -> &Log<Answer> {
+        &self.log
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.collection().closed().is_some()
+    }
+
+    /// Resolves once the message collects no longer. Cancel-safe.
+    pub async fn wait_closed(&self) {
+        loop {
+            let mut closed = std::pin::pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    pub fn view(&self) -> MessageView {
+        let dropped_buffers = self.dropped_buffers();
+        let collection = self.collection();
+        MessageView {
+            id: self.id.clone(),
+            created_at: self.created_at,
+            spec: self.spec.clone(),
+            closed: collection.closed(),
+            routes: collection.routes().to_vec(),
+            counters: collection.counters(),
+            responders: collection.responders(Self::LISTED_RESPONDERS),
+            log: self.log.counters(),
+            dropped_buffers,
+        }
+    }
+
+    pub fn dropped_buffers(&self) -> u64 {
+        self.sockets().iter().map(|registration| u64::from(registration.socket().dropped_buffers())).sum()
+    }
+
+    /// Sets where the message leaves by, before the first send.
+    pub(super) fn prepare(&self, routes: Vec<Route>, sockets: Vec<Registration>) {
+        let ports = routes.len() * self.spec.ports_per_interface() as usize;
+        *self.collection() = Collection::new(routes, ports);
+        *self.sockets() = sockets;
+    }
+
+    pub(super) fn with_collection<R>(&self, change: impl FnOnce(&mut Collection) -> R) -> R {
+        change(&mut self.collection())
+    }
+
+    /// Ends the collecting if it is time, else sees to it that this is asked again.
+    pub(super) fn check(self: &Arc<Self>, now: Instant) {
+        let collection = self.collection();
+        let done = collection.is_done(&self.spec, now);
+        let next = collection.next_check(&self.spec);
+        drop(collection);
+        match (done, next) {
+            (Some(reason), _) => self.close(reason),
+            (None, Some(next)) => self.clockwork.timers.arm(next, Due::CheckWindow(Arc::downgrade(self))),
+            (None, None) => {}
+        }
+    }
+
+    /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
+    pub(super) fn close(self: &Arc<Self>, reason: CloseReason) {
+        if self.collection().close(reason, Timestamp::now()) {
+            self.after_close();
+        }
+    }
+
+    fn after_close(self: &Arc<Self>) {
+        self.closed.notify_waiters();
+        self.clockwork.closing.begin(self, &self.clockwork.timers);
+    }
+
+    /// Closes the sockets: nothing is heard any more. Must not be called from a sink.
+    pub(super) fn end_linger(&self) {
+        let sockets = std::mem::take(&mut *self.sockets());
+        drop(sockets);
+    }
+
+    fn collection(&self) -> MutexGuard<'_, Collection> {
+        self.collection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<Registration>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what one of a message's sockets hears.
+pub(super) struct AnswerSink {
+    /// Weak: the message owns the registration that owns this sink.
+    pub(super) message: Weak<Message>,
+    /// Which of the message's source ports this is.
+    pub(super) port: usize,
+    pub(super) local: SocketAddr,
+    pub(super) egress: (u32, Arc<str>),
+    pub(super) interfaces: InterfaceWatch,
+}
+
+impl Sink for AnswerSink {
+    fn deliver(&mut self, _: &Socket, batch: &Batch<'_>) {
+        let Some(message) = self.message.upgrade() else {
+            return;
+        };
+        let now = ClockReading::now();
+        let mut collection = message.collection();
+        let mut sequence = message.log.counters().appended;
+        let mut runs = Vec::new();
+        for received in batch.iter() {
+            let received_at = received.received_at.unwrap_or(now.real);
+            match collection.hear(self.port, received.source, received_at, sequence + 1, &now) {
+                Verdict::Stray => {}
+                Verdict::Keep(extra) => {
+                    sequence += 1;
+                    let heard = Heard {
+                        received_at,
+                        source: received.source,
+                        destination: self.local,
+                        interface: self.interface_name(received.interface_index),
+                        hop_limit: received.hop_limit,
+                        truncated: received.truncated,
+                    };
+                    runs.push(Run { heard, extra, segment: None, bytes: received.bytes });
+                    if let Some(reason @ CloseReason::Expected) =
+                        collection.is_done(&message.spec, now.monotonic)
+                        && collection.close(reason, Timestamp::now())
+                    {
+                        message.after_close();
+                    }
+                }
+            }
+        }
+        // Still under the collection's lock, so that the log's order is the order of judgement.
+        message.log.append(runs);
+    }
+}
+
+impl AnswerSink {
+    fn interface_name(&self, index: Option<u32>) -> Arc<str> {
+        let (egress_index, egress_name) = &self.egress;
+        match index.filter(|index| index != egress_index) {
+            None => egress_name.clone(),
+            Some(index) => {
+                let table = self.interfaces.table();
+                table
+                    .by_index(index)
+                    .map_or_else(|| format!("if{index}").into(), |interface| interface.name.clone())
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
+//!
+//! Tasks, all in one tracker and ended by one token: the lanes that receive ([`crate::net::Lanes`]), the
+//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
+//! reconciles memberships when interfaces change, and one for each message under way that repeats.
+
+mod answering;
+mod closing;
+mod collection;
+mod egress;
+mod groups;
+mod interfaces;
+mod membership;
+mod memberships;
+mod message;
+mod messages;
+mod ports;
+mod refusal;
+mod registry;
+mod reply_limits;
+mod reply_sockets;
+mod timers;
+mod views;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use answering::ReplyCounters;
+pub use collection::{AnswerCounters, Responder, Route};
+pub use groups::GroupView;
+pub use interfaces::InterfaceChoice;
+pub use membership::Membership;
+pub use memberships::JoinRequest;
+pub use message::{Message, MessageView};
+pub use messages::{ListQuery, Outcome};
+pub use refusal::{Purpose, Refusal};
+pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+
+use crate::model::{CloseReason, Family};
+use crate::net::{BlindSocket, Fault, InterfaceWatch, Lanes};
+use crate::store::Limits;
+use answering::Services;
+use closing::Closing;
+use membership::Environment;
+use message::Clockwork;
+use registry::Registry;
+use reply_limits::ReplyLimits;
+use timers::{Due, Timers};
+
+/// The service's core; cheap to clone.
+#[derive(Clone)]
+pub struct Control(Arc<Shared>);
+
+/// What can be set about the core.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Tasks that receive.
+    pub lanes: usize,
+    /// Bytes asked for as `SO_RCVBUF` of each socket.
+    pub receive_buffer: usize,
+    pub log_limits: Limits,
+    /// Messages kept in all; beyond that, the longest closed are forgotten.
+    pub kept_messages: usize,
+    /// Replies per second of one responder to one source; 0 for no limit.
+    pub replies_per_source: u32,
+    /// Replies per second of the whole service; 0 for no limit.
+    pub replies_total: u32,
+}
+
+/// The kinds of resources that clients make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Membership,
+    Responder,
+    Message,
+}
+
+struct Shared {
+    settings: Settings,
+    interfaces: InterfaceWatch,
+    lanes: Arc<Lanes>,
+    services: Services,
+    clockwork: Clockwork,
+    environment: Environment,
+    /// Std lock: held for a look-up or an open.
+    blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
+    memberships: Registry<Membership>,
+    responders: Registry<Membership>,
+    messages: Registry<Message>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Control {
+    pub async fn start(settings: Settings) -> Result<Self, Fault> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
+        let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
+        let timers = Arc::new(Timers::default());
+        let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
+        let control = Self(Arc::new(Shared {
+            services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
+            clockwork: Clockwork { timers: timers.clone(), closing: Arc::new(Closing::default()) },
+            environment: Environment {
+                lanes: lanes.clone(),
+                receive_buffer: settings.receive_buffer,
+                log_limits: settings.log_limits,
+            },
+            settings,
+            interfaces,
+            lanes,
+            blind: Mutex::default(),
+            memberships: Registry::default(),
+            responders: Registry::default(),
+            messages: Registry::default(),
+            tasks,
+            stop,
+        }));
+        control
+            .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
+        control.spawn(|shared| async move { shared.follow_interfaces().await });
+        Ok(control)
+    }
+
+    /// Ends when the service stops; long polls and streams end with it.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// Leaves all groups, closes all messages and waits for the tasks to end.
+    pub async fn shutdown(&self) {
+        let shared = &self.0;
+        shared.stop.cancel();
+        for message in shared.messages.all() {
+            message.close(CloseReason::Restarted);
+            message.end_linger();
+        }
+        for membership in shared.memberships.all().into_iter().chain(shared.responders.all()) {
+            membership.leave();
+        }
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
+        let stop = self.0.stop.clone();
+        let task = task(self.0.clone());
+        self.0.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+}
+
+impl Shared {
+    fn fire(&self, due: Due) {
+        match due {
+            Due::CheckWindow(message) => {
+                if let Some(message) = message.upgrade() {
+                    message.check(Instant::now());
+                }
+            }
+            Due::EndLinger(message) => {
+                if let Some(message) = message.upgrade() {
+                    message.end_linger();
+                }
+            }
+            Due::CheckLease(membership) => {
+                if let Some(membership) = membership.upgrade() {
+                    self.check_lease(&membership);
+                }
+            }
+            Due::Retry(membership) => {
+                if let Some(membership) = membership.upgrade() {
+                    membership.retry(&self.interfaces.table());
+                    self.arm(&membership);
+                }
+            }
+            Due::Reply(reply) => reply.send(),
+        }
+    }
+
+    /// Follows interfaces as they come and go. Cancel-safe: each round starts from the whole table.
+    async fn follow_interfaces(&self) {
+        let mut changes = self.interfaces.subscribe();
+        while changes.changed().await.is_ok() {
+            let table = changes.borrow_and_update().clone();
+            for membership in self.memberships.all().into_iter().chain(self.responders.all()) {
+                membership.reconcile(&table);
+                self.arm(&membership);
+            }
+        }
+    }
+}
+
+impl Kind {
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Membership => "/v1/memberships",
+            Self::Responder => "/v1/responders",
+            Self::Message => "/v1/messages",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Membership => "membership",
+            Self::Responder => "responder",
+            Self::Message => "message",
+        })
+    }
+}

@@ -1,0 +1,120 @@
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Kind;
+use crate::model::{Family, Group, Id};
+use crate::net::{Fault, FaultKind};
+
+/// Why a verb was not carried out. Nothing has changed when one is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
+    NotFound { kind: Kind, id: Id },
+    #[error("the {kind} `{id}` exists already: leave out If-None-Match to change it")]
+    Exists { kind: Kind, id: Id },
+    #[error("message `{id}` was sent with another body: use a new id for another message")]
+    OtherBody { id: Id },
+    #[error(
+        "there is no interface `{name}`: GET /v1/interfaces lists them; a membership may wait for one with `allow_missing: true`"
+    )]
+    UnknownInterface { name: String, position: Option<usize> },
+    #[error(
+        "the group names the interface `{zone}` and `interfaces` another: name it in one place, or the same in both"
+    )]
+    ZoneDiffers { zone: Arc<str> },
+    #[error("{interface} has no {family} address to send from: give it one, or name another interface")]
+    NoAddress { interface: Arc<str>, family: Family },
+    #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
+    NoRoute { group: Group, candidates: Vec<Arc<str>> },
+    #[error("{address} is not an address of this host: GET /v1/interfaces lists them")]
+    AddressNotLocal { address: IpAddr },
+    #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
+    AddressFamily { group: Group, address: IpAddr },
+    #[error(
+        "{address} is held by somebody who shares it with nobody: end that use of it, or choose another port"
+    )]
+    PortInUse { address: SocketAddr, purpose: Purpose },
+    #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(.family))]
+    TooManySources { family: Family, count: usize },
+    #[error(
+        "port {port} needs the right to bind ports below {}: run with CAP_NET_BIND_SERVICE or choose a higher port",
+        lowest_open_port()
+    )]
+    PortDenied { port: u16, purpose: Purpose },
+    #[error("the system refused: {0}; check the service's rights and the firewall")]
+    Denied(#[source] Fault),
+    #[error(
+        "out of file descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=`) or delete what is not needed"
+    )]
+    Descriptors(#[source] Fault),
+    #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
+    TooLong { length: usize, interface: Arc<str> },
+    #[error("{0}")]
+    Failed(#[source] Fault),
+    #[error("the service is stopping: try again once it is back")]
+    Stopping,
+}
+
+/// What a socket was opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Join,
+    Send,
+    Reply,
+}
+
+/// What was attempted when a socket failed, to say what to do about it.
+pub(super) struct Attempt<'a> {
+    pub(super) purpose: Purpose,
+    pub(super) group: &'a Group,
+    pub(super) interface: &'a Arc<str>,
+    /// The local address that was to be bound.
+    pub(super) bind: SocketAddr,
+    pub(super) sources: usize,
+    pub(super) payload: usize,
+}
+
+impl Refusal {
+    pub(super) fn of(fault: Fault, attempt: &Attempt<'_>) -> Self {
+        match fault.kind() {
+            FaultKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
+            FaultKind::Denied if attempt.bind.port() != 0 && attempt.bind.port() < lowest_open_port() => {
+                Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
+            }
+            FaultKind::Denied => Self::Denied(fault),
+            FaultKind::Descriptors => Self::Descriptors(fault),
+            FaultKind::NoRoute => {
+                Self::NoRoute { group: *attempt.group, candidates: vec![attempt.interface.clone()] }
+            }
+            FaultKind::AddressNotLocal if attempt.purpose == Purpose::Reply => {
+                Self::AddressNotLocal { address: attempt.bind.ip() }
+            }
+            FaultKind::TooManySources => {
+                Self::TooManySources { family: attempt.group.family(), count: attempt.sources }
+            }
+            FaultKind::TooLong => {
+                Self::TooLong { length: attempt.payload, interface: attempt.interface.clone() }
+            }
+            FaultKind::AddressNotLocal | FaultKind::NoDevice | FaultKind::Busy | FaultKind::Other => {
+                Self::Failed(fault)
+            }
+        }
+    }
+}
+
+fn naming(names: &[Arc<str>]) -> String {
+    if names.is_empty() { String::new() } else { format!(" (here: {})", names.join(", ")) }
+}
+
+fn sysctl(family: &Family) -> &'static str {
+    match family {
+        Family::V4 => "net.ipv4.igmp_max_msf (10 by default)",
+        Family::V6 => "net.ipv6.mld_max_msf (64 by default)",
+    }
+}
+
+/// Ports below this need a right (ip(7), `ip_unprivileged_port_start`).
+fn lowest_open_port() -> u16 {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    setting.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}

@@ -1,0 +1,102 @@
+//! Everything that is due at a time: window ends, lingering, leases, retries, delayed replies.
+//!
+//! One heap and one task instead of a timer for each, so that a waiting message or membership costs a
+//! heap entry. Entries hold weak references and are checked again when they fire: what was closed,
+//! renewed or deleted in between needs no removal.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::answering::DelayedReply;
+use super::membership::Membership;
+use super::message::Message;
+
+pub(super) enum Due {
+    /// A message's window, or its stall, may have passed.
+    CheckWindow(Weak<Message>),
+    /// A closed message stops to hear late replies.
+    EndLinger(Weak<Message>),
+    /// A membership's lease may have run out.
+    CheckLease(Weak<Membership>),
+    /// A membership that could not join everywhere tries again.
+    Retry(Weak<Membership>),
+    Reply(Box<DelayedReply>),
+}
+
+#[derive(Default)]
+pub(super) struct Timers {
+    /// Std lock: held for a push or a pop.
+    heap: Mutex<BinaryHeap<Reverse<Entry>>>,
+    sooner: Notify,
+}
+
+struct Entry {
+    at: Instant,
+    due: Due,
+}
+
+impl Timers {
+    pub(super) fn arm(&self, at: Instant, due: Due) {
+        let mut heap = self.heap();
+        let is_first = heap.peek().is_none_or(|Reverse(first)| at < first.at);
+        heap.push(Reverse(Entry { at, due }));
+        drop(heap);
+        if is_first {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Hands over what is due, for ever. Cancel-safe: an entry is taken and fired without an await between.
+    pub(super) async fn run(&self, mut fire: impl FnMut(Due)) {
+        loop {
+            let sooner = self.sooner.notified();
+            let first = self.heap().peek().map(|Reverse(first)| first.at);
+            match first {
+                None => sooner.await,
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at.into()) => {}
+                        () = sooner => {}
+                    }
+                }
+            }
+            while let Some(due) = self.pop_due(Instant::now()) {
+                fire(due);
+            }
+        }
+    }
+
+    fn pop_due(&self, now: Instant) -> Option<Due> {
+        let mut heap = self.heap();
+        let is_due = heap.peek().is_some_and(|Reverse(first)| first.at <= now);
+        if is_due { heap.pop().map(|Reverse(entry)| entry.due) } else { None }
+    }
+
+    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Entry>>> {
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Entry {}

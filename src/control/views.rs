@@ -1,0 +1,79 @@
+//! Resources as others see them at one moment: copies, taken under the resource's lock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answering::ReplyCounters;
+use super::ports::{Port, PortState};
+use crate::model::{Id, MembershipSpec, ResponderRules, Timestamp};
+use crate::net::BufferSize;
+use crate::store::LogCounters;
+
+pub struct MembershipView {
+    pub id: Id,
+    pub created_at: Timestamp,
+    pub spec: MembershipSpec,
+    pub state: JoinState,
+    pub ports: Vec<PortView>,
+    pub lease: Option<Lease>,
+    pub log: LogCounters,
+    /// Buffers that the kernel dropped because the log's side was too slow.
+    pub dropped_buffers: u64,
+    pub responder: Option<ResponderView>,
+}
+
+pub struct ResponderView {
+    pub rules: ResponderRules,
+    /// What `reply_from` came to: with a fresh port, this tells which.
+    pub reply_addresses: Vec<SocketAddr>,
+    pub counters: ReplyCounters,
+}
+
+pub struct PortView {
+    pub interface: Arc<str>,
+    pub state: JoinState,
+    pub reason: Option<String>,
+    pub buffer: Option<BufferSize>,
+    pub dropped_buffers: u64,
+}
+
+/// Of one interface, or of a whole membership: then the worst of its interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JoinState {
+    Joined,
+    Pending,
+    Lost,
+}
+
+/// A promise to leave unless renewed.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    pub duration: Duration,
+    pub ends: Instant,
+    pub expires_at: Timestamp,
+}
+
+impl Lease {
+    pub(super) fn starting_now(duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let expires_at = Timestamp(Timestamp::now().0.saturating_add(nanos));
+        Self { duration, ends: Instant::now() + duration, expires_at }
+    }
+}
+
+impl PortView {
+    pub(super) fn of(port: &Port) -> Self {
+        let (reason, buffer) = match &port.state {
+            PortState::Joined { buffer, .. } => (None, Some(*buffer)),
+            PortState::Pending { reason } | PortState::Lost { reason } => (Some(reason.clone()), None),
+        };
+        Self {
+            interface: port.interface.clone(),
+            state: port.state.join_state(),
+            reason,
+            buffer,
+            dropped_buffers: port.dropped_buffers(),
+        }
+    }
+}

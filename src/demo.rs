@@ -1,0 +1,80 @@
+//! `serve --demo`: two responders on `lo`, told apart by their source addresses, and a real roll call.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::control::{Control, InterfaceChoice, JoinRequest, Refusal};
+use crate::model::{
+    Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
+    ResponderRules, SourceFilter,
+};
+
+const GROUP: &str = "239.1.2.3:10000";
+const PAYLOAD: &[u8] = b"very important data";
+const RESPONDERS: [(&str, Ipv4Addr); 2] =
+    [("demo-1", Ipv4Addr::new(127, 0, 0, 2)), ("demo-2", Ipv4Addr::new(127, 0, 0, 3))];
+
+/// Starts the responders, calls the roll and prints who answered; the responders stay.
+pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), Refusal> {
+    let (group, _) = Group::parse(GROUP).expect("a group");
+    for (id, address) in RESPONDERS {
+        let id = Id::parse(id).expect("an id");
+        control.join_as(id, responder(group, address.into()), false).await?;
+    }
+    println!("Roll call of {GROUP} on lo: \"{}\"", PAYLOAD.escape_ascii());
+    let message = control.send(message(group)).await?;
+    message.wait_closed().await;
+    let page = message.log().read(None, RESPONDERS.len()).ok();
+    let mut answered = 0;
+    for entry in page.iter().flat_map(|page| page.entries()) {
+        let rtt = entry.extra.rtt_us.map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
+        println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
+        answered += 1;
+    }
+    println!("{answered} of {} answered.", RESPONDERS.len());
+    if let Some(listening) = listening {
+        println!("\nThe service listens on http://{listening}; call the roll yourself:\n");
+        println!("  curl -s http://{listening}/v1/messages -H 'prefer: wait=2' \\");
+        println!(
+            "    --json '{{\"group\": \"{GROUP}\", \"payload\": \"hello\", \"interfaces\": [\"lo\"], \"expect\": 2}}'\n"
+        );
+    }
+    Ok(())
+}
+
+fn responder(group: Group, address: IpAddr) -> JoinRequest {
+    JoinRequest {
+        group,
+        interfaces: InterfaceChoice { zone: None, named: Some(vec![InterfaceRef::Name("lo".to_owned())]) },
+        allow_missing: false,
+        sources: SourceFilter::Any,
+        exact_drops: false,
+        lease: None,
+        rules: Some(ResponderRules {
+            reply: Reply::Fixed(Bytes::from_static(b"ack")),
+            matches: Match::All,
+            delay: Delay::NONE,
+            reply_from: Some(ReplyFrom { address: Some(address), port: None }),
+            dedupe: true,
+        }),
+    }
+}
+
+fn message(group: Group) -> MessageSpec {
+    MessageSpec {
+        group,
+        interfaces: Interfaces::Named(vec!["lo".into()]),
+        payload: Bytes::from_static(PAYLOAD),
+        hop_limit: HopLimit(1),
+        loopback: true,
+        source_port: None,
+        window: Duration::from_secs(1),
+        expect: Some(RESPONDERS.len() as u64),
+        stall: None,
+        repeat: Repeat::ONCE,
+        track_attempts: false,
+        linger: Duration::from_secs(2),
+    }
+}

@@ -1,0 +1,130 @@
+//! The open door: nobody is asked who he is yet, so nobody may come in through a web page.
+//!
+//! A page of another origin that a visitor's browser shows must not drive the service: it could do so
+//! directly (a `text/plain` POST needs no preflight) or by pointing a name of its own at this host (DNS
+//! rebinding). `Origin` tells the first, `Host` the second.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{Kind, Problem};
+
+/// Which names and origins are let in besides the obvious.
+#[derive(Debug, Clone, Default)]
+pub struct Door {
+    /// Names that clients know the service by, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may call, as `https://name:port`.
+    pub origins: Vec<String>,
+}
+
+/// Marks requests that came through a unix socket, where names mean nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Local;
+
+pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    match door.admit(request.headers(), request.method(), request.extensions().get::<Local>().is_some()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl Door {
+    fn admit(&self, headers: &HeaderMap, method: &Method, local: bool) -> Result<(), Problem> {
+        let text = |name| {
+            headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
+        };
+        let host = text(header::HOST).unwrap_or_default();
+        if !local && !self.knows(host) {
+            let detail = format!(
+                "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
+                host,
+                name_of(host)
+            );
+            return Err(Problem::new(Kind::ForbiddenHost, detail));
+        }
+        if let Some(origin) = text(header::ORIGIN)
+            && !self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+            && !is_same_origin(origin, host)
+        {
+            let detail =
+                format!("pages of `{origin}` may not call: start the service with --allow-origin {origin}");
+            return Err(Problem::new(Kind::ForbiddenOrigin, detail));
+        }
+        // Sent by browsers also where they send no Origin; following a link to a page is harmless.
+        let site = headers.get("sec-fetch-site").map(axum::http::HeaderValue::as_bytes);
+        let navigates =
+            method == Method::GET && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+        if matches!(site, Some(b"cross-site" | b"same-site")) && !navigates && text(header::ORIGIN).is_none()
+        {
+            return Err(Problem::new(Kind::ForbiddenOrigin, "pages of other sites may not call the service"));
+        }
+        Ok(())
+    }
+
+    /// An address cannot be rebound, and `localhost` is never looked up elsewhere (RFC 6761 section 6.3).
+    fn knows(&self, host: &str) -> bool {
+        let name = name_of(host);
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        address.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn is_same_origin(origin: &str, host: &str) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority.is_some_and(|authority| !host.is_empty() && authority.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits(door: &Door, method: &Method, headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        door.admit(&map, method, false).is_ok()
+    }
+
+    #[test]
+    fn lets_in_clients_and_own_pages_only() {
+        let door = Door { hosts: vec!["rollcall".into()], origins: vec!["https://noc.example".into()] };
+        for (headers, expected) in [
+            (&[("host", "127.0.0.1:8080")][..], true),
+            (&[("host", "[::1]:8080")], true),
+            (&[("host", "LOCALHOST:8080")], true),
+            (&[("host", "rollcall:8080")], true),
+            (&[("host", "evil.example:8080")], false),
+            (&[("host", "127.0.0.1.evil.example")], false),
+            (&[], false),
+            (&[("host", "localhost:8080"), ("origin", "http://localhost:8080")], true),
+            (&[("host", "localhost:8080"), ("origin", "http://localhost:9090")], false),
+            (&[("host", "localhost:8080"), ("origin", "null")], false),
+            (&[("host", "localhost:8080"), ("origin", "https://noc.example")], true),
+            (&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")], false),
+            (&[("host", "localhost:8080"), ("sec-fetch-site", "same-origin")], true),
+        ] {
+            assert_eq!(admits(&door, &Method::GET, headers), expected, "{headers:?}");
+        }
+        let navigation =
+            [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        assert!(admits(&door, &Method::GET, &navigation));
+        assert!(!admits(&door, &Method::POST, &navigation));
+    }
+}

@@ -1,0 +1,197 @@
+//! Bodies, queries, path ids and preferences, with problem documents for what is wrong with them.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::problem::{Kind, Problem};
+use crate::model::Id;
+
+/// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
+pub(super) const LARGEST_BODY: usize = 1024 * 1024;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Content::of(request.headers()) {
+            Content::Json => {}
+            _ => return Err(wrong_type(request.headers(), "application/json")),
+        }
+        let bytes = read_body(request, state).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// What a body says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Json,
+    /// `text/plain` or `application/octet-stream`: the payload itself.
+    Raw,
+    Other,
+}
+
+impl Content {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let value =
+            headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Self::Json,
+            "text/plain" | "application/octet-stream" => Self::Raw,
+            _ => Self::Other,
+        }
+    }
+}
+
+pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let given = given.map_or_else(|| "no content-type".to_owned(), |given| format!("content-type `{given}`"));
+    Problem::new(Kind::ContentType, format!("the request has {given}: send {accepted}"))
+}
+
+pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(
+                Kind::TooLarge,
+                format!("a body has at most {LARGEST_BODY} bytes: send less at once"),
+            )
+        } else {
+            Problem::new(Kind::InvalidParameter, "the body ended before it was complete: send it again")
+        }
+    })
+}
+
+/// Parses twice only where the first attempt fails: then to learn which field is to blame.
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if !error.is_data() {
+            let (line, column) = (error.line(), error.column());
+            let error = error.to_string();
+            let detail = format!("{}, at line {line}, column {column}", without_place(&error));
+            return Problem::new(Kind::MalformedJson, detail);
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Ok(_) => Problem::new(Kind::InvalidRequest, error.to_string()),
+            Err(error) => {
+                let pointer = pointer(error.path());
+                Problem::new(Kind::InvalidRequest, without_place(&error.inner().to_string())).at(pointer)
+            }
+        }
+    })
+}
+
+/// The query; unknown parameters are refused like unknown fields.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let pointer = pointer(error.path());
+        Problem::new(Kind::InvalidParameter, error.inner().to_string()).at(pointer)
+    })
+}
+
+/// The id in the path.
+pub(super) struct PathId(pub(super) Id);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        let text = text
+            .map(|Path(text)| text)
+            .map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()))?;
+        let id = Id::parse(&text);
+        id.map(Self).map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()).at("/id"))
+    }
+}
+
+/// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60; what cannot be read is ignored, as
+/// section 2 asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait(pub(super) Option<u64>);
+
+impl Wait {
+    const LONGEST: u64 = 60;
+
+    fn of(headers: &HeaderMap) -> Self {
+        let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        let wait = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
+            let preference = preference.split(';').next()?;
+            let (name, value) = preference.split_once('=')?;
+            let is_wait = name.trim().eq_ignore_ascii_case("wait");
+            value.trim().trim_matches('"').parse().ok().filter(|_| is_wait)
+        });
+        Self(wait.map(|seconds: u64| seconds.min(Self::LONGEST)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wait {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// A JSON pointer (RFC 6901 section 3) to where deserialising failed.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// serde_json ends its messages with a place in the text; a pointer says it better.
+fn without_place(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |end| &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_wait_preference() {
+        for (values, expected) in [
+            (&["wait=5"][..], Some(5)),
+            (&["respond-async, wait=\"10\"; x=y"][..], Some(10)),
+            (&["handling=lenient", "Wait = 7"][..], Some(7)),
+            (&["wait=600"][..], Some(60)),
+            (&["wait=soon"][..], None),
+            (&[][..], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("prefer", value.parse().unwrap());
+            }
+            assert_eq!(Wait::of(&headers), Wait(expected), "{values:?}");
+        }
+    }
+}

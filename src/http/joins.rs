@@ -1,0 +1,220 @@
+//! What memberships and responders have in common over HTTP.
+
+use std::time::Duration;
+
+use axum::Json as JsonAnswer;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fields::{self, InterfaceName, Sources, rfc3339};
+use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
+use crate::control::{Control, JoinRequest, JoinState, Kind, MembershipView, Outcome, PortView};
+use crate::model::{Id, limits};
+
+/// The fields of a request to join, whoever asks.
+pub(super) struct JoinFields {
+    pub(super) group: String,
+    pub(super) interfaces: Option<Vec<InterfaceName>>,
+    pub(super) allow_missing: bool,
+    pub(super) sources: Option<Sources>,
+    pub(super) exact_drops: bool,
+    pub(super) expires_in_ms: Option<u64>,
+}
+
+impl JoinFields {
+    pub(super) fn read(self, errors: &mut FieldErrors) -> Option<JoinRequest> {
+        let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
+        let (group, zone) = fields::read_group(errors, &self.group)?;
+        Some(JoinRequest {
+            group,
+            interfaces: fields::read_interfaces(errors, zone, self.interfaces),
+            allow_missing: self.allow_missing,
+            sources: fields::read_sources(errors, &group, self.sources),
+            exact_drops: self.exact_drops,
+            lease: lease.map(Duration::from_millis),
+            rules: None,
+        })
+    }
+}
+
+/// A membership: what was asked for, and what has come of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Membership {
+    id: String,
+    group: String,
+    state: State,
+    /// State on each interface.
+    interfaces: Vec<InterfaceState>,
+    /// Present where not every source is heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sources: Option<Sources>,
+    allow_missing: bool,
+    exact_drops: bool,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When it leaves by itself unless it is renewed; absent without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    expires_at: Option<String>,
+    counters: Counters,
+}
+
+/// `joined`: it hears. `pending`: it could not join yet and tries again. `lost`: it was joined until the
+/// interface went away. For a membership, the worst of its interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Joined,
+    Pending,
+    Lost,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct InterfaceState {
+    name: String,
+    state: State,
+    /// Why it is not joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    receive_buffer: Option<ReceiveBuffer>,
+    dropped_buffers: u64,
+}
+
+/// Bytes of the kernel's buffer that wait to be read.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReceiveBuffer {
+    requested: u64,
+    granted: u64,
+    /// What to raise to get more; present if less than requested was granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    raise: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Counters {
+    /// Datagrams that the log has taken.
+    datagrams: u64,
+    /// Their payload bytes.
+    bytes: u64,
+    /// Buffers that the kernel dropped before they could be read. A buffer holds one datagram, or up to 64
+    /// coalesced ones unless `exact_drops` is set.
+    dropped_buffers: u64,
+    /// Datagrams that were longer than any buffer.
+    truncated: u64,
+    /// Datagrams that made room in the log for later ones.
+    evicted: u64,
+}
+
+impl From<&MembershipView> for Membership {
+    fn from(view: &MembershipView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            group: view.spec.group.to_string(),
+            state: view.state.into(),
+            interfaces: view.ports.iter().map(InterfaceState::from).collect(),
+            sources: Sources::of(&view.spec.sources),
+            allow_missing: view.spec.allow_missing,
+            exact_drops: view.spec.exact_drops,
+            created_at: rfc3339(view.created_at),
+            expires_at: view.lease.map(|lease| rfc3339(lease.expires_at)),
+            counters: Counters {
+                datagrams: view.log.appended,
+                bytes: view.log.payload_bytes,
+                dropped_buffers: view.dropped_buffers,
+                truncated: view.log.truncated,
+                evicted: view.log.evicted,
+            },
+        }
+    }
+}
+
+impl From<&PortView> for InterfaceState {
+    fn from(port: &PortView) -> Self {
+        let receive_buffer = port.buffer.map(|size| ReceiveBuffer {
+            requested: size.requested as u64,
+            granted: size.granted as u64,
+            raise: (size.granted < size.requested).then_some("net.core.rmem_max"),
+        });
+        Self {
+            name: port.interface.to_string(),
+            state: port.state.into(),
+            reason: port.reason.clone(),
+            receive_buffer,
+            dropped_buffers: port.dropped_buffers,
+        }
+    }
+}
+
+impl From<JoinState> for State {
+    fn from(state: JoinState) -> Self {
+        match state {
+            JoinState::Joined => Self::Joined,
+            JoinState::Pending => Self::Pending,
+            JoinState::Lost => Self::Lost,
+        }
+    }
+}
+
+impl From<State> for JoinState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Joined => Self::Joined,
+            State::Pending => Self::Pending,
+            State::Lost => Self::Lost,
+        }
+    }
+}
+
+/// Creates under a new id: 201 and where it is.
+pub(super) async fn create<T: Serialize>(
+    control: &Control,
+    request: JoinRequest,
+    show: impl Fn(&MembershipView) -> T,
+) -> Result<Response, Problem> {
+    let kind = kind_of(&request);
+    let membership = control.join(request).await?;
+    let view = membership.view();
+    Ok((StatusCode::CREATED, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
+}
+
+/// Creates, keeps or changes under the client's id: 201 or 200.
+pub(super) async fn put<T: Serialize>(
+    control: &Control,
+    id: Id,
+    headers: &HeaderMap,
+    request: JoinRequest,
+    show: impl Fn(&MembershipView) -> T,
+) -> Result<Response, Problem> {
+    let kind = kind_of(&request);
+    let (membership, outcome) = control.join_as(id, request, only_creates(headers)?).await?;
+    let view = membership.view();
+    let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
+}
+
+fn kind_of(request: &JoinRequest) -> Kind {
+    if request.rules.is_some() { Kind::Responder } else { Kind::Membership }
+}
+
+pub(super) fn location(kind: Kind, id: &Id) -> [(HeaderName, String); 1] {
+    [(header::LOCATION, format!("{}/{id}", kind.path()))]
+}
+
+/// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.
+fn only_creates(headers: &HeaderMap) -> Result<bool, Problem> {
+    match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes().trim_ascii()) {
+        None => Ok(false),
+        Some(b"*") => Ok(true),
+        Some(_) => {
+            let detail = "If-None-Match takes only `*` here, to create and never change";
+            Err(Problem::new(ProblemKind::InvalidParameter, detail))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Lists of resources: paged by cursor, filtered by group and state.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::{Kind, Problem};
+use crate::control::ListQuery;
+use crate::model::{Group, Id};
+
+/// Which part of a list to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListParams<S: ToSchema> {
+    /// The list's `next_cursor`: show what comes after it.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// Only those of this group.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
+    /// Only those in this state.
+    #[param(inline, nullable = false)]
+    pub(super) state: Option<S>,
+}
+
+fn default_limit() -> u64 {
+    100
+}
+
+/// A part of a list, in the order of ids.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct List<T: ToSchema> {
+    items: Vec<T>,
+    /// Pass it as `after` to see more; null at the end.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+impl<S: ToSchema> ListParams<S> {
+    const LARGEST: u64 = 1_000;
+
+    pub(super) fn query(&self) -> Result<ListQuery, Problem> {
+        let after = self.after.as_deref().map(Id::parse).transpose();
+        let after = after
+            .map_err(|_| invalid("/after", "this is no cursor: pass a `next_cursor` as it was given"))?;
+        if !(1..=Self::LARGEST).contains(&self.limit) {
+            let detail = format!("{} is out of bounds: use 1 to {}", self.limit, Self::LARGEST);
+            return Err(invalid("/limit", &detail));
+        }
+        let group = self.group.as_deref().map(Group::parse).transpose();
+        let group = group.map_err(|error| invalid("/group", &error.to_string()))?;
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
+    }
+}
+
+impl<T: ToSchema> List<T> {
+    /// `more`: whether there are entries after the last of these.
+    pub(super) fn new(items: Vec<T>, last: Option<&Id>, more: bool) -> Self {
+        Self { items, next_cursor: last.filter(|_| more).map(ToString::to_string) }
+    }
+}
+
+fn invalid(pointer: &str, detail: &str) -> Problem {
+    Problem::new(Kind::InvalidParameter, detail).at(pointer)
+}

@@ -1,0 +1,170 @@
+use axum::Json as JsonAnswer;
+use axum::extract::State as AppState;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
+use super::extract::{Json, PathId, Query};
+use super::fields::{InterfaceName, Sources};
+use super::joins::{self, JoinFields, Membership, State};
+use super::lists::{List, ListParams};
+use super::problem::{FieldErrors, Problem};
+use crate::control::{Control, JoinRequest, Kind};
+
+pub(super) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, put, leave))
+        .routes(routes!(datagrams))
+}
+
+/// A membership to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "expires_in_ms": 60000}))]
+struct MembershipBody {
+    /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
+    #[schema(example = "239.1.2.3:10000")]
+    group: String,
+    /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
+    /// bridge or bond, also those that appear later.
+    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    interfaces: Option<Vec<InterfaceName>>,
+    /// Accept interfaces that do not exist yet: they are joined when they appear.
+    #[serde(default)]
+    #[schema(default = false)]
+    allow_missing: bool,
+    /// Whom to hear; without it, everybody.
+    #[schema(nullable = false)]
+    sources: Option<Sources>,
+    /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
+    #[serde(default)]
+    #[schema(default = false)]
+    exact_drops: bool,
+    /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
+    #[schema(nullable = false, minimum = 1, maximum = 2_592_000_000_u64)]
+    expires_in_ms: Option<u64>,
+}
+
+impl MembershipBody {
+    fn read(self) -> Result<JoinRequest, Problem> {
+        let fields = JoinFields {
+            group: self.group,
+            interfaces: self.interfaces,
+            allow_missing: self.allow_missing,
+            sources: self.sources,
+            exact_drops: self.exact_drops,
+            expires_in_ms: self.expires_in_ms,
+        };
+        let mut errors = FieldErrors::default();
+        let request = fields.read(&mut errors);
+        errors.into_result().map(|()| request.expect("no group is an error"))
+    }
+}
+
+/// Join a group
+///
+/// Everybody who joins has a membership of his own: one leaving never cuts off another. What it hears is
+/// kept in its log.
+#[utoipa::path(post, path = "/v1/memberships", tag = "memberships",
+    request_body = MembershipBody,
+    responses(
+        (status = 201, description = "Joined, or waiting to", body = Membership,
+            headers(("location" = String, description = "Where the membership is"))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create(
+    AppState(control): AppState<Control>,
+    Json(body): Json<MembershipBody>,
+) -> Result<Response, Problem> {
+    joins::create(&control, body.read()?, |view| Membership::from(view)).await
+}
+
+/// Join under an id of your own, change, or renew
+///
+/// Idempotent. Sources and interfaces change in place and the log stays; another group starts a new log. The
+/// lease starts anew; without `expires_in_ms` there is none from now on. With `If-None-Match: *` it only
+/// creates.
+#[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+    request_body = MembershipBody,
+    responses(
+        (status = 200, description = "As requested, and it was there before", body = Membership),
+        (status = 201, description = "Created", body = Membership),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn put(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    Json(body): Json<MembershipBody>,
+) -> Result<Response, Problem> {
+    joins::put(&control, id, &headers, body.read()?, |view| Membership::from(view)).await
+}
+
+/// List memberships
+#[utoipa::path(get, path = "/v1/memberships", tag = "memberships",
+    params(ListParams<State>),
+    responses(
+        (status = 200, description = "A part of the list", body = List<Membership>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list(
+    AppState(control): AppState<Control>,
+    Query(params): Query<ListParams<State>>,
+) -> Result<JsonAnswer<List<Membership>>, Problem> {
+    let (page, more) = control.memberships(Kind::Membership, &params.query()?, params.state.map(Into::into));
+    let items = page.iter().map(|membership| Membership::from(&membership.view())).collect();
+    Ok(JsonAnswer(List::new(items, page.last().map(|membership| membership.id()), more)))
+}
+
+/// Show a membership
+#[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+    responses(
+        (status = 200, description = "The membership", body = Membership),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn show(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+) -> Result<JsonAnswer<Membership>, Problem> {
+    let membership = control.membership(Kind::Membership, &id)?;
+    Ok(JsonAnswer(Membership::from(&membership.view())))
+}
+
+/// Leave
+///
+/// Answered once the sockets are closed. The log is gone.
+#[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+    responses(
+        (status = 204, description = "Left"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    control.leave(Kind::Membership, &id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read what a membership has heard
+#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor"), ReadQuery),
+    responses(
+        (status = 200, description = "A page of the log", body = DatagramPage<Datagram>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn datagrams(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+    Query(query): Query<ReadQuery>,
+) -> Result<JsonAnswer<DatagramPage<Datagram>>, Problem> {
+    let membership = control.membership(Kind::Membership, &id)?;
+    let page = query.read(&membership.log(), control.stopping()).await?;
+    let dropped = membership.view().dropped_buffers;
+    Ok(JsonAnswer(page_of(&page, dropped, |entry| Datagram::of(entry, query.encoding()))))
+}

@@ -1,0 +1,253 @@
+//! Errors as problem documents (RFC 9457).
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::control::{Purpose, Refusal};
+
+/// An error as the client sees it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "urn:rollcall:problem:invalid-request",
+    "title": "The request has fields that cannot be accepted",
+    "status": 422,
+    "detail": "192.0.2.1 is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8",
+    "errors": [{"pointer": "/group", "detail": "192.0.2.1 is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8"}],
+    "request_id": "01996a3e-7d5c-7000-8000-2a1f4c5b6d7e"
+}))]
+pub(super) struct Problem {
+    /// Stable: `urn:rollcall:problem:` and a word for the kind of error.
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: String,
+    /// The fields that are wrong, where it is fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+    /// Also in the header `x-request-id`, and in the service's log.
+    pub(super) request_id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct FieldError {
+    /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
+    pub(super) pointer: String,
+    pub(super) detail: String,
+}
+
+/// The kinds of errors; what clients may tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    MalformedJson,
+    InvalidRequest,
+    InvalidParameter,
+    NotFound,
+    MethodNotAllowed,
+    ContentType,
+    TooLarge,
+    AlreadyExists,
+    IdTaken,
+    UnknownInterface,
+    NoAddress,
+    NoRoute,
+    AddressNotLocal,
+    PortInUse,
+    TooManySources,
+    PermissionDenied,
+    OutOfDescriptors,
+    NetworkFailure,
+    ForbiddenHost,
+    ForbiddenOrigin,
+    Stopping,
+    Internal,
+}
+
+impl Kind {
+    /// The one table of errors: name, status, title.
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::MalformedJson => ("malformed-json", S::BAD_REQUEST, "The body is not JSON"),
+            Self::InvalidRequest => {
+                ("invalid-request", S::UNPROCESSABLE_ENTITY, "The request has fields that cannot be accepted")
+            }
+            Self::InvalidParameter => {
+                ("invalid-parameter", S::BAD_REQUEST, "A parameter of the URL or a header cannot be accepted")
+            }
+            Self::NotFound => ("not-found", S::NOT_FOUND, "There is nothing here"),
+            Self::MethodNotAllowed => {
+                ("method-not-allowed", S::METHOD_NOT_ALLOWED, "The path does not take this method")
+            }
+            Self::ContentType => (
+                "unsupported-content-type",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body is of a type not taken here",
+            ),
+            Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::AlreadyExists => ("already-exists", S::PRECONDITION_FAILED, "The id exists already"),
+            Self::IdTaken => ("id-taken", S::CONFLICT, "The id stands for another message"),
+            Self::UnknownInterface => {
+                ("unknown-interface", S::UNPROCESSABLE_ENTITY, "There is no such interface")
+            }
+            Self::NoAddress => {
+                ("no-address", S::UNPROCESSABLE_ENTITY, "The interface has no address to send from")
+            }
+            Self::NoRoute => ("no-route", S::UNPROCESSABLE_ENTITY, "There is no route to the group"),
+            Self::AddressNotLocal => {
+                ("address-not-local", S::UNPROCESSABLE_ENTITY, "The address is not one of this host")
+            }
+            Self::PortInUse => ("port-in-use", S::CONFLICT, "The port is in use"),
+            Self::TooManySources => {
+                ("too-many-sources", S::UNPROCESSABLE_ENTITY, "The kernel takes fewer sources")
+            }
+            Self::PermissionDenied => {
+                ("permission-denied", S::FORBIDDEN, "The service lacks a right on its host")
+            }
+            Self::OutOfDescriptors => {
+                ("out-of-descriptors", S::SERVICE_UNAVAILABLE, "The service is out of file descriptors")
+            }
+            Self::NetworkFailure => {
+                ("network-failure", S::INTERNAL_SERVER_ERROR, "The network operation failed")
+            }
+            Self::ForbiddenHost => ("forbidden-host", S::FORBIDDEN, "The service is not known by this name"),
+            Self::ForbiddenOrigin => {
+                ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
+            }
+            Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "The service is stopping"),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let (name, status, title) = kind.row();
+        Self {
+            kind: format!("urn:rollcall:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            request_id: String::new(),
+        }
+    }
+
+    pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.errors.push(FieldError { pointer: pointer.into(), detail: self.detail.clone() });
+        self
+    }
+
+    pub(super) fn fields(kind: Kind, errors: Vec<FieldError>) -> Self {
+        let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+        Self { errors, ..Self::new(kind, detail) }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// The body is written by the outermost layer, which knows the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl Problem {
+    pub(super) fn write_into(&self, response: &mut Response) {
+        let body = serde_json::to_vec(self).unwrap_or_default();
+        *response.body_mut() = Body::from(body);
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    }
+}
+
+/// What the core refuses, as the client sees it: the field to change, where there is one.
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let problem = |kind| Self::new(kind, detail.clone());
+        match refusal {
+            Refusal::NotFound { .. } => problem(Kind::NotFound),
+            Refusal::Exists { .. } => problem(Kind::AlreadyExists),
+            Refusal::OtherBody { .. } => problem(Kind::IdTaken),
+            Refusal::UnknownInterface { position, .. } => problem(Kind::UnknownInterface)
+                .at(position
+                    .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
+            Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
+            Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
+            Refusal::NoRoute { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),
+            Refusal::AddressFamily { .. } => problem(Kind::InvalidRequest).at("/reply_from/address"),
+            Refusal::PortInUse { purpose, .. } => problem(Kind::PortInUse).at(port_field(purpose)),
+            Refusal::PortDenied { purpose, .. } => problem(Kind::PermissionDenied).at(port_field(purpose)),
+            Refusal::TooManySources { .. } => problem(Kind::TooManySources).at("/sources"),
+            Refusal::Denied(_) => problem(Kind::PermissionDenied),
+            Refusal::Descriptors(_) => problem(Kind::OutOfDescriptors),
+            Refusal::TooLong { .. } => problem(Kind::InvalidRequest).at("/payload"),
+            Refusal::Failed(_) => problem(Kind::NetworkFailure),
+            Refusal::Stopping => problem(Kind::Stopping),
+        }
+    }
+}
+
+fn port_field(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Join => "/group",
+        Purpose::Send => "/source_port",
+        Purpose::Reply => "/reply_from/port",
+    }
+}
+
+/// Collects what is wrong with a request, so that the client learns all of it at once.
+#[derive(Debug, Default)]
+pub(super) struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    pub(super) fn push(&mut self, pointer: impl Into<String>, detail: impl ToString) {
+        self.0.push(FieldError { pointer: pointer.into(), detail: detail.to_string() });
+    }
+
+    /// Gives the value, or notes what is wrong with it.
+    pub(super) fn keep<T>(&mut self, pointer: &str, value: Result<T, impl ToString>) -> Option<T> {
+        value.map_err(|error| self.push(pointer, error)).ok()
+    }
+
+    /// Notes a number that is out of its bounds.
+    pub(super) fn bounded(
+        &mut self,
+        pointer: &str,
+        value: u64,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> u64 {
+        if !bounds.contains(&value) {
+            self.push(
+                pointer,
+                format!("{value} is out of bounds: use {} to {}", bounds.start(), bounds.end()),
+            );
+        }
+        value.clamp(*bounds.start(), *bounds.end())
+    }
+
+    pub(super) fn into_result(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidRequest, self.0)) }
+    }
+}

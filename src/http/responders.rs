@@ -1,0 +1,249 @@
+use axum::Json as JsonAnswer;
+use axum::extract::State as AppState;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
+use super::extract::{Json, PathId, Query};
+use super::fields::{InterfaceName, Sources};
+use super::joins::{self, JoinFields, Membership, State};
+use super::lists::{List, ListParams};
+use super::problem::{FieldErrors, Problem};
+use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, read_rules};
+use crate::control::{Control, JoinRequest, Kind, MembershipView};
+
+pub(super) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, put, leave))
+        .routes(routes!(datagrams))
+}
+
+/// A responder to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "reply": "ack", "reply_from": {"address": "127.0.0.2"}}))]
+struct ResponderBody {
+    /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
+    #[schema(example = "239.1.2.3:10000")]
+    group: String,
+    /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
+    /// bridge or bond, also those that appear later.
+    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    interfaces: Option<Vec<InterfaceName>>,
+    /// Accept interfaces that do not exist yet: they are joined when they appear.
+    #[serde(default)]
+    #[schema(default = false)]
+    allow_missing: bool,
+    /// Whom to hear; without it, everybody.
+    #[schema(nullable = false)]
+    sources: Option<Sources>,
+    /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
+    #[serde(default)]
+    #[schema(default = false)]
+    exact_drops: bool,
+    /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
+    #[schema(nullable = false, minimum = 1, maximum = 2_592_000_000_u64)]
+    expires_in_ms: Option<u64>,
+    #[schema(nullable = false)]
+    reply: Option<ReplyBody>,
+    #[serde(rename = "match")]
+    #[schema(nullable = false)]
+    matches: Option<MatchBody>,
+    #[schema(nullable = false)]
+    delay_ms: Option<DelayBody>,
+    #[schema(nullable = false)]
+    reply_from: Option<ReplyFromBody>,
+    /// Answer once when the same datagram arrives on several interfaces within 50 ms.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    dedupe: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl ResponderBody {
+    fn read(self) -> Result<JoinRequest, Problem> {
+        let fields = JoinFields {
+            group: self.group,
+            interfaces: self.interfaces,
+            allow_missing: self.allow_missing,
+            sources: self.sources,
+            exact_drops: self.exact_drops,
+            expires_in_ms: self.expires_in_ms,
+        };
+        let mut errors = FieldErrors::default();
+        let rules =
+            read_rules(&mut errors, self.reply, self.matches, self.delay_ms, self.reply_from, self.dedupe);
+        let request = fields.read(&mut errors);
+        errors.into_result()?;
+        let request = request.expect("no group is an error");
+        Ok(JoinRequest { rules: Some(rules), ..request })
+    }
+}
+
+/// A responder: a membership that also answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Responder {
+    #[serde(flatten)]
+    membership: Membership,
+    reply: ReplyBody,
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    matches: Option<MatchBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    delay_ms: Option<DelayBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply_from: Option<ReplyFromBody>,
+    /// The addresses and ports that `reply_from` came to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    reply_addresses: Vec<String>,
+    dedupe: bool,
+    replies: Replies,
+}
+
+/// What has become of the datagrams that were heard.
+#[derive(Debug, Serialize, ToSchema)]
+struct Replies {
+    received: u64,
+    matched: u64,
+    replied: u64,
+    /// The system could not send the reply.
+    failed: u64,
+    /// Withheld by the rate limits, or because the source is no address to answer to.
+    limited: u64,
+    /// Withheld because the same datagram was answered on another interface.
+    suppressed: u64,
+}
+
+impl From<&MembershipView> for Responder {
+    fn from(view: &MembershipView) -> Self {
+        let responder = view.responder.as_ref().expect("responders have rules");
+        let rules = &responder.rules;
+        let counters = responder.counters;
+        Self {
+            membership: view.into(),
+            reply: (&rules.reply).into(),
+            matches: MatchBody::of(&rules.matches),
+            delay_ms: DelayBody::of(&rules.delay),
+            reply_from: rules.reply_from.map(Into::into),
+            reply_addresses: responder.reply_addresses.iter().map(ToString::to_string).collect(),
+            dedupe: rules.dedupe,
+            replies: Replies {
+                received: counters.received,
+                matched: counters.matched,
+                replied: counters.replied,
+                failed: counters.failed,
+                limited: counters.limited,
+                suppressed: counters.suppressed,
+            },
+        }
+    }
+}
+
+/// Answer a group
+///
+/// Joins like a membership, and sends a reply to the source of each datagram, from the group's port.
+#[utoipa::path(post, path = "/v1/responders", tag = "responders",
+    request_body = ResponderBody,
+    responses(
+        (status = 201, description = "Answering, or waiting to join", body = Responder,
+            headers(("location" = String, description = "Where the responder is"))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create(
+    AppState(control): AppState<Control>,
+    Json(body): Json<ResponderBody>,
+) -> Result<Response, Problem> {
+    joins::create(&control, body.read()?, |view| Responder::from(view)).await
+}
+
+/// Answer under an id of your own, change, or renew
+///
+/// As for memberships; the reply, `match` and `delay_ms` change in place too.
+#[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+    request_body = ResponderBody,
+    responses(
+        (status = 200, description = "As requested, and it was there before", body = Responder),
+        (status = 201, description = "Created", body = Responder),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn put(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    Json(body): Json<ResponderBody>,
+) -> Result<Response, Problem> {
+    joins::put(&control, id, &headers, body.read()?, |view| Responder::from(view)).await
+}
+
+/// List responders
+#[utoipa::path(get, path = "/v1/responders", tag = "responders",
+    params(ListParams<State>),
+    responses(
+        (status = 200, description = "A part of the list", body = List<Responder>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list(
+    AppState(control): AppState<Control>,
+    Query(params): Query<ListParams<State>>,
+) -> Result<JsonAnswer<List<Responder>>, Problem> {
+    let (page, more) = control.memberships(Kind::Responder, &params.query()?, params.state.map(Into::into));
+    let items = page.iter().map(|responder| Responder::from(&responder.view())).collect();
+    Ok(JsonAnswer(List::new(items, page.last().map(|responder| responder.id()), more)))
+}
+
+/// Show a responder
+#[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+    responses(
+        (status = 200, description = "The responder", body = Responder),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn show(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+) -> Result<JsonAnswer<Responder>, Problem> {
+    let responder = control.membership(Kind::Responder, &id)?;
+    Ok(JsonAnswer(Responder::from(&responder.view())))
+}
+
+/// Stop answering and leave
+#[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+    responses(
+        (status = 204, description = "Left"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    control.leave(Kind::Responder, &id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read what a responder has heard
+#[utoipa::path(get, path = "/v1/responders/{id}/datagrams", tag = "responders",
+    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"), ReadQuery),
+    responses(
+        (status = 200, description = "A page of the log", body = DatagramPage<Datagram>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn datagrams(
+    AppState(control): AppState<Control>,
+    PathId(id): PathId,
+    Query(query): Query<ReadQuery>,
+) -> Result<JsonAnswer<DatagramPage<Datagram>>, Problem> {
+    let responder = control.membership(Kind::Responder, &id)?;
+    let page = query.read(&responder.log(), control.stopping()).await?;
+    let dropped = responder.view().dropped_buffers;
+    Ok(JsonAnswer(page_of(&page, dropped, |entry| Datagram::of(entry, query.encoding()))))
+}

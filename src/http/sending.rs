@@ -1,0 +1,203 @@
+//! A message as it is asked for: a JSON body, or a raw payload with the options in the query.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::fields::{self, InterfaceName};
+use super::problem::{FieldErrors, Problem};
+use crate::control::InterfaceChoice;
+use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, limits};
+
+/// A message to be; exactly one of `payload` and `payload_base64`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 200}))]
+pub(super) struct MessageBody {
+    /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
+    #[schema(example = "239.1.2.3:10000")]
+    group: String,
+    /// Text. At most 65,507 bytes as UTF-8 for IPv4, 65,527 for IPv6.
+    #[schema(nullable = false)]
+    payload: Option<String>,
+    /// Bytes, as base64 (RFC 4648 section 4, padded).
+    #[schema(nullable = false)]
+    payload_base64: Option<String>,
+    /// Where to send it. Without it, for IPv4 where the routing table says, for IPv6 the interface of the
+    /// default route.
+    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    interfaces: Option<Vec<InterfaceName>>,
+    /// TTL or hop limit: how many networks it crosses. 0 stays on this host, 1 on the network.
+    #[schema(nullable = false, minimum = 0, maximum = 255, default = 1)]
+    ttl: Option<u64>,
+    /// Let members on this host hear it too.
+    #[schema(nullable = false, default = true)]
+    loopback: Option<bool>,
+    /// Send from this UDP port; without it, from a free one.
+    #[schema(nullable = false, minimum = 1, maximum = 65535)]
+    source_port: Option<u64>,
+    /// How long to collect answers, from the first send; 0 collects nothing.
+    #[schema(nullable = false, minimum = 0, maximum = 86_400_000_u64, default = 1000)]
+    window_ms: Option<u64>,
+    /// Stop once this many distinct responders have answered.
+    #[schema(nullable = false, minimum = 1)]
+    expect: Option<u64>,
+    /// Stop when no new responder has answered for this long, counted from the last send.
+    #[schema(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
+    stall_ms: Option<u64>,
+    #[schema(nullable = false)]
+    repeat: Option<RepeatBody>,
+    /// Give each attempt a source port of its own, so that `attempt` is exact; at most 8.
+    #[schema(nullable = false, default = false)]
+    track_attempts: Option<bool>,
+    /// How long to keep late responses after closing.
+    #[schema(nullable = false, minimum = 0, maximum = 60000, default = 2000)]
+    linger_ms: Option<u64>,
+}
+
+/// Send it several times.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RepeatBody {
+    /// How often in all.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub(super) count: u64,
+    /// Time between two sends; 0 sends as fast as the system takes them.
+    #[schema(minimum = 0, maximum = 3_600_000)]
+    pub(super) interval_ms: u64,
+}
+
+/// The options of a message whose body is the payload itself.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RawOptions {
+    /// Required where the body is not JSON.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
+    /// Names of interfaces, separated by commas.
+    #[param(nullable = false)]
+    interfaces: Option<String>,
+    #[param(nullable = false, minimum = 0, maximum = 255)]
+    ttl: Option<u64>,
+    #[param(nullable = false)]
+    loopback: Option<bool>,
+    #[param(nullable = false, minimum = 1, maximum = 65535)]
+    source_port: Option<u64>,
+    #[param(nullable = false, minimum = 0, maximum = 86_400_000_u64)]
+    window_ms: Option<u64>,
+    #[param(nullable = false, minimum = 1)]
+    expect: Option<u64>,
+    #[param(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
+    stall_ms: Option<u64>,
+    #[param(nullable = false, minimum = 1, maximum = 1_000_000)]
+    repeat_count: Option<u64>,
+    #[param(nullable = false, minimum = 0, maximum = 3_600_000)]
+    repeat_interval_ms: Option<u64>,
+    #[param(nullable = false)]
+    track_attempts: Option<bool>,
+    #[param(nullable = false, minimum = 0, maximum = 60000)]
+    linger_ms: Option<u64>,
+}
+
+/// A message that is legal, up to which interfaces there are.
+pub(super) struct Wanted {
+    pub(super) interfaces: InterfaceChoice,
+    spec: MessageSpec,
+}
+
+impl Wanted {
+    pub(super) fn on(self, interfaces: Interfaces) -> MessageSpec {
+        MessageSpec { interfaces, ..self.spec }
+    }
+}
+
+impl RawOptions {
+    pub(super) fn read(self, payload: Bytes) -> Result<Wanted, Problem> {
+        let mut errors = FieldErrors::default();
+        let Some(group) = self.group else {
+            errors.push(
+                "/group",
+                "the body is the payload, so name the group in the query: `?group=239.1.2.3:10000`",
+            );
+            return Err(errors.into_result().expect_err("it was pushed"));
+        };
+        let names = |list: String| list.split(',').map(|name| InterfaceName::Name(name.to_owned())).collect();
+        let repeat = match (self.repeat_count, self.repeat_interval_ms) {
+            (Some(count), interval_ms) => Some(RepeatBody { count, interval_ms: interval_ms.unwrap_or(0) }),
+            (None, Some(_)) => {
+                errors.push("/repeat_interval_ms", "an interval needs a `repeat_count`");
+                None
+            }
+            (None, None) => None,
+        };
+        let body = MessageBody {
+            group,
+            payload: None,
+            payload_base64: None,
+            interfaces: self.interfaces.map(names),
+            ttl: self.ttl,
+            loopback: self.loopback,
+            source_port: self.source_port,
+            window_ms: self.window_ms,
+            expect: self.expect,
+            stall_ms: self.stall_ms,
+            repeat,
+            track_attempts: self.track_attempts,
+            linger_ms: self.linger_ms,
+        };
+        body.read_with(errors, Some(payload))
+    }
+}
+
+impl MessageBody {
+    pub(super) fn read(mut self) -> Result<Wanted, Problem> {
+        let mut errors = FieldErrors::default();
+        let (text, base64) = (self.payload.take(), self.payload_base64.take());
+        let payload = fields::read_payload(&mut errors, ["/payload", "/payload_base64"], text, base64);
+        self.read_with(errors, payload)
+    }
+
+    fn read_with(self, mut errors: FieldErrors, payload: Option<Bytes>) -> Result<Wanted, Problem> {
+        let mut number = |pointer, value: Option<u64>, bounds: std::ops::RangeInclusive<u64>| {
+            value.map(|value| errors.bounded(pointer, value, bounds))
+        };
+        let ttl = number("/ttl", self.ttl, 0..=255).unwrap_or(1);
+        let source_port = number("/source_port", self.source_port, 1..=65_535);
+        let window = number("/window_ms", self.window_ms, 0..=limits::WINDOW_MS).unwrap_or(1_000);
+        let expect = number("/expect", self.expect, 1..=u64::MAX);
+        let stall = number("/stall_ms", self.stall_ms, 1..=limits::WINDOW_MS);
+        let linger = number("/linger_ms", self.linger_ms, 0..=limits::LINGER_MS).unwrap_or(2_000);
+        let repeat = self.repeat.map_or(Repeat::ONCE, |repeat| {
+            let count = errors.bounded("/repeat/count", repeat.count, 1..=limits::REPEAT_COUNT.into());
+            let interval =
+                errors.bounded("/repeat/interval_ms", repeat.interval_ms, 0..=limits::REPEAT_INTERVAL_MS);
+            Repeat { count: u32::try_from(count).unwrap_or(1), interval: Duration::from_millis(interval) }
+        });
+        let group = fields::read_group(&mut errors, &self.group);
+        let zone = group.as_ref().and_then(|(_, zone)| zone.clone());
+        let interfaces = fields::read_interfaces(&mut errors, zone, self.interfaces);
+        let placeholder = || Group::new([224, 0, 0, 1].into(), 1).expect("a group");
+        let spec = MessageSpec {
+            group: group.map_or_else(placeholder, |(group, _)| group),
+            interfaces: Interfaces::Default,
+            payload: payload.unwrap_or_default(),
+            hop_limit: HopLimit(u8::try_from(ttl).unwrap_or(u8::MAX)),
+            loopback: self.loopback.unwrap_or(true),
+            source_port: source_port.and_then(|port| u16::try_from(port).ok()),
+            window: Duration::from_millis(window),
+            expect,
+            stall: stall.map(Duration::from_millis),
+            repeat,
+            track_attempts: self.track_attempts.unwrap_or(false),
+            linger: Duration::from_millis(linger),
+        };
+        if let Err(error) = spec.check() {
+            errors.push(error.pointer(), error);
+        }
+        errors.into_result()?;
+        Ok(Wanted { interfaces, spec })
+    }
+}

@@ -1,0 +1,31 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Timestamp;
+
+/// What is known of a received datagram besides its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// When the kernel received it (`SO_TIMESTAMPNS`, `CLOCK_REALTIME`).
+    pub received_at: Timestamp,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub interface: Arc<str>,
+    /// The TTL or hop limit that was left on arrival, 0 to 255.
+    pub hop_limit: Option<u8>,
+    /// The payload was longer than the buffer; the rest is lost.
+    pub truncated: bool,
+}
+
+/// What is known of a response besides what is known of any datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Microseconds from the send it answers to its arrival; none when the clock stepped between.
+    pub rtt_us: Option<u64>,
+    /// The attempt it answers, from 1; none where that cannot be told.
+    pub attempt: Option<u32>,
+    /// This responder had answered this message before.
+    pub duplicate: bool,
+    /// It came after the message was closed.
+    pub late: bool,
+}

@@ -1,0 +1,176 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+/// A multicast address and a UDP port: `239.1.2.3:10000`, `[ff15::1]:10000`.
+///
+/// Interface- and link-local IPv6 groups exist once per interface; the interface is not part of
+/// the group but of what is done with it, so it is split off while parsing ([`Group::parse`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group {
+    ip: IpAddr,
+    port: NonZeroU16,
+}
+
+impl Group {
+    pub fn new(ip: IpAddr, port: u16) -> Result<Self, GroupError> {
+        if !ip.is_multicast() {
+            return Err(GroupError::NotMulticast(ip));
+        }
+        let port = NonZeroU16::new(port).ok_or(GroupError::PortZero)?;
+        Ok(Self { ip, port })
+    }
+
+    /// Reads `ADDRESS:PORT` or `[ADDRESS%INTERFACE]:PORT`; gives the group and the interface, if one was named.
+    pub fn parse(text: &str) -> Result<(Self, Option<String>), GroupError> {
+        let syntax = || GroupError::Syntax(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(syntax)?;
+        let port = port.parse::<u16>().map_err(|_| syntax())?;
+        let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+            let ip = host.parse().map_err(|_| syntax())?;
+            return Ok((Self::new(IpAddr::V4(ip), port)?, None));
+        };
+        let (ip, zone) = match inside.split_once('%') {
+            Some((_, "")) => return Err(syntax()),
+            Some((ip, zone)) => (ip, Some(zone.to_owned())),
+            None => (inside, None),
+        };
+        let ip = ip.parse().map_err(|_| syntax())?;
+        Ok((Self::new(IpAddr::V6(ip), port)?, zone))
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.get()
+    }
+
+    pub fn family(&self) -> Family {
+        Family::of(self.ip)
+    }
+
+    /// 232.0.0.0/8 (RFC 4607 section 1) and ff3x::/32 (RFC 3306 section 7, RFC 4607): only (S,G) joins.
+    pub fn is_source_specific(&self) -> bool {
+        match self.ip {
+            IpAddr::V4(ip) => ip.octets()[0] == 232,
+            IpAddr::V6(ip) => ip.segments()[0] & 0xfff0 == 0xff30 && ip.segments()[1] == 0,
+        }
+    }
+
+    /// Scope nibble 1 or 2 (RFC 4291 section 2.7): the address means another group on each interface.
+    pub fn is_interface_scoped(&self) -> bool {
+        matches!(self.ip, IpAddr::V6(ip) if matches!(ip.segments()[0] & 0xf, 1 | 2))
+    }
+
+    /// The group as a socket address on the interface with this index.
+    pub fn socket_addr(&self, interface_index: u32) -> SocketAddr {
+        let scope = if self.is_interface_scoped() { interface_index } else { 0 };
+        match self.ip {
+            IpAddr::V4(ip) => (ip, self.port()).into(),
+            IpAddr::V6(ip) => std::net::SocketAddrV6::new(ip, self.port(), 0, scope).into(),
+        }
+    }
+
+    pub fn largest_payload(&self) -> usize {
+        largest_payload(self.family())
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip, self.port()).fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// The largest UDP payload in bytes: 65,535 less the UDP header and, for IPv4, the IP header
+/// (RFC 768, RFC 791); IPv6 does not count its own header (RFC 8200 section 3).
+pub const fn largest_payload(family: Family) -> usize {
+    match family {
+        Family::V4 => 65_507,
+        Family::V6 => 65_527,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    #[error(
+        "`{0}` is not a group: write ADDRESS:PORT as in `239.1.2.3:10000`, or `[ff15::1]:10000`, or `[ff02::1%eth0]:10000` with an interface"
+    )]
+    Syntax(String),
+    #[error(
+        "{0} is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8"
+    )]
+    NotMulticast(IpAddr),
+    #[error(
+        "port 0 is not a group's port: name the UDP port, 1 to 65535, that the group's members listen on"
+    )]
+    PortZero,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_groups_of_both_families() {
+        let (group, zone) = Group::parse("239.1.2.3:10000").unwrap();
+        assert_eq!((group.to_string().as_str(), zone), ("239.1.2.3:10000", None));
+        let (group, zone) = Group::parse("[ff02::1%eth0]:5353").unwrap();
+        assert_eq!((group.to_string().as_str(), zone.as_deref()), ("[ff02::1]:5353", Some("eth0")));
+        assert!(group.is_interface_scoped());
+    }
+
+    #[test]
+    fn refuses_what_is_no_group() {
+        for text in [
+            "",
+            "239.1.2.3",
+            "239.1.2.3:",
+            "ff02::1:5353",
+            "[ff02::1%]:1",
+            "[239.1.2.3]:1",
+            "239.1.2.3:70000",
+        ] {
+            assert!(matches!(Group::parse(text), Err(GroupError::Syntax(_))), "{text}");
+        }
+        assert!(matches!(Group::parse("192.0.2.1:1"), Err(GroupError::NotMulticast(_))));
+        assert!(matches!(Group::parse("[::1]:1"), Err(GroupError::NotMulticast(_))));
+        assert_eq!(Group::parse("239.1.2.3:0"), Err(GroupError::PortZero));
+    }
+
+    #[test]
+    fn knows_the_source_specific_ranges() {
+        for (text, expected) in [
+            ("232.1.1.1:1", true),
+            ("233.1.1.1:1", false),
+            ("[ff3e::1]:1", true),
+            ("[ff3e:1::1]:1", false),
+            ("[ff1e::1]:1", false),
+        ] {
+            assert_eq!(Group::parse(text).unwrap().0.is_source_specific(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// A resource's id: a UUIDv7, or chosen by the client as `[a-z0-9][a-z0-9._-]{0,62}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(Arc<str>);
+
+impl Id {
+    /// A fresh UUIDv7 (RFC 9562 section 5.7): ids made later sort later.
+    pub fn generate() -> Self {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        Self(Arc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer)))
+    }
+
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let first = bytes.first().is_some_and(|&byte| legal(byte));
+        let rest = bytes.iter().all(|&byte| legal(byte) || b"._-".contains(&byte));
+        if first && rest && bytes.len() <= 63 { Ok(Self(Arc::from(text))) } else { Err(IdError) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to 63 characters of a-z, 0-9, `.`, `_` and `-`, and starts with a letter or a digit")]
+pub struct IdError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_client_ids_and_its_own() {
+        for text in ["a", "0", "rack-7.lab_b", Id::generate().as_str()] {
+            assert_eq!(Id::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", "-a", "A", "a b", "ä", &"x".repeat(64)] {
+            assert_eq!(Id::parse(text), Err(IdError), "{text}");
+        }
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        let ids: Vec<_> = (0..100).map(|_| Id::generate()).collect();
+        assert!(ids.is_sorted());
+    }
+}

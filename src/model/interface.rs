@@ -1,0 +1,197 @@
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::{Family, Group};
+
+/// An interface as a client names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterfaceRef {
+    Name(String),
+    Index(u32),
+}
+
+impl InterfaceRef {
+    /// Reads the zone of an address: a name, or digits for an index (RFC 4007 section 11.2).
+    pub fn from_zone(zone: &str) -> Self {
+        zone.parse().map_or_else(|_| Self::Name(zone.to_owned()), Self::Index)
+    }
+}
+
+/// Which interfaces a membership or message wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interfaces {
+    /// For a membership: every one that is up, can do multicast and is nobody's port, also those that
+    /// appear later. For a message: the one that the routing table says.
+    Default,
+    /// Exactly these, by name; sorted, without repetition, not empty.
+    Named(Vec<Arc<str>>),
+}
+
+/// A network interface as the kernel describes it (rtnetlink(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    pub name: Arc<str>,
+    pub index: u32,
+    pub mtu: u32,
+    pub up: bool,
+    pub running: bool,
+    pub loopback: bool,
+    /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
+    pub multicast: bool,
+    /// The interface that this one is a port of (`IFLA_MASTER`): a bridge, a bond, a VRF.
+    pub master: Option<u32>,
+    /// A bridge, bond or team: it receives in place of its ports. A VRF does not.
+    pub hears_for_ports: bool,
+    /// Addresses with their prefix lengths, in the kernel's order.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// Why the default set of interfaces leaves one out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("it is down: `ip link set {0} up`")]
+    Down(Arc<str>),
+    #[error("it lacks the MULTICAST flag: `ip link set {0} multicast on`")]
+    NoMulticast(Arc<str>),
+    #[error("it is a port of {0}, and only {0} hears: use {0}")]
+    Port(Arc<str>),
+}
+
+impl Interface {
+    /// The address that a datagram to `group` leaves with, as the kernel would choose it: the first
+    /// one of the family; for IPv6 link-local for the small scopes and else the widest there is
+    /// (RFC 6724 rule 2).
+    pub fn source_for(&self, group: &Group) -> Option<IpAddr> {
+        self.address(group.family(), group.is_interface_scoped())
+    }
+
+    /// The address from which to answer `peer`.
+    pub fn source_towards(&self, peer: IpAddr) -> Option<IpAddr> {
+        let small = matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let on_link = self.addresses.iter().find(|(own, prefix)| same_subnet(*own, peer, *prefix));
+        on_link.map(|(own, _)| *own).or_else(|| self.address(Family::of(peer), small))
+    }
+
+    /// Whether `peer` is one hop away on this interface.
+    pub fn is_on_link(&self, peer: IpAddr) -> bool {
+        matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local())
+            || self.addresses.iter().any(|(own, prefix)| same_subnet(*own, peer, *prefix))
+    }
+
+    fn address(&self, family: Family, prefer_link_local: bool) -> Option<IpAddr> {
+        let mut of_family = self.addresses.iter().map(|(ip, _)| *ip).filter(|ip| Family::of(*ip) == family);
+        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let first = of_family.clone().next();
+        of_family.find(|ip| family == Family::V4 || link_local(ip) == prefer_link_local).or(first)
+    }
+}
+
+fn same_subnet(own: IpAddr, peer: IpAddr, prefix: u8) -> bool {
+    let differ = match (own, peer) {
+        (IpAddr::V4(own), IpAddr::V4(peer)) => u128::from(own.to_bits() ^ peer.to_bits()) << 96,
+        (IpAddr::V6(own), IpAddr::V6(peer)) => own.to_bits() ^ peer.to_bits(),
+        _ => return false,
+    };
+    differ.leading_zeros() >= u32::from(prefix)
+}
+
+/// All interfaces at one moment, by index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceTable {
+    pub interfaces: Vec<Arc<Interface>>,
+}
+
+impl InterfaceTable {
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Interface>> {
+        self.interfaces.iter().find(|interface| &*interface.name == name)
+    }
+
+    pub fn by_index(&self, index: u32) -> Option<&Arc<Interface>> {
+        self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// Whether the default set of a membership includes this interface.
+    pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
+        let master = interface.master.and_then(|index| self.by_index(index));
+        if let Some(master) = master.filter(|master| master.hears_for_ports) {
+            return Err(Unusable::Port(master.name.clone()));
+        }
+        if !interface.up {
+            return Err(Unusable::Down(interface.name.clone()));
+        }
+        if !interface.multicast && !interface.loopback {
+            return Err(Unusable::NoMulticast(interface.name.clone()));
+        }
+        Ok(())
+    }
+
+    /// The default set of a membership.
+    pub fn usable_interfaces(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.interfaces.iter().filter(|interface| self.usable(interface).is_ok())
+    }
+
+    /// The interface that holds this address of the host.
+    pub fn holder_of(&self, address: IpAddr) -> Option<&Arc<Interface>> {
+        self.interfaces.iter().find(|interface| interface.addresses.iter().any(|(own, _)| *own == address))
+    }
+
+    /// Whether the host answers to this address: one of an interface, or any of 127.0.0.0/8.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback()
+            || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
+            || self.holder_of(address).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(addresses: &[(&str, u8)]) -> Interface {
+        Interface {
+            name: "eth0".into(),
+            index: 2,
+            mtu: 1500,
+            up: true,
+            running: true,
+            loopback: false,
+            multicast: true,
+            master: None,
+            hears_for_ports: false,
+            addresses: addresses.iter().map(|(ip, prefix)| (ip.parse().unwrap(), *prefix)).collect(),
+        }
+    }
+
+    #[test]
+    fn chooses_the_source_address_by_scope() {
+        let eth0 = interface(&[("fe80::1", 64), ("fd00::1", 64), ("192.0.2.1", 24), ("198.51.100.1", 24)]);
+        let source = |group: &str| eth0.source_for(&Group::parse(group).unwrap().0).unwrap().to_string();
+        assert_eq!(source("[ff02::1]:1"), "fe80::1");
+        assert_eq!(source("[ff15::1]:1"), "fd00::1");
+        assert_eq!(source("239.1.1.1:1"), "192.0.2.1");
+        assert_eq!(
+            eth0.source_towards("198.51.100.9".parse().unwrap()),
+            Some("198.51.100.1".parse().unwrap())
+        );
+        let bare = interface(&[("fe80::1", 64)]);
+        assert_eq!(
+            bare.source_for(&Group::parse("[ff15::1]:1").unwrap().0),
+            Some("fe80::1".parse().unwrap())
+        );
+        assert_eq!(bare.source_for(&Group::parse("239.1.1.1:1").unwrap().0), None);
+    }
+
+    #[test]
+    fn tells_neighbours_from_strangers() {
+        let eth0 = interface(&[("192.0.2.1", 24), ("fd00::1", 64)]);
+        for (peer, expected) in [
+            ("192.0.2.200", true),
+            ("192.0.3.1", false),
+            ("fd00::99", true),
+            ("fd01::1", false),
+            ("fe80::9", true),
+        ] {
+            assert_eq!(eth0.is_on_link(peer.parse().unwrap()), expected, "{peer}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+use super::{Group, Interfaces, SourceFilter};
+
+/// What a membership wants; what has come of it is told per interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipSpec {
+    pub group: Group,
+    pub interfaces: Interfaces,
+    /// Accept interfaces that do not exist yet: they are joined when they appear.
+    pub allow_missing: bool,
+    pub sources: SourceFilter,
+    /// Receive each datagram on its own, so that the kernel's drop counter counts datagrams and not
+    /// buffers of up to 64 (UDP_GRO); costs throughput.
+    pub exact_drops: bool,
+}

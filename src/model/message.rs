@@ -1,0 +1,135 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Group, Interfaces};
+
+/// Bounds of a message's numbers; each is also in the API document.
+pub mod limits {
+    /// A day: longer collections are what a membership is for.
+    pub const WINDOW_MS: u64 = 86_400_000;
+    pub const LINGER_MS: u64 = 60_000;
+    pub const REPEAT_COUNT: u32 = 1_000_000;
+    pub const REPEAT_INTERVAL_MS: u64 = 3_600_000;
+    /// Each tracked attempt holds a socket on each interface.
+    pub const TRACKED_ATTEMPTS: u32 = 8;
+    pub const REPLY_DELAY_MS: u32 = 60_000;
+    /// 30 days.
+    pub const LEASE_MS: u64 = 2_592_000_000;
+    /// Sources that one filter may name; the kernel's own limits (`igmp_max_msf`, `mld_max_msf`) are lower by default.
+    pub const SOURCES: usize = 1_024;
+    pub const INTERFACES: usize = 1_024;
+}
+
+/// The TTL (IPv4) or hop limit (IPv6) that a message leaves with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HopLimit(pub u8);
+
+/// One payload to send to a group, and how to collect the answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageSpec {
+    pub group: Group,
+    pub interfaces: Interfaces,
+    pub payload: Bytes,
+    pub hop_limit: HopLimit,
+    pub loopback: bool,
+    pub source_port: Option<u16>,
+    pub window: Duration,
+    pub expect: Option<u64>,
+    pub stall: Option<Duration>,
+    pub repeat: Repeat,
+    pub track_attempts: bool,
+    pub linger: Duration,
+}
+
+impl MessageSpec {
+    /// Checks what no single field shows.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let longest = self.group.largest_payload();
+        if self.payload.len() > longest {
+            return Err(SpecError::PayloadTooLong { length: self.payload.len(), longest });
+        }
+        if !self.window.is_zero() && self.repeat.span() >= self.window {
+            return Err(SpecError::WindowWithinRepeats {
+                window: self.window.as_millis(),
+                span: self.repeat.span().as_millis(),
+            });
+        }
+        if self.track_attempts {
+            if self.repeat.count > limits::TRACKED_ATTEMPTS {
+                return Err(SpecError::TooManyTracked);
+            }
+            if self.source_port.is_some() && self.repeat.count > 1 {
+                return Err(SpecError::TrackedFixedPort);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many source ports tell the attempts apart.
+    pub fn ports_per_interface(&self) -> u32 {
+        if self.track_attempts { self.repeat.count } else { 1 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// How often the message is sent in all, at least 1.
+    pub count: u32,
+    pub interval: Duration,
+}
+
+impl Repeat {
+    pub const ONCE: Self = Self { count: 1, interval: Duration::ZERO };
+
+    /// Time from the first send to the last.
+    pub fn span(&self) -> Duration {
+        self.interval.saturating_mul(self.count.saturating_sub(1))
+    }
+}
+
+/// Why a message collects no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The window passed.
+    Window,
+    /// As many distinct responders as expected have answered.
+    Expected,
+    /// No new responder for `stall_ms`.
+    Stalled,
+    Cancelled,
+    /// The service was stopped while it collected.
+    Restarted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error(
+        "the payload has {length} bytes, and one datagram carries at most {longest}: shorten it or send several messages"
+    )]
+    PayloadTooLong { length: usize, longest: usize },
+    #[error(
+        "the repeats take {span} ms, which the window of {window} ms does not exceed: lengthen `window_ms`, or use 0 to collect nothing"
+    )]
+    WindowWithinRepeats { window: u128, span: u128 },
+    #[error(
+        "at most 8 attempts can be tracked, each with a source port of its own: lower `repeat.count` or leave `track_attempts` out"
+    )]
+    TooManyTracked,
+    #[error(
+        "tracked attempts are told apart by their source ports: leave `source_port` or `track_attempts` out"
+    )]
+    TrackedFixedPort,
+}
+
+impl SpecError {
+    /// JSON pointer (RFC 6901) of the field to change.
+    pub fn pointer(&self) -> &'static str {
+        match self {
+            Self::PayloadTooLong { .. } => "/payload",
+            Self::WindowWithinRepeats { .. } => "/window_ms",
+            Self::TooManyTracked => "/repeat/count",
+            Self::TrackedFixedPort => "/source_port",
+        }
+    }
+}

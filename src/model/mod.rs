@@ -1,0 +1,23 @@
+//! The nouns, legal by construction: past this layer no code asks whether a value is allowed.
+//!
+//! Nothing here knows sockets, logs or HTTP.
+
+mod datagram;
+mod group;
+mod id;
+mod interface;
+mod membership;
+mod message;
+mod responder;
+mod sources;
+mod time;
+
+pub use datagram::{Answer, Heard};
+pub use group::{Family, Group, GroupError, largest_payload};
+pub use id::{Id, IdError};
+pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Unusable};
+pub use membership::MembershipSpec;
+pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, limits};
+pub use responder::{Delay, Match, Reply, ReplyFrom, ResponderRules};
+pub use sources::{SourceError, SourceFilter};
+pub use time::{ClockReading, Timestamp};

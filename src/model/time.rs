@@ -1,0 +1,71 @@
+use std::time::{Duration, Instant, SystemTime};
+
+/// Nanoseconds since 1970 on `CLOCK_REALTIME`, the clock of the kernel's receive timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Time from `earlier` to here; none if it is negative.
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        u64::try_from(self.0.checked_sub(earlier.0)?).ok().map(Duration::from_nanos)
+    }
+}
+
+/// Both clocks at one moment: their distance tells whether the real-time clock was stepped.
+#[derive(Debug, Clone, Copy)]
+pub struct ClockReading {
+    pub real: Timestamp,
+    pub monotonic: Instant,
+}
+
+impl ClockReading {
+    /// Reads both clocks close together: a reading that was interrupted for long is taken again.
+    pub fn now() -> Self {
+        const CLOSE: Duration = Duration::from_micros(50);
+        let mut reading = Self::once();
+        for _ in 0..8 {
+            if reading.monotonic.elapsed() < CLOSE {
+                break;
+            }
+            reading = Self::once();
+        }
+        reading
+    }
+
+    fn once() -> Self {
+        let monotonic = Instant::now();
+        Self { real: Timestamp::now(), monotonic }
+    }
+
+    /// Whether the real-time clock was set between `earlier` and here. Slewing (adjtime(3), at most
+    /// 500 ppm) is no step.
+    pub fn stepped_since(&self, earlier: &Self) -> bool {
+        let elapsed = self.monotonic.saturating_duration_since(earlier.monotonic).as_nanos();
+        let real = i128::from(self.real.0) - i128::from(earlier.real.0);
+        let drift = (real - i128::try_from(elapsed).unwrap_or(i128::MAX)).unsigned_abs();
+        drift > 1_000_000 + elapsed / 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_clock_is_seen_and_slewing_is_not() {
+        let start = ClockReading::now();
+        let after = |real_ms: i64| ClockReading {
+            real: Timestamp(start.real.0 + real_ms * 1_000_000),
+            monotonic: start.monotonic + Duration::from_secs(10),
+        };
+        assert!(!after(10_000).stepped_since(&start));
+        assert!(!after(10_005).stepped_since(&start));
+        assert!(after(10_020).stepped_since(&start));
+        assert!(after(-3_600_000).stepped_since(&start));
+    }
+}

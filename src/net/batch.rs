@@ -1,0 +1,87 @@
+use std::net::SocketAddr;
+
+use super::sys::ReceiveRoom;
+use super::wire::{self, Ancillary};
+use crate::model::Timestamp;
+
+/// What one recvmmsg(2) brought.
+pub struct Batch<'a> {
+    room: &'a ReceiveRoom,
+    buffers: usize,
+}
+
+/// One buffer from the kernel: a datagram, or several of one sender that UDP_GRO coalesced.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    pub source: SocketAddr,
+    /// None where the kernel gave no timestamp.
+    pub received_at: Option<Timestamp>,
+    pub interface_index: Option<u32>,
+    pub hop_limit: Option<u8>,
+    pub truncated: bool,
+    /// Size of each datagram in `bytes`; the last may be shorter. None: `bytes` is one datagram.
+    pub segment: Option<u16>,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(room: &'a ReceiveRoom, buffers: usize) -> Self {
+        Self { room, buffers }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Received<'a>> {
+        let room = self.room;
+        (0..self.buffers).filter_map(move |slot| {
+            let raw = room.raw(slot);
+            let ancillary = Ancillary::read(raw.control);
+            Some(Received {
+                source: wire::read_address(raw.address)?,
+                received_at: ancillary.received_at,
+                interface_index: ancillary.interface_index,
+                hop_limit: ancillary.hop_limit,
+                truncated: raw.truncated,
+                segment: ancillary.segment.filter(|&size| size > 0 && usize::from(size) < raw.payload.len()),
+                bytes: raw.payload,
+            })
+        })
+    }
+}
+
+impl<'a> Received<'a> {
+    /// The datagrams in this buffer, exactly as they were sent.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        split(self.bytes, self.segment)
+    }
+}
+
+/// Splits a coalesced buffer; without a segment size, or when empty, it is one datagram.
+fn split(bytes: &[u8], segment: Option<u16>) -> impl Iterator<Item = &[u8]> {
+    let size = segment.map_or(bytes.len(), usize::from).max(1);
+    let empty = bytes.is_empty().then_some(bytes);
+    bytes.chunks(size).chain(empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn coalesced_datagrams_come_out_as_they_went_in(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
+            let last = last.min(size);
+            let bytes: Vec<u8> = (0..size * full + last).map(|position| (position % 251) as u8).collect();
+            let datagrams: Vec<&[u8]> = split(&bytes, Some(u16::try_from(size).unwrap())).collect();
+            prop_assert_eq!(datagrams.concat(), bytes.clone());
+            prop_assert_eq!(datagrams.len(), full + usize::from(last > 0));
+            prop_assert!(datagrams[..full].iter().all(|datagram| datagram.len() == size));
+        }
+    }
+
+    #[test]
+    fn an_empty_buffer_is_one_empty_datagram() {
+        assert_eq!(split(b"", None).collect::<Vec<_>>(), [b""]);
+        assert_eq!(split(b"abc", None).collect::<Vec<_>>(), [b"abc"]);
+    }
+}

@@ -1,0 +1,84 @@
+use std::fmt;
+use std::io;
+
+/// A socket operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} failed: {source}")]
+pub struct Fault {
+    pub action: Action,
+    #[source]
+    pub source: io::Error,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Open,
+    Configure,
+    Join,
+    Filter,
+    Bind,
+    Send,
+    Interfaces,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "opening a socket",
+            Self::Configure => "configuring a socket",
+            Self::Join => "joining the group",
+            Self::Filter => "setting the source filter",
+            Self::Bind => "binding to the address",
+            Self::Send => "sending",
+            Self::Interfaces => "asking the kernel for interfaces and routes",
+        })
+    }
+}
+
+/// What a fault means to whoever asked for the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Another program holds the port and shares it with nobody.
+    PortInUse,
+    Denied,
+    /// The process or the system is out of file descriptors.
+    Descriptors,
+    NoRoute,
+    NoDevice,
+    AddressNotLocal,
+    /// The filter names more sources than `igmp_max_msf` or `mld_max_msf` allow.
+    TooManySources,
+    /// The datagram is larger than the interface can carry.
+    TooLong,
+    /// The send buffer is full; later it will not be.
+    Busy,
+    Other,
+}
+
+impl Fault {
+    pub fn kind(&self) -> FaultKind {
+        match self.source.raw_os_error() {
+            Some(libc::EADDRINUSE) => FaultKind::PortInUse,
+            Some(libc::EACCES | libc::EPERM) => FaultKind::Denied,
+            Some(libc::EMFILE | libc::ENFILE) => FaultKind::Descriptors,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => FaultKind::NoRoute,
+            Some(libc::ENODEV | libc::ENXIO) => FaultKind::NoDevice,
+            Some(libc::EADDRNOTAVAIL) if self.action == Action::Bind => FaultKind::AddressNotLocal,
+            Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
+            Some(libc::EMSGSIZE) => FaultKind::TooLong,
+            Some(libc::EAGAIN) => FaultKind::Busy,
+            _ => FaultKind::Other,
+        }
+    }
+}
+
+/// Names the action that an I/O error interrupted.
+pub(super) trait Doing<T> {
+    fn doing(self, action: Action) -> Result<T, Fault>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, action: Action) -> Result<T, Fault> {
+        self.map_err(|source| Fault { action, source })
+    }
+}

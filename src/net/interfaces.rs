@@ -1,0 +1,158 @@
+//! Interfaces, their addresses and routes, from the kernel by rtnetlink(7).
+//!
+//! Tasks, owned by the caller's tracker: the netlink connection, and one that re-reads the table
+//! whenever the kernel announces a change. Both are cancel-safe.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt};
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo};
+use rtnetlink::packet_route::route::RouteAttribute;
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fault::{Action, Fault};
+use crate::model::{Group, Interface, InterfaceTable};
+
+#[derive(Clone)]
+pub struct InterfaceWatch {
+    handle: Handle,
+    table: Arc<watch::Sender<Arc<InterfaceTable>>>,
+}
+
+impl InterfaceWatch {
+    pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
+        let changes = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, mut announced) = rtnetlink::new_multicast_connection(&changes)
+            .map_err(|source| Fault { action: Action::Interfaces, source })?;
+        let connection_stop = stop.clone();
+        tasks.spawn(async move { connection_stop.run_until_cancelled(connection).await });
+
+        let watch = Self { handle, table: Arc::new(watch::Sender::default()) };
+        watch.refresh().await?;
+        let follower = watch.clone();
+        let follower_stop = stop.clone();
+        tasks.spawn(async move {
+            let follow = async {
+                while announced.next().await.is_some() {
+                    while announced.try_recv().is_ok() {}
+                    if let Err(error) = follower.refresh().await {
+                        tracing::warn!(%error, "the interface table could not be read again");
+                    }
+                }
+            };
+            follower_stop.run_until_cancelled(follow).await;
+        });
+        Ok(watch)
+    }
+
+    /// The table as of the last change that the kernel announced.
+    pub fn table(&self) -> Arc<InterfaceTable> {
+        self.table.borrow().clone()
+    }
+
+    /// Resolves whenever the table is another one.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<InterfaceTable>> {
+        self.table.subscribe()
+    }
+
+    /// Reads the table from the kernel now.
+    pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, Fault> {
+        let table = Arc::new(self.read().await.map_err(fault)?);
+        self.table.send_if_modified(|current| {
+            let changed = **current != *table;
+            if changed {
+                *current = table.clone();
+            }
+            changed
+        });
+        Ok(table)
+    }
+
+    /// The interface by which the routing table sends to this group; for IPv6 the one of the default
+    /// route, because every interface has a route for ff00::/8 and the kernel would take the oldest.
+    pub async fn egress_index(&self, group: &Group) -> Option<u32> {
+        /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
+        const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let message = match group.ip() {
+            IpAddr::V4(ip) => {
+                RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(ip, 32).build()
+            }
+            IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(AWAY, 128).build(),
+        };
+        let mut routes = Box::pin(self.handle.route().get(message).execute());
+        let route = routes.try_next().await.ok()??;
+        route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })
+    }
+
+    async fn read(&self) -> Result<InterfaceTable, rtnetlink::Error> {
+        let mut interfaces = Vec::new();
+        let mut links = Box::pin(self.handle.link().get().execute());
+        while let Some(link) = links.try_next().await? {
+            let flags = link.header.flags;
+            let mut interface = Interface {
+                name: "".into(),
+                index: link.header.index,
+                mtu: 0,
+                up: flags.contains(LinkFlags::Up),
+                running: flags.contains(LinkFlags::LowerUp),
+                loopback: flags.contains(LinkFlags::Loopback),
+                multicast: flags.contains(LinkFlags::Multicast),
+                master: None,
+                hears_for_ports: false,
+                addresses: Vec::new(),
+            };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => interface.name = name.into(),
+                    LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+                    LinkAttribute::Controller(index) if index != 0 => interface.master = Some(index),
+                    LinkAttribute::LinkInfo(infos) => {
+                        interface.hears_for_ports = infos.iter().any(|info| {
+                            matches!(info, LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond | InfoKind::Team))
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            interfaces.push(interface);
+        }
+        let mut addresses = Box::pin(self.handle.address().get().execute());
+        while let Some(message) = addresses.try_next().await? {
+            let Some(holder) =
+                interfaces.iter_mut().find(|interface| interface.index == message.header.index)
+            else {
+                continue;
+            };
+            // On a point-to-point interface IFA_ADDRESS is the peer's and IFA_LOCAL our own.
+            let own = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            };
+            let any = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
+            };
+            let attributes = &message.attributes;
+            if let Some(ip) = attributes.iter().find_map(own).or_else(|| attributes.iter().find_map(any)) {
+                holder.addresses.push((ip, message.header.prefix_len));
+            }
+        }
+        Ok(InterfaceTable { interfaces: interfaces.into_iter().map(Arc::new).collect() })
+    }
+}
+
+fn fault(error: rtnetlink::Error) -> Fault {
+    let source = match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => std::io::Error::other(other),
+    };
+    Fault { action: Action::Interfaces, source }
+}

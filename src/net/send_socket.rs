@@ -1,0 +1,127 @@
+//! Sockets that send: with collecting, without, and for replies. None is bound to the wildcard address
+//! with a port that a group may want: that would hear other sockets' multicast and block joins.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use super::fault::{Action, Fault};
+use super::socket::Socket;
+use super::wire::ControlWriter;
+use crate::model::{Family, HopLimit, Interface};
+
+/// Sends a message on one interface and hears the answers to it.
+///
+/// Bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so
+/// that answers to different messages never meet. Not bound to the device: an answer from the same host
+/// comes in by `lo`, and one from afar by whichever interface the way back leads to.
+pub struct CollectSocket;
+
+#[derive(Debug, Clone, Copy)]
+pub struct CollectSpec<'a> {
+    pub interface: &'a Interface,
+    pub source: IpAddr,
+    /// None: a free port of the kernel's choice.
+    pub port: Option<u16>,
+    pub hop_limit: HopLimit,
+    pub loopback: bool,
+    pub receive_buffer: usize,
+}
+
+impl CollectSocket {
+    pub fn open(spec: &CollectSpec<'_>) -> Result<Socket, Fault> {
+        let socket = Socket::open(Family::of(spec.source))?;
+        if spec.port.is_some() {
+            // A well-known port may be shared with a daemon that listens on the wildcard address.
+            socket.share_port()?;
+        }
+        socket.set_multicast_interface(spec.interface.index)?;
+        if spec.hop_limit.0 != 1 {
+            socket.set_multicast_hop_limit(spec.hop_limit.0)?;
+        }
+        if !spec.loopback {
+            socket.set_loopback(false)?;
+        }
+        socket.ask_for_times_and_hops()?;
+        socket.ask_for_interface()?;
+        socket.set_receive_buffer(spec.receive_buffer)?;
+        socket.bind(scoped(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
+        Ok(socket)
+    }
+}
+
+/// Sends messages whose answers nobody collects; shared by all of one family and loopback setting.
+pub struct BlindSocket(Socket);
+
+impl BlindSocket {
+    pub fn open(family: Family, loopback: bool) -> Result<Self, Fault> {
+        let socket = Socket::open(family)?;
+        socket.set_loopback(loopback)?;
+        socket.hear_only_own_groups()?;
+        socket.hear_nothing()?;
+        let wildcard: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(SocketAddr::new(wildcard, 0))?;
+        // Shared only after the bind: the port is our own, and still a group on it can be joined.
+        socket.share_port()?;
+        Ok(Self(socket))
+    }
+
+    /// Interface, source and hop limit travel with the datagram. IPv4 refuses hop limit 0 here.
+    pub fn send(
+        &self,
+        interface: &Interface,
+        source: IpAddr,
+        hop_limit: HopLimit,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), Fault> {
+        let mut control = ControlWriter::default();
+        control.leave_by(interface.index, source);
+        control.hop_limit(hop_limit.0, source.is_ipv6());
+        self.0.send(destination, control.as_slice(), payload)
+    }
+
+    pub fn socket(&self) -> &Socket {
+        &self.0
+    }
+}
+
+/// Sends replies from an address and port of choice; hears nothing.
+pub struct ReplySocket;
+
+impl ReplySocket {
+    /// `port` 0 asks for a fresh one.
+    pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
+        let socket = Socket::open(Family::of(source))?;
+        if port != 0 {
+            socket.share_port()?;
+        }
+        socket.hear_nothing()?;
+        socket.bind(scoped(source, port, interface_index))?;
+        Ok(socket)
+    }
+}
+
+impl Socket {
+    /// Sends one datagram without waiting; a full send buffer is [`super::FaultKind::Busy`].
+    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), Fault> {
+        self.send(destination, &[], payload)
+    }
+}
+
+fn scoped(ip: IpAddr, port: u16, interface_index: u32) -> SocketAddr {
+    match ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, port, 0, interface_index).into()
+        }
+        _ => SocketAddr::new(ip, port),
+    }
+}
+
+impl Fault {
+    /// The fault of a message that has no address to leave from.
+    pub fn no_address() -> Self {
+        Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::ENETUNREACH) }
+    }
+}

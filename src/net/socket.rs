@@ -1,0 +1,211 @@
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+
+use super::fault::{Action, Doing, Fault};
+use super::sys;
+use super::wire::AddressBytes;
+use crate::model::Family;
+
+/// A non-blocking UDP socket of one family.
+#[derive(Debug)]
+pub struct Socket {
+    inner: socket2::Socket,
+    family: Family,
+}
+
+/// A receive buffer as asked for and as granted, in bytes (`SO_RCVBUF`; the kernel doubles what is
+/// asked for to account for its own overhead, and `granted` is halved again to compare).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferSize {
+    pub requested: usize,
+    pub granted: usize,
+}
+
+impl Socket {
+    pub(super) fn open(family: Family) -> Result<Self, Fault> {
+        let domain = match family {
+            Family::V4 => Domain::IPV4,
+            Family::V6 => Domain::IPV6,
+        };
+        let inner = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+            .doing(Action::Open)?;
+        if family == Family::V6 {
+            inner.set_only_v6(true).doing(Action::Configure)?;
+        }
+        Ok(Self { inner, family })
+    }
+
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> Result<SocketAddr, Fault> {
+        let address = self.inner.local_addr().doing(Action::Configure)?;
+        address.as_socket().ok_or_else(|| io::Error::other("not an IP socket")).doing(Action::Configure)
+    }
+
+    /// How many buffers the kernel has dropped at this socket (`SO_MEMINFO`, `SK_MEMINFO_DROPS`).
+    pub fn dropped_buffers(&self) -> u32 {
+        const DROPS: usize = 8;
+        let mut info = [0_u8; 9 * 4];
+        match sys::get_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, &mut info) {
+            Ok(length) if length == info.len() => u32::from_ne_bytes([
+                info[DROPS * 4],
+                info[DROPS * 4 + 1],
+                info[DROPS * 4 + 2],
+                info[DROPS * 4 + 3],
+            ]),
+            _ => 0,
+        }
+    }
+
+    /// Waits until the send buffer has room. Rare, so the socket is registered only while it waits.
+    pub async fn writable(&self) -> Result<(), Fault> {
+        let watched = sys::watch(self.as_fd(), Interest::WRITABLE).doing(Action::Send)?;
+        let ready = watched.writable().await.doing(Action::Send)?;
+        drop(ready);
+        Ok(())
+    }
+
+    /// Sends one datagram without waiting.
+    pub(super) fn send(&self, destination: SocketAddr, control: &[u8], payload: &[u8]) -> Result<(), Fault> {
+        let address = AddressBytes::new(destination);
+        let outgoing = sys::Outgoing { address: address.as_slice(), control, payload };
+        sys::send(self.as_fd(), &[outgoing]).doing(Action::Send)?;
+        Ok(())
+    }
+
+    /// Sends without waiting as many of these as the socket takes; returns how many that were.
+    /// An error concerns the first one.
+    pub fn send_batch<'a>(
+        &self,
+        batch: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Result<usize, Fault> {
+        let batch: Vec<_> = batch
+            .into_iter()
+            .map(|(destination, payload)| (AddressBytes::new(destination), payload))
+            .collect();
+        let outgoing: Vec<_> = batch
+            .iter()
+            .map(|(address, payload)| sys::Outgoing { address: address.as_slice(), control: &[], payload })
+            .collect();
+        sys::send(self.as_fd(), &outgoing).doing(Action::Send)
+    }
+
+    pub(super) fn bind(&self, address: SocketAddr) -> Result<(), Fault> {
+        self.inner.bind(&address.into()).doing(Action::Bind)
+    }
+
+    /// Lets others that do the same hold the port too.
+    pub(super) fn share_port(&self) -> Result<(), Fault> {
+        self.inner.set_reuse_address(true).doing(Action::Configure)?;
+        self.inner.set_reuse_port(true).doing(Action::Configure)
+    }
+
+    /// Receives from and sends to this interface only (`SO_BINDTOIFINDEX`, needs no privilege).
+    pub(super) fn bind_to_interface(&self, index: u32) -> Result<(), Fault> {
+        /// include/uapi/asm-generic/socket.h
+        const SO_BINDTOIFINDEX: i32 = 62;
+        self.set(libc::SOL_SOCKET, SO_BINDTOIFINDEX, index.cast_signed()).doing(Action::Configure)
+    }
+
+    /// Hears only groups that this very socket joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
+    pub(super) fn hear_only_own_groups(&self) -> Result<(), Fault> {
+        match self.family {
+            Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0),
+            Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0),
+        }
+        .doing(Action::Configure)
+    }
+
+    /// Asks for kernel receive timestamps and hop limits.
+    pub(super) fn ask_for_times_and_hops(&self) -> Result<(), Fault> {
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).doing(Action::Configure)?;
+        match self.family {
+            Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
+            Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
+        }
+        .doing(Action::Configure)
+    }
+
+    /// Asks which interface each datagram came in by.
+    pub(super) fn ask_for_interface(&self) -> Result<(), Fault> {
+        match self.family {
+            Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+            Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+        }
+        .doing(Action::Configure)
+    }
+
+    /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (UDP_GRO).
+    pub fn set_coalescing(&self, on: bool) -> Result<(), Fault> {
+        self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).doing(Action::Configure)
+    }
+
+    /// Drops whatever arrives.
+    pub(super) fn hear_nothing(&self) -> Result<(), Fault> {
+        sys::drop_everything(self.as_fd()).doing(Action::Configure)
+    }
+
+    pub(super) fn set_loopback(&self, on: bool) -> Result<(), Fault> {
+        match self.family {
+            Family::V4 => self.inner.set_multicast_loop_v4(on),
+            Family::V6 => self.inner.set_multicast_loop_v6(on),
+        }
+        .doing(Action::Configure)
+    }
+
+    pub(super) fn set_multicast_hop_limit(&self, limit: u8) -> Result<(), Fault> {
+        match self.family {
+            Family::V4 => self.inner.set_multicast_ttl_v4(limit.into()),
+            Family::V6 => self.inner.set_multicast_hops_v6(limit.into()),
+        }
+        .doing(Action::Configure)
+    }
+
+    pub(super) fn set_multicast_interface(&self, index: u32) -> Result<(), Fault> {
+        match self.family {
+            Family::V4 => {
+                // struct ip_mreqn: group, address, interface index
+                let mut request = [0; 12];
+                request[8..].copy_from_slice(&index.to_ne_bytes());
+                sys::set_option(self.as_fd(), libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &request)
+            }
+            Family::V6 => self.inner.set_multicast_if_v6(index),
+        }
+        .doing(Action::Configure)
+    }
+
+    /// Asks for a receive buffer of this size, beyond `net.core.rmem_max` where the rights allow it.
+    pub(super) fn set_receive_buffer(&self, requested: usize) -> Result<BufferSize, Fault> {
+        let granted = || Ok::<_, Fault>(self.inner.recv_buffer_size().doing(Action::Configure)? / 2);
+        self.inner.set_recv_buffer_size(requested).doing(Action::Configure)?;
+        let mut size = BufferSize { requested, granted: granted()? };
+        let forced = i32::try_from(requested).unwrap_or(i32::MAX);
+        if size.granted < requested && self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, forced).is_ok() {
+            size.granted = granted()?;
+        }
+        Ok(size)
+    }
+
+    fn set(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
+        sys::set_option(self.as_fd(), level, name, &value.to_ne_bytes())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}

@@ -1,0 +1,256 @@
+//! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7) and
+//! socket options by number. The only module of the crate with `unsafe`.
+#![expect(unsafe_code, reason = "recvmmsg, sendmmsg, epoll and raw socket options have no safe wrapper here")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::wire::{ADDRESS_BYTES, CONTROL_BYTES};
+
+pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: `value` is readable for `length` bytes, and the kernel only reads it during the call.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Fills `value` and returns how many of its bytes the kernel wrote.
+pub(super) fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: `value` is writable for `length` bytes, and the kernel writes at most that many.
+    let result =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length) };
+    if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Installs a classic BPF program that drops every packet, so that a socket that only sends never fills.
+pub(super) fn drop_everything(fd: BorrowedFd<'_>) -> io::Result<()> {
+    const RETURN_ZERO: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let mut program = [libc::sock_filter { code: RETURN_ZERO, jt: 0, jf: 0, k: 0 }];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    // SAFETY: `filter` points to one instruction that lives until the call returns; the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Room for one recvmmsg(2): payloads of any size (coalesced ones too), addresses, control messages.
+///
+/// Pages that no datagram reached are never touched, so the room costs what the traffic uses.
+pub(super) struct ReceiveRoom {
+    payloads: Box<[u8]>,
+    addresses: Box<[[u8; ADDRESS_BYTES]]>,
+    controls: Box<[Control]>,
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    /// How many headers the last call filled, and must be reset before the next.
+    filled: usize,
+}
+
+#[repr(align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_BYTES]);
+
+// SAFETY: the raw pointers in `vectors` and `headers` point only into the boxes of the same value,
+// which nothing else refers to and which do not move when the value does.
+unsafe impl Send for ReceiveRoom {}
+
+/// What the kernel said of one received buffer.
+pub(super) struct Raw<'a> {
+    pub(super) address: &'a [u8],
+    pub(super) control: &'a [u8],
+    pub(super) payload: &'a [u8],
+    pub(super) truncated: bool,
+}
+
+impl ReceiveRoom {
+    /// The largest UDP datagram, and the largest buffer that UDP_GRO coalesces.
+    const PAYLOAD_BYTES: usize = 65_536;
+
+    pub(super) fn new(buffers: usize) -> Self {
+        let mut payloads = vec![0; buffers * Self::PAYLOAD_BYTES].into_boxed_slice();
+        let mut addresses = vec![[0; ADDRESS_BYTES]; buffers].into_boxed_slice();
+        let mut controls = vec![Control([0; CONTROL_BYTES]); buffers].into_boxed_slice();
+        let mut vectors: Box<[_]> = payloads
+            .chunks_exact_mut(Self::PAYLOAD_BYTES)
+            .map(|payload| libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() })
+            .collect();
+        let headers = (0..buffers)
+            .map(|slot| {
+                // SAFETY: all-zero is a valid msghdr; null pointers in it stand for "absent".
+                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                header.msg_hdr.msg_name = addresses[slot].as_mut_ptr().cast();
+                header.msg_hdr.msg_iov = &raw mut vectors[slot];
+                header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_control = controls[slot].0.as_mut_ptr().cast();
+                header
+            })
+            .collect();
+        Self { payloads, addresses, controls, vectors, headers, filled: buffers }
+    }
+
+    /// Receives what is there without waiting; returns how many buffers were filled.
+    pub(super) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        for header in &mut self.headers[..self.filled] {
+            header.msg_hdr.msg_namelen = ADDRESS_BYTES as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+            header.msg_hdr.msg_flags = 0;
+        }
+        self.filled = 0;
+        let room = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);
+        debug_assert_eq!(self.vectors.len(), self.headers.len());
+        // SAFETY: every header points into boxes owned by `self`, which is borrowed mutably for the
+        // call, with their true lengths; no timeout is passed.
+        let result = unsafe {
+            libc::recvmmsg(
+                fd.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                room,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        self.filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.filled)
+    }
+
+    /// The buffer in this slot, as the last call to [`Self::receive`] filled it.
+    pub(super) fn raw(&self, slot: usize) -> Raw<'_> {
+        let header = &self.headers[..self.filled][slot];
+        let start = slot * Self::PAYLOAD_BYTES;
+        Raw {
+            address: &self.addresses[slot][..(header.msg_hdr.msg_namelen as usize).min(ADDRESS_BYTES)],
+            control: &self.controls[slot].0[..(header.msg_hdr.msg_controllen as usize).min(CONTROL_BYTES)],
+            payload: &self.payloads[start..start + (header.msg_len as usize).min(Self::PAYLOAD_BYTES)],
+            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        }
+    }
+}
+
+/// One datagram to send, in the kernel's own forms.
+pub(super) struct Outgoing<'a> {
+    pub(super) address: &'a [u8],
+    pub(super) control: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+/// Sends as many as the socket takes without waiting; returns how many that were.
+/// An error concerns the first datagram: none was sent.
+pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
+    /// UIO_MAXIOV bounds one call to 1,024; 64 amortise the call and fit the stack.
+    const AT_ONCE: usize = 64;
+    let batch = &batch[..batch.len().min(AT_ONCE)];
+    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
+    // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
+    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
+    for ((outgoing, vector), header) in batch.iter().zip(&mut vectors).zip(&mut headers) {
+        *vector = libc::iovec {
+            iov_base: outgoing.payload.as_ptr().cast_mut().cast(),
+            iov_len: outgoing.payload.len(),
+        };
+        header.msg_hdr.msg_name = outgoing.address.as_ptr().cast_mut().cast();
+        header.msg_hdr.msg_namelen = outgoing.address.len() as libc::socklen_t;
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        if !outgoing.control.is_empty() {
+            header.msg_hdr.msg_control = outgoing.control.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_controllen = outgoing.control.len() as _;
+        }
+    }
+    // SAFETY: the first `batch.len()` headers point to slices borrowed for the call, with their true
+    // lengths; sendmmsg(2) only reads through them.
+    let result = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            headers.as_mut_ptr(),
+            batch.len() as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Registers a descriptor with the runtime.
+pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `owner` is moved into the result and keeps its descriptor open, and the same one, until it
+    // is deregistered: `T` is one of our wrappers or a borrow, none of which can swap descriptors.
+    Ok(unsafe { AsyncFd::register_with_interest(owner, interest) }?)
+}
+
+/// A level-triggered epoll(7) instance; readable itself while any of its descriptors is.
+pub(super) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are passed.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call succeeded, so `fd` is open and nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: key };
+        self.control(libc::EPOLL_CTL_ADD, fd, &raw mut event)
+    }
+
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, ptr::null_mut())
+    }
+
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, event: *mut libc::epoll_event) -> io::Result<()> {
+        // SAFETY: both descriptors are open while borrowed; `event` is null or points to a live event.
+        let result = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), event) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The keys of descriptors that are readable now, without waiting.
+    pub(super) fn ready<'a>(
+        &self,
+        events: &'a mut [libc::epoll_event],
+    ) -> io::Result<impl Iterator<Item = u64> + 'a> {
+        let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        // SAFETY: `events` is writable for `room` events.
+        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
+        Ok(events[..filled].iter().map(|event| event.u64))
+    }
+}
+
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Raises the soft limit of open files to the hard one (setrlimit(2)): each membership and each collecting
+/// message holds sockets, and the usual soft limit of 1,024 is for programs that use select(2).
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for reading and writing during both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The composition root: binds, wires, serves, and shuts down in order.
+//!
+//! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{Control, Settings};
+use crate::http::{self, Door, Local};
+use crate::net::Fault;
+
+/// What can be set about the service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: Vec<Listen>,
+    /// Accept requests over TCP from other hosts, whoever sends them.
+    pub allow_anonymous: bool,
+    pub door: Door,
+    /// Permissions of unix sockets.
+    pub socket_mode: u32,
+    /// How long requests under way may take once the service stops.
+    pub grace: Duration,
+    pub settings: Settings,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, or add --allow-anonymous if the network is trusted"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("cannot listen on {0}: {1}")]
+    Tcp(SocketAddr, #[source] io::Error),
+    #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
+    Unix { path: PathBuf, source: io::Error },
+    #[error("cannot start: {0}")]
+    Core(#[from] Fault),
+}
+
+/// The service with all its listeners bound; it answers once it runs.
+pub struct Server {
+    listeners: Vec<Listener>,
+    router: Router,
+    control: Control,
+    grace: Duration,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Server {
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        for listen in &config.listen {
+            listeners.push(match listen {
+                Listen::Tcp(address) if !address.ip().is_loopback() && !config.allow_anonymous => {
+                    return Err(StartError::NotLoopback(*address));
+                }
+                Listen::Tcp(address) => {
+                    let bound = TcpListener::bind(address).await;
+                    Listener::Tcp(bound.map_err(|error| StartError::Tcp(*address, error))?)
+                }
+                Listen::Unix(path) => {
+                    let bound = bind_unix(path, config.socket_mode).await;
+                    Listener::Unix(
+                        bound.map_err(|source| StartError::Unix { path: path.clone(), source })?,
+                        path.clone(),
+                    )
+                }
+            });
+        }
+        let control = Control::start(config.settings).await?;
+        let router = http::router(control.clone(), config.door);
+        Ok(Self { listeners, router, control, grace: config.grace })
+    }
+
+    /// The first TCP address: with port 0 asked for, this tells which it became.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find_map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(..) => None,
+        })
+    }
+
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives
+    /// requests under way the grace period to finish.
+    pub async fn run(self, stop: CancellationToken) {
+        let connections = Arc::new(GracefulShutdown::new());
+        let accepting = tokio_util::task::TaskTracker::new();
+        let mut sockets = Vec::new();
+        for listener in self.listeners {
+            let (connections, router, stop) = (connections.clone(), self.router.clone(), stop.clone());
+            if let Listener::Unix(_, path) = &listener {
+                sockets.push(path.clone());
+            }
+            accepting.spawn(async move {
+                stop.run_until_cancelled(listener.accept_all(&router, &connections)).await;
+            });
+        }
+        stop.cancelled().await;
+        accepting.close();
+        accepting.wait().await;
+        for path in sockets {
+            let _ = std::fs::remove_file(path);
+        }
+        self.control.shutdown().await;
+        let connections = Arc::into_inner(connections).expect("the accepting tasks have ended");
+        if tokio::time::timeout(self.grace, connections.shutdown()).await.is_err() {
+            tracing::warn!(
+                grace_ms = self.grace.as_millis(),
+                "requests were still under way after the grace period"
+            );
+        }
+    }
+}
+
+impl Listener {
+    /// Accepts connections for ever.
+    async fn accept_all(&self, router: &Router, connections: &GracefulShutdown) {
+        /// Pause after a failed accept: out of descriptors, it would fail again at once.
+        const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+        let local = router.clone().layer(Extension(Local));
+        loop {
+            let accepted = match self {
+                Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    let _ = stream.set_nodelay(true);
+                    serve(stream, router.clone(), connections);
+                }),
+                Self::Unix(listener, _) => {
+                    listener.accept().await.map(|(stream, _)| serve(stream, local.clone(), connections))
+                }
+            };
+            if let Err(error) = accepted {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection in a task of its own, which is told when the service stops.
+fn serve<S>(stream: S, router: Router, connections: &GracefulShutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    /// A client that sends nothing does not hold a connection for longer.
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    });
+}
+
+/// Binds under another name and renames, so that the socket never has wider permissions than asked for.
+/// A socket file that nobody answers on is left over from a crash and is replaced.
+async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        }
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program answers there"));
+        }
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}

@@ -1,0 +1,50 @@
+use std::fmt;
+
+/// A place in a log: after the datagram with this sequence number. Opaque to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Random for each log, so that the cursor of another log is recognised.
+    pub epoch: u64,
+    /// The last sequence number seen; 0 before the first.
+    pub sequence: u64,
+}
+
+impl Cursor {
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        let (epoch, sequence) = text.split_once('-').ok_or(CursorError)?;
+        if epoch.len() != 16 {
+            return Err(CursorError);
+        }
+        let epoch = u64::from_str_radix(epoch, 16).map_err(|_| CursorError)?;
+        let sequence = sequence.parse().map_err(|_| CursorError)?;
+        Ok(Self { epoch, sequence })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.epoch, self.sequence)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is no cursor: pass a `next_cursor` as it was given, or leave `after` out to start at the oldest datagram"
+)]
+pub struct CursorError;
+
+/// What a reader has missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    pub reason: GapReason,
+    /// How many datagrams are missing, where that can be told.
+    pub missed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// The log's bounds were reached, and its oldest datagrams made room.
+    Retention,
+    /// The cursor is of another log than this one; reading starts at this one's oldest datagram.
+    LogReplaced,
+}

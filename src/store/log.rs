@@ -1,0 +1,313 @@
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::chunk::{Chunk, Entry, Run};
+use super::cursor::{Cursor, Gap, GapReason};
+
+/// How much one log keeps; what exceeds it makes room from the oldest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: u64,
+    /// Payloads and their headers.
+    pub bytes: usize,
+}
+
+/// An append-only sequence of datagrams with a bounded tail in memory.
+///
+/// `X` is what its owner knows of a datagram beyond [`crate::model::Heard`].
+pub struct Log<X> {
+    epoch: u64,
+    limits: Limits,
+    /// Std lock: writers hold it for the copy of one batch, readers for the copy of at most one chunk.
+    state: Mutex<State<X>>,
+    changed: Notify,
+}
+
+struct State<X> {
+    /// Full chunks, oldest first; readers share them.
+    sealed: VecDeque<Arc<Chunk<X>>>,
+    tail: Chunk<X>,
+    /// The oldest sequence number that is still kept.
+    first: u64,
+    sealed_bytes: usize,
+    counters: LogCounters,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    /// Datagrams appended since the log began; also its last sequence number.
+    pub appended: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Datagrams that made room for later ones.
+    pub evicted: u64,
+    /// Datagrams whose payload was longer than the buffer.
+    pub truncated: u64,
+    /// Bytes held now, headers included.
+    pub held_bytes: u64,
+}
+
+/// The log's owner is gone, and the log with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// What one read gives: datagrams in order, shared with the log or copied from its tail.
+pub struct Page<X> {
+    chunks: Vec<Arc<Chunk<X>>>,
+    start: u64,
+    length: usize,
+    pub next: Cursor,
+    pub gap: Option<Gap>,
+}
+
+impl<X> Page<X> {
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_, X>> {
+        self.chunks.iter().flat_map(|chunk| chunk.entries_from(self.start)).take(self.length)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl<X: Clone> Log<X> {
+    pub fn new(limits: Limits) -> Self {
+        let state = State {
+            sealed: VecDeque::new(),
+            tail: Chunk::new(1),
+            first: 1,
+            sealed_bytes: 0,
+            counters: LogCounters::default(),
+            closed: false,
+        };
+        Self { epoch: fastrand::u64(..), limits, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Appends a batch under one lock and wakes the readers that wait.
+    pub fn append<'a>(&self, batch: impl IntoIterator<Item = Run<'a, X>>) {
+        let mut state = self.state();
+        if state.closed {
+            return;
+        }
+        for run in batch {
+            state.push(run, self.limits);
+        }
+        state.retain(self.limits);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
+    pub fn read(&self, after: Option<Cursor>, limit: usize) -> Result<Page<X>, Closed> {
+        let state = self.state();
+        if state.closed {
+            return Err(Closed);
+        }
+        let (start, gap) = state.start(self.epoch, after);
+        let available = usize::try_from(state.tail.next() - start).unwrap_or(usize::MAX);
+        let length = limit.min(available);
+        let end = start + length as u64;
+        let from = state.sealed.partition_point(|chunk| chunk.next() <= start);
+        let mut chunks: Vec<_> =
+            state.sealed.range(from..).take_while(|chunk| chunk.first() < end).cloned().collect();
+        if length > 0 && state.tail.contains(end - 1) {
+            let tail_start = start.max(state.tail.first());
+            let count = usize::try_from(end - tail_start).unwrap_or(usize::MAX);
+            chunks.push(Arc::new(state.tail.copy_of(tail_start, count)));
+        }
+        Ok(Page { chunks, start, length, next: Cursor { epoch: self.epoch, sequence: end - 1 }, gap })
+    }
+
+    /// Resolves at the next append or close after this call, even if the future is polled later.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        let mut waiting = Box::pin(self.changed.notified());
+        waiting.as_mut().enable();
+        waiting
+    }
+
+    /// Ends the log: nothing is kept or appended any more, and waiting readers learn it.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.sealed.clear();
+        state.tail = Chunk::new(state.tail.next());
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    pub fn counters(&self) -> LogCounters {
+        let state = self.state();
+        let held = state.sealed_bytes + state.tail.bytes();
+        LogCounters { held_bytes: held as u64, ..state.counters }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<X>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<X: Clone> State<X> {
+    /// A chunk is sealed at this size: small enough that copying the tail for a reader is cheap, large
+    /// enough that sealed ones are few.
+    const CHUNK_BYTES: usize = 64 * 1024;
+
+    fn push(&mut self, run: Run<'_, X>, limits: Limits) {
+        let size = run.bytes.len() + Chunk::<X>::HEADER_BYTES;
+        let full = Self::CHUNK_BYTES.min(limits.bytes / 4);
+        if !self.tail.is_empty() && self.tail.bytes() + size > full {
+            let next = Chunk::new(self.tail.next());
+            let sealed = std::mem::replace(&mut self.tail, next);
+            self.sealed_bytes += sealed.bytes();
+            self.sealed.push_back(Arc::new(sealed));
+        }
+        self.counters.payload_bytes += run.bytes.len() as u64;
+        let truncated = run.heard.truncated;
+        let count = self.tail.push(run);
+        self.counters.appended += count;
+        self.counters.truncated += if truncated { count } else { 0 };
+    }
+
+    /// Makes the oldest datagrams give way. The tail chunk always stays.
+    fn retain(&mut self, limits: Limits) {
+        let before = self.first;
+        self.first = self.first.max(self.tail.next().saturating_sub(limits.entries));
+        while let Some(oldest) = self.sealed.front() {
+            let over = self.sealed_bytes + self.tail.bytes() > limits.bytes;
+            if !over && oldest.next() > self.first {
+                break;
+            }
+            self.first = self.first.max(oldest.next());
+            self.sealed_bytes -= oldest.bytes();
+            self.sealed.pop_front();
+        }
+        self.counters.evicted += self.first - before;
+    }
+
+    /// The sequence number to read from, and what is missing before it.
+    fn start(&self, epoch: u64, after: Option<Cursor>) -> (u64, Option<Gap>) {
+        let replaced =
+            after.is_some_and(|cursor| cursor.epoch != epoch || cursor.sequence >= self.tail.next());
+        if replaced {
+            return (self.first, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
+        }
+        let wanted = after.map_or(1, |cursor| cursor.sequence + 1);
+        let missed = self.first.saturating_sub(wanted);
+        let gap = (missed > 0).then_some(Gap { reason: GapReason::Retention, missed: Some(missed) });
+        (wanted.max(self.first), gap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Heard, Timestamp};
+
+    const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26 };
+
+    fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_, ()> {
+        let heard = Heard {
+            received_at: Timestamp(0),
+            source: ([192, 0, 2, 1], 1).into(),
+            destination: ([239, 1, 1, 1], 1).into(),
+            interface: "lo".into(),
+            hop_limit: Some(1),
+            truncated: false,
+        };
+        Run { heard, extra: (), segment, bytes }
+    }
+
+    fn payloads(page: &Page<()>) -> Vec<Vec<u8>> {
+        page.entries().map(|entry| entry.payload.to_vec()).collect()
+    }
+
+    proptest! {
+        /// Whatever is appended in whatever batches comes out once, in order, whatever the page size.
+        #[test]
+        fn paging_gives_every_datagram_once(
+            batches in prop::collection::vec(prop::collection::vec((1_u16..2000, 0_usize..20_000), 0..6), 0..20),
+            limit in 1_usize..50,
+        ) {
+            let log = Log::new(AMPLE);
+            let mut expected = Vec::new();
+            for batch in &batches {
+                let buffers: Vec<(Vec<u8>, u16)> =
+                    batch.iter().map(|&(segment, length)| (vec![(length % 251) as u8; length], segment)).collect();
+                for (bytes, segment) in &buffers {
+                    expected.extend(bytes.chunks(usize::from(*segment)).map(<[u8]>::to_vec));
+                    if bytes.is_empty() {
+                        expected.push(Vec::new());
+                    }
+                }
+                log.append(buffers.iter().map(|(bytes, segment)| run(bytes, Some(*segment))));
+            }
+            let mut seen = Vec::new();
+            let mut cursor = None;
+            loop {
+                let page = log.read(cursor, limit).unwrap();
+                prop_assert_eq!(page.gap, None);
+                let sequences: Vec<u64> = page.entries().map(|entry| entry.sequence).collect();
+                let start = seen.len() as u64 + 1;
+                prop_assert_eq!(sequences, (start..start + page.length as u64).collect::<Vec<_>>());
+                if page.is_empty() {
+                    break;
+                }
+                seen.extend(payloads(&page));
+                cursor = Some(page.next);
+            }
+            prop_assert_eq!(seen, expected);
+        }
+
+        /// A reader that was overtaken is told exactly how much it missed.
+        #[test]
+        fn gaps_account_for_what_retention_took(
+            sizes in prop::collection::vec(0_usize..900, 1..300),
+            entries in 1_u64..40,
+            read_at in 0_usize..100,
+        ) {
+            let log = Log::new(Limits { entries, bytes: 8 * 1024 });
+            let mut cursor = None;
+            let mut known = 0;
+            for (position, size) in sizes.iter().enumerate() {
+                log.append([run(&vec![0; *size], None)]);
+                if position % (read_at + 1) == 0 {
+                    let page = log.read(cursor, 1000).unwrap();
+                    known += page.gap.map_or(0, |gap| gap.missed.unwrap()) + page.length as u64;
+                    prop_assert_eq!(known, position as u64 + 1);
+                    cursor = Some(page.next);
+                }
+            }
+            let counters = log.counters();
+            prop_assert_eq!(counters.appended, sizes.len() as u64);
+            prop_assert!(counters.appended - counters.evicted <= entries);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_log_gives_a_gap() {
+        let (one, other) = (Log::new(AMPLE), Log::new(AMPLE));
+        one.append([run(b"a", None)]);
+        other.append([run(b"b", None)]);
+        let cursor = one.read(None, 1).unwrap().next;
+        let page = other.read(Some(cursor), 10).unwrap();
+        assert_eq!(page.gap, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
+        assert_eq!(payloads(&page), [b"b"]);
+    }
+
+    #[tokio::test]
+    async fn readers_learn_of_appends_and_of_the_end() {
+        let log = Log::new(AMPLE);
+        let changed = log.changed();
+        log.append([run(b"a", None)]);
+        changed.await;
+        let changed = log.changed();
+        log.close();
+        changed.await;
+        assert!(matches!(log.read(None, 1), Err(Closed)));
+    }
+}

@@ -1,0 +1,30 @@
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `docs` for what users read.
+
+mod support;
+
+mod api {
+    mod door;
+    mod errors;
+    mod leases;
+    mod logs;
+    mod memberships;
+    mod messages;
+    mod responders;
+    mod service;
+}
+
+mod lab {
+    mod classic;
+    mod interfaces;
+    mod ipv6;
+    mod isolation;
+    mod leaving;
+    mod scale;
+    mod selftest;
+    mod sources;
+}
+
+mod docs {
+    mod openapi;
+    mod readme;
+}
