@@ -18,6 +18,7 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 
 /// Where to read a log, and how much.
 #[derive(Debug, Deserialize, IntoParams)]
+#[expect(clippy::unsafe_derive_deserialize, reason = "the unsafe code is that of `tokio::select!`")]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {

@@ -120,6 +120,7 @@ async fn complete_problems(request: Request, next: Next) -> Response {
 }
 
 /// The cause goes to the log; the client learns only that it was not at fault.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =
         cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));

@@ -22,6 +22,7 @@ struct Groups {
 
 /// A group, as the memberships and responders here make it up.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the field's name is the contract's")]
 struct Group {
     group: String,
     /// Ids of memberships.
@@ -42,6 +43,7 @@ struct Interfaces {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's flags, each on its own")]
 struct Interface {
     name: String,
     index: u32,

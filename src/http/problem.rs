@@ -222,6 +222,7 @@ fn port_field(purpose: Purpose) -> &'static str {
 pub(super) struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     pub(super) fn push(&mut self, pointer: impl Into<String>, detail: impl ToString) {
         self.0.push(FieldError { pointer: pointer.into(), detail: detail.to_string() });
     }
