@@ -77,7 +77,8 @@ fn api() -> OpenApiRouter<Control> {
         description = "An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    servers((url = "http://127.0.0.1:8080")),
+    servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
+    security(()),
     tags(
         (name = "messages", description = "Send to a group and collect the answers"),
         (name = "memberships", description = "Join groups and read what is heard there"),
