@@ -34,15 +34,15 @@ impl From<InterfaceName> for InterfaceRef {
 /// Whom to hear: `include` only these, or `exclude` these. Exactly one of them.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(min_properties = 1, max_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
+#[schema(min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
 pub(super) struct Sources {
     /// Addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_items = 1024)]
+    #[schema(max_items = 1024)]
     pub(super) include: Option<Vec<String>>,
     /// Addresses; an empty list hears everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_items = 1024)]
+    #[schema(max_items = 1024)]
     pub(super) exclude: Option<Vec<String>>,
 }
 

@@ -221,6 +221,14 @@ pub(super) fn location(kind: Kind, id: &Id) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("{}/{id}", kind.path()))]
 }
 
+/// `If-None-Match`, as the API document shows it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is read from the headers; this is its schema")]
+pub(super) enum OnlyCreate {
+    #[schema(rename = "*")]
+    Any,
+}
+
 /// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.
 fn only_creates(headers: &HeaderMap) -> Result<bool, Problem> {
     match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes().trim_ascii()) {

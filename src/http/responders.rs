@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
 use super::extract::{Json, PathId, Query};
 use super::fields::{InterfaceName, Sources};
-use super::joins::{self, JoinFields, Membership, State};
+use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, read_rules};
@@ -42,30 +42,25 @@ struct ResponderBody {
     group: String,
     /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
     /// bridge or bond, also those that appear later.
-    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// Accept interfaces that do not exist yet: they are joined when they appear.
     #[serde(default)]
     #[schema(default = false)]
     allow_missing: bool,
     /// Whom to hear; without it, everybody.
-    #[schema(nullable = false)]
     sources: Option<Sources>,
     /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
-    #[schema(nullable = false, minimum = 1, maximum = 2_592_000_000_u64)]
+    #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     expires_in_ms: Option<u64>,
-    #[schema(nullable = false)]
     reply: Option<ReplyBody>,
     #[serde(rename = "match")]
-    #[schema(nullable = false)]
     matches: Option<MatchBody>,
-    #[schema(nullable = false)]
     delay_ms: Option<DelayBody>,
-    #[schema(nullable = false)]
     reply_from: Option<ReplyFromBody>,
     /// Answer once when the same datagram arrives on several interfaces within 50 ms.
     #[serde(default = "yes")]
@@ -193,7 +188,7 @@ async fn create(
 /// As for memberships; the reply, `match` and `delay_ms` change in place too.
 #[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
     params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"),
-        ("if-none-match" = Option<String>, Header, nullable = false, pattern = r"^\*$", description = "`*`: only create, and answer 412 if it is there")),
+        ("if-none-match" = inline(Option<OnlyCreate>), Header, nullable = false, example = "*", description = "`*`: only create, and answer 412 if it is there")),
     request_body = ResponderBody,
     responses(
         (status = 200, description = "As requested, and it was there before", body = Responder,

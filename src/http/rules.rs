@@ -29,10 +29,8 @@ pub(super) enum ReplyBody {
 #[schema(min_properties = 1)]
 pub(super) struct ReplyObject {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     payload: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     payload_base64: Option<String>,
     /// Send back what was received.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -42,23 +40,19 @@ pub(super) struct ReplyObject {
 /// Which datagrams to answer; exactly one field. Without it: all.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Match, min_properties = 1, max_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
+#[schema(as = Match, min_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
 pub(super) struct MatchBody {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     exact: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     exact_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     prefix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     prefix_base64: Option<String>,
     /// Matched anywhere in the bytes; `(?-u)` lets it match bytes that are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_length = 4096)]
+    #[schema(max_length = 4096)]
     regex: Option<String>,
 }
 
@@ -88,11 +82,10 @@ pub(super) struct DelayRange {
 pub(super) struct ReplyFromBody {
     /// One of the host's own addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     address: Option<String>,
     /// Another port than the group's; 0 for a fresh one, shown in `reply_addresses`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 0, maximum = 65535)]
+    #[schema(minimum = 0, maximum = 65535)]
     port: Option<u64>,
 }
 

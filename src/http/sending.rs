@@ -17,12 +17,12 @@ use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, limits};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
-    json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 200}),
+    json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 500}),
     json!({
         "group": "239.1.2.3:10000", "payload_base64": "AAEC/w==", "interfaces": ["lo"], "window_ms": 500,
         "expect": 2, "repeat": {"count": 3, "interval_ms": 100}, "track_attempts": true
     }),
-    json!({"group": "[ff15::1:2:3]:10000", "payload": "anyone?", "interfaces": ["lo"], "stall_ms": 100})
+    json!({"group": "239.1.2.3:10000", "payload": "anyone?", "interfaces": ["lo"], "ttl": 0, "stall_ms": 100})
 ))]
 pub(super) struct MessageBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
@@ -32,40 +32,37 @@ pub(super) struct MessageBody {
     )]
     group: String,
     /// Text. At most 65,507 bytes as UTF-8 for IPv4, 65,527 for IPv6.
-    #[schema(nullable = false)]
     payload: Option<String>,
     /// Bytes, as base64 (RFC 4648 section 4, padded).
-    #[schema(nullable = false)]
     payload_base64: Option<String>,
     /// Where to send it. Without it, for IPv4 where the routing table says, for IPv6 the interface of the
     /// default route.
-    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// TTL or hop limit: how many networks it crosses. 0 stays on this host, 1 on the network.
-    #[schema(nullable = false, minimum = 0, maximum = 255, default = 1)]
+    #[schema(minimum = 0, maximum = 255, default = 1)]
     ttl: Option<u64>,
     /// Let members on this host hear it too.
-    #[schema(nullable = false, default = true)]
+    #[schema(default = true)]
     loopback: Option<bool>,
     /// Send from this UDP port; without it, from a free one.
-    #[schema(nullable = false, minimum = 1, maximum = 65535)]
+    #[schema(minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
     /// How long to collect answers, from the first send; 0 collects nothing.
-    #[schema(nullable = false, minimum = 0, maximum = 86_400_000_u64, default = 1000)]
+    #[schema(minimum = 0, maximum = 86_400_000_u64, default = 1000)]
     window_ms: Option<u64>,
     /// Stop once this many distinct responders have answered.
-    #[schema(nullable = false, minimum = 1)]
+    #[schema(minimum = 1)]
     expect: Option<u64>,
     /// Stop when no new responder has answered for this long, counted from the last send.
-    #[schema(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
+    #[schema(minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
-    #[schema(nullable = false)]
     repeat: Option<RepeatBody>,
     /// Give each attempt a source port of its own, so that `attempt` is exact; at most 8.
-    #[schema(nullable = false, default = false)]
+    #[schema(default = false)]
     track_attempts: Option<bool>,
     /// How long to keep late responses after closing.
-    #[schema(nullable = false, minimum = 0, maximum = 60000, default = 2000)]
+    #[schema(minimum = 0, maximum = 60000, default = 2000)]
     linger_ms: Option<u64>,
 }
 
