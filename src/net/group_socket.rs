@@ -33,7 +33,7 @@ impl GroupSocket {
         options: ReceiveOptions,
     ) -> Result<Self, Fault> {
         let socket = Socket::open(group.family())?;
-        socket.share_port()?;
+        socket.share_port(true)?;
         socket.bind_to_interface(interface.index)?;
         socket.hear_only_own_groups()?;
         socket.ask_for_times_and_hops()?;

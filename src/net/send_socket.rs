@@ -31,7 +31,7 @@ impl CollectSocket {
         let socket = Socket::open(Family::of(spec.source))?;
         if spec.port.is_some() {
             // A well-known port may be shared with a daemon that listens on the wildcard address.
-            socket.share_port()?;
+            socket.share_port(true)?;
         }
         socket.set_multicast_interface(spec.interface.index)?;
         if spec.hop_limit.0 != 1 {
@@ -44,6 +44,10 @@ impl CollectSocket {
         socket.ask_for_interface()?;
         socket.set_receive_buffer(spec.receive_buffer)?;
         socket.bind(scoped(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
+        if spec.port.is_some() {
+            // But with no later message: their answers would mix.
+            socket.share_port(false)?;
+        }
         Ok(socket)
     }
 }
@@ -63,7 +67,7 @@ impl BlindSocket {
         };
         socket.bind(SocketAddr::new(wildcard, 0))?;
         // Shared only after the bind: the port is our own, and still a group on it can be joined.
-        socket.share_port()?;
+        socket.share_port(true)?;
         Ok(Self(socket))
     }
 
@@ -95,7 +99,7 @@ impl ReplySocket {
     pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
         let socket = Socket::open(Family::of(source))?;
         if port != 0 {
-            socket.share_port()?;
+            socket.share_port(true)?;
         }
         socket.hear_nothing()?;
         socket.bind(scoped(source, port, interface_index))?;

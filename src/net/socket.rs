@@ -101,10 +101,10 @@ impl Socket {
         self.inner.bind(&address.into()).doing(Action::Bind)
     }
 
-    /// Lets others that do the same hold the port too.
-    pub(super) fn share_port(&self) -> Result<(), Fault> {
-        self.inner.set_reuse_address(true).doing(Action::Configure)?;
-        self.inner.set_reuse_port(true).doing(Action::Configure)
+    /// Whether others that do the same may hold the port too. After the bind it governs who may come later.
+    pub(super) fn share_port(&self, share: bool) -> Result<(), Fault> {
+        self.inner.set_reuse_address(share).doing(Action::Configure)?;
+        self.inner.set_reuse_port(share).doing(Action::Configure)
     }
 
     /// Receives from and sends to this interface only (`SO_BINDTOIFINDEX`, needs no privilege).
