@@ -52,6 +52,21 @@ impl Outlet {
         }
     }
 
+    /// Sends up to `count` copies without waiting, the next of them as this attempt; how many were sent.
+    pub(super) fn send_copies(&self, spec: &MessageSpec, attempt: u32, count: usize) -> Result<usize, Fault> {
+        let (interface, payload) = (&self.interface, &spec.payload);
+        let destination = spec.group.socket_addr(interface.index);
+        match &self.way {
+            Way::Own(sockets) => {
+                sockets[self.port(attempt)].send_copies_to(interface, destination, payload, count)
+            }
+            Way::Blind { socket, source } => {
+                socket.send_copies(interface, *source, spec.hop_limit, destination, payload, count)
+            }
+            Way::Closed => Err(Fault::no_address()),
+        }
+    }
+
     /// Waits until another copy can be sent.
     pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
         match &self.way {

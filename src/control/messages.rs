@@ -169,26 +169,26 @@ fn finish_sending(message: &Arc<Message>) {
     message.check(Instant::now());
 }
 
-/// Sends the second and later attempts, each at its time, until the message is closed.
+/// Sends the second and later attempts until the message is closed.
 async fn repeat(message: &Arc<Message>, outlets: &[Outlet]) {
-    /// Unpaced sends after which other tasks get a turn.
-    const BEFORE_YIELD: u32 = 64;
+    let open = || outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open());
+    if message.spec().repeat.interval.is_zero() && !message.spec().track_attempts {
+        for (route, outlet) in open() {
+            burst(&Departure { message, outlet, route, attempt: 1 }).await;
+        }
+        return;
+    }
     let repeat = message.spec().repeat;
     let start = tokio::time::Instant::now();
     for attempt in 2..=repeat.count {
-        if !repeat.interval.is_zero() {
-            let due = start + repeat.interval * (attempt - 1);
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = message.wait_closed() => return,
-            }
-        } else if attempt % BEFORE_YIELD == 0 {
-            tokio::task::yield_now().await;
+        tokio::select! {
+            () = tokio::time::sleep_until(start + repeat.interval * (attempt - 1)) => {}
+            () = message.wait_closed() => return,
         }
         if message.is_closed() {
             return;
         }
-        for (route, outlet) in outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open()) {
+        for (route, outlet) in open() {
             let departure = Departure { message, outlet, route, attempt };
             match departure.try_now() {
                 Ok(()) => {}
@@ -196,6 +196,28 @@ async fn repeat(message: &Arc<Message>, outlets: &[Outlet]) {
                 Err(fault) => drop(departure.failed(fault)),
             }
         }
+    }
+}
+
+/// Sends all repeats by one interface as fast as it takes them, after the first send.
+async fn burst(first: &Departure<'_>) {
+    let count = first.message.spec().repeat.count;
+    let mut done = 1;
+    while done < count && !first.message.is_closed() {
+        let departure = Departure { attempt: done + 1, ..*first };
+        match departure.try_copies(count - done) {
+            Ok(sent) => done += sent,
+            Err(fault) if fault.kind() == FaultKind::Busy => {
+                if departure.outlet.writable(departure.attempt).await.is_err() {
+                    return;
+                }
+            }
+            Err(fault) => {
+                drop(departure.failed(fault));
+                done += 1;
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -212,8 +234,27 @@ impl Departure<'_> {
     fn try_now(&self) -> Result<(), Fault> {
         let now = ClockReading::now();
         self.message
-            .with_collection(|collection| collection.sending(self.route, self.port(), self.attempt, now));
+            .with_collection(|collection| collection.sending(self.route, self.port(), self.attempt, 1, now));
         self.outlet.send(self.message.spec(), self.attempt)
+    }
+
+    /// Notes and sends as many copies as the socket takes at once. When sending failed, the note of one copy
+    /// stands for [`Self::failed`]; when the socket is busy, none.
+    fn try_copies(&self, most: u32) -> Result<u32, Fault> {
+        /// What one call takes with GSO.
+        const AT_ONCE: u32 = 1_024;
+        let (planned, now) = (most.min(AT_ONCE), ClockReading::now());
+        let last = self.attempt + planned - 1;
+        self.message
+            .with_collection(|collection| collection.sending(self.route, self.port(), last, planned, now));
+        let outcome = self.outlet.send_copies(self.message.spec(), self.attempt, planned as usize);
+        let stands = match &outcome {
+            Ok(sent) => u32::try_from(*sent).unwrap_or(planned),
+            Err(fault) => u32::from(fault.kind() != FaultKind::Busy),
+        };
+        self.message
+            .with_collection(|collection| collection.not_sent(self.route, self.port(), planned - stands));
+        outcome.map(|_| stands)
     }
 
     /// Sends what was noted as soon as the send buffer has room.

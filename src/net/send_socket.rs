@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use super::fault::{Action, Fault};
 use super::socket::Socket;
 use super::wire::ControlWriter;
+
 use crate::model::{Family, HopLimit, Interface};
 
 /// Sends a message on one interface and hears the answers to it.
@@ -71,7 +72,7 @@ impl BlindSocket {
         Ok(Self(socket))
     }
 
-    /// Interface, source and hop limit travel with the datagram. IPv4 refuses hop limit 0 here.
+    /// Sends one datagram; interface, source and hop limit travel with it. IPv4 refuses hop limit 0 here.
     pub fn send(
         &self,
         interface: &Interface,
@@ -80,10 +81,29 @@ impl BlindSocket {
         destination: SocketAddr,
         payload: &[u8],
     ) -> Result<(), Fault> {
+        let control = Self::control(interface, source, hop_limit);
+        self.0.send(destination, control.as_slice(), payload)
+    }
+
+    /// Sends up to `count` copies without waiting; returns how many the socket took.
+    pub fn send_copies(
+        &self,
+        interface: &Interface,
+        source: IpAddr,
+        hop_limit: HopLimit,
+        destination: SocketAddr,
+        payload: &[u8],
+        count: usize,
+    ) -> Result<usize, Fault> {
+        let control = Self::control(interface, source, hop_limit);
+        self.0.send_copies(destination, control, payload, count, interface.mtu)
+    }
+
+    fn control(interface: &Interface, source: IpAddr, hop_limit: HopLimit) -> ControlWriter {
         let mut control = ControlWriter::default();
         control.leave_by(interface.index, source);
         control.hop_limit(hop_limit.0, source.is_ipv6());
-        self.0.send(destination, control.as_slice(), payload)
+        control
     }
 
     pub fn socket(&self) -> &Socket {
@@ -111,6 +131,17 @@ impl Socket {
     /// Sends one datagram without waiting; a full send buffer is [`super::FaultKind::Busy`].
     pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), Fault> {
         self.send(destination, &[], payload)
+    }
+
+    /// Sends up to `count` copies by the interface without waiting; returns how many the socket took.
+    pub fn send_copies_to(
+        &self,
+        interface: &Interface,
+        destination: SocketAddr,
+        payload: &[u8],
+        count: usize,
+    ) -> Result<usize, Fault> {
+        self.send_copies(destination, ControlWriter::default(), payload, count, interface.mtu)
     }
 }
 

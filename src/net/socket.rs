@@ -7,8 +7,8 @@ use tokio::io::Interest;
 
 use super::fault::{Action, Doing, Fault};
 use super::sys;
-use super::wire::AddressBytes;
-use crate::model::Family;
+use super::wire::{AddressBytes, ControlWriter};
+use crate::model::{Family, largest_payload};
 
 /// A non-blocking UDP socket of one family.
 #[derive(Debug)]
@@ -95,6 +95,50 @@ impl Socket {
             .map(|(address, payload)| sys::Outgoing { address: address.as_slice(), control: &[], payload })
             .collect();
         sys::send(self.as_fd(), &outgoing).doing(Action::Send)
+    }
+
+    /// Sends the same datagram up to `count` times without waiting, coalesced (UDP_SEGMENT) where the kernel
+    /// can; returns how many datagrams the socket took. `mtu` is the interface's.
+    pub(super) fn send_copies(
+        &self,
+        destination: SocketAddr,
+        mut control: ControlWriter,
+        payload: &[u8],
+        count: usize,
+        mtu: u32,
+    ) -> Result<usize, Fault> {
+        let address = AddressBytes::new(destination);
+        let fitting = largest_payload(self.family) / payload.len().max(1);
+        let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
+            1
+        } else {
+            fitting.min(sys::MOST_SEGMENTS).min(count)
+        };
+        if copies > 1 {
+            let plain = control.clone();
+            control.segment(u16::try_from(payload.len()).unwrap_or(u16::MAX));
+            let outgoing =
+                sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
+            match sys::send_copies(self.as_fd(), &outgoing, copies, count / copies) {
+                // Interfaces without the offload, and kernels without the option, refuse in these words.
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)) =>
+                {
+                    control = plain;
+                }
+                result => return result.map(|sends| sends * copies).doing(Action::Send),
+            }
+        }
+        let outgoing = sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
+        sys::send_copies(self.as_fd(), &outgoing, 1, count).doing(Action::Send)
+    }
+
+    /// IP and UDP headers of a datagram without options (RFC 791, RFC 8200, RFC 768).
+    fn header_bytes(&self) -> usize {
+        match self.family {
+            Family::V4 => 20 + 8,
+            Family::V6 => 40 + 8,
+        }
     }
 
     pub(super) fn bind(&self, address: SocketAddr) -> Result<(), Fault> {
