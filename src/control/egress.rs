@@ -171,6 +171,9 @@ impl Shared {
             payload: spec.payload.len(),
         };
         let refused = |fault| Refusal::of(fault, &attempt);
+        if spec.source_port.is_some() && !self.release_port(message, bind) {
+            return Err(Refusal::PortInUse { address: bind, purpose: Purpose::Send });
+        }
         // IPv4 takes hop limit 0 only as a socket option, not with the datagram.
         let needs_own = spec.source_port.is_some() || (family == Family::V4 && spec.hop_limit.0 == 0);
         if spec.window.is_zero() && !needs_own {
@@ -198,6 +201,22 @@ impl Shared {
         }
         let local = sockets[0].local_addr().map_err(refused)?;
         Ok((Way::Own(sockets), local))
+    }
+
+    /// Takes a fixed source port from closed messages that linger on it; whether no open one has it. The
+    /// kernel would deal the answers out among all that share a port.
+    fn release_port(&self, message: &Message, bind: SocketAddr) -> bool {
+        let leaves_from_there = |other: &Arc<Message>| {
+            other.id() != message.id()
+                && other.spec().source_port == Some(bind.port())
+                && other.with_collection(|collection| {
+                    collection.routes().iter().any(|route| route.source == Some(bind))
+                })
+        };
+        let (closed, open): (Vec<_>, Vec<_>) =
+            self.messages.all().into_iter().filter(leaves_from_there).partition(|other| other.is_closed());
+        closed.iter().for_each(|other| other.end_linger());
+        open.is_empty()
     }
 
     /// Opens a collecting socket; out of descriptors, lingering messages give theirs up first.
