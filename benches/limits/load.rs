@@ -101,22 +101,26 @@ pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, r
     (cpu as f64 / kept.max(1) as f64, sent.saturating_sub(kept))
 }
 
-/// The highest rate of datagrams per second that the receiver takes without loss, found by halving.
+/// The highest rate of datagrams per second that the receiver takes without loss, found by halving. Where even
+/// the ceiling loses nothing, it is the rate that the sender came to.
 pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, ceiling: f64) -> f64 {
-    let (mut low, mut high) = (0.0, ceiling);
-    for _ in 0..7 {
-        let middle = if low == 0.0 && high == ceiling { ceiling } else { f64::midpoint(low, high) };
+    let mut attempt = |rate: f64| {
+        let before = receiver.settled().0;
         let begun = Instant::now();
-        let (_, lost) = trial(receiver, socket, load, middle);
-        let _ = begun;
-        if lost == 0 {
-            low = middle;
-            if middle >= ceiling {
-                break;
-            }
-        } else {
-            high = middle;
+        let sent = load.send(socket, rate);
+        let achieved = sent as f64 / begun.elapsed().as_secs_f64();
+        (receiver.settled().0 - before == sent).then_some(achieved)
+    };
+    if let Some(achieved) = attempt(ceiling) {
+        return achieved;
+    }
+    let (mut low, mut high, mut best) = (0.0, ceiling, 0.0);
+    for _ in 0..7 {
+        let middle = f64::midpoint(low, high);
+        match attempt(middle) {
+            Some(achieved) => (low, best) = (middle, achieved),
+            None => high = middle,
         }
     }
-    low
+    best
 }

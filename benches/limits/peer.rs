@@ -48,7 +48,7 @@ impl Service {
         let begun = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_rollcall"))
             .args(["serve", "--log", "error", "--replies-per-source", "0", "--replies-total", "0"])
-            .args(["--kept-messages", "100000", "--listen", &format!("unix:{}", socket.display())])
+            .args(["--listen", &format!("unix:{}", socket.display())])
             .args(flags)
             .spawn()
             .expect("the service starts");

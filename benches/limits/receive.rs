@@ -1,7 +1,7 @@
 //! Capturing and answering.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -172,9 +172,8 @@ fn responder(table: &mut Table) {
 }
 
 fn per_ack(pid: u32, load: &Load, sender: &socket2::Socket, rate: f64) -> f64 {
-    let (begun, cpu) = (Instant::now(), cpu_ns(pid));
+    let cpu = cpu_ns(pid);
     let sent = load.send(sender, rate);
     std::thread::sleep(Duration::from_millis(30));
-    let _ = begun;
     (cpu_ns(pid) - cpu) as f64 / sent as f64
 }

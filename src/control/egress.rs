@@ -171,15 +171,12 @@ impl Shared {
             payload: spec.payload.len(),
         };
         let refused = |fault| Refusal::of(fault, &attempt);
-        if spec.source_port.is_some() && !self.release_port(message, bind) {
-            return Err(Refusal::PortInUse { address: bind, purpose: Purpose::Send });
-        }
         // IPv4 takes hop limit 0 only as a socket option, not with the datagram.
         let needs_own = spec.source_port.is_some() || (family == Family::V4 && spec.hop_limit.0 == 0);
         if spec.window.is_zero() && !needs_own {
             let socket = self.blind_socket(family, spec.loopback).map_err(refused)?;
-            let port = socket.socket().local_addr().map_err(refused)?.port();
-            return Ok((Way::Blind { socket, source }, SocketAddr::new(source, port)));
+            let local = SocketAddr::new(source, socket.port());
+            return Ok((Way::Blind { socket, source }, local));
         }
         let mut sockets = Vec::new();
         for port in 0..spec.ports_per_interface() as usize {
@@ -203,23 +200,7 @@ impl Shared {
         Ok((Way::Own(sockets), local))
     }
 
-    /// Takes a fixed source port from closed messages that linger on it; whether no open one has it. The
-    /// kernel would deal the answers out among all that share a port.
-    fn release_port(&self, message: &Message, bind: SocketAddr) -> bool {
-        let leaves_from_there = |other: &Arc<Message>| {
-            other.id() != message.id()
-                && other.spec().source_port == Some(bind.port())
-                && other.with_collection(|collection| {
-                    collection.routes().iter().any(|route| route.source == Some(bind))
-                })
-        };
-        let (closed, open): (Vec<_>, Vec<_>) =
-            self.messages.all().into_iter().filter(leaves_from_there).partition(|other| other.is_closed());
-        closed.iter().for_each(|other| other.end_linger());
-        open.is_empty()
-    }
-
-    /// Opens a collecting socket; out of descriptors, lingering messages give theirs up first.
+    /// Opens a collecting socket. Out of descriptors, lingering messages give theirs up first.
     fn open_collecting(
         &self,
         spec: &MessageSpec,
@@ -234,14 +215,14 @@ impl Shared {
             loopback: spec.loopback,
             receive_buffer: self.settings.receive_buffer,
         };
-        match CollectSocket::open(&wanted) {
-            Err(fault)
-                if fault.kind() == FaultKind::Descriptors && self.clockwork.closing.end_lingering() =>
-            {
-                CollectSocket::open(&wanted)
-            }
-            result => result,
-        }
+        let opened = CollectSocket::open(&wanted);
+        let released = match opened.as_ref().map_err(Fault::kind) {
+            Err(FaultKind::Descriptors) => self.clockwork.closing.end_lingering(|_| true),
+            // Their time is over, and only the timers' task has not come round to them.
+            Err(FaultKind::PortInUse) => self.clockwork.closing.end_lingering(Message::has_lingered),
+            _ => false,
+        };
+        if released { CollectSocket::open(&wanted) } else { opened }
     }
 
     /// The shared socket for messages that collect nothing; opened when first needed.

@@ -33,7 +33,7 @@ pub enum Refusal {
     #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
     AddressFamily { group: Group, address: IpAddr },
     #[error(
-        "{address} is held by somebody who shares it with nobody: end that use of it, or choose another port"
+        "{address} is held by somebody who shares it with nobody (a program, or a message that still collects or lingers): end that use of it, or choose another port"
     )]
     PortInUse { address: SocketAddr, purpose: Purpose },
     #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(.family))]

@@ -54,7 +54,10 @@ impl CollectSocket {
 }
 
 /// Sends messages whose answers nobody collects; shared by all of one family and loopback setting.
-pub struct BlindSocket(Socket);
+pub struct BlindSocket {
+    socket: Socket,
+    port: u16,
+}
 
 impl BlindSocket {
     pub fn open(family: Family, loopback: bool) -> Result<Self, Fault> {
@@ -69,7 +72,8 @@ impl BlindSocket {
         socket.bind(SocketAddr::new(wildcard, 0))?;
         // Shared only after the bind: the port is our own, and still a group on it can be joined.
         socket.share_port(true)?;
-        Ok(Self(socket))
+        let port = socket.local_addr()?.port();
+        Ok(Self { socket, port })
     }
 
     /// Sends one datagram; interface, source and hop limit travel with it. IPv4 refuses hop limit 0 here.
@@ -82,7 +86,7 @@ impl BlindSocket {
         payload: &[u8],
     ) -> Result<(), Fault> {
         let control = Self::control(interface, source, hop_limit);
-        self.0.send(destination, control.as_slice(), payload)
+        self.socket.send(destination, control.as_slice(), payload)
     }
 
     /// Sends up to `count` copies without waiting; returns how many the socket took.
@@ -96,7 +100,7 @@ impl BlindSocket {
         count: usize,
     ) -> Result<usize, Fault> {
         let control = Self::control(interface, source, hop_limit);
-        self.0.send_copies(destination, control, payload, count, interface.mtu)
+        self.socket.send_copies(destination, control, payload, count, interface.mtu)
     }
 
     fn control(interface: &Interface, source: IpAddr, hop_limit: HopLimit) -> ControlWriter {
@@ -106,8 +110,13 @@ impl BlindSocket {
         control
     }
 
+    /// The port that its datagrams leave from.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn socket(&self) -> &Socket {
-        &self.0
+        &self.socket
     }
 }
 

@@ -295,7 +295,9 @@ async fn a_source_port_is_used_and_can_be_used_again() {
     server.respond(&group, json!({})).await;
 
     for _ in 0..20 {
-        let message = server.call(&group, json!({"source_port": port, "expect": 1, "window_ms": 5000})).await;
+        let message = server
+            .call(&group, json!({"source_port": port, "expect": 1, "window_ms": 5000, "linger_ms": 0}))
+            .await;
 
         assert_eq!(message["sent"][0]["source"], format!("127.0.0.1:{port}"));
         assert_eq!(message["close_reason"], "expected", "{message}");
@@ -305,12 +307,17 @@ async fn a_source_port_is_used_and_can_be_used_again() {
 #[tokio::test]
 async fn a_source_port_is_one_messages_at_a_time() {
     let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
-    let first = server.send(&group, json!({"source_port": port, "window_ms": 60000})).await;
-
-    let body = on_lo(&group, json!({"payload": "x", "source_port": port}));
+    let collecting =
+        server.send(&group, json!({"source_port": port, "window_ms": 60000, "linger_ms": 0})).await;
+    let body = on_lo(&group, json!({"payload": "x", "source_port": port, "linger_ms": 60000}));
     server.post("/v1/messages", body.clone()).await.problem(409, "port-in-use", "/source_port");
 
-    server.post(&format!("{first}/cancel"), json!({})).await.expect(200);
+    server.post(&format!("{collecting}/cancel"), json!({})).await.expect(200);
+    server.put("/v1/messages/second", body.clone()).await.expect(202);
+
+    server.post("/v1/messages/second/cancel", json!({})).await.expect(200);
+    server.post("/v1/messages", body.clone()).await.problem(409, "port-in-use", "/source_port");
+    server.delete("/v1/messages/second").await.expect(204);
     server.post("/v1/messages", body).await.expect(202);
 }
 
