@@ -51,6 +51,8 @@ impl Control {
             return same(taken, message.spec());
         }
         let sent = match shared.open_outlets(&message, interfaces) {
+            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
+            Ok(_) if shared.stop.is_cancelled() => Err(Refusal::Stopping),
             Ok(outlets) => shared.send_first(&message, outlets).await,
             Err(refusal) => Err(refusal),
         };
