@@ -200,7 +200,9 @@ impl Shared {
         };
         let (closed, open): (Vec<_>, Vec<_>) =
             self.messages.all().into_iter().filter(leaves_from_there).partition(|other| other.is_closed());
-        closed.iter().for_each(|other| other.end_linger());
+        for other in &closed {
+            other.end_linger();
+        }
         open.is_empty()
     }
 
