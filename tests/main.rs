@@ -3,8 +3,10 @@
 mod support;
 
 mod api {
+    mod collecting;
     mod door;
     mod errors;
+    mod host;
     mod leases;
     mod logs;
     mod memberships;

@@ -52,9 +52,12 @@ impl Control {
             return same(taken, message.spec());
         }
         // No await from here on: a client that goes away cannot leave a message half sent.
-        let sent = shared
-            .open_outlets(&message, interfaces)
-            .and_then(|outlets| shared.send_first(&message, outlets));
+        let sent = match shared.open_outlets(&message, interfaces) {
+            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
+            Ok(_) if shared.stop.is_cancelled() => Err(Refusal::Stopping),
+            Ok(outlets) => shared.send_first(&message, outlets),
+            Err(refusal) => Err(refusal),
+        };
         if let Err(refusal) = sent {
             shared.messages.remove(&id);
             message.close(CloseReason::Cancelled);

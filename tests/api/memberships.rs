@@ -203,11 +203,8 @@ async fn memberships_are_listed_by_state_and_page() {
         ("group=239.9.9.9:1", &[], false),
     ] {
         let list = server.get(&format!("/v1/memberships?{query}")).await.expect(200);
-        let listed: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
-        assert_eq!(
-            (&listed[..], list["next_cursor"].is_string()),
-            (&ids.iter().map(|id| json!(id)).collect::<Vec<_>>().iter().collect::<Vec<_>>()[..], more),
-            "{query}"
-        );
+        let items = list["items"].as_array().unwrap();
+        let listed: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!((&listed[..], list["next_cursor"].is_string()), (ids, more), "{query}");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 pub(crate) struct Program {
     child: Child,
     client: Client,
+    listen: String,
     _scratch: Scratch,
 }
 
@@ -28,16 +29,17 @@ impl Program {
     pub(crate) fn start_under(wrapper: &[&str]) -> Self {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
+        let listen = format!("unix:{}", socket.display());
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .args(wrapper)
-            .args([BINARY, "serve", "--listen", &format!("unix:{}", socket.display())])
+            .args([BINARY, "serve", "--listen", &listen])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("setpriv starts it");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let program = Self { child, client: Client::unix(socket), _scratch: scratch };
+        let program = Self { child, client: Client::unix(socket), listen, _scratch: scratch };
         let mut said = String::new();
         while !said.contains("listening") {
             let read = stderr.read_line(&mut said).expect("a line");
@@ -46,6 +48,11 @@ impl Program {
         // Read on, so that the pipe never fills.
         thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
         program
+    }
+
+    /// Where it listens, as arguments say it.
+    pub(crate) fn listen(&self) -> &str {
+        &self.listen
     }
 
     /// Sends a signal by its name.

@@ -1,8 +1,9 @@
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use hyper::Method;
-use rollcall::control::Settings;
+use rollcall::control::{Control, Settings};
 use rollcall::http::Door;
 use rollcall::server::{Config, Listen, Server};
 use rollcall::store::Limits;
@@ -15,6 +16,8 @@ use super::client::{Client, Reply};
 /// A service of the test's own, on a port of its own.
 pub(crate) struct TestServer {
     client: Client,
+    address: SocketAddr,
+    control: Control,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -28,10 +31,20 @@ impl TestServer {
         let mut config = config();
         change(&mut config);
         let server = Server::bind(config).await.expect("the service starts");
-        let client = Client::tcp(server.tcp_addr().expect("a TCP address"));
+        let address = server.tcp_addr().expect("a TCP address");
+        let client = Client::tcp(address);
+        let control = server.control().clone();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { client, stop, running }
+        Self { client, address, control, stop, running }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Stops the service in order and waits until it has.
