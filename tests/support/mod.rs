@@ -2,4 +2,5 @@
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod node;
 pub(crate) mod server;
