@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, Fault, FaultKind};
 use super::sys;
 use super::wire::{AddressBytes, ControlWriter};
 use crate::model::{Family, largest_payload};
@@ -143,6 +143,25 @@ impl Socket {
 
     pub(super) fn bind(&self, address: SocketAddr) -> Result<(), Fault> {
         self.inner.bind(&address.into()).doing(Action::Bind)
+    }
+
+    /// Binds to a port that others may hold too, without making one reuseport group with them.
+    ///
+    /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where
+    /// source filters leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket
+    /// of that receiver's group, filter or not (`udp_v4_early_demux`, then `inet_steal_sock`). Set after
+    /// the bind, the option only lets in those who set nothing else.
+    pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), Fault> {
+        self.inner.set_reuse_address(true).doing(Action::Configure)?;
+        match self.bind(address) {
+            // Held by somebody who set `SO_REUSEPORT` and not `SO_REUSEADDR`.
+            Err(fault) if fault.kind() == FaultKind::PortInUse => {
+                self.share_port(true)?;
+                self.bind(address)
+            }
+            Err(fault) => Err(fault),
+            Ok(()) => self.share_port(true),
+        }
     }
 
     /// Whether others that do the same may hold the port too. After the bind it governs who may come later.

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod server;
