@@ -10,6 +10,7 @@ use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, SourceFilter,
 };
+use crate::store::Page;
 
 const GROUP: &str = "239.1.2.3:10000";
 const PAYLOAD: &[u8] = b"very important data";
@@ -28,7 +29,7 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     message.wait_closed().await;
     let page = message.log().read(None, RESPONDERS.len()).ok();
     let mut answered = 0;
-    for entry in page.iter().flat_map(|page| page.entries()) {
+    for entry in page.iter().flat_map(Page::entries) {
         let rtt = entry.extra.rtt_us.map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
         println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
         answered += 1;

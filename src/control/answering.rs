@@ -130,9 +130,8 @@ impl Active {
         let interface = interface?;
         let address = match self.rules.reply_from {
             Some(ReplyFrom { address: Some(address), .. }) => address,
-            Some(ReplyFrom { address: None, .. }) => interface.source_towards(peer)?,
             None if interface.is_on_link(peer) => return None,
-            None => interface.source_towards(peer)?,
+            Some(ReplyFrom { address: None, .. }) | None => interface.source_towards(peer)?,
         };
         Some(self.sockets.from(address, interface.index))
     }

@@ -151,19 +151,15 @@ impl Collection {
         let late = self.closed.is_some();
         let known = self.responders.get_mut(&source);
         let duplicate = known.is_some();
-        match known {
-            Some(responder) => {
-                responder.responses += 1;
-                responder.late &= late;
-            }
-            None => {
-                let responder =
-                    Responder { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
-                self.responders.insert(source, responder);
-                if !late {
-                    self.counters.responders += 1;
-                    self.last_progress = self.last_progress.max(Some(now.monotonic));
-                }
+        if let Some(responder) = known {
+            responder.responses += 1;
+            responder.late &= late;
+        } else {
+            let responder = Responder { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
+            self.responders.insert(source, responder);
+            if !late {
+                self.counters.responders += 1;
+                self.last_progress = self.last_progress.max(Some(now.monotonic));
             }
         }
         self.counters.responses += 1;

@@ -45,10 +45,12 @@ impl PortState {
 }
 
 impl Port {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     fn pending(interface: Arc<str>, reason: impl ToString) -> Self {
         Self { interface, state: PortState::Pending { reason: reason.to_string() } }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     fn lost(interface: Arc<str>, reason: impl ToString) -> Self {
         Self { interface, state: PortState::Lost { reason: reason.to_string() } }
     }

@@ -36,7 +36,7 @@ pub enum Refusal {
         "{address} is held by somebody who shares it with nobody (a program, or a message that still collects or lingers): end that use of it, or choose another port"
     )]
     PortInUse { address: SocketAddr, purpose: Purpose },
-    #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(.family))]
+    #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(*.family))]
     TooManySources { family: Family, count: usize },
     #[error(
         "port {port} needs the right to bind ports below {}: run with CAP_NET_BIND_SERVICE or choose a higher port",
@@ -118,7 +118,7 @@ fn route(group: &Group, interface: &str) -> String {
     }
 }
 
-fn sysctl(family: &Family) -> &'static str {
+fn sysctl(family: Family) -> &'static str {
     match family {
         Family::V4 => "net.ipv4.igmp_max_msf (10 by default)",
         Family::V6 => "net.ipv6.mld_max_msf (64 by default)",

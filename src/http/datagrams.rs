@@ -1,11 +1,14 @@
 //! Reading logs: the same for memberships, responders and messages.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Ref, RefBuilder, Schema, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::fields::{Encoding, Payload, rfc3339};
 use super::problem::{Kind, Problem};
@@ -18,6 +21,7 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 
 /// Where to read a log, and how much.
 #[derive(Debug, Deserialize, IntoParams)]
+#[expect(clippy::unsafe_derive_deserialize, reason = "the unsafe code is that of `tokio::select!`")]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
@@ -32,6 +36,7 @@ pub(super) struct ReadQuery {
     #[serde(default)]
     #[param(minimum = 0, maximum = 60000, default = 0)]
     wait_ms: u64,
+    /// How to show payloads: `auto` as text where they are valid UTF-8, else as base64; `base64` always so.
     #[serde(default)]
     #[param(inline)]
     encoding: Encoding,
@@ -42,44 +47,91 @@ fn default_limit() -> u64 {
 }
 
 /// What was read.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DatagramPage<T: ToSchema> {
+#[derive(Debug, Serialize)]
+pub(super) struct DatagramPage<T> {
     pub(super) items: Vec<T>,
-    /// Pass it as `after` to read on.
     pub(super) next_cursor: String,
-    /// Buffers that the kernel has dropped before they could be read, since the log began.
     pub(super) dropped: u64,
-    /// There if something before the first item is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub(super) gap: Option<GapBody>,
+}
+
+/// By hand, for a readable name in the document: a page of `Response` is a `ResponsePage`.
+impl<T: ToSchema> ToSchema for DatagramPage<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        schemas.push((GapBody::name().into_owned(), GapBody::schema()));
+        T::schemas(schemas);
+        GapBody::schemas(schemas);
+    }
+}
+
+impl<T: ToSchema> PartialSchema for DatagramPage<T> {
+    fn schema() -> RefOr<Schema> {
+        let cursor = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Pass it as `after` to read on."))
+            .examples(["1d60f7e7ade273a1-2"]);
+        let dropped = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u64)).description(Some(
+            "Buffers that the kernel has dropped before they could be read, since the log began.",
+        ));
+        let gap = RefBuilder::new()
+            .ref_location_from_schema_name(GapBody::name())
+            .description(Some("There if something before the first item is missing."));
+        ObjectBuilder::new()
+            .description(Some("A page of a log, in the order of arrival."))
+            .property("items", Ref::from_schema_name(T::name()).to_array_builder())
+            .required("items")
+            .property("next_cursor", cursor)
+            .required("next_cursor")
+            .property("dropped", dropped)
+            .required("dropped")
+            .property("gap", gap)
+            .into()
+    }
 }
 
 /// What a reader has missed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gap, examples(json!({"reason": "retention", "missed": 12})))]
 pub(super) struct GapBody {
-    /// `retention`: the oldest datagrams made room. `log_replaced`: the cursor is of another log.
-    reason: &'static str,
+    reason: Reason,
     /// How many datagrams are missing; absent where that cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     missed: Option<u64>,
 }
 
+/// `retention`: the oldest datagrams made room. `log_replaced`: the cursor is of another log.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = GapReason)]
+enum Reason {
+    Retention,
+    LogReplaced,
+}
+
 /// A datagram that was received.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({
-    "seq": 1, "received_at": "2026-01-02T03:04:05.678901234Z", "source": "192.0.2.10:10000",
+#[schema(examples(json!({
+    "seq": 1, "received_at": "2026-01-02T03:04:05.678901234Z", "source": "192.0.2.10:49152",
     "destination": "239.1.2.3:10000", "interface": "eth0", "ttl": 1, "payload": "very important data"
-}))]
+})))]
 pub(super) struct Datagram {
     /// Its place in the log, from 1; never used twice.
     seq: u64,
     /// When the kernel received it.
     #[schema(format = DateTime)]
     received_at: String,
+    /// Who sent it: address and port.
     source: String,
+    /// Where it was sent to: address and port.
     destination: String,
+    /// Where it came in.
     interface: String,
     /// TTL or hop limit that was left on arrival.
     #[schema(required, minimum = 0, maximum = 255)]
@@ -94,11 +146,11 @@ pub(super) struct Datagram {
 
 /// A datagram that came back to a message.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(examples(json!({
     "seq": 1, "received_at": "2026-01-02T03:04:05.678901234Z", "source": "192.0.2.11:10000",
     "destination": "192.0.2.10:49152", "interface": "eth0", "ttl": 64, "payload": "ack",
     "rtt_us": 181, "attempt": 1, "duplicate": false, "late": false
-}))]
+})))]
 pub(super) struct Response {
     #[serde(flatten)]
     datagram: Datagram,
@@ -145,8 +197,8 @@ impl Response {
 impl From<Gap> for GapBody {
     fn from(gap: Gap) -> Self {
         let reason = match gap.reason {
-            GapReason::Retention => "retention",
-            GapReason::LogReplaced => "log_replaced",
+            GapReason::Retention => Reason::Retention,
+            GapReason::LogReplaced => Reason::LogReplaced,
         };
         Self { reason, missed: gap.missed }
     }
@@ -193,7 +245,7 @@ impl ReadQuery {
     }
 }
 
-pub(super) fn page_of<X, T: ToSchema>(
+pub(super) fn page_of<X, T>(
     page: &Page<X>,
     dropped: u64,
     item: impl Fn(&Entry<'_, X>) -> T,

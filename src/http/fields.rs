@@ -16,7 +16,7 @@ use crate::model::{Group, InterfaceRef, SourceFilter, Timestamp, limits};
 /// An interface by name, or by index; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected the name or the index of an interface")]
-#[schema(example = "lo")]
+#[schema(examples("lo"))]
 pub(super) enum InterfaceName {
     Index(u32),
     Name(String),
@@ -34,13 +34,15 @@ impl From<InterfaceName> for InterfaceRef {
 /// Whom to hear: `include` only these, or `exclude` these. Exactly one of them.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"include": ["192.0.2.10"]}))]
+#[schema(min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
 pub(super) struct Sources {
+    /// Addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_items = 1024)]
+    #[schema(max_items = 1024)]
     pub(super) include: Option<Vec<String>>,
+    /// Addresses; an empty list hears everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_items = 1024)]
+    #[schema(max_items = 1024)]
     pub(super) exclude: Option<Vec<String>>,
 }
 

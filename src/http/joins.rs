@@ -41,9 +41,17 @@ impl JoinFields {
 
 /// A membership: what was asked for, and what has come of it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "monitor", "group": "239.1.2.3:10000", "state": "joined",
+    "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
+    "allow_missing": false, "exact_drops": false,
+    "created_at": "2026-01-02T03:04:05.678901234Z", "expires_at": "2026-01-02T03:05:05.678901234Z",
+    "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0}
+})))]
 pub(super) struct Membership {
     id: String,
     group: String,
+    /// The worst of its interfaces.
     state: State,
     /// State on each interface.
     interfaces: Vec<InterfaceState>,
@@ -63,9 +71,10 @@ pub(super) struct Membership {
 }
 
 /// `joined`: it hears. `pending`: it could not join yet and tries again. `lost`: it was joined until the
-/// interface went away. For a membership, the worst of its interfaces.
+/// interface went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = MembershipState)]
 pub(super) enum State {
     Joined,
     Pending,
@@ -74,6 +83,7 @@ pub(super) enum State {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InterfaceState {
+    /// The interface.
     name: String,
     state: State,
     /// Why it is not joined.
@@ -83,13 +93,16 @@ struct InterfaceState {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     receive_buffer: Option<ReceiveBuffer>,
+    /// Buffers that the kernel dropped here before they could be read.
     dropped_buffers: u64,
 }
 
-/// Bytes of the kernel's buffer that wait to be read.
+/// The socket's receive buffer, in bytes as the kernel counts them.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReceiveBuffer {
+    /// What `--receive-buffer` says.
     requested: u64,
+    /// What the kernel gave.
     granted: u64,
     /// What to raise to get more; present if less than requested was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +111,7 @@ struct ReceiveBuffer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MembershipCounters)]
 struct Counters {
     /// Datagrams that the log has taken.
     datagrams: u64,
@@ -205,6 +219,14 @@ fn kind_of(request: &JoinRequest) -> Kind {
 
 pub(super) fn location(kind: Kind, id: &Id) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("{}/{id}", kind.path()))]
+}
+
+/// `If-None-Match`, as the API document shows it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is read from the headers; this is its schema")]
+pub(super) enum OnlyCreate {
+    #[schema(rename = "*")]
+    Any,
 }
 
 /// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.

@@ -1,7 +1,11 @@
 //! Lists of resources: paged by cursor, filtered by group and state.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::problem::{Kind, Problem};
 use crate::control::ListQuery;
@@ -32,12 +36,37 @@ fn default_limit() -> u64 {
 }
 
 /// A part of a list, in the order of ids.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct List<T: ToSchema> {
+#[derive(Debug, Serialize)]
+pub(super) struct List<T> {
     items: Vec<T>,
-    /// Pass it as `after` to see more; null at the end.
-    #[schema(required)]
     next_cursor: Option<String>,
+}
+
+/// By hand, for a readable name in the document: a list of `Membership` is a `MembershipList`.
+impl<T: ToSchema> ToSchema for List<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}List", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+impl<T: ToSchema> PartialSchema for List<T> {
+    fn schema() -> RefOr<Schema> {
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Pass it as `after` to see more; null at the end."));
+        ObjectBuilder::new()
+            .description(Some("A part of a list, in the order of ids."))
+            .property("items", Ref::from_schema_name(T::name()).to_array_builder())
+            .required("items")
+            .property("next_cursor", cursor)
+            .required("next_cursor")
+            .into()
+    }
 }
 
 impl<S: ToSchema> ListParams<S> {
@@ -58,7 +87,7 @@ impl<S: ToSchema> ListParams<S> {
     }
 }
 
-impl<T: ToSchema> List<T> {
+impl<T> List<T> {
     /// `more`: whether there are entries after the last of these.
     pub(super) fn new(items: Vec<T>, last: Option<&Id>, more: bool) -> Self {
         Self { items, next_cursor: last.filter(|_| more).map(ToString::to_string) }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
 use super::extract::{Json, PathId, Query};
 use super::fields::{InterfaceName, Sources};
-use super::joins::{self, JoinFields, Membership, State};
+use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
 use crate::control::{Control, JoinRequest, Kind};
@@ -25,28 +25,34 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 /// A membership to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "expires_in_ms": 60000}))]
+#[schema(examples(
+    json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "expires_in_ms": 60000}),
+    json!({"group": "232.1.2.3:10000", "interfaces": ["lo"], "sources": {"include": ["192.0.2.10"]}}),
+    json!({"group": "[ff15::1:2:3]:10000", "interfaces": ["lo"]})
+))]
 struct MembershipBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
-    #[schema(example = "239.1.2.3:10000")]
+    #[schema(
+        pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
+        examples("239.1.2.3:10000")
+    )]
     group: String,
     /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
     /// bridge or bond, also those that appear later.
-    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// Accept interfaces that do not exist yet: they are joined when they appear.
     #[serde(default)]
     #[schema(default = false)]
     allow_missing: bool,
     /// Whom to hear; without it, everybody.
-    #[schema(nullable = false)]
     sources: Option<Sources>,
     /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
-    #[schema(nullable = false, minimum = 1, maximum = 2_592_000_000_u64)]
+    #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     expires_in_ms: Option<u64>,
 }
 
@@ -70,7 +76,7 @@ impl MembershipBody {
 ///
 /// Everybody who joins has a membership of his own: one leaving never cuts off another. What it hears is
 /// kept in its log.
-#[utoipa::path(post, path = "/v1/memberships", tag = "memberships",
+#[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "join",
     request_body = MembershipBody,
     responses(
         (status = 201, description = "Joined, or waiting to", body = Membership,
@@ -89,12 +95,15 @@ async fn create(
 /// Idempotent. Sources and interfaces change in place and the log stays; another group starts a new log. The
 /// lease starts anew; without `expires_in_ms` there is none from now on. With `If-None-Match: *` it only
 /// creates.
-#[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+#[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "put_membership",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor"),
+        ("if-none-match" = inline(Option<OnlyCreate>), Header, nullable = false, example = "*", description = "`*`: only create, and answer 412 if it is there")),
     request_body = MembershipBody,
     responses(
-        (status = 200, description = "As requested, and it was there before", body = Membership),
-        (status = 201, description = "Created", body = Membership),
+        (status = 200, description = "As requested, and it was there before", body = Membership,
+            headers(("location" = String, description = "Where the membership is"))),
+        (status = 201, description = "Created", body = Membership,
+            headers(("location" = String, description = "Where the membership is"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
@@ -106,11 +115,13 @@ async fn put(
     joins::put(&control, id, &headers, body.read()?, |view| Membership::from(view)).await
 }
 
+type MembershipList = List<Membership>;
+
 /// List memberships
-#[utoipa::path(get, path = "/v1/memberships", tag = "memberships",
+#[utoipa::path(get, path = "/v1/memberships", tag = "memberships", operation_id = "list_memberships",
     params(ListParams<State>),
     responses(
-        (status = 200, description = "A part of the list", body = List<Membership>),
+        (status = 200, description = "A part of the list", body = MembershipList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(
@@ -123,8 +134,8 @@ async fn list(
 }
 
 /// Show a membership
-#[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+#[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "show_membership",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
     responses(
         (status = 200, description = "The membership", body = Membership),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -140,8 +151,8 @@ async fn show(
 /// Leave
 ///
 /// Answered once the sockets are closed. The log is gone.
-#[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
+#[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "leave",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor")),
     responses(
         (status = 204, description = "Left"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -151,11 +162,13 @@ async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
+type Datagrams = DatagramPage<Datagram>;
+
 /// Read what a membership has heard
-#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor"), ReadQuery),
+#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships", operation_id = "read_datagrams",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "monitor"), ReadQuery),
     responses(
-        (status = 200, description = "A page of the log", body = DatagramPage<Datagram>),
+        (status = 200, description = "A page of the log", body = Datagrams),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn datagrams(

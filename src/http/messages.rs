@@ -15,7 +15,7 @@ use super::fields::{Encoding, Payload, millis, rfc3339};
 use super::joins::location;
 use super::lists::{List, ListParams};
 use super::problem::{Kind as ProblemKind, Problem};
-use super::sending::{MessageBody, RawOptions, RepeatBody, Wanted};
+use super::sending::{MessageBody, RawOptions, RawPayload, RepeatBody, Wanted};
 use crate::control::{Control, Kind, Message as Sent, MessageView, Outcome, Responder as Heard, Route};
 use crate::model::{CloseReason, Id, MessageSpec};
 use crate::store::Closed;
@@ -30,6 +30,21 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 
 /// A message: what was sent, and who has answered.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "roll-1", "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "window_ms": 1000, "expect": 2, "track_attempts": false, "linger_ms": 2000,
+    "sent": [{
+        "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
+        "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
+    }],
+    "counters": {
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+    },
+    "responders": [{
+        "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
+    }]
+})))]
 struct Message {
     id: String,
     state: State,
@@ -91,8 +106,11 @@ enum Reason {
     Restarted,
 }
 
+/// What went out on one interface.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sent)]
 struct SentBy {
+    /// The interface.
     interface: String,
     /// Address and port it left from; absent if nothing could be sent there. With `track_attempts`, the
     /// first attempt's.
@@ -119,6 +137,7 @@ struct SentBy {
     loopback_ignored: bool,
 }
 
+/// How many came back.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MessageCounters)]
 struct Counters {
@@ -138,21 +157,47 @@ struct Counters {
     evicted: u64,
 }
 
+/// Somebody who answered.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MessageResponder)]
 struct Responder {
+    /// Address and port.
     source: String,
+    /// How many responses it sent.
     responses: u64,
     /// Place of its first response in the log.
     first_seq: u64,
+    /// Microseconds from the latest send to its first response; null when the clock was set in between.
     #[schema(required)]
     first_rtt_us: Option<u64>,
     /// All of its responses came after the message was closed.
     late: bool,
 }
 
-/// A message that has been waited for, with its first 1,000 responses.
+/// A message; if it has been waited for, with its first 1,000 responses.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "roll-1", "state": "closed", "close_reason": "expected",
+    "closed_at": "2026-01-02T03:04:05.679193345Z", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "window_ms": 1000, "expect": 1, "track_attempts": false, "linger_ms": 2000,
+    "sent": [{
+        "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
+        "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
+    }],
+    "counters": {
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+    },
+    "responders": [{
+        "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
+    }],
+    "responses": [{
+        "seq": 1, "received_at": "2026-01-02T03:04:05.679193345Z", "source": "127.0.0.2:10000",
+        "destination": "127.0.0.1:49152", "interface": "lo", "ttl": 64, "payload": "ack",
+        "rtt_us": 181, "attempt": 1, "duplicate": false, "late": false
+    }],
+    "next_cursor": "1d60f7e7ade273a1-1"
+})))]
 struct Collected {
     #[serde(flatten)]
     message: Message,
@@ -251,14 +296,14 @@ impl From<CloseReason> for Reason {
 /// with the responses once collecting has ended. A body of `text/plain` or `application/octet-stream` is the
 /// payload itself, and the options are in the query. A client that goes away loses nothing: the message
 /// collects on.
-#[utoipa::path(post, path = "/v1/messages", tag = "messages",
+#[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
     params(RawOptions, ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
-    request_body(content((MessageBody = "application/json"), (String = "text/plain"), (Vec<u8> = "application/octet-stream"))),
+    request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "Collecting has ended", body = Collected,
             headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
         (status = 202, description = "Sent, and collecting", body = Message,
-            headers(("location" = String, description = "Where the message is"))),
+            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request) -> Result<Answer, Problem> {
@@ -271,13 +316,15 @@ async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request
 ///
 /// Safe to repeat: the same request again finds the message and sends nothing; another one is refused with
 /// 409.
-#[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), RawOptions,
+#[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages", operation_id = "put_message",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), RawOptions,
         ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
-    request_body(content((MessageBody = "application/json"), (String = "text/plain"), (Vec<u8> = "application/octet-stream"))),
+    request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
-        (status = 200, description = "Collecting has ended, or the message was there before", body = Collected),
-        (status = 202, description = "Sent, and collecting", body = Message),
+        (status = 200, description = "Collecting has ended, or the message was there before", body = Collected,
+            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+        (status = 202, description = "Sent, and collecting", body = Message,
+            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
@@ -292,11 +339,13 @@ async fn put(
     answer(&message, wait, otherwise).await
 }
 
+type MessageList = List<Message>;
+
 /// List messages
-#[utoipa::path(get, path = "/v1/messages", tag = "messages",
+#[utoipa::path(get, path = "/v1/messages", tag = "messages", operation_id = "list_messages",
     params(ListParams<State>),
     responses(
-        (status = 200, description = "A part of the list", body = List<Message>),
+        (status = 200, description = "A part of the list", body = MessageList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(
@@ -313,8 +362,8 @@ async fn list(
 ///
 /// With `Prefer: wait=N` it waits up to N seconds for the collecting to end, and then shows the first 1,000
 /// responses too.
-#[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"),
+#[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"),
         ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
     responses(
         (status = 200, description = "The message", body = Collected),
@@ -330,8 +379,8 @@ async fn show(
 }
 
 /// Stop collecting and keep what came
-#[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
+#[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", operation_id = "cancel_message",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
     responses(
         (status = 200, description = "Closed, now or before", body = Message),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -345,8 +394,8 @@ async fn cancel(
 }
 
 /// Stop collecting and forget the message
-#[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
+#[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages", operation_id = "delete_message",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
     responses(
         (status = 204, description = "Forgotten"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -356,11 +405,13 @@ async fn forget(AppState(control): AppState<Control>, PathId(id): PathId) -> Res
     Ok(StatusCode::NO_CONTENT)
 }
 
+type Responses = DatagramPage<Response>;
+
 /// Read what came back to a message
-#[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), ReadQuery),
+#[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_responses",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), ReadQuery),
     responses(
-        (status = 200, description = "A page of the log", body = DatagramPage<Response>),
+        (status = 200, description = "A page of the log", body = Responses),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn responses(

@@ -73,7 +73,8 @@ fn api() -> OpenApiRouter<Control> {
         description = "An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    servers((url = "http://127.0.0.1:8080")),
+    servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
+    security(()),
     tags(
         (name = "messages", description = "Send to a group and collect the answers"),
         (name = "memberships", description = "Join groups and read what is heard there"),
@@ -117,6 +118,7 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// The cause goes to the log; the client learns only that it was not at fault.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =
         cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));

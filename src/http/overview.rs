@@ -22,6 +22,11 @@ struct Groups {
 
 /// A group, as the memberships and responders here make it up.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "group": "239.1.2.3:10000", "memberships": ["monitor"], "responders": ["lamp"], "interfaces": ["lo"],
+    "datagrams": 4, "bytes": 76, "dropped_buffers": 0
+})))]
+#[expect(clippy::struct_field_names, reason = "the field's name is the contract's")]
 struct Group {
     group: String,
     /// Ids of memberships.
@@ -32,7 +37,9 @@ struct Group {
     interfaces: Vec<String>,
     /// Datagrams in all their logs.
     datagrams: u64,
+    /// Their payload bytes.
     bytes: u64,
+    /// Buffers that the kernel dropped before they could be read.
     dropped_buffers: u64,
 }
 
@@ -41,7 +48,13 @@ struct Interfaces {
     items: Vec<Interface>,
 }
 
+/// A network interface of the service's host.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "name": "lo", "index": 1, "mtu": 65536, "up": true, "running": true, "loopback": true,
+    "addresses": ["127.0.0.1/8", "::1/128"], "multicast": true
+})))]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's flags, each on its own")]
 struct Interface {
     name: String,
     index: u32,
@@ -61,7 +74,7 @@ struct Interface {
 }
 
 /// Who is a member of what
-#[utoipa::path(get, path = "/v1/groups", tag = "overview",
+#[utoipa::path(get, path = "/v1/groups", tag = "overview", operation_id = "list_groups",
     responses(
         (status = 200, description = "All groups that something here has joined", body = Groups),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -80,7 +93,7 @@ async fn groups(State(control): State<Control>) -> Json<Groups> {
 }
 
 /// The host's interfaces, and whether multicast works there
-#[utoipa::path(get, path = "/v1/interfaces", tag = "overview",
+#[utoipa::path(get, path = "/v1/interfaces", tag = "overview", operation_id = "list_interfaces",
     responses(
         (status = 200, description = "All interfaces", body = Interfaces),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),

@@ -10,19 +10,22 @@ use crate::control::{Purpose, Refusal};
 
 /// An error as the client sees it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(examples(json!({
     "type": "urn:rollcall:problem:invalid-request",
     "title": "The request has fields that cannot be accepted",
     "status": 422,
     "detail": "192.0.2.1 is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8",
     "errors": [{"pointer": "/group", "detail": "192.0.2.1 is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8"}],
     "request_id": "01996a3e-7d5c-7000-8000-2a1f4c5b6d7e"
-}))]
+})))]
 pub(super) struct Problem {
     /// Stable: `urn:rollcall:problem:` and a word for the kind of error.
     #[serde(rename = "type")]
+    #[schema(pattern = "^urn:rollcall:problem:[a-z-]+$")]
     kind: String,
+    /// The kind of error in words; the same for all errors of this `type`.
     title: &'static str,
+    /// The answer's status.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What is wrong, and what to do.
@@ -35,10 +38,12 @@ pub(super) struct Problem {
     pub(super) request_id: String,
 }
 
+/// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct FieldError {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
     pub(super) pointer: String,
+    /// What is wrong with it, and what to do.
     pub(super) detail: String,
 }
 
@@ -222,6 +227,7 @@ fn port_field(purpose: Purpose) -> &'static str {
 pub(super) struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     pub(super) fn push(&mut self, pointer: impl Into<String>, detail: impl ToString) {
         self.0.push(FieldError { pointer: pointer.into(), detail: detail.to_string() });
     }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
 use super::extract::{Json, PathId, Query};
 use super::fields::{InterfaceName, Sources};
-use super::joins::{self, JoinFields, Membership, State};
+use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, read_rules};
@@ -26,37 +26,41 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 /// A responder to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "reply": "ack", "reply_from": {"address": "127.0.0.2"}}))]
+#[schema(examples(
+    json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "reply": "ack", "reply_from": {"address": "127.0.0.2"}}),
+    json!({
+        "group": "239.1.2.3:10000", "interfaces": ["lo"], "match": {"prefix": "M-SEARCH "},
+        "reply": {"echo": true}, "delay_ms": {"min": 10, "max": 50}, "reply_from": {"port": 0}
+    })
+))]
 struct ResponderBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
-    #[schema(example = "239.1.2.3:10000")]
+    #[schema(
+        pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
+        examples("239.1.2.3:10000")
+    )]
     group: String,
     /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
     /// bridge or bond, also those that appear later.
-    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// Accept interfaces that do not exist yet: they are joined when they appear.
     #[serde(default)]
     #[schema(default = false)]
     allow_missing: bool,
     /// Whom to hear; without it, everybody.
-    #[schema(nullable = false)]
     sources: Option<Sources>,
     /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
-    #[schema(nullable = false, minimum = 1, maximum = 2_592_000_000_u64)]
+    #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     expires_in_ms: Option<u64>,
-    #[schema(nullable = false)]
     reply: Option<ReplyBody>,
     #[serde(rename = "match")]
-    #[schema(nullable = false)]
     matches: Option<MatchBody>,
-    #[schema(nullable = false)]
     delay_ms: Option<DelayBody>,
-    #[schema(nullable = false)]
     reply_from: Option<ReplyFromBody>,
     /// Answer once when the same datagram arrives on several interfaces within 50 ms.
     #[serde(default = "yes")]
@@ -90,6 +94,15 @@ impl ResponderBody {
 
 /// A responder: a membership that also answers.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "lamp", "group": "239.1.2.3:10000", "state": "joined",
+    "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
+    "allow_missing": false, "exact_drops": false, "created_at": "2026-01-02T03:04:05.678901234Z",
+    "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0},
+    "reply": {"payload": "ack"}, "reply_from": {"address": "127.0.0.2"}, "reply_addresses": ["127.0.0.2:10000"],
+    "dedupe": true,
+    "replies": {"received": 1, "matched": 1, "replied": 1, "failed": 0, "limited": 0, "suppressed": 0}
+})))]
 struct Responder {
     #[serde(flatten)]
     membership: Membership,
@@ -114,8 +127,11 @@ struct Responder {
 /// What has become of the datagrams that were heard.
 #[derive(Debug, Serialize, ToSchema)]
 struct Replies {
+    /// All that was heard.
     received: u64,
+    /// Those that `match` selects.
     matched: u64,
+    /// Replies handed to the system.
     replied: u64,
     /// The system could not send the reply.
     failed: u64,
@@ -153,7 +169,7 @@ impl From<&MembershipView> for Responder {
 /// Answer a group
 ///
 /// Joins like a membership, and sends a reply to the source of each datagram, from the group's port.
-#[utoipa::path(post, path = "/v1/responders", tag = "responders",
+#[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "respond",
     request_body = ResponderBody,
     responses(
         (status = 201, description = "Answering, or waiting to join", body = Responder,
@@ -170,12 +186,15 @@ async fn create(
 /// Answer under an id of your own, change, or renew
 ///
 /// As for memberships; the reply, `match` and `delay_ms` change in place too.
-#[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+#[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"),
+        ("if-none-match" = inline(Option<OnlyCreate>), Header, nullable = false, example = "*", description = "`*`: only create, and answer 412 if it is there")),
     request_body = ResponderBody,
     responses(
-        (status = 200, description = "As requested, and it was there before", body = Responder),
-        (status = 201, description = "Created", body = Responder),
+        (status = 200, description = "As requested, and it was there before", body = Responder,
+            headers(("location" = String, description = "Where the responder is"))),
+        (status = 201, description = "Created", body = Responder,
+            headers(("location" = String, description = "Where the responder is"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
@@ -187,11 +206,13 @@ async fn put(
     joins::put(&control, id, &headers, body.read()?, |view| Responder::from(view)).await
 }
 
+type ResponderList = List<Responder>;
+
 /// List responders
-#[utoipa::path(get, path = "/v1/responders", tag = "responders",
+#[utoipa::path(get, path = "/v1/responders", tag = "responders", operation_id = "list_responders",
     params(ListParams<State>),
     responses(
-        (status = 200, description = "A part of the list", body = List<Responder>),
+        (status = 200, description = "A part of the list", body = ResponderList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(
@@ -204,8 +225,8 @@ async fn list(
 }
 
 /// Show a responder
-#[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+#[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "show_responder",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
     responses(
         (status = 200, description = "The responder", body = Responder),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -219,8 +240,8 @@ async fn show(
 }
 
 /// Stop answering and leave
-#[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
+#[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders", operation_id = "delete_responder",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp")),
     responses(
         (status = 204, description = "Left"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -230,11 +251,13 @@ async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
+type Datagrams = DatagramPage<Datagram>;
+
 /// Read what a responder has heard
-#[utoipa::path(get, path = "/v1/responders/{id}/datagrams", tag = "responders",
-    params(("id" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"), ReadQuery),
+#[utoipa::path(get, path = "/v1/responders/{id}/datagrams", tag = "responders", operation_id = "read_responder_datagrams",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"), ReadQuery),
     responses(
-        (status = 200, description = "A page of the log", body = DatagramPage<Datagram>),
+        (status = 200, description = "A page of the log", body = Datagrams),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn datagrams(

@@ -17,20 +17,20 @@ use crate::model::{Delay, Family, Match, Reply, ReplyFrom, ResponderRules, large
     untagged,
     expecting = "expected a text, or an object with one of `payload`, `payload_base64` and `echo`"
 )]
-#[schema(example = "ack")]
+#[schema(as = Reply, examples("ack", json!({"payload_base64": "BgA="}), json!({"echo": true})))]
 pub(super) enum ReplyBody {
     Text(String),
     Object(ReplyObject),
 }
 
+/// Exactly one of the three.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub(super) struct ReplyObject {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     payload: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     payload_base64: Option<String>,
     /// Send back what was received.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -40,30 +40,26 @@ pub(super) struct ReplyObject {
 /// Which datagrams to answer; exactly one field. Without it: all.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"prefix": "M-SEARCH "}))]
+#[schema(as = Match, min_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
 pub(super) struct MatchBody {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     exact: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     exact_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     prefix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     prefix_base64: Option<String>,
     /// Matched anywhere in the bytes; `(?-u)` lets it match bytes that are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, max_length = 4096)]
+    #[schema(max_length = 4096)]
     regex: Option<String>,
 }
 
-/// Milliseconds to wait before a reply: a number, or a range from which each is drawn.
+/// Milliseconds to wait before a reply, at most 60000: a number, or a range from which each is drawn.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(untagged, expecting = "expected milliseconds as a number, or `{\"min\": …, \"max\": …}`")]
-#[schema(example = 100)]
+#[schema(as = Delay, examples(100, json!({"min": 10, "max": 50})))]
 pub(super) enum DelayBody {
     Fixed(u64),
     Range(DelayRange),
@@ -82,15 +78,14 @@ pub(super) struct DelayRange {
 /// responders of one group live on one host, because senders tell responders apart by address and port.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"address": "127.0.0.2"}))]
+#[schema(as = ReplyFrom, min_properties = 1, examples(json!({"address": "127.0.0.2"}), json!({"port": 0})))]
 pub(super) struct ReplyFromBody {
     /// One of the host's own addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     address: Option<String>,
     /// Another port than the group's; 0 for a fresh one, shown in `reply_addresses`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 0, maximum = 65535)]
+    #[schema(minimum = 0, maximum = 65535)]
     port: Option<u64>,
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::fields::{self, InterfaceName};
 use super::problem::{FieldErrors, Problem};
@@ -14,52 +16,60 @@ use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, 
 /// A message to be; exactly one of `payload` and `payload_base64`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 200}))]
+#[schema(examples(
+    json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 500}),
+    json!({
+        "group": "239.1.2.3:10000", "payload_base64": "AAEC/w==", "interfaces": ["lo"], "window_ms": 500,
+        "expect": 2, "repeat": {"count": 3, "interval_ms": 100}, "track_attempts": true
+    }),
+    json!({"group": "239.1.2.3:10000", "payload": "anyone?", "interfaces": ["lo"], "ttl": 0, "stall_ms": 100})
+))]
 pub(super) struct MessageBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
-    #[schema(example = "239.1.2.3:10000")]
+    #[schema(
+        pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
+        examples("239.1.2.3:10000")
+    )]
     group: String,
     /// Text. At most 65,507 bytes as UTF-8 for IPv4, 65,527 for IPv6.
-    #[schema(nullable = false)]
     payload: Option<String>,
     /// Bytes, as base64 (RFC 4648 section 4, padded).
-    #[schema(nullable = false)]
     payload_base64: Option<String>,
     /// Where to send it. Without it, for IPv4 where the routing table says, for IPv6 the interface of the
     /// default route.
-    #[schema(nullable = false, min_items = 1, max_items = 1024)]
+    #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// TTL or hop limit: how many networks it crosses. 0 stays on this host, 1 on the network.
-    #[schema(nullable = false, minimum = 0, maximum = 255, default = 1)]
+    #[schema(minimum = 0, maximum = 255, default = 1)]
     ttl: Option<u64>,
     /// Let members on this host hear it too.
-    #[schema(nullable = false, default = true)]
+    #[schema(default = true)]
     loopback: Option<bool>,
     /// Send from this UDP port; without it, from a free one.
-    #[schema(nullable = false, minimum = 1, maximum = 65535)]
+    #[schema(minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
     /// How long to collect answers, from the first send; 0 collects nothing.
-    #[schema(nullable = false, minimum = 0, maximum = 86_400_000_u64, default = 1000)]
+    #[schema(minimum = 0, maximum = 86_400_000_u64, default = 1000)]
     window_ms: Option<u64>,
     /// Stop once this many distinct responders have answered.
-    #[schema(nullable = false, minimum = 1)]
+    #[schema(minimum = 1)]
     expect: Option<u64>,
     /// Stop when no new responder has answered for this long, counted from the last send.
-    #[schema(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
+    #[schema(minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
-    #[schema(nullable = false)]
     repeat: Option<RepeatBody>,
     /// Give each attempt a source port of its own, so that `attempt` is exact; at most 8.
-    #[schema(nullable = false, default = false)]
+    #[schema(default = false)]
     track_attempts: Option<bool>,
     /// How long to keep late responses after closing.
-    #[schema(nullable = false, minimum = 0, maximum = 60000, default = 2000)]
+    #[schema(minimum = 0, maximum = 60000, default = 2000)]
     linger_ms: Option<u64>,
 }
 
 /// Send it several times.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Repeat, examples(json!({"count": 3, "interval_ms": 100})))]
 pub(super) struct RepeatBody {
     /// How often in all.
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -69,35 +79,61 @@ pub(super) struct RepeatBody {
     pub(super) interval_ms: u64,
 }
 
+/// A body that is the payload, as the API document shows it.
+pub(super) enum RawPayload {}
+
+impl ToSchema for RawPayload {}
+
+impl PartialSchema for RawPayload {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .description(Some("The payload itself: any bytes, or none."))
+            .into()
+    }
+}
+
 /// The options of a message whose body is the payload itself.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RawOptions {
-    /// Required where the body is not JSON.
+    /// The group to send to: required where the body is not JSON. With a JSON body none of these options is
+    /// taken.
     #[param(nullable = false, example = "239.1.2.3:10000")]
     group: Option<String>,
-    /// Names of interfaces, separated by commas.
-    #[param(nullable = false)]
+    /// Names of interfaces, separated by commas. Here and below: as in a JSON body.
+    #[param(nullable = false, example = "lo")]
     interfaces: Option<String>,
+    /// TTL or hop limit; 1 unless given.
     #[param(nullable = false, minimum = 0, maximum = 255)]
     ttl: Option<u64>,
+    /// Let members on this host hear it too; true unless given.
     #[param(nullable = false)]
     loopback: Option<bool>,
+    /// Send from this UDP port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
+    /// How long to collect answers; 1000 unless given, 0 collects nothing.
     #[param(nullable = false, minimum = 0, maximum = 86_400_000_u64)]
     window_ms: Option<u64>,
+    /// Stop once this many distinct responders have answered.
     #[param(nullable = false, minimum = 1)]
     expect: Option<u64>,
+    /// Stop when no new responder has answered for this long.
     #[param(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
+    /// How often to send it in all.
     #[param(nullable = false, minimum = 1, maximum = 1_000_000)]
     repeat_count: Option<u64>,
+    /// Time between two sends; needs `repeat_count`.
     #[param(nullable = false, minimum = 0, maximum = 3_600_000)]
     repeat_interval_ms: Option<u64>,
+    /// Give each attempt a source port of its own.
     #[param(nullable = false)]
     track_attempts: Option<bool>,
+    /// How long to keep late responses; 2000 unless given.
     #[param(nullable = false, minimum = 0, maximum = 60000)]
     linger_ms: Option<u64>,
 }

@@ -47,18 +47,23 @@ async fn missing(response: Response) -> Response {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ok"})))]
 struct Health {
     status: &'static str,
 }
 
 /// Whether the process lives
-#[utoipa::path(get, path = "/livez", tag = "service",
+///
+/// It answers as long as it can at all; `/readyz` tells whether to send it work.
+#[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
     responses((status = 200, description = "It does", body = Health)))]
 async fn livez() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
 /// Whether the service takes requests
+///
+/// Not while it stops: 503.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
         (status = 200, description = "It does", body = Health),

@@ -51,7 +51,7 @@ impl Group {
         Family::of(self.ip)
     }
 
-    /// 232.0.0.0/8 (RFC 4607 section 1) and ff3x::/32 (RFC 3306 section 7, RFC 4607): only (S,G) joins.
+    /// 232.0.0.0/8 (RFC 4607 section 1) and `ff3x::/32` (RFC 3306 section 7, RFC 4607): only (S,G) joins.
     pub fn is_source_specific(&self) -> bool {
         match self.ip {
             IpAddr::V4(ip) => ip.octets()[0] == 232,

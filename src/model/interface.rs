@@ -29,6 +29,7 @@ pub enum Interfaces {
 
 /// A network interface as the kernel describes it (rtnetlink(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's flags, each on its own")]
 pub struct Interface {
     pub name: Arc<str>,
     pub index: u32,

@@ -9,6 +9,6 @@ pub struct MembershipSpec {
     pub allow_missing: bool,
     pub sources: SourceFilter,
     /// Receive each datagram on its own, so that the kernel's drop counter counts datagrams and not
-    /// buffers of up to 64 (UDP_GRO); costs throughput.
+    /// buffers of up to 64 (`UDP_GRO`); costs throughput.
     pub exact_drops: bool,
 }

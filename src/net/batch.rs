@@ -10,7 +10,7 @@ pub struct Batch<'a> {
     buffers: usize,
 }
 
-/// One buffer from the kernel: a datagram, or several of one sender that UDP_GRO coalesced.
+/// One buffer from the kernel: a datagram, or several of one sender that `UDP_GRO` coalesced.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     pub source: SocketAddr,
@@ -71,7 +71,7 @@ mod tests {
         #[test]
         fn coalesced_datagrams_come_out_as_they_went_in(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
             let last = last.min(size);
-            let bytes: Vec<u8> = (0..size * full + last).map(|position| (position % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..size * full + last).map(|position| u8::try_from(position % 251).unwrap()).collect();
             let datagrams: Vec<&[u8]> = split(&bytes, Some(u16::try_from(size).unwrap())).collect();
             prop_assert_eq!(datagrams.concat(), bytes.clone());
             prop_assert_eq!(datagrams.len(), full + usize::from(last > 0));

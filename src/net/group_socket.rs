@@ -20,7 +20,7 @@ pub struct GroupSocket {
 #[derive(Debug, Clone, Copy)]
 pub struct ReceiveOptions {
     pub receive_buffer: usize,
-    /// Let the kernel coalesce datagrams (UDP_GRO).
+    /// Let the kernel coalesce datagrams (`UDP_GRO`).
     pub coalesce: bool,
 }
 

@@ -74,7 +74,7 @@ impl InterfaceWatch {
     }
 
     /// The interface by which the routing table sends to this group; for IPv6 the one of the default
-    /// route, because every interface has a route for ff00::/8 and the kernel would take the oldest.
+    /// route, because every interface has a route for `ff00::/8` and the kernel would take the oldest.
     pub async fn egress_index(&self, group: &Group) -> Option<u32> {
         /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
         const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);

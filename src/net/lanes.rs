@@ -33,7 +33,7 @@ pub trait Sink: Send {
 
 /// Buffers per recvmmsg(2): enough to amortise the call, few enough to stay in the cache.
 const BUFFERS: usize = 32;
-/// Sockets asked for in one epoll_wait(2).
+/// Sockets asked for in one `epoll_wait(2)`.
 const EVENTS: usize = 64;
 /// Batches after which a busy lane lets other tasks run.
 const BATCHES_BEFORE_YIELD: usize = 64;

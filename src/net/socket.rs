@@ -205,7 +205,7 @@ impl Socket {
         .doing(Action::Configure)
     }
 
-    /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (UDP_GRO).
+    /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (`UDP_GRO`).
     pub fn set_coalescing(&self, on: bool) -> Result<(), Fault> {
         self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).doing(Action::Configure)
     }

@@ -1,6 +1,7 @@
 //! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7) and
 //! socket options by number. The only module of the crate with `unsafe`.
 #![expect(unsafe_code, reason = "recvmmsg, sendmmsg, epoll and raw socket options have no safe wrapper here")]
+#![expect(clippy::cast_possible_truncation, reason = "sizes and constants of the kernel, all of them small")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -75,7 +76,7 @@ pub(super) struct Raw<'a> {
 }
 
 impl ReceiveRoom {
-    /// The largest UDP datagram, and the largest buffer that UDP_GRO coalesces.
+    /// The largest UDP datagram, and the largest buffer that `UDP_GRO` coalesces.
     const PAYLOAD_BYTES: usize = 65_536;
 
     pub(super) fn new(buffers: usize) -> Self {
@@ -126,6 +127,7 @@ impl ReceiveRoom {
     }
 
     /// The buffer in this slot, as the last call to [`Self::receive`] filled it.
+    #[expect(clippy::unnecessary_cast, reason = "`msg_controllen` is narrower with musl")]
     pub(super) fn raw(&self, slot: usize) -> Raw<'_> {
         let header = &self.headers[..self.filled][slot];
         let start = slot * Self::PAYLOAD_BYTES;
@@ -148,7 +150,7 @@ pub(super) struct Outgoing<'a> {
 /// Sends as many as the socket takes without waiting; returns how many that were.
 /// An error concerns the first datagram: none was sent.
 pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    /// UIO_MAXIOV bounds one call to 1,024; 64 amortise the call and fit the stack.
+    /// `UIO_MAXIOV` bounds one call to 1,024; 64 amortise the call and fit the stack.
     const AT_ONCE: usize = 64;
     let batch = &batch[..batch.len().min(AT_ONCE)];
     let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];

@@ -20,6 +20,7 @@ pub(super) struct AddressBytes {
 }
 
 impl AddressBytes {
+    #[expect(clippy::cast_possible_truncation, reason = "address families are below 64")]
     pub(super) fn new(address: SocketAddr) -> Self {
         let mut bytes = [0; ADDRESS_BYTES];
         bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
@@ -66,7 +67,7 @@ pub(super) struct Ancillary {
     pub(super) received_at: Option<Timestamp>,
     pub(super) interface_index: Option<u32>,
     pub(super) hop_limit: Option<u8>,
-    /// Size of each datagram in a buffer that UDP_GRO coalesced; the last may be shorter.
+    /// Size of each datagram in a buffer that `UDP_GRO` coalesced; the last may be shorter.
     pub(super) segment: Option<u16>,
 }
 

@@ -1,6 +1,6 @@
 use crate::model::Heard;
 
-/// Datagrams to append that have everything but their payloads in common: what UDP_GRO coalesced, or one.
+/// Datagrams to append that have everything but their payloads in common: what `UDP_GRO` coalesced, or one.
 #[derive(Debug, Clone)]
 pub struct Run<'a, X> {
     pub heard: Heard,

@@ -237,7 +237,7 @@ mod tests {
             let mut expected = Vec::new();
             for batch in &batches {
                 let buffers: Vec<(Vec<u8>, u16)> =
-                    batch.iter().map(|&(segment, length)| (vec![(length % 251) as u8; length], segment)).collect();
+                    batch.iter().map(|&(segment, length)| (vec![u8::try_from(length % 251).unwrap(); length], segment)).collect();
                 for (bytes, segment) in &buffers {
                     expected.extend(bytes.chunks(usize::from(*segment)).map(<[u8]>::to_vec));
                     if bytes.is_empty() {

@@ -19,6 +19,7 @@ mod process;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -194,6 +195,13 @@ impl Host {
         command.args(args);
         Process::start(format!("{program} {}", args.join(" ")), command)
     }
+}
+
+/// Starts a program on this machine itself, for tests that can do without a host of their own.
+pub(crate) fn spawn_here(program: &str, args: &[&str]) -> Process {
+    let mut command = Command::new(program);
+    command.args(args);
+    Process::start(format!("{program} {}", args.join(" ")), command)
 }
 
 /// The path of one of the programs in tests/peers.
