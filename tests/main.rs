@@ -3,8 +3,10 @@
 mod support;
 
 mod api {
+    mod collecting;
     mod door;
     mod errors;
+    mod host;
     mod leases;
     mod logs;
     mod memberships;
@@ -19,6 +21,7 @@ mod lab {
     mod ipv6;
     mod isolation;
     mod leaving;
+    mod replies;
     mod scale;
     mod selftest;
     mod sources;

@@ -51,15 +51,15 @@ impl Closing {
         }
     }
 
-    /// Ends all lingering now, because descriptors are needed elsewhere; whether there was any. Must not
-    /// be called from a sink.
-    pub(super) fn end_lingering(&self) -> bool {
-        let all = std::mem::take(&mut self.queues().lingering);
-        let messages: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
-        for message in &messages {
-            message.end_linger();
+    /// Ends the lingering of those messages now, because what they hold is needed; whether there were any.
+    /// Must not be called from a sink.
+    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> bool {
+        let all: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
+        let mut found = false;
+        for message in all.iter().filter(|message| which(message)) {
+            found |= message.end_linger();
         }
-        !messages.is_empty()
+        found
     }
 
     /// The message that has been closed for the longest.

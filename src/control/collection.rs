@@ -38,8 +38,16 @@ pub struct Route {
 #[derive(Default)]
 struct Port {
     /// The latest sends, oldest first.
-    sends: VecDeque<(u32, ClockReading)>,
-    total: u32,
+    sends: VecDeque<Noted>,
+    /// There were earlier ones.
+    forgot: bool,
+}
+
+/// Copies that were sent together, the last of them as this attempt.
+struct Noted {
+    attempt: u32,
+    copies: u32,
+    at: ClockReading,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,27 +92,40 @@ impl Collection {
         }
     }
 
-    /// Notes a send just before it happens, so that no answer can precede it.
-    pub(super) fn sending(&mut self, route: usize, port: usize, attempt: u32, now: ClockReading) {
+    /// Notes sends just before they happen, so that no answer can precede them: `copies` of them, the last of
+    /// which is this attempt.
+    pub(super) fn sending(
+        &mut self,
+        route: usize,
+        port: usize,
+        attempt: u32,
+        copies: u32,
+        now: ClockReading,
+    ) {
         self.first_send.get_or_insert(now);
         self.last_progress = Some(now.monotonic);
-        self.ports[port].note(attempt, now);
+        self.ports[port].note(attempt, copies, now);
         let route = &mut self.routes[route];
-        route.sent += 1;
+        route.sent += copies;
         route.first_sent_at.get_or_insert(now.real);
         route.last_sent_at = Some(now.real);
     }
 
-    /// Takes back the latest send of a route: it failed.
-    pub(super) fn send_failed(&mut self, route: usize, port: usize, error: String) {
-        self.ports[port].take_back();
+    /// Takes back the latest sends of a route that did not happen after all.
+    pub(super) fn not_sent(&mut self, route: usize, port: usize, copies: u32) {
+        self.ports[port].take_back(copies);
         let route = &mut self.routes[route];
-        route.sent -= 1;
-        route.failed += 1;
+        route.sent -= copies;
         if route.sent == 0 {
             (route.first_sent_at, route.last_sent_at) = (None, None);
         }
-        route.error = Some(error);
+    }
+
+    /// Takes back the latest send of a route: it failed.
+    pub(super) fn send_failed(&mut self, route: usize, port: usize, error: String) {
+        self.not_sent(route, port, 1);
+        self.routes[route].failed += 1;
+        self.routes[route].error = Some(error);
     }
 
     pub(super) fn sending_done(&mut self) {
@@ -219,35 +240,38 @@ impl Port {
     /// Sends remembered: enough to tell which was the latest before an answer that waited in the socket.
     const REMEMBERED: usize = 64;
 
-    fn note(&mut self, attempt: u32, now: ClockReading) {
+    fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
         if self.sends.len() == Self::REMEMBERED {
             self.sends.pop_front();
+            self.forgot = true;
         }
-        self.sends.push_back((attempt, now));
-        self.total += 1;
+        self.sends.push_back(Noted { attempt, copies, at: now });
     }
 
-    fn take_back(&mut self) {
-        self.sends.pop_back();
-        self.total -= 1;
+    fn take_back(&mut self, copies: u32) {
+        if let Some(latest) = self.sends.back_mut() {
+            latest.copies -= copies.min(latest.copies);
+            if latest.copies == 0 {
+                self.sends.pop_back();
+            }
+        }
     }
 
     fn sent_before(&self, received_at: Timestamp) -> bool {
-        self.total as usize > self.sends.len()
-            || self.sends.front().is_some_and(|(_, send)| send.real <= received_at)
+        self.forgot || self.sends.front().is_some_and(|send| send.at.real <= received_at)
     }
 
     /// The attempt that an answer belongs to, if only one is possible, and the time since the latest send
     /// before it. After a step of the clock, timestamps before and after cannot be compared.
     fn answered(&self, received_at: Timestamp, stepped: bool) -> (Option<u32>, Option<Duration>) {
-        let all_remembered = self.total as usize == self.sends.len();
-        let first = self.sends.front().filter(|_| all_remembered).map(|(attempt, _)| *attempt);
+        let first = self.sends.front().filter(|first| first.copies == 1 && !self.forgot);
+        let attempt = first.map(|first| first.attempt);
         if stepped {
-            return (first.filter(|_| self.total == 1), None);
+            return (attempt.filter(|_| self.sends.len() == 1), None);
         }
-        let before = self.sends.partition_point(|(_, send)| send.real <= received_at);
-        let attempt = first.filter(|_| before == 1);
-        let latest = before.checked_sub(1).map(|at| self.sends[at].1);
+        let before = self.sends.partition_point(|send| send.at.real <= received_at);
+        let attempt = attempt.filter(|_| before == 1);
+        let latest = before.checked_sub(1).map(|last| self.sends[last].at);
         (attempt, latest.and_then(|send| received_at.since(send.real)))
     }
 }
@@ -305,7 +329,7 @@ mod tests {
     fn sent_once() -> (Collection, ClockReading) {
         let start = ClockReading::now();
         let mut collection = Collection::new(vec![route()], 1);
-        collection.sending(0, 0, 1, start);
+        collection.sending(0, 0, 1, 1, start);
         collection.sending_done();
         (collection, start)
     }
@@ -346,7 +370,7 @@ mod tests {
     #[test]
     fn attempts_are_told_only_where_one_is_possible() {
         let (mut collection, start) = sent_once();
-        collection.sending(0, 0, 2, at(start, 100));
+        collection.sending(0, 0, 2, 1, at(start, 100));
         let between = hear(&mut collection, host(1), at(start, 50));
         assert_eq!((between.attempt, between.rtt_us), (Some(1), Some(50_000)));
         let after = hear(&mut collection, host(2), at(start, 130));
@@ -357,7 +381,7 @@ mod tests {
     fn a_long_burst_keeps_its_latest_sends() {
         let (mut collection, start) = sent_once();
         for attempt in 2..=1000 {
-            collection.sending(0, 0, attempt, at(start, u64::from(attempt)));
+            collection.sending(0, 0, attempt, 1, at(start, u64::from(attempt)));
         }
         let answer = hear(&mut collection, host(1), at(start, 1005));
         assert_eq!((answer.attempt, answer.rtt_us), (None, Some(5_000)));
@@ -367,7 +391,7 @@ mod tests {
     fn what_was_under_way_before_the_send_is_a_stray() {
         let start = ClockReading::now();
         let mut collection = Collection::new(vec![route()], 1);
-        collection.sending(0, 0, 1, at(start, 10));
+        collection.sending(0, 0, 1, 1, at(start, 10));
         assert_eq!(collection.hear(0, host(1), start.real, 1, &at(start, 10)), Verdict::Stray);
         assert_eq!(collection.counters(), AnswerCounters { strays: 1, ..Default::default() });
     }
@@ -385,7 +409,7 @@ mod tests {
     fn a_failed_send_is_taken_back() {
         let start = ClockReading::now();
         let mut collection = Collection::new(vec![route()], 1);
-        collection.sending(0, 0, 1, start);
+        collection.sending(0, 0, 1, 1, start);
         collection.send_failed(0, 0, "no".into());
         assert_eq!(collection.routes()[0], Route { failed: 1, error: Some("no".into()), ..route() });
     }

@@ -52,6 +52,21 @@ impl Outlet {
         }
     }
 
+    /// Sends up to `count` copies without waiting, the next of them as this attempt; how many were sent.
+    pub(super) fn send_copies(&self, spec: &MessageSpec, attempt: u32, count: usize) -> Result<usize, Fault> {
+        let (interface, payload) = (&self.interface, &spec.payload);
+        let destination = spec.group.socket_addr(interface.index);
+        match &self.way {
+            Way::Own(sockets) => {
+                sockets[self.port(attempt)].send_copies_to(interface, destination, payload, count)
+            }
+            Way::Blind { socket, source } => {
+                socket.send_copies(interface, *source, spec.hop_limit, destination, payload, count)
+            }
+            Way::Closed => Err(Fault::no_address()),
+        }
+    }
+
     /// Waits until another copy can be sent.
     pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
         match &self.way {
@@ -160,8 +175,8 @@ impl Shared {
         let needs_own = spec.source_port.is_some() || (family == Family::V4 && spec.hop_limit.0 == 0);
         if spec.window.is_zero() && !needs_own {
             let socket = self.blind_socket(family, spec.loopback).map_err(refused)?;
-            let port = socket.socket().local_addr().map_err(refused)?.port();
-            return Ok((Way::Blind { socket, source }, SocketAddr::new(source, port)));
+            let local = SocketAddr::new(source, socket.port());
+            return Ok((Way::Blind { socket, source }, local));
         }
         let mut sockets = Vec::new();
         for port in 0..spec.ports_per_interface() as usize {
@@ -185,7 +200,7 @@ impl Shared {
         Ok((Way::Own(sockets), local))
     }
 
-    /// Opens a collecting socket; out of descriptors, lingering messages give theirs up first.
+    /// Opens a collecting socket. Out of descriptors, lingering messages give theirs up first.
     fn open_collecting(
         &self,
         spec: &MessageSpec,
@@ -200,14 +215,14 @@ impl Shared {
             loopback: spec.loopback,
             receive_buffer: self.settings.receive_buffer,
         };
-        match CollectSocket::open(&wanted) {
-            Err(fault)
-                if fault.kind() == FaultKind::Descriptors && self.clockwork.closing.end_lingering() =>
-            {
-                CollectSocket::open(&wanted)
-            }
-            result => result,
-        }
+        let opened = CollectSocket::open(&wanted);
+        let released = match opened.as_ref().map_err(Fault::kind) {
+            Err(FaultKind::Descriptors) => self.clockwork.closing.end_lingering(|_| true),
+            // Their time is over, and only the timers' task has not come round to them.
+            Err(FaultKind::PortInUse) => self.clockwork.closing.end_lingering(Message::has_lingered),
+            _ => false,
+        };
+        if released { CollectSocket::open(&wanted) } else { opened }
     }
 
     /// The shared socket for messages that collect nothing; opened when first needed.

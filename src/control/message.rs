@@ -149,10 +149,16 @@ impl Message {
         self.clockwork.closing.begin(self, &self.clockwork.timers);
     }
 
-    /// Closes the sockets: nothing is heard any more. Must not be called from a sink.
-    pub(super) fn end_linger(&self) {
+    /// Whether the time for late replies is over.
+    pub(super) fn has_lingered(&self) -> bool {
+        let closed = self.collection().closed();
+        closed.is_some_and(|(_, at)| Timestamp::now().since(at).is_some_and(|time| time >= self.spec.linger))
+    }
+
+    /// Closes the sockets: nothing is heard any more; whether there were any. Must not be called from a sink.
+    pub(super) fn end_linger(&self) -> bool {
         let sockets = std::mem::take(&mut *self.sockets());
-        drop(sockets);
+        !sockets.is_empty()
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {

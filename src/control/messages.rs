@@ -3,6 +3,7 @@
 //! Tasks: one for each message that is sent more than once, until its last send or its end; owned by the
 //! tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,8 +51,11 @@ impl Control {
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
+        // No await from here on: a client that goes away cannot leave a message half sent.
         let sent = match shared.open_outlets(&message, interfaces) {
-            Ok(outlets) => shared.send_first(&message, outlets).await,
+            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
+            Ok(_) if shared.stop.is_cancelled() => Err(Refusal::Stopping),
+            Ok(outlets) => shared.send_first(&message, outlets),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = sent {
@@ -108,30 +112,46 @@ fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outc
 }
 
 impl Shared {
-    /// Sends the first attempt by every outlet and leaves the repeats to a task.
-    async fn send_first(
-        self: &Arc<Self>,
-        message: &Arc<Message>,
-        outlets: Vec<Outlet>,
-    ) -> Result<(), Refusal> {
-        let refusal = send_attempt(message, &outlets, 1).await;
+    /// Sends the first attempt by every outlet; what has to wait for room in a send buffer, and the repeats,
+    /// are left to a task.
+    fn send_first(self: &Arc<Self>, message: &Arc<Message>, outlets: Vec<Outlet>) -> Result<(), Refusal> {
+        let mut waiting = Vec::new();
+        let mut failure = None;
+        for (route, outlet) in outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open()) {
+            let departure = Departure { message, outlet, route, attempt: 1 };
+            match departure.try_now() {
+                Ok(()) => {}
+                Err(fault) if fault.kind() == FaultKind::Busy => waiting.push(route),
+                Err(fault) => {
+                    let refusal = departure.failed(fault);
+                    failure.get_or_insert(refusal);
+                }
+            }
+        }
         let any_sent =
             message.with_collection(|collection| collection.routes().iter().any(|route| route.sent > 0));
-        match refusal {
-            Some(refusal) if !any_sent => return Err(refusal),
-            _ => {}
+        if let Some(refusal) = failure.filter(|_| !any_sent) {
+            return Err(refusal);
         }
-        if message.spec().repeat.count > 1 {
-            let stop = self.stop.clone();
-            let repeating = message.clone();
-            self.tasks.spawn(async move {
-                stop.run_until_cancelled(repeat(&repeating, &outlets)).await;
-                finish_sending(&repeating);
-            });
-            message.check(Instant::now());
-        } else {
+        if waiting.is_empty() && message.spec().repeat.count == 1 {
             finish_sending(message);
+            return Ok(());
         }
+        let stop = self.stop.clone();
+        let message = message.clone();
+        message.check(Instant::now());
+        self.tasks.spawn(async move {
+            let sending = async {
+                for route in waiting {
+                    let departure =
+                        Departure { message: &message, outlet: &outlets[route], route, attempt: 1 };
+                    departure.when_writable().await;
+                }
+                repeat(&message, &outlets).await;
+            };
+            stop.run_until_cancelled(sending).await;
+            finish_sending(&message);
+        });
         Ok(())
     }
 
@@ -152,68 +172,128 @@ fn finish_sending(message: &Arc<Message>) {
     message.check(Instant::now());
 }
 
-/// Sends the second and later attempts, each at its time, until the message is closed.
+/// Sends the second and later attempts until the message is closed.
 async fn repeat(message: &Arc<Message>, outlets: &[Outlet]) {
-    /// Unpaced sends after which other tasks get a turn.
-    const BEFORE_YIELD: u32 = 64;
+    let open = || outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open());
+    if message.spec().repeat.interval.is_zero() && !message.spec().track_attempts {
+        for (route, outlet) in open() {
+            burst(&Departure { message, outlet, route, attempt: 1 }).await;
+        }
+        return;
+    }
     let repeat = message.spec().repeat;
     let start = tokio::time::Instant::now();
     for attempt in 2..=repeat.count {
-        if !repeat.interval.is_zero() {
-            let due = start + repeat.interval * (attempt - 1);
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = message.wait_closed() => return,
-            }
-        } else if attempt % BEFORE_YIELD == 0 {
-            tokio::task::yield_now().await;
+        tokio::select! {
+            () = tokio::time::sleep_until(start + repeat.interval * (attempt - 1)) => {}
+            () = message.wait_closed() => return,
         }
         if message.is_closed() {
             return;
         }
-        send_attempt(message, outlets, attempt).await;
-    }
-}
-
-/// Sends one attempt by every outlet; gives the first failure, which its route shows too.
-async fn send_attempt(message: &Message, outlets: &[Outlet], attempt: u32) -> Option<Refusal> {
-    let mut failure = None;
-    let spec = message.spec();
-    for (route, outlet) in outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open()) {
-        let port = route * spec.ports_per_interface() as usize + outlet.port(attempt);
-        if let Err(fault) = send_by(message, outlet, route, port, attempt).await {
-            let bind = std::net::SocketAddr::new(spec.group.ip(), 0);
-            let interface = &outlet.interface.name;
-            let refusal = Refusal::of(
-                fault,
-                &Attempt {
-                    purpose: Purpose::Send,
-                    group: &spec.group,
-                    interface,
-                    bind,
-                    sources: 0,
-                    payload: spec.payload.len(),
-                },
-            );
-            message.with_collection(|collection| collection.send_failed(route, port, refusal.to_string()));
-            failure.get_or_insert(refusal);
+        for (route, outlet) in open() {
+            let departure = Departure { message, outlet, route, attempt };
+            match departure.try_now() {
+                Ok(()) => {}
+                Err(fault) if fault.kind() == FaultKind::Busy => departure.when_writable().await,
+                Err(fault) => drop(departure.failed(fault)),
+            }
         }
     }
-    failure
 }
 
-async fn send_by(
-    message: &Message,
-    outlet: &Outlet,
+/// Sends all repeats by one interface as fast as it takes them, after the first send.
+async fn burst(first: &Departure<'_>) {
+    let count = first.message.spec().repeat.count;
+    let mut done = 1;
+    while done < count && !first.message.is_closed() {
+        let departure = Departure { attempt: done + 1, ..*first };
+        match departure.try_copies(count - done) {
+            Ok(sent) => done += sent,
+            Err(fault) if fault.kind() == FaultKind::Busy => {
+                if departure.outlet.writable(departure.attempt).await.is_err() {
+                    return;
+                }
+            }
+            Err(fault) => {
+                drop(departure.failed(fault));
+                done += 1;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One copy of a message on its way out by one interface.
+struct Departure<'a> {
+    message: &'a Message,
+    outlet: &'a Outlet,
     route: usize,
-    port: usize,
     attempt: u32,
-) -> Result<(), Fault> {
-    message.with_collection(|collection| collection.sending(route, port, attempt, ClockReading::now()));
-    loop {
-        match outlet.send(message.spec(), attempt) {
-            Err(fault) if fault.kind() == FaultKind::Busy => outlet.writable(attempt).await?,
-            result => return result,
+}
+
+impl Departure<'_> {
+    /// Notes the send and tries it; after [`FaultKind::Busy`] the note stands, for [`Self::when_writable`].
+    fn try_now(&self) -> Result<(), Fault> {
+        let now = ClockReading::now();
+        self.message
+            .with_collection(|collection| collection.sending(self.route, self.port(), self.attempt, 1, now));
+        self.outlet.send(self.message.spec(), self.attempt)
+    }
+
+    /// Notes and sends as many copies as the socket takes at once. When sending failed, the note of one copy
+    /// stands for [`Self::failed`]; when the socket is busy, none.
+    fn try_copies(&self, most: u32) -> Result<u32, Fault> {
+        /// What one call takes with GSO.
+        const AT_ONCE: u32 = 1_024;
+        let (planned, now) = (most.min(AT_ONCE), ClockReading::now());
+        let last = self.attempt + planned - 1;
+        self.message
+            .with_collection(|collection| collection.sending(self.route, self.port(), last, planned, now));
+        let outcome = self.outlet.send_copies(self.message.spec(), self.attempt, planned as usize);
+        let stands = match &outcome {
+            Ok(sent) => u32::try_from(*sent).unwrap_or(planned),
+            Err(fault) => u32::from(fault.kind() != FaultKind::Busy),
+        };
+        self.message
+            .with_collection(|collection| collection.not_sent(self.route, self.port(), planned - stands));
+        outcome.map(|_| stands)
+    }
+
+    /// Sends what was noted as soon as the send buffer has room.
+    async fn when_writable(&self) {
+        loop {
+            let sent = match self.outlet.writable(self.attempt).await {
+                Ok(()) => self.outlet.send(self.message.spec(), self.attempt),
+                Err(fault) => Err(fault),
+            };
+            match sent {
+                Ok(()) => return,
+                Err(fault) if fault.kind() == FaultKind::Busy => {}
+                Err(fault) => return drop(self.failed(fault)),
+            }
         }
+    }
+
+    /// Takes the note back and shows in the route why.
+    fn failed(&self, fault: Fault) -> Refusal {
+        let spec = self.message.spec();
+        let attempt = Attempt {
+            purpose: Purpose::Send,
+            group: &spec.group,
+            interface: &self.outlet.interface.name,
+            bind: SocketAddr::new(spec.group.ip(), 0),
+            sources: 0,
+            payload: spec.payload.len(),
+        };
+        let refusal = Refusal::of(fault, &attempt);
+        let (route, port) = (self.route, self.port());
+        self.message.with_collection(|collection| collection.send_failed(route, port, refusal.to_string()));
+        refusal
+    }
+
+    /// The message's source port that this copy leaves from.
+    fn port(&self) -> usize {
+        self.route * self.message.spec().ports_per_interface() as usize + self.outlet.port(self.attempt)
     }
 }

@@ -26,12 +26,14 @@ pub enum Refusal {
     NoAddress { interface: Arc<str>, family: Family },
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
+    #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
+    NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{address} is not an address of this host: GET /v1/interfaces lists them")]
     AddressNotLocal { address: IpAddr },
     #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
     AddressFamily { group: Group, address: IpAddr },
     #[error(
-        "{address} is held by somebody who shares it with nobody: end that use of it, or choose another port"
+        "{address} is held by somebody who shares it with nobody (a program, or a message that still collects or lingers): end that use of it, or choose another port"
     )]
     PortInUse { address: SocketAddr, purpose: Purpose },
     #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(*.family))]
@@ -84,7 +86,7 @@ impl Refusal {
             FaultKind::Denied => Self::Denied(fault),
             FaultKind::Descriptors => Self::Descriptors(fault),
             FaultKind::NoRoute => {
-                Self::NoRoute { group: *attempt.group, candidates: vec![attempt.interface.clone()] }
+                Self::NoRouteBy { group: *attempt.group, interface: attempt.interface.clone() }
             }
             FaultKind::AddressNotLocal if attempt.purpose == Purpose::Reply => {
                 Self::AddressNotLocal { address: attempt.bind.ip() }
@@ -104,6 +106,16 @@ impl Refusal {
 
 fn naming(names: &[Arc<str>]) -> String {
     if names.is_empty() { String::new() } else { format!(" (here: {})", names.join(", ")) }
+}
+
+/// The command that adds a route to groups. The kernel makes one for IPv6 on every interface but lo, where
+/// only the type `local` delivers (measured).
+fn route(group: &Group, interface: &str) -> String {
+    match (group.family(), interface) {
+        (Family::V4, _) => format!("ip route add 224.0.0.0/4 dev {interface}"),
+        (Family::V6, "lo") => "ip -6 route add local ff00::/8 dev lo table local".to_owned(),
+        (Family::V6, _) => format!("ip -6 route add multicast ff00::/8 dev {interface} table local"),
+    }
 }
 
 fn sysctl(family: Family) -> &'static str {

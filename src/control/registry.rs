@@ -6,7 +6,8 @@ use crate::model::Id;
 
 /// The resources of one kind by id, in the order in which lists show them.
 pub(super) struct Registry<T> {
-    /// Std lock: held for one look-up, insertion or page.
+    /// Std lock: held for one look-up, insertion or page. Entries' own locks may be taken under it, never the
+    /// other way round.
     entries: Mutex<BTreeMap<Id, Arc<T>>>,
 }
 
@@ -60,14 +61,10 @@ impl<T> Registry<T> {
         wanted: impl Fn(&T) -> bool,
     ) -> (Vec<Arc<T>>, bool) {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // Copied out first: `wanted` may take the entries' own locks.
-        let rest: Vec<Arc<T>> = self
-            .entries()
-            .range::<Id, _>((start, Bound::Unbounded))
-            .map(|(_, entry)| entry.clone())
-            .collect();
-        let mut matching = rest.into_iter().filter(|entry| wanted(entry));
-        let page: Vec<_> = matching.by_ref().take(limit).collect();
+        let entries = self.entries();
+        let rest = entries.range::<Id, _>((start, Bound::Unbounded)).map(|(_, entry)| entry);
+        let mut matching = rest.filter(|entry| wanted(entry));
+        let page: Vec<_> = matching.by_ref().take(limit).cloned().collect();
         let more = matching.next().is_some();
         (page, more)
     }

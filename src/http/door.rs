@@ -5,12 +5,9 @@
 //! rebinding). `Origin` tells the first, `Host` the second.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::problem::{Kind, Problem};
 
@@ -27,15 +24,13 @@ pub struct Door {
 #[derive(Debug, Clone, Copy)]
 pub struct Local;
 
-pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    match door.admit(request.headers(), request.method(), request.extensions().get::<Local>().is_some()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
 impl Door {
-    fn admit(&self, headers: &HeaderMap, method: &Method, local: bool) -> Result<(), Problem> {
+    pub(super) fn admit(&self, request: &Request) -> Result<(), Problem> {
+        let local = request.extensions().get::<Local>().is_some();
+        self.admit_with(request.headers(), request.method(), local)
+    }
+
+    fn admit_with(&self, headers: &HeaderMap, method: &Method, local: bool) -> Result<(), Problem> {
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
@@ -99,7 +94,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        door.admit(&map, method, false).is_ok()
+        door.admit_with(&map, method, false).is_ok()
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub(super) fn read_sources(
     group: &Group,
     sources: Option<Sources>,
 ) -> SourceFilter {
-    let mut addresses = |list: Vec<String>, pointer: &str| -> Vec<IpAddr> {
+    // None if one is no address: then there is nothing to say about the list as a whole.
+    let mut addresses = |list: Vec<String>, pointer: &str| -> Option<Vec<IpAddr>> {
         if list.len() > limits::SOURCES {
             errors.push(pointer, format!("at most {} sources can be named", limits::SOURCES));
         }
@@ -93,15 +94,22 @@ pub(super) fn read_sources(
             let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"));
             errors.keep(&format!("{pointer}/{position}"), address)
         };
-        list.into_iter().enumerate().filter_map(parse).collect()
+        let parsed: Vec<_> = list.into_iter().enumerate().map(parse).collect();
+        parsed.into_iter().collect()
     };
     let (filter, pointer) = match sources {
         None => (SourceFilter::any(group), "/sources"),
         Some(Sources { include: Some(list), exclude: None }) => {
-            (SourceFilter::include(group, addresses(list, "/sources/include")), "/sources/include")
+            let Some(list) = addresses(list, "/sources/include") else {
+                return SourceFilter::Any;
+            };
+            (SourceFilter::include(group, list), "/sources/include")
         }
         Some(Sources { include: None, exclude: Some(list) }) => {
-            (SourceFilter::exclude(group, addresses(list, "/sources/exclude")), "/sources/exclude")
+            let Some(list) = addresses(list, "/sources/exclude") else {
+                return SourceFilter::Any;
+            };
+            (SourceFilter::exclude(group, list), "/sources/exclude")
         }
         Some(_) => {
             errors.push("/sources", "give exactly one of `include` and `exclude`");

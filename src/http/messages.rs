@@ -309,7 +309,7 @@ impl From<CloseReason> for Reason {
 async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request) -> Result<Answer, Problem> {
     let spec = read_spec(&control, request).await?;
     let message = control.send(spec).await?;
-    answer(&control, &message, wait, StatusCode::ACCEPTED).await
+    answer(&message, wait, StatusCode::ACCEPTED).await
 }
 
 /// Send a message under an id of your own
@@ -336,7 +336,7 @@ async fn put(
     let spec = read_spec(&control, request).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
-    answer(&control, &message, wait, otherwise).await
+    answer(&message, wait, otherwise).await
 }
 
 type MessageList = List<Message>;
@@ -375,7 +375,7 @@ async fn show(
     wait: Wait,
 ) -> Result<Answer, Problem> {
     let message = control.message(&id)?;
-    answer(&control, &message, wait, StatusCode::OK).await
+    answer(&message, wait, StatusCode::OK).await
 }
 
 /// Stop collecting and keep what came
@@ -450,21 +450,13 @@ async fn read_spec(control: &Control, request: Request) -> Result<MessageSpec, P
 
 /// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time
 /// or not waited for.
-async fn answer(
-    control: &Control,
-    message: &Sent,
-    wait: Wait,
-    otherwise: StatusCode,
-) -> Result<Answer, Problem> {
+async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Answer, Problem> {
     let location = location(Kind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
     };
-    tokio::select! {
-        () = message.wait_closed() => {}
-        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
-        () = control.stopping().cancelled() => {}
-    }
+    // A service that stops closes its messages, so that this ends too.
+    let _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()).await;
     let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
     let view = message.view();
     if view.closed.is_none() {

@@ -21,12 +21,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, Method, Uri};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -49,11 +48,8 @@ pub fn router(control: Control, door: Door) -> Router {
         })
         .with_state(control)
         .layer(DefaultBodyLimit::max(extract::LARGEST_BODY))
-        .layer(middleware::from_fn_with_state(Arc::new(door), door::guard))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(complete_problems))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(FreshId))
+        .layer(middleware::from_fn_with_state(Arc::new(door), envelope))
 }
 
 /// The API document, made from the code.
@@ -89,35 +85,36 @@ fn api() -> OpenApiRouter<Control> {
 )]
 struct Document;
 
-#[derive(Clone, Copy)]
-struct FreshId;
-
-impl MakeRequestId for FreshId {
-    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        HeaderValue::from_str(crate::model::Id::generate().as_str()).ok().map(RequestId::new)
+/// Around every request: gives it an id, asks the door, and writes problem documents, which name the id. Failures
+/// of our own are logged here, once.
+async fn envelope(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let mut response = match door.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
+        if problem.status().is_server_error() {
+            let (status, detail) = (problem.status().as_u16(), problem.detail());
+            tracing::error!(request_id = problem.request_id, status, detail, "request failed");
+        }
+        problem.write_into(&mut response);
     }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
 }
 
-/// Writes problem documents, now that the request's id is known, and logs failures of our own, once.
-async fn complete_problems(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let mut response = next.run(request).await;
-    let problem = response.extensions_mut().remove::<Problem>();
-    let Some(mut problem) = problem else {
-        return response;
-    };
-    let id = id.as_ref().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
-    id.clone_into(&mut problem.request_id);
-    if problem.status().is_server_error() {
-        tracing::error!(
-            request_id = id,
-            status = problem.status().as_u16(),
-            detail = problem.detail(),
-            "request failed"
-        );
-    }
-    problem.write_into(&mut response);
-    response
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The client's own id for the request, if it is a reasonable one, or a fresh one.
+fn request_id(request: &Request) -> HeaderValue {
+    const LONGEST: usize = 128;
+    let given = request.headers().get(REQUEST_ID);
+    let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST && id.to_str().is_ok());
+    let fresh =
+        || HeaderValue::from_str(crate::model::Id::generate().as_str()).expect("an id is visible ASCII");
+    given.cloned().unwrap_or_else(fresh)
 }
 
 /// The cause goes to the log; the client learns only that it was not at fault.

@@ -199,7 +199,7 @@ impl From<Refusal> for Problem {
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
             Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
             Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
-            Refusal::NoRoute { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
             Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),
             Refusal::AddressFamily { .. } => problem(Kind::InvalidRequest).at("/reply_from/address"),
             Refusal::PortInUse { purpose, .. } => problem(Kind::PortInUse).at(port_field(purpose)),

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::fields::{self, InterfaceName};
 use super::problem::{FieldErrors, Problem};
 use crate::control::InterfaceChoice;
-use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, limits};
+use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, limits};
 
 /// A message to be; exactly one of `payload` and `payload_base64`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -184,7 +184,7 @@ impl RawOptions {
             track_attempts: self.track_attempts,
             linger_ms: self.linger_ms,
         };
-        body.read_with(errors, Some(payload))
+        body.read_with(errors, Some(payload), "/payload")
     }
 }
 
@@ -192,11 +192,18 @@ impl MessageBody {
     pub(super) fn read(mut self) -> Result<Wanted, Problem> {
         let mut errors = FieldErrors::default();
         let (text, base64) = (self.payload.take(), self.payload_base64.take());
-        let payload = fields::read_payload(&mut errors, ["/payload", "/payload_base64"], text, base64);
-        self.read_with(errors, payload)
+        let names = ["/payload", "/payload_base64"];
+        let given = names[usize::from(base64.is_some())];
+        let payload = fields::read_payload(&mut errors, names, text, base64);
+        self.read_with(errors, payload, given)
     }
 
-    fn read_with(self, mut errors: FieldErrors, payload: Option<Bytes>) -> Result<Wanted, Problem> {
+    fn read_with(
+        self,
+        mut errors: FieldErrors,
+        payload: Option<Bytes>,
+        payload_pointer: &str,
+    ) -> Result<Wanted, Problem> {
         let mut number = |pointer, value: Option<u64>, bounds: std::ops::RangeInclusive<u64>| {
             value.map(|value| errors.bounded(pointer, value, bounds))
         };
@@ -231,7 +238,11 @@ impl MessageBody {
             linger: Duration::from_millis(linger),
         };
         if let Err(error) = spec.check() {
-            errors.push(error.pointer(), error);
+            let pointer = match error {
+                SpecError::PayloadTooLong { .. } => payload_pointer,
+                _ => error.pointer(),
+            };
+            errors.push(pointer, error);
         }
         errors.into_result()?;
         Ok(Wanted { interfaces, spec })

@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::http::{StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,7 +34,16 @@ pub(super) fn documents(document: &OpenApi) -> axum::Router<Control> {
             "/openapi.yaml",
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
         )
-        .merge(SwaggerUi::new("/docs").config(config))
+        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(missing)))
+}
+
+/// The viewer has no problem documents of its own.
+async fn missing(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return Problem::new(Kind::NotFound, "the documentation has no such file: see /docs/")
+            .into_response();
+    }
+    response
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -33,7 +33,6 @@ impl GroupSocket {
         options: ReceiveOptions,
     ) -> Result<Self, Fault> {
         let socket = Socket::open(group.family())?;
-        socket.share_port()?;
         socket.bind_to_interface(interface.index)?;
         socket.hear_only_own_groups()?;
         socket.ask_for_times_and_hops()?;
@@ -42,7 +41,7 @@ impl GroupSocket {
         }
         let buffer = socket.set_receive_buffer(options.receive_buffer)?;
         join(&socket, group.ip(), interface.index, sources)?;
-        socket.bind(group.socket_addr(interface.index))?;
+        socket.bind_shared(group.socket_addr(interface.index))?;
         Ok(Self { socket, buffer })
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use super::fault::{Action, Fault};
 use super::socket::Socket;
 use super::wire::ControlWriter;
+
 use crate::model::{Family, HopLimit, Interface};
 
 /// Sends a message on one interface and hears the answers to it.
@@ -31,7 +32,7 @@ impl CollectSocket {
         let socket = Socket::open(Family::of(spec.source))?;
         if spec.port.is_some() {
             // A well-known port may be shared with a daemon that listens on the wildcard address.
-            socket.share_port()?;
+            socket.share_port(true)?;
         }
         socket.set_multicast_interface(spec.interface.index)?;
         if spec.hop_limit.0 != 1 {
@@ -44,12 +45,19 @@ impl CollectSocket {
         socket.ask_for_interface()?;
         socket.set_receive_buffer(spec.receive_buffer)?;
         socket.bind(scoped(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
+        if spec.port.is_some() {
+            // But with no later message: their answers would mix.
+            socket.share_port(false)?;
+        }
         Ok(socket)
     }
 }
 
 /// Sends messages whose answers nobody collects; shared by all of one family and loopback setting.
-pub struct BlindSocket(Socket);
+pub struct BlindSocket {
+    socket: Socket,
+    port: u16,
+}
 
 impl BlindSocket {
     pub fn open(family: Family, loopback: bool) -> Result<Self, Fault> {
@@ -63,11 +71,12 @@ impl BlindSocket {
         };
         socket.bind(SocketAddr::new(wildcard, 0))?;
         // Shared only after the bind: the port is our own, and still a group on it can be joined.
-        socket.share_port()?;
-        Ok(Self(socket))
+        socket.share_port(true)?;
+        let port = socket.local_addr()?.port();
+        Ok(Self { socket, port })
     }
 
-    /// Interface, source and hop limit travel with the datagram. IPv4 refuses hop limit 0 here.
+    /// Sends one datagram; interface, source and hop limit travel with it. IPv4 refuses hop limit 0 here.
     pub fn send(
         &self,
         interface: &Interface,
@@ -76,14 +85,38 @@ impl BlindSocket {
         destination: SocketAddr,
         payload: &[u8],
     ) -> Result<(), Fault> {
+        let control = Self::control(interface, source, hop_limit);
+        self.socket.send(destination, control.as_slice(), payload)
+    }
+
+    /// Sends up to `count` copies without waiting; returns how many the socket took.
+    pub fn send_copies(
+        &self,
+        interface: &Interface,
+        source: IpAddr,
+        hop_limit: HopLimit,
+        destination: SocketAddr,
+        payload: &[u8],
+        count: usize,
+    ) -> Result<usize, Fault> {
+        let control = Self::control(interface, source, hop_limit);
+        self.socket.send_copies(destination, control, payload, count, interface.mtu)
+    }
+
+    fn control(interface: &Interface, source: IpAddr, hop_limit: HopLimit) -> ControlWriter {
         let mut control = ControlWriter::default();
         control.leave_by(interface.index, source);
         control.hop_limit(hop_limit.0, source.is_ipv6());
-        self.0.send(destination, control.as_slice(), payload)
+        control
+    }
+
+    /// The port that its datagrams leave from.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn socket(&self) -> &Socket {
-        &self.0
+        &self.socket
     }
 }
 
@@ -95,7 +128,7 @@ impl ReplySocket {
     pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
         let socket = Socket::open(Family::of(source))?;
         if port != 0 {
-            socket.share_port()?;
+            socket.share_port(true)?;
         }
         socket.hear_nothing()?;
         socket.bind(scoped(source, port, interface_index))?;
@@ -107,6 +140,17 @@ impl Socket {
     /// Sends one datagram without waiting; a full send buffer is [`super::FaultKind::Busy`].
     pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), Fault> {
         self.send(destination, &[], payload)
+    }
+
+    /// Sends up to `count` copies by the interface without waiting; returns how many the socket took.
+    pub fn send_copies_to(
+        &self,
+        interface: &Interface,
+        destination: SocketAddr,
+        payload: &[u8],
+        count: usize,
+    ) -> Result<usize, Fault> {
+        self.send_copies(destination, ControlWriter::default(), payload, count, interface.mtu)
     }
 }
 

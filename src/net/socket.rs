@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, Fault, FaultKind};
 use super::sys;
-use super::wire::AddressBytes;
-use crate::model::Family;
+use super::wire::{AddressBytes, ControlWriter};
+use crate::model::{Family, largest_payload};
 
 /// A non-blocking UDP socket of one family.
 #[derive(Debug)]
@@ -97,14 +97,77 @@ impl Socket {
         sys::send(self.as_fd(), &outgoing).doing(Action::Send)
     }
 
+    /// Sends the same datagram up to `count` times without waiting, coalesced (UDP_SEGMENT) where the kernel
+    /// can; returns how many datagrams the socket took. `mtu` is the interface's.
+    pub(super) fn send_copies(
+        &self,
+        destination: SocketAddr,
+        mut control: ControlWriter,
+        payload: &[u8],
+        count: usize,
+        mtu: u32,
+    ) -> Result<usize, Fault> {
+        let address = AddressBytes::new(destination);
+        let fitting = largest_payload(self.family) / payload.len().max(1);
+        let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
+            1
+        } else {
+            fitting.min(sys::MOST_SEGMENTS).min(count)
+        };
+        if copies > 1 {
+            let plain = control.clone();
+            control.segment(u16::try_from(payload.len()).unwrap_or(u16::MAX));
+            let outgoing =
+                sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
+            match sys::send_copies(self.as_fd(), &outgoing, copies, count / copies) {
+                // Interfaces without the offload, and kernels without the option, refuse in these words.
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)) =>
+                {
+                    control = plain;
+                }
+                result => return result.map(|sends| sends * copies).doing(Action::Send),
+            }
+        }
+        let outgoing = sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
+        sys::send_copies(self.as_fd(), &outgoing, 1, count).doing(Action::Send)
+    }
+
+    /// IP and UDP headers of a datagram without options (RFC 791, RFC 8200, RFC 768).
+    fn header_bytes(&self) -> usize {
+        match self.family {
+            Family::V4 => 20 + 8,
+            Family::V6 => 40 + 8,
+        }
+    }
+
     pub(super) fn bind(&self, address: SocketAddr) -> Result<(), Fault> {
         self.inner.bind(&address.into()).doing(Action::Bind)
     }
 
-    /// Lets others that do the same hold the port too.
-    pub(super) fn share_port(&self) -> Result<(), Fault> {
+    /// Binds to a port that others may hold too, without making one reuseport group with them.
+    ///
+    /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where
+    /// source filters leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket
+    /// of that receiver's group, filter or not (`udp_v4_early_demux`, then `inet_steal_sock`). Set after
+    /// the bind, the option only lets in those who set nothing else.
+    pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), Fault> {
         self.inner.set_reuse_address(true).doing(Action::Configure)?;
-        self.inner.set_reuse_port(true).doing(Action::Configure)
+        match self.bind(address) {
+            // Held by somebody who set `SO_REUSEPORT` and not `SO_REUSEADDR`.
+            Err(fault) if fault.kind() == FaultKind::PortInUse => {
+                self.share_port(true)?;
+                self.bind(address)
+            }
+            Err(fault) => Err(fault),
+            Ok(()) => self.share_port(true),
+        }
+    }
+
+    /// Whether others that do the same may hold the port too. After the bind it governs who may come later.
+    pub(super) fn share_port(&self, share: bool) -> Result<(), Fault> {
+        self.inner.set_reuse_address(share).doing(Action::Configure)?;
+        self.inner.set_reuse_port(share).doing(Action::Configure)
     }
 
     /// Receives from and sends to this interface only (`SO_BINDTOIFINDEX`, needs no privilege).

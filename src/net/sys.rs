@@ -183,6 +183,51 @@ pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
+/// Most segments in one GSO send that every kernel takes (UDP_MAX_SEGMENTS, include/linux/udp.h).
+pub(super) const MOST_SEGMENTS: usize = 64;
+
+/// Sends the same datagram again and again: `messages` sends of `copies` datagrams each, all gathered from the
+/// one payload. With more than one copy, `outgoing.control` must hold `UDP_SEGMENT` with the payload's length.
+/// Returns how many of the sends the socket took; an error concerns the first.
+pub(super) fn send_copies(
+    fd: BorrowedFd<'_>,
+    outgoing: &Outgoing<'_>,
+    copies: usize,
+    messages: usize,
+) -> io::Result<usize> {
+    /// Sends in one call; with 64 segments each, 1,024 datagrams.
+    const AT_ONCE: usize = 16;
+    let (copies, messages) = (copies.min(MOST_SEGMENTS), messages.min(AT_ONCE));
+    let vector = libc::iovec {
+        iov_base: outgoing.payload.as_ptr().cast_mut().cast(),
+        iov_len: outgoing.payload.len(),
+    };
+    let mut vectors = [vector; MOST_SEGMENTS];
+    // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
+    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
+    for header in &mut headers[..messages] {
+        header.msg_hdr.msg_name = outgoing.address.as_ptr().cast_mut().cast();
+        header.msg_hdr.msg_namelen = outgoing.address.len() as libc::socklen_t;
+        header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = copies as _;
+        if !outgoing.control.is_empty() {
+            header.msg_hdr.msg_control = outgoing.control.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_controllen = outgoing.control.len() as _;
+        }
+    }
+    // SAFETY: the first `messages` headers point to `vectors` and to slices borrowed for the call, with their
+    // true lengths; sendmmsg(2) only reads through them, so that they may share what they point to.
+    let result = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            headers.as_mut_ptr(),
+            messages as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 /// Registers a descriptor with the runtime.
 pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: `owner` is moved into the result and keeps its descriptor open, and the same one, until it

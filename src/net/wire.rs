@@ -130,7 +130,7 @@ fn array<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
 }
 
 /// Control messages to send with a datagram.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct ControlWriter(Vec<u8>);
 
 impl ControlWriter {
@@ -161,6 +161,11 @@ impl ControlWriter {
         let (level, kind) =
             if v6 { (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) } else { (libc::IPPROTO_IP, libc::IP_TTL) };
         self.push(level, kind, &i32::from(limit).to_ne_bytes());
+    }
+
+    /// Splits the payload into datagrams of this size (`UDP_SEGMENT`, GSO).
+    pub(super) fn segment(&mut self, size: u16) {
+        self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
     }
 
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {

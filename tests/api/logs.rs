@@ -1,1 +1,159 @@
+//! Reading logs: pages, cursors, waiting, and what a slow reader is told.
 
+use serde_json::{Value, json};
+
+use crate::support::peer::Peer;
+use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
+
+fn items(page: &Value) -> Vec<&str> {
+    payloads(page["items"].as_array().expect("items"))
+}
+
+fn cursor(page: &Value) -> &str {
+    page["next_cursor"].as_str().expect("a cursor")
+}
+
+#[tokio::test]
+async fn a_log_is_read_page_by_page() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    for payload in ["a", "b", "c"] {
+        peer.send(&group, payload);
+    }
+    server.heard(&log, 3).await;
+
+    let first = server.get(&format!("{log}?limit=2")).await.expect(200);
+    assert_eq!(items(&first), ["a", "b"]);
+    let second = server.get(&format!("{log}?limit=2&after={}", cursor(&first))).await.expect(200);
+    assert_eq!(items(&second), ["c"]);
+    let third = server.get(&format!("{log}?limit=2&after={}", cursor(&second))).await.expect(200);
+    assert_eq!((items(&third), cursor(&third)), (vec![], cursor(&second)));
+
+    let all = server.get(&log).await.expect(200);
+    let numbers: Vec<_> = all["items"].as_array().unwrap().iter().map(|item| &item["seq"]).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!((&all["dropped"], all.get("gap")), (&json!(0), None));
+}
+
+#[tokio::test]
+async fn a_datagram_shows_where_it_came_from_and_when() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.2"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    peer.send(&group, b"\xfftext");
+    peer.send(&group, "text");
+
+    let heard = server.heard(&log, 2).await;
+
+    let mut bytes = heard[0].clone();
+    let received_at = bytes.as_object_mut().unwrap().remove("received_at").unwrap();
+    let received_at: jiff::Timestamp = received_at.as_str().unwrap().parse().unwrap();
+    assert!(received_at.duration_until(jiff::Timestamp::now()).as_secs().abs() < 600);
+    assert_eq!(
+        bytes,
+        json!({
+            "seq": 1, "source": peer.address(), "destination": group, "interface": "lo", "ttl": 1,
+            "payload_base64": "/3RleHQ=",
+        })
+    );
+    assert_eq!(heard[1]["payload"], "text");
+    let forced = server.get(&format!("{log}?encoding=base64")).await.expect(200);
+    assert_eq!(forced["items"][1]["payload_base64"], "dGV4dA==");
+    assert_eq!(forced["items"][1].get("payload"), None);
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_what_is_to_come() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let start = server.get(&format!("{log}?wait_ms=1")).await.expect(200);
+    assert_eq!(items(&start), [""; 0]);
+    let rest = format!("{log}?wait_ms=60000&after={}", cursor(&start));
+
+    let (page, ()) = tokio::join!(server.get(&rest), async {
+        // Answered after the reader's request has come in, and so while it waits.
+        server.get("/livez").await.expect(200);
+        peer.send(&group, "news");
+    });
+
+    assert_eq!(items(&page.expect(200)), ["news"]);
+}
+
+#[tokio::test]
+async fn a_reader_who_waits_learns_that_the_membership_is_gone() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let membership = server.join(&group).await;
+    let waiting = format!("{membership}/datagrams?wait_ms=60000");
+
+    let (waiter, deleted) = tokio::join!(server.get(&waiting), server.delete(&membership));
+
+    deleted.expect(204);
+    waiter.problem(404, "not-found", "");
+}
+
+#[tokio::test]
+async fn who_falls_behind_is_told_how_much_was_missed() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    peer.send(&group, "1");
+    let first = server.get(&format!("{log}?wait_ms=60000")).await.expect(200);
+    let mut latest = cursor(&first).to_owned();
+    for payload in ["2", "3", "4", "5"] {
+        peer.send(&group, payload);
+        let page = server.get(&format!("{log}?wait_ms=60000&after={latest}")).await.expect(200);
+        assert_eq!((items(&page), page.get("gap")), (vec![payload], None));
+        cursor(&page).clone_into(&mut latest);
+    }
+
+    let behind = server.get(&format!("{log}?after={}", cursor(&first))).await.expect(200);
+    assert_eq!(
+        (items(&behind), &behind["gap"]),
+        (vec!["3", "4", "5"], &json!({"reason": "retention", "missed": 1}))
+    );
+    let from_start = server.get(&log).await.expect(200);
+    assert_eq!((items(&from_start), &from_start["gap"]["missed"]), (vec!["3", "4", "5"], &json!(2)));
+    assert_eq!(server.get(&membership).await.expect(200)["counters"]["evicted"], 2);
+}
+
+#[tokio::test]
+async fn another_group_means_another_log() {
+    let (server, group, other) = (TestServer::start().await, fresh_group(), fresh_group());
+    let (path, peer) = ("/v1/memberships/m", Peer::at("127.0.0.1"));
+    let log = format!("{path}/datagrams");
+    server.put(path, on_lo(&group, json!({}))).await.expect(201);
+    peer.send(&group, "old");
+    let page = server.get(&format!("{log}?wait_ms=60000")).await.expect(200);
+
+    server.put(path, on_lo(&other, json!({}))).await.expect(200);
+    peer.send(&group, "to the group that was left");
+    peer.send(&other, "new");
+
+    assert_eq!(payloads(&server.heard(&log, 1).await), ["new"]);
+    let replaced = server.get(&format!("{log}?after={}", cursor(&page))).await.expect(200);
+    assert_eq!((items(&replaced), &replaced["gap"]), (vec!["new"], &json!({"reason": "log_replaced"})));
+    assert_eq!(replaced["items"][0]["seq"], 1);
+}
+
+#[tokio::test]
+async fn what_the_kernel_drops_is_counted() {
+    const SENT: u64 = 200;
+    let server = TestServer::start_with(|config| config.settings.receive_buffer = 4096).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let reply = server.post("/v1/memberships", on_lo(&group, json!({"exact_drops": true}))).await;
+    reply.expect(201);
+
+    // In one go: the service shares this thread and reads nothing meanwhile.
+    for _ in 0..SENT {
+        peer.send(&group, [b'x'; 500]);
+    }
+
+    let log = format!("{}/datagrams", reply.header("location"));
+    let kept = server.get(&format!("{log}?wait_ms=60000&limit=1000")).await.expect(200);
+    let dropped = kept["dropped"].as_u64().unwrap();
+    assert_eq!(dropped + items(&kept).len() as u64, SENT);
+    assert!(dropped > 0);
+    let membership = server.get(reply.header("location")).await.expect(200);
+    assert_eq!(membership["counters"]["dropped_buffers"], dropped);
+    assert_eq!(membership["interfaces"][0]["dropped_buffers"], dropped);
+}

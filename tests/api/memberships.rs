@@ -1,1 +1,210 @@
+//! Joining groups, changing memberships, leaving.
 
+use std::net::UdpSocket;
+
+use hyper::Method;
+use serde_json::json;
+
+use crate::support::peer::Peer;
+use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
+
+#[tokio::test]
+async fn a_membership_hears_its_group() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+
+    let reply = server.post("/v1/memberships", on_lo(&group, json!({}))).await;
+
+    let membership = reply.expect(201);
+    let path = format!("/v1/memberships/{}", membership["id"].as_str().unwrap());
+    assert_eq!(reply.header("location"), path);
+    assert_eq!((&membership["group"], &membership["state"]), (&json!(group), &json!("joined")));
+    assert_eq!(membership["interfaces"][0]["name"], "lo");
+    assert_eq!(membership["interfaces"][0]["receive_buffer"]["requested"], 1 << 20);
+
+    peer.send(&group, "hello");
+    peer.send(&fresh_group(), "to others");
+    peer.send(&group, "");
+
+    let heard = server.heard(&format!("{path}/datagrams"), 2).await;
+    assert_eq!(payloads(&heard), ["hello", ""]);
+    assert_eq!((&heard[0]["source"], &heard[0]["destination"]), (&json!(peer.address()), &json!(group)));
+    assert_eq!((&heard[0]["interface"], &heard[0]["ttl"]), (&json!("lo"), &json!(1)));
+    let counters = server.get(&path).await.expect(200)["counters"].clone();
+    assert_eq!((&counters["datagrams"], &counters["bytes"]), (&json!(2), &json!(5)));
+}
+
+#[tokio::test]
+async fn one_leaving_never_cuts_off_another() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let (leaving, staying) = (server.join(&group).await, server.join(&group).await);
+    peer.send(&group, "to both");
+    for membership in [&leaving, &staying] {
+        assert_eq!(payloads(&server.heard(&format!("{membership}/datagrams"), 1).await), ["to both"]);
+    }
+
+    server.delete(&leaving).await.expect(204);
+
+    peer.send(&group, "to one");
+    assert_eq!(payloads(&server.heard(&format!("{staying}/datagrams"), 2).await), ["to both", "to one"]);
+    server.get(&leaving).await.problem(404, "not-found", "");
+    server.get(&format!("{leaving}/datagrams")).await.problem(404, "not-found", "");
+    server.delete(&leaving).await.problem(404, "not-found", "");
+}
+
+#[tokio::test]
+async fn after_the_last_delete_nobody_holds_the_port() {
+    let (server, port) = (TestServer::start().await, fresh_port());
+    let group = format!("239.255.1.2:{port}");
+    let memberships = [server.join(&group).await, server.join(&group).await];
+    let responder = server.respond(&group, json!({})).await;
+    for resource in memberships.iter().chain([&responder]) {
+        UdpSocket::bind(("0.0.0.0", port)).expect_err("it is held");
+        server.delete(resource).await.expect(204);
+    }
+
+    UdpSocket::bind(("0.0.0.0", port)).expect("all is closed");
+    assert_eq!(server.get("/v1/groups").await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_put_creates_and_then_keeps() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let (path, body) = ("/v1/memberships/rack-7", on_lo(&group, json!({})));
+    let created = server.put(path, body.clone()).await;
+    assert_eq!((&created.expect(201)["id"], created.header("location")), (&json!("rack-7"), path));
+    peer.send(&group, "kept");
+    server.heard(&format!("{path}/datagrams"), 1).await;
+
+    let kept = server.put(path, body.clone()).await.expect(200);
+
+    assert_eq!(kept["created_at"], created.expect(201)["created_at"]);
+    assert_eq!(kept["counters"]["datagrams"], 1);
+    let only_new = server.request(Method::PUT, path).header("if-none-match", "*");
+    only_new.json(body.clone()).send().await.problem(412, "already-exists", "");
+    let only_new = server.request(Method::PUT, "/v1/memberships/rack-8").header("if-none-match", "*");
+    only_new.json(body).send().await.expect(201);
+}
+
+#[tokio::test]
+async fn a_put_changes_the_sources_in_place() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let (path, two, three) = ("/v1/memberships/m", Peer::at("127.0.0.2"), Peer::at("127.0.0.3"));
+    let both_speak = |word: &str| {
+        two.send(&group, format!("{word} of 2"));
+        three.send(&group, format!("{word} of 3"));
+    };
+
+    for (word, sources) in [
+        ("first", json!({"include": ["127.0.0.3"]})),
+        ("second", json!({"include": ["127.0.0.2", "127.0.0.9"]})),
+        ("third", json!({"exclude": ["127.0.0.2"]})),
+        ("fourth", json!({"exclude": []})),
+    ] {
+        let membership = server.put(path, on_lo(&group, json!({"sources": sources}))).await;
+        assert!(membership.status.is_success(), "{membership:?}");
+        both_speak(word);
+    }
+
+    let heard = server.heard(&format!("{path}/datagrams"), 5).await;
+    assert_eq!(payloads(&heard), ["first of 3", "second of 2", "third of 3", "fourth of 2", "fourth of 3"]);
+}
+
+#[tokio::test]
+async fn source_specific_groups_hear_only_whom_they_name() {
+    let server = TestServer::start().await;
+    let group = format!("232.1.2.3:{}", fresh_port());
+    let sources = json!({"sources": {"include": ["127.0.0.2"]}});
+    let reply = server.post("/v1/memberships", on_lo(&group, sources.clone())).await;
+    assert_eq!(reply.expect(201)["sources"], sources["sources"]);
+
+    Peer::at("127.0.0.3").send(&group, "unheard");
+    Peer::at("127.0.0.2").send(&group, "heard");
+
+    let log = format!("{}/datagrams", reply.header("location"));
+    assert_eq!(payloads(&server.heard(&log, 1).await), ["heard"]);
+}
+
+#[tokio::test]
+async fn interfaces_are_named_or_numbered() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let interfaces = server.get("/v1/interfaces").await.expect(200);
+    let lo = interfaces["items"].as_array().unwrap().iter().find(|interface| interface["name"] == "lo");
+    let lo = lo.expect("lo is there");
+    assert_eq!((&lo["loopback"], &lo["multicast"]), (&json!(true), &json!(true)));
+    assert_eq!(lo["addresses"][0], "127.0.0.1/8");
+
+    for named in [json!([lo["index"]]), json!(["lo"]), json!(["lo", lo["index"], "lo"])] {
+        let body = json!({"group": group, "interfaces": named});
+        let membership = server.post("/v1/memberships", body).await.expect(201);
+        let names: Vec<_> = membership["interfaces"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
+        assert_eq!(names, ["lo"]);
+    }
+}
+
+#[tokio::test]
+async fn an_interface_may_be_missing_where_that_is_allowed() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let body = json!({"group": group, "interfaces": ["lo", "absent0"], "allow_missing": true});
+
+    let reply = server.post("/v1/memberships", body).await;
+
+    let membership = reply.expect(201);
+    assert_eq!(membership["state"], "pending");
+    let [absent, lo] = &membership["interfaces"].as_array().unwrap()[..] else { panic!("{membership}") };
+    assert_eq!((&absent["name"], &absent["state"]), (&json!("absent0"), &json!("pending")));
+    assert!(absent["reason"].as_str().unwrap().contains("no such interface"));
+    assert_eq!((&lo["name"], &lo["state"]), (&json!("lo"), &json!("joined")));
+    peer.send(&group, "hello");
+    server.heard(&format!("{}/datagrams", reply.header("location")), 1).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_held_alone_is_joined_once_it_is_free() {
+    let (server, port) = (TestServer::start().await, fresh_port());
+    let alone = UdpSocket::bind(("0.0.0.0", port)).unwrap();
+    let group = format!("239.255.1.3:{port}");
+
+    let path = server.join(&group).await;
+
+    let membership = server.get(&path).await.expect(200);
+    assert_eq!(
+        (&membership["state"], &membership["interfaces"][0]["state"]),
+        (&json!("pending"), &json!("pending"))
+    );
+    let reason = membership["interfaces"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("shares it with nobody"), "{reason}");
+
+    drop(alone);
+    let peer = Peer::at("127.0.0.1");
+    let log = format!("{path}/datagrams?wait_ms=100");
+    // It tries again by itself, and hears what is sent after that.
+    while server.get(&log).await.expect(200)["items"] == json!([]) {
+        peer.send(&group, "hello?");
+    }
+    let membership = server.get(&path).await.expect(200);
+    assert_eq!((&membership["state"], &membership["interfaces"][0].get("reason")), (&json!("joined"), &None));
+}
+
+#[tokio::test]
+async fn memberships_are_listed_by_state_and_page() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    for id in ["a", "b", "c"] {
+        server.put(&format!("/v1/memberships/{id}"), on_lo(&group, json!({}))).await.expect(201);
+    }
+    let body = json!({"group": group, "interfaces": ["absent0"], "allow_missing": true});
+    server.put("/v1/memberships/d", body).await.expect(201);
+
+    for (query, ids, more) in [
+        ("limit=2", &["a", "b"][..], true),
+        ("limit=2&after=b", &["c", "d"], false),
+        ("state=joined", &["a", "b", "c"], false),
+        ("state=pending", &["d"], false),
+        ("state=lost", &[], false),
+        ("group=239.9.9.9:1", &[], false),
+    ] {
+        let list = server.get(&format!("/v1/memberships?{query}")).await.expect(200);
+        let items = list["items"].as_array().unwrap();
+        let listed: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!((&listed[..], list["next_cursor"].is_string()), (ids, more), "{query}");
+    }
+}

@@ -1,1 +1,223 @@
+//! Answering groups.
 
+use serde_json::{Value, json};
+
+use crate::support::peer::Peer;
+use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
+
+#[tokio::test]
+async fn a_responder_answers_ack_from_the_groups_port() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    server.respond(&group, json!({})).await;
+
+    peer.send(&group, "very important data");
+
+    let (_, port) = group.split_once(':').unwrap();
+    assert_eq!(peer.receive().await, ("ack".to_owned(), format!("127.0.0.1:{port}")));
+}
+
+#[tokio::test]
+async fn a_reply_is_a_text_or_bytes_or_the_payload_itself() {
+    let (server, peer) = (TestServer::start().await, Peer::at("127.0.0.1"));
+    for (reply, expected) in [
+        (json!("I am here"), "I am here"),
+        (json!({"payload": "I am here"}), "I am here"),
+        (json!({"payload_base64": "Ynl0ZXM="}), "bytes"),
+        (json!({"echo": true}), "hello"),
+        (json!(""), ""),
+    ] {
+        let group = fresh_group();
+        server.respond(&group, json!({"reply": reply})).await;
+        peer.send(&group, "hello");
+        assert_eq!(peer.receive().await.0, expected, "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn match_says_what_is_answered() {
+    let (server, peer) = (TestServer::start().await, Peer::at("127.0.0.1"));
+    for (rule, heard, answered) in [
+        (json!({"exact": "ping"}), [&b"pin"[..], b"ping!", b"ping"], "ping"),
+        (json!({"exact_base64": "cGluZw=="}), [b"Ping", b"pings", b"ping"], "ping"),
+        (json!({"prefix": "M-SEARCH "}), [b"M-SEARCH", b" M-SEARCH *", b"M-SEARCH *"], "M-SEARCH *"),
+        (json!({"prefix_base64": "AAE="}), [b"\x00", b"\x01\x00", b"\x00\x01\x02"], "\0\u{1}\u{2}"),
+        (json!({"regex": "^ser(ial|vice)=[0-9]+$"}), [b"serial=", b"x serial=1", b"serial=17"], "serial=17"),
+        (json!({"regex": r"(?-u)^\xff.z"}), [b"\xffz", b"zaz", b"\xffaz"], "\u{fffd}az"),
+    ] {
+        let group = fresh_group();
+        server.respond(&group, json!({"match": rule, "reply": {"echo": true}})).await;
+        for payload in heard {
+            peer.send(&group, payload);
+        }
+        assert_eq!(peer.receive().await.0, answered);
+    }
+}
+
+#[tokio::test]
+async fn a_delay_is_fixed_or_drawn_from_a_range() {
+    let server = TestServer::start().await;
+    for (delay, at_least_us) in [(json!(150), 150_000), (json!({"min": 100, "max": 120}), 100_000)] {
+        let group = fresh_group();
+        let responder = server.respond(&group, json!({"delay_ms": delay})).await;
+
+        let message = server.call(&group, json!({"expect": 1, "window_ms": 60000})).await;
+
+        let rtt = message["responses"][0]["rtt_us"].as_u64().unwrap();
+        assert!(rtt >= at_least_us, "{rtt}");
+        assert_eq!(server.get(&responder).await.expect(200)["delay_ms"], delay);
+    }
+}
+
+#[tokio::test]
+async fn replies_come_from_the_address_and_port_that_were_chosen() {
+    let (server, peer, port) = (TestServer::start().await, Peer::at("127.0.0.1"), fresh_port());
+    let group = fresh_group();
+    let (_, group_port) = group.split_once(':').unwrap();
+    for (from, expected) in [
+        (json!({"address": "127.0.0.9"}), format!("127.0.0.9:{group_port}")),
+        (json!({"port": port}), format!("127.0.0.1:{port}")),
+        (json!({"address": "127.0.0.9", "port": port}), format!("127.0.0.9:{port}")),
+    ] {
+        let responder = server.respond(&group, json!({"reply_from": from})).await;
+
+        peer.send(&group, "hello");
+
+        assert_eq!(peer.receive().await.1, expected);
+        let shown = server.get(&responder).await.expect(200);
+        assert_eq!((&shown["reply_from"], &shown["reply_addresses"]), (&from, &json!([expected])));
+        server.delete(&responder).await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_port_is_shown_and_stays() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let responder = server.respond(&group, json!({"reply_from": {"port": 0}})).await;
+    let addresses = server.get(&responder).await.expect(200)["reply_addresses"].clone();
+
+    for reply in ["ack", "another"] {
+        let body = on_lo(&group, json!({"reply_from": {"port": 0}, "reply": reply}));
+        assert_eq!(server.put(&responder, body).await.expect(200)["reply_addresses"], addresses);
+        peer.send(&group, "hello");
+        assert_eq!(peer.receive().await, (reply.to_owned(), addresses[0].as_str().unwrap().to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn two_responders_on_one_host_are_told_apart() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    server.respond(&group, json!({"reply": "two", "reply_from": {"address": "127.0.0.2"}})).await;
+    server.respond(&group, json!({"reply": "three", "reply_from": {"address": "127.0.0.3"}})).await;
+
+    let message = server.call(&group, json!({"expect": 2, "window_ms": 60000})).await;
+
+    let mut answers: Vec<_> = message["responses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|response| (response["source"].as_str().unwrap(), response["payload"].as_str().unwrap()))
+        .collect();
+    answers.sort_unstable();
+    let (_, port) = group.split_once(':').unwrap();
+    let (two, three) = (format!("127.0.0.2:{port}"), format!("127.0.0.3:{port}"));
+    assert_eq!(answers, [(two.as_str(), "two"), (three.as_str(), "three")]);
+}
+
+#[tokio::test]
+async fn a_put_changes_the_reply_in_place() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let created = server.put("/v1/responders/lamp", on_lo(&group, json!({"reply": "off"}))).await.expect(201);
+    peer.send(&group, "first");
+    assert_eq!(peer.receive().await.0, "off");
+
+    let body = on_lo(&group, json!({"reply": "on", "match": {"prefix": "s"}, "delay_ms": 1}));
+    let changed = server.put("/v1/responders/lamp", body).await.expect(200);
+
+    peer.send(&group, "second");
+    assert_eq!(peer.receive().await.0, "on");
+    assert_eq!(changed["created_at"], created["created_at"]);
+    assert_eq!((&changed["match"], &changed["delay_ms"]), (&json!({"prefix": "s"}), &json!(1)));
+    assert_eq!(payloads(&server.heard("/v1/responders/lamp/datagrams", 2).await), ["first", "second"]);
+}
+
+#[tokio::test]
+async fn a_refused_put_changes_nothing() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let responder = server.respond(&group, json!({"reply": "before"})).await;
+
+    let body = on_lo(&group, json!({"reply": "after", "reply_from": {"address": "192.0.2.77"}}));
+    server.put(&responder, body).await.problem(422, "address-not-local", "/reply_from/address");
+
+    peer.send(&group, "hello");
+    assert_eq!(peer.receive().await.0, "before");
+}
+
+#[tokio::test]
+async fn counters_tell_what_became_of_what_was_heard() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let responder = server.respond(&group, json!({"match": {"prefix": "a"}})).await;
+
+    for payload in ["a1", "b1", "a2"] {
+        peer.send(&group, payload);
+    }
+
+    peer.receive().await;
+    peer.receive().await;
+    let shown = server.get(&responder).await.expect(200);
+    let replies =
+        json!({"received": 3, "matched": 2, "replied": 2, "failed": 0, "limited": 0, "suppressed": 0});
+    assert_eq!(shown["replies"], replies);
+    assert_eq!(shown["counters"]["datagrams"], 3);
+}
+
+#[tokio::test]
+async fn each_source_gets_so_many_replies_a_second() {
+    let server = TestServer::start_with(|config| config.settings.replies_per_source = 1).await;
+    let group = fresh_group();
+    let responder = server.respond(&group, json!({})).await;
+    let (greedy, modest) = (Peer::at("127.0.0.2"), Peer::at("127.0.0.3"));
+
+    for _ in 0..50 {
+        greedy.send(&group, "again");
+    }
+    modest.send(&group, "once");
+
+    assert_eq!(modest.receive().await.0, "ack");
+    let replies = server.get(&responder).await.expect(200)["replies"].clone();
+    let (replied, limited) = (replies["replied"].as_u64().unwrap(), replies["limited"].as_u64().unwrap());
+    assert_eq!(replied + limited, 51);
+    assert!(limited > 40, "{replies}");
+}
+
+#[tokio::test]
+async fn a_deleted_responder_answers_no_more() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let gone = server.respond(&group, json!({"reply": "gone", "reply_from": {"address": "127.0.0.2"}})).await;
+    server
+        .respond(&group, json!({"reply": "here", "delay_ms": 1, "reply_from": {"address": "127.0.0.3"}}))
+        .await;
+
+    server.delete(&gone).await.expect(204);
+
+    peer.send(&group, "who is left?");
+    assert_eq!(peer.receive().await.0, "here");
+    server.get(&gone).await.problem(404, "not-found", "");
+    server.get(&format!("{gone}/datagrams")).await.problem(404, "not-found", "");
+}
+
+#[tokio::test]
+async fn responders_and_memberships_are_listed_apart_and_by_group() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let (responder, membership) = (server.respond(&group, json!({})).await, server.join(&group).await);
+    let id = |path: &str| json!([path.rsplit('/').next().unwrap()]);
+
+    let list = server.get(&format!("/v1/responders?group={group}&state=joined")).await.expect(200);
+    assert_eq!((list["items"].as_array().unwrap().len(), &list["next_cursor"]), (1, &Value::Null));
+    server.get(&responder.replace("responders", "memberships")).await.problem(404, "not-found", "");
+
+    let groups = server.get("/v1/groups").await.expect(200);
+    assert_eq!(groups["items"][0]["group"], group);
+    assert_eq!(groups["items"][0]["responders"], id(&responder));
+    assert_eq!(groups["items"][0]["memberships"], id(&membership));
+    assert_eq!(groups["items"][0]["interfaces"], json!(["lo"]));
+}

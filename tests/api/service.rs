@@ -1,1 +1,138 @@
+//! The service itself: its health, its documents, its end.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::program::{Program, run};
+use crate::support::server::{TestServer, fresh_group, on_lo};
+
+#[tokio::test]
+async fn it_says_that_it_lives_and_is_ready() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/livez").await.expect(200), json!({"status": "ok"}));
+    assert_eq!(server.get("/readyz").await.expect(200), json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn its_document_comes_as_json_and_yaml() {
+    let server = TestServer::start().await;
+    let json = server.get("/openapi.json").await;
+    assert_eq!(json.header("content-type"), "application/json");
+    let document = json.expect(200);
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    assert!(document["paths"]["/v1/messages"]["post"].is_object());
+
+    let yaml = server.get("/openapi.yaml").await;
+    assert_eq!((yaml.status.as_u16(), yaml.header("content-type")), (200, "application/yaml"));
+    let printed = run(&["openapi"]).await;
+    assert!(printed.status.success());
+    assert_eq!(printed.stdout, yaml.body);
+}
+
+#[tokio::test]
+async fn the_documentation_needs_nothing_from_outside() {
+    let server = TestServer::start().await;
+    let moved = server.get("/docs").await;
+    assert!(moved.status.is_redirection() || moved.status.is_success(), "{moved:?}");
+    let page = server.get("/docs/").await;
+    assert_eq!(page.status, 200);
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(!html.contains("//"), "{html}");
+
+    let mut loaded = Vec::new();
+    for attribute in ["src=\"", "href=\""] {
+        for rest in html.split(attribute).skip(1) {
+            let (target, _) = rest.split_once('"').unwrap();
+            let reply = server.get(&format!("/docs/{}", target.trim_start_matches("./"))).await;
+            assert_eq!(reply.status, 200, "{target}");
+            loaded.push((target.to_owned(), String::from_utf8_lossy(&reply.body).into_owned()));
+        }
+    }
+
+    let file = |name: &str| {
+        let found = loaded.iter().find(|(target, _)| target.ends_with(name));
+        &found.unwrap_or_else(|| panic!("{name} is loaded by {html}")).1
+    };
+    let start = file("swagger-initializer.js");
+    assert!(start.contains("/openapi.json") && !start.contains("://"), "{start}");
+    // Without this the viewer would show a badge from validator.swagger.io.
+    assert!(start.contains(r#""validatorUrl": "none""#), "{start}");
+    for (name, text) in &loaded {
+        assert!(
+            !text.contains("url(http") && !text.contains("url(//") && !text.contains("@import"),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_in_order() {
+    for signal in ["TERM", "INT"] {
+        let program = Program::start();
+        let log = format!("{}/datagrams?wait_ms=60000", program.join(&fresh_group()).await);
+        let group = fresh_group();
+
+        let reading = program.get(&log);
+        let calling = program.call(&group, json!({"window_ms": 60000}));
+        let stopping = async {
+            // Waits on the service are under way once it shows what was asked later.
+            while program.get("/v1/messages?state=collecting").await.expect(200)["items"] == json!([]) {}
+            program.get("/livez").await.expect(200);
+            program.signal(signal);
+        };
+        let (page, message, ()) = tokio::join!(reading, calling, stopping);
+
+        assert_eq!(page.expect(200)["items"], json!([]));
+        assert_eq!((&message["close_reason"], &message["responses"]), (&json!("restarted"), &json!([])));
+        assert_eq!(program.ended().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn stopping_waits_no_longer_than_the_grace_period() {
+    let server = TestServer::start_with(|config| config.grace = Duration::from_millis(50)).await;
+    // A client that never sends the body it has announced.
+    let mut stuck = TcpStream::connect(server.address()).unwrap();
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 9\r\n\r\n";
+    stuck.write_all(head.as_bytes()).unwrap();
+    server.get("/livez").await.expect(200);
+
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_while_it_stops_is_refused() {
+    let server = TestServer::start().await;
+    let body = on_lo(&fresh_group(), json!({"payload": "x"}));
+    server.control().shutdown().await;
+    let refused = server.post("/v1/messages", body).await;
+    refused.problem(503, "stopping", "");
+    assert_eq!(refused.header("retry-after"), "1");
+    server.get("/readyz").await.problem(503, "stopping", "");
+    server.get("/livez").await.expect(200);
+}
+
+#[tokio::test]
+async fn healthcheck_tells_by_its_exit_code() {
+    let (server, program) = (TestServer::start().await, Program::start());
+    let tcp = server.address().to_string();
+    let unix = program.listen().to_owned();
+    for listen in [&tcp, &unix] {
+        let healthy = run(&["healthcheck", "--listen", listen]).await;
+        assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+    }
+
+    server.stop().await;
+    program.signal("TERM");
+    assert!(program.ended().await.success());
+
+    for listen in [&tcp, &unix] {
+        let gone = run(&["healthcheck", "--listen", listen]).await;
+        assert_eq!(gone.status.code(), Some(1), "{gone:?}");
+        assert!(!gone.stderr.is_empty());
+    }
+}

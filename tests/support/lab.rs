@@ -92,10 +92,21 @@ impl Lab {
 
     /// Gives the host its next interface, ready for datagrams in both directions.
     pub(crate) fn attach(&mut self, host: &mut Host, bridge: Bridge) {
+        let nth = host.interfaces.len();
+        let addresses = self.plug(host, nth, bridge);
+        host.interfaces.push(addresses);
+    }
+
+    /// Makes eth*n* of the host anew, after it was deleted: same name, another index, other addresses.
+    pub(crate) fn attach_again(&mut self, host: &mut Host, nth: usize, bridge: Bridge) {
+        host.interfaces[nth] = self.plug(host, nth, bridge);
+    }
+
+    fn plug(&mut self, host: &Host, nth: usize, bridge: Bridge) -> (Ipv4Addr, Ipv6Addr) {
         self.bridges[bridge.0] += 1;
         let n = self.bridges[bridge.0];
         let b = u8::try_from(bridge.0).expect("a lab has few bridges");
-        let (port, eth) = (format!("p{b}-{n}"), format!("eth{}", host.interfaces.len()));
+        let (port, eth) = (format!("p{b}-{n}"), format!("eth{nth}"));
         let ipv4 = Ipv4Addr::new(10, 77, b, n);
         let ipv6 = Ipv6Addr::new(0xfd77, b.into(), 0, 0, 0, 0, 0, n.into());
 
@@ -109,11 +120,10 @@ impl Lab {
              addr add {ipv6}/64 dev {eth}\n\
              link set dev {eth} up\n"
         );
-        if host.interfaces.is_empty() {
+        if nth == 0 {
             let _ = writeln!(lines, "route add 224.0.0.0/4 dev {eth}");
         }
         host.ip(&lines);
-        host.interfaces.push((ipv4, ipv6));
 
         // The kernel brings the carrier up from a work queue. Until it has, the bridge drops
         // what comes in, and the host has no link-local address to send MLD reports from.
@@ -125,6 +135,7 @@ impl Lab {
             let shown = host.run("ip", &["-6", "addr", "show", "dev", &eth]);
             shown.contains("fe80:") && !shown.contains("tentative")
         });
+        (ipv4, ipv6)
     }
 }
 
@@ -172,6 +183,12 @@ impl Host {
         self.run("cat", &[path])
     }
 
+    /// Sets a kernel parameter by its path below /proc/sys.
+    #[track_caller]
+    pub(crate) fn set(&self, parameter: &str, value: &str) {
+        self.run("sh", &["-c", &format!("echo {value} >/proc/sys/{parameter}")]);
+    }
+
     /// Starts a program that runs until it ends or the returned value is dropped.
     pub(crate) fn spawn(&self, program: &str, args: &[&str]) -> Process {
         let mut command = self.namespace.command(program);
@@ -205,7 +222,7 @@ fn done<T>(result: Result<T, String>) -> T {
 }
 
 /// Asks again every few milliseconds: the changes awaited here take about ten.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");

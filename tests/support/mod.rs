@@ -1,5 +1,8 @@
-//! What the tests stand on: hosts, a service to start, and a client to ask it with.
+//! What the tests stand on: hosts, a service to start, a client to ask it with, and peers to talk to.
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod node;
+pub(crate) mod peer;
+pub(crate) mod program;
 pub(crate) mod server;

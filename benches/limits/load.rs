@@ -1,0 +1,126 @@
+//! Paced senders, and what a receiver makes of them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::bare;
+use crate::peer::{Bare, Service, cpu_ns};
+
+/// A stream of datagrams to send.
+#[derive(Clone)]
+pub(crate) struct Load {
+    pub(crate) groups: Vec<SocketAddr>,
+    pub(crate) payload: Vec<u8>,
+    /// Datagrams in one send; more than one uses GSO.
+    pub(crate) segments: usize,
+    pub(crate) duration: Duration,
+}
+
+impl Load {
+    /// Sends at this rate of datagrams per second; gives how many were sent.
+    pub(crate) fn send(&self, socket: &Socket, rate: f64) -> u64 {
+        /// Sends between two looks at the clock.
+        const STEP: usize = 32;
+        let begun = Instant::now();
+        let mut sends = 0_usize;
+        while begun.elapsed() < self.duration {
+            let due = (begun.elapsed().as_secs_f64() * rate / self.segments as f64) as usize;
+            if due <= sends {
+                std::thread::sleep(Duration::from_micros(50));
+                continue;
+            }
+            let now = (due - sends).min(STEP);
+            let groups = &self.groups[sends % self.groups.len()..];
+            let first = groups.len().min(now);
+            bare::send(socket, &groups[..first], &self.payload, self.segments, first);
+            if first < now {
+                bare::send(socket, &self.groups, &self.payload, self.segments, now - first);
+            }
+            sends += now;
+        }
+        (sends * self.segments) as u64
+    }
+}
+
+/// Whoever receives: the service or a bare loop.
+pub(crate) trait Receiver {
+    fn pid(&self) -> u32;
+    /// Datagrams received, and buffers dropped.
+    fn counts(&mut self) -> (u64, u64);
+
+    /// The counts once they stand still.
+    fn settled(&mut self) -> (u64, u64) {
+        let mut last = self.counts();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = self.counts();
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+}
+
+impl Receiver for Bare {
+    fn pid(&self) -> u32 {
+        Self::pid(self)
+    }
+
+    fn counts(&mut self) -> (u64, u64) {
+        Self::counts(self)
+    }
+}
+
+impl Receiver for Service {
+    fn pid(&self) -> u32 {
+        Self::pid(self)
+    }
+
+    fn counts(&mut self) -> (u64, u64) {
+        let groups = self.client.get("/v1/groups");
+        let sum = |field: &str| -> u64 {
+            groups["items"].as_array().into_iter().flatten().filter_map(|group| group[field].as_u64()).sum()
+        };
+        (sum("datagrams"), sum("dropped_buffers"))
+    }
+}
+
+/// One trial: nanoseconds of the receiver's CPU per datagram, and how many datagrams were lost.
+pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, rate: f64) -> (f64, u64) {
+    let (received, _) = receiver.settled();
+    let cpu = cpu_ns(receiver.pid());
+    let sent = load.send(socket, rate);
+    // Only what reading the last datagrams took, not what asking for the counts takes.
+    std::thread::sleep(Duration::from_millis(30));
+    let cpu = cpu_ns(receiver.pid()) - cpu;
+    let (after, _) = receiver.settled();
+    let kept = after - received;
+    (cpu as f64 / kept.max(1) as f64, sent.saturating_sub(kept))
+}
+
+/// The highest rate of datagrams per second that the receiver takes without loss, found by halving. Where even
+/// the ceiling loses nothing, it is the rate that the sender came to.
+pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, ceiling: f64) -> f64 {
+    let mut attempt = |rate: f64| {
+        let before = receiver.settled().0;
+        let begun = Instant::now();
+        let sent = load.send(socket, rate);
+        let achieved = sent as f64 / begun.elapsed().as_secs_f64();
+        (receiver.settled().0 - before == sent).then_some(achieved)
+    };
+    if let Some(achieved) = attempt(ceiling) {
+        return achieved;
+    }
+    let (mut low, mut high, mut best) = (0.0, ceiling, 0.0);
+    for _ in 0..7 {
+        let middle = f64::midpoint(low, high);
+        match attempt(middle) {
+            Some(achieved) => (low, best) = (middle, achieved),
+            None => high = middle,
+        }
+    }
+    best
+}

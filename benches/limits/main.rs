@@ -1,0 +1,31 @@
+//! Side by side with bare loops: `cargo bench --bench limits [-- WORD...]` runs the rows whose names hold one of
+//! the words, or all, and prints a table and the same as JSON. See ../README.md for what each row means.
+
+mod bare;
+mod bare_http;
+mod footprint;
+mod http;
+mod load;
+mod peer;
+mod receive;
+mod requests;
+mod send;
+mod table;
+
+use table::Table;
+
+fn main() {
+    rollcall::net::raise_descriptor_limit();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.split_first() {
+        Some((flag, rest)) if flag == "--bare" => return peer::run_bare(rest),
+        Some((flag, rest)) if flag == "--bare-http" => return bare_http::run(rest),
+        _ => {}
+    }
+    let mut table = Table::new(arguments);
+    receive::rows(&mut table);
+    send::rows(&mut table);
+    requests::rows(&mut table);
+    footprint::rows(&mut table);
+    table.print();
+}

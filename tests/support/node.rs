@@ -1,0 +1,138 @@
+//! The service as users run it: the program itself, on a host of the lab.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use super::client::Client;
+use super::lab::{Host, Process};
+
+/// Reached by a unix socket: those do not belong to a network namespace.
+pub(crate) struct Node {
+    client: Client,
+    process: Process,
+    _directory: Directory,
+}
+
+impl Node {
+    /// Starts `rollcall serve` and waits until it is ready.
+    pub(crate) async fn start(host: &Host, flags: &[&str]) -> Self {
+        let directory = Directory::new();
+        let socket = directory.0.join("http");
+        let listen = format!("unix:{}", socket.display());
+        let args = [&["serve", "--listen", &listen], flags].concat();
+        let process = host.spawn(env!("CARGO_BIN_EXE_rollcall"), &args);
+        block_in_place(|| process.wait_for_line("listening"));
+        let client = Client::unix(socket);
+        client.get("/readyz").await.expect(200);
+        Self { client, process, _directory: directory }
+    }
+
+    /// Makes a membership; gives its path.
+    pub(crate) async fn join(&self, membership: Value) -> String {
+        let reply = self.post("/v1/memberships", membership).await;
+        reply.expect(201);
+        reply.header("location").to_owned()
+    }
+
+    /// Makes a responder; gives its path.
+    pub(crate) async fn respond(&self, responder: Value) -> String {
+        let reply = self.post("/v1/responders", responder).await;
+        reply.expect(201);
+        reply.header("location").to_owned()
+    }
+
+    /// Sends a message and waits until it collects no longer.
+    pub(crate) async fn call(&self, message: Value) -> Value {
+        let request = self.request(Method::POST, "/v1/messages").header("prefer", "wait=60");
+        request.json(message).send().await.expect(200)
+    }
+
+    /// Sends a message and collects nothing.
+    pub(crate) async fn say(&self, mut message: Value) -> Value {
+        message["window_ms"] = json!(0);
+        self.post("/v1/messages", message).await.expect(202)
+    }
+
+    /// All that the membership or responder at `path` has heard, once `marker` is among it.
+    ///
+    /// A socket gives datagrams in the order of their arrival: what is not there when a marker
+    /// that was sent after it is there has not been heard.
+    pub(crate) async fn heard_until(&self, path: &str, marker: &str) -> Vec<Value> {
+        let (mut heard, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}/datagrams?wait_ms=20000{after}")).await.expect(200);
+            let items = page["items"].as_array().expect("a list");
+            assert!(!items.is_empty(), "{path} does not hear {marker:?}, only {heard:?}");
+            heard.extend_from_slice(items);
+            if items.iter().any(|item| item["payload"] == marker) {
+                return heard;
+            }
+            after = format!("&after={}", page["next_cursor"].as_str().expect("a cursor"));
+        }
+    }
+
+    /// The resource at `path`, once it is as awaited.
+    pub(crate) async fn until(&self, path: &str, awaited: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let now = self.get(path).await.expect(200);
+            if awaited(&now) {
+                return now;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "it stays {now:#}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Asks it to stop, as a service manager does, and waits for its end.
+    pub(crate) fn stop(self) -> (ExitStatus, Vec<String>) {
+        block_in_place(|| {
+            self.process.signal(15);
+            self.process.wait()
+        })
+    }
+}
+
+impl Deref for Node {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// The payloads of datagrams or responses, in order.
+pub(crate) fn payloads(items: &[Value]) -> Vec<&str> {
+    texts(items, "payload")
+}
+
+/// One field of every item, in order.
+pub(crate) fn texts<'a>(items: &'a [Value], field: &str) -> Vec<&'a str> {
+    items.iter().map(|item| item[field].as_str().unwrap_or_else(|| panic!("no {field} in {item}"))).collect()
+}
+
+/// A directory of the node's own, removed with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("rollcall-{}-{nth}", std::process::id()));
+        std::fs::create_dir(&path).expect("a directory for the socket");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,148 @@
+//! The binary itself, as a user starts it.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::client::Client;
+use super::lab::{Host, Process};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
+
+/// `rollcall serve` on a unix socket of its own; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    client: Client,
+    listen: String,
+    _scratch: Scratch,
+}
+
+impl Program {
+    pub(crate) fn start() -> Self {
+        Self::start_under(&[])
+    }
+
+    /// Started by another program that replaces itself with it, such as `prlimit`.
+    pub(crate) fn start_under(wrapper: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let socket = scratch.path("socket");
+        let listen = format!("unix:{}", socket.display());
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .args(wrapper)
+            .args([BINARY, "serve", "--listen", &listen])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("setpriv starts it");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let program = Self { child, client: Client::unix(socket), listen, _scratch: scratch };
+        let mut said = String::new();
+        while !said.contains("listening") {
+            let read = stderr.read_line(&mut said).expect("a line");
+            assert!(read > 0, "it ended:\n{said}");
+        }
+        // Read on, so that the pipe never fills.
+        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+        program
+    }
+
+    /// Where it listens, as arguments say it.
+    pub(crate) fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{kill}");
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        const LIMIT: Duration = Duration::from_secs(30);
+        let poll = async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, poll).await.expect("it ends")
+    }
+}
+
+impl std::ops::Deref for Program {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `rollcall serve` on a host of the lab, where it is reached all the same: hosts have their files in common.
+pub(crate) struct Hosted {
+    client: Client,
+    _process: Process,
+    _scratch: Scratch,
+}
+
+impl Hosted {
+    pub(crate) fn start(host: &Host) -> Self {
+        let scratch = Scratch::new();
+        let socket = scratch.path("socket");
+        let process = host.spawn(BINARY, &["serve", "--listen", &format!("unix:{}", socket.display())]);
+        process.wait_for_line("listening");
+        Self { client: Client::unix(socket), _process: process, _scratch: scratch }
+    }
+}
+
+impl std::ops::Deref for Hosted {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Runs the binary to its end.
+pub(crate) async fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(args).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts")
+}
+
+/// A directory that is removed when dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("rollcall-test-{}-{nth}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
