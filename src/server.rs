@@ -2,6 +2,7 @@
 //!
 //! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`].
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -9,17 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, Settings};
-use crate::http::{self, Door, Local};
+use crate::http::{Api, Door, Way};
 use crate::net::Fault;
 
 /// What can be set about the service.
@@ -60,7 +62,7 @@ pub enum StartError {
 /// The service with all its listeners bound; it answers once it runs.
 pub struct Server {
     listeners: Vec<Listener>,
-    router: Router,
+    api: Api,
     control: Control,
     grace: Duration,
 }
@@ -92,8 +94,8 @@ impl Server {
             });
         }
         let control = Control::start(config.settings).await?;
-        let router = http::router(control.clone(), config.door);
-        Ok(Self { listeners, router, control, grace: config.grace })
+        let api = Api::new(control.clone(), config.door);
+        Ok(Self { listeners, api, control, grace: config.grace })
     }
 
     /// The first TCP address: with port 0 asked for, this tells which it became.
@@ -115,12 +117,12 @@ impl Server {
         let accepting = tokio_util::task::TaskTracker::new();
         let mut sockets = Vec::new();
         for listener in self.listeners {
-            let (connections, router, stop) = (connections.clone(), self.router.clone(), stop.clone());
+            let (connections, api, stop) = (connections.clone(), self.api.clone(), stop.clone());
             if let Listener::Unix(_, path) = &listener {
                 sockets.push(path.clone());
             }
             accepting.spawn(async move {
-                stop.run_until_cancelled(listener.accept_all(&router, &connections)).await;
+                stop.run_until_cancelled(listener.accept_all(&api, &connections)).await;
             });
         }
         stop.cancelled().await;
@@ -142,19 +144,19 @@ impl Server {
 
 impl Listener {
     /// Accepts connections for ever.
-    async fn accept_all(&self, router: &Router, connections: &GracefulShutdown) {
+    async fn accept_all(&self, api: &Api, connections: &GracefulShutdown) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-        let local = router.clone().layer(Extension(Local));
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true);
-                    serve(stream, router.clone(), connections);
+                    serve(stream, api.clone(), Way::Tcp, connections);
                 }),
-                Self::Unix(listener, _) => {
-                    listener.accept().await.map(|(stream, _)| serve(stream, local.clone(), connections))
-                }
+                Self::Unix(listener, _) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| serve(stream, api.clone(), Way::Unix, connections)),
             };
             if let Err(error) = accepted {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -165,16 +167,20 @@ impl Listener {
 }
 
 /// Serves a connection in a task of its own, which is told when the service stops.
-fn serve<S>(stream: S, router: Router, connections: &GracefulShutdown)
+fn serve<S>(stream: S, api: Api, way: Way, connections: &GracefulShutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     /// A client that sends nothing does not hold a connection for longer.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+    let answering = service_fn(move |request: hyper::Request<Incoming>| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(api.answer(request.map(Body::new), way).await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), answering);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

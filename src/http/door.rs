@@ -7,8 +7,9 @@
 use std::net::IpAddr;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Method, header};
 
+use super::Way;
 use super::problem::{Kind, Problem};
 
 /// Which names and origins are let in besides the obvious.
@@ -20,22 +21,14 @@ pub struct Door {
     pub origins: Vec<String>,
 }
 
-/// Marks requests that came through a unix socket, where names mean nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Local;
-
 impl Door {
-    pub(super) fn admit(&self, request: &Request) -> Result<(), Problem> {
-        let local = request.extensions().get::<Local>().is_some();
-        self.admit_with(request.headers(), request.method(), local)
-    }
-
-    fn admit_with(&self, headers: &HeaderMap, method: &Method, local: bool) -> Result<(), Problem> {
+    pub(super) fn admit(&self, request: &Request, way: Way) -> Result<(), Problem> {
+        let (headers, method) = (request.headers(), request.method());
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
         let host = text(header::HOST).unwrap_or_default();
-        if !local && !self.knows(host) {
+        if way == Way::Tcp && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
                 host,
@@ -90,11 +83,11 @@ mod tests {
     use super::*;
 
     fn admits(door: &Door, method: &Method, headers: &[(&'static str, &str)]) -> bool {
-        let mut map = HeaderMap::new();
+        let mut request = Request::builder().method(method);
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            request = request.header(*name, *value);
         }
-        door.admit_with(&map, method, false).is_ok()
+        door.admit(&request.body(axum::body::Body::empty()).unwrap(), Way::Tcp).is_ok()
     }
 
     #[test]

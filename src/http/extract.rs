@@ -3,7 +3,9 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
@@ -19,12 +21,12 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         match Content::of(request.headers()) {
             Content::Json => {}
             _ => return Err(wrong_type(request.headers(), "application/json")),
         }
-        let bytes = read_body(request, state).await?;
+        let bytes = read_body(request).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -57,17 +59,21 @@ pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
     Problem::new(Kind::ContentType, format!("the request has {given}: send {accepted}"))
 }
 
-pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(
-                Kind::TooLarge,
-                format!("a body has at most {LARGEST_BODY} bytes: send less at once"),
-            )
-        } else {
-            Problem::new(Kind::InvalidParameter, "the body ended before it was complete: send it again")
+pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("a body has at most {LARGEST_BODY} bytes: send less at once");
+        Problem::new(Kind::TooLarge, detail)
+    };
+    if request.body().size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(request.into_body(), LARGEST_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => {
+            Err(Problem::new(Kind::InvalidParameter, "the body ended before it was complete: send it again"))
         }
-    })
+    }
 }
 
 /// Parses twice only where the first attempt fails: then to learn which field is to blame.

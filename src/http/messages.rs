@@ -433,10 +433,10 @@ async fn read_spec(control: &Control, request: Request) -> Result<MessageSpec, P
             let detail = "with a JSON body the options belong into the body: leave out the query";
             return Err(Problem::new(ProblemKind::InvalidParameter, detail));
         }
-        Content::Json => parse_json::<MessageBody>(&read_body(request, &()).await?)?.read()?,
+        Content::Json => parse_json::<MessageBody>(&read_body(request).await?)?.read()?,
         Content::Raw => {
             let options = parse_query::<RawOptions>(&query)?;
-            options.read(read_body(request, &()).await?)?
+            options.read(read_body(request).await?)?
         }
         Content::Other => {
             let accepted =

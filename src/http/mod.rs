@@ -21,35 +21,80 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::Service;
+use tower_http::catch_panic::CatchPanic;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use door::{Door, Local};
+pub use door::Door;
 
 use crate::control::Control;
 use problem::{Kind, Problem};
 
-/// The service as a tower service.
-pub fn router(control: Control, door: Door) -> Router {
-    let (routes, document) = api().split_for_parts();
-    routes
-        .merge(service::documents(&document))
-        .fallback(async |uri: Uri| {
-            Problem::new(Kind::NotFound, format!("there is nothing at {}: /docs lists the paths", uri.path()))
-        })
-        .method_not_allowed_fallback(async |method: Method| {
-            let detail = format!("this path does not take {method}: the header `allow` lists what it takes");
-            Problem::new(Kind::MethodNotAllowed, detail)
-        })
-        .with_state(control)
-        .layer(DefaultBodyLimit::max(extract::LARGEST_BODY))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::new(door), envelope))
+/// Answers requests; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    routes: CatchPanic<Router, fn(Box<dyn Any + Send>) -> Response>,
+    door: Arc<Door>,
+}
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Tcp,
+    /// Where names mean nothing, and no browser comes from.
+    Unix,
+}
+
+impl Api {
+    pub fn new(control: Control, door: Door) -> Self {
+        let (routes, document) = api().split_for_parts();
+        let routes = routes
+            .merge(service::documents(&document))
+            .fallback(async |uri: Uri| {
+                Problem::new(
+                    Kind::NotFound,
+                    format!("there is nothing at {}: /docs lists the paths", uri.path()),
+                )
+            })
+            .method_not_allowed_fallback(async |method: Method| {
+                let detail =
+                    format!("this path does not take {method}: the header `allow` lists what it takes");
+                Problem::new(Kind::MethodNotAllowed, detail)
+            })
+            .with_state(control);
+        Self { routes: CatchPanic::custom(routes, panicked), door: Arc::new(door) }
+    }
+
+    /// Gives the request an id, asks the door, lets the routes answer, and writes problem documents, which name
+    /// the id. Failures of our own are logged here, once.
+    ///
+    /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
+    /// few allocations.
+    pub async fn answer(&self, request: Request, way: Way) -> Response {
+        let id = request_id(&request);
+        let mut response = match self.door.admit(&request, way) {
+            Ok(()) => {
+                let Ok(response) = self.routes.clone().call(request).await;
+                response.map(Body::new)
+            }
+            Err(problem) => problem.into_response(),
+        };
+        if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+            id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
+            if problem.status().is_server_error() {
+                let (status, detail) = (problem.status().as_u16(), problem.detail());
+                tracing::error!(request_id = problem.request_id, status, detail, "request failed");
+            }
+            problem.write_into(&mut response);
+        }
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
 }
 
 /// The API document, made from the code.
@@ -84,26 +129,6 @@ fn api() -> OpenApiRouter<Control> {
     ),
 )]
 struct Document;
-
-/// Around every request: gives it an id, asks the door, and writes problem documents, which name the id. Failures
-/// of our own are logged here, once.
-async fn envelope(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let id = request_id(&request);
-    let mut response = match door.admit(&request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
-        id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
-        if problem.status().is_server_error() {
-            let (status, detail) = (problem.status().as_u16(), problem.detail());
-            tracing::error!(request_id = problem.request_id, status, detail, "request failed");
-        }
-        problem.write_into(&mut response);
-    }
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
-}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

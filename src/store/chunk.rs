@@ -55,6 +55,18 @@ impl<X> Chunk<X> {
         Self { runs: Vec::new(), payloads: Vec::new(), first, next: first }
     }
 
+    /// The chunk after this one, with the room of an old one or, because this one was filled, as much room at
+    /// once: growing step by step would copy the payloads again and again.
+    pub(super) fn successor(&self, old: Option<Self>) -> Self {
+        let (mut runs, mut payloads) = old.map_or_else(
+            || (Vec::with_capacity(self.runs.len()), Vec::with_capacity(self.payloads.capacity())),
+            |old| (old.runs, old.payloads),
+        );
+        runs.clear();
+        payloads.clear();
+        Self { runs, payloads, first: self.next, next: self.next }
+    }
+
     pub(super) fn first(&self) -> u64 {
         self.first
     }

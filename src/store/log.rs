@@ -30,6 +30,8 @@ struct State<X> {
     /// Full chunks, oldest first; readers share them.
     sealed: VecDeque<Arc<Chunk<X>>>,
     tail: Chunk<X>,
+    /// A chunk that retention emptied, to be filled again: in a full log, writing allocates nothing.
+    spare: Option<Chunk<X>>,
     /// The oldest sequence number that is still kept.
     first: u64,
     sealed_bytes: usize,
@@ -79,6 +81,7 @@ impl<X: Clone> Log<X> {
         let state = State {
             sealed: VecDeque::new(),
             tail: Chunk::new(1),
+            spare: None,
             first: 1,
             sealed_bytes: 0,
             counters: LogCounters::default(),
@@ -134,6 +137,7 @@ impl<X: Clone> Log<X> {
         let mut state = self.state();
         state.closed = true;
         state.sealed.clear();
+        state.spare = None;
         state.tail = Chunk::new(state.tail.next());
         drop(state);
         self.changed.notify_waiters();
@@ -159,7 +163,7 @@ impl<X: Clone> State<X> {
         let size = run.bytes.len() + Chunk::<X>::HEADER_BYTES;
         let full = Self::CHUNK_BYTES.min(limits.bytes / 4);
         if !self.tail.is_empty() && self.tail.bytes() + size > full {
-            let next = Chunk::new(self.tail.next());
+            let next = self.tail.successor(self.spare.take());
             let sealed = std::mem::replace(&mut self.tail, next);
             self.sealed_bytes += sealed.bytes();
             self.sealed.push_back(Arc::new(sealed));
@@ -182,7 +186,9 @@ impl<X: Clone> State<X> {
             }
             self.first = self.first.max(oldest.next());
             self.sealed_bytes -= oldest.bytes();
-            self.sealed.pop_front();
+            let emptied = self.sealed.pop_front();
+            // Unless a reader still holds it.
+            self.spare = emptied.and_then(Arc::into_inner).or(self.spare.take());
         }
         self.counters.evicted += self.first - before;
     }
