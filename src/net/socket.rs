@@ -101,6 +101,11 @@ impl Socket {
         self.inner.bind(&address.into()).doing(Action::Bind)
     }
 
+    /// Receives from this peer only.
+    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), Fault> {
+        self.inner.connect(&peer.into()).doing(Action::Configure)
+    }
+
     /// Lets others that do the same hold the port too.
     pub(super) fn share_port(&self) -> Result<(), Fault> {
         self.inner.set_reuse_address(true).doing(Action::Configure)?;
