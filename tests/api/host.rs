@@ -27,6 +27,20 @@ async fn a_port_that_somebody_holds_alone() {
 }
 
 #[tokio::test]
+async fn more_sources_than_the_kernel_takes() {
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/igmp_max_msf").unwrap();
+    let limit: u8 = limit.trim().parse().expect("the default is 10");
+    let sources: Vec<_> = (0..=limit).map(|nth| format!("127.0.1.{nth}")).collect();
+    let (server, group) = (TestServer::start().await, fresh_group());
+
+    let body = |sources: &[String]| on_lo(&group, json!({"sources": {"include": sources}}));
+    let problem = server.post("/v1/memberships", body(&sources)).await;
+    let problem = problem.problem(422, "too-many-sources", "/sources");
+    assert!(problem["detail"].as_str().unwrap().contains("igmp_max_msf"), "{problem}");
+    server.post("/v1/memberships", body(&sources[1..])).await.expect(201);
+}
+
+#[tokio::test]
 async fn no_route_to_the_group() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host_off();
