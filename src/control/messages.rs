@@ -1,7 +1,8 @@
 //! The verbs of messages: send, find, cancel, forget.
 //!
-//! Tasks: one for each message that is sent more than once, until its last send or its end; owned by the
-//! tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
+//! Tasks, owned by the tracker of [`Shared`]: one for each message's first send, which only the shutdown
+//! cancels, and one for each message that is sent more than once, until its last send or its end.
+//! Cancel-safe: each send is noted before it happens.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use super::egress::Outlet;
 use super::message::Message;
 use super::refusal::{Attempt, Purpose, Refusal};
 use super::{Control, Kind, Shared};
-use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec};
+use crate::model::{ClockReading, CloseReason, Group, Id, Interface, MessageSpec};
 use crate::net::{Fault, FaultKind};
 
 /// Whether a PUT created what it names or found it there.
@@ -50,18 +51,9 @@ impl Control {
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
-        let sent = match shared.open_outlets(&message, interfaces) {
-            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
-            Ok(_) if shared.stop.is_cancelled() => Err(Refusal::Stopping),
-            Ok(outlets) => shared.send_first(&message, outlets).await,
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = sent {
-            shared.messages.remove(&id);
-            message.close(CloseReason::Cancelled);
-            message.end_linger();
-            return Err(refusal);
-        }
+        // In a task, so that a client who hangs up meanwhile does not leave the message half sent.
+        let sending = shared.tasks.spawn(shared.clone().send_out(message.clone(), interfaces));
+        sending.await.map_err(|_| Refusal::Stopping)??;
         Ok((message, Outcome::Created))
     }
 
@@ -110,6 +102,28 @@ fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outc
 }
 
 impl Shared {
+    /// Opens the message's outlets and sends; on refusal the message is gone.
+    async fn send_out(
+        self: Arc<Self>,
+        message: Arc<Message>,
+        interfaces: Vec<Arc<Interface>>,
+    ) -> Result<(), Refusal> {
+        let sent = match self.open_outlets(&message, interfaces) {
+            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
+            Ok(outlets) => {
+                let sent = self.stop.run_until_cancelled(self.send_first(&message, outlets)).await;
+                sent.unwrap_or(Err(Refusal::Stopping))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if sent.is_err() {
+            self.messages.remove_if(message.id(), &message);
+            message.close(CloseReason::Cancelled);
+            message.end_linger();
+        }
+        sent
+    }
+
     /// Sends the first attempt by every outlet and leaves the repeats to a task.
     async fn send_first(
         self: &Arc<Self>,
