@@ -1,7 +1,7 @@
 //! The verbs of messages: send, find, cancel, forget.
 //!
-//! Tasks: one for each message that is sent more than once, until its last send or its end; owned by the
-//! tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
+//! Tasks: one for each message that is sent more than once or had to wait for its first send, until its last send
+//! or its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Control {
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = sent {
-            shared.messages.remove(&id);
+            shared.messages.remove_if(&id, &message);
             message.close(CloseReason::Cancelled);
             message.end_linger();
             return Err(refusal);
