@@ -1,5 +1,11 @@
 //! Side by side with bare loops: `cargo bench --bench limits [-- WORD...]` runs the rows whose names hold one of
 //! the words, or all, and prints a table and the same as JSON. See ../README.md for what each row means.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts and times to be divided and printed, and small sizes for the kernel"
+)]
 
 mod bare;
 mod bare_http;

@@ -69,7 +69,7 @@ impl Table {
     }
 
     pub(crate) fn print(&self) {
-        println!("{:<58} {:>12} {:>12} {:>8}  {:<16} {}", "row", "ours", "bare", "ratio", "bound (aim)", "");
+        println!("{:<58} {:>12} {:>12} {:>8}  {:<16}", "row", "ours", "bare", "ratio", "bound (aim)");
         for row in &self.rows {
             println!("{}", row.text());
         }

@@ -221,7 +221,7 @@ pub(super) fn location(kind: Kind, id: &Id) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("{}/{id}", kind.path()))]
 }
 
-/// `If-None-Match`, as the API document shows it.
+/// Only create (RFC 9110 section 13.1.2).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is read from the headers; this is its schema")]
 pub(super) enum OnlyCreate {

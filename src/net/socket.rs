@@ -97,7 +97,7 @@ impl Socket {
         sys::send(self.as_fd(), &outgoing).doing(Action::Send)
     }
 
-    /// Sends the same datagram up to `count` times without waiting, coalesced (UDP_SEGMENT) where the kernel
+    /// Sends the same datagram up to `count` times without waiting, coalesced (`UDP_SEGMENT`) where the kernel
     /// can; returns how many datagrams the socket took. `mtu` is the interface's.
     pub(super) fn send_copies(
         &self,

@@ -183,7 +183,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Most segments in one GSO send that every kernel takes (UDP_MAX_SEGMENTS, include/linux/udp.h).
+/// Most segments in one GSO send that every kernel takes (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
 pub(super) const MOST_SEGMENTS: usize = 64;
 
 /// Sends the same datagram again and again: `messages` sends of `copies` datagrams each, all gathered from the

@@ -103,6 +103,7 @@ async fn every_request_example_works() {
             };
             let broken = document.violations(schema, &reply.json());
             assert!(broken.is_empty(), "{operation}: {broken:?} in {}", reply.json());
+            assert!(reply.header("location").starts_with("/v1/"));
             if operation.method == Method::PUT {
                 let again = server.put(&path, body.clone()).await;
                 assert_eq!(again.status.as_u16(), 200, "{operation}: repeated with {body}");
@@ -121,15 +122,16 @@ async fn raw_bodies_work_as_the_document_shows() {
     let operations = document.operations();
     let send = operations.iter().find(|operation| operation.value["operationId"] == "send").expect("send");
     let payload = send.value["requestBody"]["content"]["text/plain"]["example"].as_str().expect("an example");
-    let mut path = format!("{}?group={}&window_ms=0", send.path, fresh_group());
+    let mut options = vec![format!("group={}", fresh_group()), "window_ms=0".to_owned()];
     for parameter in list(&send.value["parameters"]) {
         if let (Some(name), Some(example)) = (parameter["name"].as_str(), parameter["example"].as_str())
             && parameter["in"] == "query"
             && name != "group"
         {
-            path.push_str(&format!("&{name}={example}"));
+            options.push(format!("{name}={example}"));
         }
     }
+    let path = format!("{}?{}", send.path, options.join("&"));
     let reply = server.request(Method::POST, &path).body("text/plain", payload.to_owned()).send().await;
     assert_eq!(reply.expect(202)["payload"], payload);
     server.stop().await;

@@ -145,7 +145,7 @@ impl Session {
     }
 
     fn as_shown(&self, lines: &[String]) -> String {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.join("\n") + if lines.is_empty() { "" } else { "\n" };
         text.replace(&self.port.to_string(), PORT).replace(self.files.path(), "/tmp")
     }
 }
