@@ -15,10 +15,12 @@ mod memberships;
 mod message;
 mod messages;
 mod ports;
+mod recent;
 mod refusal;
 mod registry;
 mod reply_limits;
 mod reply_sockets;
+mod sends;
 mod timers;
 mod views;
 

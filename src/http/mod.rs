@@ -9,6 +9,7 @@ mod fields;
 mod joins;
 mod lists;
 mod memberships;
+mod message_view;
 mod messages;
 mod overview;
 mod problem;
