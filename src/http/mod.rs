@@ -36,10 +36,13 @@ pub use door::Door;
 use crate::control::Control;
 use problem::{Kind, Problem};
 
+/// Makes an answer out of a panic.
+type Panicked = fn(Box<dyn Any + Send>) -> Response;
+
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    routes: CatchPanic<Router, fn(Box<dyn Any + Send>) -> Response>,
+    routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
 }
 
