@@ -21,6 +21,7 @@ mod lab {
     mod ipv6;
     mod isolation;
     mod leaving;
+    mod mixing;
     mod replies;
     mod scale;
     mod selftest;

@@ -3,8 +3,6 @@
 //! Runs inside the lane's call, so that an immediate reply costs no task and no queue; what must wait
 //! (a delay, a full send buffer) goes to the timers.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -12,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::recent::RecentDatagrams;
 use super::refusal::{Attempt, Purpose, Refusal};
 use super::reply_limits::ReplyLimits;
 use super::reply_sockets::ReplySockets;
 use super::timers::{Due, Timers};
-use crate::model::{Family, Group, Interface, Reply, ReplyFrom, ResponderRules};
+use crate::model::{Family, Group, Interface, Reply, ReplyFrom, ResponderRules, Timestamp};
 use crate::net::{Batch, Fault, FaultKind, Handle, InterfaceWatch, Socket};
 
 pub(super) struct Answering {
@@ -24,7 +23,7 @@ pub(super) struct Answering {
     serial: u64,
     active: RwLock<Arc<Active>>,
     counters: Counters,
-    recent: Mutex<Recent>,
+    recent: Mutex<RecentDatagrams>,
     /// Delayed replies under way; bounded, so that a flood costs bounded memory.
     waiting: AtomicUsize,
     services: Services,
@@ -192,6 +191,7 @@ impl Answering {
         let mut at_once: Vec<(SocketAddr, &[u8])> = Vec::new();
         let (mut heard, mut matched) = (0, 0);
         for received in batch.iter() {
+            let received_at = received.received_at.unwrap_or_else(Timestamp::now);
             for datagram in received.datagrams() {
                 heard += 1;
                 if !active.rules.matches.accepts(datagram) {
@@ -200,7 +200,7 @@ impl Answering {
                 matched += 1;
                 let repeated = active.rules.dedupe && !alone && {
                     let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-                    recent.is_copy(now, interface_index, received.source, datagram)
+                    recent.is_copy(received_at, interface_index, received.source, datagram)
                 };
                 if repeated {
                     add(&self.counters.suppressed, 1);
@@ -318,45 +318,6 @@ impl DelayedReply {
     }
 }
 
-/// Datagrams answered within the last moments, to recognise copies that came by another interface:
-/// two network cards on one LAN hear everything twice.
-struct Recent {
-    hasher: RandomState,
-    by_hash: HashMap<u64, (u32, Instant)>,
-    order: VecDeque<(u64, Instant)>,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { hasher: RandomState::new(), by_hash: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl Recent {
-    const WITHIN: Duration = Duration::from_millis(50);
-
-    /// Whether another interface brought the same from the same source a moment ago.
-    fn is_copy(&mut self, now: Instant, interface_index: u32, source: SocketAddr, payload: &[u8]) -> bool {
-        while let Some(&(hash, at)) =
-            self.order.front().filter(|(_, at)| now.duration_since(*at) > Self::WITHIN)
-        {
-            self.order.pop_front();
-            if self.by_hash.get(&hash).is_some_and(|(_, latest)| *latest == at) {
-                self.by_hash.remove(&hash);
-            }
-        }
-        let hash = self.hasher.hash_one((source.ip(), source.port(), payload));
-        match self.by_hash.get(&hash) {
-            Some(&(first, _)) if first != interface_index => true,
-            _ => {
-                self.by_hash.insert(hash, (interface_index, now));
-                self.order.push_back((hash, now));
-                false
-            }
-        }
-    }
-}
-
 fn is_answerable(source: SocketAddr) -> bool {
     let ip = source.ip();
     let no_host = ip.is_multicast() || ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -370,20 +331,6 @@ fn add(counter: &AtomicU64, amount: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_copies_by_another_interface_are_suppressed() {
-        let source = SocketAddr::from(([192, 0, 2, 1], 1));
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut recent = Recent::default();
-        assert!(!recent.is_copy(at(0), 1, source, b"x"));
-        assert!(recent.is_copy(at(1), 2, source, b"x"));
-        assert!(!recent.is_copy(at(2), 1, source, b"x"), "the sender said it again");
-        assert!(!recent.is_copy(at(3), 2, source, b"y"));
-        assert!(!recent.is_copy(at(60), 2, source, b"x"), "too late to be a copy");
-        assert!(recent.order.len() <= 2);
-    }
 
     #[test]
     fn replies_go_only_to_hosts() {

@@ -1,16 +1,17 @@
 //! What a message has sent and heard, and when it is done: bookkeeping without I/O, handed the time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::sends::Sends;
 use crate::model::{Answer, ClockReading, CloseReason, MessageSpec, Timestamp};
 
 pub(super) struct Collection {
     routes: Vec<Route>,
     /// Sends by source port, of which a route has several when attempts are tracked.
-    ports: Vec<Port>,
+    ports: Vec<Sends>,
     responders: HashMap<SocketAddr, Responder>,
     counters: AnswerCounters,
     first_send: Option<ClockReading>,
@@ -33,21 +34,6 @@ pub struct Route {
     pub error: Option<String>,
     /// `loopback: false` was asked for, and `lo` does not honour it.
     pub loopback_ignored: bool,
-}
-
-#[derive(Default)]
-struct Port {
-    /// The latest sends, oldest first.
-    sends: VecDeque<Noted>,
-    /// There were earlier ones.
-    forgot: bool,
-}
-
-/// Copies that were sent together, the last of them as this attempt.
-struct Noted {
-    attempt: u32,
-    copies: u32,
-    at: ClockReading,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +68,7 @@ impl Collection {
     pub(super) fn new(routes: Vec<Route>, ports: usize) -> Self {
         Self {
             routes,
-            ports: (0..ports).map(|_| Port::default()).collect(),
+            ports: (0..ports).map(|_| Sends::default()).collect(),
             responders: HashMap::new(),
             counters: AnswerCounters::default(),
             first_send: None,
@@ -236,48 +222,10 @@ impl Collection {
     }
 }
 
-impl Port {
-    /// Sends remembered: enough to tell which was the latest before an answer that waited in the socket.
-    const REMEMBERED: usize = 64;
-
-    fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
-        if self.sends.len() == Self::REMEMBERED {
-            self.sends.pop_front();
-            self.forgot = true;
-        }
-        self.sends.push_back(Noted { attempt, copies, at: now });
-    }
-
-    fn take_back(&mut self, copies: u32) {
-        if let Some(latest) = self.sends.back_mut() {
-            latest.copies -= copies.min(latest.copies);
-            if latest.copies == 0 {
-                self.sends.pop_back();
-            }
-        }
-    }
-
-    fn sent_before(&self, received_at: Timestamp) -> bool {
-        self.forgot || self.sends.front().is_some_and(|send| send.at.real <= received_at)
-    }
-
-    /// The attempt that an answer belongs to, if only one is possible, and the time since the latest send
-    /// before it. After a step of the clock, timestamps before and after cannot be compared.
-    fn answered(&self, received_at: Timestamp, stepped: bool) -> (Option<u32>, Option<Duration>) {
-        let first = self.sends.front().filter(|first| first.copies == 1 && !self.forgot);
-        let attempt = first.map(|first| first.attempt);
-        if stepped {
-            return (attempt.filter(|_| self.sends.len() == 1), None);
-        }
-        let before = self.sends.partition_point(|send| send.at.real <= received_at);
-        let attempt = attempt.filter(|_| before == 1);
-        let latest = before.checked_sub(1).map(|last| self.sends[last].at);
-        (attempt, latest.and_then(|send| received_at.since(send.real)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;

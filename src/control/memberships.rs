@@ -8,7 +8,7 @@ use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
 use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
-use crate::model::{Group, Id, Interfaces, MembershipSpec, ResponderRules, SourceFilter};
+use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, SourceFilter};
 
 /// What a client wants of a membership or, with rules, of a responder.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ impl Control {
                 let table = shared.interfaces.table();
                 if let Ok(changed) = existing.change(&spec, request.rules.clone(), request.lease, &table) {
                     changed?;
+                    shared.catch_up(&existing, &table);
                     shared.arm(&existing);
                     return Ok((existing, Outcome::Kept));
                 }
@@ -67,6 +68,7 @@ impl Control {
             let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
             let membership = Arc::new(joined);
             if registry.insert(id.clone(), membership.clone()).is_ok() {
+                shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 return Ok((membership, Outcome::Created));
             }
@@ -131,6 +133,15 @@ impl Shared {
         match kind {
             Kind::Responder => &self.responders,
             Kind::Membership | Kind::Message => &self.memberships,
+        }
+    }
+
+    /// An interface that came or went between the look at the table and the entry in the registry has
+    /// been announced to everybody but this membership.
+    fn catch_up(&self, membership: &Membership, seen: &Arc<InterfaceTable>) {
+        let table = self.interfaces.table();
+        if !Arc::ptr_eq(&table, seen) {
+            membership.reconcile(&table);
         }
     }
 

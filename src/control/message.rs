@@ -116,8 +116,14 @@ impl Message {
     /// Sets where the message leaves by, before the first send.
     pub(super) fn prepare(&self, routes: Vec<Route>, sockets: Vec<Registration>) {
         let ports = routes.len() * self.spec.ports_per_interface() as usize;
-        *self.collection() = Collection::new(routes, ports);
-        *self.sockets() = sockets;
+        let mut collection = self.collection();
+        let closed = collection.closed();
+        *collection = Collection::new(routes, ports);
+        match closed {
+            // Cancelled, by somebody who knew the id, before it began.
+            Some((reason, at)) => drop(collection.close(reason, at)),
+            None => *self.sockets() = sockets,
+        }
     }
 
     pub(super) fn with_collection<R>(&self, change: impl FnOnce(&mut Collection) -> R) -> R {

@@ -2,7 +2,7 @@
 //!
 //! Tasks, all in one tracker and ended by one token: the lanes that receive ([`crate::net::Lanes`]), the
 //! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
-//! reconciles memberships when interfaces change, and one for each message under way that repeats.
+//! reconciles memberships when interfaces change, and one for each message's first send and its repeats.
 
 mod answering;
 mod closing;
@@ -15,10 +15,12 @@ mod memberships;
 mod message;
 mod messages;
 mod ports;
+mod recent;
 mod refusal;
 mod registry;
 mod reply_limits;
 mod reply_sockets;
+mod sends;
 mod timers;
 mod views;
 

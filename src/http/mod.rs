@@ -9,6 +9,7 @@ mod fields;
 mod joins;
 mod lists;
 mod memberships;
+mod message_view;
 mod messages;
 mod overview;
 mod problem;
@@ -35,10 +36,13 @@ pub use door::Door;
 use crate::control::Control;
 use problem::{Kind, Problem};
 
+/// Makes an answer out of a panic.
+type Panicked = fn(Box<dyn Any + Send>) -> Response;
+
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    routes: CatchPanic<Router, fn(Box<dyn Any + Send>) -> Response>,
+    routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
 }
 

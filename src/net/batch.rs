@@ -33,21 +33,27 @@ impl<'a> Batch<'a> {
         let room = self.room;
         (0..self.buffers).filter_map(move |slot| {
             let raw = room.raw(slot);
-            let ancillary = Ancillary::read(raw.control);
-            Some(Received {
-                source: wire::read_address(raw.address)?,
-                received_at: ancillary.received_at,
-                interface_index: ancillary.interface_index,
-                hop_limit: ancillary.hop_limit,
-                truncated: raw.truncated,
-                segment: ancillary.segment.filter(|&size| size > 0 && usize::from(size) < raw.payload.len()),
-                bytes: raw.payload,
-            })
+            Received::read(raw.address, raw.control, raw.payload, raw.truncated)
         })
     }
 }
 
 impl<'a> Received<'a> {
+    /// Reads the kernel's words: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
+    /// address.
+    pub fn read(address: &[u8], control: &[u8], bytes: &'a [u8], truncated: bool) -> Option<Self> {
+        let ancillary = Ancillary::read(control);
+        Some(Self {
+            source: wire::read_address(address)?,
+            received_at: ancillary.received_at,
+            interface_index: ancillary.interface_index,
+            hop_limit: ancillary.hop_limit,
+            truncated,
+            segment: ancillary.segment.filter(|&size| size > 0 && usize::from(size) < bytes.len()),
+            bytes,
+        })
+    }
+
     /// The datagrams in this buffer, exactly as they were sent.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         split(self.bytes, self.segment)

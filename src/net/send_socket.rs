@@ -124,6 +124,9 @@ impl BlindSocket {
 pub struct ReplySocket;
 
 impl ReplySocket {
+    /// Discard (RFC 863): nobody sends from there.
+    const SILENT_PORT: u16 = 9;
+
     /// `port` 0 asks for a fresh one.
     pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
         let socket = Socket::open(Family::of(source))?;
@@ -132,6 +135,9 @@ impl ReplySocket {
         }
         socket.hear_nothing()?;
         socket.bind(scoped(source, port, interface_index))?;
+        // Otherwise it would take, and drop, what others hear that share the port: a daemon, or a message
+        // with this source port. A socket with a peer takes only what that peer sends, and sends to all.
+        socket.connect(scoped(source, Self::SILENT_PORT, interface_index))?;
         Ok(socket)
     }
 }

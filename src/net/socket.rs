@@ -145,6 +145,11 @@ impl Socket {
         self.inner.bind(&address.into()).doing(Action::Bind)
     }
 
+    /// Receives from this peer only.
+    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), Fault> {
+        self.inner.connect(&peer.into()).doing(Action::Configure)
+    }
+
     /// Binds to a port that others may hold too, without making one reuseport group with them.
     ///
     /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use rollcall::server::{Config, Listen, Server};
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::program::Scratch;
+use crate::support::program::{Program, Scratch};
 use crate::support::server::{TestServer, config, fresh_group, on_lo};
 
 #[tokio::test]
@@ -102,10 +102,11 @@ async fn names_mean_nothing_on_a_unix_socket() {
 
 #[tokio::test]
 async fn a_socket_file_that_nobody_answers_on_is_replaced() {
-    let scratch = Scratch::new();
-    let path = scratch.path("socket");
-    drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "as a crash leaves it");
+    let mut crashed = Program::start();
+    let path = PathBuf::from(crashed.listen().strip_prefix("unix:").unwrap());
+    crashed.signal("KILL");
+    crashed.ended().await;
+    assert!(path.exists());
 
     let _server = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
 

@@ -17,13 +17,25 @@ async fn a_port_that_somebody_holds_alone() {
     let port = alone.local_addr().unwrap().port();
 
     let body = on_lo(&group, json!({"payload": "x", "source_port": port}));
-    server.post("/v1/messages", body.clone()).await.problem(409, "port-in-use", "/source_port");
+    server.post("/v1/messages", body).await.problem(409, "port-in-use", "/source_port");
     let responder = on_lo(&group, json!({"reply_from": {"port": port}}));
-    server.post("/v1/responders", responder.clone()).await.problem(409, "port-in-use", "/reply_from/port");
+    server.post("/v1/responders", responder).await.problem(409, "port-in-use", "/reply_from/port");
 
-    drop(alone);
-    server.post("/v1/responders", responder).await.expect(201);
     assert_eq!(server.get("/v1/messages").await.expect(200)["items"], json!([]), "a refused one is not kept");
+}
+
+#[tokio::test]
+async fn more_sources_than_the_kernel_takes() {
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/igmp_max_msf").unwrap();
+    let limit: u8 = limit.trim().parse().expect("the default is 10");
+    let sources: Vec<_> = (0..=limit).map(|nth| format!("127.0.1.{nth}")).collect();
+    let (server, group) = (TestServer::start().await, fresh_group());
+
+    let body = |sources: &[String]| on_lo(&group, json!({"sources": {"include": sources}}));
+    let problem = server.post("/v1/memberships", body(&sources)).await;
+    let problem = problem.problem(422, "too-many-sources", "/sources");
+    assert!(problem["detail"].as_str().unwrap().contains("igmp_max_msf"), "{problem}");
+    server.post("/v1/memberships", body(&sources[1..])).await.expect(201);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use hyper::Method;
 use serde_json::json;
 
 use crate::support::peer::Peer;
+use crate::support::program::Program;
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
 
 #[tokio::test]
@@ -53,17 +54,17 @@ async fn one_leaving_never_cuts_off_another() {
 
 #[tokio::test]
 async fn after_the_last_delete_nobody_holds_the_port() {
-    let (server, port) = (TestServer::start().await, fresh_port());
+    let (program, port) = (Program::start(), fresh_port());
     let group = format!("239.255.1.2:{port}");
-    let memberships = [server.join(&group).await, server.join(&group).await];
-    let responder = server.respond(&group, json!({})).await;
+    let memberships = [program.join(&group).await, program.join(&group).await];
+    let responder = program.respond(&group, json!({})).await;
     for resource in memberships.iter().chain([&responder]) {
         UdpSocket::bind(("0.0.0.0", port)).expect_err("it is held");
-        server.delete(resource).await.expect(204);
+        program.delete(resource).await.expect(204);
     }
 
     UdpSocket::bind(("0.0.0.0", port)).expect("all is closed");
-    assert_eq!(server.get("/v1/groups").await.expect(200)["items"], json!([]));
+    assert_eq!(program.get("/v1/groups").await.expect(200)["items"], json!([]));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::lab::Lab;
 use crate::support::peer::Peer;
-use crate::support::program::Hosted;
+use crate::support::program::{Hosted, Program};
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo};
 
 #[tokio::test]
@@ -121,11 +121,11 @@ async fn lo_loops_back_whatever_is_asked() {
 
 #[tokio::test]
 async fn a_source_port_is_used_and_can_be_used_again() {
-    let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
-    server.respond(&group, json!({})).await;
+    let (program, group, port) = (Program::start(), fresh_group(), fresh_port());
+    program.respond(&group, json!({})).await;
 
     for _ in 0..20 {
-        let message = server
+        let message = program
             .call(&group, json!({"source_port": port, "expect": 1, "window_ms": 5000, "linger_ms": 0}))
             .await;
 

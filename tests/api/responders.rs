@@ -124,6 +124,20 @@ async fn two_responders_on_one_host_are_told_apart() {
 }
 
 #[tokio::test]
+async fn where_replies_come_from_others_may_still_hear() {
+    let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
+    server.respond(&group, json!({"reply_from": {"address": "127.0.0.1", "port": port}})).await;
+    let message = server.send(&fresh_group(), json!({"source_port": port, "window_ms": 60000})).await;
+
+    for _ in 0..20 {
+        Peer::at("127.0.0.1").send(&format!("127.0.0.1:{port}"), "here");
+    }
+
+    server.heard(&format!("{message}/responses"), 20).await;
+    assert_eq!(server.call(&group, json!({"expect": 1})).await["close_reason"], "expected");
+}
+
+#[tokio::test]
 async fn a_put_changes_the_reply_in_place() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let created = server.put("/v1/responders/lamp", on_lo(&group, json!({"reply": "off"}))).await.expect(201);

@@ -71,7 +71,7 @@ async fn the_documentation_needs_nothing_from_outside() {
 #[tokio::test]
 async fn a_signal_ends_it_in_order() {
     for signal in ["TERM", "INT"] {
-        let program = Program::start();
+        let mut program = Program::start();
         let log = format!("{}/datagrams?wait_ms=60000", program.join(&fresh_group()).await);
         let group = fresh_group();
 
@@ -118,7 +118,7 @@ async fn what_comes_while_it_stops_is_refused() {
 
 #[tokio::test]
 async fn healthcheck_tells_by_its_exit_code() {
-    let (server, program) = (TestServer::start().await, Program::start());
+    let (server, mut program) = (TestServer::start().await, Program::start());
     let tcp = server.address().to_string();
     let unix = program.listen().to_owned();
     for listen in [&tcp, &unix] {

@@ -13,6 +13,9 @@ use super::lab::{Host, Process};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 
 /// `rollcall serve` on a unix socket of its own; killed when dropped.
+///
+/// Also for tests that need a socket to be closed for good at a moment: those of the test process live on for a
+/// while in programs that other tests are just starting, between fork(2) and execve(2).
 pub(crate) struct Program {
     child: Child,
     client: Client,
@@ -63,7 +66,7 @@ impl Program {
     }
 
     /// How it ended.
-    pub(crate) async fn ended(mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         const LIMIT: Duration = Duration::from_secs(30);
         let poll = async {
             loop {

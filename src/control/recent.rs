@@ -1,0 +1,77 @@
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::model::Timestamp;
+
+/// Datagrams answered of late, to recognise copies that came by another interface: two network cards on
+/// one LAN hear everything twice. Told by the kernel's times, since lanes may be busy for longer than the
+/// copies are apart.
+#[derive(Default)]
+pub(super) struct RecentDatagrams {
+    hasher: RandomState,
+    by_hash: HashMap<u64, (u32, Timestamp)>,
+    order: VecDeque<(u64, Timestamp)>,
+}
+
+impl RecentDatagrams {
+    const WITHIN: Duration = Duration::from_millis(50);
+    /// Enough for 300,000 datagrams per second, in about a megabyte.
+    const MOST: usize = 16_384;
+
+    /// Whether another interface brought the same from the same source a moment ago.
+    pub(super) fn is_copy(
+        &mut self,
+        received_at: Timestamp,
+        interface_index: u32,
+        source: SocketAddr,
+        payload: &[u8],
+    ) -> bool {
+        let hash = self.hasher.hash_one((source.ip(), source.port(), payload));
+        let apart = |at: Timestamp| Duration::from_nanos(received_at.0.abs_diff(at.0));
+        match self.by_hash.get(&hash) {
+            Some(&(first, at)) if first != interface_index && apart(at) <= Self::WITHIN => true,
+            _ => {
+                self.by_hash.insert(hash, (interface_index, received_at));
+                self.order.push_back((hash, received_at));
+                self.forget_oldest();
+                false
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.order.len() > Self::MOST
+            && let Some((hash, at)) = self.order.pop_front()
+            && self.by_hash.get(&hash).is_some_and(|(_, latest)| *latest == at)
+        {
+            self.by_hash.remove(&hash);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_copies_by_another_interface_are_suppressed() {
+        let source = SocketAddr::from(([192, 0, 2, 1], 1));
+        let at = |ms: i64| Timestamp(ms * 1_000_000);
+        let mut recent = RecentDatagrams::default();
+        assert!(!recent.is_copy(at(0), 1, source, b"x"));
+        assert!(recent.is_copy(at(1), 2, source, b"x"));
+        assert!(!recent.is_copy(at(2), 1, source, b"x"), "the sender said it again");
+        assert!(!recent.is_copy(at(3), 2, source, b"y"));
+        assert!(!recent.is_copy(at(60), 2, source, b"x"), "too late to be a copy");
+        assert!(recent.is_copy(at(59), 1, source, b"x"), "its lane was busy");
+        for nth in 0..20_000 {
+            assert!(!recent.is_copy(at(100), 1, source, &i32::to_be_bytes(nth)));
+        }
+        assert_eq!(
+            (recent.order.len(), recent.by_hash.len()),
+            (RecentDatagrams::MOST, RecentDatagrams::MOST)
+        );
+    }
+}

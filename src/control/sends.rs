@@ -1,0 +1,60 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::{ClockReading, Timestamp};
+
+/// What was sent from one source port: enough to tell what an answer to it answers.
+#[derive(Default)]
+pub(super) struct Sends {
+    /// The latest sends, oldest first.
+    sends: VecDeque<Noted>,
+    /// There were earlier ones.
+    forgot: bool,
+}
+
+/// Copies that were sent together, the last of them as this attempt.
+struct Noted {
+    attempt: u32,
+    copies: u32,
+    at: ClockReading,
+}
+
+impl Sends {
+    /// Sends remembered: enough to tell which was the latest before an answer that waited in the socket.
+    const REMEMBERED: usize = 64;
+
+    pub(super) fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
+        if self.sends.len() == Self::REMEMBERED {
+            self.sends.pop_front();
+            self.forgot = true;
+        }
+        self.sends.push_back(Noted { attempt, copies, at: now });
+    }
+
+    pub(super) fn take_back(&mut self, copies: u32) {
+        if let Some(latest) = self.sends.back_mut() {
+            latest.copies -= copies.min(latest.copies);
+            if latest.copies == 0 {
+                self.sends.pop_back();
+            }
+        }
+    }
+
+    pub(super) fn sent_before(&self, received_at: Timestamp) -> bool {
+        self.forgot || self.sends.front().is_some_and(|send| send.at.real <= received_at)
+    }
+
+    /// The attempt that an answer belongs to, if only one is possible, and the time since the latest send
+    /// before it. After a step of the clock, timestamps before and after cannot be compared.
+    pub(super) fn answered(&self, received_at: Timestamp, stepped: bool) -> (Option<u32>, Option<Duration>) {
+        let first = self.sends.front().filter(|first| first.copies == 1 && !self.forgot);
+        let attempt = first.map(|first| first.attempt);
+        if stepped {
+            return (attempt.filter(|_| self.sends.len() == 1), None);
+        }
+        let before = self.sends.partition_point(|send| send.at.real <= received_at);
+        let attempt = attempt.filter(|_| before == 1);
+        let latest = before.checked_sub(1).map(|last| self.sends[last].at);
+        (attempt, latest.and_then(|send| received_at.since(send.real)))
+    }
+}

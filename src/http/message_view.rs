@@ -1,0 +1,272 @@
+//! A message as JSON.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::datagrams::{GapBody, Response};
+use super::fields::{Encoding, Payload, millis, rfc3339};
+use super::sending::RepeatBody;
+use crate::control::{MessageView, Responder as Heard, Route};
+use crate::model::CloseReason;
+
+/// A message: what was sent, and who has answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "roll-1", "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "window_ms": 1000, "expect": 2, "track_attempts": false, "linger_ms": 2000,
+    "sent": [{
+        "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
+        "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
+    }],
+    "counters": {
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+    },
+    "responders": [{
+        "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
+    }]
+})))]
+pub(super) struct Message {
+    id: String,
+    state: State,
+    /// Why it collects no longer; absent while it collects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    close_reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    closed_at: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    group: String,
+    #[serde(flatten)]
+    payload: Payload<'static>,
+    #[schema(minimum = 0, maximum = 255)]
+    ttl: u8,
+    loopback: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 65535)]
+    source_port: Option<u16>,
+    window_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expect: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stall_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    repeat: Option<RepeatBody>,
+    track_attempts: bool,
+    linger_ms: u64,
+    /// What went out on which interface.
+    sent: Vec<SentBy>,
+    counters: Counters,
+    /// The first 1,000 responders, in the order of their first responses.
+    responders: Vec<Responder>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = MessageState)]
+pub(super) enum State {
+    Collecting,
+    Closed,
+}
+
+/// `window`: it passed. `expected`: as many responders as expected have answered. `stalled`: no new one for
+/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CloseReason)]
+enum Reason {
+    Window,
+    Expected,
+    Stalled,
+    Cancelled,
+    Restarted,
+}
+
+/// What went out on one interface.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sent)]
+struct SentBy {
+    /// The interface.
+    interface: String,
+    /// Address and port it left from; absent if nothing could be sent there. With `track_attempts`, the
+    /// first attempt's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    source: Option<String>,
+    /// How often it was sent.
+    count: u32,
+    /// How often sending failed.
+    failed: u32,
+    /// Why sending failed, the last time it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    first_sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    last_sent_at: Option<String>,
+    /// There, and true: `loopback: false` was asked for, and the kernel loops back on `lo` all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    loopback_ignored: bool,
+}
+
+/// How many came back.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageCounters)]
+struct Counters {
+    /// All that came back, duplicates and late ones included.
+    responses: u64,
+    /// Distinct responders that answered in time, told apart by address and port.
+    responders: u64,
+    /// Responses of responders that had answered before.
+    duplicates: u64,
+    /// Responses that came after the message was closed.
+    late: u64,
+    /// Datagrams to the same port that were under way before the first send; not kept.
+    strays: u64,
+    /// Responses that the kernel dropped before they could be read.
+    dropped_buffers: u64,
+    /// Responses that made room in the log for later ones.
+    evicted: u64,
+}
+
+/// Somebody who answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageResponder)]
+struct Responder {
+    /// Address and port.
+    source: String,
+    /// How many responses it sent.
+    responses: u64,
+    /// Place of its first response in the log.
+    first_seq: u64,
+    /// Microseconds from the latest send to its first response; null when the clock was set in between.
+    #[schema(required)]
+    first_rtt_us: Option<u64>,
+    /// All of its responses came after the message was closed.
+    late: bool,
+}
+
+/// A message; if it has been waited for, with its first 1,000 responses.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "roll-1", "state": "closed", "close_reason": "expected",
+    "closed_at": "2026-01-02T03:04:05.679193345Z", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "window_ms": 1000, "expect": 1, "track_attempts": false, "linger_ms": 2000,
+    "sent": [{
+        "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
+        "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
+    }],
+    "counters": {
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+    },
+    "responders": [{
+        "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
+    }],
+    "responses": [{
+        "seq": 1, "received_at": "2026-01-02T03:04:05.679193345Z", "source": "127.0.0.2:10000",
+        "destination": "127.0.0.1:49152", "interface": "lo", "ttl": 64, "payload": "ack",
+        "rtt_us": 181, "attempt": 1, "duplicate": false, "late": false
+    }],
+    "next_cursor": "1d60f7e7ade273a1-1"
+})))]
+pub(super) struct Collected {
+    #[serde(flatten)]
+    pub(super) message: Message,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) responses: Option<Vec<Response>>,
+    /// Pass it as `after` to read the rest of the responses, and late ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) gap: Option<GapBody>,
+}
+
+impl From<&MessageView> for Message {
+    fn from(view: &MessageView) -> Self {
+        let spec = &view.spec;
+        Self {
+            id: view.id.to_string(),
+            state: if view.closed.is_some() { State::Closed } else { State::Collecting },
+            close_reason: view.closed.map(|(reason, _)| reason.into()),
+            closed_at: view.closed.map(|(_, at)| rfc3339(at)),
+            created_at: rfc3339(view.created_at),
+            group: spec.group.to_string(),
+            payload: Payload::new(&spec.payload, Encoding::Auto).into_owned(),
+            ttl: spec.hop_limit.0,
+            loopback: spec.loopback,
+            source_port: spec.source_port,
+            window_ms: millis(spec.window),
+            expect: spec.expect,
+            stall_ms: spec.stall.map(millis),
+            repeat: (spec.repeat.count > 1).then(|| RepeatBody {
+                count: spec.repeat.count.into(),
+                interval_ms: millis(spec.repeat.interval),
+            }),
+            track_attempts: spec.track_attempts,
+            linger_ms: millis(spec.linger),
+            sent: view.routes.iter().map(SentBy::from).collect(),
+            counters: Counters {
+                responses: view.counters.responses,
+                responders: view.counters.responders,
+                duplicates: view.counters.duplicates,
+                late: view.counters.late,
+                strays: view.counters.strays,
+                dropped_buffers: view.dropped_buffers,
+                evicted: view.log.evicted,
+            },
+            responders: view.responders.iter().map(|(source, heard)| Responder::new(source, heard)).collect(),
+        }
+    }
+}
+
+impl From<&Route> for SentBy {
+    fn from(route: &Route) -> Self {
+        Self {
+            interface: route.interface.to_string(),
+            source: route.source.map(|source| source.to_string()),
+            count: route.sent,
+            failed: route.failed,
+            error: route.error.clone(),
+            first_sent_at: route.first_sent_at.map(rfc3339),
+            last_sent_at: route.last_sent_at.map(rfc3339),
+            loopback_ignored: route.loopback_ignored,
+        }
+    }
+}
+
+impl Responder {
+    fn new(source: &std::net::SocketAddr, heard: &Heard) -> Self {
+        Self {
+            source: source.to_string(),
+            responses: heard.responses,
+            first_seq: heard.first_sequence,
+            first_rtt_us: heard.first_rtt_us,
+            late: heard.late,
+        }
+    }
+}
+
+impl From<CloseReason> for Reason {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Window => Self::Window,
+            CloseReason::Expected => Self::Expected,
+            CloseReason::Stalled => Self::Stalled,
+            CloseReason::Cancelled => Self::Cancelled,
+            CloseReason::Restarted => Self::Restarted,
+        }
+    }
+}
