@@ -41,7 +41,9 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     let stop = stop_on_signals().map_err(|error| format!("cannot watch signals: {error}"))?;
     let server = Server::bind(args.config()).await.map_err(|error| error.to_string())?;
     let address = server.tcp_addr();
-    tracing::info!(address = address.map(tracing::field::display), "listening");
+    for on in server.listening() {
+        tracing::info!(%on, "listening");
+    }
     let control = server.control().clone();
     let running = tokio::spawn(server.run(stop));
     if args.demo

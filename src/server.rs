@@ -3,6 +3,7 @@
 //! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`].
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -43,6 +44,15 @@ pub struct Config {
 pub enum Listen {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +110,19 @@ impl Server {
 
     /// The first TCP address: with port 0 asked for, this tells which it became.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
-        self.listeners.iter().find_map(|listener| match listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+        self.listening().into_iter().find_map(|listening| match listening {
+            Listen::Tcp(address) => Some(address),
+            Listen::Unix(_) => None,
         })
+    }
+
+    /// Where it listens.
+    pub fn listening(&self) -> Vec<Listen> {
+        let listening = self.listeners.iter().map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok().map(Listen::Tcp),
+            Listener::Unix(_, path) => Some(Listen::Unix(path.clone())),
+        });
+        listening.flatten().collect()
     }
 
     pub fn control(&self) -> &Control {

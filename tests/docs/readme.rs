@@ -139,7 +139,8 @@ impl Session {
         let service = self.start(&format!("exec {command}"));
         let last = shown.lines().rfind(|line| !line.is_empty()).expect("a service says that it listens");
         // Its last word tells; what is before it may be a time.
-        service.wait_for_line(last.rsplit(' ').next().unwrap_or(last).trim_end_matches(PORT));
+        let word = last.rsplit(' ').next().unwrap_or(last).trim_end_matches(PORT);
+        service.wait_for_line(&word.replace("/tmp", self.files.path()));
         let printed = self.as_shown(&service.lines());
         (service, printed)
     }
