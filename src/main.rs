@@ -34,6 +34,8 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Reporting that standard error is closed would go to standard error, and panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -62,8 +64,8 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
     tokio::spawn(async move {
         let mut next = async || tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
         next().await;
-        tracing::info!("stopping");
         token.cancel();
+        tracing::info!("stopping");
         std::process::exit(next().await);
     });
     Ok(stop)

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,8 @@ pub struct Server {
 
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// With the socket file's path and what tells it from another one there.
+    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
 }
 
 impl Server {
@@ -99,6 +100,7 @@ impl Server {
                     Listener::Unix(
                         bound.map_err(|source| StartError::Unix { path: path.clone(), source })?,
                         path.clone(),
+                        identity(path),
                     )
                 }
             });
@@ -120,7 +122,7 @@ impl Server {
     pub fn listening(&self) -> Vec<Listen> {
         let listening = self.listeners.iter().map(|listener| match listener {
             Listener::Tcp(listener) => listener.local_addr().ok().map(Listen::Tcp),
-            Listener::Unix(_, path) => Some(Listen::Unix(path.clone())),
+            Listener::Unix(_, path, _) => Some(Listen::Unix(path.clone())),
         });
         listening.flatten().collect()
     }
@@ -137,8 +139,8 @@ impl Server {
         let mut sockets = Vec::new();
         for listener in self.listeners {
             let (connections, api, stop) = (connections.clone(), self.api.clone(), stop.clone());
-            if let Listener::Unix(_, path) = &listener {
-                sockets.push(path.clone());
+            if let Listener::Unix(_, path, ours) = &listener {
+                sockets.push((path.clone(), *ours));
             }
             accepting.spawn(async move {
                 stop.run_until_cancelled(listener.accept_all(&api, &connections)).await;
@@ -147,8 +149,11 @@ impl Server {
         stop.cancelled().await;
         accepting.close();
         accepting.wait().await;
-        for path in sockets {
-            let _ = std::fs::remove_file(path);
+        for (path, ours) in sockets {
+            // Somebody else may have put his own socket there.
+            if identity(&path) == ours {
+                let _ = std::fs::remove_file(path);
+            }
         }
         self.control.shutdown().await;
         let connections = Arc::into_inner(connections).expect("the accepting tasks have ended");
@@ -172,7 +177,7 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     serve(stream, api.clone(), Way::Tcp, connections);
                 }),
-                Self::Unix(listener, _) => listener
+                Self::Unix(listener, ..) => listener
                     .accept()
                     .await
                     .map(|(stream, _)| serve(stream, api.clone(), Way::Unix, connections)),
@@ -208,6 +213,11 @@ where
     });
 }
 
+/// Device and inode of a file: whether it is still the same.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Binds under another name and renames, so that the socket never has wider permissions than asked for.
 /// A socket file that nobody answers on is left over from a crash and is replaced.
 async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
@@ -215,8 +225,15 @@ async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
         if !found.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
         }
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program answers there"));
+        // Anything but a plain refusal is a sign of life: a full backlog, a socket of another type.
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another program holds the socket there",
+                ));
+            }
         }
     }
     let mut new = path.as_os_str().to_owned();

@@ -24,6 +24,7 @@ mod lab {
     mod mixing;
     mod replies;
     mod scale;
+    mod scope;
     mod selftest;
     mod sources;
 }

@@ -44,6 +44,15 @@ impl Load {
     }
 }
 
+impl Load {
+    /// How many were sent, and at what rate it came to.
+    pub(crate) fn timed(&self, socket: &Socket, rate: f64) -> (u64, f64) {
+        let begun = Instant::now();
+        let sent = self.send(socket, rate);
+        (sent, sent as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
 /// Whoever receives: the service or a bare loop.
 pub(crate) trait Receiver {
     fn pid(&self) -> u32;
@@ -101,21 +110,22 @@ pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, r
     (cpu as f64 / kept.max(1) as f64, sent.saturating_sub(kept))
 }
 
-/// The highest rate of datagrams per second that the receiver takes without loss, found by halving. Where even
-/// the ceiling loses nothing, it is the rate that the sender came to.
+/// The highest rate of datagrams per second that the receiver takes without loss.
 pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, ceiling: f64) -> f64 {
-    let mut attempt = |rate: f64| {
+    highest(ceiling, |rate| {
         let before = receiver.settled().0;
-        let begun = Instant::now();
-        let sent = load.send(socket, rate);
-        let achieved = sent as f64 / begun.elapsed().as_secs_f64();
+        let (sent, achieved) = load.timed(socket, rate);
         (receiver.settled().0 - before == sent).then_some(achieved)
-    };
+    })
+}
+
+/// The highest rate at which the attempt succeeds, found by halving; it tells the rate that the sender came to.
+pub(crate) fn highest(ceiling: f64, mut attempt: impl FnMut(f64) -> Option<f64>) -> f64 {
     if let Some(achieved) = attempt(ceiling) {
         return achieved;
     }
     let (mut low, mut high, mut best) = (0.0, ceiling, 0.0);
-    for _ in 0..7 {
+    for _ in 0..6 {
         let middle = f64::midpoint(low, high);
         match attempt(middle) {
             Some(achieved) => (low, best) = (middle, achieved),

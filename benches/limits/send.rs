@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::bare;
-use crate::load::{Load, lossless_rate};
+use crate::load::{Load, Receiver, highest};
 use crate::peer::{Bare, Service};
 use crate::table::{Bound, ROUNDS, Table};
 
@@ -62,48 +62,47 @@ fn flood(table: &mut Table) {
     }
     let group = "239.7.1.2:7002";
     let ceiling = 400_000.0;
-    let mut pairs = Vec::new();
-    for _ in 0..ROUNDS {
-        let (mut low, mut high) = (0.0, ceiling);
-        for _ in 0..6 {
-            let rate = f64::midpoint(low, high);
-            if collects_all(group, rate) { low = rate } else { high = rate }
-        }
-        let load = Load {
-            groups: vec![group.parse().expect("a group")],
-            payload: b"ack".to_vec(),
-            segments: 1,
-            duration: Duration::from_millis(400),
-        };
-        let sender = bare::sender(load.groups[0]).expect("a sender");
-        let mut bare = Bare::start(&["capture".to_owned(), group.to_owned()]);
-        pairs.push((low, lossless_rate(&mut bare, &sender, &load, ceiling)));
-    }
-    table.pairs(name, "1/s", Bound::AtLeast(0.7, 0.9), &pairs);
-}
-
-fn collects_all(group: &str, rate: f64) -> bool {
-    let service = Service::start(&[]);
-    let message = service.client.post(
-        "/v1/messages",
-        &json!({"group": group, "payload": "call", "interfaces": ["lo"], "window_ms": 60_000}),
-    );
-    let source: SocketAddr =
-        message["sent"][0]["source"].as_str().expect("a source").parse().expect("an address");
-    let load = Load {
-        groups: vec![source],
+    let load = |to: SocketAddr, rate: f64| Load {
+        groups: vec![to],
         payload: b"ack".to_vec(),
         segments: 1,
         duration: Duration::from_secs_f64(BURST as f64 / rate),
     };
-    let sent = load.send(&bare::sender(source).expect("a sender"), rate);
+    let mut pairs = Vec::new();
+    for _ in 0..ROUNDS {
+        let ours = highest(ceiling, |rate| {
+            let service = Service::start(&[]);
+            let message = service.client.post(
+                "/v1/messages",
+                &json!({"group": group, "payload": "call", "interfaces": ["lo"], "window_ms": 60_000}),
+            );
+            let source = message["sent"][0]["source"].as_str().expect("a source");
+            let source: SocketAddr = source.parse().expect("an address");
+            let sender = bare::sender(source).expect("a sender");
+            let (sent, achieved) = load(source, rate).timed(&sender, rate);
+            (responses(&service, &message) == sent).then_some(achieved)
+        });
+        let to: SocketAddr = group.parse().expect("a group");
+        let sender = bare::sender(to).expect("a sender");
+        let bare = highest(ceiling, |rate| {
+            let mut bare = Bare::start(&["capture".to_owned(), group.to_owned()]);
+            let (sent, achieved) = load(to, rate).timed(&sender, rate);
+            (bare.settled().0 == sent).then_some(achieved)
+        });
+        pairs.push((ours, bare));
+    }
+    table.pairs(name, "1/s", Bound::AtLeast(0.7, 0.9), &pairs);
+}
+
+/// How many responses the message has, once the number stands still.
+fn responses(service: &Service, message: &serde_json::Value) -> u64 {
     let path = format!("/v1/messages/{}", message["id"].as_str().expect("an id"));
     let mut last = 0;
     loop {
         std::thread::sleep(Duration::from_millis(20));
         let heard = service.client.get(&path)["counters"]["responses"].as_u64().expect("a number");
         if heard == last {
-            return heard == sent;
+            return heard;
         }
         last = heard;
     }

@@ -79,7 +79,8 @@ pub(super) struct DelayedReply {
 enum Via {
     /// The socket that heard the datagram.
     Group(Handle),
-    Other(Arc<Socket>),
+    /// Weak: a reply that waits does not keep the socket of a responder that is gone.
+    Other(Weak<Socket>),
 }
 
 impl Active {
@@ -104,6 +105,10 @@ impl Active {
         let Some(address) = from.address.or_else(|| interface.source_for(group)) else {
             return Ok(());
         };
+        // A link-local address is one of its interface only; elsewhere there is nothing to answer from it.
+        if is_link_local(address) && !interface.has(address) {
+            return Ok(());
+        }
         let bind = SocketAddr::new(address, from.port.unwrap_or(group.port()));
         let attempt = Attempt {
             purpose: Purpose::Reply,
@@ -137,8 +142,9 @@ impl Active {
 }
 
 impl Answering {
-    /// Delayed replies that one responder may hold.
-    const MOST_WAITING: usize = 65_536;
+    /// Bytes of delayed replies that one responder may hold, each with what it costs beside its payload.
+    const MOST_WAITING: usize = 64 * 1024 * 1024;
+    const WAITING_COST: usize = size_of::<DelayedReply>() + size_of::<Due>() + size_of::<Instant>();
     /// How soon, and how often, a reply is tried again after a full send buffer.
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
@@ -161,6 +167,11 @@ impl Answering {
 
     pub(super) fn replace(&self, active: Active) {
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
+    }
+
+    /// Closes the sockets of its own; what still waits is not sent.
+    pub(super) fn close(&self) {
+        self.active().sockets.close();
     }
 
     pub(super) fn counters(&self) -> ReplyCounters {
@@ -215,26 +226,35 @@ impl Answering {
                     Reply::Fixed(bytes) => bytes,
                     Reply::Echo => datagram,
                 };
-                let via = match active.reply_socket(interface, source.ip()) {
-                    None => Via::Group(handle.clone()),
-                    Some(Ok(socket)) => Via::Other(socket),
-                    Some(Err(error)) => {
+                let other = match active.reply_socket(interface, source.ip()).transpose() {
+                    Ok(other) => other,
+                    Err(error) => {
                         tracing::debug!(%error, %source, "no socket to reply from");
                         add(&self.counters.failed, 1);
                         continue;
                     }
                 };
-                if active.rules.delay.is_none() {
-                    match via {
-                        Via::Group(_) => at_once.push((source, payload)),
-                        Via::Other(socket) => {
-                            let sent = socket.send_to(source, payload);
-                            self.settle(sent, Via::Other(socket), source, payload, Self::BUSY_TRIES);
-                        }
+                let delayed = !active.rules.delay.is_none();
+                match other {
+                    None if !delayed => at_once.push((source, payload)),
+                    Some(other) if !delayed => {
+                        let sent = other.send_to(source, payload);
+                        self.settle(
+                            sent,
+                            Via::Other(Arc::downgrade(&other)),
+                            source,
+                            payload,
+                            Self::BUSY_TRIES,
+                        );
                     }
-                } else {
-                    let delay = Duration::from_millis(fastrand::u32(active.rules.delay.0.clone()).into());
-                    self.postpone(now + delay, via, source, payload, Self::BUSY_TRIES);
+                    other => {
+                        let via = other.map_or_else(
+                            || Via::Group(handle.clone()),
+                            |other| Via::Other(Arc::downgrade(&other)),
+                        );
+                        let delay = Duration::from_millis(fastrand::u32(active.rules.delay.0.clone()).into());
+                        self.postpone(now + delay, via, source, payload, Self::BUSY_TRIES);
+                    }
                 }
             }
         }
@@ -289,8 +309,9 @@ impl Answering {
         payload: &[u8],
         tries_left: u8,
     ) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= Self::MOST_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let cost = payload.len() + Self::WAITING_COST;
+        if self.waiting.fetch_add(cost, Ordering::Relaxed) + cost > Self::MOST_WAITING {
+            self.waiting.fetch_sub(cost, Ordering::Relaxed);
             add(&self.counters.failed, 1);
             return;
         }
@@ -306,16 +327,23 @@ impl DelayedReply {
         let Some(answering) = self.answering.upgrade() else {
             return;
         };
-        answering.waiting.fetch_sub(1, Ordering::Relaxed);
+        answering.waiting.fetch_sub(self.payload.len() + Answering::WAITING_COST, Ordering::Relaxed);
         let sent = match &self.via {
             Via::Group(handle) => match handle.send_to(self.destination, &self.payload) {
                 Some(sent) => sent,
                 None => return add(&answering.counters.failed, 1),
             },
-            Via::Other(socket) => socket.send_to(self.destination, &self.payload),
+            Via::Other(socket) => match socket.upgrade() {
+                Some(socket) => socket.send_to(self.destination, &self.payload),
+                None => return add(&answering.counters.failed, 1),
+            },
         };
         answering.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
     }
+}
+
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn is_answerable(source: SocketAddr) -> bool {

@@ -100,10 +100,14 @@ impl Collection {
     /// Takes back the latest sends of a route that did not happen after all.
     pub(super) fn not_sent(&mut self, route: usize, port: usize, copies: u32) {
         self.ports[port].take_back(copies);
+        let of_route = self.ports.len() / self.routes.len();
+        let ports = &self.ports[route * of_route..(route + 1) * of_route];
+        let latest = ports.iter().filter_map(Sends::latest).max();
         let route = &mut self.routes[route];
         route.sent -= copies;
+        route.last_sent_at = latest.filter(|_| route.sent > 0);
         if route.sent == 0 {
-            (route.first_sent_at, route.last_sent_at) = (None, None);
+            route.first_sent_at = None;
         }
     }
 

@@ -171,8 +171,14 @@ impl Shared {
             payload: spec.payload.len(),
         };
         let refused = |fault| Refusal::of(fault, &attempt);
-        // IPv4 takes hop limit 0 only as a socket option, not with the datagram.
-        let needs_own = spec.source_port.is_some() || (family == Family::V4 && spec.hop_limit.0 == 0);
+        if !interface.up {
+            return Err(Refusal::InterfaceDown { interface: interface.name.clone() });
+        }
+        let stays_here = spec.hop_limit.0 == 0;
+        if stays_here && !spec.loopback && !interface.loopback {
+            return Err(Refusal::ReachesNobody { interface: interface.name.clone() });
+        }
+        let needs_own = spec.source_port.is_some() || stays_here;
         if spec.window.is_zero() && !needs_own {
             let socket = self.blind_socket(family, spec.loopback).map_err(refused)?;
             let local = SocketAddr::new(source, socket.port());
@@ -208,6 +214,7 @@ impl Shared {
         source: IpAddr,
     ) -> Result<Socket, Fault> {
         let wanted = CollectSpec {
+            group: spec.group,
             interface,
             source,
             port: spec.source_port,
@@ -242,6 +249,8 @@ fn candidates(table: &InterfaceTable, spec: &MessageSpec) -> Vec<Arc<str>> {
     table
         .usable_interfaces()
         .filter(|interface| interface.source_for(&spec.group).is_some())
+        // The kernel has no route for IPv6 multicast there.
+        .filter(|interface| !(interface.loopback && spec.group.family() == Family::V6))
         .map(|interface| interface.name.clone())
         .collect()
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Refusal;
-use super::answering::{Active, Answering};
+use super::answering::{Active, Answering, is_link_local};
 use super::ports::{self, Delivery, Port};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
@@ -181,6 +181,9 @@ impl Membership {
     /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
     pub(super) fn leave(&self) {
         self.state().leave();
+        if let Some(answering) = &self.answering {
+            answering.close();
+        }
     }
 
     /// Leaves if the lease has run out; whether it has.
@@ -318,10 +321,14 @@ impl State {
 
 /// Opens what `reply_from` asks for on every interface that is there.
 fn prepare_replies(active: &Active, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), Refusal> {
-    for (_, interface) in ports::wanted(&spec.interfaces, table, &[]) {
-        if let Some(interface) = interface {
-            active.prepare(&spec.group, &interface)?;
+    let address = active.rules.reply_from.and_then(|from| from.address);
+    let wanted = ports::wanted(&spec.interfaces, table, &[]);
+    let there: Vec<_> = wanted.into_iter().filter_map(|(_, interface)| interface).collect();
+    if let Some(address) = address.filter(|address| !there.is_empty() && is_link_local(*address)) {
+        // It is one of its interface only: that one must be wanted.
+        if !there.iter().any(|interface| interface.has(address)) {
+            return Err(Refusal::AddressNotLocal { address });
         }
     }
-    Ok(())
+    there.iter().try_for_each(|interface| active.prepare(&spec.group, interface))
 }

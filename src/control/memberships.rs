@@ -48,7 +48,7 @@ impl Control {
                     return Err(Refusal::Exists { kind, id });
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
-                let table = shared.interfaces.table();
+                let table = shared.table_for(&request).await?;
                 if let Ok(changed) = existing.change(&spec, request.rules.clone(), request.lease, &table) {
                     changed?;
                     shared.catch_up(&existing, &table);
@@ -63,7 +63,7 @@ impl Control {
             let answering = request.rules.clone().map(|rules| {
                 Arc::new(Answering::new(Active::new(&spec.group, rules), shared.services.clone()))
             });
-            let table = shared.interfaces.table();
+            let table = shared.table_for(&request).await?;
             let environment = shared.environment.clone();
             let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
             let membership = Arc::new(joined);
@@ -142,6 +142,16 @@ impl Shared {
         let table = self.interfaces.table();
         if !Arc::ptr_eq(&table, seen) {
             membership.reconcile(&table);
+        }
+    }
+
+    /// The interfaces as known or, where an address of the host is asked for that may be new, as they are now.
+    async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, Refusal> {
+        match &request.rules {
+            Some(rules) if rules.reply_from.is_some() => {
+                self.interfaces.refresh().await.map_err(Refusal::Failed)
+            }
+            _ => Ok(self.interfaces.table()),
         }
     }
 

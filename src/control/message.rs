@@ -152,6 +152,9 @@ impl Message {
 
     fn after_close(self: &Arc<Self>) {
         self.closed.notify_waiters();
+        if self.spec.window.is_zero() {
+            self.log.complete();
+        }
         self.clockwork.closing.begin(self, &self.clockwork.timers);
     }
 
@@ -164,7 +167,10 @@ impl Message {
     /// Closes the sockets: nothing is heard any more; whether there were any. Must not be called from a sink.
     pub(super) fn end_linger(&self) -> bool {
         let sockets = std::mem::take(&mut *self.sockets());
-        !sockets.is_empty()
+        let found = !sockets.is_empty();
+        drop(sockets);
+        self.log.complete();
+        found
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {

@@ -117,6 +117,9 @@ pub(super) fn open_missing(
     let mut opened = Vec::new();
     for (name, interface) in wanted(&spec.interfaces, table, kept) {
         let Some(interface) = interface else {
+            if kept.iter().any(|port| port.interface == name) {
+                continue;
+            }
             opened.push(Port::pending(name, NOT_THERE));
             continue;
         };

@@ -22,7 +22,15 @@ pub enum Refusal {
         "the group names the interface `{zone}` and `interfaces` another: name it in one place, or the same in both"
     )]
     ZoneDiffers { zone: Arc<str> },
-    #[error("{interface} has no {family} address to send from: give it one, or name another interface")]
+    #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
+    InterfaceDown { interface: Arc<str> },
+    #[error(
+        "a message on {interface} with `ttl` 0 stays on this host, and without `loopback` nobody here hears it: raise `ttl`, or allow `loopback`"
+    )]
+    ReachesNobody { interface: Arc<str> },
+    #[error(
+        "{interface} has no {family} address to send from: give it one, wait until duplicate address detection is over, or name another interface"
+    )]
     NoAddress { interface: Arc<str>, family: Family },
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
@@ -83,13 +91,14 @@ impl Refusal {
             FaultKind::Denied if attempt.bind.port() != 0 && attempt.bind.port() < lowest_open_port() => {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
+            // Denied: it is a broadcast address.
+            FaultKind::Denied | FaultKind::AddressNotLocal if attempt.purpose == Purpose::Reply => {
+                Self::AddressNotLocal { address: attempt.bind.ip() }
+            }
             FaultKind::Denied => Self::Denied(fault),
             FaultKind::Descriptors => Self::Descriptors(fault),
             FaultKind::NoRoute => {
                 Self::NoRouteBy { group: *attempt.group, interface: attempt.interface.clone() }
-            }
-            FaultKind::AddressNotLocal if attempt.purpose == Purpose::Reply => {
-                Self::AddressNotLocal { address: attempt.bind.ip() }
             }
             FaultKind::TooManySources => {
                 Self::TooManySources { family: attempt.group.family(), count: attempt.sources }

@@ -36,6 +36,10 @@ impl ReplySockets {
         Ok(socket)
     }
 
+    pub(super) fn close(&self) {
+        self.by_address().clear();
+    }
+
     /// The addresses that replies come from, as far as they are known.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<_> =

@@ -40,6 +40,11 @@ impl Sends {
         }
     }
 
+    /// When the latest was sent.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        self.sends.back().map(|latest| latest.at.real)
+    }
+
     pub(super) fn sent_before(&self, received_at: Timestamp) -> bool {
         self.forgot || self.sends.front().is_some_and(|send| send.at.real <= received_at)
     }

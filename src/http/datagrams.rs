@@ -231,7 +231,7 @@ impl ReadQuery {
         loop {
             let changed = log.changed();
             let page = log.read(after, limit).map_err(|Closed| gone())?;
-            if !page.is_empty() || page.gap.is_some() || Instant::now() >= deadline {
+            if !page.is_empty() || page.gap.is_some() || page.complete || Instant::now() >= deadline {
                 return Ok(page);
             }
             tokio::select! {

@@ -1,12 +1,14 @@
 //! Bodies, queries, path ids and preferences, with problem documents for what is wrong with them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::Segment;
 
 use super::problem::{Kind, Problem};
@@ -14,6 +16,9 @@ use crate::model::Id;
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
 pub(super) const LARGEST_BODY: usize = 1024 * 1024;
+
+/// A client that stops in the middle of a body does not hold a connection for longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -67,7 +72,12 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     if request.body().size_hint().lower() > LARGEST_BODY as u64 {
         return Err(too_large());
     }
-    match Limited::new(request.into_body(), LARGEST_BODY).collect().await {
+    let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
+    let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+        let detail = format!("a body must arrive within {} s: send it faster", BODY_TIMEOUT.as_secs());
+        return Err(Problem::new(Kind::BodyTimeout, detail));
+    };
+    match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => {
@@ -78,6 +88,10 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
 
 /// Parses twice only where the first attempt fails: then to learn which field is to blame.
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(Problem::new(Kind::InvalidRequest, "send a JSON object, not an array"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if !error.is_data() {
             let (line, column) = (error.line(), error.column());

@@ -22,6 +22,24 @@ pub(super) enum InterfaceName {
     Name(String),
 }
 
+impl InterfaceName {
+    /// Digits are an index.
+    pub(super) fn from_text(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index)
+    }
+
+    /// What the kernel takes as a name (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
+    fn is_legal(&self) -> bool {
+        match self {
+            Self::Index(_) => true,
+            Self::Name(name) => {
+                let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+                (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+            }
+        }
+    }
+}
+
 impl From<InterfaceName> for InterfaceRef {
     fn from(name: InterfaceName) -> Self {
         match name {
@@ -69,6 +87,10 @@ pub(super) fn read_interfaces(
     named: Option<Vec<InterfaceName>>,
 ) -> InterfaceChoice {
     if let Some(named) = &named {
+        for (position, _) in named.iter().enumerate().filter(|(_, name)| !name.is_legal()) {
+            let detail = "no interface can have this name: 1 to 15 bytes, without `/`, `:` and white space";
+            errors.push(format!("/interfaces/{position}"), detail);
+        }
         if named.is_empty() {
             errors
                 .push("/interfaces", "an empty list means no interface: name at least one, or leave it out");

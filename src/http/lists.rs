@@ -31,7 +31,7 @@ pub(super) struct ListParams<S: ToSchema> {
     pub(super) state: Option<S>,
 }
 
-fn default_limit() -> u64 {
+pub(super) fn default_limit() -> u64 {
     100
 }
 
@@ -70,28 +70,31 @@ impl<T: ToSchema> PartialSchema for List<T> {
 }
 
 impl<S: ToSchema> ListParams<S> {
-    const LARGEST: u64 = 1_000;
-
     pub(super) fn query(&self) -> Result<ListQuery, Problem> {
         let after = self.after.as_deref().map(Id::parse).transpose();
         let after = after
             .map_err(|_| invalid("/after", "this is no cursor: pass a `next_cursor` as it was given"))?;
-        if !(1..=Self::LARGEST).contains(&self.limit) {
-            let detail = format!("{} is out of bounds: use 1 to {}", self.limit, Self::LARGEST);
-            return Err(invalid("/limit", &detail));
-        }
+        let limit = list_limit(self.limit)?;
         let group = self.group.as_deref().map(Group::parse).transpose();
         let group = group.map_err(|error| invalid("/group", &error.to_string()))?;
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
     }
 }
 
 impl<T> List<T> {
     /// `more`: whether there are entries after the last of these.
-    pub(super) fn new(items: Vec<T>, last: Option<&Id>, more: bool) -> Self {
-        Self { items, next_cursor: last.filter(|_| more).map(ToString::to_string) }
+    pub(super) fn new(items: Vec<T>, last: Option<impl ToString>, more: bool) -> Self {
+        Self { items, next_cursor: last.filter(|_| more).map(|last| last.to_string()) }
     }
+}
+
+/// How many entries a part of a list may hold.
+pub(super) fn list_limit(limit: u64) -> Result<usize, Problem> {
+    const LARGEST: u64 = 1_000;
+    if !(1..=LARGEST).contains(&limit) {
+        return Err(invalid("/limit", &format!("{limit} is out of bounds: use 1 to {LARGEST}")));
+    }
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn invalid(pointer: &str, detail: &str) -> Problem {

@@ -44,7 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request) -> Result<Answer, Problem> {
-    let spec = read_spec(&control, request).await?;
+    let spec = read_spec(&control, request, false).await?;
     let message = control.send(spec).await?;
     answer(&message, wait, StatusCode::ACCEPTED).await
 }
@@ -70,7 +70,8 @@ async fn put(
     wait: Wait,
     request: Request,
 ) -> Result<Answer, Problem> {
-    let spec = read_spec(&control, request).await?;
+    let known = control.message(&id).is_ok();
+    let spec = read_spec(&control, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
     answer(&message, wait, otherwise).await
@@ -162,7 +163,8 @@ async fn responses(
     Ok(JsonAnswer(page_of(&page, dropped, |entry| Response::of(entry, query.encoding()))))
 }
 
-async fn read_spec(control: &Control, request: Request) -> Result<MessageSpec, Problem> {
+/// `known`: the message is there already, and its interfaces may be gone by now.
+async fn read_spec(control: &Control, request: Request, known: bool) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
     let wanted: Wanted = match content {
@@ -181,7 +183,7 @@ async fn read_spec(control: &Control, request: Request) -> Result<MessageSpec, P
             return Err(wrong_type(request.headers(), accepted));
         }
     };
-    let interfaces = control.resolve(&wanted.interfaces, |_| false).await?;
+    let interfaces = control.resolve(&wanted.interfaces, |_| known).await?;
     Ok(wanted.on(interfaces))
 }
 

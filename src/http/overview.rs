@@ -2,22 +2,38 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::extract::Query;
+use super::lists::{List, default_limit, list_limit};
 use super::problem::{Kind, Problem};
-use crate::control::Control;
-use crate::model::InterfaceTable;
+use crate::control::{Control, GroupView};
+use crate::model::{self, Id, InterfaceTable};
+
+type GroupList = List<Group>;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(groups)).routes(routes!(interfaces))
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct Groups {
-    items: Vec<Group>,
+/// Which part of the groups to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GroupParams {
+    /// The list's `next_cursor`: show what comes after it.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// Only this group.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
 }
 
 /// A group, as the memberships and responders here make it up.
@@ -75,21 +91,44 @@ struct Interface {
 
 /// Who is a member of what
 #[utoipa::path(get, path = "/v1/groups", tag = "overview", operation_id = "list_groups",
+    params(GroupParams),
     responses(
-        (status = 200, description = "All groups that something here has joined", body = Groups),
+        (status = 200, description = "A part of the groups that something here has joined", body = GroupList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn groups(State(control): State<Control>) -> Json<Groups> {
-    let items = control.groups().into_iter().map(|(group, view)| Group {
-        group: group.to_string(),
-        memberships: view.memberships.iter().map(ToString::to_string).collect(),
-        responders: view.responders.iter().map(ToString::to_string).collect(),
-        interfaces: view.interfaces.iter().map(ToString::to_string).collect(),
-        datagrams: view.datagrams,
-        bytes: view.bytes,
-        dropped_buffers: view.dropped_buffers,
+async fn groups(
+    State(control): State<Control>,
+    Query(params): Query<GroupParams>,
+) -> Result<Json<GroupList>, Problem> {
+    let read = |pointer, text: Option<&String>| {
+        let parsed = text.map(|text| model::Group::parse(text)).transpose();
+        let parsed =
+            parsed.map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()).at(pointer));
+        parsed.map(|parsed| parsed.map(|(group, _)| group))
+    };
+    let (after, only) = (read("/after", params.after.as_ref())?, read("/group", params.group.as_ref())?);
+    let limit = list_limit(params.limit)?;
+    let mut matching = control.groups().into_iter().filter(|(group, _)| {
+        after.is_none_or(|after| *group > after) && only.is_none_or(|only| *group == only)
     });
-    Json(Groups { items: items.collect() })
+    let items: Vec<_> = matching.by_ref().take(limit).map(|(group, view)| Group::new(group, view)).collect();
+    let last = items.last().map(|last| last.group.clone());
+    Ok(Json(List::new(items, last, matching.next().is_some())))
+}
+
+impl Group {
+    fn new(group: model::Group, view: GroupView) -> Self {
+        let texts = |ids: Vec<Id>| ids.iter().map(ToString::to_string).collect();
+        Self {
+            group: group.to_string(),
+            memberships: texts(view.memberships),
+            responders: texts(view.responders),
+            interfaces: view.interfaces.iter().map(ToString::to_string).collect(),
+            datagrams: view.datagrams,
+            bytes: view.bytes,
+            dropped_buffers: view.dropped_buffers,
+        }
+    }
 }
 
 /// The host's interfaces, and whether multicast works there

@@ -60,7 +60,9 @@ pub(super) enum Kind {
     AlreadyExists,
     IdTaken,
     UnknownInterface,
+    InterfaceDown,
     NoAddress,
+    BodyTimeout,
     NoRoute,
     AddressNotLocal,
     PortInUse,
@@ -101,6 +103,8 @@ impl Kind {
             Self::UnknownInterface => {
                 ("unknown-interface", S::UNPROCESSABLE_ENTITY, "There is no such interface")
             }
+            Self::InterfaceDown => ("interface-down", S::UNPROCESSABLE_ENTITY, "The interface is down"),
+            Self::BodyTimeout => ("timeout", S::REQUEST_TIMEOUT, "The body took too long"),
             Self::NoAddress => {
                 ("no-address", S::UNPROCESSABLE_ENTITY, "The interface has no address to send from")
             }
@@ -198,6 +202,8 @@ impl From<Refusal> for Problem {
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
             Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
+            Refusal::InterfaceDown { .. } => problem(Kind::InterfaceDown).at("/interfaces"),
+            Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
             Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
             Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
             Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),

@@ -160,7 +160,7 @@ impl RawOptions {
             );
             return Err(errors.into_result().expect_err("it was pushed"));
         };
-        let names = |list: String| list.split(',').map(|name| InterfaceName::Name(name.to_owned())).collect();
+        let names = |list: String| list.split(',').map(InterfaceName::from_text).collect();
         let repeat = match (self.repeat_count, self.repeat_interval_ms) {
             (Some(count), interval_ms) => Some(RepeatBody { count, interval_ms: interval_ms.unwrap_or(0) }),
             (None, Some(_)) => {

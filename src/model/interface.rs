@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Family, Group};
@@ -73,6 +73,11 @@ impl Interface {
         on_link.map(|(own, _)| *own).or_else(|| self.address(Family::of(peer), small))
     }
 
+    /// Whether the address is one of this interface.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|(own, _)| *own == address)
+    }
+
     /// Whether `peer` is one hop away on this interface.
     pub fn is_on_link(&self, peer: IpAddr) -> bool {
         matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local())
@@ -129,18 +134,6 @@ impl InterfaceTable {
     /// The default set of a membership.
     pub fn usable_interfaces(&self) -> impl Iterator<Item = &Arc<Interface>> {
         self.interfaces.iter().filter(|interface| self.usable(interface).is_ok())
-    }
-
-    /// The interface that holds this address of the host.
-    pub fn holder_of(&self, address: IpAddr) -> Option<&Arc<Interface>> {
-        self.interfaces.iter().find(|interface| interface.addresses.iter().any(|(own, _)| *own == address))
-    }
-
-    /// Whether the host answers to this address: one of an interface, or any of 127.0.0.0/8.
-    pub fn is_local(&self, address: IpAddr) -> bool {
-        address.is_loopback()
-            || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
-            || self.holder_of(address).is_some()
     }
 }
 

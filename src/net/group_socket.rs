@@ -70,9 +70,7 @@ fn join(socket: &Socket, group: IpAddr, interface_index: u32, sources: &SourceFi
         }
         // Joined by a source, so that no (*,G) report ever leaves for a source-specific membership.
         SourceFilter::Include(list) => {
-            let request = wire::group_source_request(interface_index, group, list[0]);
-            sys::set_option(socket.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
-                .doing(Action::Join)?;
+            socket.join_source(group, interface_index, list[0])?;
         }
     }
     match sources {
@@ -81,6 +79,20 @@ fn join(socket: &Socket, group: IpAddr, interface_index: u32, sources: &SourceFi
             set_filter(socket, group, interface_index, true, list)
         }
         _ => Ok(()),
+    }
+}
+
+impl Socket {
+    /// Joins the group for one source only (`MCAST_JOIN_SOURCE_GROUP`, RFC 3678 section 5.1.2).
+    pub(super) fn join_source(
+        &self,
+        group: IpAddr,
+        interface_index: u32,
+        source: IpAddr,
+    ) -> Result<(), Fault> {
+        let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+        let request = wire::group_source_request(interface_index, group, source);
+        sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).doing(Action::Join)
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo};
 use rtnetlink::packet_route::route::RouteAttribute;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
@@ -131,6 +131,13 @@ impl InterfaceWatch {
             else {
                 continue;
             };
+            // Until duplicate address detection is over, nothing can be sent from there (RFC 4862 section 5.4).
+            let flags = message.header.flags;
+            if flags.contains(AddressHeaderFlags::Tentative)
+                && !flags.contains(AddressHeaderFlags::Optimistic)
+            {
+                continue;
+            }
             // On a point-to-point interface IFA_ADDRESS is the peer's and IFA_LOCAL our own.
             let own = |attribute: &AddressAttribute| match attribute {
                 AddressAttribute::Local(ip) => Some(*ip),

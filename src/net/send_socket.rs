@@ -7,7 +7,7 @@ use super::fault::{Action, Fault};
 use super::socket::Socket;
 use super::wire::ControlWriter;
 
-use crate::model::{Family, HopLimit, Interface};
+use crate::model::{Family, Group, HopLimit, Interface};
 
 /// Sends a message on one interface and hears the answers to it.
 ///
@@ -18,6 +18,7 @@ pub struct CollectSocket;
 
 #[derive(Debug, Clone, Copy)]
 pub struct CollectSpec<'a> {
+    pub group: Group,
     pub interface: &'a Interface,
     pub source: IpAddr,
     /// None: a free port of the kernel's choice.
@@ -40,6 +41,11 @@ impl CollectSocket {
         }
         if !spec.loopback {
             socket.set_loopback(false)?;
+        }
+        if spec.hop_limit.0 == 0 && !spec.interface.loopback {
+            // The kernel keeps hop limit 0 on this host only where somebody here is a member (ip_mc_output,
+            // ip6_finish_output): so the sender becomes one. Bound to a unicast address, it hears nothing of it.
+            socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
         }
         socket.ask_for_times_and_hops()?;
         socket.ask_for_interface()?;

@@ -33,6 +33,9 @@ impl Socket {
         };
         let inner = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .doing(Action::Open)?;
+        if !sys::leaves_room(inner.as_fd()) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE)).doing(Action::Open);
+        }
         if family == Family::V6 {
             inner.set_only_v6(true).doing(Action::Configure)?;
         }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::OnceLock;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -287,6 +288,21 @@ impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Whether opening this descriptor left enough for requests: files, connections and the answers that free some.
+/// The kernel gives the lowest free number, so that a high one means that few are left.
+pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
+    /// Kept free of sockets that stay open; a quarter where the limit is small.
+    const RESERVE: u64 = 64;
+    static LIMIT: OnceLock<u64> = OnceLock::new();
+    let limit = *LIMIT.get_or_init(|| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is valid for writing during the call.
+        let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+        if known { limit.rlim_cur } else { u64::MAX }
+    });
+    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number < limit - RESERVE.min(limit / 4))
 }
 
 /// Raises the soft limit of open files to the hard one (setrlimit(2)): each membership and each collecting

@@ -36,6 +36,7 @@ struct State<X> {
     first: u64,
     sealed_bytes: usize,
     counters: LogCounters,
+    complete: bool,
     closed: bool,
 }
 
@@ -64,6 +65,8 @@ pub struct Page<X> {
     length: usize,
     pub next: Cursor,
     pub gap: Option<Gap>,
+    /// Nothing will come after it.
+    pub complete: bool,
 }
 
 impl<X> Page<X> {
@@ -85,6 +88,7 @@ impl<X: Clone> Log<X> {
             first: 1,
             sealed_bytes: 0,
             counters: LogCounters::default(),
+            complete: false,
             closed: false,
         };
         Self { epoch: fastrand::u64(..), limits, state: Mutex::new(state), changed: Notify::new() }
@@ -122,7 +126,14 @@ impl<X: Clone> Log<X> {
             let count = usize::try_from(end - tail_start).unwrap_or(usize::MAX);
             chunks.push(Arc::new(state.tail.copy_of(tail_start, count)));
         }
-        Ok(Page { chunks, start, length, next: Cursor { epoch: self.epoch, sequence: end - 1 }, gap })
+        Ok(Page {
+            chunks,
+            start,
+            length,
+            next: Cursor { epoch: self.epoch, sequence: end - 1 },
+            gap,
+            complete: state.complete && end == state.tail.next(),
+        })
     }
 
     /// Resolves at the next append or close after this call, even if the future is polled later.
@@ -130,6 +141,12 @@ impl<X: Clone> Log<X> {
         let mut waiting = Box::pin(self.changed.notified());
         waiting.as_mut().enable();
         waiting
+    }
+
+    /// Says that nothing will be appended any more: who waits for more need not.
+    pub fn complete(&self) {
+        self.state().complete = true;
+        self.changed.notify_waiters();
     }
 
     /// Ends the log: nothing is kept or appended any more, and waiting readers learn it.

@@ -118,7 +118,7 @@ async fn whatever_else_is_at_the_path_is_left_alone() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let live = UnixListener::bind(&path).unwrap();
-    assert!(refusal(&path).await.contains("another program answers there"));
+    assert!(refusal(&path).await.contains("another program holds the socket there"));
     assert!(path.exists());
     drop(live);
 
@@ -128,6 +128,29 @@ async fn whatever_else_is_at_the_path_is_left_alone() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 
     assert!(refusal(&scratch.path("missing/socket")).await.contains("missing/socket"));
+}
+
+#[tokio::test]
+async fn a_socket_that_lives_in_another_way_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.path("datagrams");
+    let _live = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+
+    assert!(refusal(&path).await.contains("another program holds the socket there"));
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_else_put_there_outlives_the_service() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let first = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
+    std::fs::remove_file(&path).unwrap();
+    let _second = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
+
+    first.stop().await;
+
+    Client::unix(&path).get("/livez").await.expect(200);
 }
 
 /// Why the service does not listen there.

@@ -253,3 +253,19 @@ async fn an_id_that_stands_for_another_message() {
 
     server.put("/v1/messages/roll-1", body("a")).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_array_is_no_body() {
+    let server = TestServer::start().await;
+    let body = json!(["239.1.2.7:10000", "x", null, ["lo"]]);
+    server.post("/v1/messages", body).await.problem(422, "invalid-request", "");
+}
+
+#[tokio::test]
+async fn names_that_no_interface_can_have() {
+    let server = TestServer::start().await;
+    for name in ["", "a/b", "a name", "sixteen-bytes-16"] {
+        let body = json!({"group": fresh_group(), "interfaces": ["lo", name], "allow_missing": true});
+        server.post("/v1/memberships", body).await.problem(422, "invalid-request", "/interfaces/1");
+    }
+}

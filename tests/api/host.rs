@@ -45,7 +45,7 @@ async fn no_route_to_the_group() {
     let program = Hosted::start(&host);
     for (group, interfaces, fix) in [
         ("239.1.2.3:10000", json!({}), "name an interface in `interfaces` (here: lo)"),
-        ("[ff15::1]:10000", json!({}), "name an interface in `interfaces` (here: lo)"),
+        ("[ff15::1]:10000", json!({}), "name an interface in `interfaces`"),
         (
             "[ff15::1]:10000",
             json!({"interfaces": ["lo"]}),

@@ -209,3 +209,29 @@ async fn memberships_are_listed_by_state_and_page() {
         assert_eq!((&listed[..], list["next_cursor"].is_string()), (ids, more), "{query}");
     }
 }
+
+#[tokio::test]
+async fn groups_are_listed_page_by_page() {
+    let server = TestServer::start().await;
+    let mut groups: Vec<String> = (1..=3).map(|nth| format!("239.200.0.{nth}:10000")).collect();
+    for group in &groups {
+        server.join(group).await;
+    }
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = server.get(&format!("/v1/groups?limit=2{after}")).await.expect(200);
+        seen.extend(
+            page["items"].as_array().unwrap().iter().map(|item| item["group"].as_str().unwrap().to_owned()),
+        );
+        match page["next_cursor"].as_str() {
+            Some(cursor) => after = format!("&after={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, groups);
+
+    let one = server.get(&format!("/v1/groups?group={}", groups.remove(1))).await.expect(200);
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    server.get("/v1/groups?nonsense=1").await.problem(400, "invalid-parameter", "/nonsense");
+}

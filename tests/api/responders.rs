@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::peer::Peer;
+use crate::support::program::Program;
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
 
 #[tokio::test]
@@ -234,4 +235,17 @@ async fn responders_and_memberships_are_listed_apart_and_by_group() {
     assert_eq!(groups["items"][0]["responders"], id(&responder));
     assert_eq!(groups["items"][0]["memberships"], id(&membership));
     assert_eq!(groups["items"][0]["interfaces"], json!(["lo"]));
+}
+
+#[tokio::test]
+async fn a_deleted_responder_lets_go_of_its_port_at_once() {
+    let (program, group, port) = (Program::start(), fresh_group(), fresh_port());
+    let from = json!({"address": "127.0.0.6", "port": port});
+    let responder = program.respond(&group, json!({"delay_ms": 60_000, "reply_from": from})).await;
+    program.send(&group, json!({"window_ms": 0})).await;
+    program.heard(&format!("{responder}/datagrams"), 1).await;
+
+    program.delete(&responder).await.expect(204);
+
+    std::net::UdpSocket::bind(("127.0.0.6", port)).unwrap();
 }

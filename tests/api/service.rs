@@ -136,3 +136,13 @@ async fn healthcheck_tells_by_its_exit_code() {
         assert!(!gone.stderr.is_empty());
     }
 }
+
+#[tokio::test]
+async fn it_stops_in_order_even_if_nobody_reads_its_log() {
+    let mut program = Program::start_unread();
+    program.get("/livez").await.expect(200);
+
+    program.signal("TERM");
+
+    assert_eq!(program.ended().await.code(), Some(0));
+}

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -28,8 +28,20 @@ impl Program {
         Self::start_under(&[])
     }
 
+    /// Its standard error is closed at the other end as soon as it listens.
+    pub(crate) fn start_unread() -> Self {
+        Self::spawn(&[]).0
+    }
+
     /// Started by another program that replaces itself with it, such as `prlimit`.
     pub(crate) fn start_under(wrapper: &[&str]) -> Self {
+        let (program, mut stderr) = Self::spawn(wrapper);
+        // Read on, so that the pipe never fills.
+        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+        program
+    }
+
+    fn spawn(wrapper: &[&str]) -> (Self, BufReader<ChildStderr>) {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
@@ -48,9 +60,7 @@ impl Program {
             let read = stderr.read_line(&mut said).expect("a line");
             assert!(read > 0, "it ended:\n{said}");
         }
-        // Read on, so that the pipe never fills.
-        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
-        program
+        (program, stderr)
     }
 
     /// Where it listens, as arguments say it.
