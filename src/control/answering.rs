@@ -148,6 +148,8 @@ impl Answering {
     /// How soon, and how often, a reply is tried again after a full send buffer.
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
+    /// Replies counted and handed to the kernel together.
+    const AT_ONCE: usize = 64;
 
     pub(super) fn new(active: Active, services: Services) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -238,7 +240,7 @@ impl Answering {
                 match other {
                     None if !delayed => at_once.push((source, payload)),
                     Some(other) if !delayed => {
-                        let sent = other.send_to(source, payload);
+                        let sent = self.counted(|| other.send_to(source, payload));
                         self.settle(
                             sent,
                             Via::Other(Arc::downgrade(&other)),
@@ -265,11 +267,14 @@ impl Answering {
 
     fn send_at_once(self: &Arc<Self>, socket: &Socket, handle: &Handle, mut rest: &[(SocketAddr, &[u8])]) {
         while let Some(&(destination, payload)) = rest.first() {
-            let done = match socket.send_batch(rest.iter().copied()) {
-                Ok(sent) => {
-                    add(&self.counters.replied, sent as u64);
-                    sent
-                }
+            let batch = &rest[..rest.len().min(Self::AT_ONCE)];
+            // Counted before they leave: whoever has a reply finds it counted.
+            add(&self.counters.replied, batch.len() as u64);
+            let outcome = socket.send_batch(batch.iter().copied());
+            let sent = *outcome.as_ref().unwrap_or(&0);
+            take_back(&self.counters.replied, (batch.len() - sent) as u64);
+            let done = match outcome {
+                Ok(sent) => sent,
                 Err(fault) => {
                     let via = Via::Group(handle.clone());
                     self.settle(Err(fault), via, destination, payload, Self::BUSY_TRIES);
@@ -280,7 +285,17 @@ impl Answering {
         }
     }
 
-    /// Counts the outcome of a send; a full send buffer is tried again in a moment.
+    /// Counts a reply before it leaves, and takes it back if it did not.
+    fn counted(&self, send: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+        add(&self.counters.replied, 1);
+        let sent = send();
+        if sent.is_err() {
+            take_back(&self.counters.replied, 1);
+        }
+        sent
+    }
+
+    /// Sees to a reply that was not sent: a full send buffer is tried again in a moment.
     fn settle(
         self: &Arc<Self>,
         sent: Result<(), Fault>,
@@ -290,7 +305,7 @@ impl Answering {
         tries_left: u8,
     ) {
         match sent {
-            Ok(()) => add(&self.counters.replied, 1),
+            Ok(()) => {}
             Err(fault) if fault.kind() == FaultKind::Busy && tries_left > 0 => {
                 self.postpone(Instant::now() + Self::BUSY_PAUSE, via, destination, payload, tries_left - 1);
             }
@@ -324,18 +339,18 @@ impl Answering {
 impl DelayedReply {
     /// Sends the reply, unless its responder is gone.
     pub(super) fn send(self) {
+        let gone = || Err(Fault::socket_closed());
         let Some(answering) = self.answering.upgrade() else {
             return;
         };
         answering.waiting.fetch_sub(self.payload.len() + Answering::WAITING_COST, Ordering::Relaxed);
         let sent = match &self.via {
-            Via::Group(handle) => match handle.send_to(self.destination, &self.payload) {
-                Some(sent) => sent,
-                None => return add(&answering.counters.failed, 1),
-            },
+            Via::Group(handle) => {
+                answering.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))
+            }
             Via::Other(socket) => match socket.upgrade() {
-                Some(socket) => socket.send_to(self.destination, &self.payload),
-                None => return add(&answering.counters.failed, 1),
+                Some(socket) => answering.counted(|| socket.send_to(self.destination, &self.payload)),
+                None => gone(),
             },
         };
         answering.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
@@ -350,6 +365,10 @@ fn is_answerable(source: SocketAddr) -> bool {
     let ip = source.ip();
     let no_host = ip.is_multicast() || ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     source.port() != 0 && !no_host
+}
+
+fn take_back(counter: &AtomicU64, amount: u64) {
+    counter.fetch_sub(amount, Ordering::Relaxed);
 }
 
 fn add(counter: &AtomicU64, amount: u64) {

@@ -22,6 +22,9 @@ use crate::model::{Group, Interface, InterfaceTable};
 pub struct InterfaceWatch {
     handle: Handle,
     table: Arc<watch::Sender<Arc<InterfaceTable>>>,
+    /// A netlink socket takes one dump at a time (EBUSY). Tokio's lock, because it is held while the kernel
+    /// answers.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl InterfaceWatch {
@@ -32,7 +35,7 @@ impl InterfaceWatch {
         let connection_stop = stop.clone();
         tasks.spawn(async move { connection_stop.run_until_cancelled(connection).await });
 
-        let watch = Self { handle, table: Arc::new(watch::Sender::default()) };
+        let watch = Self { handle, table: Arc::new(watch::Sender::default()), reading: Arc::default() };
         watch.refresh().await?;
         let follower = watch.clone();
         let follower_stop = stop.clone();
@@ -62,6 +65,7 @@ impl InterfaceWatch {
 
     /// Reads the table from the kernel now.
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, Fault> {
+        let _reading = self.reading.lock().await;
         let table = Arc::new(self.read().await.map_err(fault)?);
         self.table.send_if_modified(|current| {
             let changed = **current != *table;

@@ -176,6 +176,11 @@ fn scoped(ip: IpAddr, port: u16, interface_index: u32) -> SocketAddr {
 }
 
 impl Fault {
+    /// The fault of a send from a socket that was closed in the meantime.
+    pub fn socket_closed() -> Self {
+        Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::EBADF) }
+    }
+
     /// The fault of a message that has no address to leave from.
     pub fn no_address() -> Self {
         Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::ENETUNREACH) }
