@@ -92,7 +92,7 @@ impl ServeArgs {
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
             settings: Settings {
-                lanes: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+                lanes: lanes(std::thread::available_parallelism().map_or(1, usize::from)),
                 receive_buffer: self.receive_buffer as usize,
                 log_limits: Limits {
                     entries: self.log_entries,
@@ -120,6 +120,11 @@ impl FromStr for Listen {
         let address = named.as_deref().unwrap_or(text).parse::<SocketAddr>();
         address.map(Self::Tcp).map_err(|_| "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned())
     }
+}
+
+/// Half of the cores receive, up to four; the rest is for requests. More lanes wake more often for the same load.
+fn lanes(cores: usize) -> usize {
+    (cores / 2).clamp(1, 4)
 }
 
 fn octal(text: &str) -> Result<u32, String> {

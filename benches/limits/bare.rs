@@ -20,7 +20,6 @@ pub(crate) fn join(group: SocketAddr, coalesce: bool) -> io::Result<Socket> {
     let domain = Domain::for_address(group);
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))
         .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER))?;
     if coalesce {

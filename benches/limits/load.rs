@@ -89,11 +89,19 @@ impl Receiver for Service {
     }
 
     fn counts(&mut self) -> (u64, u64) {
-        let groups = self.client.get("/v1/groups");
-        let sum = |field: &str| -> u64 {
-            groups["items"].as_array().into_iter().flatten().filter_map(|group| group[field].as_u64()).sum()
-        };
-        (sum("datagrams"), sum("dropped_buffers"))
+        let (mut datagrams, mut dropped) = (0, 0);
+        let mut after = String::new();
+        loop {
+            let page = self.client.get(&format!("/v1/groups?limit=1000{after}"));
+            for group in page["items"].as_array().into_iter().flatten() {
+                datagrams += group["datagrams"].as_u64().unwrap_or(0);
+                dropped += group["dropped_buffers"].as_u64().unwrap_or(0);
+            }
+            match page["next_cursor"].as_str() {
+                Some(cursor) => after = format!("&after={cursor}"),
+                None => return (datagrams, dropped),
+            }
+        }
     }
 }
 

@@ -133,15 +133,16 @@ impl Lane {
                 }
             };
             let before = batches;
+            let mut more = false;
             for key in ready {
                 batches += 1;
                 // A slot that was closed since epoll_wait is gone, or is another one that has nothing to read.
                 let slot = usize::try_from(key).ok().and_then(|key| self.slots().get(key).cloned());
-                if let Some(slot) = slot {
-                    slot.receive(room);
-                }
+                more |= slot.is_some_and(|slot| slot.receive(room));
             }
-            if batches == before {
+            // All that was ready has been read. What arrives from now on wakes the runtime's own epoll anew, and
+            // its readiness is not cleared by a guard that is older: asking once more would be for nothing.
+            if !more && batches - before < EVENTS {
                 return true;
             }
         }
@@ -158,14 +159,19 @@ impl Slot {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receive(&self, room: &mut ReceiveRoom) {
+    /// Receives and delivers one batch; whether there may be more to read.
+    fn receive(&self, room: &mut ReceiveRoom) -> bool {
         let mut open = self.open();
         let Some(Open { socket, sink }) = open.as_mut() else {
-            return;
+            return false;
         };
-        // Errors are asynchronous ICMP errors of earlier sends, or nothing to read: reading them clears them.
-        if let Ok(buffers) = room.receive(socket.as_fd()) {
-            sink.deliver(socket, &Batch::new(room, buffers));
+        match room.receive(socket.as_fd()) {
+            Ok(buffers) => {
+                sink.deliver(socket, &Batch::new(room, buffers));
+                buffers == BUFFERS
+            }
+            // Other errors are asynchronous ICMP errors of earlier sends: reading them clears them.
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 }
