@@ -245,6 +245,12 @@ impl Membership {
         self.state().join_state()
     }
 
+    /// Buffers that the kernel has dropped at its sockets, those closed by now included.
+    pub fn dropped_buffers(&self) -> u64 {
+        let state = self.state();
+        state.dropped_before + state.ports.iter().map(Port::dropped_buffers).sum::<u64>()
+    }
+
     pub fn view(&self) -> MembershipView {
         let state = self.state();
         let ports: Vec<_> = state.ports.iter().map(PortView::of).collect();

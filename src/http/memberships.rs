@@ -178,6 +178,6 @@ async fn datagrams(
 ) -> Result<JsonAnswer<DatagramPage<Datagram>>, Problem> {
     let membership = control.membership(Kind::Membership, &id)?;
     let page = query.read(&membership.log(), control.stopping()).await?;
-    let dropped = membership.view().dropped_buffers;
+    let dropped = membership.dropped_buffers();
     Ok(JsonAnswer(page_of(&page, dropped, |entry| Datagram::of(entry, query.encoding()))))
 }

@@ -267,6 +267,6 @@ async fn datagrams(
 ) -> Result<JsonAnswer<DatagramPage<Datagram>>, Problem> {
     let responder = control.membership(Kind::Responder, &id)?;
     let page = query.read(&responder.log(), control.stopping()).await?;
-    let dropped = responder.view().dropped_buffers;
+    let dropped = responder.dropped_buffers();
     Ok(JsonAnswer(page_of(&page, dropped, |entry| Datagram::of(entry, query.encoding()))))
 }

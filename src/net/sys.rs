@@ -148,6 +148,27 @@ pub(super) struct Outgoing<'a> {
     pub(super) payload: &'a [u8],
 }
 
+impl Outgoing<'_> {
+    fn vector(&self) -> libc::iovec {
+        libc::iovec { iov_base: self.payload.as_ptr().cast_mut().cast(), iov_len: self.payload.len() }
+    }
+
+    /// The message header for this datagram with its payload gathered from `count` vectors.
+    fn header(&self, vectors: *mut libc::iovec, count: usize) -> libc::msghdr {
+        // SAFETY: all-zero is a valid msghdr; null pointers in it stand for "absent".
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_name = self.address.as_ptr().cast_mut().cast();
+        header.msg_namelen = self.address.len() as libc::socklen_t;
+        header.msg_iov = vectors;
+        header.msg_iovlen = count as _;
+        if !self.control.is_empty() {
+            header.msg_control = self.control.as_ptr().cast_mut().cast();
+            header.msg_controllen = self.control.len() as _;
+        }
+        header
+    }
+}
+
 /// Sends as many as the socket takes without waiting; returns how many that were.
 /// An error concerns the first datagram: none was sent.
 pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
@@ -158,18 +179,8 @@ pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
     // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
     let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
     for ((outgoing, vector), header) in batch.iter().zip(&mut vectors).zip(&mut headers) {
-        *vector = libc::iovec {
-            iov_base: outgoing.payload.as_ptr().cast_mut().cast(),
-            iov_len: outgoing.payload.len(),
-        };
-        header.msg_hdr.msg_name = outgoing.address.as_ptr().cast_mut().cast();
-        header.msg_hdr.msg_namelen = outgoing.address.len() as libc::socklen_t;
-        header.msg_hdr.msg_iov = vector;
-        header.msg_hdr.msg_iovlen = 1;
-        if !outgoing.control.is_empty() {
-            header.msg_hdr.msg_control = outgoing.control.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_controllen = outgoing.control.len() as _;
-        }
+        *vector = outgoing.vector();
+        header.msg_hdr = outgoing.header(vector, 1);
     }
     // SAFETY: the first `batch.len()` headers point to slices borrowed for the call, with their true
     // lengths; sendmmsg(2) only reads through them.
@@ -199,22 +210,11 @@ pub(super) fn send_copies(
     /// Sends in one call; with 64 segments each, 1,024 datagrams.
     const AT_ONCE: usize = 16;
     let (copies, messages) = (copies.min(MOST_SEGMENTS), messages.min(AT_ONCE));
-    let vector = libc::iovec {
-        iov_base: outgoing.payload.as_ptr().cast_mut().cast(),
-        iov_len: outgoing.payload.len(),
-    };
-    let mut vectors = [vector; MOST_SEGMENTS];
+    let mut vectors = [outgoing.vector(); MOST_SEGMENTS];
     // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
     let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
     for header in &mut headers[..messages] {
-        header.msg_hdr.msg_name = outgoing.address.as_ptr().cast_mut().cast();
-        header.msg_hdr.msg_namelen = outgoing.address.len() as libc::socklen_t;
-        header.msg_hdr.msg_iov = vectors.as_mut_ptr();
-        header.msg_hdr.msg_iovlen = copies as _;
-        if !outgoing.control.is_empty() {
-            header.msg_hdr.msg_control = outgoing.control.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_controllen = outgoing.control.len() as _;
-        }
+        header.msg_hdr = outgoing.header(vectors.as_mut_ptr(), copies);
     }
     // SAFETY: the first `messages` headers point to `vectors` and to slices borrowed for the call, with their
     // true lengths; sendmmsg(2) only reads through them, so that they may share what they point to.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::lab::Lab;
+use crate::support::lab::{Host, Lab};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,12 +43,7 @@ async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_cards_on_one_lan_answer_once() {
     let Some(mut lab) = Lab::new() else { return };
-    let (caller, mut twice) = (lab.host(), lab.host());
-    lab.attach(&mut twice, Lab::LAN);
-    // A strict filter lets only the card hear that the way back leads to.
-    twice.set("net/ipv4/conf/all/rp_filter", "0");
-    twice.set("net/ipv4/conf/eth0/rp_filter", "0");
-    twice.set("net/ipv4/conf/eth1/rp_filter", "0");
+    let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
     let group = "239.6.1.2:10000";
     let membership = node.join(json!({"group": group})).await;
@@ -72,11 +67,7 @@ async fn two_cards_on_one_lan_answer_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_cards_on_one_lan_answer_twice_where_copies_are_wanted() {
     let Some(mut lab) = Lab::new() else { return };
-    let (caller, mut twice) = (lab.host(), lab.host());
-    lab.attach(&mut twice, Lab::LAN);
-    twice.set("net/ipv4/conf/all/rp_filter", "0");
-    twice.set("net/ipv4/conf/eth0/rp_filter", "0");
-    twice.set("net/ipv4/conf/eth1/rp_filter", "0");
+    let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
     let responder = node.respond(json!({"group": "239.6.1.3:10000", "dedupe": false})).await;
 
@@ -121,4 +112,14 @@ async fn replies_come_from_the_address_and_port_that_was_asked_for() {
             ("port", &format!("{plain}:10001")),
         ]
     );
+}
+
+/// Both cards are on one LAN, and both hear: a strict filter would let only the one that the way back leads to.
+fn host_with_two_cards(lab: &mut Lab) -> Host {
+    let mut host = lab.host();
+    lab.attach(&mut host, Lab::LAN);
+    for interface in ["all", "eth0", "eth1"] {
+        host.set(&format!("net/ipv4/conf/{interface}/rp_filter"), "0");
+    }
+    host
 }
