@@ -30,7 +30,10 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     let page = message.log().read(None, RESPONDERS.len()).ok();
     let mut answered = 0;
     for entry in page.iter().flat_map(Page::entries) {
-        let rtt = entry.extra.rtt_us.map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
+        let rtt = entry
+            .answer
+            .and_then(|answer| answer.rtt_us)
+            .map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
         println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
         answered += 1;
     }

@@ -51,15 +51,13 @@ impl Closing {
         }
     }
 
-    /// Ends the lingering of those messages now, because what they hold is needed; whether there were any.
-    /// Must not be called from a sink.
-    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> bool {
+    /// Ends the lingering of those messages now, because what they hold is needed. Must not be called from a
+    /// sink.
+    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {
         let all: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
-        let mut found = false;
         for message in all.iter().filter(|message| which(message)) {
-            found |= message.end_linger();
+            message.end_linger();
         }
-        found
     }
 
     /// The message that has been closed for the longest.

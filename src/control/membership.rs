@@ -33,7 +33,7 @@ pub(super) struct Environment {
 
 struct State {
     spec: MembershipSpec,
-    log: Arc<Log<()>>,
+    log: Arc<Log>,
     ports: Vec<Port>,
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
@@ -233,7 +233,7 @@ impl Membership {
         &self.id
     }
 
-    pub fn log(&self) -> Arc<Log<()>> {
+    pub fn log(&self) -> Arc<Log> {
         self.state().log.clone()
     }
 
@@ -275,7 +275,7 @@ impl Membership {
         }
     }
 
-    fn delivery(&self, state: &State, log: Arc<Log<()>>) -> Delivery {
+    fn delivery(&self, state: &State, log: Arc<Log>) -> Delivery {
         Delivery {
             lanes: self.environment.lanes.clone(),
             receive_buffer: self.environment.receive_buffer,

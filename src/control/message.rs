@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::closing::Closing;
 use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
 use super::timers::{Due, Timers};
-use crate::model::{Answer, ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
+use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
 use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
 use crate::store::{Limits, Log, LogCounters, Run};
 
@@ -17,7 +17,7 @@ pub struct Message {
     id: Id,
     spec: MessageSpec,
     created_at: Timestamp,
-    log: Log<Answer>,
+    log: Log,
     /// Std lock: held for the bookkeeping of one batch or one send.
     collection: Mutex<Collection>,
     /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
@@ -73,7 +73,7 @@ impl Message {
         &self.spec
     }
 
-    pub fn log(&self) -> &Log<Answer> {
+    pub fn log(&self) -> &Log {
         &self.log
     }
 
@@ -151,11 +151,11 @@ impl Message {
     }
 
     fn after_close(self: &Arc<Self>) {
-        self.closed.notify_waiters();
         if self.spec.window.is_zero() {
             self.log.complete();
         }
         self.clockwork.closing.begin(self, &self.clockwork.timers);
+        self.closed.notify_waiters();
     }
 
     /// Whether the time for late replies is over.
@@ -164,13 +164,11 @@ impl Message {
         closed.is_some_and(|(_, at)| Timestamp::now().since(at).is_some_and(|time| time >= self.spec.linger))
     }
 
-    /// Closes the sockets: nothing is heard any more; whether there were any. Must not be called from a sink.
-    pub(super) fn end_linger(&self) -> bool {
-        let sockets = std::mem::take(&mut *self.sockets());
-        let found = !sockets.is_empty();
-        drop(sockets);
+    /// Closes the sockets: once this returns, by whomever they are closed, their ports are free. Must not be
+    /// called from a sink.
+    pub(super) fn end_linger(&self) {
+        self.sockets().clear();
         self.log.complete();
-        found
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {
@@ -199,6 +197,7 @@ impl Sink for AnswerSink {
             return;
         };
         let now = ClockReading::now();
+        let names = self.interface_names(batch);
         let mut collection = message.collection();
         let mut sequence = message.log.counters().appended;
         let mut runs = Vec::new();
@@ -206,17 +205,17 @@ impl Sink for AnswerSink {
             let received_at = received.received_at.unwrap_or(now.real);
             match collection.hear(self.port, received.source, received_at, sequence + 1, &now) {
                 Verdict::Stray => {}
-                Verdict::Keep(extra) => {
+                Verdict::Keep(answer) => {
                     sequence += 1;
                     let heard = Heard {
                         received_at,
                         source: received.source,
                         destination: self.local,
-                        interface: self.interface_name(received.interface_index),
+                        interface: name_of(&names, received.interface_index),
                         hop_limit: received.hop_limit,
                         truncated: received.truncated,
                     };
-                    runs.push(Run { heard, extra, segment: None, bytes: received.bytes });
+                    runs.push(Run { heard, answer: Some(answer), segment: None, bytes: received.bytes });
                     if let Some(reason @ CloseReason::Expected) =
                         collection.is_done(&message.spec, now.monotonic)
                         && collection.close(reason, Timestamp::now())
@@ -232,16 +231,22 @@ impl Sink for AnswerSink {
 }
 
 impl AnswerSink {
-    fn interface_name(&self, index: Option<u32>) -> Arc<str> {
-        let (egress_index, egress_name) = &self.egress;
-        match index.filter(|index| index != egress_index) {
-            None => egress_name.clone(),
-            Some(index) => {
+    /// The interfaces that a batch came in by, the egress first.
+    fn interface_names(&self, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
+        let mut names = vec![self.egress.clone()];
+        for index in batch.iter().filter_map(|received| received.interface_index) {
+            if names.iter().all(|(known, _)| *known != index) {
                 let table = self.interfaces.table();
-                table
-                    .by_index(index)
-                    .map_or_else(|| format!("if{index}").into(), |interface| interface.name.clone())
+                let name = table.by_index(index).map(|interface| interface.name.clone());
+                names.push((index, name.unwrap_or_else(|| format!("if{index}").into())));
             }
         }
+        names
     }
+}
+
+/// Without an index, the name of the first.
+fn name_of(names: &[(u32, Arc<str>)], index: Option<u32>) -> &str {
+    let named = index.and_then(|index| names.iter().find(|(known, _)| *known == index));
+    &named.unwrap_or(&names[0]).1
 }

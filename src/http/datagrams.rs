@@ -12,7 +12,6 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::fields::{Encoding, Payload, rfc3339};
 use super::problem::{Kind, Problem};
-use crate::model::Answer;
 use crate::store::{Closed, Cursor, Entry, Gap, GapReason, Log, Page};
 
 /// Datagrams that one page holds at most.
@@ -168,7 +167,7 @@ pub(super) struct Response {
 }
 
 impl Datagram {
-    pub(super) fn of<X>(entry: &Entry<'_, X>, encoding: Encoding) -> Self {
+    pub(super) fn of(entry: &Entry<'_>, encoding: Encoding) -> Self {
         Self {
             seq: entry.sequence,
             received_at: rfc3339(entry.heard.received_at),
@@ -183,13 +182,13 @@ impl Datagram {
 }
 
 impl Response {
-    pub(super) fn of(entry: &Entry<'_, Answer>, encoding: Encoding) -> Self {
+    pub(super) fn of(entry: &Entry<'_>, encoding: Encoding) -> Self {
         Self {
             datagram: Datagram::of(entry, encoding),
-            rtt_us: entry.extra.rtt_us,
-            attempt: entry.extra.attempt,
-            duplicate: entry.extra.duplicate,
-            late: entry.extra.late,
+            rtt_us: entry.answer.and_then(|answer| answer.rtt_us),
+            attempt: entry.answer.and_then(|answer| answer.attempt),
+            duplicate: entry.answer.is_some_and(|answer| answer.duplicate),
+            late: entry.answer.is_some_and(|answer| answer.late),
         }
     }
 }
@@ -210,11 +209,7 @@ impl ReadQuery {
     }
 
     /// Reads a page; with nothing to read, waits for something as long as asked, or until the service stops.
-    pub(super) async fn read<X: Clone>(
-        &self,
-        log: &Log<X>,
-        stop: &CancellationToken,
-    ) -> Result<Page<X>, Problem> {
+    pub(super) async fn read(&self, log: &Log, stop: &CancellationToken) -> Result<Page, Problem> {
         let after = self.after.as_deref().map(Cursor::parse).transpose();
         let after = after.map_err(|error| invalid("/after", error.to_string()))?;
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
@@ -245,11 +240,7 @@ impl ReadQuery {
     }
 }
 
-pub(super) fn page_of<X, T>(
-    page: &Page<X>,
-    dropped: u64,
-    item: impl Fn(&Entry<'_, X>) -> T,
-) -> DatagramPage<T> {
+pub(super) fn page_of<T>(page: &Page, dropped: u64, item: impl Fn(&Entry<'_>) -> T) -> DatagramPage<T> {
     DatagramPage {
         items: page.entries().map(|entry| item(&entry)).collect(),
         next_cursor: page.next.to_string(),

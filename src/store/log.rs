@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::chunk::{Chunk, Entry, Run};
+use super::block::{Block, Entry};
 use super::cursor::{Cursor, Gap, GapReason};
+use super::record::Run;
 
 /// How much one log keeps; what exceeds it makes room from the oldest on.
 #[derive(Debug, Clone, Copy)]
@@ -16,22 +17,20 @@ pub struct Limits {
 }
 
 /// An append-only sequence of datagrams with a bounded tail in memory.
-///
-/// `X` is what its owner knows of a datagram beyond [`crate::model::Heard`].
-pub struct Log<X> {
+pub struct Log {
     epoch: u64,
     limits: Limits,
-    /// Std lock: writers hold it for the copy of one batch, readers for the copy of at most one chunk.
-    state: Mutex<State<X>>,
+    /// Std lock: writers hold it for the copy of one batch, readers for the copy of at most one block.
+    state: Mutex<State>,
     changed: Notify,
 }
 
-struct State<X> {
-    /// Full chunks, oldest first; readers share them.
-    sealed: VecDeque<Arc<Chunk<X>>>,
-    tail: Chunk<X>,
-    /// A chunk that retention emptied, to be filled again: in a full log, writing allocates nothing.
-    spare: Option<Chunk<X>>,
+struct State {
+    /// Full blocks, oldest first; readers share them.
+    sealed: VecDeque<Arc<Block>>,
+    tail: Block,
+    /// A block that retention emptied, to be filled again: in a full log, writing allocates nothing.
+    spare: Option<Block>,
     /// The oldest sequence number that is still kept.
     first: u64,
     sealed_bytes: usize,
@@ -59,8 +58,8 @@ pub struct LogCounters {
 pub struct Closed;
 
 /// What one read gives: datagrams in order, shared with the log or copied from its tail.
-pub struct Page<X> {
-    chunks: Vec<Arc<Chunk<X>>>,
+pub struct Page {
+    blocks: Vec<Arc<Block>>,
     start: u64,
     length: usize,
     pub next: Cursor,
@@ -69,9 +68,9 @@ pub struct Page<X> {
     pub complete: bool,
 }
 
-impl<X> Page<X> {
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_, X>> {
-        self.chunks.iter().flat_map(|chunk| chunk.entries_from(self.start)).take(self.length)
+impl Page {
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.blocks.iter().flat_map(|block| block.entries_from(self.start)).take(self.length)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,11 +78,11 @@ impl<X> Page<X> {
     }
 }
 
-impl<X: Clone> Log<X> {
+impl Log {
     pub fn new(limits: Limits) -> Self {
         let state = State {
             sealed: VecDeque::new(),
-            tail: Chunk::new(1),
+            tail: Block::new(1),
             spare: None,
             first: 1,
             sealed_bytes: 0,
@@ -95,13 +94,13 @@ impl<X: Clone> Log<X> {
     }
 
     /// Appends a batch under one lock and wakes the readers that wait.
-    pub fn append<'a>(&self, batch: impl IntoIterator<Item = Run<'a, X>>) {
+    pub fn append<'a>(&self, batch: impl IntoIterator<Item = Run<'a>>) {
         let mut state = self.state();
         if state.closed {
             return;
         }
         for run in batch {
-            state.push(run, self.limits);
+            state.push(&run, self.limits);
         }
         state.retain(self.limits);
         drop(state);
@@ -109,7 +108,7 @@ impl<X: Clone> Log<X> {
     }
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
-    pub fn read(&self, after: Option<Cursor>, limit: usize) -> Result<Page<X>, Closed> {
+    pub fn read(&self, after: Option<Cursor>, limit: usize) -> Result<Page, Closed> {
         let state = self.state();
         if state.closed {
             return Err(Closed);
@@ -118,16 +117,14 @@ impl<X: Clone> Log<X> {
         let available = usize::try_from(state.tail.next() - start).unwrap_or(usize::MAX);
         let length = limit.min(available);
         let end = start + length as u64;
-        let from = state.sealed.partition_point(|chunk| chunk.next() <= start);
-        let mut chunks: Vec<_> =
-            state.sealed.range(from..).take_while(|chunk| chunk.first() < end).cloned().collect();
-        if length > 0 && state.tail.contains(end - 1) {
-            let tail_start = start.max(state.tail.first());
-            let count = usize::try_from(end - tail_start).unwrap_or(usize::MAX);
-            chunks.push(Arc::new(state.tail.copy_of(tail_start, count)));
+        let from = state.sealed.partition_point(|block| block.next() <= start);
+        let mut blocks: Vec<_> =
+            state.sealed.range(from..).take_while(|block| block.first() < end).cloned().collect();
+        if length > 0 && end > state.tail.first() {
+            blocks.push(Arc::new(state.tail.clone()));
         }
         Ok(Page {
-            chunks,
+            blocks,
             start,
             length,
             next: Cursor { epoch: self.epoch, sequence: end - 1 },
@@ -155,54 +152,51 @@ impl<X: Clone> Log<X> {
         state.closed = true;
         state.sealed.clear();
         state.spare = None;
-        state.tail = Chunk::new(state.tail.next());
+        state.tail = Block::new(state.tail.next());
         drop(state);
         self.changed.notify_waiters();
     }
 
     pub fn counters(&self) -> LogCounters {
         let state = self.state();
-        let held = state.sealed_bytes + state.tail.bytes();
+        let held = state.sealed_bytes + state.tail.cost();
         LogCounters { held_bytes: held as u64, ..state.counters }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<X>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<X: Clone> State<X> {
-    /// A chunk is sealed at this size: small enough that copying the tail for a reader is cheap, large
+impl State {
+    /// A block is sealed at this size: small enough that copying the tail for a reader is cheap, large
     /// enough that sealed ones are few.
-    const CHUNK_BYTES: usize = 64 * 1024;
+    const BLOCK_BYTES: usize = 64 * 1024;
 
-    fn push(&mut self, run: Run<'_, X>, limits: Limits) {
-        let size = run.bytes.len() + Chunk::<X>::HEADER_BYTES;
-        let full = Self::CHUNK_BYTES.min(limits.bytes / 4);
-        if !self.tail.is_empty() && self.tail.bytes() + size > full {
+    fn push(&mut self, run: &Run<'_>, limits: Limits) {
+        if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(limits.bytes / 4)) {
             let next = self.tail.successor(self.spare.take());
             let sealed = std::mem::replace(&mut self.tail, next);
-            self.sealed_bytes += sealed.bytes();
+            self.sealed_bytes += sealed.cost();
             self.sealed.push_back(Arc::new(sealed));
         }
-        self.counters.payload_bytes += run.bytes.len() as u64;
-        let truncated = run.heard.truncated;
         let count = self.tail.push(run);
+        self.counters.payload_bytes += run.bytes.len() as u64;
         self.counters.appended += count;
-        self.counters.truncated += if truncated { count } else { 0 };
+        self.counters.truncated += if run.heard.truncated { count } else { 0 };
     }
 
-    /// Makes the oldest datagrams give way. The tail chunk always stays.
+    /// Makes the oldest datagrams give way. The tail always stays.
     fn retain(&mut self, limits: Limits) {
         let before = self.first;
         self.first = self.first.max(self.tail.next().saturating_sub(limits.entries));
         while let Some(oldest) = self.sealed.front() {
-            let over = self.sealed_bytes + self.tail.bytes() > limits.bytes;
+            let over = self.sealed_bytes + self.tail.cost() > limits.bytes;
             if !over && oldest.next() > self.first {
                 break;
             }
             self.first = self.first.max(oldest.next());
-            self.sealed_bytes -= oldest.bytes();
+            self.sealed_bytes -= oldest.cost();
             let emptied = self.sealed.pop_front();
             // Unless a reader still holds it.
             self.spare = emptied.and_then(Arc::into_inner).or(self.spare.take());
@@ -233,19 +227,19 @@ mod tests {
 
     const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26 };
 
-    fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_, ()> {
+    fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
         let heard = Heard {
             received_at: Timestamp(0),
             source: ([192, 0, 2, 1], 1).into(),
             destination: ([239, 1, 1, 1], 1).into(),
-            interface: "lo".into(),
+            interface: "lo",
             hop_limit: Some(1),
             truncated: false,
         };
-        Run { heard, extra: (), segment, bytes }
+        Run { heard, answer: None, segment, bytes }
     }
 
-    fn payloads(page: &Page<()>) -> Vec<Vec<u8>> {
+    fn payloads(page: &Page) -> Vec<Vec<u8>> {
         page.entries().map(|entry| entry.payload.to_vec()).collect()
     }
 

@@ -3,10 +3,12 @@
 //! A [`Log`] is written by the socket side in batches and read by everybody else through a [`Cursor`];
 //! no reader has a copy or a queue of its own. A reader that retention overtook is told so ([`Gap`]).
 
-mod chunk;
+mod block;
 mod cursor;
 mod log;
+mod record;
 
-pub use chunk::{Entry, Run};
+pub use block::Entry;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
 pub use log::{Closed, Limits, Log, LogCounters, Page};
+pub use record::Run;
