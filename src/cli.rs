@@ -56,6 +56,15 @@ pub struct ServeArgs {
     /// Datagrams that one log keeps.
     #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     log_entries: u64,
+    /// Bytes that all logs hold together; the oldest datagrams make room.
+    #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
+    total_bytes: u64,
+    /// How long a datagram is kept, in milliseconds; 0: as long as there is room.
+    #[arg(long, env = "ROLLCALL_DATAGRAM_AGE_MS", value_name = "MS", default_value_t = 0)]
+    datagram_age_ms: u64,
+    /// How long a message is kept once it is closed, in milliseconds.
+    #[arg(long, env = "ROLLCALL_MESSAGE_AGE_MS", value_name = "MS", default_value_t = 3_600_000)]
+    message_age_ms: u64,
     /// Messages kept; beyond that, the longest closed are forgotten.
     #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
     kept_messages: u32,
@@ -98,6 +107,9 @@ impl ServeArgs {
                     entries: self.log_entries,
                     bytes: usize::try_from(self.log_bytes).unwrap_or(usize::MAX),
                 },
+                total_bytes: usize::try_from(self.total_bytes).unwrap_or(usize::MAX),
+                datagram_age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
+                message_age: Duration::from_millis(self.message_age_ms),
                 kept_messages: self.kept_messages as usize,
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,

@@ -11,7 +11,7 @@
 //! - [`model`]: the nouns, legal by construction
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
-//! answered, nothing more reaches the log. Sinks, which run on the receiving lanes, never close sockets.
+//! answered, nothing more reaches the log. Sinks, which run on the receiving lanes' threads, never close sockets.
 //! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (lanes do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 

@@ -12,6 +12,7 @@ mod api {
     mod memberships;
     mod messages;
     mod responders;
+    mod retention;
     mod service;
 }
 

@@ -60,10 +60,20 @@ impl Closing {
         }
     }
 
-    /// The message that has been closed for the longest.
-    pub(super) fn oldest(&self) -> Option<Arc<Message>> {
+    /// Takes the message that has been closed for the longest, if it is one of those.
+    pub(super) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
         let mut queues = self.queues();
-        std::iter::from_fn(|| queues.closed.pop_front()).find_map(|message| message.upgrade())
+        while let Some(oldest) = queues.closed.front() {
+            let oldest = oldest.upgrade();
+            if oldest.as_ref().is_some_and(|message| !which(message)) {
+                return None;
+            }
+            queues.closed.pop_front();
+            if oldest.is_some() {
+                return oldest;
+            }
+        }
+        None
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {

@@ -11,7 +11,7 @@ use super::ports::{self, Delivery, Port};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::Lanes;
-use crate::store::{Limits, Log};
+use crate::store::{Budget, Limits, Log};
 
 pub struct Membership {
     id: Id,
@@ -29,6 +29,13 @@ pub(super) struct Environment {
     pub(super) lanes: Arc<Lanes>,
     pub(super) receive_buffer: usize,
     pub(super) log_limits: Limits,
+    pub(super) budget: Arc<Budget>,
+}
+
+impl Environment {
+    fn new_log(&self) -> Arc<Log> {
+        Arc::new(Log::new(self.log_limits, self.budget.clone()))
+    }
 }
 
 struct State {
@@ -65,7 +72,7 @@ impl Membership {
         table: &InterfaceTable,
     ) -> Result<Self, Refusal> {
         let state = State {
-            log: Arc::new(Log::new(environment.log_limits)),
+            log: environment.new_log(),
             ports: Vec::new(),
             joined: Arc::default(),
             lease: lease.map(Lease::starting_now),
@@ -136,7 +143,7 @@ impl Membership {
                 }
             }
         } else {
-            let log = Arc::new(Log::new(self.environment.log_limits));
+            let log = self.environment.new_log();
             let delivery = self.delivery(state, log.clone());
             state.ports = ports::open_missing(spec, table, &[], &delivery)?;
             state.dropped_before = 0;

@@ -11,7 +11,7 @@ use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
 use super::timers::{Due, Timers};
 use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
 use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
-use crate::store::{Limits, Log, LogCounters, Run};
+use crate::store::{Log, LogCounters, Run};
 
 pub struct Message {
     id: Id,
@@ -52,12 +52,12 @@ impl Message {
     /// Responders listed in a view; all of them are in the log.
     const LISTED_RESPONDERS: usize = 1_000;
 
-    pub(super) fn new(id: Id, spec: MessageSpec, limits: Limits, clockwork: Clockwork) -> Self {
+    pub(super) fn new(id: Id, spec: MessageSpec, log: Log, clockwork: Clockwork) -> Self {
         Self {
             id,
             spec,
             created_at: Timestamp::now(),
-            log: Log::new(limits),
+            log,
             collection: Mutex::new(Collection::new(Vec::new(), 0)),
             sockets: Mutex::default(),
             closed: Notify::new(),

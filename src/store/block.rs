@@ -69,6 +69,11 @@ impl Block {
         !self.is_empty() && self.bytes.len() + run.most_bytes() > most
     }
 
+    /// The earliest and the latest time of arrival.
+    pub(super) fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        self.times
+    }
+
     /// Appends a run and returns how many datagrams it is.
     pub(super) fn push(&mut self, run: &Run<'_>) -> u64 {
         let heard = &run.heard;

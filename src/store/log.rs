@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::block::{Block, Entry};
+use super::budget::Budget;
 use super::cursor::{Cursor, Gap, GapReason};
 use super::record::Run;
+use crate::model::Timestamp;
 
 /// How much one log keeps; what exceeds it makes room from the oldest on.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,7 @@ pub struct Limits {
 pub struct Log {
     epoch: u64,
     limits: Limits,
+    budget: Arc<Budget>,
     /// Std lock: writers hold it for the copy of one batch, readers for the copy of at most one block.
     state: Mutex<State>,
     changed: Notify,
@@ -34,6 +37,8 @@ struct State {
     /// The oldest sequence number that is still kept.
     first: u64,
     sealed_bytes: usize,
+    /// What the budget has been told of.
+    charged: usize,
     counters: LogCounters,
     complete: bool,
     closed: bool,
@@ -79,18 +84,19 @@ impl Page {
 }
 
 impl Log {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
         let state = State {
             sealed: VecDeque::new(),
             tail: Block::new(1),
             spare: None,
             first: 1,
             sealed_bytes: 0,
+            charged: 0,
             counters: LogCounters::default(),
             complete: false,
             closed: false,
         };
-        Self { epoch: fastrand::u64(..), limits, state: Mutex::new(state), changed: Notify::new() }
+        Self { epoch: fastrand::u64(..), limits, budget, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Appends a batch under one lock and wakes the readers that wait.
@@ -103,8 +109,33 @@ impl Log {
             state.push(&run, self.limits);
         }
         state.retain(self.limits);
+        state.settle(&self.budget);
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Lets go of what arrived before this.
+    pub fn expire(&self, before: Timestamp) {
+        let mut state = self.state();
+        while state.oldest().is_some_and(|(_, latest)| latest < before) {
+            state.evict_block();
+        }
+        if state.oldest().is_some_and(|(earliest, _)| earliest < before) {
+            state.evict_until(before);
+        }
+        state.settle(&self.budget);
+    }
+
+    /// When its oldest block began; none where nothing is held.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.state().oldest().map(|(earliest, _)| earliest)
+    }
+
+    /// Lets go of its oldest block.
+    pub fn evict(&self) {
+        let mut state = self.state();
+        state.evict_block();
+        state.settle(&self.budget);
     }
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
@@ -152,7 +183,9 @@ impl Log {
         state.closed = true;
         state.sealed.clear();
         state.spare = None;
+        state.sealed_bytes = 0;
         state.tail = Block::new(state.tail.next());
+        state.settle(&self.budget);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -165,6 +198,13 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let charged = self.state().charged;
+        self.budget.charge(charged, 0);
     }
 }
 
@@ -190,18 +230,50 @@ impl State {
     fn retain(&mut self, limits: Limits) {
         let before = self.first;
         self.first = self.first.max(self.tail.next().saturating_sub(limits.entries));
+        self.counters.evicted += self.first - before;
         while let Some(oldest) = self.sealed.front() {
             let over = self.sealed_bytes + self.tail.cost() > limits.bytes;
             if !over && oldest.next() > self.first {
                 break;
             }
-            self.first = self.first.max(oldest.next());
-            self.sealed_bytes -= oldest.cost();
-            let emptied = self.sealed.pop_front();
-            // Unless a reader still holds it.
-            self.spare = emptied.and_then(Arc::into_inner).or(self.spare.take());
+            self.evict_block();
         }
-        self.counters.evicted += self.first - before;
+    }
+
+    /// The earliest and the latest arrival in the oldest block that holds any.
+    fn oldest(&self) -> Option<(Timestamp, Timestamp)> {
+        self.sealed.front().map_or(&self.tail, |block| block).times()
+    }
+
+    /// Lets go of the oldest block; of the tail where there is no other.
+    fn evict_block(&mut self) {
+        let Some(oldest) = self.sealed.pop_front() else {
+            self.tail = Block::new(self.tail.next());
+            return self.evict_to(self.tail.next());
+        };
+        self.sealed_bytes -= oldest.cost();
+        self.evict_to(oldest.next());
+        // Unless a reader still holds it.
+        self.spare = Arc::into_inner(oldest).or(self.spare.take());
+    }
+
+    /// Lets go of the oldest block's datagrams up to the first that arrived then or later.
+    fn evict_until(&mut self, time: Timestamp) {
+        let oldest = self.sealed.front().map_or(&self.tail, |block| block);
+        let kept = oldest.entries_from(self.first).find(|entry| entry.heard.received_at >= time);
+        let next = kept.map_or(oldest.next(), |entry| entry.sequence);
+        self.evict_to(next);
+    }
+
+    fn evict_to(&mut self, next: u64) {
+        self.counters.evicted += next.saturating_sub(self.first);
+        self.first = self.first.max(next);
+    }
+
+    /// Tells the budget what is held now.
+    fn settle(&mut self, budget: &Budget) {
+        let held = self.sealed_bytes + self.tail.cost();
+        budget.charge(std::mem::replace(&mut self.charged, held), held);
     }
 
     /// The sequence number to read from, and what is missing before it.
@@ -227,6 +299,10 @@ mod tests {
 
     const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26 };
 
+    fn log(limits: Limits) -> Log {
+        Log::new(limits, Arc::new(Budget::new(usize::MAX)))
+    }
+
     fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
         let heard = Heard {
             received_at: Timestamp(0),
@@ -250,7 +326,7 @@ mod tests {
             batches in prop::collection::vec(prop::collection::vec((1_u16..2000, 0_usize..20_000), 0..6), 0..20),
             limit in 1_usize..50,
         ) {
-            let log = Log::new(AMPLE);
+            let log = log(AMPLE);
             let mut expected = Vec::new();
             for batch in &batches {
                 let buffers: Vec<(Vec<u8>, u16)> =
@@ -287,7 +363,7 @@ mod tests {
             entries in 1_u64..40,
             read_at in 0_usize..100,
         ) {
-            let log = Log::new(Limits { entries, bytes: 8 * 1024 });
+            let log = log(Limits { entries, bytes: 8 * 1024 });
             let mut cursor = None;
             let mut known = 0;
             for (position, size) in sizes.iter().enumerate() {
@@ -307,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_log_gives_a_gap() {
-        let (one, other) = (Log::new(AMPLE), Log::new(AMPLE));
+        let (one, other) = (log(AMPLE), log(AMPLE));
         one.append([run(b"a", None)]);
         other.append([run(b"b", None)]);
         let cursor = one.read(None, 1).unwrap().next;
@@ -318,7 +394,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_learn_of_appends_and_of_the_end() {
-        let log = Log::new(AMPLE);
+        let log = log(AMPLE);
         let changed = log.changed();
         log.append([run(b"a", None)]);
         changed.await;
