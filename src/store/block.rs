@@ -46,6 +46,14 @@ impl Block {
         Self { bytes, ..Self::new(self.next) }
     }
 
+    /// The same without room that it does not use, if that is much.
+    pub(super) fn fitted(mut self) -> Self {
+        if self.bytes.len() < self.bytes.capacity() / 2 {
+            self.bytes.shrink_to_fit();
+        }
+        self
+    }
+
     pub(super) fn first(&self) -> u64 {
         self.first
     }

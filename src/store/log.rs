@@ -23,7 +23,7 @@ pub struct Log {
     epoch: u64,
     limits: Limits,
     budget: Arc<Budget>,
-    /// Std lock: writers hold it for the copy of one batch, readers for the copy of at most one block.
+    /// Std lock: writers hold it for the copy of one batch, readers for the copy of a little.
     state: Mutex<State>,
     changed: Notify,
 }
@@ -140,7 +140,7 @@ impl Log {
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
     pub fn read(&self, after: Option<Cursor>, limit: usize) -> Result<Page, Closed> {
-        let state = self.state();
+        let mut state = self.state();
         if state.closed {
             return Err(Closed);
         }
@@ -148,10 +148,14 @@ impl Log {
         let available = usize::try_from(state.tail.next() - start).unwrap_or(usize::MAX);
         let length = limit.min(available);
         let end = start + length as u64;
+        let of_tail = length > 0 && end > state.tail.first();
+        if of_tail && state.tail.cost() > State::COPIED_BYTES {
+            state.seal();
+        }
         let from = state.sealed.partition_point(|block| block.next() <= start);
         let mut blocks: Vec<_> =
             state.sealed.range(from..).take_while(|block| block.first() < end).cloned().collect();
-        if length > 0 && end > state.tail.first() {
+        if of_tail && !state.tail.is_empty() {
             blocks.push(Arc::new(state.tail.clone()));
         }
         Ok(Page {
@@ -209,21 +213,27 @@ impl Drop for Log {
 }
 
 impl State {
-    /// A block is sealed at this size: small enough that copying the tail for a reader is cheap, large
-    /// enough that sealed ones are few.
+    /// A block is sealed at this size: small enough that to make room is to lose little, large enough that
+    /// blocks are few.
     const BLOCK_BYTES: usize = 64 * 1024;
+    /// A reader copies what it needs of the tail up to this size; a larger tail is sealed and shared.
+    const COPIED_BYTES: usize = 4 * 1024;
 
     fn push(&mut self, run: &Run<'_>, limits: Limits) {
         if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(limits.bytes / 4)) {
-            let next = self.tail.successor(self.spare.take());
-            let sealed = std::mem::replace(&mut self.tail, next);
-            self.sealed_bytes += sealed.cost();
-            self.sealed.push_back(Arc::new(sealed));
+            self.seal();
         }
         let count = self.tail.push(run);
         self.counters.payload_bytes += run.bytes.len() as u64;
         self.counters.appended += count;
         self.counters.truncated += if run.heard.truncated { count } else { 0 };
+    }
+
+    fn seal(&mut self) {
+        let next = self.tail.successor(self.spare.take());
+        let sealed = std::mem::replace(&mut self.tail, next).fitted();
+        self.sealed_bytes += sealed.cost();
+        self.sealed.push_back(Arc::new(sealed));
     }
 
     /// Makes the oldest datagrams give way. The tail always stays.
