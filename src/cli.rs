@@ -106,9 +106,9 @@ impl ServeArgs {
                 log_limits: Limits {
                     entries: self.log_entries,
                     bytes: usize::try_from(self.log_bytes).unwrap_or(usize::MAX),
+                    age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
                 },
                 total_bytes: usize::try_from(self.total_bytes).unwrap_or(usize::MAX),
-                datagram_age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
                 message_age: Duration::from_millis(self.message_age_ms),
                 kept_messages: self.kept_messages as usize,
                 replies_per_source: self.replies_per_source,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::control::{Control, InterfaceChoice, JoinRequest, Refusal};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
-    ResponderRules, SourceFilter,
+    ResponderRules, Retention, SourceFilter,
 };
 use crate::store::Page;
 
@@ -55,6 +55,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         allow_missing: false,
         sources: SourceFilter::Any,
         exact_drops: false,
+        retention: Retention::default(),
         lease: None,
         rules: Some(ResponderRules {
             reply: Reply::Fixed(Bytes::from_static(b"ack")),
@@ -79,6 +80,7 @@ fn message(group: Group) -> MessageSpec {
         stall: None,
         repeat: Repeat::ONCE,
         track_attempts: false,
+        retention: Retention::default(),
         linger: Duration::from_secs(2),
     }
 }

@@ -35,18 +35,16 @@ impl Shared {
             let _ = tokio::time::timeout(Self::ROUND, self.budget.exceeded()).await;
             let now = Timestamp::now();
             self.forget_expired(now);
-            if let Some(age) = self.settings.datagram_age {
-                self.expire(now.before(age)).await;
-            }
+            self.expire(now).await;
             if self.budget.excess() > 0 {
                 self.make_room().await;
             }
         }
     }
 
-    async fn expire(&self, before: Timestamp) {
+    async fn expire(&self, now: Timestamp) {
         for (nth, owner) in self.owners().into_iter().enumerate() {
-            owner.log().expire(before);
+            owner.log().expire(now);
             give_way(nth).await;
         }
     }

@@ -33,8 +33,8 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    fn new_log(&self) -> Arc<Log> {
-        Arc::new(Log::new(self.log_limits, self.budget.clone()))
+    fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
+        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone()))
     }
 }
 
@@ -72,7 +72,7 @@ impl Membership {
         table: &InterfaceTable,
     ) -> Result<Self, Refusal> {
         let state = State {
-            log: environment.new_log(),
+            log: environment.new_log(&spec),
             ports: Vec::new(),
             joined: Arc::default(),
             lease: lease.map(Lease::starting_now),
@@ -135,7 +135,10 @@ impl Membership {
             let kept = std::mem::take(&mut state.ports);
             let delivery = self.delivery(state, state.log.clone());
             match ports::open_missing(spec, table, &kept, &delivery) {
-                Ok(new) => state.adopt(spec, table, kept, new),
+                Ok(new) => {
+                    state.log.set_limits(self.environment.log_limits.narrowed(&spec.retention));
+                    state.adopt(spec, table, kept, new);
+                }
                 Err(refusal) => {
                     state.ports = kept;
                     let _ = ports::update_in_place(&state.ports, spec, &previous);
@@ -143,7 +146,7 @@ impl Membership {
                 }
             }
         } else {
-            let log = self.environment.new_log();
+            let log = self.environment.new_log(spec);
             let delivery = self.delivery(state, log.clone());
             state.ports = ports::open_missing(spec, table, &[], &delivery)?;
             state.dropped_before = 0;

@@ -47,7 +47,8 @@ impl Control {
         }
         let interfaces = shared.egress(&spec).await?;
         shared.forget_oldest();
-        let log = Log::new(shared.settings.log_limits, shared.budget.clone());
+        let limits = shared.settings.log_limits.narrowed(&spec.retention);
+        let log = Log::new(limits, shared.budget.clone());
         let message = Arc::new(Message::new(id.clone(), spec, log, shared.clockwork.clone()));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());

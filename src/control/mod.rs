@@ -69,8 +69,6 @@ pub struct Settings {
     pub log_limits: Limits,
     /// Bytes that all logs hold together.
     pub total_bytes: usize,
-    /// How long a datagram is kept; none: as long as there is room.
-    pub datagram_age: Option<Duration>,
     /// How long a message is kept once it is closed.
     pub message_age: Duration,
     /// Messages kept in all; beyond that, the longest closed are forgotten.

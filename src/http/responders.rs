@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
 use super::extract::{Json, PathId, Query};
-use super::fields::{InterfaceName, Sources};
+use super::fields::{InterfaceName, RetentionBody, Sources};
 use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
@@ -54,6 +54,7 @@ struct ResponderBody {
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
+    retention: Option<RetentionBody>,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
     #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     expires_in_ms: Option<u64>,
@@ -80,6 +81,7 @@ impl ResponderBody {
             allow_missing: self.allow_missing,
             sources: self.sources,
             exact_drops: self.exact_drops,
+            retention: self.retention,
             expires_in_ms: self.expires_in_ms,
         };
         let mut errors = FieldErrors::default();

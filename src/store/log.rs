@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -8,20 +9,34 @@ use super::block::{Block, Entry};
 use super::budget::Budget;
 use super::cursor::{Cursor, Gap, GapReason};
 use super::record::Run;
-use crate::model::Timestamp;
+use crate::model::{Retention, Timestamp};
 
 /// How much one log keeps; what exceeds it makes room from the oldest on.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub entries: u64,
-    /// Payloads and their headers.
+    /// Payloads and what is kept beside them.
     pub bytes: usize,
+    /// None: as long as there is room.
+    pub age: Option<Duration>,
+}
+
+impl Limits {
+    /// These, or less where less is asked for.
+    #[must_use]
+    pub fn narrowed(self, to: &Retention) -> Self {
+        let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self {
+            entries: to.datagrams.map_or(self.entries, |datagrams| datagrams.min(self.entries)),
+            bytes: bytes.map_or(self.bytes, |bytes| bytes.min(self.bytes)),
+            age: [self.age, to.age].into_iter().flatten().min(),
+        }
+    }
 }
 
 /// An append-only sequence of datagrams with a bounded tail in memory.
 pub struct Log {
     epoch: u64,
-    limits: Limits,
     budget: Arc<Budget>,
     /// Std lock: writers hold it for the copy of one batch, readers for the copy of a little.
     state: Mutex<State>,
@@ -29,6 +44,7 @@ pub struct Log {
 }
 
 struct State {
+    limits: Limits,
     /// Full blocks, oldest first; readers share them.
     sealed: VecDeque<Arc<Block>>,
     tail: Block,
@@ -86,6 +102,7 @@ impl Page {
 impl Log {
     pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
         let state = State {
+            limits,
             sealed: VecDeque::new(),
             tail: Block::new(1),
             spare: None,
@@ -96,7 +113,7 @@ impl Log {
             complete: false,
             closed: false,
         };
-        Self { epoch: fastrand::u64(..), limits, budget, state: Mutex::new(state), changed: Notify::new() }
+        Self { epoch: fastrand::u64(..), budget, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Appends a batch under one lock and wakes the readers that wait.
@@ -106,17 +123,28 @@ impl Log {
             return;
         }
         for run in batch {
-            state.push(&run, self.limits);
+            state.push(&run);
         }
-        state.retain(self.limits);
+        state.retain();
         state.settle(&self.budget);
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Lets go of what arrived before this.
-    pub fn expire(&self, before: Timestamp) {
+    /// Keeps so much from now on.
+    pub fn set_limits(&self, limits: Limits) {
         let mut state = self.state();
+        state.limits = limits;
+        state.retain();
+        state.settle(&self.budget);
+    }
+
+    /// Lets go of what is older than is kept.
+    pub fn expire(&self, now: Timestamp) {
+        let mut state = self.state();
+        let Some(before) = state.limits.age.map(|age| now.before(age)) else {
+            return;
+        };
         while state.oldest().is_some_and(|(_, latest)| latest < before) {
             state.evict_block();
         }
@@ -219,8 +247,8 @@ impl State {
     /// A reader copies what it needs of the tail up to this size; a larger tail is sealed and shared.
     const COPIED_BYTES: usize = 4 * 1024;
 
-    fn push(&mut self, run: &Run<'_>, limits: Limits) {
-        if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(limits.bytes / 4)) {
+    fn push(&mut self, run: &Run<'_>) {
+        if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(self.limits.bytes / 4)) {
             self.seal();
         }
         let count = self.tail.push(run);
@@ -237,12 +265,12 @@ impl State {
     }
 
     /// Makes the oldest datagrams give way. The tail always stays.
-    fn retain(&mut self, limits: Limits) {
+    fn retain(&mut self) {
         let before = self.first;
-        self.first = self.first.max(self.tail.next().saturating_sub(limits.entries));
+        self.first = self.first.max(self.tail.next().saturating_sub(self.limits.entries));
         self.counters.evicted += self.first - before;
         while let Some(oldest) = self.sealed.front() {
-            let over = self.sealed_bytes + self.tail.cost() > limits.bytes;
+            let over = self.sealed_bytes + self.tail.cost() > self.limits.bytes;
             if !over && oldest.next() > self.first {
                 break;
             }
@@ -307,7 +335,7 @@ mod tests {
     use super::*;
     use crate::model::{Heard, Timestamp};
 
-    const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26 };
+    const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26, age: None };
 
     fn log(limits: Limits) -> Log {
         Log::new(limits, Arc::new(Budget::new(usize::MAX)))
@@ -373,7 +401,7 @@ mod tests {
             entries in 1_u64..40,
             read_at in 0_usize..100,
         ) {
-            let log = log(Limits { entries, bytes: 8 * 1024 });
+            let log = log(Limits { entries, bytes: 8 * 1024, age: None });
             let mut cursor = None;
             let mut known = 0;
             for (position, size) in sizes.iter().enumerate() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::peer::Peer;
-use crate::support::server::{TestServer, fresh_group, payloads};
+use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
 
 #[tokio::test]
 async fn datagrams_are_let_go_when_they_are_old() {
     let age = Duration::from_millis(300);
-    let server = TestServer::start_with(|config| config.settings.datagram_age = Some(age)).await;
+    let server = TestServer::start_with(|config| config.settings.log_limits.age = Some(age)).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
     let log = format!("{membership}/datagrams");
@@ -63,4 +63,43 @@ async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
     assert_eq!((&counters["datagrams"], &counters["dropped_buffers"]), (&json!(1_000), &json!(0)));
     let page = server.get(&format!("{old}/datagrams")).await.expect(200);
     assert_eq!(page["gap"]["reason"], "retention");
+}
+
+#[tokio::test]
+async fn a_log_keeps_less_where_less_is_asked_for() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let keep = |retention| on_lo(&group, json!({"retention": retention}));
+    let path = "/v1/memberships/m";
+    let log = format!("{path}/datagrams");
+    let kept = async || {
+        let page = server.get(&log).await.expect(200);
+        payloads(page["items"].as_array().unwrap()).concat()
+    };
+    let membership = server.put(path, keep(json!({"datagrams": 2, "bytes": 65_536}))).await.expect(201);
+    assert_eq!(membership["retention"], json!({"datagrams": 2, "bytes": 65_536}));
+    for payload in ["1", "2", "3"] {
+        peer.send(&group, payload);
+    }
+    server.heard(&log, 2).await;
+    while server.get(path).await.expect(200)["counters"]["datagrams"] != 3 {}
+    assert_eq!(kept().await, "23");
+
+    server.put(path, keep(json!({"datagrams": 1}))).await.expect(200);
+    assert_eq!(kept().await, "3");
+
+    let more = server.put(path, keep(json!({"datagrams": 1_000}))).await.expect(200);
+    assert_eq!(more["retention"], json!({"datagrams": 1_000}));
+    for payload in ["4", "5", "6"] {
+        peer.send(&group, payload);
+    }
+    while server.get(path).await.expect(200)["counters"]["datagrams"] != 6 {}
+    assert_eq!(kept().await, "456", "never more than the service keeps of any");
+
+    let nothing = server.put(path, keep(json!({"bytes": 1}))).await;
+    nothing.problem(422, "invalid-request", "/retention/bytes");
+    let responder = server.post("/v1/responders", keep(json!({"age_ms": 60_000}))).await.expect(201);
+    assert_eq!(responder["retention"], json!({"age_ms": 60_000}));
+    let message = server.call(&group, json!({"window_ms": 1, "retention": {"datagrams": 5}})).await;
+    assert_eq!(message["retention"], json!({"datagrams": 5}));
 }

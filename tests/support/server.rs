@@ -145,9 +145,8 @@ pub(crate) fn config() -> Config {
         settings: Settings {
             lanes: 2,
             receive_buffer: 1 << 20,
-            log_limits: Limits { entries: 1_000_000, bytes: 32 << 20 },
+            log_limits: Limits { entries: 1_000_000, bytes: 32 << 20, age: None },
             total_bytes: 1 << 30,
-            datagram_age: None,
             message_age: std::time::Duration::from_hours(1),
             kept_messages: 10_000,
             replies_per_source: 100,
