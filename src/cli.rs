@@ -1,5 +1,7 @@
 //! Arguments and environment; every flag of `serve` is also `ROLLCALL_` and its name in capitals.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,8 +9,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{self, Finding};
 use crate::control::Settings;
-use crate::http::Door;
+use crate::http::{Access, Door, RequireToken, Tokens};
 use crate::server::{Config, Listen};
 use crate::store::Limits;
 
@@ -38,6 +41,20 @@ pub struct ServeArgs {
     /// Listen on TCP addresses beyond loopback, for everybody.
     #[arg(long, env = "ROLLCALL_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
+    /// A file with a token in each line: NAME SCOPES TOKEN, with the scopes `read`, `control` or `read,control`.
+    /// Whoever comes over TCP beyond loopback has to send one. Read again on SIGHUP.
+    #[arg(long, env = "ROLLCALL_TOKENS_FILE", value_name = "FILE")]
+    tokens_file: Option<PathBuf>,
+    /// Tokens themselves, as the lines of a tokens file; `;` ends a line too. Only in the environment or a file,
+    /// because everybody on the host can read command lines.
+    #[arg(long, env = "ROLLCALL_TOKENS", value_name = "LINES", hide_env_values = true)]
+    tokens: Option<Secret>,
+    /// Who has to send a token, if there are any.
+    #[arg(long, env = "ROLLCALL_REQUIRE_TOKEN", value_name = "WHO", default_value = "remote")]
+    require_token: RequireToken,
+    /// Show /metrics to whoever asks, without a token.
+    #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
+    open_metrics: bool,
     /// A name that clients know the service by, besides addresses and localhost. May be repeated.
     #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
@@ -84,10 +101,15 @@ pub struct HealthcheckArgs {
 }
 
 impl ServeArgs {
-    pub fn config(&self) -> Config {
-        Config {
+    pub fn config(&self) -> Result<Config, Vec<Finding>> {
+        Ok(Config {
             listen: self.listen.clone(),
             allow_anonymous: self.allow_anonymous,
+            access: Access {
+                tokens: self.read_tokens()?,
+                require_token: self.require_token,
+                open_metrics: self.open_metrics,
+            },
             door: Door { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
@@ -102,7 +124,30 @@ impl ServeArgs {
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
             },
-        }
+        })
+    }
+
+    pub fn read_tokens(&self) -> Result<Option<Tokens>, Vec<Finding>> {
+        let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
+        config::read_tokens(self.tokens_file.as_deref(), environment)
+    }
+}
+
+/// A value that is shown nowhere.
+#[derive(Clone)]
+struct Secret(String);
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall::cli::{Cli, Command, ServeArgs};
+use rollcall::config::Finding;
 use rollcall::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,8 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
         .init();
     rollcall::net::raise_descriptor_limit();
     let stop = stop_on_signals().map_err(|error| format!("cannot watch signals: {error}"))?;
-    let server = Server::bind(args.config()).await.map_err(|error| error.to_string())?;
+    let config = args.config().map_err(|findings| Finding::list(&findings))?;
+    let server = Server::bind(config).await.map_err(|error| error.to_string())?;
     let address = server.tcp_addr();
     for on in server.listening() {
         tracing::info!(%on, "listening");

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, Settings};
-use crate::http::{Api, Door, Way};
+use crate::http::{Access, Api, Door, RequireToken, Way};
 use crate::net::Fault;
 
 /// What can be set about the service.
@@ -31,6 +31,7 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Accept requests over TCP from other hosts, whoever sends them.
     pub allow_anonymous: bool,
+    pub access: Access,
     pub door: Door,
     /// Permissions of unix sockets.
     pub socket_mode: u32,
@@ -58,9 +59,13 @@ impl fmt::Display for Listen {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, or add --allow-anonymous if the network is trusted"
+        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, ask for tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
     )]
     NotLoopback(SocketAddr),
+    #[error("there are tokens, and --allow-anonymous says to ask nobody for one: leave one of them out")]
+    TokensForNothing,
+    #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
+    NoTokens,
     #[error("cannot listen on {0}: {1}")]
     Tcp(SocketAddr, #[source] io::Error),
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
@@ -85,10 +90,17 @@ enum Listener {
 
 impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let asks = config.access.tokens.is_some();
+        if asks && config.allow_anonymous {
+            return Err(StartError::TokensForNothing);
+        }
+        if !asks && config.access.require_token == RequireToken::Always {
+            return Err(StartError::NoTokens);
+        }
         let mut listeners = Vec::new();
         for listen in &config.listen {
             listeners.push(match listen {
-                Listen::Tcp(address) if !address.ip().is_loopback() && !config.allow_anonymous => {
+                Listen::Tcp(address) if !address.ip().is_loopback() && !asks && !config.allow_anonymous => {
                     return Err(StartError::NotLoopback(*address));
                 }
                 Listen::Tcp(address) => {
@@ -106,7 +118,7 @@ impl Server {
             });
         }
         let control = Control::start(config.settings).await?;
-        let api = Api::new(control.clone(), config.door);
+        let api = Api::new(control.clone(), config.door, config.access);
         Ok(Self { listeners, api, control, grace: config.grace })
     }
 
@@ -125,6 +137,10 @@ impl Server {
             Listener::Unix(_, path, _) => Some(Listen::Unix(path.clone())),
         });
         listening.flatten().collect()
+    }
+
+    pub fn api(&self) -> &Api {
+        &self.api
     }
 
     pub fn control(&self) -> &Control {
@@ -171,16 +187,22 @@ impl Listener {
     async fn accept_all(&self, api: &Api, connections: &GracefulShutdown) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+        let way = match self {
+            Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
+                Way::Loopback
+            }
+            Self::Tcp(_) => Way::Remote,
+            Self::Unix(..) => Way::Unix,
+        };
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true);
-                    serve(stream, api.clone(), Way::Tcp, connections);
+                    serve(stream, api.clone(), way, connections);
                 }),
-                Self::Unix(listener, ..) => listener
-                    .accept()
-                    .await
-                    .map(|(stream, _)| serve(stream, api.clone(), Way::Unix, connections)),
+                Self::Unix(listener, ..) => {
+                    listener.accept().await.map(|(stream, _)| serve(stream, api.clone(), way, connections))
+                }
             };
             if let Err(error) = accepted {
                 tracing::warn!(%error, "a connection could not be accepted");

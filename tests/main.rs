@@ -13,6 +13,7 @@ mod api {
     mod messages;
     mod responders;
     mod service;
+    mod tokens;
 }
 
 mod lab {
