@@ -1,4 +1,5 @@
-//! Arguments and environment; every flag of `serve` is also `ROLLCALL_` and its name in capitals.
+//! Arguments. Every one of `serve` that has an environment variable is a setting: `--log-bytes`, `ROLLCALL_LOG_BYTES`,
+//! and `log_bytes` in the file. [`crate::config::Layers`] sees to that.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Finding};
 use crate::control::Settings;
-use crate::http::{Access, Door, RequireToken, Tokens};
+use crate::http::{Access, Door, Operations, RequireToken, Tokens};
 use crate::server::{Config, Listen};
 use crate::store::Limits;
 
@@ -27,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the service.
     Serve(Box<ServeArgs>),
+    /// Say what is wrong with the configuration, all of it; takes what `serve` takes, and starts nothing.
+    CheckConfig(Box<ServeArgs>),
     /// Print the API document (OpenAPI 3.1, YAML).
     Openapi,
     /// Exit with 0 if the service is ready, else with 1: for containers without a shell.
@@ -35,6 +38,10 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    /// A file with settings (TOML, named as here, with `_` for `-`), and with memberships and responders to have.
+    /// The environment wins over it, and flags win over both.
+    #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where to listen: ADDRESS:PORT or unix:PATH. May be repeated.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     listen: Vec<Listen>,
@@ -95,6 +102,9 @@ pub struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
+    /// The file that the service is started with.
+    #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where the service listens; the first of several is asked.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     pub listen: Vec<Listen>,
@@ -124,10 +134,11 @@ impl ServeArgs {
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
             },
+            operations: Operations::default(),
         })
     }
 
-    pub fn read_tokens(&self) -> Result<Option<Tokens>, Vec<Finding>> {
+    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<Finding>> {
         let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
         config::read_tokens(self.tokens_file.as_deref(), environment)
     }
@@ -173,6 +184,28 @@ fn lanes(cores: usize) -> usize {
 }
 
 fn octal(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| "use three octal digits as in 660".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_has_one_name_everywhere() {
+        Cli::command().debug_assert();
+        let command = Cli::command();
+        for called in ["serve", "check-config", "healthcheck"] {
+            for argument in command.find_subcommand(called).expect("a command").get_arguments() {
+                let Some(variable) = argument.get_env() else { continue };
+                let name = argument.get_id().as_str();
+                assert_eq!(variable.to_str(), Some(format!("ROLLCALL_{}", name.to_uppercase()).as_str()));
+                assert_eq!(argument.get_long(), Some(name.replace('_', "-").as_str()));
+            }
+        }
+    }
 }

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, Settings};
-use crate::http::{Access, Api, Door, RequireToken, Way};
+use crate::http::{Access, Api, Door, Operations, RequireToken, Way};
 use crate::net::Fault;
 
 /// What can be set about the service.
@@ -38,6 +38,28 @@ pub struct Config {
     /// How long requests under way may take once the service stops.
     pub grace: Duration,
     pub settings: Settings,
+    pub operations: Operations,
+}
+
+impl Config {
+    /// Whether the service may start with it, as far as can be said without trying.
+    pub fn check(&self) -> Result<(), StartError> {
+        let asks = self.access.tokens.is_some();
+        if asks && self.allow_anonymous {
+            return Err(StartError::TokensForNothing);
+        }
+        if !asks && self.access.require_token == RequireToken::Always {
+            return Err(StartError::NoTokens);
+        }
+        let remote = self.listen.iter().find_map(|listen| match listen {
+            Listen::Tcp(address) if !address.ip().is_loopback() => Some(*address),
+            _ => None,
+        });
+        match remote {
+            Some(address) if !asks && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where to listen.
@@ -90,19 +112,10 @@ enum Listener {
 
 impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let asks = config.access.tokens.is_some();
-        if asks && config.allow_anonymous {
-            return Err(StartError::TokensForNothing);
-        }
-        if !asks && config.access.require_token == RequireToken::Always {
-            return Err(StartError::NoTokens);
-        }
+        config.check()?;
         let mut listeners = Vec::new();
         for listen in &config.listen {
             listeners.push(match listen {
-                Listen::Tcp(address) if !address.ip().is_loopback() && !asks && !config.allow_anonymous => {
-                    return Err(StartError::NotLoopback(*address));
-                }
                 Listen::Tcp(address) => {
                     let bound = TcpListener::bind(address).await;
                     Listener::Tcp(bound.map_err(|error| StartError::Tcp(*address, error))?)
@@ -118,7 +131,7 @@ impl Server {
             });
         }
         let control = Control::start(config.settings).await?;
-        let api = Api::new(control.clone(), config.door, config.access);
+        let api = Api::new(control.clone(), config.door, config.access, config.operations);
         Ok(Self { listeners, api, control, grace: config.grace })
     }
 

@@ -4,6 +4,8 @@ mod support;
 
 mod api {
     mod collecting;
+    mod config;
+    mod declared;
     mod door;
     mod errors;
     mod host;

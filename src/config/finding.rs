@@ -3,7 +3,7 @@ use std::fmt;
 /// Something that is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file, or the variable.
+    /// The file or the variable; empty where several make it up.
     pub place: String,
     /// Counted from 1.
     pub line: Option<usize>,
@@ -21,6 +21,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}: {}", self.place, self.detail),
+            None if self.place.is_empty() => f.write_str(&self.detail),
             None => write!(f, "{}: {}", self.place, self.detail),
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
+mod configuration;
 mod datagrams;
+mod declared;
 mod door;
 mod extract;
 mod fields;
@@ -34,8 +36,13 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use configuration::{
+    Configuration, ConfigurationProblem, Operations, Setting, SettingSource, SettingValue, TokenName,
+};
+pub use declared::read_declared;
 pub use door::Door;
 pub use gate::{Access, RequireToken};
+pub use problem::FieldError;
 pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;
@@ -68,8 +75,8 @@ pub enum Way {
 }
 
 impl Api {
-    pub fn new(control: Control, door: Door, access: Access) -> Self {
-        let (routes, document) = api().split_for_parts();
+    pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
+        let (routes, document) = api(operations).split_for_parts();
         let routes = routes
             .merge(service::documents(&document))
             .fallback(async |uri: Uri| {
@@ -123,16 +130,17 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api().into_openapi()
+    api(Operations::default()).into_openapi()
 }
 
-fn api() -> OpenApiRouter<Control> {
+fn api(operations: Operations) -> OpenApiRouter<Control> {
     let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
-        .merge(service::routes());
+        .merge(service::routes())
+        .merge(configuration::routes(operations));
     describe_tokens(api.get_openapi_mut());
     api
 }

@@ -40,11 +40,11 @@ pub(super) struct Problem {
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct FieldError {
+pub struct FieldError {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
-    pub(super) pointer: String,
+    pub pointer: String,
     /// What is wrong with it, and what to do.
-    pub(super) detail: String,
+    pub detail: String,
 }
 
 /// The kinds of errors; what clients may tell apart.
@@ -162,6 +162,14 @@ impl Problem {
     pub(super) fn fields(kind: Kind, errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(kind, detail) }
+    }
+
+    /// The fields that are wrong, or what is wrong with them as a whole.
+    pub(super) fn into_fields(self) -> Vec<FieldError> {
+        if self.errors.is_empty() {
+            return vec![FieldError { pointer: String::new(), detail: self.detail }];
+        }
+        self.errors
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use rollcall::control::{Control, Settings};
-use rollcall::http::{Access, Door};
+use rollcall::http::{Access, Door, Operations};
 use rollcall::server::{Config, Listen, Server};
 use rollcall::store::Limits;
 use serde_json::{Value, json};
@@ -158,6 +158,7 @@ pub(crate) fn config() -> Config {
             replies_per_source: 100,
             replies_total: 10_000,
         },
+        operations: Operations::default(),
     }
 }
 
