@@ -2,7 +2,7 @@
 //!
 //! Layers, and imports run down only:
 //!
-//! - [`cli`], [`demo`], [`healthcheck`]: what the binary does with its arguments
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`healthcheck`]: what the binary is told, and does
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
@@ -16,11 +16,13 @@
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod demo;
 pub mod healthcheck;
 pub mod http;
 pub mod model;
 pub mod net;
+pub mod reload;
 pub mod server;
 pub mod store;

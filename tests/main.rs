@@ -4,6 +4,8 @@ mod support;
 
 mod api {
     mod collecting;
+    mod config;
+    mod declared;
     mod door;
     mod errors;
     mod host;
@@ -14,6 +16,7 @@ mod api {
     mod responders;
     mod retention;
     mod service;
+    mod tokens;
 }
 
 mod lab {

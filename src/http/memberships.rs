@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
     json!({"group": "232.1.2.3:10000", "interfaces": ["lo"], "sources": {"include": ["192.0.2.10"]}}),
     json!({"group": "[ff15::1:2:3]:10000", "interfaces": ["lo"]})
 ))]
-struct MembershipBody {
+pub(super) struct MembershipBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
     #[schema(
         pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
@@ -58,7 +58,7 @@ struct MembershipBody {
 }
 
 impl MembershipBody {
-    fn read(self) -> Result<JoinRequest, Problem> {
+    pub(super) fn read(self) -> Result<JoinRequest, Problem> {
         let fields = JoinFields {
             group: self.group,
             interfaces: self.interfaces,

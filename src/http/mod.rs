@@ -2,10 +2,13 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
+mod configuration;
 mod datagrams;
+mod declared;
 mod door;
 mod extract;
 mod fields;
+mod gate;
 mod joins;
 mod lists;
 mod memberships;
@@ -17,6 +20,7 @@ mod responders;
 mod rules;
 mod sending;
 mod service;
+mod tokens;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -29,12 +33,24 @@ use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use configuration::{
+    Configuration, ConfigurationProblem, Operations, Setting, SettingSource, SettingValue, TokenName,
+};
+pub use declared::read_declared;
 pub use door::Door;
+pub use gate::{Access, RequireToken};
+pub use problem::FieldError;
+pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;
+use gate::Gate;
 use problem::{Kind, Problem};
+
+/// Where metrics are.
+const METRICS: &str = "/metrics";
 
 /// Makes an answer out of a panic.
 type Panicked = fn(Box<dyn Any + Send>) -> Response;
@@ -44,19 +60,23 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
+    gate: Arc<Gate>,
 }
 
 /// How a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    Tcp,
+    /// Over a TCP address that other hosts reach.
+    Remote,
+    /// Over a loopback address.
+    Loopback,
     /// Where names mean nothing, and no browser comes from.
     Unix,
 }
 
 impl Api {
-    pub fn new(control: Control, door: Door) -> Self {
-        let (routes, document) = api().split_for_parts();
+    pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
+        let (routes, document) = api(operations).split_for_parts();
         let routes = routes
             .merge(service::documents(&document))
             .fallback(async |uri: Uri| {
@@ -71,17 +91,24 @@ impl Api {
                 Problem::new(Kind::MethodNotAllowed, detail)
             })
             .with_state(control);
-        Self { routes: CatchPanic::custom(routes, panicked), door: Arc::new(door) }
+        let (door, gate) = (Arc::new(door), Arc::new(Gate::new(access)));
+        Self { routes: CatchPanic::custom(routes, panicked), door, gate }
     }
 
-    /// Gives the request an id, asks the door, lets the routes answer, and writes problem documents, which name
+    /// From now on only these tokens are accepted.
+    pub fn replace_tokens(&self, tokens: Tokens) {
+        self.gate.replace(tokens);
+    }
+
+    /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
     /// the id. Failures of our own are logged here, once.
     ///
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
     /// few allocations.
     pub async fn answer(&self, request: Request, way: Way) -> Response {
         let id = request_id(&request);
-        let mut response = match self.door.admit(&request, way) {
+        let mut response = match self.door.admit(&request, way).and_then(|()| self.gate.admit(&request, way))
+        {
             Ok(()) => {
                 let Ok(response) = self.routes.clone().call(request).await;
                 response.map(Body::new)
@@ -103,16 +130,40 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api().into_openapi()
+    api(Operations::default()).into_openapi()
 }
 
-fn api() -> OpenApiRouter<Control> {
-    OpenApiRouter::with_openapi(Document::openapi())
+fn api(operations: Operations) -> OpenApiRouter<Control> {
+    let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(service::routes())
+        .merge(configuration::routes(operations));
+    describe_tokens(api.get_openapi_mut());
+    api
+}
+
+/// Says of each operation which token it may ask for: whether it does depends on the listener.
+fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
+    const SCHEME: &str = "token";
+    let description = "A token of `--tokens-file`, asked for over TCP beyond loopback, or everywhere with \
+        `--require-token always`. GET needs the scope `read`, everything else `control`.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    for (path, item) in &mut document.paths.paths {
+        let open = gate::is_open(path);
+        let read = [&mut item.get, &mut item.head].map(|operation| (operation, Method::GET));
+        let write = [&mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
+            let Some(operation) = operation else { continue };
+            let token = SecurityRequirement::new(SCHEME, [gate::needed(&method).as_str()]);
+            let asked = (!open).then_some(token);
+            operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
+        }
+    }
 }
 
 #[derive(OpenApi)]
@@ -123,7 +174,6 @@ fn api() -> OpenApiRouter<Control> {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
-    security(()),
     tags(
         (name = "messages", description = "Send to a group and collect the answers"),
         (name = "memberships", description = "Join groups and read what is heard there"),

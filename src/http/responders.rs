@@ -33,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         "reply": {"echo": true}, "delay_ms": {"min": 10, "max": 50}, "reply_from": {"port": 0}
     })
 ))]
-struct ResponderBody {
+pub(super) struct ResponderBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
     #[schema(
         pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
@@ -74,7 +74,7 @@ fn yes() -> bool {
 }
 
 impl ResponderBody {
-    fn read(self) -> Result<JoinRequest, Problem> {
+    pub(super) fn read(self) -> Result<JoinRequest, Problem> {
         let fields = JoinFields {
             group: self.group,
             interfaces: self.interfaces,
