@@ -2,7 +2,7 @@
 //!
 //! Layers, and imports run down only:
 //!
-//! - [`cli`], [`demo`], [`healthcheck`]: what the binary does with its arguments
+//! - [`cli`], [`demo`], [`healthcheck`], [`notify`]: what the binary does with its arguments, and tells its manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
@@ -22,5 +22,6 @@ pub mod healthcheck;
 pub mod http;
 pub mod model;
 pub mod net;
+pub mod notify;
 pub mod server;
 pub mod store;

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall::cli::{Cli, Command, ServeArgs};
+use rollcall::notify;
 use rollcall::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -48,12 +49,19 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     }
     let control = server.control().clone();
     let running = tokio::spawn(server.run(stop));
-    if args.demo
-        && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
-    {
-        tracing::error!(%refusal, "the demo could not be shown");
+    notify::ready();
+    let serving = async {
+        if args.demo
+            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
+        {
+            tracing::error!(%refusal, "the demo could not be shown");
+        }
+        running.await.map_err(|error| error.to_string())
+    };
+    tokio::select! {
+        served = serving => served,
+        never = notify::keep_alive() => match never {},
     }
-    running.await.map_err(|error| error.to_string())
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process the hard way.
@@ -65,6 +73,7 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
         let mut next = async || tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
         next().await;
         token.cancel();
+        notify::stopping();
         tracing::info!("stopping");
         std::process::exit(next().await);
     });

@@ -11,6 +11,7 @@ mod api {
     mod logs;
     mod memberships;
     mod messages;
+    mod notify;
     mod responders;
     mod service;
 }
