@@ -2,7 +2,8 @@
 //!
 //! Layers, and imports run down only:
 //!
-//! - [`cli`], [`config`], [`reload`], [`demo`], [`healthcheck`]: what the binary is told, and does
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`healthcheck`], [`notify`]: what the binary is told and does, and what
+//!   it tells its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
@@ -23,6 +24,7 @@ pub mod healthcheck;
 pub mod http;
 pub mod model;
 pub mod net;
+pub mod notify;
 pub mod reload;
 pub mod server;
 pub mod store;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use rollcall::cli::{Cli, Command, ServeArgs};
 use rollcall::config::{Finding, Layers};
+use rollcall::notify;
 use rollcall::reload::{self, Reloader};
 use rollcall::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,18 +75,25 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
         tracing::info!(%on, "listening");
     }
     let running = tokio::spawn(server.run(stop.clone()));
-    if args.demo
-        && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
-    {
-        tracing::error!(%refusal, "the demo could not be shown");
-    }
-    let reloading = stop.run_until_cancelled(async {
-        while hang_up.recv().await.is_some() {
-            reloader.reload().await;
+    notify::ready();
+    let serving = async {
+        if args.demo
+            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
+        {
+            tracing::error!(%refusal, "the demo could not be shown");
         }
-    });
-    let (ended, _) = tokio::join!(running, reloading);
-    ended.map_err(|error| error.to_string())
+        let reloading = stop.run_until_cancelled(async {
+            while hang_up.recv().await.is_some() {
+                reloader.reload().await;
+            }
+        });
+        let (ended, _) = tokio::join!(running, reloading);
+        ended.map_err(|error| error.to_string())
+    };
+    tokio::select! {
+        served = serving => served,
+        never = notify::keep_alive() => match never {},
+    }
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process the hard way.
@@ -97,6 +105,7 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
         let mut next = async || tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
         next().await;
         token.cancel();
+        notify::stopping();
         tracing::info!("stopping");
         std::process::exit(next().await);
     });

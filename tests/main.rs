@@ -13,6 +13,7 @@ mod api {
     mod logs;
     mod memberships;
     mod messages;
+    mod notify;
     mod responders;
     mod retention;
     mod service;
