@@ -24,6 +24,7 @@ use super::batch::Batch;
 use super::fault::{Action, Doing, Fault};
 use super::socket::Socket;
 use super::sys::{self, Epoll, ReceiveRoom};
+use crate::logging::rarely;
 
 /// Takes what a socket received.
 pub trait Sink: Send {
@@ -128,7 +129,7 @@ impl Lane {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    tracing::error!(%error, "epoll_wait failed");
+                    rarely!(ERROR, %error, "epoll_wait failed");
                     return true;
                 }
             };
