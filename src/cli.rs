@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Finding};
 use crate::control::Settings;
 use crate::http::{Access, Door, Operations, RequireToken, Tokens};
+use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
 use crate::store::Limits;
 
@@ -102,8 +103,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
     grace_ms: u64,
     /// What to log: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
-    #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
+    /// How to log: text on a terminal and JSON otherwise, or one of them always.
+    #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
     /// Start two responders on lo and call the roll, to see it work.
     #[arg(long)]
     pub demo: bool,
@@ -193,6 +197,10 @@ impl FromStr for Listen {
 /// Half of the cores receive, up to four; the rest is for requests. More lanes wake more often for the same load.
 fn lanes(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
+}
+
+fn log_filter(text: &str) -> Result<String, FilterError> {
+    LogFilter::check(text).map(|()| text.to_owned())
 }
 
 fn octal(text: &str) -> Result<u32, String> {

@@ -9,7 +9,7 @@
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
 //!   each other: `control` wires what a socket receives into a log
-//! - [`model`]: the nouns, legal by construction
+//! - [`model`]: the nouns, legal by construction; and beside it [`logging`], which knows none of them
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
 //! answered, nothing more reaches the log. Sinks, which run on the receiving lanes' threads, never close sockets.
@@ -22,6 +22,7 @@ pub mod control;
 pub mod demo;
 pub mod healthcheck;
 pub mod http;
+pub mod logging;
 pub mod model;
 pub mod net;
 pub mod notify;

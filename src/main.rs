@@ -1,16 +1,15 @@
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use rollcall::cli::{Cli, Command, ServeArgs};
 use rollcall::config::{Finding, Layers};
+use rollcall::http::Operations;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
 use rollcall::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -52,15 +51,9 @@ fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
 }
 
 async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Result<(), String> {
-    let config = reload::check(args, &layers).map_err(|findings| Finding::list(&findings))?;
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // Reporting that standard error is closed would go to standard error, and panic.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let mut config = reload::check(args, &layers).map_err(|findings| Finding::list(&findings))?;
+    let filter = rollcall::logging::start(&args.log, args.log_format).map_err(|error| error.to_string())?;
+    config.operations = Operations::new(filter);
     rollcall::net::raise_descriptor_limit();
     let no_signals = |error| format!("cannot watch signals: {error}");
     let stop = stop_on_signals().map_err(no_signals)?;

@@ -11,7 +11,7 @@ use crate::http::{Api, Configuration, ConfigurationProblem, Operations, TokenNam
 use crate::server::Config;
 
 /// What changes without a new start, besides what the file declares.
-const LIVE: [&str; 2] = ["tokens", "tokens_file"];
+const LIVE: [&str; 3] = ["log", "tokens", "tokens_file"];
 
 /// Keeps the running service as the configuration says.
 pub struct Reloader {
@@ -26,6 +26,7 @@ pub struct Reloader {
 struct Fresh {
     layers: Layers,
     tokens: Option<Tokens>,
+    log: String,
 }
 
 impl Reloader {
@@ -36,7 +37,8 @@ impl Reloader {
 
     /// Makes what the file declares, and shows what is in force. Called once, before the service answers.
     pub async fn start(&mut self, layers: Layers, tokens: Option<Tokens>) {
-        self.take_over(Fresh { layers, tokens }).await;
+        let log = self.operations.log_filter().configured();
+        self.take_over(Fresh { layers, tokens, log }).await;
     }
 
     /// Reads everything again. If anything is wrong with it, nothing changes.
@@ -69,11 +71,13 @@ impl Reloader {
                 detail: detail.to_owned(),
             }]);
         }
-        Ok(Fresh { layers, tokens })
+        Ok(Fresh { layers, tokens, log: args.log })
     }
 
     async fn take_over(&mut self, fresh: Fresh) {
-        let Fresh { layers, tokens } = fresh;
+        let Fresh { layers, tokens, log } = fresh;
+        let configured = self.operations.log_filter().configure(&log);
+        configured.expect("a filter that the arguments' parser has accepted");
         let names = tokens.iter().flat_map(Tokens::names);
         let names =
             names.map(|(name, scope)| TokenName { name: name.to_string(), scope: scope.as_str() }).collect();

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, Settings};
 use crate::http::{Access, Api, Door, Operations, RequireToken, Way};
+use crate::logging::rarely;
 use crate::net::Fault;
 
 /// What can be set about the service.
@@ -218,7 +219,7 @@ impl Listener {
                 }
             };
             if let Err(error) = accepted {
-                tracing::warn!(%error, "a connection could not be accepted");
+                rarely!(WARN, %error, "a connection could not be accepted");
                 tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
             }
         }

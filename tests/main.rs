@@ -10,6 +10,7 @@ mod api {
     mod errors;
     mod host;
     mod leases;
+    mod logging;
     mod logs;
     mod memberships;
     mod messages;

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::problem::Problem;
 use crate::control::Control;
+use crate::logging::LogFilter;
 
 pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(show)).with_state(operations)
@@ -22,9 +23,18 @@ pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {
 pub struct Operations {
     /// Std lock: held to copy or to replace.
     configuration: Arc<Mutex<Configuration>>,
+    log_filter: LogFilter,
 }
 
 impl Operations {
+    pub fn new(log_filter: LogFilter) -> Self {
+        Self { log_filter, ..Self::default() }
+    }
+
+    pub fn log_filter(&self) -> &LogFilter {
+        &self.log_filter
+    }
+
     pub fn configuration(&self) -> Configuration {
         self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -11,6 +11,7 @@ mod fields;
 mod gate;
 mod joins;
 mod lists;
+mod log_filter;
 mod memberships;
 mod message_view;
 mod messages;
@@ -119,7 +120,8 @@ impl Api {
             id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
             if problem.status().is_server_error() {
                 let (status, detail) = (problem.status().as_u16(), problem.detail());
-                tracing::error!(request_id = problem.request_id, status, detail, "request failed");
+                let panic = response.extensions_mut().remove::<Panic>().map(|Panic(message)| message);
+                tracing::error!(request_id = problem.request_id, status, detail, panic, "request failed");
             }
             problem.write_into(&mut response);
         }
@@ -140,7 +142,8 @@ fn api(operations: Operations) -> OpenApiRouter<Control> {
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(service::routes())
-        .merge(configuration::routes(operations));
+        .merge(configuration::routes(operations.clone()))
+        .merge(log_filter::routes(operations));
     describe_tokens(api.get_openapi_mut());
     api
 }
@@ -196,11 +199,17 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().unwrap_or_else(fresh)
 }
 
+/// Why a handler panicked.
+#[derive(Clone)]
+struct Panic(String);
+
 /// The cause goes to the log; the client learns only that it was not at fault.
 #[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =
         cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(message = message.unwrap_or("no message"), "a handler panicked");
-    Problem::new(Kind::Internal, "Internal Server Error").into_response()
+    let message = message.unwrap_or("no message").to_owned();
+    let mut response = Problem::new(Kind::Internal, "Internal Server Error").into_response();
+    response.extensions_mut().insert(Panic(message));
+    response
 }

@@ -133,8 +133,11 @@ impl Session {
             .replace(PORT, &self.port.to_string())
             .replace("/tmp", self.files.path())
             .replace(SERVICE, env!("CARGO_BIN_EXE_rollcall"));
-        // Where the command names no port, the service takes this one.
-        let line = format!("exec 2>&1; cd {ROOT}; export ROLLCALL_LISTEN=127.0.0.1:{}; {command}", self.port);
+        // Where the command names no port, the service takes this one; and it logs as it does on a terminal.
+        let line = format!(
+            "exec 2>&1; cd {ROOT}; export ROLLCALL_LISTEN=127.0.0.1:{} ROLLCALL_LOG_FORMAT=text; {command}",
+            self.port
+        );
         match &self.host {
             Some(host) => host.spawn("sh", &["-c", &line]),
             None => spawn_here("sh", &["-c", &line]),
