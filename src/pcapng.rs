@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_payload_that_no_datagram_holds_is_cut_and_its_length_told() {
         let mut file = Vec::new();
-        Writer::new(&mut file).write(&mut file, 1, &heard("lo"), None, &[0; 70_000]);
+        Writer::new(&mut file).write(&mut file, 1, &heard("lo"), None, &vec![0; 70_000]);
         let packet = blocks(&file)[2].1;
         assert_eq!((read_word(packet, 12), read_word(packet, 16)), (65_535, 70_028));
     }

@@ -49,7 +49,7 @@ impl<'a> Packet<'a> {
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
         let udp = self.udp_header();
         match &self.network {
-            Network::V4(addresses) => out.extend(self.ipv4_header(addresses)),
+            Network::V4(addresses) => out.extend(self.ipv4_header(*addresses)),
             Network::V6(addresses) => out.extend(self.ipv6_header(addresses)),
         }
         out.extend(udp);
@@ -57,7 +57,7 @@ impl<'a> Packet<'a> {
     }
 
     /// RFC 791 section 3.1, without options.
-    fn ipv4_header(&self, [source, destination]: &[Ipv4Addr; 2]) -> [u8; IPV4_HEADER] {
+    fn ipv4_header(&self, [source, destination]: [Ipv4Addr; 2]) -> [u8; IPV4_HEADER] {
         const VERSION_AND_LENGTH: u8 = 0x45;
         let mut header = [0; IPV4_HEADER];
         header[0] = VERSION_AND_LENGTH;
@@ -217,11 +217,11 @@ mod tests {
     #[test]
     fn the_largest_payloads_fit() {
         let v4 = "192.0.2.1:1".parse().unwrap();
-        let packet = bytes_of(&heard(v4, v4, None), &[1; 65_507]);
+        let packet = bytes_of(&heard(v4, v4, None), &vec![1; 65_507]);
         assert_eq!((half(&packet, 2), half(&packet, 24), packet.len()), (65_535, 65_515, 65_535));
         assert_eq!((packet[8], received_sum(&packet)), (0, 0xffff));
         let v6 = "[fd00::1]:1".parse().unwrap();
-        let packet = bytes_of(&heard(v6, v6, None), &[1; 65_527]);
+        let packet = bytes_of(&heard(v6, v6, None), &vec![1; 65_527]);
         assert_eq!((half(&packet, 4), half(&packet, 44), packet.len()), (65_535, 65_535, 65_575));
         assert_eq!(received_sum(&packet), 0xffff);
     }
