@@ -128,7 +128,7 @@ fn fields(heard: &Heard, payload: &[u8]) -> Vec<String> {
     };
     let time = heard.received_at.0;
     let reception = if heard.destination.ip().is_multicast() { "2" } else { "1" };
-    let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = payload.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect();
     let mut fields = vec![
         format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000),
         heard.interface.to_string(),
@@ -141,6 +141,10 @@ fn fields(heard: &Heard, payload: &[u8]) -> Vec<String> {
     fields.extend([heard.source.port().to_string(), heard.destination.port().to_string()]);
     fields.extend([(8 + payload.len()).to_string(), GOOD.into(), hex]);
     fields
+}
+
+fn digit(half: u8) -> char {
+    char::from_digit(half.into(), 16).expect("half a byte")
 }
 
 fn heard(source: &str, destination: &str, interface: &str, hop_limit: Option<u8>) -> Heard {
