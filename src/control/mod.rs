@@ -9,6 +9,7 @@ mod closing;
 mod collection;
 mod egress;
 mod groups;
+mod histogram;
 mod interfaces;
 mod membership;
 mod memberships;
@@ -22,6 +23,7 @@ mod reply_limits;
 mod reply_sockets;
 mod sends;
 mod timers;
+mod totals;
 mod views;
 
 use std::collections::HashMap;
@@ -35,12 +37,14 @@ use tokio_util::task::TaskTracker;
 pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
 pub use groups::GroupView;
+pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
 pub use message::{Message, MessageView};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal};
+pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
@@ -53,6 +57,7 @@ use message::Clockwork;
 use registry::Registry;
 use reply_limits::ReplyLimits;
 use timers::{Due, Timers};
+use totals::Ledger;
 
 /// The service's core; cheap to clone.
 #[derive(Clone)]
@@ -94,6 +99,7 @@ struct Shared {
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    ledger: Arc<Ledger>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -105,13 +111,19 @@ impl Control {
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
+        let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork { timers: timers.clone(), closing: Arc::new(Closing::default()) },
+            clockwork: Clockwork {
+                timers: timers.clone(),
+                closing: Arc::new(Closing::default()),
+                ledger: ledger.clone(),
+            },
             environment: Environment {
                 lanes: lanes.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
+                ledger: ledger.clone(),
             },
             settings,
             interfaces,
@@ -120,6 +132,7 @@ impl Control {
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            ledger,
             tasks,
             stop,
         }));

@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod door;
+mod exposition;
 mod extract;
 mod fields;
 mod joins;
@@ -11,15 +12,19 @@ mod lists;
 mod memberships;
 mod message_view;
 mod messages;
+mod metrics;
 mod overview;
 mod problem;
+mod process;
 mod responders;
 mod rules;
 mod sending;
 mod service;
+mod traffic;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -35,6 +40,7 @@ pub use door::Door;
 
 use crate::control::Control;
 use problem::{Kind, Problem};
+use traffic::Traffic;
 
 /// Makes an answer out of a panic.
 type Panicked = fn(Box<dyn Any + Send>) -> Response;
@@ -44,6 +50,7 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
+    traffic: Arc<Traffic>,
 }
 
 /// How a request came in.
@@ -56,7 +63,8 @@ pub enum Way {
 
 impl Api {
     pub fn new(control: Control, door: Door) -> Self {
-        let (routes, document) = api().split_for_parts();
+        let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
+        let (routes, document) = api(&traffic).split_for_parts();
         let routes = routes
             .merge(service::documents(&document))
             .fallback(async |uri: Uri| {
@@ -71,7 +79,7 @@ impl Api {
                 Problem::new(Kind::MethodNotAllowed, detail)
             })
             .with_state(control);
-        Self { routes: CatchPanic::custom(routes, panicked), door: Arc::new(door) }
+        Self { routes: CatchPanic::custom(routes, panicked), door: Arc::new(door), traffic }
     }
 
     /// Gives the request an id, asks the door, lets the routes answer, and writes problem documents, which name
@@ -80,6 +88,8 @@ impl Api {
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
     /// few allocations.
     pub async fn answer(&self, request: Request, way: Way) -> Response {
+        let started = Instant::now();
+        let asked = self.traffic.asked(&request);
         let id = request_id(&request);
         let mut response = match self.door.admit(&request, way) {
             Ok(()) => {
@@ -97,22 +107,24 @@ impl Api {
             problem.write_into(&mut response);
         }
         response.headers_mut().insert(REQUEST_ID, id);
+        self.traffic.answered(asked, response.status(), started.elapsed());
         response
     }
 }
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api().into_openapi()
+    api(&Arc::default()).into_openapi()
 }
 
-fn api() -> OpenApiRouter<Control> {
+fn api(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(service::routes())
+        .merge(metrics::routes(traffic))
 }
 
 #[derive(OpenApi)]
