@@ -12,6 +12,7 @@ mod api {
     mod logs;
     mod memberships;
     mod messages;
+    mod metrics;
     mod responders;
     mod service;
 }
@@ -37,4 +38,5 @@ mod docs {
 
 mod tools {
     mod pcapng;
+    mod prometheus;
 }

@@ -180,7 +180,8 @@ impl Snapshot {
         };
         let answers = self.traffic.iter().flat_map(|answered| {
             let [route, method] = labels(answered);
-            let counted = answered.answers.into_iter().filter(|(_, count)| *count > 0);
+            // Failures from zero on: an increase needs a row to increase from.
+            let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
             counted.map(move |(class, count)| {
                 ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
             })

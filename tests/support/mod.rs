@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod program;
