@@ -32,7 +32,7 @@ impl<'a> Page<'a> {
         V: AsRef<str>,
         T: EncodeCounterValue,
     {
-        self.rows(name, help, MetricType::Counter, rows, |encoder, value| {
+        self.rows(name, help, MetricType::Counter, rows, |mut encoder, value| {
             encoder.encode_counter::<Labels<&str, 0>, T, f64>(value, None)
         })
     }
@@ -47,7 +47,7 @@ impl<'a> Page<'a> {
         V: AsRef<str>,
         T: EncodeGaugeValue,
     {
-        self.rows(name, help, MetricType::Gauge, rows, |encoder, value| encoder.encode_gauge(value))
+        self.rows(name, help, MetricType::Gauge, rows, |mut encoder, value| encoder.encode_gauge(value))
     }
 
     pub(super) fn histogram<'d, const N: usize, V: AsRef<str>>(
@@ -56,7 +56,7 @@ impl<'a> Page<'a> {
         help: &str,
         rows: impl IntoIterator<Item = (Labels<V, N>, &'d Distribution)>,
     ) -> fmt::Result {
-        self.rows(name, help, MetricType::Histogram, rows, |encoder, distribution| {
+        self.rows(name, help, MetricType::Histogram, rows, |mut encoder, distribution| {
             let mut buckets: Vec<_> =
                 distribution.buckets.iter().map(|(bound, count)| (bound.as_secs_f64(), *count)).collect();
             let counted: u64 = buckets.iter().map(|(_, count)| count).sum();
@@ -72,12 +72,12 @@ impl<'a> Page<'a> {
         help: &str,
         kind: MetricType,
         rows: impl IntoIterator<Item = (Labels<V, N>, T)>,
-        encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+        encode: impl Fn(MetricEncoder<'_>, &T) -> fmt::Result,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, kind)?;
         for (labels, value) in rows {
             let labels = labels.each_ref().map(|(name, value)| (*name, value.as_ref()));
-            encode(&mut metric.encode_family(&labels)?, &value)?;
+            encode(metric.encode_family(&labels)?, &value)?;
         }
         Ok(())
     }

@@ -39,8 +39,8 @@ struct Metrics(String);
 
 /// Metrics for Prometheus
 ///
-/// In its text format, or in that of OpenMetrics where `Accept` names it. Counters go on over the deletion of what they
-/// counted and start at zero with the service.
+/// In its text format, or in that of OpenMetrics where `Accept` names it. Counters go on when what they counted is
+/// deleted, and start at zero with the service.
 #[utoipa::path(get, path = "/metrics", tag = "service",
     responses(
         (status = 200, description = "All metrics", content(

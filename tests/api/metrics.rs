@@ -8,18 +8,18 @@ use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 /// What one exchange between a message, two responders and a membership comes to.
-const EXCHANGE: [(&str, f64); 11] = [
-    (r#"rollcall_received_datagrams_total{kind="membership"}"#, 1.0),
-    (r#"rollcall_received_datagrams_total{kind="responder"}"#, 2.0),
-    (r#"rollcall_received_datagrams_total{kind="message"}"#, 2.0),
-    (r#"rollcall_received_bytes_total{kind="membership"}"#, 13.0),
-    (r#"rollcall_received_bytes_total{kind="message"}"#, 6.0),
-    (r#"rollcall_replies_total{outcome="replied"}"#, 2.0),
-    (r#"rollcall_messages_total{close_reason="expected"}"#, 1.0),
-    (r#"rollcall_messages_total{close_reason="window"}"#, 0.0),
-    ("rollcall_message_sends_total", 1.0),
-    ("rollcall_response_rtt_seconds_count", 2.0),
-    (r#"rollcall_response_rtt_seconds_bucket{le="+Inf"}"#, 2.0),
+const EXCHANGE: [(&str, u64); 11] = [
+    (r#"rollcall_received_datagrams_total{kind="membership"}"#, 1),
+    (r#"rollcall_received_datagrams_total{kind="responder"}"#, 2),
+    (r#"rollcall_received_datagrams_total{kind="message"}"#, 2),
+    (r#"rollcall_received_bytes_total{kind="membership"}"#, 13),
+    (r#"rollcall_received_bytes_total{kind="message"}"#, 6),
+    (r#"rollcall_replies_total{outcome="replied"}"#, 2),
+    (r#"rollcall_messages_total{close_reason="expected"}"#, 1),
+    (r#"rollcall_messages_total{close_reason="window"}"#, 0),
+    ("rollcall_message_sends_total", 1),
+    ("rollcall_response_rtt_seconds_count", 2),
+    (r#"rollcall_response_rtt_seconds_bucket{le="+Inf"}"#, 2),
 ];
 
 #[tokio::test]
@@ -37,21 +37,21 @@ async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
 
     let before = Metrics::of(&server).await;
     for (row, value) in EXCHANGE {
-        assert_eq!(before.value(row), value, "{row}");
+        assert_eq!(before.count(row), value, "{row}");
     }
-    let rtt = before.value("rollcall_response_rtt_seconds_sum");
+    let rtt = before.seconds("rollcall_response_rtt_seconds_sum");
     assert!(rtt > 0.0 && rtt < 60.0, "{rtt}");
-    assert_eq!(before.value(r#"rollcall_memberships{state="joined"}"#), 1.0);
-    assert_eq!(before.value(r#"rollcall_responders{state="joined"}"#), 2.0);
-    assert_eq!(before.value(r#"rollcall_log_datagrams{kind="message"}"#), 2.0);
-    assert!(before.value(r#"rollcall_log_bytes{kind="responder"}"#) > 26.0);
+    assert_eq!(before.count(r#"rollcall_memberships{state="joined"}"#), 1);
+    assert_eq!(before.count(r#"rollcall_responders{state="joined"}"#), 2);
+    assert_eq!(before.count(r#"rollcall_log_datagrams{kind="message"}"#), 2);
+    assert!(before.count(r#"rollcall_log_bytes{kind="responder"}"#) > 26);
 
     for path in all {
         server.delete(&path).await.expect(204);
     }
     let after = Metrics::of(&server).await;
     for (row, value) in EXCHANGE {
-        assert_eq!(after.value(row), value, "{row}");
+        assert_eq!(after.count(row), value, "{row}");
     }
     for row in [
         r#"rollcall_memberships{state="joined"}"#,
@@ -59,7 +59,7 @@ async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
         r#"rollcall_log_datagrams{kind="message"}"#,
         r#"rollcall_log_bytes{kind="responder"}"#,
     ] {
-        assert_eq!(after.value(row), 0.0, "{row}");
+        assert_eq!(after.count(row), 0, "{row}");
     }
 }
 
@@ -68,7 +68,7 @@ async fn messages_are_counted_by_how_they_end() {
     let server = TestServer::start().await;
     let group = fresh_group();
     let message = server.send(&group, json!({"window_ms": 60_000})).await;
-    assert_eq!(Metrics::of(&server).await.value("rollcall_messages_collecting"), 1.0);
+    assert_eq!(Metrics::of(&server).await.count("rollcall_messages_collecting"), 1);
     server.request(Method::POST, &format!("{message}/cancel")).send().await.expect(200);
     server.call(&group, json!({"window_ms": 1})).await;
     server.call(&group, json!({"window_ms": 60_000, "stall_ms": 1})).await;
@@ -77,14 +77,14 @@ async fn messages_are_counted_by_how_they_end() {
     assert_eq!(server.post("/v1/messages", body).await.status, 422);
 
     let metrics = Metrics::of(&server).await;
-    assert_eq!(metrics.value("rollcall_messages_collecting"), 0.0);
+    assert_eq!(metrics.count("rollcall_messages_collecting"), 0);
     for (reason, count) in
-        [("cancelled", 1.0), ("window", 1.0), ("stalled", 1.0), ("expected", 0.0), ("restarted", 0.0)]
+        [("cancelled", 1), ("window", 1), ("stalled", 1), ("expected", 0), ("restarted", 0)]
     {
         let row = format!(r#"rollcall_messages_total{{close_reason="{reason}"}}"#);
-        assert_eq!(metrics.value(&row), count, "{row}");
+        assert_eq!(metrics.count(&row), count, "{row}");
     }
-    assert_eq!(metrics.value("rollcall_message_sends_total"), 3.0);
+    assert_eq!(metrics.count("rollcall_message_sends_total"), 3);
 }
 
 #[tokio::test]
@@ -99,14 +99,14 @@ async fn replies_that_a_limit_withholds_are_counted() {
     server.heard(&format!("{responder}/datagrams"), 3).await;
 
     let metrics = Metrics::of(&server).await;
-    assert_eq!(metrics.value(r#"rollcall_replies_total{outcome="replied"}"#), 1.0);
-    assert_eq!(metrics.value(r#"rollcall_replies_total{outcome="limited"}"#), 2.0);
+    assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="replied"}"#), 1);
+    assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="limited"}"#), 2);
 }
 
 /// The runtime has one thread, so nobody reads while the test sends: the kernel has to drop.
 #[tokio::test]
 async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
-    const SENT: u32 = 500;
+    const SENT: u64 = 500;
     let server = TestServer::start_with(|config| {
         config.settings.receive_buffer = 4096;
         config.settings.log_limits.entries = 1;
@@ -123,21 +123,21 @@ async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
     let received = r#"rollcall_received_datagrams_total{kind="membership"}"#;
     let flooded = loop {
         let metrics = Metrics::of(&server).await;
-        if metrics.value(received) + metrics.value(&row("kernel")) >= f64::from(SENT) {
+        if metrics.count(received) + metrics.count(&row("kernel")) >= SENT {
             break metrics;
         }
     };
-    assert!(flooded.value(&row("kernel")) > 0.0);
-    assert_eq!(flooded.value(&row("retention")), flooded.value(received) - 1.0);
-    assert_eq!(flooded.value(&row("truncated")), 0.0);
+    assert!(flooded.count(&row("kernel")) > 0);
+    assert_eq!(flooded.count(&row("retention")), flooded.count(received) - 1);
+    assert_eq!(flooded.count(&row("truncated")), 0);
 
     server.put("/v1/memberships/flooded", on_lo(&fresh_group(), json!({}))).await.expect(200);
     let moved = Metrics::of(&server).await;
     server.delete("/v1/memberships/flooded").await.expect(204);
     let gone = Metrics::of(&server).await;
     for row in [row("kernel"), row("retention"), received.to_owned()] {
-        assert_eq!(moved.value(&row), flooded.value(&row), "{row}");
-        assert_eq!(gone.value(&row), flooded.value(&row), "{row}");
+        assert_eq!(moved.count(&row), flooded.count(&row), "{row}");
+        assert_eq!(gone.count(&row), flooded.count(&row), "{row}");
     }
 }
 
@@ -147,8 +147,8 @@ async fn what_could_not_be_joined_is_pending() {
     let body = json!({"group": fresh_group(), "interfaces": ["nosuch0"], "allow_missing": true});
     server.post("/v1/memberships", body).await.expect(201);
     let metrics = Metrics::of(&server).await;
-    assert_eq!(metrics.value(r#"rollcall_memberships{state="pending"}"#), 1.0);
-    assert_eq!(metrics.value(r#"rollcall_memberships{state="joined"}"#), 0.0);
+    assert_eq!(metrics.count(r#"rollcall_memberships{state="pending"}"#), 1);
+    assert_eq!(metrics.count(r#"rollcall_memberships{state="joined"}"#), 0);
 }
 
 #[tokio::test]
@@ -162,15 +162,15 @@ async fn requests_are_counted_by_route_method_and_class() {
     server.request(Method::GET, "/livez").header("host", "example.com").send().await.expect(403);
 
     let metrics = Metrics::of(&server).await;
-    let count = |labels: &str| metrics.value(&format!("rollcall_http_requests_total{{{labels}}}"));
-    assert_eq!(count(r#"route="/v1/memberships/{id}",method="GET",status="4xx""#), 2.0);
-    assert_eq!(count(r#"route="/livez",method="GET",status="2xx""#), 1.0);
-    assert_eq!(count(r#"route="/livez",method="GET",status="4xx""#), 1.0);
-    assert_eq!(count(r#"route="unmatched",method="GET",status="4xx""#), 1.0);
-    assert_eq!(count(r#"route="/v1/messages",method="other",status="4xx""#), 1.0);
+    let count = |labels: &str| metrics.count(&format!("rollcall_http_requests_total{{{labels}}}"));
+    assert_eq!(count(r#"route="/v1/memberships/{id}",method="GET",status="4xx""#), 2);
+    assert_eq!(count(r#"route="/livez",method="GET",status="2xx""#), 1);
+    assert_eq!(count(r#"route="/livez",method="GET",status="4xx""#), 1);
+    assert_eq!(count(r#"route="unmatched",method="GET",status="4xx""#), 1);
+    assert_eq!(count(r#"route="/v1/messages",method="other",status="4xx""#), 1);
     let duration =
         r#"rollcall_http_request_duration_seconds_count{route="/v1/memberships/{id}",method="GET"}"#;
-    assert_eq!(metrics.value(duration), 2.0);
+    assert_eq!(metrics.count(duration), 2);
 }
 
 #[tokio::test]
@@ -191,8 +191,8 @@ async fn the_format_of_open_metrics_is_given_to_who_asks_for_it() {
 /// Memberships come, hear and go while others look: no count is ever seen to go down, and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_never_go_down_while_resources_end() {
-    const ROUNDS: u32 = 40;
-    const PER_ROUND: u32 = 5;
+    const ROUNDS: u64 = 40;
+    const PER_ROUND: usize = 5;
     let server = TestServer::start().await;
     let row = r#"rollcall_received_datagrams_total{kind="membership"}"#;
     let churning = async {
@@ -203,20 +203,20 @@ async fn counters_never_go_down_while_resources_end() {
             for _ in 0..PER_ROUND {
                 peer.send(&group, "x");
             }
-            server.heard(&format!("{membership}/datagrams"), PER_ROUND as usize).await;
+            server.heard(&format!("{membership}/datagrams"), PER_ROUND).await;
             server.delete(&membership).await.expect(204);
         }
     };
     let watching = async {
-        let mut last = 0.0;
-        while last < f64::from(ROUNDS * PER_ROUND) {
-            let now = Metrics::of(&server).await.value(row);
+        let mut last = 0;
+        while last < ROUNDS * PER_ROUND as u64 {
+            let now = Metrics::of(&server).await.count(row);
             assert!(now >= last, "{last} and then {now}");
             last = now;
         }
         last
     };
     let ((), seen) = tokio::join!(churning, watching);
-    assert_eq!(seen, f64::from(ROUNDS * PER_ROUND));
-    assert_eq!(Metrics::of(&server).await.value(row), seen);
+    assert_eq!(seen, ROUNDS * PER_ROUND as u64);
+    assert_eq!(Metrics::of(&server).await.count(row), seen);
 }

@@ -14,14 +14,20 @@ impl Metrics {
         Self { text: String::from_utf8(reply.body.to_vec()).expect("text") }
     }
 
-    /// The value of a row by its name and labels, as in `rollcall_drops_total{cause="kernel"}`.
+    /// The count in a row, by its name and labels, as in `rollcall_drops_total{cause="kernel"}`.
     #[track_caller]
-    pub(crate) fn value(&self, row: &str) -> f64 {
-        self.find(row).unwrap_or_else(|| panic!("no {row} in\n{}", self.text))
+    pub(crate) fn count(&self, row: &str) -> u64 {
+        self.value(row).parse().expect("a whole number")
     }
 
-    pub(crate) fn find(&self, row: &str) -> Option<f64> {
-        let value = self.text.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' '))?;
-        Some(value.parse().expect("a number"))
+    #[track_caller]
+    pub(crate) fn seconds(&self, row: &str) -> f64 {
+        self.value(row).parse().expect("a number")
+    }
+
+    #[track_caller]
+    fn value(&self, row: &str) -> &str {
+        let value = self.text.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {row} in\n{}", self.text))
     }
 }
