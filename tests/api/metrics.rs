@@ -191,9 +191,14 @@ async fn the_format_of_open_metrics_is_given_to_who_asks_for_it() {
 /// Memberships come, hear and go while others look: no count is ever seen to go down, and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_never_go_down_while_resources_end() {
-    const ROUNDS: u64 = 40;
+    const ROUNDS: u64 = 150;
     const PER_ROUND: usize = 5;
+    /// Looked at first, because ids are in the order of their making: while they are, others end.
+    const STANDING: usize = 200;
     let server = TestServer::start().await;
+    for _ in 0..STANDING {
+        server.join(&fresh_group()).await;
+    }
     let row = r#"rollcall_received_datagrams_total{kind="membership"}"#;
     let churning = async {
         let peer = Peer::at("127.0.0.1");
