@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Refusal;
 use super::answering::{Active, Answering, is_link_local};
 use super::ports::{self, Delivery, Port};
+use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::Lanes;
 use crate::store::{Budget, Limits, Log};
@@ -30,6 +31,7 @@ pub(super) struct Environment {
     pub(super) receive_buffer: usize,
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 impl Environment {
@@ -148,9 +150,14 @@ impl Membership {
         } else {
             let log = self.environment.new_log(spec);
             let delivery = self.delivery(state, log.clone());
-            state.ports = ports::open_missing(spec, table, &[], &delivery)?;
-            state.dropped_before = 0;
-            std::mem::replace(&mut state.log, log).close();
+            let new = ports::open_missing(spec, table, &[], &delivery)?;
+            let dropped_buffers = state.close_ports();
+            (state.ports, state.dropped_before) = (new, 0);
+            let old = std::mem::replace(&mut state.log, log);
+            old.close();
+            let mut ended = Totals::default();
+            *ended.received(self.kind()) = Received::of(old.counters(), dropped_buffers);
+            self.environment.ledger.enter(ended);
         }
         state.spec = spec.clone();
         state.lease = lease.map(Lease::starting_now);
@@ -190,7 +197,7 @@ impl Membership {
 
     /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
     pub(super) fn leave(&self) {
-        self.state().leave();
+        self.leave_locked(&mut self.state());
         if let Some(answering) = &self.answering {
             answering.close();
         }
@@ -202,9 +209,20 @@ impl Membership {
         state.lease_armed = None;
         let expired = !state.left && state.lease.is_some_and(|lease| lease.ends <= now);
         if expired {
-            state.leave();
+            self.leave_locked(&mut state);
         }
         expired
+    }
+
+    /// Leaves its counts behind; nothing when it had left already.
+    fn leave_locked(&self, state: &mut State) {
+        if state.left {
+            return;
+        }
+        state.left = true;
+        let dropped_buffers = state.close_ports();
+        state.log.close();
+        self.environment.ledger.enter(self.totals(state, dropped_buffers));
     }
 
     /// Tries again where joining failed.
@@ -257,8 +275,28 @@ impl Membership {
 
     /// Buffers that the kernel has dropped at its sockets, those closed by now included.
     pub fn dropped_buffers(&self) -> u64 {
+        self.state().dropped_buffers()
+    }
+
+    /// Adds what it has heard and answered until now, its state and what it holds, unless it has left.
+    pub(super) fn count_into(&self, totals: &mut Totals, states: &mut States, held: &mut Held) {
         let state = self.state();
-        state.dropped_before + state.ports.iter().map(Port::dropped_buffers).sum::<u64>()
+        if !state.left {
+            *totals += self.totals(&state, state.dropped_buffers());
+            states.add(state.join_state());
+            held.add(state.log.counters());
+        }
+    }
+
+    fn totals(&self, state: &State, dropped_buffers: u64) -> Totals {
+        let replies = self.answering.as_ref().map(|answering| answering.counters());
+        let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
+        *totals.received(self.kind()) = Received::of(state.log.counters(), dropped_buffers);
+        totals
+    }
+
+    fn kind(&self) -> Kind {
+        if self.answering.is_some() { Kind::Responder } else { Kind::Membership }
     }
 
     pub fn view(&self) -> MembershipView {
@@ -301,10 +339,15 @@ impl Membership {
 }
 
 impl State {
-    fn leave(&mut self) {
-        self.left = true;
+    fn dropped_buffers(&self) -> u64 {
+        self.dropped_before + self.ports.iter().map(Port::dropped_buffers).sum::<u64>()
+    }
+
+    /// Closes the sockets and gives the buffers that were dropped there.
+    fn close_ports(&mut self) -> u64 {
+        let dropped = self.dropped_buffers();
         self.ports.clear();
-        self.log.close();
+        dropped
     }
 
     /// Keeps the ports that are still wanted, adds the new ones and closes the rest.

@@ -1,14 +1,16 @@
 //! A message at work: its collection, the sockets that hear the answers, and its log.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::closing::Closing;
 use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
 use super::timers::{Due, Timers};
+use super::totals::{Ledger, Received, Totals};
 use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
 use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
 use crate::store::{Log, LogCounters, Run};
@@ -23,6 +25,10 @@ pub struct Message {
     /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
     /// for a sink that may be waiting for `collection`.
     sockets: Mutex<Vec<Registration>>,
+    /// Buffers dropped at sockets that are closed by now.
+    dropped_before: AtomicU64,
+    /// Its counts are in the ledger.
+    entered: AtomicBool,
     closed: Notify,
     clockwork: Clockwork,
 }
@@ -32,6 +38,7 @@ pub struct Message {
 pub(super) struct Clockwork {
     pub(super) timers: Arc<Timers>,
     pub(super) closing: Arc<Closing>,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// A message as others see it at one moment.
@@ -60,6 +67,8 @@ impl Message {
             log,
             collection: Mutex::new(Collection::new(Vec::new(), 0)),
             sockets: Mutex::default(),
+            dropped_before: AtomicU64::new(0),
+            entered: AtomicBool::new(false),
             closed: Notify::new(),
             clockwork,
         }
@@ -109,8 +118,30 @@ impl Message {
         }
     }
 
+    /// Buffers that the kernel has dropped at its sockets, those closed by now included.
     pub fn dropped_buffers(&self) -> u64 {
-        self.sockets().iter().map(|registration| u64::from(registration.socket().dropped_buffers())).sum()
+        let sockets = self.sockets();
+        self.dropped_before.load(Ordering::Relaxed) + dropped_at(&sockets)
+    }
+
+    /// What it has sent and heard until now.
+    pub(super) fn totals(&self) -> Totals {
+        let received = Received::of(self.log.counters(), self.dropped_buffers());
+        let collection = self.collection();
+        let routes = collection.routes().iter();
+        let (sent, send_failures) = routes.fold((0, 0), |(sent, failed), route| {
+            (sent + u64::from(route.sent), failed + u64::from(route.failed))
+        });
+        let closed = collection.closed().map(|(reason, _)| reason);
+        let closed = CloseReason::ALL.map(|reason| u64::from(closed == Some(reason)));
+        Totals { messages: received, closed, sent, send_failures, ..Totals::default() }
+    }
+
+    /// Leaves its counts behind, once nothing is heard any more and nobody finds it.
+    pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
+        if !self.entered.swap(true, Ordering::Relaxed) {
+            self.clockwork.ledger.enter(entry(self.totals()));
+        }
     }
 
     /// Sets where the message leaves by, before the first send.
@@ -167,7 +198,10 @@ impl Message {
     /// Closes the sockets: once this returns, by whomever they are closed, their ports are free. Must not be
     /// called from a sink.
     pub(super) fn end_linger(&self) {
-        self.sockets().clear();
+        let mut sockets = self.sockets();
+        self.dropped_before.fetch_add(dropped_at(&sockets), Ordering::Relaxed);
+        sockets.clear();
+        drop(sockets);
         self.log.complete();
     }
 
@@ -178,6 +212,10 @@ impl Message {
     fn sockets(&self) -> MutexGuard<'_, Vec<Registration>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn dropped_at(sockets: &[Registration]) -> u64 {
+    sockets.iter().map(|registration| u64::from(registration.socket().dropped_buffers())).sum()
 }
 
 /// Takes what one of a message's sockets hears.
@@ -207,6 +245,9 @@ impl Sink for AnswerSink {
                 Verdict::Stray => {}
                 Verdict::Keep(answer) => {
                     sequence += 1;
+                    if let Some(rtt_us) = answer.rtt_us {
+                        message.clockwork.ledger.rtt.note(Duration::from_micros(rtt_us));
+                    }
                     let heard = Heard {
                         received_at,
                         source: received.source,

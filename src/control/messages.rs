@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::egress::Outlet;
 use super::message::Message;
 use super::refusal::{Attempt, Purpose, Refusal};
+use super::totals::Totals;
 use super::{Control, Kind, Shared};
 use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::net::{Fault, FaultKind};
@@ -64,6 +65,9 @@ impl Control {
             shared.messages.remove_if(&id, &message);
             message.close(CloseReason::Cancelled);
             message.end_linger();
+            // It is no message that ended, but what could not be sent is told.
+            message
+                .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
             return Err(refusal);
         }
         Ok((message, Outcome::Created))
@@ -102,6 +106,7 @@ impl Message {
         self.close(CloseReason::Cancelled);
         self.end_linger();
         self.log().close();
+        self.enter_totals(|totals| totals);
     }
 }
 

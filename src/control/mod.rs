@@ -9,6 +9,7 @@ mod closing;
 mod collection;
 mod egress;
 mod groups;
+mod histogram;
 mod housekeeping;
 mod interfaces;
 mod membership;
@@ -23,6 +24,7 @@ mod reply_limits;
 mod reply_sockets;
 mod sends;
 mod timers;
+mod totals;
 mod views;
 
 use std::collections::HashMap;
@@ -36,12 +38,14 @@ use tokio_util::task::TaskTracker;
 pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
 pub use groups::GroupView;
+pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
 pub use message::{Message, MessageView};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal};
+pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
@@ -54,6 +58,7 @@ use message::Clockwork;
 use registry::Registry;
 use reply_limits::ReplyLimits;
 use timers::{Due, Timers};
+use totals::Ledger;
 
 /// The service's core; cheap to clone.
 #[derive(Clone)]
@@ -100,6 +105,7 @@ struct Shared {
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    ledger: Arc<Ledger>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -112,14 +118,20 @@ impl Control {
         let timers = Arc::new(Timers::default());
         let budget = Arc::new(Budget::new(settings.total_bytes));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
+        let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork { timers: timers.clone(), closing: Arc::new(Closing::default()) },
+            clockwork: Clockwork {
+                timers: timers.clone(),
+                closing: Arc::new(Closing::default()),
+                ledger: ledger.clone(),
+            },
             environment: Environment {
                 lanes: lanes.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
                 budget: budget.clone(),
+                ledger: ledger.clone(),
             },
             budget,
             settings,
@@ -129,6 +141,7 @@ impl Control {
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            ledger,
             tasks,
             stop,
         }));

@@ -6,6 +6,7 @@ mod configuration;
 mod datagrams;
 mod declared;
 mod door;
+mod exposition;
 mod extract;
 mod fields;
 mod gate;
@@ -15,16 +16,20 @@ mod log_filter;
 mod memberships;
 mod message_view;
 mod messages;
+mod metrics;
 mod overview;
 mod problem;
+mod process;
 mod responders;
 mod rules;
 mod sending;
 mod service;
 mod tokens;
+mod traffic;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -49,6 +54,7 @@ pub use tokens::{LineError, Scope, Tokens};
 use crate::control::Control;
 use gate::Gate;
 use problem::{Kind, Problem};
+use traffic::Traffic;
 
 /// Where metrics are.
 const METRICS: &str = "/metrics";
@@ -62,6 +68,7 @@ pub struct Api {
     routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
     gate: Arc<Gate>,
+    traffic: Arc<Traffic>,
 }
 
 /// How a request came in.
@@ -77,7 +84,8 @@ pub enum Way {
 
 impl Api {
     pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
-        let (routes, document) = api(operations).split_for_parts();
+        let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
+        let (routes, document) = api(operations, &traffic).split_for_parts();
         let routes = routes
             .merge(service::documents(&document))
             .fallback(async |uri: Uri| {
@@ -93,7 +101,7 @@ impl Api {
             })
             .with_state(control);
         let (door, gate) = (Arc::new(door), Arc::new(Gate::new(access)));
-        Self { routes: CatchPanic::custom(routes, panicked), door, gate }
+        Self { routes: CatchPanic::custom(routes, panicked), door, gate, traffic }
     }
 
     /// From now on only these tokens are accepted.
@@ -107,6 +115,8 @@ impl Api {
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
     /// few allocations.
     pub async fn answer(&self, request: Request, way: Way) -> Response {
+        let started = Instant::now();
+        let asked = self.traffic.asked(&request);
         let id = request_id(&request);
         let mut response = match self.door.admit(&request, way).and_then(|()| self.gate.admit(&request, way))
         {
@@ -126,22 +136,24 @@ impl Api {
             problem.write_into(&mut response);
         }
         response.headers_mut().insert(REQUEST_ID, id);
+        self.traffic.answered(asked, response.status(), started.elapsed());
         response
     }
 }
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api(Operations::default()).into_openapi()
+    api(Operations::default(), &Arc::default()).into_openapi()
 }
 
-fn api(operations: Operations) -> OpenApiRouter<Control> {
+fn api(operations: Operations, traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
     let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(service::routes())
+        .merge(metrics::routes(traffic))
         .merge(configuration::routes(operations.clone()))
         .merge(log_filter::routes(operations));
     describe_tokens(api.get_openapi_mut());

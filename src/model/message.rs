@@ -80,6 +80,11 @@ pub struct Repeat {
     pub interval: Duration,
 }
 
+impl CloseReason {
+    pub const ALL: [Self; 5] =
+        [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted];
+}
+
 impl Repeat {
     pub const ONCE: Self = Self { count: 1, interval: Duration::ZERO };
 

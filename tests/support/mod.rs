@@ -2,7 +2,9 @@
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod tools;

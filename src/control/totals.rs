@@ -1,0 +1,252 @@
+//! What has come of everything since the service started, and what there is now.
+//!
+//! Resources count for themselves. A scrape adds up those that are there and the [`Ledger`], into which each
+//! resource enters its counts as it ends: so nothing is counted twice on the paths of datagrams.
+
+use std::ops::AddAssign;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::histogram::{Distribution, Histogram};
+use super::{Control, JoinState, Kind, ReplyCounters};
+use crate::model::CloseReason;
+use crate::store::LogCounters;
+
+/// Counts that never go down while the service runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub memberships: Received,
+    pub responders: Received,
+    pub messages: Received,
+    pub replies: ReplyCounters,
+    /// Messages by why they ended, in the order of [`CloseReason::ALL`].
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Copies of messages that left by an interface.
+    pub sent: u64,
+    /// Copies that could not be sent.
+    pub send_failures: u64,
+}
+
+/// What the logs of one kind of resource got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    pub datagrams: u64,
+    /// Of their payloads.
+    pub bytes: u64,
+    /// Datagrams that made room in a log for later ones.
+    pub evicted: u64,
+    /// Datagrams whose payload was longer than the buffer.
+    pub truncated: u64,
+    /// Buffers that the kernel dropped, of one datagram or, where it coalesces, up to 64.
+    pub dropped_buffers: u64,
+}
+
+/// What there is at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    pub memberships: States,
+    pub responders: States,
+    /// Messages that collect.
+    pub collecting: u64,
+    /// In the logs of memberships, responders and messages.
+    pub held: [Held; 3],
+}
+
+/// Memberships by the worst of their interfaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct States {
+    pub joined: u64,
+    pub pending: u64,
+    pub lost: u64,
+}
+
+/// What logs hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    pub datagrams: u64,
+    /// Headers included.
+    pub bytes: u64,
+}
+
+/// All that can be counted, at one moment.
+#[derive(Debug)]
+pub struct Tally {
+    pub totals: Totals,
+    pub census: Census,
+    /// Round-trip times of responses.
+    pub rtt: Distribution,
+}
+
+impl Control {
+    /// Asks every resource, each for well under a microsecond of its locks' time, and every socket that hears for
+    /// its drops: milliseconds for thousands of them, so not for a task that others wait for.
+    pub fn tally(&self) -> Tally {
+        let shared = &self.0;
+        // Before the resources: one that ends meanwhile is missed, and never counted twice.
+        let mut totals = shared.ledger.ended();
+        let mut census = Census::default();
+        for (kind, states, at) in
+            [(Kind::Membership, &mut census.memberships, 0), (Kind::Responder, &mut census.responders, 1)]
+        {
+            for membership in shared.joined(kind).all() {
+                membership.count_into(&mut totals, states, &mut census.held[at]);
+            }
+        }
+        for message in shared.messages.all() {
+            let counted = message.totals();
+            census.collecting += u64::from(counted.closed == Totals::default().closed);
+            census.held[2].add(message.log().counters());
+            totals += counted;
+        }
+        Tally { totals: shared.ledger.never_less(totals), census, rtt: shared.ledger.rtt.distribution() }
+    }
+}
+
+/// The counts of resources that are gone, and those that no resource keeps.
+pub(super) struct Ledger {
+    /// Std lock, like the next: held for an addition.
+    ended: Mutex<Totals>,
+    shown: Mutex<Totals>,
+    /// Round-trip times of responses.
+    pub(super) rtt: Histogram,
+}
+
+impl Ledger {
+    pub(super) fn enter(&self, ended: Totals) {
+        *locked(&self.ended) += ended;
+    }
+
+    fn ended(&self) -> Totals {
+        *locked(&self.ended)
+    }
+
+    /// The larger of what was shown before and this, count by count: a resource that ends while it is counted may
+    /// be missed once, and a reply or send that fails is taken back, which must not look like a restart.
+    fn never_less(&self, now: Totals) -> Totals {
+        let mut shown = locked(&self.shown);
+        shown.merge(now, u64::max);
+        *shown
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        const fn us(microseconds: u64) -> Duration {
+            Duration::from_micros(microseconds)
+        }
+        /// From a reply within one host to a member that waits before it answers.
+        const RTT_BOUNDS: [Duration; 17] = [
+            us(50),
+            us(100),
+            us(250),
+            us(500),
+            us(1_000),
+            us(2_500),
+            us(5_000),
+            us(10_000),
+            us(25_000),
+            us(50_000),
+            us(100_000),
+            us(250_000),
+            us(500_000),
+            us(1_000_000),
+            us(2_500_000),
+            us(5_000_000),
+            us(10_000_000),
+        ];
+        Self { ended: Mutex::default(), shown: Mutex::default(), rtt: Histogram::new(&RTT_BOUNDS) }
+    }
+}
+
+impl Totals {
+    pub(super) fn received(&mut self, kind: Kind) -> &mut Received {
+        match kind {
+            Kind::Membership => &mut self.memberships,
+            Kind::Responder => &mut self.responders,
+            Kind::Message => &mut self.messages,
+        }
+    }
+
+    fn merge(&mut self, other: Self, how: impl Fn(u64, u64) -> u64) {
+        let mut other = other;
+        for (own, other) in self.cells().into_iter().zip(other.cells()) {
+            *own = how(*own, *other);
+        }
+    }
+
+    fn cells(&mut self) -> Vec<&mut u64> {
+        let Self { memberships, responders, messages, replies, closed, sent, send_failures } = self;
+        let received = [memberships, responders, messages].into_iter().flat_map(|received| {
+            let Received { datagrams, bytes, evicted, truncated, dropped_buffers } = received;
+            [datagrams, bytes, evicted, truncated, dropped_buffers]
+        });
+        let ReplyCounters { received: heard, matched, replied, failed, limited, suppressed } = replies;
+        let replies = [heard, matched, replied, failed, limited, suppressed];
+        received.chain(replies).chain(closed).chain([sent, send_failures]).collect()
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.merge(other, |own, other| own + other);
+    }
+}
+
+impl Received {
+    pub(super) fn of(log: LogCounters, dropped_buffers: u64) -> Self {
+        Self {
+            datagrams: log.appended,
+            bytes: log.payload_bytes,
+            evicted: log.evicted,
+            truncated: log.truncated,
+            dropped_buffers,
+        }
+    }
+}
+
+impl States {
+    pub(super) fn add(&mut self, state: JoinState) {
+        *match state {
+            JoinState::Joined => &mut self.joined,
+            JoinState::Pending => &mut self.pending,
+            JoinState::Lost => &mut self.lost,
+        } += 1;
+    }
+}
+
+impl Held {
+    pub(super) fn add(&mut self, log: LogCounters) {
+        self.datagrams += log.appended - log.evicted;
+        self.bytes += log.held_bytes;
+    }
+}
+
+fn locked(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
+    totals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shown_is_never_taken_back() {
+        let ledger = Ledger::default();
+        let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
+        ledger.enter(totals(1, 1));
+        ledger.enter(totals(2, 0));
+        assert_eq!(ledger.ended(), totals(3, 1));
+        assert_eq!(ledger.never_less(totals(5, 1)), totals(5, 1));
+        assert_eq!(ledger.never_less(totals(4, 2)), totals(5, 2));
+    }
+
+    #[test]
+    fn every_count_is_added() {
+        let mut ones = Totals::default();
+        ones.cells().into_iter().for_each(|cell| *cell = 1);
+        let mut twos = ones;
+        twos += ones;
+        assert!(twos.cells().into_iter().all(|cell| *cell == 2));
+        assert_eq!(size_of::<Totals>(), twos.cells().len() * size_of::<u64>());
+    }
+}

@@ -1,0 +1,260 @@
+//! What there is to watch, for Prometheus: everything is gathered when it is asked for.
+//!
+//! Labels have few values, none of which clients choose.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
+use prometheus_client::registry::Registry;
+use tokio::runtime::RuntimeMetrics;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::exposition::{ALONE, Labels, Page};
+use super::problem::{Kind, Problem};
+use super::process::Process;
+use super::traffic::{Answered, Traffic};
+use crate::control::{Control, Received, States, Tally};
+use crate::model::CloseReason;
+
+pub(super) fn routes(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
+    OpenApiRouter::new().routes(routes!(metrics)).layer(Extension(traffic.clone()))
+}
+
+/// Metrics in the text format of Prometheus or of OpenMetrics.
+#[derive(ToSchema)]
+#[schema(examples(
+    "# HELP rollcall_messages_collecting Messages that collect responses.\n# TYPE rollcall_messages_collecting gauge\nrollcall_messages_collecting 1\n"
+))]
+#[expect(dead_code, reason = "it stands in the API document for a body that is plain text")]
+struct Metrics(String);
+
+/// Metrics for Prometheus
+///
+/// In its text format, or in that of OpenMetrics where `Accept` names it. Counters go on when what they counted is
+/// deleted, and start at zero with the service.
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, description = "All metrics", content(
+            (Metrics = "text/plain"),
+            (Metrics = "application/openmetrics-text"),
+        )),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn metrics(
+    State(control): State<Control>,
+    Extension(traffic): Extension<Arc<Traffic>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let open = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
+    let runtime = tokio::runtime::Handle::current().metrics();
+    // Thousands of memberships take milliseconds, in which a worker would keep others waiting.
+    let written = tokio::task::spawn_blocking(move || {
+        let snapshot =
+            Snapshot { tally: control.tally(), traffic: traffic.report(), process: Process::now(), runtime };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(snapshot));
+        let mut body = String::new();
+        if open { text::encode(&mut body, &registry) } else { prometheus_text::encode(&mut body, &registry) }
+            .map(|()| body)
+    });
+    let internal = |error: &dyn fmt::Display| Problem::new(Kind::Internal, error.to_string());
+    let body = written.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
+    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// Everything at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    tally: Tally,
+    traffic: Vec<Answered>,
+    process: Process,
+    runtime: RuntimeMetrics,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page::new(encoder);
+        self.datagrams(&mut page)?;
+        self.messages(&mut page)?;
+        self.resources(&mut page)?;
+        self.requests(&mut page)?;
+        self.process(&mut page)
+    }
+}
+
+impl Snapshot {
+    fn datagrams(&self, page: &mut Page<'_>) -> fmt::Result {
+        let totals = &self.tally.totals;
+        let by_kind = [totals.memberships, totals.responders, totals.messages];
+        page.counter(
+            "rollcall_received_datagrams",
+            "Datagrams that came into logs.",
+            of_kinds(by_kind.map(|received| received.datagrams)),
+        )?;
+        page.counter(
+            "rollcall_received_bytes",
+            "Payload bytes of the datagrams that came into logs.",
+            of_kinds(by_kind.map(|received| received.bytes)),
+        )?;
+        let all = |count: fn(&Received) -> u64| by_kind.iter().map(count).sum::<u64>();
+        page.counter(
+            "rollcall_drops",
+            "What was lost, and where: buffers, of one datagram or up to 64, that the kernel dropped (kernel); \
+             datagrams that made room for later ones in a log (retention); payloads longer than the buffer (truncated).",
+            [
+                ([("cause", "kernel")], all(|received| received.dropped_buffers)),
+                ([("cause", "retention")], all(|received| received.evicted)),
+                ([("cause", "truncated")], all(|received| received.truncated)),
+            ],
+        )?;
+        let replies = &totals.replies;
+        page.counter(
+            "rollcall_replies",
+            "Replies of responders: sent (replied), not sent by the system (failed), withheld by a rate limit or \
+             for want of a source to answer to (limited), withheld as copies (suppressed).",
+            [
+                ([("outcome", "replied")], replies.replied),
+                ([("outcome", "failed")], replies.failed),
+                ([("outcome", "limited")], replies.limited),
+                ([("outcome", "suppressed")], replies.suppressed),
+            ],
+        )
+    }
+
+    fn messages(&self, page: &mut Page<'_>) -> fmt::Result {
+        let totals = &self.tally.totals;
+        let closed = CloseReason::ALL.into_iter().zip(totals.closed);
+        page.counter(
+            "rollcall_messages",
+            "Messages that have ended, by why they stopped collecting.",
+            closed.map(|(reason, count)| ([("close_reason", word(reason))], count)),
+        )?;
+        page.counter(
+            "rollcall_message_sends",
+            "Copies of messages that left: one for each interface and attempt.",
+            [(ALONE, totals.sent)],
+        )?;
+        page.counter(
+            "rollcall_message_send_failures",
+            "Copies of messages that could not be sent.",
+            [(ALONE, totals.send_failures)],
+        )?;
+        page.histogram(
+            "rollcall_response_rtt_seconds",
+            "Time from the latest send before it to the arrival of a response, both in kernel time.",
+            [(ALONE, &self.tally.rtt)],
+        )
+    }
+
+    fn resources(&self, page: &mut Page<'_>) -> fmt::Result {
+        let census = &self.tally.census;
+        let help = "Memberships by the worst state among their interfaces.";
+        page.gauge("rollcall_memberships", help, of_states(census.memberships))?;
+        let help = "Responders by the worst state among their interfaces.";
+        page.gauge("rollcall_responders", help, of_states(census.responders))?;
+        page.gauge(
+            "rollcall_messages_collecting",
+            "Messages that collect responses.",
+            [(ALONE, census.collecting)],
+        )?;
+        let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
+        page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
+        page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
+    }
+
+    fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
+        let labels = |answered: &Answered| {
+            [("route", Cow::from(answered.route.clone())), ("method", answered.method.into())]
+        };
+        let answers = self.traffic.iter().flat_map(|answered| {
+            let [route, method] = labels(answered);
+            // Failures from zero on: an increase needs a row to increase from.
+            let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
+            counted.map(move |(class, count)| {
+                ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
+            })
+        });
+        page.counter("rollcall_http_requests", "Requests that were answered.", answers)?;
+        page.histogram(
+            "rollcall_http_request_duration_seconds",
+            "Time until the head of the answer, waits that clients asked for included.",
+            self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
+        )
+    }
+
+    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge(
+            "rollcall_build_info",
+            "What runs; always 1.",
+            [([("version", env!("CARGO_PKG_VERSION"))], 1_u64)],
+        )?;
+        let tasks = self.runtime.num_alive_tasks();
+        page.gauge("rollcall_runtime_tasks", "Tasks of the runtime that are alive.", [(ALONE, tasks)])?;
+        let workers = self.runtime.num_workers();
+        page.gauge("rollcall_runtime_workers", "Worker threads of the runtime.", [(ALONE, workers)])?;
+        let process = &self.process;
+        let unlabelled = |value| (ALONE, value);
+        page.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            process.resident_memory_bytes.map(unlabelled),
+        )?;
+        page.gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory.",
+            process.virtual_memory_bytes.map(unlabelled),
+        )?;
+        page.gauge("process_open_fds", "Open file descriptors.", process.open_fds.map(unlabelled))?;
+        page.gauge("process_max_fds", "File descriptors that may be open.", process.max_fds.map(unlabelled))?;
+        page.counter(
+            "process_cpu_seconds",
+            "User and system time spent.",
+            process.cpu_seconds.map(|seconds| (ALONE, seconds)),
+        )?;
+        page.gauge(
+            "process_start_time_seconds",
+            "When the process started, since 1970.",
+            process.start_time_seconds.map(|seconds| (ALONE, seconds)),
+        )
+    }
+}
+
+/// In the order of [`crate::control::Census::held`].
+fn of_kinds(counts: [u64; 3]) -> [(Labels<&'static str, 1>, u64); 3] {
+    let [memberships, responders, messages] = counts;
+    [
+        ([("kind", "membership")], memberships),
+        ([("kind", "responder")], responders),
+        ([("kind", "message")], messages),
+    ]
+}
+
+fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 3] {
+    [
+        ([("state", "joined")], states.joined),
+        ([("state", "pending")], states.pending),
+        ([("state", "lost")], states.lost),
+    ]
+}
+
+fn word(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Window => "window",
+        CloseReason::Expected => "expected",
+        CloseReason::Stalled => "stalled",
+        CloseReason::Cancelled => "cancelled",
+        CloseReason::Restarted => "restarted",
+    }
+}

@@ -1,0 +1,209 @@
+//! Counts of requests: by route, method and what came of them.
+//!
+//! Every request is counted, so this takes no lock and allocates nothing. The router knows the route only inside,
+//! where a layer would cost allocations: so the path is matched once more here, by the same rules.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+
+use crate::control::{Distribution, Histogram};
+
+/// What was asked, and how often.
+pub(super) struct Traffic {
+    paths: matchit::Router<usize>,
+    /// By the values of `paths`; the last is for whatever is at no known path.
+    routes: Vec<Route>,
+}
+
+struct Route {
+    template: Box<str>,
+    methods: [Answers; METHODS.len()],
+}
+
+struct Answers {
+    /// From 1xx to 5xx.
+    by_class: [AtomicU64; CLASSES.len()],
+    durations: Histogram,
+}
+
+/// A request on its way: its place in the counts.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    route: usize,
+    method: usize,
+}
+
+/// What came of the requests of one route and method, of which there were some.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) route: String,
+    pub(super) method: &'static str,
+    /// By class of the status.
+    pub(super) answers: [(&'static str, u64); CLASSES.len()],
+    /// From the request's head to the answer's head; waits that clients asked for are in it.
+    pub(super) durations: Distribution,
+}
+
+/// Any other method is counted as the last.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "other"];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A request to no known path.
+const UNMATCHED: &str = "unmatched";
+/// What is served beside the API document's paths, with the template that it counts as.
+const DOCUMENTS: [(&str, &str); 5] = [
+    ("/docs", "/docs"),
+    ("/docs/", "/docs"),
+    ("/docs/{*file}", "/docs"),
+    ("/openapi.json", "/openapi.json"),
+    ("/openapi.yaml", "/openapi.yaml"),
+];
+
+impl Traffic {
+    /// Counts requests on these paths, templates as `/v1/messages/{id}`.
+    pub(super) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
+        let (mut paths, mut routes) = (matchit::Router::new(), Vec::<Route>::new());
+        for (path, template) in templates.map(|path| (path, path)).chain(DOCUMENTS) {
+            let known = routes.iter().position(|route| *route.template == *template);
+            let at = known.unwrap_or_else(|| {
+                routes.push(Route::new(template));
+                routes.len() - 1
+            });
+            paths.insert(path, at).expect("the router takes the same paths");
+        }
+        routes.push(Route::new(UNMATCHED));
+        Self { paths, routes }
+    }
+
+    pub(super) fn asked(&self, request: &Request) -> Asked {
+        let unmatched = self.routes.len() - 1;
+        let method = match *request.method() {
+            Method::GET => 0,
+            Method::POST => 1,
+            Method::PUT => 2,
+            Method::DELETE => 3,
+            Method::HEAD => 4,
+            _ => 5,
+        };
+        Asked {
+            route: self.paths.at(request.uri().path()).map_or(unmatched, |matched| *matched.value),
+            method,
+        }
+    }
+
+    pub(super) fn answered(&self, asked: Asked, status: StatusCode, duration: Duration) {
+        let answers = &self.routes[asked.route].methods[asked.method];
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
+        answers.by_class[class - 1].fetch_add(1, Ordering::Relaxed);
+        answers.durations.note(duration);
+    }
+
+    pub(super) fn report(&self) -> Vec<Answered> {
+        let routes = self.routes.iter().flat_map(|route| {
+            METHODS.iter().zip(&route.methods).map(|(method, answers)| (&*route.template, *method, answers))
+        });
+        let all = routes.map(|(route, method, answers)| Answered {
+            route: route.to_owned(),
+            method,
+            durations: answers.durations.distribution(),
+            answers: std::array::from_fn(|class| {
+                (CLASSES[class], answers.by_class[class].load(Ordering::Relaxed))
+            }),
+        });
+        all.filter(|answered| answered.durations.count > 0).collect()
+    }
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self::on(std::iter::empty())
+    }
+}
+
+impl Route {
+    fn new(template: &str) -> Self {
+        Self { template: template.into(), methods: std::array::from_fn(|_| Answers::new()) }
+    }
+}
+
+impl Answers {
+    fn new() -> Self {
+        const fn ms(milliseconds: u64) -> Duration {
+            Duration::from_millis(milliseconds)
+        }
+        /// From what a look-up takes to the longest wait that is granted.
+        const BOUNDS: [Duration; 13] = [
+            Duration::from_micros(50),
+            Duration::from_micros(100),
+            Duration::from_micros(250),
+            ms(1),
+            ms(5),
+            ms(10),
+            ms(50),
+            ms(100),
+            ms(500),
+            ms(1_000),
+            ms(5_000),
+            ms(10_000),
+            ms(60_000),
+        ];
+        Self { by_class: Default::default(), durations: Histogram::new(&BOUNDS) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_document_counts_as_itself() {
+        let document = crate::http::document();
+        let templates: Vec<_> = document.paths.paths.keys().cloned().collect();
+        let traffic = Traffic::on(templates.iter().map(String::as_str));
+        let found = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            &*traffic.routes[traffic.asked(&request).route].template
+        };
+        for template in &templates {
+            assert_eq!(found(&template.replace("{id}", "abc")), template);
+        }
+        for (path, expected) in [
+            ("/docs/", "/docs"),
+            ("/docs/swagger-ui.css", "/docs"),
+            ("/v1/messages/", UNMATCHED),
+            ("/favicon.ico", UNMATCHED),
+        ] {
+            assert_eq!(found(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        let traffic = Traffic::on(["/v1/messages"].into_iter());
+        let count = |method: Method, status| {
+            let request = Request::builder().method(method).uri("/v1/messages?a=b").body(Body::empty());
+            traffic.answered(traffic.asked(&request.unwrap()), status, Duration::from_millis(2));
+        };
+        count(Method::POST, StatusCode::ACCEPTED);
+        count(Method::POST, StatusCode::OK);
+        count(Method::POST, StatusCode::NOT_FOUND);
+        count(Method::PATCH, StatusCode::METHOD_NOT_ALLOWED);
+        let report = traffic.report();
+        let found: Vec<_> = report
+            .iter()
+            .map(|answered| {
+                (answered.route.as_str(), answered.method, answered.answers.map(|(_, count)| count))
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [("/v1/messages", "POST", [0, 2, 0, 1, 0]), ("/v1/messages", "other", [0, 0, 0, 1, 0])]
+        );
+        assert_eq!(report[0].durations.sum, Duration::from_millis(6));
+    }
+}
