@@ -8,6 +8,7 @@
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
 //!   each other: `control` wires what a socket receives into a log
+//! - [`pcapng`]: capture files of what logs hold; beside the logs, which it does not know
 //! - [`model`]: the nouns, legal by construction
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
@@ -22,5 +23,6 @@ pub mod healthcheck;
 pub mod http;
 pub mod model;
 pub mod net;
+pub mod pcapng;
 pub mod server;
 pub mod store;

@@ -1,4 +1,5 @@
-//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `docs` for what users read.
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `docs` for what users read,
+//! `tools` for what other people's programs make of what it gives out.
 
 mod support;
 
@@ -32,4 +33,8 @@ mod lab {
 mod docs {
     mod openapi;
     mod readme;
+}
+
+mod tools {
+    mod pcapng;
 }

@@ -61,10 +61,7 @@ impl Lab {
         match switch {
             Ok(switch) => Some(Self { switch, bridges: vec![0] }),
             Err(failure) => {
-                let skipped = format!("skipped: needs CAP_NET_ADMIN/unprivileged user namespaces: {failure}");
-                assert!(std::env::var_os(REQUIRE).is_none(), "{skipped}");
-                // Not `eprintln!`, which the harness hides for a test that passes.
-                let _ = writeln!(io::stderr(), "{skipped}");
+                skip(&format!("needs CAP_NET_ADMIN/unprivileged user namespaces: {failure}"));
                 None
             }
         }
@@ -207,6 +204,14 @@ pub(crate) fn spawn_here(program: &str, args: &[&str]) -> Process {
 /// The path of one of the programs in tests/peers.
 pub(crate) fn peer(name: &str) -> String {
     format!("{}/tests/peers/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Says why a test is skipped; panics instead where `ROLLCALL_REQUIRE_LAB` is set.
+pub(crate) fn skip(reason: &str) {
+    let skipped = format!("skipped: {reason}");
+    assert!(std::env::var_os(REQUIRE).is_none(), "{skipped}");
+    // Not `eprintln!`, which the harness hides for a test that passes.
+    let _ = writeln!(io::stderr(), "{skipped}");
 }
 
 fn bridge_line(Bridge(b): Bridge) -> String {

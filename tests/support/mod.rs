@@ -6,3 +6,4 @@ pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod tools;

@@ -1,0 +1,159 @@
+//! What tshark reads in the files that the capture writer makes.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use rollcall::model::{Answer, Heard, Timestamp};
+use rollcall::pcapng::Writer;
+
+use crate::support::program::Scratch;
+use crate::support::tools;
+
+const FIELDS: [&str; 18] = [
+    "frame.time_epoch",
+    "frame.interface_name",
+    "frame.packet_flags_reception_type",
+    "frame.comment",
+    "frame.len",
+    "ip.src",
+    "ip.dst",
+    "ip.ttl",
+    "ip.checksum.status",
+    "ipv6.src",
+    "ipv6.dst",
+    "ipv6.hlim",
+    "udp.srcport",
+    "udp.dstport",
+    "udp.length",
+    "udp.checksum.status",
+    "udp.payload",
+    "udp.checksum",
+];
+
+#[test]
+fn tshark_shows_every_datagram_as_it_was_heard() {
+    if !tools::has("tshark") {
+        return;
+    }
+    let large: Vec<u8> = (0..=250).cycle().take(65_507).collect();
+    let larger: Vec<u8> = (0..=250).cycle().take(65_527).collect();
+    // The payload is what the checksum would be, which makes the checksum zero, and that is sent as all ones.
+    let zeroing = [0xeb, 0xd6];
+    let late = Answer { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
+    let datagrams = [
+        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
+        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
+        heard("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
+        heard("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
+        heard("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
+        heard("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
+        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
+        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
+    ];
+    let payloads = [&b"very important data"[..], b"six", b"ack", b"", b"odd", &zeroing, &large, &larger]
+        .map(<[u8]>::to_vec);
+
+    let mut file = Vec::new();
+    let mut writer = Writer::new(&mut file);
+    for (at, (heard, payload)) in datagrams.iter().zip(&payloads).enumerate() {
+        match at {
+            2 => writer.write(&mut file, 3, heard, Some(&late), payload),
+            4 => {
+                writer.gap(Some(12), "retention");
+                writer.write(&mut file, 17, heard, None, payload);
+            }
+            _ => writer.write(&mut file, at as u64 + 1, heard, None, payload),
+        }
+    }
+
+    let shown = tshark(&file);
+    let expected: Vec<_> =
+        datagrams.iter().zip(&payloads).map(|(heard, payload)| fields(heard, payload)).collect();
+    let comments = [
+        "seq=1",
+        "seq=2",
+        "seq=3 ttl=unknown rtt_us=181 attempt=2 duplicate late",
+        "seq=4",
+        "gap: missed=12 reason=retention,seq=17",
+        "seq=6",
+        "seq=7",
+        "seq=8",
+    ];
+    assert_eq!(shown.len(), expected.len());
+    assert_eq!(shown[5].last().map(String::as_str), Some("0xffff"));
+    for ((mut shown, mut expected), comment) in shown.into_iter().zip(expected).zip(comments) {
+        shown.pop();
+        expected[3] = comment.to_owned();
+        assert_eq!(shown, expected, "{FIELDS:?}");
+    }
+}
+
+/// One line of fields for each packet.
+fn tshark(file: &[u8]) -> Vec<Vec<String>> {
+    let scratch = Scratch::new();
+    let path = scratch.path("capture.pcapng");
+    std::fs::write(&path, file).expect("a file");
+    let mut command = Command::new("tshark");
+    command.args([
+        "-n",
+        "-r",
+        "-",
+        "-T",
+        "fields",
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-o",
+        "ip.check_checksum:TRUE",
+    ]);
+    for field in FIELDS {
+        command.args(["-e", field]);
+    }
+    let output =
+        command.stdin(Stdio::from(File::open(path).expect("the file"))).output().expect("tshark runs");
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// What tshark is to show, in the order of [`FIELDS`] but for the last; the comment is left out.
+fn fields(heard: &Heard, payload: &[u8]) -> Vec<String> {
+    const GOOD: &str = "1";
+    let (source, destination) = (heard.source.ip().to_string(), heard.destination.ip().to_string());
+    let ttl = heard.hop_limit.unwrap_or(0).to_string();
+    let nothing = String::new;
+    let (header, ipv4, ipv6) = if heard.source.is_ipv4() {
+        (20, [source, destination, ttl, GOOD.into()], [nothing(), nothing(), nothing()])
+    } else {
+        (40, [nothing(), nothing(), nothing(), nothing()], [source, destination, ttl])
+    };
+    let time = heard.received_at.0;
+    let reception = if heard.destination.ip().is_multicast() { "2" } else { "1" };
+    let hex: String = payload.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect();
+    let mut fields = vec![
+        format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000),
+        heard.interface.to_string(),
+        reception.to_owned(),
+        nothing(),
+        (header + 8 + payload.len()).to_string(),
+    ];
+    fields.extend(ipv4);
+    fields.extend(ipv6);
+    fields.extend([heard.source.port().to_string(), heard.destination.port().to_string()]);
+    fields.extend([(8 + payload.len()).to_string(), GOOD.into(), hex]);
+    fields
+}
+
+fn digit(half: u8) -> char {
+    char::from_digit(half.into(), 16).expect("half a byte")
+}
+
+fn heard(source: &str, destination: &str, interface: &str, hop_limit: Option<u8>) -> Heard {
+    Heard {
+        received_at: Timestamp(1_767_323_045_678_901_234),
+        source: source.parse().expect("an address"),
+        destination: destination.parse().expect("an address"),
+        interface: interface.into(),
+        hop_limit,
+        truncated: false,
+    }
+}
