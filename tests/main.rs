@@ -7,6 +7,8 @@ mod api {
     mod collecting;
     mod door;
     mod errors;
+    mod events;
+    mod exports;
     mod host;
     mod leases;
     mod logs;
@@ -14,6 +16,7 @@ mod api {
     mod messages;
     mod responders;
     mod service;
+    mod streams;
 }
 
 mod lab {

@@ -100,6 +100,7 @@ impl Message {
         self.close(CloseReason::Cancelled);
         self.end_linger();
         self.log().close();
+        self.tell_deleted();
     }
 }
 
@@ -133,6 +134,7 @@ impl Shared {
         if let Some(refusal) = failure.filter(|_| !any_sent) {
             return Err(refusal);
         }
+        message.tell_sent();
         if waiting.is_empty() && message.spec().repeat.count == 1 {
             finish_sending(message);
             return Ok(());

@@ -8,6 +8,7 @@ mod answering;
 mod closing;
 mod collection;
 mod egress;
+mod events;
 mod groups;
 mod interfaces;
 mod membership;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
+pub use events::{Event, EventPage, Events, Happening};
 pub use groups::GroupView;
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
@@ -89,6 +91,7 @@ struct Shared {
     services: Services,
     clockwork: Clockwork,
     environment: Environment,
+    events: Arc<Events>,
     /// Std lock: held for a look-up or an open.
     blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
@@ -104,15 +107,22 @@ impl Control {
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
+        let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork { timers: timers.clone(), closing: Arc::new(Closing::default()) },
+            clockwork: Clockwork {
+                timers: timers.clone(),
+                closing: Arc::new(Closing::default()),
+                events: events.clone(),
+            },
             environment: Environment {
                 lanes: lanes.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
+                events: events.clone(),
             },
+            events,
             settings,
             interfaces,
             lanes,
@@ -132,6 +142,11 @@ impl Control {
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// What happens to resources.
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Leaves all groups, closes all messages and waits for the tasks to end.

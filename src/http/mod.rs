@@ -2,8 +2,8 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
-mod datagrams;
 mod door;
+mod events;
 mod extract;
 mod fields;
 mod joins;
@@ -13,6 +13,7 @@ mod message_view;
 mod messages;
 mod overview;
 mod problem;
+mod reading;
 mod responders;
 mod rules;
 mod sending;
@@ -112,6 +113,7 @@ fn api() -> OpenApiRouter<Control> {
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
+        .merge(events::routes())
         .merge(service::routes())
 }
 

@@ -116,7 +116,7 @@ fn tshark(file: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// What tshark is to show, in the order of [`FIELDS`] but for the last; the comment is left out.
-fn fields(heard: &Heard, payload: &[u8]) -> Vec<String> {
+fn fields(heard: &Heard<'_>, payload: &[u8]) -> Vec<String> {
     const GOOD: &str = "1";
     let (source, destination) = (heard.source.ip().to_string(), heard.destination.ip().to_string());
     let ttl = heard.hop_limit.unwrap_or(0).to_string();
@@ -147,12 +147,12 @@ fn digit(half: u8) -> char {
     char::from_digit(half.into(), 16).expect("half a byte")
 }
 
-fn heard(source: &str, destination: &str, interface: &str, hop_limit: Option<u8>) -> Heard {
+fn heard<'a>(source: &str, destination: &str, interface: &'a str, hop_limit: Option<u8>) -> Heard<'a> {
     Heard {
         received_at: Timestamp(1_767_323_045_678_901_234),
         source: source.parse().expect("an address"),
         destination: destination.parse().expect("an address"),
-        interface: interface.into(),
+        interface,
         hop_limit,
         truncated: false,
     }
