@@ -57,11 +57,8 @@ async fn memberships_and_responders_tell_what_becomes_of_them() {
     assert_eq!(heard, expected);
 
     let responder = "/v1/responders/r";
-    server.put(responder, on_lo(&group, json!({"reply": {"text": "a"}}))).await.expect(201);
-    server
-        .put(responder, on_lo(&group, json!({"reply": {"text": "b"}, "expires_in_ms": 50})))
-        .await
-        .expect(200);
+    server.put(responder, on_lo(&group, json!({"reply": "a"}))).await.expect(201);
+    server.put(responder, on_lo(&group, json!({"reply": "b", "expires_in_ms": 50}))).await.expect(200);
     let heard = events.events(3).await;
     assert_eq!(names(&heard), ["joined", "changed", "expired"]);
     assert!(heard.iter().all(|event| event.data["kind"] == "responder"), "{heard:?}");

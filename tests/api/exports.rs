@@ -180,7 +180,7 @@ async fn a_payload_comes_as_it_was() {
     server.get(&format!("{log}/{}/payload", u64::MAX)).await.problem(404, "not-found", "");
     server.get(&format!("{log}/x/payload")).await.problem(400, "invalid-parameter", "/seq");
 
-    server.respond(&group, json!({"reply": {"text": "here"}})).await;
+    server.respond(&group, json!({"reply": "here"})).await;
     let message = server.send(&group, json!({"expect": 1})).await;
     server.closed(&message).await;
     assert_eq!(server.get(&format!("{message}/responses/1/payload")).await.body, "here");

@@ -190,7 +190,7 @@ async fn a_membership_that_moves_ends_its_streams() {
 async fn streams_are_told_that_the_service_stops() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let membership = server.join(&group).await;
-    let message = server.send(&group, json!({"window_ms": 60000})).await;
+    let message = server.send(&fresh_group(), json!({"window_ms": 60000})).await;
     let mut streams = Vec::new();
     for log in [format!("{membership}/datagrams"), format!("{message}/responses"), "/v1/events".to_owned()] {
         streams.push(follow(&server, &log, None).await);

@@ -42,15 +42,15 @@ impl PartialSchema for Lines {
 
 impl PartialSchema for Capture {
     fn schema() -> RefOr<Schema> {
-        binary(
-            "A pcapng file that Wireshark opens. IP and UDP headers are made anew; comments have `seq` and more.",
-        )
+        let description = "A pcapng file that Wireshark opens. IP and UDP headers are made anew; comments have `seq` \
+            and more. One that is followed just ends when the log does.";
+        binary(description).into()
     }
 }
 
 impl PartialSchema for RawBytes {
     fn schema() -> RefOr<Schema> {
-        binary("The payload itself: any bytes, or none.")
+        binary("The payload itself: any bytes, or none.").examples(["very important data"]).into()
     }
 }
 
@@ -58,6 +58,6 @@ fn text(description: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description))
 }
 
-fn binary(description: &str) -> RefOr<Schema> {
-    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
+fn binary(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
 }
