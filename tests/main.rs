@@ -9,6 +9,8 @@ mod api {
     mod declared;
     mod door;
     mod errors;
+    mod events;
+    mod exports;
     mod host;
     mod leases;
     mod logging;
@@ -20,6 +22,7 @@ mod api {
     mod responders;
     mod retention;
     mod service;
+    mod streams;
     mod tokens;
 }
 

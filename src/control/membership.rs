@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answering::{Active, Answering, is_link_local};
+use super::events::{Events, Happening};
 use super::ports::{self, Delivery, Port};
 use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
@@ -32,6 +33,7 @@ pub(super) struct Environment {
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) events: Arc<Events>,
 }
 
 impl Environment {
@@ -54,6 +56,8 @@ struct State {
     /// When the lease is checked next.
     lease_armed: Option<Instant>,
     left: bool,
+    /// The interfaces as events have told them; none before the membership is registered.
+    told: Option<Vec<(Arc<str>, JoinState)>>,
 }
 
 /// The membership was deleted in the meantime.
@@ -83,6 +87,7 @@ impl Membership {
             retry_armed: false,
             lease_armed: None,
             left: false,
+            told: None,
             spec,
         };
         let membership =
@@ -111,7 +116,17 @@ impl Membership {
         if state.left {
             return Err(Left);
         }
-        Ok(self.change_locked(&mut state, spec, rules, lease, table))
+        let rules_differ = self.answering.as_ref().zip(rules.as_ref());
+        let rules_differ = rules_differ.is_some_and(|(answering, rules)| answering.active().rules != *rules);
+        let differs = state.spec != *spec || rules_differ;
+        let changed = self.change_locked(&mut state, spec, rules, lease, table);
+        if changed.is_ok() {
+            if differs {
+                self.tell(&state, Happening::Changed, None);
+            }
+            self.tell_interfaces(&mut state);
+        }
+        Ok(changed)
     }
 
     fn change_locked(
@@ -193,11 +208,21 @@ impl Membership {
         }
         state.dropped_before += before.iter().map(Port::dropped_buffers).sum::<u64>();
         state.count_joined();
+        if state.told.is_some() {
+            self.tell_interfaces(state);
+        }
     }
 
     /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
     pub(super) fn leave(&self) {
-        self.leave_locked(&mut self.state());
+        let mut state = self.state();
+        if !state.left {
+            self.leave_locked(&mut state);
+            if state.told.is_some() {
+                self.tell(&state, Happening::Left, None);
+            }
+        }
+        drop(state);
         if let Some(answering) = &self.answering {
             answering.close();
         }
@@ -210,6 +235,7 @@ impl Membership {
         let expired = !state.left && state.lease.is_some_and(|lease| lease.ends <= now);
         if expired {
             self.leave_locked(&mut state);
+            self.tell(&state, Happening::Expired, None);
         }
         expired
     }
@@ -321,6 +347,42 @@ impl Membership {
             }),
             ports,
         }
+    }
+
+    /// Begins to tell what happens to it: it can be found from now on.
+    pub(super) fn registered(&self) {
+        let mut state = self.state();
+        if !state.left {
+            if state.ports.is_empty() && state.told.is_none() {
+                self.tell(&state, Happening::Pending, None);
+            }
+            self.tell_interfaces(&mut state);
+        }
+    }
+
+    /// Tells how its interfaces differ from what was told last.
+    fn tell_interfaces(&self, state: &mut State) {
+        let told = state.told.take().unwrap_or_default();
+        let now: Vec<_> =
+            state.ports.iter().map(|port| (port.interface.clone(), port.state.join_state())).collect();
+        for (interface, join_state) in now.iter().filter(|now| !told.contains(now)) {
+            let happening = match join_state {
+                JoinState::Joined => Happening::Joined,
+                JoinState::Pending => Happening::Pending,
+                JoinState::Lost => Happening::Lost,
+            };
+            self.tell(state, happening, Some(interface.clone()));
+        }
+        for (interface, _) in told.into_iter().filter(|(told, _)| now.iter().all(|(name, _)| name != told)) {
+            self.tell(state, Happening::Left, Some(interface));
+        }
+        state.told = Some(now);
+    }
+
+    /// Under the state's lock, so that events come in the order of what they tell.
+    fn tell(&self, state: &State, happening: Happening, interface: Option<Arc<str>>) {
+        let kind = if self.answering.is_some() { Kind::Responder } else { Kind::Membership };
+        self.environment.events.emit(happening, kind, &self.id, state.spec.group, interface);
     }
 
     fn delivery(&self, state: &State, log: Arc<Log>) -> Delivery {

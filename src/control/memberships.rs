@@ -71,6 +71,7 @@ impl Control {
             let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
             let membership = Arc::new(joined);
             if registry.insert(id.clone(), membership.clone()).is_ok() {
+                membership.registered();
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 return Ok((membership, Outcome::Created));

@@ -1,14 +1,16 @@
 //! A message at work: its collection, the sockets that hear the answers, and its log.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::Kind;
 use super::closing::Closing;
 use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
+use super::events::{Events, Happening};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
@@ -31,6 +33,14 @@ pub struct Message {
     entered: AtomicBool,
     closed: Notify,
     clockwork: Clockwork,
+    /// What events have been due, as [`news`] has it: `closed` is told after `sent`, though it may come before.
+    news: AtomicU8,
+}
+
+mod news {
+    pub(super) const SENT: u8 = 1;
+    pub(super) const CLOSED: u8 = 2;
+    pub(super) const DELETED: u8 = 4;
 }
 
 /// What makes a message end.
@@ -39,6 +49,7 @@ pub(super) struct Clockwork {
     pub(super) timers: Arc<Timers>,
     pub(super) closing: Arc<Closing>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) events: Arc<Events>,
 }
 
 /// A message as others see it at one moment.
@@ -71,6 +82,7 @@ impl Message {
             entered: AtomicBool::new(false),
             closed: Notify::new(),
             clockwork,
+            news: AtomicU8::new(0),
         }
     }
 
@@ -177,11 +189,36 @@ impl Message {
     /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
     pub(super) fn close(self: &Arc<Self>, reason: CloseReason) {
         if self.collection().close(reason, Timestamp::now()) {
-            self.after_close();
+            self.after_close(reason);
         }
     }
 
-    fn after_close(self: &Arc<Self>) {
+    /// Tells that it was sent; what is told of it comes after that.
+    pub(super) fn tell_sent(&self) {
+        self.tell(Happening::Sent);
+        let before = self.news.fetch_or(news::SENT, Ordering::AcqRel);
+        if before & news::CLOSED != 0
+            && let Some((reason, _)) = self.collection().closed()
+        {
+            self.tell(Happening::Closed(reason));
+        }
+    }
+
+    pub(super) fn tell_deleted(&self) {
+        let before = self.news.fetch_or(news::DELETED, Ordering::AcqRel);
+        if before & (news::SENT | news::DELETED) == news::SENT {
+            self.tell(Happening::Deleted);
+        }
+    }
+
+    fn tell(&self, happening: Happening) {
+        self.clockwork.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
+    }
+
+    fn after_close(self: &Arc<Self>, reason: CloseReason) {
+        if self.news.fetch_or(news::CLOSED, Ordering::AcqRel) & news::SENT != 0 {
+            self.tell(Happening::Closed(reason));
+        }
         if self.spec.window.is_zero() {
             self.log.complete();
         }
@@ -261,7 +298,7 @@ impl Sink for AnswerSink {
                         collection.is_done(&message.spec, now.monotonic)
                         && collection.close(reason, Timestamp::now())
                     {
-                        message.after_close();
+                        message.after_close(reason);
                     }
                 }
             }

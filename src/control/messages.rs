@@ -107,6 +107,7 @@ impl Message {
         self.end_linger();
         self.log().close();
         self.enter_totals(|totals| totals);
+        self.tell_deleted();
     }
 }
 
@@ -140,6 +141,7 @@ impl Shared {
         if let Some(refusal) = failure.filter(|_| !any_sent) {
             return Err(refusal);
         }
+        message.tell_sent();
         if waiting.is_empty() && message.spec().repeat.count == 1 {
             finish_sending(message);
             return Ok(());

@@ -8,6 +8,7 @@ mod answering;
 mod closing;
 mod collection;
 mod egress;
+mod events;
 mod groups;
 mod histogram;
 mod housekeeping;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
+pub use events::{Event, EventPage, Events, Happening};
 pub use groups::GroupView;
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
@@ -100,6 +102,7 @@ struct Shared {
     clockwork: Clockwork,
     environment: Environment,
     budget: Arc<Budget>,
+    events: Arc<Events>,
     /// Std lock: held for a look-up or an open.
     blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
@@ -117,6 +120,7 @@ impl Control {
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
         let budget = Arc::new(Budget::new(settings.total_bytes));
+        let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
@@ -125,6 +129,7 @@ impl Control {
                 timers: timers.clone(),
                 closing: Arc::new(Closing::default()),
                 ledger: ledger.clone(),
+                events: events.clone(),
             },
             environment: Environment {
                 lanes: lanes.clone(),
@@ -132,8 +137,10 @@ impl Control {
                 log_limits: settings.log_limits,
                 budget: budget.clone(),
                 ledger: ledger.clone(),
+                events: events.clone(),
             },
             budget,
+            events,
             settings,
             interfaces,
             lanes,
@@ -155,6 +162,11 @@ impl Control {
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// What happens to resources.
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Leaves all groups, closes all messages and waits for the tasks to end.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::datagrams::{GapBody, Response};
 use super::fields::{Encoding, Payload, RetentionBody, millis, rfc3339};
+use super::reading::{GapBody, Response};
 use super::sending::RepeatBody;
 use crate::control::{MessageView, Responder as Heard, Route};
 use crate::model::CloseReason;
@@ -83,7 +83,7 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
-enum Reason {
+pub(super) enum Reason {
     Window,
     Expected,
     Stalled,

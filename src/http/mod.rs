@@ -3,9 +3,9 @@
 //! The core below knows nothing of this layer. The whole API is on this page.
 
 mod configuration;
-mod datagrams;
 mod declared;
 mod door;
+mod events;
 mod exposition;
 mod extract;
 mod fields;
@@ -20,6 +20,7 @@ mod metrics;
 mod overview;
 mod problem;
 mod process;
+mod reading;
 mod responders;
 mod rules;
 mod sending;
@@ -152,6 +153,7 @@ fn api(operations: Operations, traffic: &Arc<Traffic>) -> OpenApiRouter<Control>
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
+        .merge(events::routes())
         .merge(service::routes())
         .merge(metrics::routes(traffic))
         .merge(configuration::routes(operations.clone()))

@@ -55,6 +55,7 @@ pub(super) enum Kind {
     InvalidParameter,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     ContentType,
     TooLarge,
     AlreadyExists,
@@ -94,6 +95,9 @@ impl Kind {
             Self::NotFound => ("not-found", S::NOT_FOUND, "There is nothing here"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", S::METHOD_NOT_ALLOWED, "The path does not take this method")
+            }
+            Self::NotAcceptable => {
+                ("not-acceptable", S::NOT_ACCEPTABLE, "There is no form that the client accepts")
             }
             Self::ContentType => (
                 "unsupported-content-type",
@@ -290,5 +294,10 @@ impl FieldErrors {
 
     pub(super) fn into_result(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidRequest, self.0)) }
+    }
+
+    /// Where the fields are parameters of the URL.
+    pub(super) fn into_parameters(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidParameter, self.0)) }
     }
 }

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use rollcall::model::{Answer, Heard, Timestamp};
 use rollcall::pcapng::Writer;
 
+use crate::support::peer::Peer;
 use crate::support::program::Scratch;
+use crate::support::server::{TestServer, fresh_group};
 use crate::support::tools;
 
 const FIELDS: [&str; 18] = [
@@ -41,14 +43,14 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     let zeroing = [0xeb, 0xd6];
     let late = Answer { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
     let datagrams = [
-        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
-        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
-        heard("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
-        heard("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
-        heard("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
-        heard("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
-        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
-        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
+        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
+        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
+        heard_at("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
+        heard_at("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
+        heard_at("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
+        heard_at("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
+        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
+        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
     ];
     let payloads = [&b"very important data"[..], b"six", b"ack", b"", b"odd", &zeroing, &large, &larger]
         .map(<[u8]>::to_vec);
@@ -84,6 +86,41 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     for ((mut shown, mut expected), comment) in shown.into_iter().zip(expected).zip(comments) {
         shown.pop();
         expected[3] = comment.to_owned();
+        assert_eq!(shown, expected, "{FIELDS:?}");
+    }
+}
+
+/// What the service gives as a capture file is what it gives as JSON.
+#[tokio::test]
+async fn tshark_reads_the_log_of_a_membership() {
+    if !tools::has("tshark") {
+        return;
+    }
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.2"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    for payload in ["first", "", "third"] {
+        peer.send(&group, payload);
+    }
+    let heard = server.heard(&log, 3).await;
+
+    let file = server.get(&format!("{log}?format=pcapng")).await;
+    let id = membership.rsplit('/').next().expect("an id");
+    assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"{id}.pcapng\""));
+    let shown = tshark(&file.body);
+
+    assert_eq!(shown.len(), heard.len());
+    for (mut shown, json) in shown.into_iter().zip(&heard) {
+        let text = |field: &str| json[field].as_str().expect("text");
+        let time: jiff::Timestamp = text("received_at").parse().expect("a time");
+        let ttl = json["ttl"].as_u64().and_then(|ttl| ttl.try_into().ok());
+        let heard = Heard {
+            received_at: Timestamp(time.as_nanosecond().try_into().expect("nanoseconds")),
+            ..heard_at(text("source"), text("destination"), text("interface"), ttl)
+        };
+        let mut expected = fields(&heard, text("payload").as_bytes());
+        expected[3] = format!("seq={}", json["seq"]);
+        shown.pop();
         assert_eq!(shown, expected, "{FIELDS:?}");
     }
 }
@@ -147,7 +184,7 @@ fn digit(half: u8) -> char {
     char::from_digit(half.into(), 16).expect("half a byte")
 }
 
-fn heard<'a>(source: &str, destination: &str, interface: &'a str, hop_limit: Option<u8>) -> Heard<'a> {
+fn heard_at<'a>(source: &str, destination: &str, interface: &'a str, hop_limit: Option<u8>) -> Heard<'a> {
     Heard {
         received_at: Timestamp(1_767_323_045_678_901_234),
         source: source.parse().expect("an address"),
