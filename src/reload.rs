@@ -65,11 +65,7 @@ impl Reloader {
         let tokens = check(&args, &layers)?.access.tokens;
         if tokens.is_none() && !self.operations.configuration().tokens.is_empty() {
             let detail = "no tokens are left: to let everybody in takes a new start";
-            return Err(vec![Finding {
-                place: "tokens_file".to_owned(),
-                line: None,
-                detail: detail.to_owned(),
-            }]);
+            return Err(vec![Finding { place: String::new(), line: None, detail: detail.to_owned() }]);
         }
         Ok(Fresh { layers, tokens, log: args.log })
     }

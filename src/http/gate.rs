@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, header};
 use super::problem::{Kind, Problem};
 use super::tokens::{Scope, Tokens};
 use super::{METRICS, Way};
+use crate::logging::rarely;
 
 /// Who may call, as configured.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +71,8 @@ impl Gate {
             return Err(Problem::new(Kind::TokenRequired, detail));
         };
         let Some(token) = tokens.find(given) else {
+            // Somebody who forgot to change his token, or who guesses.
+            rarely!(WARN, method = %request.method(), path, "a request with an unknown token was refused");
             let detail = "this is no token of this service: it is mistyped, or was replaced by another";
             return Err(Problem::new(Kind::UnknownToken, detail));
         };

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn each_place_has_its_own() {
         let log = Log::default();
-        let subscriber = tracing_subscriber::fmt().with_writer({
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer({
             let log = log.clone();
             move || log.clone()
         });
