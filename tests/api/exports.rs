@@ -88,6 +88,33 @@ async fn lines_are_what_pages_hold() {
 }
 
 #[tokio::test]
+async fn the_cursor_of_another_log_gives_a_gap_and_all_that_is_kept() {
+    let (server, log) = log_of(&[("127.0.0.1", "a")]).await;
+    let found = lines(&server.get(&format!("{log}?format=ndjson&after=0000000000000000-9")).await);
+    assert_eq!(found[0], json!({"gap": {"reason": "log_replaced"}}));
+    assert_eq!(payloads(&found[1..]), ["a"]);
+}
+
+/// More than the kernel's buffers hold is left to read when the log is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_whose_log_goes_away_is_cut_off() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.bytes = 64 << 20).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    let mut heard = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
+    for _ in 0..500 {
+        peer.send(&group, vec![b'x'; 60_000]);
+        heard.event().await.unwrap();
+    }
+    let mut export = server.request(Method::GET, &format!("{log}?format=ndjson")).stream().await;
+
+    server.delete(&membership).await.expect(204);
+
+    export.rest().await.expect_err("it is not whole");
+}
+
+#[tokio::test]
 async fn lines_can_be_followed_and_tell_gaps() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 2).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));

@@ -96,6 +96,12 @@ async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
         node.until(&membership, |view| is(view, "eth1", "joined")).await;
         second.say(say("after")).await;
         assert_eq!(payloads(&node.heard_until(&membership, "after").await), ["before", "after"]);
+
+        let events = node.get("/v1/events?limit=1000").await.expect(200);
+        let mut told = events["items"].as_array().unwrap().clone();
+        told.retain(|event| membership.ends_with(event["id"].as_str().unwrap()));
+        assert_eq!(texts(&told, "event"), ["joined", "lost", "joined"]);
+        assert_eq!(texts(&told, "interface"), ["eth1"; 3]);
     }
 }
 

@@ -80,6 +80,15 @@ impl Streaming {
         frame.map(|frame| frame.expect("the body goes on").into_data().expect("data"))
     }
 
+    /// Reads to the end and gives how many bytes that were, or why there is no proper end.
+    pub(crate) async fn rest(&mut self) -> Result<usize, hyper::Error> {
+        let mut length = 0;
+        while let Some(frame) = self.body.frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
+    }
+
     async fn until(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.unread.find(end) {

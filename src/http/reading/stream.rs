@@ -69,7 +69,7 @@ const FULL_CHUNK: usize = 64 * 1024;
 /// off if the log goes away before: nobody takes it for whole.
 pub(super) fn body(course: Course, form: impl Form) -> Body {
     let last = (!course.follow).then(|| course.source.log().counters().appended);
-    let walk = Walk { cursor: course.after, course, form, last, state: State::Beginning };
+    let walk = Walk { cursor: course.after, course, form, last, reached: 0, state: State::Beginning };
     Body::from_stream(stream::unfold(walk, |mut walk| async move {
         let chunk = walk.next_chunk().await?;
         Some((chunk, walk))
@@ -82,6 +82,8 @@ struct Walk<F> {
     cursor: Option<Cursor>,
     /// The sequence number to stop at, for one that does not follow.
     last: Option<u64>,
+    /// The last sequence number that was read here.
+    reached: u64,
     state: State,
 }
 
@@ -117,7 +119,8 @@ impl<F: Form> Walk<F> {
         }
         while out.is_empty() {
             let changed = self.course.source.log().changed();
-            match look(&self.course, self.cursor, self.last).await {
+            let all_read = self.last.is_some_and(|last| self.reached >= last);
+            match look(&self.course, self.cursor, all_read).await {
                 Look::More(page) => {
                     drop(changed);
                     self.render(&page, &mut out);
@@ -155,7 +158,7 @@ impl<F: Form> Walk<F> {
         }
         for entry in page.entries().take_while(|entry| self.last.is_none_or(|last| entry.sequence <= last)) {
             let cursor = Cursor { sequence: entry.sequence, ..page.next };
-            self.cursor = Some(cursor);
+            (self.cursor, self.reached) = (Some(cursor), entry.sequence);
             if self.course.filter.wants(&entry) {
                 self.form.datagram(out, &self.course.source, cursor, &entry);
                 if out.len() >= FULL_CHUNK {
@@ -163,15 +166,15 @@ impl<F: Form> Walk<F> {
                 }
             }
         }
-        self.cursor = Some(page.next);
+        (self.cursor, self.reached) = (Some(page.next), page.next.sequence);
     }
 }
 
-async fn look(course: &Course, cursor: Option<Cursor>, last: Option<u64>) -> Look {
+async fn look(course: &Course, cursor: Option<Cursor>, all_read: bool) -> Look {
     if course.follow && course.stop.is_cancelled() {
         return Look::End(EndReason::Stopping);
     }
-    if last.is_some_and(|last| cursor.map_or(0, |cursor| cursor.sequence) >= last) {
+    if all_read {
         return Look::AllRead;
     }
     match super::read(course.source.log(), cursor, AT_ONCE).await {
@@ -179,6 +182,7 @@ async fn look(course: &Course, cursor: Option<Cursor>, last: Option<u64>) -> Loo
         Err(Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
         Err(Closed) => Look::End(EndReason::Deleted),
         Ok(page) if !page.is_empty() || page.gap.is_some() => Look::More(page),
+        Ok(_) if !course.follow => Look::AllRead,
         Ok(page) if page.complete => Look::End(EndReason::Complete),
         Ok(_) => Look::Nothing,
     }
