@@ -1,5 +1,8 @@
-//! Arguments and environment; every flag of `serve` is also `ROLLCALL_` and its name in capitals.
+//! Arguments. Every one of `serve` that has an environment variable is a setting: `--log-bytes`, `ROLLCALL_LOG_BYTES`,
+//! and `log_bytes` in the file. [`crate::config::Layers`] sees to that.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,8 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{self, Finding};
 use crate::control::Settings;
-use crate::http::Door;
+use crate::http::{Access, Door, Operations, RequireToken, Tokens};
+use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
 use crate::store::Limits;
 
@@ -24,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the service.
     Serve(Box<ServeArgs>),
+    /// Say what is wrong with the configuration, all of it; takes what `serve` takes, and starts nothing.
+    CheckConfig(Box<ServeArgs>),
     /// Print the API document (OpenAPI 3.1, YAML).
     Openapi,
     /// Exit with 0 if the service is ready, else with 1: for containers without a shell.
@@ -32,12 +39,30 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    /// A file with settings (TOML, named as here, with `_` for `-`), and with memberships and responders to have.
+    /// The environment wins over it, and flags win over both.
+    #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where to listen: ADDRESS:PORT or unix:PATH. May be repeated.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     listen: Vec<Listen>,
     /// Listen on TCP addresses beyond loopback, for everybody.
     #[arg(long, env = "ROLLCALL_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
+    /// A file with a token in each line: NAME SCOPES TOKEN, with the scopes `read`, `control` or `read,control`.
+    /// Whoever comes over TCP beyond loopback has to send one. Read again on SIGHUP.
+    #[arg(long, env = "ROLLCALL_TOKENS_FILE", value_name = "FILE")]
+    tokens_file: Option<PathBuf>,
+    /// Tokens themselves, as the lines of a tokens file; `;` ends a line too. Only in the environment or a file,
+    /// because everybody on the host can read command lines.
+    #[arg(long, env = "ROLLCALL_TOKENS", value_name = "LINES", hide_env_values = true)]
+    tokens: Option<Secret>,
+    /// Who has to send a token, if there are any.
+    #[arg(long, env = "ROLLCALL_REQUIRE_TOKEN", value_name = "WHO", default_value = "remote")]
+    require_token: RequireToken,
+    /// Show /metrics to whoever asks, without a token.
+    #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
+    open_metrics: bool,
     /// A name that clients know the service by, besides addresses and localhost. May be repeated.
     #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
@@ -56,6 +81,15 @@ pub struct ServeArgs {
     /// Datagrams that one log keeps.
     #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     log_entries: u64,
+    /// Bytes that all logs hold together; the oldest datagrams make room.
+    #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
+    total_bytes: u64,
+    /// How long a datagram is kept, in milliseconds; 0: as long as there is room.
+    #[arg(long, env = "ROLLCALL_DATAGRAM_AGE_MS", value_name = "MS", default_value_t = 0)]
+    datagram_age_ms: u64,
+    /// How long a message is kept once it is closed, in milliseconds.
+    #[arg(long, env = "ROLLCALL_MESSAGE_AGE_MS", value_name = "MS", default_value_t = 3_600_000)]
+    message_age_ms: u64,
     /// Messages kept; beyond that, the longest closed are forgotten.
     #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
     kept_messages: u32,
@@ -69,8 +103,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
     grace_ms: u64,
     /// What to log: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
-    #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
+    /// How to log: text on a terminal and JSON otherwise, or one of them always.
+    #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
     /// Start two responders on lo and call the roll, to see it work.
     #[arg(long)]
     pub demo: bool,
@@ -78,16 +115,24 @@ pub struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
+    /// The file that the service is started with.
+    #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where the service listens; the first of several is asked.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     pub listen: Vec<Listen>,
 }
 
 impl ServeArgs {
-    pub fn config(&self) -> Config {
-        Config {
+    pub fn config(&self) -> Result<Config, Vec<Finding>> {
+        Ok(Config {
             listen: self.listen.clone(),
             allow_anonymous: self.allow_anonymous,
+            access: Access {
+                tokens: self.read_tokens()?,
+                require_token: self.require_token,
+                open_metrics: self.open_metrics,
+            },
             door: Door { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
@@ -97,12 +142,39 @@ impl ServeArgs {
                 log_limits: Limits {
                     entries: self.log_entries,
                     bytes: usize::try_from(self.log_bytes).unwrap_or(usize::MAX),
+                    age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
                 },
+                total_bytes: usize::try_from(self.total_bytes).unwrap_or(usize::MAX),
+                message_age: Duration::from_millis(self.message_age_ms),
                 kept_messages: self.kept_messages as usize,
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
             },
-        }
+            operations: Operations::default(),
+        })
+    }
+
+    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<Finding>> {
+        let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
+        config::read_tokens(self.tokens_file.as_deref(), environment)
+    }
+}
+
+/// A value that is shown nowhere.
+#[derive(Clone)]
+struct Secret(String);
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -127,7 +199,33 @@ fn lanes(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
 }
 
+fn log_filter(text: &str) -> Result<String, FilterError> {
+    LogFilter::check(text).map(|()| text.to_owned())
+}
+
 fn octal(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| "use three octal digits as in 660".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_has_one_name_everywhere() {
+        Cli::command().debug_assert();
+        let command = Cli::command();
+        for called in ["serve", "check-config", "healthcheck"] {
+            for argument in command.find_subcommand(called).expect("a command").get_arguments() {
+                let Some(variable) = argument.get_env() else { continue };
+                let name = argument.get_id().as_str();
+                assert_eq!(variable.to_str(), Some(format!("ROLLCALL_{}", name.to_uppercase()).as_str()));
+                assert_eq!(argument.get_long(), Some(name.replace('_', "-").as_str()));
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::control::{Control, InterfaceChoice, JoinRequest, Refusal};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
-    ResponderRules, SourceFilter,
+    ResponderRules, Retention, SourceFilter,
 };
 use crate::store::Page;
 
@@ -30,7 +30,10 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     let page = message.log().read(None, RESPONDERS.len()).ok();
     let mut answered = 0;
     for entry in page.iter().flat_map(Page::entries) {
-        let rtt = entry.extra.rtt_us.map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
+        let rtt = entry
+            .answer
+            .and_then(|answer| answer.rtt_us)
+            .map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
         println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
         answered += 1;
     }
@@ -52,6 +55,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         allow_missing: false,
         sources: SourceFilter::Any,
         exact_drops: false,
+        retention: Retention::default(),
         lease: None,
         rules: Some(ResponderRules {
             reply: Reply::Fixed(Bytes::from_static(b"ack")),
@@ -76,6 +80,7 @@ fn message(group: Group) -> MessageSpec {
         stall: None,
         repeat: Repeat::ONCE,
         track_attempts: false,
+        retention: Retention::default(),
         linger: Duration::from_secs(2),
     }
 }

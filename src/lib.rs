@@ -2,27 +2,32 @@
 //!
 //! Layers, and imports run down only:
 //!
-//! - [`cli`], [`demo`], [`healthcheck`]: what the binary does with its arguments
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`healthcheck`], [`notify`]: what the binary is told and does, and what
+//!   it tells its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
 //!   each other: `control` wires what a socket receives into a log
 //! - [`pcapng`]: capture files of what logs hold; beside the logs, which it does not know
-//! - [`model`]: the nouns, legal by construction
+//! - [`model`]: the nouns, legal by construction; and beside it [`logging`], which knows none of them
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
-//! answered, nothing more reaches the log. Sinks, which run on the receiving lanes, never close sockets.
+//! answered, nothing more reaches the log. Sinks, which run on the receiving lanes' threads, never close sockets.
 //! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (lanes do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod demo;
 pub mod healthcheck;
 pub mod http;
+pub mod logging;
 pub mod model;
 pub mod net;
+pub mod notify;
 pub mod pcapng;
+pub mod reload;
 pub mod server;
 pub mod store;

@@ -1,21 +1,30 @@
-use std::io::IsTerminal;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use rollcall::cli::{Cli, Command, ServeArgs};
+use rollcall::config::{Finding, Layers};
+use rollcall::http::Operations;
+use rollcall::notify;
+use rollcall::reload::{self, Reloader};
 use rollcall::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Serve(args) => serve(&args).await,
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let read = Layers::read(&Cli::command(), &arguments);
+    let layers = read.unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&layers.matches).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
+        Command::Serve(args) => serve(&args, arguments, layers).await,
+        Command::CheckConfig(args) => check_config(&args, &layers),
         Command::Openapi => rollcall::http::document()
             .to_yaml()
             .map(|yaml| print!("{yaml}"))
             .map_err(|error| error.to_string()),
+        // A file that the service has not taken over because of mistakes still says where it listens.
         Command::Healthcheck(args) => match args.listen.first() {
             Some(listen) => rollcall::healthcheck::ask(listen).await,
             None => Err("there is nothing to ask: name it with --listen".to_owned()),
@@ -24,36 +33,60 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rollcall: {error}");
+            for line in error.lines() {
+                eprintln!("rollcall: {line}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(args: &ServeArgs) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // Reporting that standard error is closed would go to standard error, and panic.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
+    reload::check(args, layers).map_err(|findings| Finding::list(&findings))?;
+    match &layers.file.path {
+        Some(path) => println!("{}: no mistakes found", path.display()),
+        None => println!("flags and environment: no mistakes found; there is no file"),
+    }
+    Ok(())
+}
+
+async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Result<(), String> {
+    let mut config = reload::check(args, &layers).map_err(|findings| Finding::list(&findings))?;
+    let filter = rollcall::logging::start(&args.log, args.log_format).map_err(|error| error.to_string())?;
+    config.operations = Operations::new(filter);
     rollcall::net::raise_descriptor_limit();
-    let stop = stop_on_signals().map_err(|error| format!("cannot watch signals: {error}"))?;
-    let server = Server::bind(args.config()).await.map_err(|error| error.to_string())?;
+    let no_signals = |error| format!("cannot watch signals: {error}");
+    let stop = stop_on_signals().map_err(no_signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let (operations, tokens) = (config.operations.clone(), config.access.tokens.clone());
+    let server = Server::bind(config).await.map_err(|error| error.to_string())?;
     let address = server.tcp_addr();
+    let control = server.control().clone();
+    let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
+    reloader.start(layers, tokens).await;
     for on in server.listening() {
         tracing::info!(%on, "listening");
     }
-    let control = server.control().clone();
-    let running = tokio::spawn(server.run(stop));
-    if args.demo
-        && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
-    {
-        tracing::error!(%refusal, "the demo could not be shown");
+    let running = tokio::spawn(server.run(stop.clone()));
+    notify::ready();
+    let serving = async {
+        if args.demo
+            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
+        {
+            tracing::error!(%refusal, "the demo could not be shown");
+        }
+        let reloading = stop.run_until_cancelled(async {
+            while hang_up.recv().await.is_some() {
+                reloader.reload().await;
+            }
+        });
+        let (ended, _) = tokio::join!(running, reloading);
+        ended.map_err(|error| error.to_string())
+    };
+    tokio::select! {
+        served = serving => served,
+        never = notify::keep_alive() => match never {},
     }
-    running.await.map_err(|error| error.to_string())
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process the hard way.
@@ -65,6 +98,7 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
         let mut next = async || tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
         next().await;
         token.cancel();
+        notify::stopping();
         tracing::info!("stopping");
         std::process::exit(next().await);
     });

@@ -8,7 +8,6 @@ mod packet;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use crate::model::{Answer, Heard};
 use packet::Packet;
@@ -22,7 +21,7 @@ use packet::Packet;
 #[derive(Debug)]
 pub struct Writer {
     /// Numbers of the interfaces described so far.
-    interfaces: HashMap<Arc<str>, u32>,
+    interfaces: HashMap<Box<str>, u32>,
     /// What is missing before the next datagram.
     gap: Option<String>,
 }
@@ -54,11 +53,11 @@ impl Writer {
         &mut self,
         out: &mut Vec<u8>,
         sequence: u64,
-        heard: &Heard,
+        heard: &Heard<'_>,
         answer: Option<&Answer>,
         payload: &[u8],
     ) {
-        let interface = self.interface(out, &heard.interface);
+        let interface = self.interface(out, heard.interface);
         let packet = Packet::new(heard, payload);
         let gap = self.gap.take();
         let time = u64::try_from(heard.received_at.0).unwrap_or_default().to_le_bytes();
@@ -88,7 +87,7 @@ impl Writer {
     }
 
     /// The interface's number; the first time, its description is appended.
-    fn interface(&mut self, out: &mut Vec<u8>, name: &Arc<str>) -> u32 {
+    fn interface(&mut self, out: &mut Vec<u8>, name: &str) -> u32 {
         if let Some(&number) = self.interfaces.get(name) {
             return number;
         }
@@ -102,7 +101,7 @@ impl Writer {
             option(body, OptionCode::IF_TSRESOL, &[NANOSECONDS]);
             end_of_options(body);
         });
-        self.interfaces.insert(name.clone(), number);
+        self.interfaces.insert(name.into(), number);
         number
     }
 }
@@ -134,7 +133,7 @@ impl OptionCode {
     const EPB_FLAGS: u16 = 2;
 }
 
-fn comment(sequence: u64, heard: &Heard, answer: Option<&Answer>) -> String {
+fn comment(sequence: u64, heard: &Heard<'_>, answer: Option<&Answer>) -> String {
     let mut text = format!("seq={sequence}");
     if heard.truncated {
         text.push_str(" truncated");
@@ -158,7 +157,7 @@ fn comment(sequence: u64, heard: &Heard, answer: Option<&Answer>) -> String {
 }
 
 /// `epb_flags` (section 4.3.1): inbound, and whether it was sent to one host or to a group.
-fn packet_flags(heard: &Heard) -> u32 {
+fn packet_flags(heard: &Heard<'_>) -> u32 {
     const INBOUND: u32 = 0b01;
     const UNICAST: u32 = 0b001 << 2;
     const MULTICAST: u32 = 0b010 << 2;
@@ -248,12 +247,12 @@ mod tests {
         u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
     }
 
-    fn heard(interface: &str) -> Heard {
+    fn heard(interface: &str) -> Heard<'_> {
         Heard {
             received_at: Timestamp(1_767_323_045_678_901_234),
             source: ([192, 0, 2, 1], 49152).into(),
             destination: ([239, 1, 2, 3], 10000).into(),
-            interface: interface.into(),
+            interface,
             hop_limit: Some(1),
             truncated: false,
         }
@@ -333,7 +332,8 @@ mod tests {
             for (at, (interface, (ip, port), time, payload)) in datagrams.iter().enumerate() {
                 let source = SocketAddr::new(*ip, *port);
                 let received_at = Timestamp(*time);
-                let heard = Heard { received_at, source, destination: source, ..heard(&format!("eth{interface}")) };
+                let name = format!("eth{interface}");
+                let heard = Heard { received_at, source, destination: source, ..heard(&name) };
                 writer.write(&mut file, at as u64, &heard, None, payload);
             }
             let mut names = Vec::new();

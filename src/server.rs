@@ -22,7 +22,8 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, Settings};
-use crate::http::{Api, Door, Way};
+use crate::http::{Access, Api, Door, Operations, RequireToken, Way};
+use crate::logging::rarely;
 use crate::net::Fault;
 
 /// What can be set about the service.
@@ -31,12 +32,35 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Accept requests over TCP from other hosts, whoever sends them.
     pub allow_anonymous: bool,
+    pub access: Access,
     pub door: Door,
     /// Permissions of unix sockets.
     pub socket_mode: u32,
     /// How long requests under way may take once the service stops.
     pub grace: Duration,
     pub settings: Settings,
+    pub operations: Operations,
+}
+
+impl Config {
+    /// Whether the service may start with it, as far as can be said without trying.
+    pub fn check(&self) -> Result<(), StartError> {
+        let asks = self.access.tokens.is_some();
+        if asks && self.allow_anonymous {
+            return Err(StartError::TokensForNothing);
+        }
+        if !asks && self.access.require_token == RequireToken::Always {
+            return Err(StartError::NoTokens);
+        }
+        let remote = self.listen.iter().find_map(|listen| match listen {
+            Listen::Tcp(address) if !address.ip().is_loopback() => Some(*address),
+            _ => None,
+        });
+        match remote {
+            Some(address) if !asks && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where to listen.
@@ -58,9 +82,13 @@ impl fmt::Display for Listen {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, or add --allow-anonymous if the network is trusted"
+        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, ask for tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
     )]
     NotLoopback(SocketAddr),
+    #[error("there are tokens, and --allow-anonymous says to ask nobody for one: leave one of them out")]
+    TokensForNothing,
+    #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
+    NoTokens,
     #[error("cannot listen on {0}: {1}")]
     Tcp(SocketAddr, #[source] io::Error),
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
@@ -85,12 +113,10 @@ enum Listener {
 
 impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        config.check()?;
         let mut listeners = Vec::new();
         for listen in &config.listen {
             listeners.push(match listen {
-                Listen::Tcp(address) if !address.ip().is_loopback() && !config.allow_anonymous => {
-                    return Err(StartError::NotLoopback(*address));
-                }
                 Listen::Tcp(address) => {
                     let bound = TcpListener::bind(address).await;
                     Listener::Tcp(bound.map_err(|error| StartError::Tcp(*address, error))?)
@@ -106,7 +132,7 @@ impl Server {
             });
         }
         let control = Control::start(config.settings).await?;
-        let api = Api::new(control.clone(), config.door);
+        let api = Api::new(control.clone(), config.door, config.access, config.operations);
         Ok(Self { listeners, api, control, grace: config.grace })
     }
 
@@ -125,6 +151,10 @@ impl Server {
             Listener::Unix(_, path, _) => Some(Listen::Unix(path.clone())),
         });
         listening.flatten().collect()
+    }
+
+    pub fn api(&self) -> &Api {
+        &self.api
     }
 
     pub fn control(&self) -> &Control {
@@ -171,19 +201,25 @@ impl Listener {
     async fn accept_all(&self, api: &Api, connections: &GracefulShutdown) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+        let way = match self {
+            Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
+                Way::Loopback
+            }
+            Self::Tcp(_) => Way::Remote,
+            Self::Unix(..) => Way::Unix,
+        };
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true);
-                    serve(stream, api.clone(), Way::Tcp, connections);
+                    serve(stream, api.clone(), way, connections);
                 }),
-                Self::Unix(listener, ..) => listener
-                    .accept()
-                    .await
-                    .map(|(stream, _)| serve(stream, api.clone(), Way::Unix, connections)),
+                Self::Unix(listener, ..) => {
+                    listener.accept().await.map(|(stream, _)| serve(stream, api.clone(), way, connections))
+                }
             };
             if let Err(error) = accepted {
-                tracing::warn!(%error, "a connection could not be accepted");
+                rarely!(WARN, %error, "a connection could not be accepted");
                 tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
             }
         }

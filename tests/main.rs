@@ -5,16 +5,25 @@ mod support;
 
 mod api {
     mod collecting;
+    mod config;
+    mod declared;
     mod door;
     mod errors;
+    mod events;
+    mod exports;
     mod host;
     mod leases;
+    mod logging;
     mod logs;
     mod memberships;
     mod messages;
     mod metrics;
+    mod notify;
     mod responders;
+    mod retention;
     mod service;
+    mod streams;
+    mod tokens;
 }
 
 mod lab {

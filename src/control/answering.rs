@@ -15,6 +15,7 @@ use super::refusal::{Attempt, Purpose, Refusal};
 use super::reply_limits::ReplyLimits;
 use super::reply_sockets::ReplySockets;
 use super::timers::{Due, Timers};
+use crate::logging::rarely;
 use crate::model::{Family, Group, Interface, Reply, ReplyFrom, ResponderRules, Timestamp};
 use crate::net::{Batch, Fault, FaultKind, Handle, InterfaceWatch, Socket};
 
@@ -231,7 +232,7 @@ impl Answering {
                 let other = match active.reply_socket(interface, source.ip()).transpose() {
                     Ok(other) => other,
                     Err(error) => {
-                        tracing::debug!(%error, %source, "no socket to reply from");
+                        rarely!(WARN, %error, %source, "no socket to reply from");
                         add(&self.counters.failed, 1);
                         continue;
                     }
@@ -310,7 +311,7 @@ impl Answering {
                 self.postpone(Instant::now() + Self::BUSY_PAUSE, via, destination, payload, tries_left - 1);
             }
             Err(error) => {
-                tracing::debug!(%error, %destination, "a reply was not sent");
+                rarely!(WARN, %error, %destination, "a reply was not sent");
                 add(&self.counters.failed, 1);
             }
         }

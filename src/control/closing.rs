@@ -51,21 +51,29 @@ impl Closing {
         }
     }
 
-    /// Ends the lingering of those messages now, because what they hold is needed; whether there were any.
-    /// Must not be called from a sink.
-    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> bool {
+    /// Ends the lingering of those messages now, because what they hold is needed. Must not be called from a
+    /// sink.
+    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {
         let all: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
-        let mut found = false;
         for message in all.iter().filter(|message| which(message)) {
-            found |= message.end_linger();
+            message.end_linger();
         }
-        found
     }
 
-    /// The message that has been closed for the longest.
-    pub(super) fn oldest(&self) -> Option<Arc<Message>> {
+    /// Takes the message that has been closed for the longest, if it is one of those.
+    pub(super) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
         let mut queues = self.queues();
-        std::iter::from_fn(|| queues.closed.pop_front()).find_map(|message| message.upgrade())
+        while let Some(oldest) = queues.closed.front() {
+            let oldest = oldest.upgrade();
+            if oldest.as_ref().is_some_and(|message| !which(message)) {
+                return None;
+            }
+            queues.closed.pop_front();
+            if oldest.is_some() {
+                return oldest;
+            }
+        }
+        None
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {

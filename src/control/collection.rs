@@ -233,7 +233,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Group, HopLimit, Interfaces, Repeat};
+    use crate::model::{Group, HopLimit, Interfaces, Repeat, Retention};
 
     fn spec() -> MessageSpec {
         MessageSpec {
@@ -249,6 +249,7 @@ mod tests {
             repeat: Repeat::ONCE,
             track_attempts: false,
             linger: Duration::ZERO,
+            retention: Retention::default(),
         }
     }
 

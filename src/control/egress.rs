@@ -223,13 +223,13 @@ impl Shared {
             receive_buffer: self.settings.receive_buffer,
         };
         let opened = CollectSocket::open(&wanted);
-        let released = match opened.as_ref().map_err(Fault::kind) {
+        match opened.as_ref().map_err(Fault::kind) {
             Err(FaultKind::Descriptors) => self.clockwork.closing.end_lingering(|_| true),
             // Their time is over, and only the timers' task has not come round to them.
             Err(FaultKind::PortInUse) => self.clockwork.closing.end_lingering(Message::has_lingered),
-            _ => false,
-        };
-        if released { CollectSocket::open(&wanted) } else { opened }
+            _ => return opened,
+        }
+        CollectSocket::open(&wanted)
     }
 
     /// The shared socket for messages that collect nothing; opened when first needed.

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answering::{Active, Answering, is_link_local};
+use super::events::{Events, Happening};
 use super::ports::{self, Delivery, Port};
 use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::Lanes;
-use crate::store::{Limits, Log, LogCounters};
+use crate::store::{Budget, Limits, Log, LogCounters};
 
 pub struct Membership {
     id: Id,
@@ -30,12 +31,20 @@ pub(super) struct Environment {
     pub(super) lanes: Arc<Lanes>,
     pub(super) receive_buffer: usize,
     pub(super) log_limits: Limits,
+    pub(super) budget: Arc<Budget>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) events: Arc<Events>,
+}
+
+impl Environment {
+    fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
+        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone()))
+    }
 }
 
 struct State {
     spec: MembershipSpec,
-    log: Arc<Log<()>>,
+    log: Arc<Log>,
     ports: Vec<Port>,
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
@@ -47,6 +56,8 @@ struct State {
     /// When the lease is checked next.
     lease_armed: Option<Instant>,
     left: bool,
+    /// The interfaces as events have told them; none before the membership is registered.
+    told: Option<Vec<(Arc<str>, JoinState)>>,
 }
 
 /// The membership was deleted in the meantime.
@@ -67,7 +78,7 @@ impl Membership {
         table: &InterfaceTable,
     ) -> Result<Self, Refusal> {
         let state = State {
-            log: Arc::new(Log::new(environment.log_limits)),
+            log: environment.new_log(&spec),
             ports: Vec::new(),
             joined: Arc::default(),
             lease: lease.map(Lease::starting_now),
@@ -76,6 +87,7 @@ impl Membership {
             retry_armed: false,
             lease_armed: None,
             left: false,
+            told: None,
             spec,
         };
         let membership =
@@ -104,7 +116,17 @@ impl Membership {
         if state.left {
             return Err(Left);
         }
-        Ok(self.change_locked(&mut state, spec, rules, lease, table))
+        let rules_differ = self.answering.as_ref().zip(rules.as_ref());
+        let rules_differ = rules_differ.is_some_and(|(answering, rules)| answering.active().rules != *rules);
+        let differs = state.spec != *spec || rules_differ;
+        let changed = self.change_locked(&mut state, spec, rules, lease, table);
+        if changed.is_ok() {
+            if differs {
+                self.tell(&state, Happening::Changed, None);
+            }
+            self.tell_interfaces(&mut state);
+        }
+        Ok(changed)
     }
 
     fn change_locked(
@@ -130,7 +152,10 @@ impl Membership {
             let kept = std::mem::take(&mut state.ports);
             let delivery = self.delivery(state, state.log.clone());
             match ports::open_missing(spec, table, &kept, &delivery) {
-                Ok(new) => state.adopt(spec, table, kept, new),
+                Ok(new) => {
+                    state.log.set_limits(self.environment.log_limits.narrowed(&spec.retention));
+                    state.adopt(spec, table, kept, new);
+                }
                 Err(refusal) => {
                     state.ports = kept;
                     let _ = ports::update_in_place(&state.ports, spec, &previous);
@@ -138,7 +163,7 @@ impl Membership {
                 }
             }
         } else {
-            let log = Arc::new(Log::new(self.environment.log_limits));
+            let log = self.environment.new_log(spec);
             let delivery = self.delivery(state, log.clone());
             let new = ports::open_missing(spec, table, &[], &delivery)?;
             let dropped_buffers = state.close_ports();
@@ -183,11 +208,21 @@ impl Membership {
         }
         state.dropped_before += before.iter().map(Port::dropped_buffers).sum::<u64>();
         state.count_joined();
+        if state.told.is_some() {
+            self.tell_interfaces(state);
+        }
     }
 
     /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
     pub(super) fn leave(&self) {
-        self.leave_locked(&mut self.state());
+        let mut state = self.state();
+        if !state.left {
+            self.leave_locked(&mut state);
+            if state.told.is_some() {
+                self.tell(&state, Happening::Left, None);
+            }
+        }
+        drop(state);
         if let Some(answering) = &self.answering {
             answering.close();
         }
@@ -200,6 +235,7 @@ impl Membership {
         let expired = !state.left && state.lease.is_some_and(|lease| lease.ends <= now);
         if expired {
             self.leave_locked(&mut state);
+            self.tell(&state, Happening::Expired, None);
         }
         expired
     }
@@ -251,7 +287,7 @@ impl Membership {
         &self.id
     }
 
-    pub fn log(&self) -> Arc<Log<()>> {
+    pub fn log(&self) -> Arc<Log> {
         self.state().log.clone()
     }
 
@@ -314,7 +350,43 @@ impl Membership {
         }
     }
 
-    fn delivery(&self, state: &State, log: Arc<Log<()>>) -> Delivery {
+    /// Begins to tell what happens to it: it can be found from now on.
+    pub(super) fn registered(&self) {
+        let mut state = self.state();
+        if !state.left {
+            if state.ports.is_empty() && state.told.is_none() {
+                self.tell(&state, Happening::Pending, None);
+            }
+            self.tell_interfaces(&mut state);
+        }
+    }
+
+    /// Tells how its interfaces differ from what was told last.
+    fn tell_interfaces(&self, state: &mut State) {
+        let told = state.told.take().unwrap_or_default();
+        let now: Vec<_> =
+            state.ports.iter().map(|port| (port.interface.clone(), port.state.join_state())).collect();
+        for (interface, join_state) in now.iter().filter(|now| !told.contains(now)) {
+            let happening = match join_state {
+                JoinState::Joined => Happening::Joined,
+                JoinState::Pending => Happening::Pending,
+                JoinState::Lost => Happening::Lost,
+            };
+            self.tell(state, happening, Some(interface.clone()));
+        }
+        for (interface, _) in told.into_iter().filter(|(told, _)| now.iter().all(|(name, _)| name != told)) {
+            self.tell(state, Happening::Left, Some(interface));
+        }
+        state.told = Some(now);
+    }
+
+    /// Under the state's lock, so that events come in the order of what they tell.
+    fn tell(&self, state: &State, happening: Happening, interface: Option<Arc<str>>) {
+        let kind = if self.answering.is_some() { Kind::Responder } else { Kind::Membership };
+        self.environment.events.emit(happening, kind, &self.id, state.spec.group, interface);
+    }
+
+    fn delivery(&self, state: &State, log: Arc<Log>) -> Delivery {
         Delivery {
             lanes: self.environment.lanes.clone(),
             receive_buffer: self.environment.receive_buffer,

@@ -8,7 +8,9 @@ use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
 use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
-use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, SourceFilter};
+use crate::model::{
+    Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
+};
 
 /// What a client wants of a membership or, with rules, of a responder.
 #[derive(Debug, Clone)]
@@ -18,6 +20,7 @@ pub struct JoinRequest {
     pub allow_missing: bool,
     pub sources: SourceFilter,
     pub exact_drops: bool,
+    pub retention: Retention,
     pub lease: Option<Duration>,
     /// Given exactly for responders.
     pub rules: Option<ResponderRules>,
@@ -68,6 +71,7 @@ impl Control {
             let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
             let membership = Arc::new(joined);
             if registry.insert(id.clone(), membership.clone()).is_ok() {
+                membership.registered();
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 return Ok((membership, Outcome::Created));
@@ -118,6 +122,7 @@ impl Control {
             allow_missing: request.allow_missing,
             sources: request.sources.clone(),
             exact_drops: request.exact_drops,
+            retention: request.retention,
         })
     }
 }

@@ -1,25 +1,27 @@
 //! A message at work: its collection, the sockets that hear the answers, and its log.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::Kind;
 use super::closing::Closing;
 use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
+use super::events::{Events, Happening};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
-use crate::model::{Answer, ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
+use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
 use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
-use crate::store::{Limits, Log, LogCounters, Run};
+use crate::store::{Log, LogCounters, Run};
 
 pub struct Message {
     id: Id,
     spec: MessageSpec,
     created_at: Timestamp,
-    log: Log<Answer>,
+    log: Log,
     /// Std lock: held for the bookkeeping of one batch or one send.
     collection: Mutex<Collection>,
     /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
@@ -31,6 +33,14 @@ pub struct Message {
     entered: AtomicBool,
     closed: Notify,
     clockwork: Clockwork,
+    /// What events have been due, as [`news`] has it: `closed` is told after `sent`, though it may come before.
+    news: AtomicU8,
+}
+
+mod news {
+    pub(super) const SENT: u8 = 1;
+    pub(super) const CLOSED: u8 = 2;
+    pub(super) const DELETED: u8 = 4;
 }
 
 /// What makes a message end.
@@ -39,6 +49,7 @@ pub(super) struct Clockwork {
     pub(super) timers: Arc<Timers>,
     pub(super) closing: Arc<Closing>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) events: Arc<Events>,
 }
 
 /// A message as others see it at one moment.
@@ -59,18 +70,19 @@ impl Message {
     /// Responders listed in a view; all of them are in the log.
     const LISTED_RESPONDERS: usize = 1_000;
 
-    pub(super) fn new(id: Id, spec: MessageSpec, limits: Limits, clockwork: Clockwork) -> Self {
+    pub(super) fn new(id: Id, spec: MessageSpec, log: Log, clockwork: Clockwork) -> Self {
         Self {
             id,
             spec,
             created_at: Timestamp::now(),
-            log: Log::new(limits),
+            log,
             collection: Mutex::new(Collection::new(Vec::new(), 0)),
             sockets: Mutex::default(),
             dropped_before: AtomicU64::new(0),
             entered: AtomicBool::new(false),
             closed: Notify::new(),
             clockwork,
+            news: AtomicU8::new(0),
         }
     }
 
@@ -82,7 +94,7 @@ impl Message {
         &self.spec
     }
 
-    pub fn log(&self) -> &Log<Answer> {
+    pub fn log(&self) -> &Log {
         &self.log
     }
 
@@ -177,16 +189,41 @@ impl Message {
     /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
     pub(super) fn close(self: &Arc<Self>, reason: CloseReason) {
         if self.collection().close(reason, Timestamp::now()) {
-            self.after_close();
+            self.after_close(reason);
         }
     }
 
-    fn after_close(self: &Arc<Self>) {
-        self.closed.notify_waiters();
+    /// Tells that it was sent; what is told of it comes after that.
+    pub(super) fn tell_sent(&self) {
+        self.tell(Happening::Sent);
+        let before = self.news.fetch_or(news::SENT, Ordering::AcqRel);
+        if before & news::CLOSED != 0
+            && let Some((reason, _)) = self.collection().closed()
+        {
+            self.tell(Happening::Closed(reason));
+        }
+    }
+
+    pub(super) fn tell_deleted(&self) {
+        let before = self.news.fetch_or(news::DELETED, Ordering::AcqRel);
+        if before & (news::SENT | news::DELETED) == news::SENT {
+            self.tell(Happening::Deleted);
+        }
+    }
+
+    fn tell(&self, happening: Happening) {
+        self.clockwork.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
+    }
+
+    fn after_close(self: &Arc<Self>, reason: CloseReason) {
+        if self.news.fetch_or(news::CLOSED, Ordering::AcqRel) & news::SENT != 0 {
+            self.tell(Happening::Closed(reason));
+        }
         if self.spec.window.is_zero() {
             self.log.complete();
         }
         self.clockwork.closing.begin(self, &self.clockwork.timers);
+        self.closed.notify_waiters();
     }
 
     /// Whether the time for late replies is over.
@@ -195,16 +232,14 @@ impl Message {
         closed.is_some_and(|(_, at)| Timestamp::now().since(at).is_some_and(|time| time >= self.spec.linger))
     }
 
-    /// Closes the sockets: nothing is heard any more; whether there were any. Must not be called from a sink.
-    pub(super) fn end_linger(&self) -> bool {
-        let mut open = self.sockets();
-        self.dropped_before.fetch_add(dropped_at(&open), Ordering::Relaxed);
-        let sockets = std::mem::take(&mut *open);
-        drop(open);
-        let found = !sockets.is_empty();
+    /// Closes the sockets: once this returns, by whomever they are closed, their ports are free. Must not be
+    /// called from a sink.
+    pub(super) fn end_linger(&self) {
+        let mut sockets = self.sockets();
+        self.dropped_before.fetch_add(dropped_at(&sockets), Ordering::Relaxed);
+        sockets.clear();
         drop(sockets);
         self.log.complete();
-        found
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {
@@ -237,6 +272,7 @@ impl Sink for AnswerSink {
             return;
         };
         let now = ClockReading::now();
+        let names = self.interface_names(batch);
         let mut collection = message.collection();
         let mut sequence = message.log.counters().appended;
         let mut runs = Vec::new();
@@ -244,25 +280,25 @@ impl Sink for AnswerSink {
             let received_at = received.received_at.unwrap_or(now.real);
             match collection.hear(self.port, received.source, received_at, sequence + 1, &now) {
                 Verdict::Stray => {}
-                Verdict::Keep(extra) => {
+                Verdict::Keep(answer) => {
                     sequence += 1;
-                    if let Some(rtt_us) = extra.rtt_us {
+                    if let Some(rtt_us) = answer.rtt_us {
                         message.clockwork.ledger.rtt.note(Duration::from_micros(rtt_us));
                     }
                     let heard = Heard {
                         received_at,
                         source: received.source,
                         destination: self.local,
-                        interface: self.interface_name(received.interface_index),
+                        interface: name_of(&names, received.interface_index),
                         hop_limit: received.hop_limit,
                         truncated: received.truncated,
                     };
-                    runs.push(Run { heard, extra, segment: None, bytes: received.bytes });
+                    runs.push(Run { heard, answer: Some(answer), segment: None, bytes: received.bytes });
                     if let Some(reason @ CloseReason::Expected) =
                         collection.is_done(&message.spec, now.monotonic)
                         && collection.close(reason, Timestamp::now())
                     {
-                        message.after_close();
+                        message.after_close(reason);
                     }
                 }
             }
@@ -273,16 +309,22 @@ impl Sink for AnswerSink {
 }
 
 impl AnswerSink {
-    fn interface_name(&self, index: Option<u32>) -> Arc<str> {
-        let (egress_index, egress_name) = &self.egress;
-        match index.filter(|index| index != egress_index) {
-            None => egress_name.clone(),
-            Some(index) => {
+    /// The interfaces that a batch came in by, the egress first.
+    fn interface_names(&self, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
+        let mut names = vec![self.egress.clone()];
+        for index in batch.iter().filter_map(|received| received.interface_index) {
+            if names.iter().all(|(known, _)| *known != index) {
                 let table = self.interfaces.table();
-                table
-                    .by_index(index)
-                    .map_or_else(|| format!("if{index}").into(), |interface| interface.name.clone())
+                let name = table.by_index(index).map(|interface| interface.name.clone());
+                names.push((index, name.unwrap_or_else(|| format!("if{index}").into())));
             }
         }
+        names
     }
+}
+
+/// Without an index, the name of the first.
+fn name_of(names: &[(u32, Arc<str>)], index: Option<u32>) -> &str {
+    let named = index.and_then(|index| names.iter().find(|(known, _)| *known == index));
+    &named.unwrap_or(&names[0]).1
 }

@@ -12,8 +12,9 @@ use super::message::Message;
 use super::refusal::{Attempt, Purpose, Refusal};
 use super::totals::Totals;
 use super::{Control, Kind, Shared};
-use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec};
+use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::net::{Fault, FaultKind};
+use crate::store::Log;
 
 /// Whether a PUT created what it names or found it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,9 @@ impl Control {
         }
         let interfaces = shared.egress(&spec).await?;
         shared.forget_oldest();
-        let message =
-            Arc::new(Message::new(id.clone(), spec, shared.settings.log_limits, shared.clockwork.clone()));
+        let limits = shared.settings.log_limits.narrowed(&spec.retention);
+        let log = Log::new(limits, shared.budget.clone());
+        let message = Arc::new(Message::new(id.clone(), spec, log, shared.clockwork.clone()));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
@@ -105,6 +107,7 @@ impl Message {
         self.end_linger();
         self.log().close();
         self.enter_totals(|totals| totals);
+        self.tell_deleted();
     }
 }
 
@@ -138,6 +141,7 @@ impl Shared {
         if let Some(refusal) = failure.filter(|_| !any_sent) {
             return Err(refusal);
         }
+        message.tell_sent();
         if waiting.is_empty() && message.spec().repeat.count == 1 {
             finish_sending(message);
             return Ok(());
@@ -160,10 +164,22 @@ impl Shared {
         Ok(())
     }
 
+    /// Lets messages go that have been closed for as long as they are kept.
+    pub(super) fn forget_expired(&self, now: Timestamp) {
+        let expired = |message: &Message| {
+            let closed = message.with_collection(|collection| collection.closed());
+            closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= self.settings.message_age))
+        };
+        while let Some(oldest) = self.clockwork.closing.oldest_if(expired) {
+            self.messages.remove_if(oldest.id(), &oldest);
+            oldest.discard();
+        }
+    }
+
     /// Lets the oldest closed messages go when there are more than are kept.
     fn forget_oldest(&self) {
         while self.messages.len() >= self.settings.kept_messages {
-            let Some(oldest) = self.clockwork.closing.oldest() else {
+            let Some(oldest) = self.clockwork.closing.oldest_if(|_| true) else {
                 return;
             };
             self.messages.remove_if(oldest.id(), &oldest);

@@ -1,15 +1,17 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the lanes that receive ([`crate::net::Lanes`]), the
+//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::Lanes`]), the
 //! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
-//! reconciles memberships when interfaces change, and one for each message's first send and its repeats.
+//! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
 mod closing;
 mod collection;
 mod egress;
+mod events;
 mod groups;
 mod histogram;
+mod housekeeping;
 mod interfaces;
 mod membership;
 mod memberships;
@@ -29,13 +31,14 @@ mod views;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
+pub use events::{Event, EventPage, Events, Happening};
 pub use groups::GroupView;
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
@@ -49,7 +52,7 @@ pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, Lanes};
-use crate::store::Limits;
+use crate::store::{Budget, Limits};
 use answering::Services;
 use closing::Closing;
 use membership::Environment;
@@ -66,11 +69,15 @@ pub struct Control(Arc<Shared>);
 /// What can be set about the core.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Tasks that receive.
+    /// Threads that receive.
     pub lanes: usize,
     /// Bytes asked for as `SO_RCVBUF` of each socket.
     pub receive_buffer: usize,
     pub log_limits: Limits,
+    /// Bytes that all logs hold together.
+    pub total_bytes: usize,
+    /// How long a message is kept once it is closed.
+    pub message_age: Duration,
     /// Messages kept in all; beyond that, the longest closed are forgotten.
     pub kept_messages: usize,
     /// Replies per second of one responder to one source; 0 for no limit.
@@ -94,6 +101,8 @@ struct Shared {
     services: Services,
     clockwork: Clockwork,
     environment: Environment,
+    budget: Arc<Budget>,
+    events: Arc<Events>,
     /// Std lock: held for a look-up or an open.
     blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
@@ -110,6 +119,8 @@ impl Control {
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
+        let budget = Arc::new(Budget::new(settings.total_bytes));
+        let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
@@ -118,13 +129,18 @@ impl Control {
                 timers: timers.clone(),
                 closing: Arc::new(Closing::default()),
                 ledger: ledger.clone(),
+                events: events.clone(),
             },
             environment: Environment {
                 lanes: lanes.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
+                budget: budget.clone(),
                 ledger: ledger.clone(),
+                events: events.clone(),
             },
+            budget,
+            events,
             settings,
             interfaces,
             lanes,
@@ -139,12 +155,18 @@ impl Control {
         control
             .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
         control.spawn(|shared| async move { shared.follow_interfaces().await });
+        control.spawn(|shared| async move { shared.keep_house().await });
         Ok(control)
     }
 
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// What happens to resources.
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Leaves all groups, closes all messages and waits for the tasks to end.

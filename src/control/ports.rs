@@ -77,7 +77,7 @@ impl Port {
 pub(super) struct Delivery {
     pub(super) lanes: Arc<Lanes>,
     pub(super) receive_buffer: usize,
-    pub(super) log: Arc<Log<()>>,
+    pub(super) log: Arc<Log>,
     pub(super) answering: Option<Arc<Answering>>,
     /// How many ports are joined: with one alone there are no copies to suppress.
     pub(super) joined: Arc<AtomicUsize>,
@@ -245,7 +245,7 @@ fn refusal(fault: Fault, spec: &MembershipSpec, interface: &Interface) -> Refusa
 }
 
 struct PortSink {
-    log: Arc<Log<()>>,
+    log: Arc<Log>,
     interface: Arc<str>,
     index: u32,
     group: Group,
@@ -261,11 +261,11 @@ impl Sink for PortSink {
                 received_at: received.received_at.unwrap_or_else(Timestamp::now),
                 source: received.source,
                 destination,
-                interface: self.interface.clone(),
+                interface: &self.interface,
                 hop_limit: received.hop_limit,
                 truncated: received.truncated,
             },
-            extra: (),
+            answer: None,
             segment: received.segment,
             bytes: received.bytes,
         }));

@@ -1,4 +1,4 @@
-//! The open door: nobody is asked who he is yet, so nobody may come in through a web page.
+//! The open door: where nobody is asked who he is, nobody may come in through a web page either.
 //!
 //! A page of another origin that a visitor's browser shows must not drive the service: it could do so
 //! directly (a `text/plain` POST needs no preflight) or by pointing a name of its own at this host (DNS
@@ -28,7 +28,7 @@ impl Door {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
         let host = text(header::HOST).unwrap_or_default();
-        if way == Way::Tcp && !self.knows(host) {
+        if way != Way::Unix && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
                 host,
@@ -87,7 +87,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        door.admit(&request.body(axum::body::Body::empty()).unwrap(), Way::Tcp).is_ok()
+        door.admit(&request.body(axum::body::Body::empty()).unwrap(), Way::Loopback).is_ok()
     }
 
     #[test]

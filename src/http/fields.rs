@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::problem::FieldErrors;
 use crate::control::InterfaceChoice;
-use crate::model::{Group, InterfaceRef, SourceFilter, Timestamp, limits};
+use crate::model::{Group, InterfaceRef, Retention, SourceFilter, Timestamp, limits};
 
 /// An interface by name, or by index; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -172,6 +173,44 @@ pub(super) fn read_payload(
     }
 }
 
+/// How much the log keeps, where that is less than the service keeps of any.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Retention, examples(json!({"datagrams": 1000, "age_ms": 60000})))]
+pub(super) struct RetentionBody {
+    /// Datagrams at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, nullable = false)]
+    datagrams: Option<u64>,
+    /// Bytes at most, payloads and what is kept beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 65_536, nullable = false)]
+    bytes: Option<u64>,
+    /// Milliseconds at most since a datagram was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31_536_000_000_u64, nullable = false)]
+    age_ms: Option<u64>,
+}
+
+impl RetentionBody {
+    pub(super) fn read(self, errors: &mut FieldErrors) -> Retention {
+        let mut number =
+            |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));
+        Retention {
+            datagrams: number("/retention/datagrams", self.datagrams, 1..=u64::MAX),
+            bytes: number("/retention/bytes", self.bytes, Retention::FEWEST_BYTES..=u64::MAX),
+            age: number("/retention/age_ms", self.age_ms, 1..=Retention::LONGEST_AGE_MS)
+                .map(Duration::from_millis),
+        }
+    }
+
+    /// None where nothing was asked for.
+    pub(super) fn of(retention: &Retention) -> Option<Self> {
+        let Retention { datagrams, bytes, age } = *retention;
+        (*retention != Retention::default()).then(|| Self { datagrams, bytes, age_ms: age.map(millis) })
+    }
+}
+
 /// How payloads are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -219,6 +258,6 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(time.0.into()).unwrap_or_default().to_string()
 }
 
-pub(super) fn millis(duration: std::time::Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{self, InterfaceName, Sources, rfc3339};
+use super::fields::{self, InterfaceName, RetentionBody, Sources, rfc3339};
 use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
 use crate::control::{Control, JoinRequest, JoinState, Kind, MembershipView, Outcome, PortView};
 use crate::model::{Id, limits};
@@ -20,12 +20,14 @@ pub(super) struct JoinFields {
     pub(super) allow_missing: bool,
     pub(super) sources: Option<Sources>,
     pub(super) exact_drops: bool,
+    pub(super) retention: Option<RetentionBody>,
     pub(super) expires_in_ms: Option<u64>,
 }
 
 impl JoinFields {
     pub(super) fn read(self, errors: &mut FieldErrors) -> Option<JoinRequest> {
         let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
+        let retention = self.retention.map(|retention| retention.read(errors)).unwrap_or_default();
         let (group, zone) = fields::read_group(errors, &self.group)?;
         Some(JoinRequest {
             group,
@@ -33,6 +35,7 @@ impl JoinFields {
             allow_missing: self.allow_missing,
             sources: fields::read_sources(errors, &group, self.sources),
             exact_drops: self.exact_drops,
+            retention,
             lease: lease.map(Duration::from_millis),
             rules: None,
         })
@@ -61,6 +64,10 @@ pub(super) struct Membership {
     sources: Option<Sources>,
     allow_missing: bool,
     exact_drops: bool,
+    /// Present where the log keeps less than the service keeps of any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retention: Option<RetentionBody>,
     #[schema(format = DateTime)]
     created_at: String,
     /// When it leaves by itself unless it is renewed; absent without a lease.
@@ -136,6 +143,7 @@ impl From<&MembershipView> for Membership {
             sources: Sources::of(&view.spec.sources),
             allow_missing: view.spec.allow_missing,
             exact_drops: view.spec.exact_drops,
+            retention: RetentionBody::of(&view.spec.retention),
             created_at: rfc3339(view.created_at),
             expires_at: view.lease.map(|lease| rfc3339(lease.expires_at)),
             counters: Counters {

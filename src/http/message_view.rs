@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::datagrams::{GapBody, Response};
-use super::fields::{Encoding, Payload, millis, rfc3339};
+use super::fields::{Encoding, Payload, RetentionBody, millis, rfc3339};
+use super::reading::{GapBody, Response};
 use super::sending::RepeatBody;
 use crate::control::{MessageView, Responder as Heard, Route};
 use crate::model::CloseReason;
@@ -59,6 +59,10 @@ pub(super) struct Message {
     repeat: Option<RepeatBody>,
     track_attempts: bool,
     linger_ms: u64,
+    /// Present where the log keeps less than the service keeps of any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retention: Option<RetentionBody>,
     /// What went out on which interface.
     sent: Vec<SentBy>,
     counters: Counters,
@@ -79,7 +83,7 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
-enum Reason {
+pub(super) enum Reason {
     Window,
     Expected,
     Stalled,
@@ -217,6 +221,7 @@ impl From<&MessageView> for Message {
             }),
             track_attempts: spec.track_attempts,
             linger_ms: millis(spec.linger),
+            retention: RetentionBody::of(&spec.retention),
             sent: view.routes.iter().map(SentBy::from).collect(),
             counters: Counters {
                 responses: view.counters.responses,

@@ -7,13 +7,16 @@ use axum::response::{IntoResponse, Response as Answer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::datagrams::{DatagramPage, LARGEST_PAGE, ReadQuery, Response, page_of};
 use super::extract::{Content, PathId, Query, Wait, parse_json, parse_query, read_body, wrong_type};
 use super::fields::Encoding;
 use super::joins::location;
 use super::lists::{List, ListParams};
 use super::message_view::{Collected, Message, State};
 use super::problem::{Kind as ProblemKind, Problem};
+use super::reading::{
+    Capture, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading, Response, first_page,
+    page_of,
+};
 use super::sending::{MessageBody, RawOptions, RawPayload, Wanted};
 use crate::control::{Control, Kind, Message as Sent, Outcome};
 use crate::model::{Id, MessageSpec};
@@ -25,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         .routes(routes!(show, put, forget))
         .routes(routes!(cancel))
         .routes(routes!(responses))
+        .routes(routes!(payload))
 }
 
 /// Send a message to a group and collect the answers
@@ -146,21 +150,37 @@ async fn forget(AppState(control): AppState<Control>, PathId(id): PathId) -> Res
 type Responses = DatagramPage<Response>;
 
 /// Read what came back to a message
+///
+/// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
 #[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_responses",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), ReadQuery),
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), ReadQuery,
+        ("last-event-id" = Option<String>, Header, nullable = false, description = "Of events, the `id` of the last that came: go on behind it. Goes before `after`", example = "1d60f7e7ade273a1-2")),
     responses(
-        (status = 200, description = "A page of the log", body = Responses),
+        (status = 200, description = "The log, or a page of it",
+            content((Responses = "application/json"), (EventStream = "text/event-stream"), (Lines = "application/x-ndjson"), (Capture = "application/x-pcapng")),
+            headers(("vary" = String, description = "`accept`"), ("content-disposition" = Option<String>, description = "A name for the capture file"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn responses(
     AppState(control): AppState<Control>,
     PathId(id): PathId,
-    Query(query): Query<ReadQuery>,
-) -> Result<JsonAnswer<DatagramPage<Response>>, Problem> {
-    let message = control.message(&id)?;
-    let page = query.read(message.log(), control.stopping()).await?;
-    let dropped = message.dropped_buffers();
-    Ok(JsonAnswer(page_of(&page, dropped, |entry| Response::of(entry, query.encoding()))))
+    reading: Reading,
+) -> Result<Answer, Problem> {
+    reading.answer(control.message(&id)?, control.stopping()).await
+}
+
+/// Read the payload of one response
+///
+/// As it was, without any form around it.
+#[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"),
+        ("seq" = u64, Path, description = "The response\'s `seq`", example = 1)),
+    responses(
+        (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<Answer, Problem> {
+    place.payload(&control.message(&place.id)?.into()).await
 }
 
 /// `known`: the message is there already, and its interfaces may be gone by now.
@@ -201,7 +221,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Ans
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = message.log().read(None, LARGEST_PAGE).map_err(|Closed| not_found(message.id()))?;
+    let page = first_page(message.log()).await.map_err(|Closed| not_found(message.id()))?;
     let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));
     let collected = Collected {
         message: Message::from(&view),

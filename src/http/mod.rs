@@ -2,13 +2,17 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
-mod datagrams;
+mod configuration;
+mod declared;
 mod door;
+mod events;
 mod exposition;
 mod extract;
 mod fields;
+mod gate;
 mod joins;
 mod lists;
+mod log_filter;
 mod memberships;
 mod message_view;
 mod messages;
@@ -16,10 +20,12 @@ mod metrics;
 mod overview;
 mod problem;
 mod process;
+mod reading;
 mod responders;
 mod rules;
 mod sending;
 mod service;
+mod tokens;
 mod traffic;
 
 use std::any::Any;
@@ -34,13 +40,25 @@ use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use configuration::{
+    Configuration, ConfigurationProblem, Operations, Setting, SettingSource, SettingValue, TokenName,
+};
+pub use declared::read_declared;
 pub use door::Door;
+pub use gate::{Access, RequireToken};
+pub use problem::FieldError;
+pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;
+use gate::Gate;
 use problem::{Kind, Problem};
 use traffic::Traffic;
+
+/// Where metrics are.
+const METRICS: &str = "/metrics";
 
 /// Makes an answer out of a panic.
 type Panicked = fn(Box<dyn Any + Send>) -> Response;
@@ -50,21 +68,25 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
     door: Arc<Door>,
+    gate: Arc<Gate>,
     traffic: Arc<Traffic>,
 }
 
 /// How a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    Tcp,
+    /// Over a TCP address that other hosts reach.
+    Remote,
+    /// Over a loopback address.
+    Loopback,
     /// Where names mean nothing, and no browser comes from.
     Unix,
 }
 
 impl Api {
-    pub fn new(control: Control, door: Door) -> Self {
+    pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
         let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
-        let (routes, document) = api(&traffic).split_for_parts();
+        let (routes, document) = api(operations, &traffic).split_for_parts();
         let routes = routes
             .merge(service::documents(&document))
             .fallback(async |uri: Uri| {
@@ -79,10 +101,16 @@ impl Api {
                 Problem::new(Kind::MethodNotAllowed, detail)
             })
             .with_state(control);
-        Self { routes: CatchPanic::custom(routes, panicked), door: Arc::new(door), traffic }
+        let (door, gate) = (Arc::new(door), Arc::new(Gate::new(access)));
+        Self { routes: CatchPanic::custom(routes, panicked), door, gate, traffic }
     }
 
-    /// Gives the request an id, asks the door, lets the routes answer, and writes problem documents, which name
+    /// From now on only these tokens are accepted.
+    pub fn replace_tokens(&self, tokens: Tokens) {
+        self.gate.replace(tokens);
+    }
+
+    /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
     /// the id. Failures of our own are logged here, once.
     ///
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
@@ -91,7 +119,8 @@ impl Api {
         let started = Instant::now();
         let asked = self.traffic.asked(&request);
         let id = request_id(&request);
-        let mut response = match self.door.admit(&request, way) {
+        let mut response = match self.door.admit(&request, way).and_then(|()| self.gate.admit(&request, way))
+        {
             Ok(()) => {
                 let Ok(response) = self.routes.clone().call(request).await;
                 response.map(Body::new)
@@ -102,7 +131,8 @@ impl Api {
             id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
             if problem.status().is_server_error() {
                 let (status, detail) = (problem.status().as_u16(), problem.detail());
-                tracing::error!(request_id = problem.request_id, status, detail, "request failed");
+                let panic = response.extensions_mut().remove::<Panic>().map(|Panic(message)| message);
+                tracing::error!(request_id = problem.request_id, status, detail, panic, "request failed");
             }
             problem.write_into(&mut response);
         }
@@ -114,17 +144,43 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api(&Arc::default()).into_openapi()
+    api(Operations::default(), &Arc::default()).into_openapi()
 }
 
-fn api(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
-    OpenApiRouter::with_openapi(Document::openapi())
+fn api(operations: Operations, traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
+    let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
+        .merge(events::routes())
         .merge(service::routes())
         .merge(metrics::routes(traffic))
+        .merge(configuration::routes(operations.clone()))
+        .merge(log_filter::routes(operations));
+    describe_tokens(api.get_openapi_mut());
+    api
+}
+
+/// Says of each operation which token it may ask for: whether it does depends on the listener.
+fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
+    const SCHEME: &str = "token";
+    let description = "A token of `--tokens-file`, asked for over TCP beyond loopback, or everywhere with \
+        `--require-token always`. GET needs the scope `read`, everything else `control`.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    for (path, item) in &mut document.paths.paths {
+        let open = gate::is_open(path);
+        let read = [&mut item.get, &mut item.head].map(|operation| (operation, Method::GET));
+        let write = [&mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
+            let Some(operation) = operation else { continue };
+            let token = SecurityRequirement::new(SCHEME, [gate::needed(&method).as_str()]);
+            let asked = (!open).then_some(token);
+            operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
+        }
+    }
 }
 
 #[derive(OpenApi)]
@@ -135,7 +191,6 @@ fn api(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
-    security(()),
     tags(
         (name = "messages", description = "Send to a group and collect the answers"),
         (name = "memberships", description = "Join groups and read what is heard there"),
@@ -158,11 +213,17 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().unwrap_or_else(fresh)
 }
 
+/// Why a handler panicked.
+#[derive(Clone)]
+struct Panic(String);
+
 /// The cause goes to the log; the client learns only that it was not at fault.
 #[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =
         cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(message = message.unwrap_or("no message"), "a handler panicked");
-    Problem::new(Kind::Internal, "Internal Server Error").into_response()
+    let message = message.unwrap_or("no message").to_owned();
+    let mut response = Problem::new(Kind::Internal, "Internal Server Error").into_response();
+    response.extensions_mut().insert(Panic(message));
+    response
 }

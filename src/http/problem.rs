@@ -40,11 +40,11 @@ pub(super) struct Problem {
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct FieldError {
+pub struct FieldError {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
-    pub(super) pointer: String,
+    pub pointer: String,
     /// What is wrong with it, and what to do.
-    pub(super) detail: String,
+    pub detail: String,
 }
 
 /// The kinds of errors; what clients may tell apart.
@@ -55,6 +55,7 @@ pub(super) enum Kind {
     InvalidParameter,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     ContentType,
     TooLarge,
     AlreadyExists,
@@ -70,6 +71,9 @@ pub(super) enum Kind {
     PermissionDenied,
     OutOfDescriptors,
     NetworkFailure,
+    TokenRequired,
+    UnknownToken,
+    ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
     Stopping,
@@ -91,6 +95,9 @@ impl Kind {
             Self::NotFound => ("not-found", S::NOT_FOUND, "There is nothing here"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", S::METHOD_NOT_ALLOWED, "The path does not take this method")
+            }
+            Self::NotAcceptable => {
+                ("not-acceptable", S::NOT_ACCEPTABLE, "There is no form that the client accepts")
             }
             Self::ContentType => (
                 "unsupported-content-type",
@@ -125,6 +132,9 @@ impl Kind {
             Self::NetworkFailure => {
                 ("network-failure", S::INTERNAL_SERVER_ERROR, "The network operation failed")
             }
+            Self::TokenRequired => ("token-required", S::UNAUTHORIZED, "The service asks for a token"),
+            Self::UnknownToken => ("unknown-token", S::UNAUTHORIZED, "The service does not know the token"),
+            Self::ScopeMissing => ("scope-missing", S::FORBIDDEN, "The token does not allow this"),
             Self::ForbiddenHost => ("forbidden-host", S::FORBIDDEN, "The service is not known by this name"),
             Self::ForbiddenOrigin => {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
@@ -158,8 +168,28 @@ impl Problem {
         Self { errors, ..Self::new(kind, detail) }
     }
 
+    /// The fields that are wrong, or what is wrong with them as a whole.
+    pub(super) fn into_fields(self) -> Vec<FieldError> {
+        if self.errors.is_empty() {
+            return vec![FieldError { pointer: String::new(), detail: self.detail }];
+        }
+        self.errors
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What `www-authenticate` says (RFC 6750 section 3): to whoever sends no token, only that one is needed.
+    fn challenge(&self) -> Option<&'static str> {
+        match self.kind.rsplit(':').next() {
+            Some("token-required") => Some(r#"Bearer realm="rollcall""#),
+            Some("unknown-token") => Some(r#"Bearer realm="rollcall", error="invalid_token""#),
+            Some("scope-missing") => {
+                Some(r#"Bearer realm="rollcall", error="insufficient_scope", scope="control""#)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn detail(&self) -> &str {
@@ -173,6 +203,9 @@ impl IntoResponse for Problem {
         let mut response = self.status().into_response();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response.extensions_mut().insert(self);
         response
@@ -261,5 +294,10 @@ impl FieldErrors {
 
     pub(super) fn into_result(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidRequest, self.0)) }
+    }
+
+    /// Where the fields are parameters of the URL.
+    pub(super) fn into_parameters(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidParameter, self.0)) }
     }
 }

@@ -7,12 +7,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::datagrams::{Datagram, DatagramPage, ReadQuery, page_of};
 use super::extract::{Json, PathId, Query};
-use super::fields::{InterfaceName, Sources};
+use super::fields::{InterfaceName, RetentionBody, Sources};
 use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
+use super::reading::{
+    Capture, Datagram, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading,
+};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, read_rules};
 use crate::control::{Control, JoinRequest, Kind, MembershipView};
 
@@ -21,6 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         .routes(routes!(list, create))
         .routes(routes!(show, put, leave))
         .routes(routes!(datagrams))
+        .routes(routes!(payload))
 }
 
 /// A responder to be.
@@ -33,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         "reply": {"echo": true}, "delay_ms": {"min": 10, "max": 50}, "reply_from": {"port": 0}
     })
 ))]
-struct ResponderBody {
+pub(super) struct ResponderBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
     #[schema(
         pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
@@ -54,6 +57,7 @@ struct ResponderBody {
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
+    retention: Option<RetentionBody>,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
     #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     expires_in_ms: Option<u64>,
@@ -73,13 +77,14 @@ fn yes() -> bool {
 }
 
 impl ResponderBody {
-    fn read(self) -> Result<JoinRequest, Problem> {
+    pub(super) fn read(self) -> Result<JoinRequest, Problem> {
         let fields = JoinFields {
             group: self.group,
             interfaces: self.interfaces,
             allow_missing: self.allow_missing,
             sources: self.sources,
             exact_drops: self.exact_drops,
+            retention: self.retention,
             expires_in_ms: self.expires_in_ms,
         };
         let mut errors = FieldErrors::default();
@@ -254,19 +259,35 @@ async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Resu
 type Datagrams = DatagramPage<Datagram>;
 
 /// Read what a responder has heard
+///
+/// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
 #[utoipa::path(get, path = "/v1/responders/{id}/datagrams", tag = "responders", operation_id = "read_responder_datagrams",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"), ReadQuery),
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"), ReadQuery,
+        ("last-event-id" = Option<String>, Header, nullable = false, description = "Of events, the `id` of the last that came: go on behind it. Goes before `after`", example = "1d60f7e7ade273a1-2")),
     responses(
-        (status = 200, description = "A page of the log", body = Datagrams),
+        (status = 200, description = "The log, or a page of it",
+            content((Datagrams = "application/json"), (EventStream = "text/event-stream"), (Lines = "application/x-ndjson"), (Capture = "application/x-pcapng")),
+            headers(("vary" = String, description = "`accept`"), ("content-disposition" = Option<String>, description = "A name for the capture file"))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn datagrams(
     AppState(control): AppState<Control>,
     PathId(id): PathId,
-    Query(query): Query<ReadQuery>,
-) -> Result<JsonAnswer<DatagramPage<Datagram>>, Problem> {
-    let responder = control.membership(Kind::Responder, &id)?;
-    let page = query.read(&responder.log(), control.stopping()).await?;
-    let dropped = responder.dropped_buffers();
-    Ok(JsonAnswer(page_of(&page, dropped, |entry| Datagram::of(entry, query.encoding()))))
+    reading: Reading,
+) -> Result<Response, Problem> {
+    reading.answer(control.membership(Kind::Responder, &id)?, control.stopping()).await
+}
+
+/// Read the payload of one datagram
+///
+/// As it was, without any form around it.
+#[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_payload",
+    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "lamp"),
+        ("seq" = u64, Path, description = "The datagram\'s `seq`", example = 1)),
+    responses(
+        (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<Response, Problem> {
+    place.payload(&control.membership(Kind::Responder, &place.id)?.into()).await
 }

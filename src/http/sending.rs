@@ -8,7 +8,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::fields::{self, InterfaceName};
+use super::fields::{self, InterfaceName, RetentionBody};
 use super::problem::{FieldErrors, Problem};
 use crate::control::InterfaceChoice;
 use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, limits};
@@ -64,6 +64,7 @@ pub(super) struct MessageBody {
     /// How long to keep late responses after closing.
     #[schema(minimum = 0, maximum = 60000, default = 2000)]
     linger_ms: Option<u64>,
+    retention: Option<RetentionBody>,
 }
 
 /// Send it several times.
@@ -183,6 +184,7 @@ impl RawOptions {
             repeat,
             track_attempts: self.track_attempts,
             linger_ms: self.linger_ms,
+            retention: None,
         };
         body.read_with(errors, Some(payload), "/payload")
     }
@@ -219,6 +221,7 @@ impl MessageBody {
                 errors.bounded("/repeat/interval_ms", repeat.interval_ms, 0..=limits::REPEAT_INTERVAL_MS);
             Repeat { count: u32::try_from(count).unwrap_or(1), interval: Duration::from_millis(interval) }
         });
+        let retention = self.retention.map(|retention| retention.read(&mut errors)).unwrap_or_default();
         let group = fields::read_group(&mut errors, &self.group);
         let zone = group.as_ref().and_then(|(_, zone)| zone.clone());
         let interfaces = fields::read_interfaces(&mut errors, zone, self.interfaces);
@@ -236,6 +239,7 @@ impl MessageBody {
             repeat,
             track_attempts: self.track_attempts.unwrap_or(false),
             linger: Duration::from_millis(linger),
+            retention,
         };
         if let Err(error) = spec.check() {
             let pointer = match error {

@@ -1,16 +1,15 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::Timestamp;
 
 /// What is known of a received datagram besides its payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard<'a> {
     /// When the kernel received it (`SO_TIMESTAMPNS`, `CLOCK_REALTIME`).
     pub received_at: Timestamp,
     pub source: SocketAddr,
     pub destination: SocketAddr,
-    pub interface: Arc<str>,
+    pub interface: &'a str,
     /// The TTL or hop limit that was left on arrival, 0 to 255.
     pub hop_limit: Option<u8>,
     /// The payload was longer than the buffer; the rest is lost.

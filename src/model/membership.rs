@@ -1,4 +1,4 @@
-use super::{Group, Interfaces, SourceFilter};
+use super::{Group, Interfaces, Retention, SourceFilter};
 
 /// What a membership wants; what has come of it is told per interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,4 +11,5 @@ pub struct MembershipSpec {
     /// Receive each datagram on its own, so that the kernel's drop counter counts datagrams and not
     /// buffers of up to 64 (`UDP_GRO`); costs throughput.
     pub exact_drops: bool,
+    pub retention: Retention,
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Group, Interfaces};
+use super::{Group, Interfaces, Retention};
 
 /// Bounds of a message's numbers; each is also in the API document.
 pub mod limits {
@@ -40,6 +40,7 @@ pub struct MessageSpec {
     pub repeat: Repeat,
     pub track_attempts: bool,
     pub linger: Duration,
+    pub retention: Retention,
 }
 
 impl MessageSpec {

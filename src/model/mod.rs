@@ -9,6 +9,7 @@ mod interface;
 mod membership;
 mod message;
 mod responder;
+mod retention;
 mod sources;
 mod time;
 
@@ -19,5 +20,6 @@ pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Unusabl
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, limits};
 pub use responder::{Delay, Match, Reply, ReplyFrom, ResponderRules};
+pub use retention::Retention;
 pub use sources::{SourceError, SourceFilter};
 pub use time::{ClockReading, Timestamp};

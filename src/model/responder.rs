@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 
 /// How a responder answers; everything that can change without touching its membership.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResponderRules {
     pub reply: Reply,
     pub matches: Match,
@@ -28,6 +28,18 @@ pub enum Match {
     Prefix(Bytes),
     /// Over bytes, not text: `(?-u)` patterns may match invalid UTF-8.
     Regex(regex::bytes::Regex),
+}
+
+/// Regular expressions are the same if they are written the same.
+impl PartialEq for Match {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, Self::All) => true,
+            (Self::Exact(one), Self::Exact(other)) | (Self::Prefix(one), Self::Prefix(other)) => one == other,
+            (Self::Regex(one), Self::Regex(other)) => one.as_str() == other.as_str(),
+            _ => false,
+        }
+    }
 }
 
 impl Match {

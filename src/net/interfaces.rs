@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::fault::{Action, Fault};
+use crate::logging::rarely;
 use crate::model::{Group, Interface, InterfaceTable};
 
 #[derive(Clone)]
@@ -44,7 +45,7 @@ impl InterfaceWatch {
                 while announced.next().await.is_some() {
                     while announced.try_recv().is_ok() {}
                     if let Err(error) = follower.refresh().await {
-                        tracing::warn!(%error, "the interface table could not be read again");
+                        rarely!(WARN, %error, "the interface table could not be read again");
                     }
                 }
             };

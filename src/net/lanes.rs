@@ -1,33 +1,34 @@
-//! The receiving side: a few tasks, each waiting on one epoll instance that watches many sockets.
+//! The receiving side: a few threads, each waiting on one epoll instance that watches many sockets.
 //!
 //! A task and a reactor entry per socket would cost more memory than a membership itself, and a wake-up
 //! per datagram. A lane instead asks epoll which of its sockets are ready, empties them with recvmmsg(2)
-//! into one reused room, and calls each socket's [`Sink`] with the whole batch.
+//! into one reused room, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own,
+//! because a task would be woken by the runtime's epoll first and ask its own afterwards: twice the system calls
+//! where datagrams come one by one, and requests that compute would delay what is received.
 //!
-//! Tasks: one per lane, owned by the caller of [`Lanes::start`]; cancel-safe, because nothing is held
-//! across an await. A slot's lock is held while its sink runs, which is how dropping a [`Registration`]
-//! can promise that no batch is delivered afterwards. Sinks must therefore never close a registration.
+//! Threads: one per lane, counted by the caller's tracker. Tasks: one per lane, which holds the writing end of a
+//! pipe until the service stops or the runtime goes; its end wakes the lane and ends it. A slot's lock is held
+//! while its sink runs, which is how dropping a [`Registration`] can promise that no batch is delivered
+//! afterwards. Sinks must therefore never close a registration.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use slab::Slab;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batch;
 use super::fault::{Action, Doing, Fault};
 use super::socket::Socket;
-use super::sys::{self, Epoll, ReceiveRoom};
+use super::sys::{Epoll, ReceiveRoom};
 
 /// Takes what a socket received.
 pub trait Sink: Send {
-    /// Called with every batch, on a lane's task: must not block and must not close registrations.
+    /// Called with every batch, on a lane's thread: must not block and must not close registrations.
     fn deliver(&mut self, socket: &Socket, batch: &Batch<'_>);
 }
 
@@ -35,8 +36,8 @@ pub trait Sink: Send {
 const BUFFERS: usize = 32;
 /// Sockets asked for in one `epoll_wait(2)`.
 const EVENTS: usize = 64;
-/// Batches after which a busy lane lets other tasks run.
-const BATCHES_BEFORE_YIELD: usize = 64;
+/// Stands for the pipe whose end ends the lane; slots count from 0.
+const STOP: u64 = u64::MAX;
 
 pub struct Lanes {
     lanes: Vec<Arc<Lane>>,
@@ -44,7 +45,7 @@ pub struct Lanes {
 }
 
 struct Lane {
-    epoll: AsyncFd<Epoll>,
+    epoll: Epoll,
     /// Std lock: held for a lookup, an insertion or a removal.
     slots: Mutex<Slab<Arc<Slot>>>,
 }
@@ -70,18 +71,24 @@ pub struct Registration {
 
 impl Lanes {
     pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
-        let lanes = (0..count.max(1))
-            .map(|_| {
-                let epoll = sys::watch(Epoll::new()?, Interest::READABLE)?;
-                Ok(Arc::new(Lane { epoll, slots: Mutex::default() }))
-            })
-            .collect::<io::Result<Vec<_>>>()
-            .doing(Action::Open)?;
-        for lane in &lanes {
-            let lane = lane.clone();
+        let start = || {
+            let lane = Arc::new(Lane { epoll: Epoll::new()?, slots: Mutex::default() });
+            let (stopped, stopping) = io::pipe()?;
+            lane.epoll.add(stopped.as_fd(), STOP)?;
+            let (running, counted) = (lane.clone(), tasks.token());
+            let thread = std::thread::Builder::new().name("lane".to_owned());
+            thread.spawn(move || {
+                running.run(&stopped);
+                drop(counted);
+            })?;
             let stop = stop.clone();
-            tasks.spawn(async move { stop.run_until_cancelled(lane.run()).await });
-        }
+            tasks.spawn(async move {
+                stop.cancelled().await;
+                drop(stopping);
+            });
+            Ok(lane)
+        };
+        let lanes = (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
         Ok(Self { lanes, next: AtomicUsize::new(0) })
     }
 
@@ -98,55 +105,36 @@ impl Lanes {
             Some(Open { socket: socket.clone(), sink: Box::new(sink(Handle(Arc::downgrade(&slot)))) });
         let key = lane.slots().insert(slot.clone());
         let registration = Registration { lane: lane.clone(), key, slot, socket };
-        lane.epoll.get_ref().add(registration.socket.as_fd(), key as u64).doing(Action::Open)?;
+        lane.epoll.add(registration.socket.as_fd(), key as u64).doing(Action::Open)?;
         Ok(registration)
     }
 }
 
 impl Lane {
-    async fn run(&self) {
+    /// Serves ready sockets until the pipe's other end is closed.
+    fn run(&self, _stopped: &PipeReader) {
         let mut room = ReceiveRoom::new(BUFFERS);
-        loop {
-            let Ok(mut guard) = self.epoll.readable().await else {
-                return;
-            };
-            if self.drain(&mut room) {
-                guard.clear_ready();
-            } else {
-                drop(guard);
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// Serves ready sockets; true once none is ready, false when it is time to yield.
-    fn drain(&self, room: &mut ReceiveRoom) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        let mut batches = 0;
-        while batches < BATCHES_BEFORE_YIELD {
-            let ready = match self.epoll.get_ref().ready(&mut events) {
+        loop {
+            let ready = match self.epoll.wait(&mut events) {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     tracing::error!(%error, "epoll_wait failed");
-                    return true;
+                    return;
                 }
             };
-            let before = batches;
-            let mut more = false;
             for key in ready {
-                batches += 1;
+                if key == STOP {
+                    return;
+                }
                 // A slot that was closed since epoll_wait is gone, or is another one that has nothing to read.
                 let slot = usize::try_from(key).ok().and_then(|key| self.slots().get(key).cloned());
-                more |= slot.is_some_and(|slot| slot.receive(room));
-            }
-            // All that was ready has been read. What arrives from now on wakes the runtime's own epoll anew, and
-            // its readiness is not cleared by a guard that is older: asking once more would be for nothing.
-            if !more && batches - before < EVENTS {
-                return true;
+                if let Some(slot) = slot {
+                    slot.receive(&mut room);
+                }
             }
         }
-        false
     }
 
     fn slots(&self) -> MutexGuard<'_, Slab<Arc<Slot>>> {
@@ -159,19 +147,15 @@ impl Slot {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives and delivers one batch; whether there may be more to read.
-    fn receive(&self, room: &mut ReceiveRoom) -> bool {
+    /// Receives and delivers one batch. If there is more to read, epoll says so again.
+    fn receive(&self, room: &mut ReceiveRoom) {
         let mut open = self.open();
         let Some(Open { socket, sink }) = open.as_mut() else {
-            return false;
+            return;
         };
-        match room.receive(socket.as_fd()) {
-            Ok(buffers) => {
-                sink.deliver(socket, &Batch::new(room, buffers));
-                buffers == BUFFERS
-            }
-            // Other errors are asynchronous ICMP errors of earlier sends: reading them clears them.
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        // Errors are asynchronous ICMP errors of earlier sends, which reading clears, or that nothing is there.
+        if let Ok(buffers) = room.receive(socket.as_fd()) {
+            sink.deliver(socket, &Batch::new(room, buffers));
         }
     }
 }
@@ -198,7 +182,7 @@ impl Registration {
 impl Drop for Registration {
     /// Waits for a batch that is being delivered, then closes.
     fn drop(&mut self) {
-        let _ = self.lane.epoll.get_ref().remove(self.socket.as_fd());
+        let _ = self.lane.epoll.remove(self.socket.as_fd());
         self.lane.slots().try_remove(self.key);
         self.slot.open().take();
     }

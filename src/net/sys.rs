@@ -4,7 +4,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "sizes and constants of the kernel, all of them small")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -236,7 +236,7 @@ pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Resu
     Ok(unsafe { AsyncFd::register_with_interest(owner, interest) }?)
 }
 
-/// A level-triggered epoll(7) instance; readable itself while any of its descriptors is.
+/// A level-triggered epoll(7) instance.
 pub(super) struct Epoll(OwnedFd);
 
 impl Epoll {
@@ -265,28 +265,16 @@ impl Epoll {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// The keys of descriptors that are readable now, without waiting.
-    pub(super) fn ready<'a>(
+    /// Waits until descriptors are readable and gives their keys.
+    pub(super) fn wait<'a>(
         &self,
         events: &'a mut [libc::epoll_event],
     ) -> io::Result<impl Iterator<Item = u64> + 'a> {
         let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable for `room` events.
-        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, -1) };
         let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
         Ok(events[..filled].iter().map(|event| event.u64))
-    }
-}
-
-impl AsRawFd for Epoll {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

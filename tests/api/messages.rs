@@ -136,7 +136,7 @@ async fn a_source_port_is_used_and_can_be_used_again() {
 
 #[tokio::test]
 async fn a_source_port_is_one_messages_at_a_time() {
-    let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
+    let (server, group, port) = (Program::start(), fresh_group(), fresh_port());
     let collecting =
         server.send(&group, json!({"source_port": port, "window_ms": 60000, "linger_ms": 0})).await;
     let body = on_lo(&group, json!({"payload": "x", "source_port": port, "linger_ms": 60000}));

@@ -103,6 +103,9 @@ async fn every_request_example_works() {
             };
             let broken = document.violations(schema, &reply.json());
             assert!(broken.is_empty(), "{operation}: {broken:?} in {}", reply.json());
+            if operation.path == "/v1/log-filter" {
+                continue;
+            }
             assert!(reply.header("location").starts_with("/v1/"));
             if operation.method == Method::PUT {
                 let again = server.put(&path, body.clone()).await;

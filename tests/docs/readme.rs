@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 
+use clap::CommandFactory;
 use regex::Regex;
 
 use crate::support::lab::{Host, Lab, Process, spawn_here};
@@ -63,6 +64,17 @@ fn every_command_does_what_the_readme_shows() {
         "README.md shows (-) what its commands do not print (+):\n{differences}\n\
          If the new output is right, run `{UPDATE}=1 cargo test readme` and read what changed."
     );
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = read("README.md");
+    let command = rollcall::cli::Cli::command();
+    let serve = command.find_subcommand("serve").expect("a command");
+    for argument in serve.get_arguments().filter(|argument| argument.get_env().is_some()) {
+        let flag = format!("`--{}`", argument.get_long().expect("a flag"));
+        assert!(readme.contains(&flag), "README.md says nothing of {flag}");
+    }
 }
 
 /// A command and what is shown below it, up to the next command or the end of the block.
@@ -121,8 +133,11 @@ impl Session {
             .replace(PORT, &self.port.to_string())
             .replace("/tmp", self.files.path())
             .replace(SERVICE, env!("CARGO_BIN_EXE_rollcall"));
-        // Where the command names no port, the service takes this one.
-        let line = format!("exec 2>&1; cd {ROOT}; export ROLLCALL_LISTEN=127.0.0.1:{}; {command}", self.port);
+        // Where the command names no port, the service takes this one; and it logs as it does on a terminal.
+        let line = format!(
+            "exec 2>&1; cd {ROOT}; export ROLLCALL_LISTEN=127.0.0.1:{} ROLLCALL_LOG_FORMAT=text; {command}",
+            self.port
+        );
         match &self.host {
             Some(host) => host.spawn("sh", &["-c", &line]),
             None => spawn_here("sh", &["-c", &line]),

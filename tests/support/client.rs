@@ -17,6 +17,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::streaming::Streaming;
+
 /// Longer than the longest wait that the service grants.
 const LIMIT: Duration = Duration::from_secs(70);
 
@@ -119,6 +121,20 @@ impl Request<'_> {
             .await
             .unwrap_or_else(|_| panic!("{what}: no reply in {LIMIT:?}"))
             .unwrap_or_else(|error| panic!("{what}: {error:?}"))
+    }
+
+    /// Sends and gives the answer as soon as its head is there; dropping it hangs up.
+    pub(crate) async fn stream(self) -> Streaming {
+        match &self.client.server {
+            Server::Tcp(address) => {
+                let stream = TcpStream::connect(address).await;
+                Streaming::open(stream.expect("connected"), self.into_http()).await
+            }
+            Server::Unix(path) => {
+                let stream = UnixStream::connect(path).await;
+                Streaming::open(stream.expect("connected"), self.into_http()).await
+            }
+        }
     }
 
     fn into_http(mut self) -> hyper::Request<Full<Bytes>> {

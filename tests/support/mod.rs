@@ -7,4 +7,5 @@ pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod streaming;
 pub(crate) mod tools;

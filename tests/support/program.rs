@@ -28,20 +28,28 @@ impl Program {
         Self::start_under(&[])
     }
 
+    pub(crate) fn start_with(args: &[&str]) -> Self {
+        Self::start_as(&[], args)
+    }
+
     /// Its standard error is closed at the other end as soon as it listens.
     pub(crate) fn start_unread() -> Self {
-        Self::spawn(&[]).0
+        Self::spawn(&[], &[]).0
     }
 
     /// Started by another program that replaces itself with it, such as `prlimit`.
     pub(crate) fn start_under(wrapper: &[&str]) -> Self {
-        let (program, mut stderr) = Self::spawn(wrapper);
+        Self::start_as(wrapper, &[])
+    }
+
+    pub(crate) fn start_as(wrapper: &[&str], args: &[&str]) -> Self {
+        let (program, mut stderr) = Self::spawn(wrapper, args);
         // Read on, so that the pipe never fills.
         thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
         program
     }
 
-    fn spawn(wrapper: &[&str]) -> (Self, BufReader<ChildStderr>) {
+    fn spawn(wrapper: &[&str], args: &[&str]) -> (Self, BufReader<ChildStderr>) {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
@@ -49,6 +57,7 @@ impl Program {
             .args(["--pdeathsig", "KILL"])
             .args(wrapper)
             .args([BINARY, "serve", "--listen", &listen])
+            .args(args)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

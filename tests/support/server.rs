@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use rollcall::control::{Control, Settings};
-use rollcall::http::Door;
+use rollcall::http::{Access, Door, Operations};
 use rollcall::server::{Config, Listen, Server};
 use rollcall::store::Limits;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::client::{Client, Reply};
 pub(crate) struct TestServer {
     client: Client,
     address: SocketAddr,
+    listening: Vec<Listen>,
     control: Control,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -32,15 +33,21 @@ impl TestServer {
         change(&mut config);
         let server = Server::bind(config).await.expect("the service starts");
         let address = server.tcp_addr().expect("a TCP address");
+        let listening = server.listening();
         let client = Client::tcp(address);
         let control = server.control().clone();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { client, address, control, stop, running }
+        Self { client, address, listening, control, stop, running }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens, in the order asked for.
+    pub(crate) fn listening(&self) -> &[Listen] {
+        &self.listening
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -139,17 +146,21 @@ pub(crate) fn config() -> Config {
     Config {
         listen: vec![Listen::Tcp(([127, 0, 0, 1], 0).into())],
         allow_anonymous: false,
+        access: Access::default(),
         door: Door::default(),
         socket_mode: 0o660,
         grace: Duration::from_secs(5),
         settings: Settings {
             lanes: 2,
             receive_buffer: 1 << 20,
-            log_limits: Limits { entries: 1_000_000, bytes: 32 << 20 },
+            log_limits: Limits { entries: 1_000_000, bytes: 32 << 20, age: None },
+            total_bytes: 1 << 30,
+            message_age: std::time::Duration::from_hours(1),
             kept_messages: 10_000,
             replies_per_source: 100,
             replies_total: 10_000,
         },
+        operations: Operations::default(),
     }
 }
 

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use rollcall::model::{Answer, Heard, Timestamp};
 use rollcall::pcapng::Writer;
 
+use crate::support::peer::Peer;
 use crate::support::program::Scratch;
+use crate::support::server::{TestServer, fresh_group};
 use crate::support::tools;
 
 const FIELDS: [&str; 18] = [
@@ -41,14 +43,14 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     let zeroing = [0xeb, 0xd6];
     let late = Answer { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
     let datagrams = [
-        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
-        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
-        heard("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
-        heard("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
-        heard("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
-        heard("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
-        heard("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
-        heard("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
+        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
+        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
+        heard_at("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
+        heard_at("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
+        heard_at("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
+        heard_at("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
+        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
+        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
     ];
     let payloads = [&b"very important data"[..], b"six", b"ack", b"", b"odd", &zeroing, &large, &larger]
         .map(<[u8]>::to_vec);
@@ -88,6 +90,41 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     }
 }
 
+/// What the service gives as a capture file is what it gives as JSON.
+#[tokio::test]
+async fn tshark_reads_the_log_of_a_membership() {
+    if !tools::has("tshark") {
+        return;
+    }
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.2"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    for payload in ["first", "", "third"] {
+        peer.send(&group, payload);
+    }
+    let heard = server.heard(&log, 3).await;
+
+    let file = server.get(&format!("{log}?format=pcapng")).await;
+    let id = membership.rsplit('/').next().expect("an id");
+    assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"{id}.pcapng\""));
+    let shown = tshark(&file.body);
+
+    assert_eq!(shown.len(), heard.len());
+    for (mut shown, json) in shown.into_iter().zip(&heard) {
+        let text = |field: &str| json[field].as_str().expect("text");
+        let time: jiff::Timestamp = text("received_at").parse().expect("a time");
+        let ttl = json["ttl"].as_u64().and_then(|ttl| ttl.try_into().ok());
+        let heard = Heard {
+            received_at: Timestamp(time.as_nanosecond().try_into().expect("nanoseconds")),
+            ..heard_at(text("source"), text("destination"), text("interface"), ttl)
+        };
+        let mut expected = fields(&heard, text("payload").as_bytes());
+        expected[3] = format!("seq={}", json["seq"]);
+        shown.pop();
+        assert_eq!(shown, expected, "{FIELDS:?}");
+    }
+}
+
 /// One line of fields for each packet.
 fn tshark(file: &[u8]) -> Vec<Vec<String>> {
     let scratch = Scratch::new();
@@ -116,7 +153,7 @@ fn tshark(file: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// What tshark is to show, in the order of [`FIELDS`] but for the last; the comment is left out.
-fn fields(heard: &Heard, payload: &[u8]) -> Vec<String> {
+fn fields(heard: &Heard<'_>, payload: &[u8]) -> Vec<String> {
     const GOOD: &str = "1";
     let (source, destination) = (heard.source.ip().to_string(), heard.destination.ip().to_string());
     let ttl = heard.hop_limit.unwrap_or(0).to_string();
@@ -147,12 +184,12 @@ fn digit(half: u8) -> char {
     char::from_digit(half.into(), 16).expect("half a byte")
 }
 
-fn heard(source: &str, destination: &str, interface: &str, hop_limit: Option<u8>) -> Heard {
+fn heard_at<'a>(source: &str, destination: &str, interface: &'a str, hop_limit: Option<u8>) -> Heard<'a> {
     Heard {
         received_at: Timestamp(1_767_323_045_678_901_234),
         source: source.parse().expect("an address"),
         destination: destination.parse().expect("an address"),
-        interface: interface.into(),
+        interface,
         hop_limit,
         truncated: false,
     }

@@ -1,0 +1,177 @@
+//! The configuration file: settings by their names, and what it declares.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::{OsStr, Resettable};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Finding;
+use super::values::{json, texts};
+use crate::control::{JoinRequest, Kind};
+use crate::http::read_declared;
+use crate::model::Id;
+
+/// What a file says, as far as it can be accepted, and what is wrong with the rest.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    pub path: Option<PathBuf>,
+    pub declared: Vec<Declared>,
+    pub findings: Vec<Finding>,
+    /// Names of settings with their values as texts.
+    pub(super) values: Vec<(String, Vec<String>)>,
+}
+
+/// A membership or responder that is to be there as long as the file says so.
+#[derive(Debug)]
+pub struct Declared {
+    pub kind: Kind,
+    pub id: Id,
+    pub request: JoinRequest,
+    pub line: usize,
+}
+
+impl ConfigFile {
+    /// `serve` is the command whose arguments are the settings.
+    pub(super) fn read(path: &Path, serve: &clap::Command) -> Self {
+        let mut file = Self { path: Some(path.to_owned()), ..Self::default() };
+        match std::fs::read_to_string(path) {
+            Ok(text) => file.take(&text, serve),
+            Err(error) => file.find(None, format!("it cannot be read: {error}")),
+        }
+        file.findings.sort_by_key(|finding| finding.line);
+        file
+    }
+
+    fn take(&mut self, text: &str, serve: &clap::Command) {
+        let line_of = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            self.find(error.span().map(|span| line_of(span.start)), error.message().to_owned());
+        }
+        for (key, value) in table.get_ref() {
+            let (name, line) = (key.get_ref().as_ref(), line_of(key.span().start));
+            // What the parser made of a line that it could not read says nothing.
+            if self.findings.iter().any(|finding| finding.line == Some(line)) {
+                continue;
+            }
+            match name {
+                "memberships" => self.declare(Kind::Membership, value, line, &line_of),
+                "responders" => self.declare(Kind::Responder, value, line, &line_of),
+                _ => match setting(serve, name) {
+                    Some(argument) => match checked(serve, argument, value.get_ref()) {
+                        Ok(texts) => self.values.push((name.to_owned(), texts)),
+                        Err(detail) => self.find(Some(line), format!("{name}: {detail}")),
+                    },
+                    // After a syntax error it may be anything.
+                    None if errors.is_empty() => self.find(Some(line), unknown(serve, name)),
+                    None => {}
+                },
+            }
+        }
+    }
+
+    fn declare(
+        &mut self,
+        kind: Kind,
+        value: &Spanned<DeValue<'_>>,
+        line: usize,
+        line_of: &impl Fn(usize) -> usize,
+    ) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.find(Some(line), format!("declare each {kind} in a table of its own: [{kind}s.ID]"));
+        };
+        for (key, value) in table {
+            let (text, line) = (key.get_ref().as_ref(), line_of(key.span().start));
+            let id = match Id::parse(text) {
+                Ok(id) => id,
+                Err(error) => {
+                    self.find(Some(line), format!("`{text}` cannot be the id of a {kind}: {error}"));
+                    continue;
+                }
+            };
+            match read_declared(kind, &json(value.get_ref())) {
+                Ok(request) => self.declared.push(Declared { kind, id, request, line }),
+                Err(errors) => {
+                    for error in errors {
+                        let line = place(value, &error.pointer).map_or(line, line_of);
+                        let field = error.pointer.trim_start_matches('/').replace('/', ".");
+                        let field = if field.is_empty() { field } else { format!("{field}: ") };
+                        self.find(Some(line), format!("{kind} `{id}`: {field}{}", error.detail));
+                    }
+                }
+            }
+        }
+    }
+
+    fn find(&mut self, line: Option<usize>, detail: String) {
+        let place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        self.findings.push(Finding { place, line, detail });
+    }
+}
+
+/// The arguments of a command that can be set in the environment, and so in a file.
+pub(super) fn settings(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
+    /// Names the file itself.
+    const FILE: &str = "config";
+    command.get_arguments().filter(|argument| argument.get_env().is_some() && argument.get_id() != FILE)
+}
+
+fn setting<'a>(serve: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
+    settings(serve).find(|argument| argument.get_id() == name)
+}
+
+fn unknown(serve: &clap::Command, name: &str) -> String {
+    /// Below this, names have too little in common to be a slip of the finger.
+    const ALIKE: f64 = 0.8;
+    let names =
+        settings(serve).map(|argument| argument.get_id().as_str()).chain(["memberships", "responders"]);
+    let nearest =
+        names.map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((alike, known)) if alike >= ALIKE => format!("`{name}` is no setting: did you mean `{known}`?"),
+        _ => format!("`{name}` is no setting: `rollcall serve --help` lists them, each with `_` for `-`"),
+    }
+}
+
+/// The texts of a value, if a command line with each of them is accepted.
+fn checked(serve: &clap::Command, argument: &clap::Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let texts = texts(value, argument)?;
+    if argument.get_action().takes_values() {
+        let alone = serve.clone().mut_args(|argument| argument.env(Resettable::<OsStr>::Reset));
+        let flag = argument.get_long().unwrap_or_default();
+        for text in &texts {
+            let line = ["serve".to_owned(), format!("--{flag}={text}")];
+            alone.clone().try_get_matches_from(line).map_err(|error| reason(&error))?;
+        }
+    }
+    Ok(texts)
+}
+
+/// What clap says, without the advice on command lines.
+fn reason(error: &clap::Error) -> String {
+    let said = error.render().to_string();
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let first = said.split("\n\n").next().unwrap_or_default();
+    first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Where in the text the field is that a JSON pointer names, or the nearest one around it.
+fn place(value: &Spanned<DeValue<'_>>, pointer: &str) -> Option<usize> {
+    let (mut value, mut found) = (value, None);
+    for token in pointer.split('/').skip(1) {
+        let (at, next) = match value.get_ref() {
+            DeValue::Table(table) => {
+                let (key, next) = table.iter().find(|(key, _)| key.get_ref() == token)?;
+                (key.span().start, next)
+            }
+            DeValue::Array(items) => {
+                let Some(item) = token.parse().ok().and_then(|at: usize| items.get(at)) else { break };
+                (item.span().start, item)
+            }
+            _ => break,
+        };
+        (value, found) = (next, Some(at));
+    }
+    found
+}

@@ -1,0 +1,89 @@
+//! Defaults, the file, the environment and flags: the later ones win.
+//!
+//! There is one table of settings: the arguments of the command. What the file says takes the place of their
+//! defaults, so that clap does the rest, and knows where each value came from.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command};
+
+use super::file::{ConfigFile, settings};
+use crate::http::{Setting, SettingSource, SettingValue};
+
+/// What the service was told from all sides.
+pub struct Layers {
+    pub matches: ArgMatches,
+    pub file: ConfigFile,
+    /// Each with its value and where it came from.
+    pub settings: BTreeMap<String, Setting>,
+}
+
+impl Layers {
+    /// Reads the arguments, and the file that they or the environment name. The error is about the arguments or the
+    /// environment; what is wrong with the file is in its findings.
+    pub fn read(command: &Command, arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let named = command.clone().try_get_matches_from(arguments)?;
+        let named =
+            named.subcommand().and_then(|(_, given)| given.try_get_one::<PathBuf>("config").ok().flatten());
+        let file = match (named, command.find_subcommand("serve")) {
+            (Some(path), Some(serve)) => ConfigFile::read(path, serve),
+            _ => ConfigFile::default(),
+        };
+        let mut command = over(command.clone(), &file);
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut shown = BTreeMap::new();
+        if let Some((name, given)) = matches.subcommand() {
+            let called = command.find_subcommand(name).into_iter();
+            for argument in called.flat_map(settings) {
+                if argument.is_hide_env_values_set() && source(argument, given, &file) == SettingSource::Flag
+                {
+                    let detail = format!(
+                        "everybody on this host can read command lines: give `{}` in the environment or a file",
+                        argument.get_id()
+                    );
+                    return Err(clap::Error::raw(ErrorKind::ArgumentConflict, detail + "\n"));
+                }
+                shown.insert(argument.get_id().to_string(), show(argument, given, &file));
+            }
+        }
+        Ok(Self { matches, file, settings: shown })
+    }
+}
+
+/// The command with what the file says as its defaults.
+fn over(command: Command, file: &ConfigFile) -> Command {
+    command.mut_subcommands(|called| {
+        let known: HashSet<_> = settings(&called).map(|argument| argument.get_id().to_string()).collect();
+        let values = file.values.iter().filter(|(name, _)| known.contains(name));
+        values.fold(called, |called, (name, texts)| {
+            called.mut_arg(name, |argument| argument.default_values(texts.iter().cloned()))
+        })
+    })
+}
+
+fn show(argument: &clap::Arg, given: &ArgMatches, file: &ConfigFile) -> Setting {
+    let raw = given.get_raw(argument.get_id().as_str()).into_iter().flatten();
+    let mut texts = raw.map(|text| {
+        if argument.is_hide_env_values_set() { "***".to_owned() } else { text.to_string_lossy().into_owned() }
+    });
+    let value = if matches!(argument.get_action(), ArgAction::Append) {
+        SettingValue::Several(texts.collect())
+    } else {
+        SettingValue::One(texts.next())
+    };
+    Setting { value, source: source(argument, given, file) }
+}
+
+fn source(argument: &clap::Arg, given: &ArgMatches, file: &ConfigFile) -> SettingSource {
+    let name = argument.get_id().as_str();
+    match given.value_source(name) {
+        Some(ValueSource::CommandLine) => SettingSource::Flag,
+        Some(ValueSource::EnvVariable) => SettingSource::Environment,
+        _ if file.values.iter().any(|(known, _)| known == name) => SettingSource::File,
+        _ => SettingSource::Default,
+    }
+}

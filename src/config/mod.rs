@@ -1,0 +1,14 @@
+//! What the service is told: by flags, the environment and files.
+
+mod file;
+mod finding;
+mod layers;
+mod reconcile;
+mod secrets;
+mod values;
+
+pub use file::{ConfigFile, Declared};
+pub use finding::Finding;
+pub use layers::Layers;
+pub use reconcile::Reconciler;
+pub use secrets::read_tokens;

@@ -1,0 +1,62 @@
+//! Values of TOML as texts, and as JSON.
+
+use clap::ArgAction;
+use serde_json::{Map, Number, Value};
+use toml::de::{DeInteger, DeValue};
+
+/// What would stand on a command line for this value.
+pub(super) fn texts(value: &DeValue<'_>, argument: &clap::Arg) -> Result<Vec<String>, String> {
+    if !argument.get_action().takes_values() {
+        let on = value.as_bool().ok_or_else(|| "use true or false".to_owned())?;
+        return Ok(vec![on.to_string()]);
+    }
+    match value {
+        DeValue::Array(items) if matches!(argument.get_action(), ArgAction::Append) => {
+            items.iter().map(|item| text(item.get_ref())).collect()
+        }
+        DeValue::Array(_) => Err("it takes one value, not a list".to_owned()),
+        one => Ok(vec![text(one)?]),
+    }
+}
+
+fn text(value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Boolean(on) => Ok(on.to_string()),
+        DeValue::Float(number) => Ok(number.as_str().to_owned()),
+        // Permissions are octal on command lines, too: their digits must not be turned into others.
+        DeValue::Integer(octal) if octal.radix() == 8 => Ok(format!("0o{}", octal.as_str())),
+        DeValue::Integer(number) => integer(number)
+            .map(|number| number.to_string())
+            .ok_or_else(|| "the number is too large".to_owned()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            Err(format!("use a text or a number, not {}", article(value.type_str())))
+        }
+    }
+}
+
+/// The same value as JSON has it.
+pub(super) fn json(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(on) => (*on).into(),
+        DeValue::Integer(number) => integer(number).map_or(Value::Null, Value::from),
+        DeValue::Float(number) => {
+            number.as_str().parse().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+        }
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
+        DeValue::Table(table) => {
+            let fields = table.iter().map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+    }
+}
+
+fn integer(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn article(noun: &str) -> String {
+    if noun.starts_with('a') { format!("an {noun}") } else { format!("a {noun}") }
+}

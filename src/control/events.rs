@@ -1,0 +1,179 @@
+//! What happens to resources: a bounded ring that readers follow with cursors, as they do logs.
+//!
+//! Telling costs a lock and a push, and nothing is put into words before somebody reads.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::Kind;
+use crate::model::{CloseReason, Group, Id, Timestamp};
+use crate::store::{Cursor, Gap, GapReason};
+
+/// Something that happened to a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place among all events, from 1.
+    pub sequence: u64,
+    pub at: Timestamp,
+    pub happening: Happening,
+    pub kind: Kind,
+    pub id: Id,
+    pub group: Group,
+    /// None where it concerns the resource as a whole.
+    pub interface: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// On an interface.
+    Joined,
+    /// On an interface, which is waited for; without one: no interface is usable yet.
+    Pending,
+    /// On an interface that was joined and went away.
+    Lost,
+    /// A PUT changed what is wanted.
+    Changed,
+    /// On an interface that is no longer wanted; without one: altogether.
+    Left,
+    /// The lease ran out.
+    Expired,
+    Sent,
+    Closed(CloseReason),
+    Deleted,
+}
+
+/// The latest events, for everybody.
+pub struct Events {
+    /// Random, as that of a log.
+    epoch: u64,
+    capacity: usize,
+    /// Std lock: held for a push, or for the copy of a page.
+    ring: Mutex<Ring>,
+    changed: Notify,
+}
+
+struct Ring {
+    events: VecDeque<Event>,
+    /// The sequence number of the next event.
+    next: u64,
+}
+
+/// What one read gives.
+#[derive(Debug)]
+pub struct EventPage {
+    pub events: Vec<Event>,
+    pub next: Cursor,
+    pub gap: Option<Gap>,
+}
+
+impl Events {
+    /// Events kept: some 1 MiB.
+    pub(super) const KEPT: usize = 10_000;
+
+    pub(super) fn new(capacity: usize) -> Self {
+        let ring = Mutex::new(Ring { events: VecDeque::new(), next: 1 });
+        Self { epoch: fastrand::u64(..), capacity, ring, changed: Notify::new() }
+    }
+
+    pub(super) fn emit(
+        &self,
+        happening: Happening,
+        kind: Kind,
+        id: &Id,
+        group: Group,
+        interface: Option<Arc<str>>,
+    ) {
+        let id = id.clone();
+        let mut ring = self.ring();
+        let oldest = if ring.events.len() >= self.capacity { ring.events.pop_front() } else { None };
+        let (sequence, at) = (ring.next, Timestamp::now());
+        ring.events.push_back(Event { sequence, at, happening, kind, id, group, interface });
+        ring.next += 1;
+        drop(ring);
+        drop(oldest);
+        self.changed.notify_waiters();
+    }
+
+    /// Up to `limit` events after the cursor; without one, from the oldest kept on.
+    pub fn read(&self, after: Option<Cursor>, limit: usize) -> EventPage {
+        let ring = self.ring();
+        let first = ring.next - ring.events.len() as u64;
+        let replaced = after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= ring.next);
+        let wanted = after.filter(|_| !replaced).map_or(1, |cursor| cursor.sequence + 1);
+        let missed = first.saturating_sub(wanted);
+        let gap = if replaced {
+            Some(Gap { reason: GapReason::LogReplaced, missed: None })
+        } else {
+            (missed > 0).then_some(Gap { reason: GapReason::Retention, missed: Some(missed) })
+        };
+        let skipped = usize::try_from(wanted.max(first) - first).unwrap_or(usize::MAX);
+        let events: Vec<_> = ring.events.iter().skip(skipped).take(limit).cloned().collect();
+        let sequence = events.last().map_or(wanted.max(first) - 1, |last| last.sequence);
+        EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
+    }
+
+    /// Resolves at the next event after this call, even if the future is polled later.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        let mut waiting = Box::pin(self.changed.notified());
+        waiting.as_mut().enable();
+        waiting
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emit(events: &Events, count: u64) {
+        let (group, _) = Group::parse("239.1.2.3:10000").unwrap();
+        let id = Id::parse("a").unwrap();
+        for _ in 0..count {
+            events.emit(Happening::Joined, Kind::Membership, &id, group, Some("lo".into()));
+        }
+    }
+
+    fn sequences(page: &EventPage) -> Vec<u64> {
+        page.events.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn a_reader_gets_every_event_once() {
+        let events = Events::new(10);
+        let start = events.read(None, 10);
+        assert_eq!((sequences(&start), start.gap), (vec![], None));
+        emit(&events, 3);
+        let page = events.read(Some(start.next), 2);
+        assert_eq!((sequences(&page), page.gap), (vec![1, 2], None));
+        let page = events.read(Some(page.next), 2);
+        assert_eq!((sequences(&page), page.gap), (vec![3], None));
+        assert_eq!(sequences(&events.read(Some(page.next), 2)), [0; 0]);
+    }
+
+    #[test]
+    fn who_was_overtaken_is_told_how_much_was_missed() {
+        let events = Events::new(3);
+        emit(&events, 1);
+        let seen = events.read(None, 10).next;
+        emit(&events, 5);
+        let page = events.read(Some(seen), 10);
+        let missed = Gap { reason: GapReason::Retention, missed: Some(2) };
+        assert_eq!((sequences(&page), page.gap), (vec![4, 5, 6], Some(missed)));
+        assert_eq!(events.read(Some(page.next), 10).gap, None);
+    }
+
+    #[test]
+    fn a_cursor_of_another_run_gives_a_gap() {
+        let (before, events) = (Events::new(3), Events::new(3));
+        emit(&events, 2);
+        let page = events.read(Some(before.read(None, 1).next), 10);
+        let replaced = Gap { reason: GapReason::LogReplaced, missed: None };
+        assert_eq!((sequences(&page), page.gap), (vec![1, 2], Some(replaced)));
+    }
+}

@@ -1,0 +1,106 @@
+//! Who may come in: asks for a bearer token (RFC 6750) where one is needed, behind the [`super::door`].
+//!
+//! Requests are judged by the listener that they came in through, never by their source address: a proxy on
+//! this host makes everybody look local.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, header};
+
+use super::problem::{Kind, Problem};
+use super::tokens::{Scope, Tokens};
+use super::{METRICS, Way};
+
+/// Who may call, as configured.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Without any, nobody is asked for one.
+    pub tokens: Option<Tokens>,
+    pub require_token: RequireToken,
+    /// Show metrics to whoever asks.
+    pub open_metrics: bool,
+}
+
+/// Through which listeners a token is needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RequireToken {
+    /// Those that other hosts reach: TCP beyond loopback.
+    #[default]
+    Remote,
+    /// All, loopback and unix sockets as well; for a service behind a proxy.
+    Always,
+}
+
+pub(super) struct Gate {
+    /// Std lock: held to clone or to replace the handle.
+    tokens: Mutex<Option<Arc<Tokens>>>,
+    require_token: RequireToken,
+    open_metrics: bool,
+}
+
+impl Gate {
+    pub(super) fn new(access: Access) -> Self {
+        Self {
+            tokens: Mutex::new(access.tokens.map(Arc::new)),
+            require_token: access.require_token,
+            open_metrics: access.open_metrics,
+        }
+    }
+
+    /// From now on only these are accepted.
+    pub(super) fn replace(&self, tokens: Tokens) {
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tokens));
+    }
+
+    pub(super) fn admit(&self, request: &Request, way: Way) -> Result<(), Problem> {
+        if way != Way::Remote && self.require_token == RequireToken::Remote {
+            return Ok(());
+        }
+        let path = request.uri().path();
+        if is_open(path) || (self.open_metrics && path == METRICS) {
+            return Ok(());
+        }
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(tokens) = tokens else {
+            return Ok(());
+        };
+        let Some(given) = bearer(request.headers()) else {
+            let detail = "send a token of this service: `Authorization: Bearer TOKEN`";
+            return Err(Problem::new(Kind::TokenRequired, detail));
+        };
+        let Some(token) = tokens.find(given) else {
+            let detail = "this is no token of this service: it is mistyped, or was replaced by another";
+            return Err(Problem::new(Kind::UnknownToken, detail));
+        };
+        let needed = needed(request.method());
+        if !token.allows(needed) {
+            let detail = format!(
+                "the token `{}` may only read, and {} needs the scope `{}`: use another token, or give this one that scope",
+                token.name(),
+                request.method(),
+                needed.as_str()
+            );
+            return Err(Problem::new(Kind::ScopeMissing, detail));
+        }
+        Ok(())
+    }
+}
+
+/// What is shown to anybody: health, for probes that have no token, and the API document, which is the same for
+/// every service and which a browser could not ask for with a token.
+pub(super) fn is_open(path: &str) -> bool {
+    const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
+    OPEN.contains(&path) || path.starts_with("/docs/")
+}
+
+/// What a token must allow for a request with this method.
+pub(super) fn needed(method: &Method) -> Scope {
+    if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
+}
+
+/// The token of `Authorization: Bearer`; the scheme in any case (RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}

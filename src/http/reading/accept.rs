@@ -1,0 +1,108 @@
+//! The form that a client wants a log in: by `?format=`, or by `Accept` (RFC 9110 section 12.5.1).
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::http::problem::{Kind, Problem};
+
+/// A form that logs can be read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum Format {
+    Json,
+    Sse,
+    Ndjson,
+    Pcapng,
+}
+
+impl Format {
+    pub(super) const LOGS: &[Self] = &[Self::Json, Self::Sse, Self::Ndjson, Self::Pcapng];
+
+    pub(super) fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(self.media_type_text())
+    }
+
+    fn media_type_text(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Sse => "text/event-stream",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Pcapng => crate::pcapng::Writer::CONTENT_TYPE,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Sse => "sse",
+            Self::Ndjson => "ndjson",
+            Self::Pcapng => "pcapng",
+        }
+    }
+
+    /// The first of `Accept` that is among these; a type by its name goes before a range. The first of these
+    /// if the client takes anything.
+    pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Self]) -> Result<Self, Problem> {
+        let lines: Vec<_> =
+            headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
+        let accepted: Vec<_> = lines.iter().flat_map(|line| line.split(',')).filter_map(essence).collect();
+        if accepted.is_empty() {
+            return Ok(among[0]);
+        }
+        let named = accepted.iter().find_map(|accepted| {
+            among.iter().find(|format| accepted.eq_ignore_ascii_case(format.media_type_text()))
+        });
+        let ranged = || accepted.iter().find_map(|range| among.iter().find(|format| format.is_in(range)));
+        named.or_else(ranged).copied().ok_or_else(|| {
+            let had: Vec<_> = among.iter().map(|format| format.media_type_text()).collect();
+            let detail =
+                format!("`accept: {}` names nothing that there is: {}", lines.join(", "), had.join(", "));
+            Problem::new(Kind::NotAcceptable, detail)
+        })
+    }
+
+    fn is_in(self, range: &str) -> bool {
+        let (kind, _) = self.media_type_text().split_once('/').unwrap_or_default();
+        let of_kind = |kind: &str| range.strip_suffix("/*").is_some_and(|of| of.eq_ignore_ascii_case(kind));
+        of_kind("*") || of_kind(kind)
+    }
+}
+
+/// A media range without its parameters; none if it is empty or refused by `q=0`.
+fn essence(range: &str) -> Option<&str> {
+    let mut parts = range.split(';').map(str::trim);
+    let essence = parts.next().filter(|essence| !essence.is_empty())?;
+    let weight = parts.find_map(|parameter| parameter.strip_prefix("q=").or(parameter.strip_prefix("Q=")));
+    let refused = weight.is_some_and(|weight| weight.parse() == Ok(0.0_f32));
+    (!refused).then_some(essence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_is_named_is_given() {
+        for (accept, expected) in [
+            (&[][..], Some(Format::Json)),
+            (&[""], Some(Format::Json)),
+            (&["*/*"], Some(Format::Json)),
+            (&["application/*"], Some(Format::Json)),
+            (&["text/*"], Some(Format::Sse)),
+            (&["Text/Event-Stream"], Some(Format::Sse)),
+            (&["*/*, application/x-ndjson;q=0.5"], Some(Format::Ndjson)),
+            (&["text/html, application/xml;q=0.9, */*;q=0.8"], Some(Format::Json)),
+            (&["text/html", "application/x-pcapng; x=y"], Some(Format::Pcapng)),
+            (&["text/html"], None),
+            (&["text/html, application/json;q=0"], None),
+            (&["application"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in accept {
+                headers.append(header::ACCEPT, line.parse().unwrap());
+            }
+            assert_eq!(Format::negotiate(&headers, Format::LOGS).ok(), expected, "{accept:?}");
+        }
+    }
+}

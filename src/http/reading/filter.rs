@@ -1,0 +1,127 @@
+//! Which datagrams of a log a reader wants.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::http::problem::FieldErrors;
+use crate::model::Timestamp;
+use crate::store::Entry;
+
+/// What all wanted datagrams have in common; the default wants all.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Filter {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    source: Option<Source>,
+}
+
+/// Whom they come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Prefix(IpAddr, u8),
+    Endpoint(SocketAddr),
+}
+
+impl Filter {
+    pub(super) fn parse(
+        since: Option<&str>,
+        until: Option<&str>,
+        source: Option<&str>,
+        errors: &mut FieldErrors,
+    ) -> Self {
+        let mut time = |pointer, text: Option<&str>| errors.keep(pointer, timestamp(text?));
+        let (since, until) = (time("/since", since), time("/until", until));
+        let source = source.and_then(|text| errors.keep("/source", Source::parse(text)));
+        Self { since, until, source }
+    }
+
+    pub(super) fn wants_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none() && self.source.is_none()
+    }
+
+    pub(super) fn wants(&self, entry: &Entry<'_>) -> bool {
+        let at = entry.heard.received_at;
+        self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until)
+            && self.source.is_none_or(|source| source.is_that_of(entry.heard.source))
+    }
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    let explain = || format!("`{text}` is no time: use RFC 3339 as in 2026-01-02T03:04:05.678Z");
+    let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
+    i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
+}
+
+impl Source {
+    fn parse(text: &str) -> Result<Self, String> {
+        let explain =
+            || format!("`{text}` is no source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24");
+        if let Ok(endpoint) = text.parse() {
+            return Ok(Self::Endpoint(endpoint));
+        }
+        let (address, length) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| explain())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(bits), |length| length.parse().map_err(|_| explain()))?;
+        if length > bits {
+            return Err(explain());
+        }
+        Ok(Self::Prefix(address, length))
+    }
+
+    fn is_that_of(self, source: SocketAddr) -> bool {
+        match self {
+            Self::Prefix(prefix, length) => match (prefix, source.ip()) {
+                (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
+                    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+                    (prefix.to_bits() ^ ip.to_bits()) & mask == 0
+                }
+                (IpAddr::V6(prefix), IpAddr::V6(ip)) => {
+                    let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+                    (prefix.to_bits() ^ ip.to_bits()) & mask == 0
+                }
+                _ => false,
+            },
+            Self::Endpoint(endpoint) => {
+                let scoped = match (endpoint, source) {
+                    (SocketAddr::V6(wanted), SocketAddr::V6(found)) => {
+                        wanted.scope_id() == 0 || wanted.scope_id() == found.scope_id()
+                    }
+                    _ => true,
+                };
+                scoped && endpoint.ip() == source.ip() && endpoint.port() == source.port()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_addresses_endpoints_and_prefixes() {
+        for (wanted, source, expected) in [
+            ("192.0.2.1", "192.0.2.1:5", true),
+            ("192.0.2.1", "192.0.2.2:5", false),
+            ("192.0.2.1:5", "192.0.2.1:5", true),
+            ("192.0.2.1:5", "192.0.2.1:6", false),
+            ("192.0.2.77/24", "192.0.2.1:5", true),
+            ("192.0.2.0/24", "192.0.3.1:5", false),
+            ("0.0.0.0/0", "192.0.3.1:5", true),
+            ("0.0.0.0/0", "[fd00::1]:5", false),
+            ("::/0", "[fd00::1]:5", true),
+            ("fd00::/16", "[fd00::1]:5", true),
+            ("fd00::/16", "[fd01::1]:5", false),
+            ("fd00::1", "[fd00::1]:5", true),
+            ("[fe80::1]:5", "[fe80::1%2]:5", true),
+            ("[fe80::1%3]:5", "[fe80::1%2]:5", false),
+        ] {
+            let found = Source::parse(wanted).unwrap().is_that_of(source.parse().unwrap());
+            assert_eq!(found, expected, "{wanted} {source}");
+        }
+        for text in ["", "x", "192.0.2.0/33", "::/129", "192.0.2.0/", "192.0.2.0/-1", "192.0.2.1:70000"] {
+            assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading logs: the same for memberships, responders and messages, in every form that people read.
+//!
+//! JSON pages and waiting in `page`; streams in `stream`, and how each form writes them down in `sse`,
+//! `ndjson` and `pcapng`; one payload in `payload`.
+
+mod accept;
+mod datagram;
+mod documented;
+mod filter;
+mod ndjson;
+mod page;
+mod payload;
+mod pcapng;
+mod source;
+pub(super) mod sse;
+mod stream;
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response as Answer};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+
+pub(super) use accept::Format;
+pub(super) use datagram::{Datagram, GapBody, Response};
+pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
+pub(super) use page::{DatagramPage, LARGEST_PAGE, page_of};
+pub(super) use payload::Place;
+pub(super) use source::Source;
+pub(super) use stream::{EndReason, HEARTBEAT};
+
+use super::extract::parse_query;
+use super::fields::Encoding;
+use super::problem::{FieldErrors, Problem};
+use crate::store::{Closed, Cursor, Log, Page};
+use filter::Filter;
+use page::Wanted;
+use stream::Course;
+
+const LONGEST_WAIT_MS: u64 = 60_000;
+
+/// Where to read a log, how much, and in which form.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadQuery {
+    /// A `next_cursor`: read what came after it. Without it, reading starts at the oldest datagram kept.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many datagrams a JSON page holds at most.
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u64>,
+    /// If there is nothing to read yet, wait with a JSON page this long, in milliseconds.
+    #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
+    wait_ms: Option<u64>,
+    /// How to show payloads: `auto` as text where they are valid UTF-8, else as base64; `base64` always so.
+    #[serde(default)]
+    #[param(inline)]
+    encoding: Encoding,
+    /// The form, whatever `Accept` says.
+    #[param(inline, nullable = false)]
+    format: Option<Format>,
+    /// With `ndjson` and `pcapng`: go on with what is yet to come. `sse` always does.
+    #[param(nullable = false, default = false)]
+    follow: Option<bool>,
+    /// Only datagrams received at this time (RFC 3339) or later.
+    #[param(nullable = false, format = DateTime, example = "2026-01-02T03:04:05Z")]
+    since: Option<String>,
+    /// Only datagrams received before this time (RFC 3339).
+    #[param(nullable = false, format = DateTime, example = "2026-01-02T04:00:00Z")]
+    until: Option<String>,
+    /// Only datagrams from this address, this `ADDRESS:PORT`, or this prefix.
+    #[param(nullable = false, example = "192.0.2.0/24")]
+    source: Option<String>,
+}
+
+/// How a request wants to read: [`ReadQuery`] and headers, understood.
+pub(super) struct Reading {
+    after: Option<Cursor>,
+    encoding: Encoding,
+    filter: Filter,
+    form: Form,
+}
+
+enum Form {
+    Page { limit: usize, wait: Duration },
+    Events,
+    Lines { follow: bool },
+    Capture { follow: bool },
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Reading {
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+        let query = parse_query(parts.uri.query().unwrap_or_default());
+        query.and_then(|query| Self::parse(&query, &parts.headers)).map_err(varying)
+    }
+}
+
+impl Reading {
+    fn parse(query: &ReadQuery, headers: &HeaderMap) -> Result<Self, Problem> {
+        let format = query.format.map_or_else(|| Format::negotiate(headers, Format::LOGS), Ok)?;
+        let mut errors = FieldErrors::default();
+        let after = query.after.as_deref().and_then(|after| errors.keep("/after", Cursor::parse(after)));
+        let filter = Filter::parse(
+            query.since.as_deref(),
+            query.until.as_deref(),
+            query.source.as_deref(),
+            &mut errors,
+        );
+        let form = query.form(format, &mut errors);
+        errors.into_parameters()?;
+        let resumed = if format == Format::Sse { sse::last_event_id(headers)? } else { None };
+        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, form })
+    }
+
+    /// Answers with the log in the form that is wanted.
+    pub(super) async fn answer(
+        self,
+        source: impl Into<Source>,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Problem> {
+        let (source, after, filter) = (source.into(), self.after, self.filter);
+        let course = |source, follow| Course { source, after, filter, follow, stop: stop.clone() };
+        let answer = match self.form {
+            Form::Page { limit, wait } => {
+                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter };
+                Json(wanted.read(&source, stop).await?).into_response()
+            }
+            Form::Events => {
+                let form = sse::Events { encoding: self.encoding };
+                streamed(Format::Sse, stream::body(course(source, true), form))
+            }
+            Form::Lines { follow } => {
+                let form = ndjson::Lines { encoding: self.encoding };
+                streamed(Format::Ndjson, stream::body(course(source, follow), form))
+            }
+            Form::Capture { follow } => {
+                let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
+                let body = stream::body(course(source, follow), pcapng::Capture::default());
+                ([(header::CONTENT_DISPOSITION, name)], streamed(Format::Pcapng, body)).into_response()
+            }
+        };
+        Ok(varying(answer))
+    }
+}
+
+impl ReadQuery {
+    /// The form with its own parameters; those of other forms are refused, for they would do nothing.
+    fn form(&self, format: Format, errors: &mut FieldErrors) -> Form {
+        let mut only = |given: bool, pointer, forms| {
+            if given {
+                errors.push(pointer, format!("this is for {forms}, and `{}` is asked for", format.name()));
+            }
+        };
+        if format == Format::Json {
+            only(self.follow == Some(true), "/follow", "`sse`, `ndjson` and `pcapng` (pages have `wait_ms`)");
+            let limit = errors.bounded("/limit", self.limit.unwrap_or(100), 1..=LARGEST_PAGE as u64);
+            let wait = errors.bounded("/wait_ms", self.wait_ms.unwrap_or(0), 0..=LONGEST_WAIT_MS);
+            let limit = usize::try_from(limit).unwrap_or(LARGEST_PAGE);
+            return Form::Page { limit, wait: Duration::from_millis(wait) };
+        }
+        only(self.limit.is_some(), "/limit", "JSON pages");
+        only(self.wait_ms.is_some(), "/wait_ms", "JSON pages");
+        let follow = self.follow.unwrap_or(format == Format::Sse);
+        match format {
+            Format::Ndjson => Form::Lines { follow },
+            Format::Pcapng => Form::Capture { follow },
+            Format::Sse | Format::Json => {
+                only(!follow, "/follow", "`ndjson` and `pcapng`: events always follow");
+                Form::Events
+            }
+        }
+    }
+}
+
+/// The one place where logs are read.
+fn read(log: &Log, after: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page, Closed>> {
+    std::future::ready(log.read(after, limit))
+}
+
+/// The first datagrams of a log, at most [`LARGEST_PAGE`].
+pub(super) async fn first_page(log: &Log) -> Result<Page, Closed> {
+    read(log, None, LARGEST_PAGE).await
+}
+
+pub(super) fn streamed(format: Format, body: Body) -> Answer {
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type()),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}
+
+/// Says that the answer depends on `Accept`.
+pub(super) fn varying(answer: impl IntoResponse) -> Answer {
+    ([(header::VARY, "accept")], answer).into_response()
+}

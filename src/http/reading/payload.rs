@@ -1,0 +1,58 @@
+//! One datagram's payload, as it was.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+
+use super::page::gone;
+use super::source::Source;
+use crate::http::problem::{Kind, Problem};
+use crate::model::Id;
+use crate::store::{Closed, Cursor};
+
+/// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
+pub(in crate::http) struct Place {
+    pub(in crate::http) id: Id,
+    sequence: u64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let invalid = |detail: String| Problem::new(Kind::InvalidParameter, detail);
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((id, sequence)) = path.map_err(|error| invalid(error.to_string()))?;
+        let id = Id::parse(&id).map_err(|error| invalid(error.to_string()).at("/id"))?;
+        let parsed = sequence.parse().map_err(|_| {
+            invalid(format!("`{sequence}` is no number: use the `seq` of a datagram in the log")).at("/seq")
+        })?;
+        Ok(Self { id, sequence: parsed })
+    }
+}
+
+impl Place {
+    /// The payload of a datagram that is kept.
+    pub(in crate::http) async fn payload(&self, source: &Source) -> Result<Response, Problem> {
+        let wanted = self.sequence;
+        let Some(before) = wanted.checked_sub(1) else {
+            return Err(Problem::new(Kind::NotFound, "there is no datagram 0: a log begins with 1"));
+        };
+        let log = source.log();
+        let start = super::read(log, None, 0).await.map_err(|Closed| gone())?;
+        let cursor = Cursor { sequence: before, ..start.next };
+        let page = super::read(log, Some(cursor), 1).await.map_err(|Closed| gone())?;
+        if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
+            let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+            return Ok((headers, entry.payload.to_vec()).into_response());
+        }
+        let latest = log.counters().appended;
+        let detail = if wanted > latest {
+            format!("datagram {wanted} is not there yet: the latest is {latest}")
+        } else {
+            format!("datagram {wanted} has made room for later ones: the log keeps only so many")
+        };
+        Err(Problem::new(Kind::NotFound, detail))
+    }
+}

@@ -1,0 +1,36 @@
+//! A capture file for Wireshark, or one that goes on growing.
+
+use super::datagram::GapBody;
+use super::source::Source;
+use super::stream::{EndReason, Form};
+use crate::pcapng::Writer;
+use crate::store::{Cursor, Entry};
+
+#[derive(Default)]
+pub(super) struct Capture {
+    /// There once the file has begun.
+    writer: Option<Writer>,
+}
+
+impl Form for Capture {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        self.writer = Some(Writer::new(out));
+    }
+
+    fn gap(&mut self, _: &mut Vec<u8>, _: Cursor, gap: &GapBody) {
+        if let Some(writer) = &mut self.writer {
+            writer.gap(gap.missed, gap.reason.name());
+        }
+    }
+
+    fn datagram(&mut self, out: &mut Vec<u8>, _: &Source, _: Cursor, entry: &Entry<'_>) {
+        if let Some(writer) = &mut self.writer {
+            writer.write(out, entry.sequence, &entry.heard, entry.answer.as_ref(), entry.payload);
+        }
+    }
+
+    /// A file has no words for it: it just ends.
+    fn end(&mut self, _: &mut Vec<u8>, _: EndReason) {}
+
+    fn heartbeat(&mut self, _: &mut Vec<u8>) {}
+}

@@ -1,0 +1,77 @@
+//! Whose log is read.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::datagram::{Datagram, Response};
+use crate::control::{Membership, Message};
+use crate::http::fields::Encoding;
+use crate::model::Id;
+use crate::store::{Entry, Log};
+
+/// A log and its owner, kept for as long as somebody reads.
+pub(in crate::http) enum Source {
+    /// The log that a membership or responder had when reading began: another group means another one.
+    Heard(Arc<Membership>, Arc<Log>),
+    Answered(Arc<Message>),
+}
+
+/// A datagram as its owner shows it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Item {
+    Datagram(Datagram),
+    Response(Response),
+}
+
+impl From<Arc<Membership>> for Source {
+    fn from(membership: Arc<Membership>) -> Self {
+        let log = membership.log();
+        Self::Heard(membership, log)
+    }
+}
+
+impl From<Arc<Message>> for Source {
+    fn from(message: Arc<Message>) -> Self {
+        Self::Answered(message)
+    }
+}
+
+impl Source {
+    pub(super) fn id(&self) -> &Id {
+        match self {
+            Self::Heard(membership, _) => membership.id(),
+            Self::Answered(message) => message.id(),
+        }
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        match self {
+            Self::Heard(_, log) => log,
+            Self::Answered(message) => message.log(),
+        }
+    }
+
+    pub(super) fn dropped_buffers(&self) -> u64 {
+        match self {
+            Self::Heard(membership, _) => membership.dropped_buffers(),
+            Self::Answered(message) => message.dropped_buffers(),
+        }
+    }
+
+    /// What an item is called.
+    pub(super) fn item_name(&self) -> &'static str {
+        match self {
+            Self::Heard(..) => "datagram",
+            Self::Answered(_) => "response",
+        }
+    }
+
+    pub(super) fn item(&self, entry: &Entry<'_>, encoding: Encoding) -> Item {
+        match self {
+            Self::Heard(..) => Item::Datagram(Datagram::of(entry, encoding)),
+            Self::Answered(_) => Item::Response(Response::of(entry, encoding)),
+        }
+    }
+}

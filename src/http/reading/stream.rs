@@ -1,0 +1,185 @@
+//! Logs as bodies that go on: what the forms that stream have in common.
+//!
+//! A client has no queue here, only a cursor: the next chunk is read from the log and rendered when the
+//! connection has taken the last one. Who stops reading falls behind, and is told so if the log made room.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use super::datagram::GapBody;
+use super::filter::Filter;
+use super::source::Source;
+use crate::store::{Closed, Cursor, Entry, Page};
+
+/// How a stream is written down, by appending to a chunk.
+pub(super) trait Form: Send + 'static {
+    fn begin(&mut self, out: &mut Vec<u8>);
+    fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
+    /// The cursor is the place after the datagram.
+    fn datagram(&mut self, out: &mut Vec<u8>, source: &Source, cursor: Cursor, entry: &Entry<'_>);
+    /// Says that nothing will come any more.
+    fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
+    /// A sign of life, which readers skip.
+    fn heartbeat(&mut self, out: &mut Vec<u8>);
+}
+
+/// Why a stream that follows its log has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum EndReason {
+    /// The log is gone: its owner was deleted, or has moved to another group.
+    Deleted,
+    /// It is a message's log, and no answer to it is heard any more.
+    Complete,
+    Stopping,
+}
+
+impl EndReason {
+    pub(in crate::http) fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Complete => "complete",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Silence after which a stream shows that it lives, so that proxies keep it open.
+pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Where and how a stream reads.
+pub(super) struct Course {
+    pub(super) source: Source,
+    pub(super) after: Option<Cursor>,
+    pub(super) filter: Filter,
+    /// To stay when all that is kept was read.
+    pub(super) follow: bool,
+    pub(super) stop: CancellationToken,
+}
+
+/// Datagrams read at once, and the bytes of a chunk that is full: what one client holds at most, beside one
+/// datagram.
+const AT_ONCE: usize = 100;
+const FULL_CHUNK: usize = 64 * 1024;
+
+/// Streams a log. One that does not follow ends with the last datagram that was there when it began, and breaks
+/// off if the log goes away before: nobody takes it for whole.
+pub(super) fn body(course: Course, form: impl Form) -> Body {
+    let last = (!course.follow).then(|| course.source.log().counters().appended);
+    let walk = Walk { cursor: course.after, course, form, last, state: State::Beginning };
+    Body::from_stream(stream::unfold(walk, |mut walk| async move {
+        let chunk = walk.next_chunk().await?;
+        Some((chunk, walk))
+    }))
+}
+
+struct Walk<F> {
+    course: Course,
+    form: F,
+    cursor: Option<Cursor>,
+    /// The sequence number to stop at, for one that does not follow.
+    last: Option<u64>,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Beginning,
+    Going,
+    Ended,
+}
+
+/// What a look into the log gave.
+enum Look {
+    More(Page),
+    Nothing,
+    End(EndReason),
+    /// All that was there at the beginning has been read.
+    AllRead,
+}
+
+impl<F: Form> Walk<F> {
+    async fn next_chunk(&mut self) -> Option<io::Result<Bytes>> {
+        let mut out = Vec::new();
+        match self.state {
+            State::Ended => return None,
+            State::Beginning => {
+                self.state = State::Going;
+                self.form.begin(&mut out);
+                if !out.is_empty() {
+                    return Some(Ok(out.into()));
+                }
+            }
+            State::Going => {}
+        }
+        while out.is_empty() {
+            let changed = self.course.source.log().changed();
+            match look(&self.course, self.cursor, self.last).await {
+                Look::More(page) => {
+                    drop(changed);
+                    self.render(&page, &mut out);
+                    if out.is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Look::Nothing => {
+                    tokio::select! {
+                        () = self.course.stop.cancelled() => {}
+                        () = changed => {}
+                        () = tokio::time::sleep(HEARTBEAT) => self.form.heartbeat(&mut out),
+                    }
+                }
+                Look::AllRead => return None,
+                Look::End(reason) => {
+                    self.state = State::Ended;
+                    if !self.course.follow {
+                        let lost = format!("the log went away while it was read: {}", reason.name());
+                        return Some(Err(io::Error::other(lost)));
+                    }
+                    self.form.end(&mut out, reason);
+                }
+            }
+        }
+        Some(Ok(out.into()))
+    }
+
+    /// Writes down a page, up to a full chunk.
+    fn render(&mut self, page: &Page, out: &mut Vec<u8>) {
+        if let Some(gap) = page.gap {
+            // After the gap and before the next datagram.
+            let sequence = page.entries().next().map_or(page.next.sequence, |entry| entry.sequence - 1);
+            self.form.gap(out, Cursor { sequence, ..page.next }, &GapBody::from(gap));
+        }
+        for entry in page.entries().take_while(|entry| self.last.is_none_or(|last| entry.sequence <= last)) {
+            let cursor = Cursor { sequence: entry.sequence, ..page.next };
+            self.cursor = Some(cursor);
+            if self.course.filter.wants(&entry) {
+                self.form.datagram(out, &self.course.source, cursor, &entry);
+                if out.len() >= FULL_CHUNK {
+                    return;
+                }
+            }
+        }
+        self.cursor = Some(page.next);
+    }
+}
+
+async fn look(course: &Course, cursor: Option<Cursor>, last: Option<u64>) -> Look {
+    if course.follow && course.stop.is_cancelled() {
+        return Look::End(EndReason::Stopping);
+    }
+    if last.is_some_and(|last| cursor.map_or(0, |cursor| cursor.sequence) >= last) {
+        return Look::AllRead;
+    }
+    match super::read(course.source.log(), cursor, AT_ONCE).await {
+        // The service closes its logs when it stops.
+        Err(Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
+        Err(Closed) => Look::End(EndReason::Deleted),
+        Ok(page) if !page.is_empty() || page.gap.is_some() => Look::More(page),
+        Ok(page) if page.complete => Look::End(EndReason::Complete),
+        Ok(_) => Look::Nothing,
+    }
+}

@@ -1,0 +1,228 @@
+//! Bearer tokens: whom they stand for, and what he may do.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::model::Id;
+
+/// The tokens that are accepted; only their digests are kept.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Clone)]
+pub(super) struct Token {
+    name: Id,
+    scope: Scope,
+    digest: [u8; 32],
+}
+
+/// What a token allows; each allows what is before it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// GET and HEAD.
+    Read,
+    /// Everything. Whoever changes a thing is shown it, so this includes reading.
+    Control,
+}
+
+/// What is wrong with a line; never says what the token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineError {
+    /// Counted from 1.
+    pub line: usize,
+    pub detail: String,
+}
+
+impl Tokens {
+    /// Reads a token per line: `NAME SCOPES TOKEN`, with SCOPES `read`, `control` or `read,control`, and TOKEN in
+    /// the letters of RFC 6750 section 2.1, or as `sha256:` and the 64 hexadecimal digits of its digest. Empty
+    /// lines and lines that begin with `#` say nothing. `;` ends a line too, for places that take one line only.
+    pub fn parse(text: &str) -> Result<Self, Vec<LineError>> {
+        let (mut tokens, mut errors) = (Self::default(), Vec::new());
+        for (at, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with('#') {
+                continue;
+            }
+            for entry in line.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+                if let Err(detail) = Token::parse(entry).and_then(|token| tokens.add(token)) {
+                    errors.push(LineError { line: at + 1, detail });
+                }
+            }
+        }
+        if tokens.0.is_empty() && errors.is_empty() {
+            errors.push(LineError {
+                line: 1,
+                detail: "there is no token: give at least one as NAME SCOPES TOKEN".to_owned(),
+            });
+        }
+        if errors.is_empty() { Ok(tokens) } else { Err(errors) }
+    }
+
+    /// Takes the others in; a name or token that both have is an error.
+    pub fn join(&mut self, others: Self) -> Result<(), String> {
+        others.0.into_iter().try_for_each(|token| self.add(token))
+    }
+
+    /// Names and what they allow.
+    pub fn names(&self) -> impl Iterator<Item = (&Id, Scope)> {
+        self.0.iter().map(|token| (&token.name, token.scope))
+    }
+
+    fn add(&mut self, token: Token) -> Result<(), String> {
+        if self.0.iter().any(|known| known.name == token.name) {
+            return Err(format!("the name `{}` is there already: names tell tokens apart", token.name));
+        }
+        if let Some(same) = self.0.iter().find(|known| known.digest == token.digest) {
+            return Err(format!(
+                "`{}` has the same token as `{}`: make a fresh one for each",
+                token.name, same.name
+            ));
+        }
+        self.0.push(token);
+        Ok(())
+    }
+
+    /// Whose token this is. How long it takes does not tell how much of a digest was right, nor whose it was.
+    pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
+        let digest: [u8; 32] = Sha256::digest(given).into();
+        self.0.iter().fold(
+            None,
+            |found, token| {
+                if bool::from(token.digest.ct_eq(&digest)) { Some(token) } else { found }
+            },
+        )
+    }
+}
+
+impl Token {
+    /// Shorter ones can be guessed; 16 characters of base64 hold 96 bits.
+    const SHORTEST: usize = 16;
+
+    fn parse(line: &str) -> Result<Self, String> {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [name, scopes, token] = fields[..] else {
+            return Err(format!(
+                "a token is three words, NAME SCOPES TOKEN, and this line has {}",
+                fields.len()
+            ));
+        };
+        let name = Id::parse(name).map_err(|error| format!("the name cannot be accepted: {error}"))?;
+        let scope = Scope::parse(scopes)
+            .ok_or_else(|| format!("the scopes of `{name}` are `read`, `control` or `read,control`"))?;
+        let digest = digest(token).map_err(|detail| format!("the token of `{name}` {detail}"))?;
+        Ok(Self { name, scope, digest })
+    }
+
+    pub(super) fn name(&self) -> &Id {
+        &self.name
+    }
+
+    pub(super) fn allows(&self, needed: Scope) -> bool {
+        self.scope >= needed
+    }
+}
+
+impl Scope {
+    fn parse(text: &str) -> Option<Self> {
+        let words: HashSet<_> = text.split(',').collect();
+        let control = words.contains("control");
+        let known = words.iter().all(|word| ["read", "control"].contains(word));
+        known.then_some(if control { Self::Control } else { Self::Read })
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Control => "control",
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+fn digest(token: &str) -> Result<[u8; 32], &'static str> {
+    if let Some(hex) = token.strip_prefix("sha256:") {
+        let wrong = "is no digest: `sha256:` is followed by 64 hexadecimal digits";
+        let mut digest = [0; 32];
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong);
+        }
+        for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| wrong)?;
+        }
+        return Ok(digest);
+    }
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if !token.trim_end_matches('=').bytes().all(letter) {
+        return Err("has letters that RFC 6750 does not allow: use a-z, A-Z, 0-9 and `-._~+/`");
+    }
+    if token.len() < Token::SHORTEST {
+        return Err("is too short to be safe: make one with `openssl rand -hex 32`");
+    }
+    Ok(Sha256::digest(token).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DASH: &str = "0123456789abcdef";
+
+    fn problems(text: &str) -> Vec<LineError> {
+        Tokens::parse(text).expect_err("it has problems")
+    }
+
+    #[test]
+    fn tells_whose_token_it_is_and_what_it_allows() {
+        let text = format!("# who may call\n\ndash read {DASH}\n ops  read,control\tfedcba9876543210==\n");
+        let tokens = Tokens::parse(&text).unwrap();
+        let dash = tokens.find(DASH.as_bytes()).unwrap();
+        assert_eq!(
+            (dash.name.as_str(), dash.allows(Scope::Read), dash.allows(Scope::Control)),
+            ("dash", true, false)
+        );
+        let ops = tokens.find(b"fedcba9876543210==").unwrap();
+        assert!(ops.allows(Scope::Read) && ops.allows(Scope::Control));
+        for other in [&b""[..], b"0123456789abcde", b"0123456789abcdef ", b"dash"] {
+            assert!(tokens.find(other).is_none());
+        }
+    }
+
+    #[test]
+    fn takes_digests_and_several_on_a_line() {
+        // printf %s 0123456789abcdef | sha256sum
+        let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+        let tokens = Tokens::parse(&format!("a control sha256:{digest}; b read fedcba9876543210")).unwrap();
+        assert_eq!(tokens.find(DASH.as_bytes()).unwrap().name.as_str(), "a");
+        let names: Vec<_> = tokens.names().map(|(name, scope)| (name.as_str(), scope)).collect();
+        assert_eq!(names, [("a", Scope::Control), ("b", Scope::Read)]);
+    }
+
+    #[test]
+    fn says_which_line_is_wrong_and_never_the_token() {
+        for (line, expected) in [
+            ("dash read", "three words"),
+            ("Dash read 0123456789abcdef", "the name"),
+            ("dash write 0123456789abcdef", "the scopes of `dash`"),
+            ("dash read 0123456789", "too short"),
+            ("dash read 0123456789abcdef!", "letters"),
+            ("dash read sha256:0123456789abcdef", "no digest"),
+            ("ops read 0123456789abcdef", "the name `ops`"),
+            ("dash read fedcba9876543210", "the same token as `ops`"),
+        ] {
+            let found = problems(&format!("ops control fedcba9876543210\n#\n{line}"));
+            assert_eq!((found.len(), found[0].line), (1, 3), "{found:?}");
+            assert!(found[0].detail.contains(expected), "{found:?}");
+            assert!(!found[0].detail.contains("0123456789"), "{found:?}");
+        }
+        assert_eq!(problems("a\nb").len(), 2);
+        assert!(problems("# nobody")[0].detail.contains("no token"));
+    }
+}

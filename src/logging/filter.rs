@@ -1,0 +1,98 @@
+//! What is logged, by level and module; it can be changed while the service runs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+/// What decides whether a line is logged; cheap to clone.
+#[derive(Clone)]
+pub struct LogFilter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    /// Std lock: held to copy, and while the filter is replaced, so that text and filter stay together.
+    texts: Arc<Mutex<Texts>>,
+}
+
+struct Texts {
+    current: String,
+    configured: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    #[error(
+        "`{text}` is no log filter ({reason}): use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`"
+    )]
+    Syntax { text: String, reason: String },
+    #[error("a log filter has 1 to {} characters", LogFilter::LONGEST)]
+    Length,
+}
+
+impl LogFilter {
+    const LONGEST: usize = 4_096;
+
+    /// A filter, and the layer that asks it.
+    pub(super) fn new(text: &str) -> Result<(reload::Layer<EnvFilter, Registry>, Self), FilterError> {
+        let (layer, handle) = reload::Layer::new(parse(text)?);
+        let texts = Texts { current: text.to_owned(), configured: text.to_owned() };
+        Ok((layer, Self { handle, texts: Arc::new(Mutex::new(texts)) }))
+    }
+
+    /// Whether a text is a filter.
+    pub fn check(text: &str) -> Result<(), FilterError> {
+        parse(text).map(|_| ())
+    }
+
+    /// The filter in force.
+    pub fn current(&self) -> String {
+        self.texts().current.clone()
+    }
+
+    /// The one that was configured.
+    pub fn configured(&self) -> String {
+        self.texts().configured.clone()
+    }
+
+    /// Logs by this filter until another one is set, or configured.
+    pub fn set(&self, text: &str) -> Result<(), FilterError> {
+        let filter = parse(text)?;
+        let mut texts = self.texts();
+        // It fails only if the layer is gone: then there is no log to be filtered.
+        let _ = self.handle.reload(filter);
+        text.clone_into(&mut texts.current);
+        Ok(())
+    }
+
+    /// Logs by the filter that was configured anew.
+    pub fn configure(&self, text: &str) -> Result<(), FilterError> {
+        self.set(text)?;
+        text.clone_into(&mut self.texts().configured);
+        Ok(())
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The filter of a process that has no log.
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self::new("info").expect("a filter").1
+    }
+}
+
+impl fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogFilter").field(&self.current()).finish()
+    }
+}
+
+fn parse(text: &str) -> Result<EnvFilter, FilterError> {
+    if !(1..=LogFilter::LONGEST).contains(&text.len()) {
+        return Err(FilterError::Length);
+    }
+    // Filters come from clients: they get no regular expressions to run on every line.
+    let parsed = EnvFilter::builder().with_regex(false).parse(text);
+    parsed.map_err(|error| FilterError::Syntax { text: text.to_owned(), reason: error.to_string() })
+}

@@ -1,0 +1,17 @@
+use std::time::Duration;
+
+/// How much one resource's log keeps, where that is less than the service keeps of any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub datagrams: Option<u64>,
+    /// Records: payloads and what is kept beside them.
+    pub bytes: Option<u64>,
+    pub age: Option<Duration>,
+}
+
+impl Retention {
+    /// The fewest bytes that can be asked for: a log makes room a block at a time.
+    pub const FEWEST_BYTES: u64 = 65_536;
+    /// A year.
+    pub const LONGEST_AGE_MS: u64 = 31_536_000_000;
+}

@@ -1,0 +1,155 @@
+//! The configuration while the service runs: taken over at start, and again on SIGHUP.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::cli::{Cli, Command, ServeArgs};
+use crate::config::{Finding, Layers, Reconciler};
+use crate::control::{Control, Kind};
+use crate::http::{Api, Configuration, ConfigurationProblem, Operations, TokenName, Tokens};
+use crate::server::Config;
+
+/// What changes without a new start, besides what the file declares.
+const LIVE: [&str; 3] = ["log", "tokens", "tokens_file"];
+
+/// Keeps the running service as the configuration says.
+pub struct Reloader {
+    arguments: Vec<OsString>,
+    api: Api,
+    control: Control,
+    operations: Operations,
+    reconciler: Reconciler,
+}
+
+/// A configuration without mistakes.
+struct Fresh {
+    layers: Layers,
+    tokens: Option<Tokens>,
+    log: String,
+}
+
+impl Reloader {
+    /// `arguments` are those that the service was started with.
+    pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: Operations) -> Self {
+        Self { arguments, api, control, operations, reconciler: Reconciler::default() }
+    }
+
+    /// Makes what the file declares, and shows what is in force. Called once, before the service answers.
+    pub async fn start(&mut self, layers: Layers, tokens: Option<Tokens>) {
+        let log = self.operations.log_filter().configured();
+        self.take_over(Fresh { layers, tokens, log }).await;
+    }
+
+    /// Reads everything again. If anything is wrong with it, nothing changes.
+    pub async fn reload(&mut self) {
+        match self.read() {
+            Ok(fresh) => self.take_over(fresh).await,
+            Err(findings) => {
+                let mut shown = self.operations.configuration();
+                shown.reads += 1;
+                shown.problems = told(&findings);
+                self.operations.show(shown);
+                tracing::error!("the configuration has mistakes: all is as it was");
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Fresh, Vec<Finding>> {
+        let wrong = |detail: String| vec![Finding { place: String::new(), line: None, detail }];
+        let refused = |error: clap::Error| wrong(error.to_string());
+        let layers = Layers::read(&Cli::command(), &self.arguments).map_err(refused)?;
+        let Command::Serve(args) = Cli::from_arg_matches(&layers.matches).map_err(refused)?.command else {
+            return Err(wrong("they do not start the service".to_owned()));
+        };
+        let tokens = check(&args, &layers)?.access.tokens;
+        if tokens.is_none() && !self.operations.configuration().tokens.is_empty() {
+            let detail = "no tokens are left: to let everybody in takes a new start";
+            return Err(vec![Finding {
+                place: "tokens_file".to_owned(),
+                line: None,
+                detail: detail.to_owned(),
+            }]);
+        }
+        Ok(Fresh { layers, tokens, log: args.log })
+    }
+
+    async fn take_over(&mut self, fresh: Fresh) {
+        let Fresh { layers, tokens, log } = fresh;
+        let configured = self.operations.log_filter().configure(&log);
+        configured.expect("a filter that the arguments' parser has accepted");
+        let names = tokens.iter().flat_map(Tokens::names);
+        let names =
+            names.map(|(name, scope)| TokenName { name: name.to_string(), scope: scope.as_str() }).collect();
+        if let Some(tokens) = tokens {
+            self.api.replace_tokens(tokens);
+        }
+        let refused = self.reconciler.reconcile(&self.control, &layers.file).await;
+        let before = self.operations.configuration();
+        let mut settings = layers.settings;
+        let mut restart_needed = Vec::new();
+        for (name, setting) in &mut settings {
+            // What was read at start is in force until the next one.
+            if let Some(in_force) = before.settings.get(name)
+                && !LIVE.contains(&name.as_str())
+            {
+                if in_force.value != setting.value {
+                    restart_needed.push(name.clone());
+                }
+                *setting = in_force.clone();
+            }
+        }
+        if !restart_needed.is_empty() {
+            tracing::warn!(settings = restart_needed.join(","), "to change these takes a new start");
+        }
+        let ids = |kind| {
+            let declared = layers.file.declared.iter().filter(move |entry| entry.kind == kind);
+            declared.map(|entry| entry.id.to_string()).collect::<Vec<_>>()
+        };
+        let (memberships, responders) = (ids(Kind::Membership), ids(Kind::Responder));
+        if let Some(path) = &layers.file.path {
+            tracing::info!(
+                file = %path.display(),
+                memberships = memberships.len(),
+                responders = responders.len(),
+                "configuration taken over"
+            );
+        }
+        self.operations.show(Configuration {
+            file: layers.file.path.map(|path| path.display().to_string()),
+            reads: before.reads + 1,
+            settings,
+            memberships,
+            responders,
+            tokens: names,
+            problems: told(&refused),
+            restart_needed,
+        });
+    }
+}
+
+/// Everything that can be known to be wrong before the service starts.
+pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<Finding>> {
+    let mut findings = layers.file.findings.clone();
+    match args.config() {
+        Err(found) => findings.extend(found),
+        Ok(config) => match config.check() {
+            Ok(()) if findings.is_empty() => return Ok(config),
+            Ok(()) => {}
+            Err(error) => {
+                findings.push(Finding { place: String::new(), line: None, detail: error.to_string() });
+            }
+        },
+    }
+    Err(findings)
+}
+
+/// Logs what was found, and gives it as it is shown.
+fn told(findings: &[Finding]) -> Vec<ConfigurationProblem> {
+    let tell = |finding: &Finding| {
+        tracing::error!(problem = %finding, "the configuration has a mistake");
+        let Finding { place, line, detail } = finding.clone();
+        ConfigurationProblem { place, line, detail }
+    };
+    findings.iter().map(tell).collect()
+}

@@ -1,0 +1,128 @@
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::record::{Records, Run};
+use crate::model::{Answer, Heard, Timestamp};
+
+/// One datagram of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    pub sequence: u64,
+    pub heard: Heard<'a>,
+    /// Given for responses.
+    pub answer: Option<Answer>,
+    pub payload: &'a [u8],
+}
+
+/// A stretch of a log: records packed end to end, readable by itself.
+///
+/// The unit of everything that happens to logs: once sealed it is shared with readers, written to disk as a row,
+/// and makes room as a whole. A coalesced buffer costs one record and one copy, however many datagrams it
+/// holds.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    bytes: Vec<u8>,
+    first: u64,
+    next: u64,
+    /// The earliest and the latest time of arrival.
+    times: Option<(Timestamp, Timestamp)>,
+    /// The origin of the last record: destination, and where its interface's name stands in `bytes`.
+    origin: Option<(SocketAddr, Range<u32>)>,
+}
+
+impl Block {
+    /// What a block costs beside its records.
+    const OVERHEAD: usize = size_of::<Self>() + 2 * size_of::<usize>();
+
+    pub(super) fn new(first: u64) -> Self {
+        Self { bytes: Vec::new(), first, next: first, times: None, origin: None }
+    }
+
+    /// The block after this one, with the room of an old one or, if this one was filled, as much room at once:
+    /// growing step by step would copy the payloads again and again.
+    pub(super) fn successor(&self, old: Option<Self>) -> Self {
+        let mut bytes = old.map_or_else(|| Vec::with_capacity(self.bytes.len()), |old| old.bytes);
+        bytes.clear();
+        Self { bytes, ..Self::new(self.next) }
+    }
+
+    /// The same without room that it does not use, if that is much.
+    pub(super) fn fitted(mut self) -> Self {
+        if self.bytes.len() < self.bytes.capacity() / 2 {
+            self.bytes.shrink_to_fit();
+        }
+        self
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The sequence number after its last.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes held, with what the block itself costs.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes.len() + Self::OVERHEAD
+    }
+
+    /// Whether this run would make it larger than `most` bytes.
+    pub(super) fn is_full_for(&self, run: &Run<'_>, most: usize) -> bool {
+        !self.is_empty() && self.bytes.len() + run.most_bytes() > most
+    }
+
+    /// The earliest and the latest time of arrival.
+    pub(super) fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        self.times
+    }
+
+    /// Appends a run and returns how many datagrams it is.
+    pub(super) fn push(&mut self, run: &Run<'_>) -> u64 {
+        let heard = &run.heard;
+        let known = self.origin.as_ref().is_some_and(|(destination, name)| {
+            *destination == heard.destination
+                && self.bytes[name.start as usize..name.end as usize] == *heard.interface.as_bytes()
+        });
+        run.write(&mut self.bytes, !known);
+        if !known {
+            let position = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let end = self.bytes.len() - run.bytes.len();
+            let name = position(end - heard.interface.len())..position(end);
+            self.origin = Some((heard.destination, name));
+        }
+        let at = heard.received_at;
+        self.times = Some(self.times.map_or((at, at), |(since, until)| (since.min(at), until.max(at))));
+        let count = run.count();
+        self.next += count;
+        count
+    }
+
+    /// The datagrams from this sequence number on.
+    pub(super) fn entries_from(&self, sequence: u64) -> impl Iterator<Item = Entry<'_>> {
+        let mut next = self.first;
+        Records::new(&self.bytes).flat_map(move |run| {
+            let first = next;
+            next += run.count();
+            (sequence.max(first)..next).map(move |sequence| Entry {
+                sequence,
+                heard: run.heard,
+                answer: run.answer,
+                payload: datagram(&run, sequence - first),
+            })
+        })
+    }
+}
+
+fn datagram<'a>(run: &Run<'a>, nth: u64) -> &'a [u8] {
+    let Some(size) = run.segment.map(usize::from) else {
+        return run.bytes;
+    };
+    let start = usize::try_from(nth).unwrap_or(usize::MAX).saturating_mul(size).min(run.bytes.len());
+    &run.bytes[start..start.saturating_add(size).min(run.bytes.len())]
+}

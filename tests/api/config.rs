@@ -1,0 +1,189 @@
+//! Where settings come from, and what is said about mistakes.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::program::{Program, Scratch, run};
+
+const TOKEN: &str = "a-token-in-a-file";
+
+#[tokio::test]
+async fn the_environment_wins_over_the_file_and_flags_over_both() {
+    let scratch = Scratch::new();
+    let file = written(
+        &scratch,
+        &format!(
+            "log_bytes = 70_000\nlog_entries = 5\nkept_messages = 7\nopen_metrics = true\nsocket_mode = 0o600\n\
+            allow_host = [\"rollcall.lan\", \"roll\"]\ntokens = \"ops control {TOKEN}\"\n"
+        ),
+    );
+    let environment = ["env", "ROLLCALL_LOG_ENTRIES=6", "ROLLCALL_KEPT_MESSAGES=8"];
+    let program = Program::start_as(&environment, &["--config", &file, "--kept-messages", "9"]);
+
+    let shown = program.get("/v1/config").await.expect(200);
+    assert_eq!((&shown["file"], &shown["reads"], &shown["problems"]), (&json!(file), &json!(1), &json!([])));
+    for (name, value, source) in [
+        ("log_bytes", json!("70000"), "file"),
+        ("log_entries", json!("6"), "environment"),
+        ("kept_messages", json!("9"), "flag"),
+        ("open_metrics", json!("true"), "file"),
+        ("socket_mode", json!("0o600"), "file"),
+        ("allow_host", json!(["rollcall.lan", "roll"]), "file"),
+        ("listen", json!([program.listen()]), "flag"),
+        ("receive_buffer", json!("4194304"), "default"),
+        ("allow_anonymous", json!("false"), "default"),
+        ("tokens_file", Value::Null, "default"),
+        ("tokens", json!("***"), "file"),
+    ] {
+        assert_eq!(shown["settings"][name], json!({"value": value, "source": source}), "{name}");
+    }
+    assert_eq!(shown["settings"].get("config"), None);
+    assert_eq!(shown["tokens"], json!([{"name": "ops", "scope": "control"}]));
+    assert!(!shown.to_string().contains(TOKEN), "{shown}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(program.listen().trim_start_matches("unix:")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn all_mistakes_are_told_with_their_lines() {
+    let scratch = Scratch::new();
+    let file = written(
+        &scratch,
+        r#"log_byte = 70000
+log_bytes = 5
+listen = ["127.0.0.1:0", "nowhere"]
+open_metrics = "yes"
+grace_ms = [1, 2]
+frobnicate = 1
+require_token = "sometimes"
+
+[memberships.monitor]
+group = "239.1.2.3:10000"
+interfaces = [
+  "lo",
+  "not/a/name",
+]
+
+[memberships.Monitor]
+group = "239.1.2.3:10000"
+
+[memberships.unicast]
+group = "192.0.2.1:10000"
+
+[responders.lamp]
+group = "239.1.2.3:10000"
+repyl = "ack"
+
+[responders.lease]
+group = "239.1.2.3:10000"
+expires_in_ms = 1000
+
+[responders.none]
+reply = "ack"
+"#,
+    );
+    let said = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    for (line, text) in [
+        (1, "did you mean `log_bytes`?"),
+        (2, "log_bytes: invalid value '5'"),
+        (3, "listen: invalid value 'nowhere'"),
+        (4, "open_metrics: use true or false"),
+        (5, "grace_ms: it takes one value, not a list"),
+        (6, "`frobnicate` is no setting: `rollcall serve --help` lists them"),
+        (7, "[possible values: remote, always]"),
+        (20, "membership `unicast`: group: 192.0.2.1 is not a multicast address"),
+        (13, "membership `monitor`: interfaces.1: no interface can have this name"),
+        (16, "`Monitor` cannot be the id of a membership"),
+        (24, "responder `lamp`: repyl: unknown field `repyl`"),
+        (28, "responder `lease`: expires_in_ms: a declared responder stays"),
+        (30, "responder `none`: missing field `group`"),
+    ] {
+        let found = said.iter().any(|(at, said)| *at == line && said.contains(text));
+        assert!(found, "{line}: {text} in {said:#?}");
+    }
+    assert_eq!(said.len(), 13, "{said:#?}");
+
+    let started = run(&["serve", "--config", &file]).await;
+    assert_eq!(mistakes(&started, &file), said);
+}
+
+#[tokio::test]
+async fn what_is_no_toml_is_told_with_its_lines() {
+    let scratch = Scratch::new();
+    let file = written(&scratch, "log_bytes = 70000\nlog_entries = \ngrace_ms = 1\n\nlog_bytes = 70001\n");
+    let lines: Vec<_> = mistakes(&run(&["check-config", "--config", &file]).await, &file)
+        .into_iter()
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(lines, [2, 5]);
+    let missing = run(&["check-config", "--config", "/nowhere/rollcall.toml"]).await;
+    assert!(text(&missing.stderr).contains("/nowhere/rollcall.toml: it cannot be read"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_configuration_without_mistakes_is_said_to_be_so() {
+    let scratch = Scratch::new();
+    let file = written(&scratch, "log_bytes = 70000\n\n[memberships.monitor]\ngroup = \"239.1.2.3:10000\"\n");
+    let fine = run(&["check-config", "--config", &file]).await;
+    assert!(fine.status.success(), "{fine:?}");
+    assert_eq!(text(&fine.stdout), format!("{file}: no mistakes found\n"));
+    // What is wrong only in the light of a flag, or of a file that is named.
+    for (flags, expected) in [
+        (["--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (["--require-token", "always"], "--tokens-file"),
+        (["--tokens-file", "/nowhere/tokens"], "/nowhere/tokens: the tokens cannot be read"),
+    ] {
+        let wrong = run(&["check-config", "--config", &file, flags[0], flags[1]]).await;
+        assert!(!wrong.status.success() && text(&wrong.stderr).contains(expected), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_do_not_go_on_command_lines() {
+    let refused = run(&["serve", "--listen", "127.0.0.1:0", "--tokens", &format!("ops read {TOKEN}")]).await;
+    assert!(!refused.status.success());
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("everybody on this host can read command lines") && !said.contains(TOKEN),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn healthcheck_reads_where_the_file_says_that_the_service_listens() {
+    let program = Program::start();
+    let scratch = Scratch::new();
+    // Also one that the service would not take over.
+    for rest in ["", "no_setting = 1"] {
+        let file = written(&scratch, &format!("listen = \"{}\"\n{rest}", program.listen()));
+        let healthy = run(&["healthcheck", "--config", &file]).await;
+        assert!(healthy.status.success(), "{healthy:?}");
+    }
+}
+
+fn written(scratch: &Scratch, text: &str) -> String {
+    let path = scratch.path("rollcall.toml");
+    std::fs::write(&path, text).expect("it can be written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// Lines of the file with what is said about them.
+fn mistakes(output: &Output, file: &str) -> Vec<(usize, String)> {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let lines = text(&output.stderr);
+    let of = |line: &str| {
+        let rest = line.strip_prefix(&format!("rollcall: {file}:")).unwrap_or_else(|| panic!("{line}"));
+        let (at, detail) = rest.split_once(": ").expect("a line number");
+        (at.parse().expect("a number"), detail.to_owned())
+    };
+    assert!(Path::new(file).exists());
+    lines.lines().map(of).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

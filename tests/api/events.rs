@@ -1,0 +1,144 @@
+//! What happens to resources, as events.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::server::{TestServer, fresh_group, on_lo};
+use crate::support::streaming::{Event, Streaming};
+
+async fn follow(client: &Client, last: &str) -> Streaming {
+    let request = client.request(Method::GET, "/v1/events").header("accept", "text/event-stream");
+    request.header("last-event-id", last).stream().await
+}
+
+/// What an event says, without its time.
+fn told(mut event: Value) -> Value {
+    let at = event.as_object_mut().unwrap().remove("at").unwrap();
+    at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    event
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn memberships_and_responders_tell_what_becomes_of_them() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let mut events = follow(&server, "").await;
+    let path = "/v1/memberships/m";
+    server.put(path, on_lo(&group, json!({}))).await.expect(201);
+    // The same again is no change.
+    server.put(path, on_lo(&group, json!({}))).await.expect(200);
+    server.put(path, on_lo(&group, json!({"sources": {"include": ["127.0.0.1"]}}))).await.expect(200);
+    let waiting = json!({"interfaces": ["lo", "nosuch0"], "allow_missing": true});
+    server.put(path, on_lo(&group, waiting)).await.expect(200);
+    server.put(path, on_lo(&group, json!({}))).await.expect(200);
+    server.delete(path).await.expect(204);
+
+    let event = |name: &str, interface: Option<&str>| {
+        let mut event = json!({"event": name, "kind": "membership", "id": "m", "group": group});
+        if let Some(interface) = interface {
+            event["interface"] = interface.into();
+        }
+        event
+    };
+    let heard: Vec<_> = events.events(7).await.into_iter().map(|event| told(event.data)).collect();
+    let expected = [
+        event("joined", Some("lo")),
+        event("changed", None),
+        event("changed", None),
+        event("pending", Some("nosuch0")),
+        event("changed", None),
+        event("left", Some("nosuch0")),
+        event("left", None),
+    ];
+    assert_eq!(heard, expected);
+
+    let responder = "/v1/responders/r";
+    server.put(responder, on_lo(&group, json!({"reply": "a"}))).await.expect(201);
+    server.put(responder, on_lo(&group, json!({"reply": "b", "expires_in_ms": 50}))).await.expect(200);
+    let heard = events.events(3).await;
+    assert_eq!(names(&heard), ["joined", "changed", "expired"]);
+    assert!(heard.iter().all(|event| event.data["kind"] == "responder"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn messages_tell_when_they_are_sent_closed_and_deleted() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let mut events = follow(&server, "").await;
+    let message = server.send(&group, json!({"window_ms": 60000})).await;
+    server.post(&format!("{message}/cancel"), json!({})).await.expect(200);
+    server.delete(&message).await.expect(204);
+    server.send(&group, json!({"window_ms": 0})).await;
+
+    let heard = events.events(5).await;
+    let expected = ["message_sent", "message_closed", "message_deleted", "message_sent", "message_closed"];
+    assert_eq!(names(&heard), expected);
+    let id = message.rsplit('/').next().unwrap();
+    let closed = json!({
+        "event": "message_closed", "kind": "message", "id": id, "group": group, "reason": "cancelled",
+    });
+    assert_eq!(told(heard[1].data.clone()), closed);
+    assert_eq!(heard[4].data["reason"], "window");
+
+    // What was refused was not sent.
+    let refused = json!({"group": group, "interfaces": ["lo"], "payload": "x".repeat(65_508)});
+    assert!(server.post("/v1/messages", refused).await.status.is_client_error());
+    server.join(&group).await;
+    assert_eq!(events.event().await.unwrap().name, "joined");
+}
+
+#[tokio::test]
+async fn a_message_is_told_sent_before_it_is_told_closed() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    server.respond(&group, json!({})).await;
+    for _ in 0..50 {
+        server.call(&group, json!({"expect": 1})).await;
+    }
+    let events = follow(&server, "").await.events(101).await;
+    for pair in events[1..].chunks(2) {
+        assert_eq!(names(pair), ["message_sent", "message_closed"]);
+        assert_eq!(pair[0].data["id"], pair[1].data["id"]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_cut_off_goes_on_with_the_next_event() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    for _ in 0..3 {
+        server.send(&group, json!({"window_ms": 0})).await;
+    }
+    let first = follow(&server, "").await.events(2).await;
+    let rest = follow(&server, &first[1].id).await.events(4).await;
+    let page = server.get("/v1/events").await.expect(200);
+    let all: Vec<_> = first.iter().chain(&rest).map(|event| event.data.clone()).collect();
+    assert_eq!(page["items"], json!(all));
+    assert_eq!(page["next_cursor"], rest[3].id);
+    let page = server.get(&format!("/v1/events?limit=1&after={}", first[1].id)).await.expect(200);
+    assert_eq!((&page["items"], page["next_cursor"].as_str()), (&json!([rest[0].data]), Some(&*rest[0].id)));
+}
+
+#[tokio::test]
+async fn the_cursor_of_another_run_gives_a_gap() {
+    let (before, server, group) = (TestServer::start().await, TestServer::start().await, fresh_group());
+    before.join(&group).await;
+    server.join(&group).await;
+    let old = follow(&before, "").await.event().await.unwrap().id;
+    let events = follow(&server, &old).await.events(2).await;
+    assert_eq!(names(&events), ["gap", "joined"]);
+    assert_eq!(events[0].data, json!({"reason": "log_replaced"}));
+}
+
+#[tokio::test]
+async fn a_page_of_events_is_waited_for() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let (page, _) = tokio::join!(server.get("/v1/events?wait_ms=60000"), async {
+        server.get("/livez").await.expect(200);
+        server.join(&group).await
+    });
+    assert_eq!(page.expect(200)["items"][0]["event"], "joined");
+    server.get("/v1/events?format=sse&limit=1").await.problem(400, "invalid-parameter", "/limit");
+    server.get("/v1/events?after=x").await.problem(400, "invalid-parameter", "/after");
+}

@@ -1,0 +1,105 @@
+//! What is let go: by age, and because there is too much.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::peer::Peer;
+use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
+
+#[tokio::test]
+async fn datagrams_are_let_go_when_they_are_old() {
+    let age = Duration::from_millis(300);
+    let server = TestServer::start_with(|config| config.settings.log_limits.age = Some(age)).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    peer.send(&group, "old");
+    server.heard(&log, 1).await;
+
+    while server.get(&membership).await.expect(200)["counters"]["evicted"] == 0 {}
+
+    peer.send(&group, "new");
+    let page = server.get(&format!("{log}?wait_ms=60000")).await.expect(200);
+    assert_eq!(page["gap"], json!({"reason": "retention", "missed": 1}));
+    if page["items"] == json!([]) {
+        let rest = format!("{log}?wait_ms=60000&after={}", page["next_cursor"].as_str().unwrap());
+        assert_eq!(payloads(server.get(&rest).await.expect(200)["items"].as_array().unwrap()), ["new"]);
+    }
+}
+
+#[tokio::test]
+async fn closed_messages_are_forgotten_when_they_are_old() {
+    let age = Duration::from_millis(300);
+    let server = TestServer::start_with(|config| config.settings.message_age = age).await;
+    let group = fresh_group();
+    let collecting = server.send(&group, json!({"window_ms": 60000})).await;
+    let closed = server.send(&group, json!({"window_ms": 1, "linger_ms": 0})).await;
+    server.closed(&closed).await;
+
+    while server.get(&closed).await.status == 200 {}
+
+    server.get(&closed).await.problem(404, "not-found", "");
+    assert_eq!(server.get(&collecting).await.expect(200)["state"], "collecting");
+}
+
+#[tokio::test]
+async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
+    const TOTAL: usize = 1 << 20;
+    let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
+    let (first, second) = (fresh_group(), fresh_group());
+    let (old, new) = (server.join(&first).await, server.join(&second).await);
+    let burst = |count: usize| json!({"payload": "x".repeat(1_000), "window_ms": 0, "repeat": {"count": count, "interval_ms": 0}});
+    // Less than there is room for, and then as much as there is room for.
+    server.closed(&server.send(&first, burst(500)).await).await;
+    server.heard(&format!("{old}/datagrams"), 500).await;
+    for _ in 0..4 {
+        server.closed(&server.send(&second, burst(250)).await).await;
+    }
+
+    while server.get(&old).await.expect(200)["counters"]["evicted"].as_u64().unwrap() < 400 {}
+
+    let counters = server.get(&new).await.expect(200)["counters"].clone();
+    assert_eq!((&counters["datagrams"], &counters["dropped_buffers"]), (&json!(1_000), &json!(0)));
+    let page = server.get(&format!("{old}/datagrams")).await.expect(200);
+    assert_eq!(page["gap"]["reason"], "retention");
+}
+
+#[tokio::test]
+async fn a_log_keeps_less_where_less_is_asked_for() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let keep = |retention| on_lo(&group, json!({"retention": retention}));
+    let path = "/v1/memberships/m";
+    let log = format!("{path}/datagrams");
+    let kept = async || {
+        let page = server.get(&log).await.expect(200);
+        payloads(page["items"].as_array().unwrap()).concat()
+    };
+    let membership = server.put(path, keep(json!({"datagrams": 2, "bytes": 65_536}))).await.expect(201);
+    assert_eq!(membership["retention"], json!({"datagrams": 2, "bytes": 65_536}));
+    for payload in ["1", "2", "3"] {
+        peer.send(&group, payload);
+    }
+    server.heard(&log, 2).await;
+    while server.get(path).await.expect(200)["counters"]["datagrams"] != 3 {}
+    assert_eq!(kept().await, "23");
+
+    server.put(path, keep(json!({"datagrams": 1}))).await.expect(200);
+    assert_eq!(kept().await, "3");
+
+    let more = server.put(path, keep(json!({"datagrams": 1_000}))).await.expect(200);
+    assert_eq!(more["retention"], json!({"datagrams": 1_000}));
+    for payload in ["4", "5", "6"] {
+        peer.send(&group, payload);
+    }
+    while server.get(path).await.expect(200)["counters"]["datagrams"] != 6 {}
+    assert_eq!(kept().await, "456", "never more than the service keeps of any");
+
+    let nothing = server.put(path, keep(json!({"bytes": 1}))).await;
+    nothing.problem(422, "invalid-request", "/retention/bytes");
+    let responder = server.post("/v1/responders", keep(json!({"age_ms": 60_000}))).await.expect(201);
+    assert_eq!(responder["retention"], json!({"age_ms": 60_000}));
+    let message = server.call(&group, json!({"window_ms": 1, "retention": {"datagrams": 5}})).await;
+    assert_eq!(message["retention"], json!({"datagrams": 5}));
+}

@@ -1,0 +1,239 @@
+//! Logs that are followed: server-sent events and lines, cut off, resumed, overtaken, ended.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use rollcall::control::Kind;
+use rollcall::model::Id;
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::peer::Peer;
+use crate::support::server::{TestServer, fresh_group, on_lo};
+use crate::support::streaming::{Event, Streaming};
+
+async fn follow(client: &Client, log: &str, last: Option<&str>) -> Streaming {
+    let mut request = client.request(Method::GET, log).header("accept", "text/event-stream");
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let stream = request.stream().await;
+    assert_eq!(stream.status, 200);
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    assert_eq!(stream.headers["vary"], "accept");
+    stream
+}
+
+fn sequences(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.data["seq"].as_u64().unwrap()).collect()
+}
+
+async fn closed(stream: &mut Streaming) -> Value {
+    let last = stream.event().await.expect("a last event");
+    assert_eq!((last.name.as_str(), stream.event().await), ("closed", None));
+    last.data["reason"].clone()
+}
+
+#[tokio::test]
+async fn events_come_as_datagrams_do() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    peer.send(&group, "before");
+    let mut stream = follow(&server, &log, None).await;
+    let before = stream.event().await.unwrap();
+    peer.send(&group, b"\xffafter");
+    let after = stream.event().await.unwrap();
+
+    let page = server.get(&log).await.expect(200);
+    assert_eq!([&before.data, &after.data], [&page["items"][0], &page["items"][1]]);
+    assert_eq!(
+        (before.name.as_str(), after.id.as_str()),
+        ("datagram", page["next_cursor"].as_str().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn who_was_cut_off_resumes_and_gets_every_datagram_once() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let mut seen: Vec<u64> = Vec::new();
+    let mut last: Option<String> = None;
+    for round in 0..5_u32 {
+        // `after` is older than what the client has seen: the header wins.
+        let path = format!("{log}?after=0000000000000000-0");
+        let mut stream = match &last {
+            None => follow(&server, &log, None).await,
+            Some(last) => follow(&server, &path, Some(last)).await,
+        };
+        for nth in 0..20 {
+            peer.send(&group, format!("{round} {nth}"));
+        }
+        // Cut off in the middle of what is there.
+        let events = stream.events(13).await;
+        assert!(events.iter().all(|event| event.name == "datagram"), "{events:?}");
+        seen.extend(sequences(&events));
+        last = events.last().map(|event| event.id.clone());
+    }
+    let mut stream = follow(&server, &log, last.as_deref()).await;
+    seen.extend(sequences(&stream.events(100 - 65).await));
+    assert_eq!(seen, (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn many_clients_follow_one_log() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(follow(&server, &log, None).await);
+    }
+    for round in 1..=3 {
+        peer.send(&group, "news");
+        for stream in &mut streams {
+            assert_eq!(sequences(&stream.events(1).await), [round]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_is_told_how_much_was_missed() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    peer.send(&group, "1");
+    let first = follow(&server, &log, None).await.event().await.unwrap();
+    let mut watch = follow(&server, &log, Some(&first.id)).await;
+    for payload in ["2", "3", "4", "5", "6"] {
+        peer.send(&group, payload);
+        watch.event().await.unwrap();
+    }
+
+    let events = follow(&server, &log, Some(&first.id)).await.events(4).await;
+
+    assert_eq!(
+        (events[0].name.as_str(), &events[0].data),
+        ("gap", &json!({"reason": "retention", "missed": 2}))
+    );
+    assert_eq!(sequences(&events[1..]), [4, 5, 6]);
+    // Whoever resumes behind the gap is not told again.
+    let resumed = follow(&server, &log, Some(&events[0].id)).await.event().await.unwrap();
+    assert_eq!((resumed.name.as_str(), &resumed.data["seq"]), ("datagram", &json!(4)));
+}
+
+/// Far more goes by than the kernel's buffers and one client's share hold: what the slow reader did not take is a
+/// gap for it, and not memory of the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_costs_no_memory_and_is_told_what_was_missed() {
+    const SENT: u64 = 3_000;
+    let server = TestServer::start_with(|config| {
+        config.settings.log_limits.entries = 50;
+        config.settings.receive_buffer = 8 << 20;
+    })
+    .await;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let membership = server.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    let mut slow = follow(&server, &log, None).await;
+    let mut quick = follow(&server, &log, None).await;
+    for _ in 0..SENT / 10 {
+        for _ in 0..10 {
+            peer.send(&group, [b'x'; 10_000]);
+        }
+        // Ten are heard before more are sent, so that the kernel drops none.
+        quick.events(10).await;
+    }
+
+    let (mut heard, mut missed) = (0, 0);
+    while heard + missed < SENT {
+        let event = slow.event().await.unwrap();
+        match event.name.as_str() {
+            "datagram" => heard += 1,
+            _ => missed += event.data["missed"].as_u64().unwrap(),
+        }
+    }
+
+    assert_eq!(heard + missed, SENT);
+    assert!(missed > 0, "all {heard} were kept for a client that did not read");
+}
+
+#[tokio::test]
+async fn whoever_follows_learns_how_it_ends() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let membership = server.join(&group).await;
+    let mut stream = follow(&server, &format!("{membership}/datagrams"), None).await;
+    let lines = server.request(Method::GET, &format!("{membership}/datagrams?format=ndjson&follow=true"));
+    let mut lines = lines.stream().await;
+    server.delete(&membership).await.expect(204);
+    assert_eq!(closed(&mut stream).await, "deleted");
+    assert_eq!(lines.line().await, Some(json!({"closed": {"reason": "deleted"}})));
+    assert_eq!(lines.line().await, None);
+
+    server.respond(&group, json!({})).await;
+    let message = server.send(&group, json!({"expect": 1, "linger_ms": 0})).await;
+    let mut stream = follow(&server, &format!("{message}/responses"), None).await;
+    let response = stream.event().await.unwrap();
+    assert_eq!((response.name.as_str(), &response.data["payload"]), ("response", &json!("ack")));
+    assert!(response.data["rtt_us"].is_u64(), "{response:?}");
+    assert_eq!(closed(&mut stream).await, "complete");
+}
+
+#[tokio::test]
+async fn a_membership_that_moves_ends_its_streams() {
+    let (server, path) = (TestServer::start().await, "/v1/memberships/m");
+    server.put(path, on_lo(&fresh_group(), json!({}))).await.expect(201);
+    let mut stream = follow(&server, &format!("{path}/datagrams"), None).await;
+    server.put(path, on_lo(&fresh_group(), json!({}))).await.expect(200);
+    assert_eq!(closed(&mut stream).await, "deleted");
+}
+
+#[tokio::test]
+async fn streams_are_told_that_the_service_stops() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let membership = server.join(&group).await;
+    let message = server.send(&fresh_group(), json!({"window_ms": 60000})).await;
+    let mut streams = Vec::new();
+    for log in [format!("{membership}/datagrams"), format!("{message}/responses"), "/v1/events".to_owned()] {
+        streams.push(follow(&server, &log, None).await);
+    }
+    // Until they have told what there was, the events would come before the end.
+    let mut events = streams.pop().unwrap();
+    events.events(2).await;
+    streams.push(events);
+
+    let stopping = tokio::spawn(server.stop());
+    for stream in &mut streams {
+        assert_eq!(closed(stream).await, "stopping");
+    }
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_client_goes_away() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    server.put("/v1/memberships/m", on_lo(&group, json!({}))).await.expect(201);
+    let membership = server.control().membership(Kind::Membership, &Id::parse("m").unwrap()).unwrap();
+    let alone = Arc::strong_count(&membership);
+    let mut streams = Vec::new();
+    for form in ["sse", "ndjson&follow=true", "pcapng&follow=true"] {
+        let path = format!("/v1/memberships/m/datagrams?format={form}");
+        streams.push(server.request(Method::GET, &path).stream().await);
+    }
+    assert_eq!(Arc::strong_count(&membership), alone + 3);
+
+    drop(streams);
+
+    let ended = async {
+        while Arc::strong_count(&membership) > alone {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.expect("they end");
+}
+
+#[tokio::test]
+async fn what_is_no_event_id_is_refused() {
+    let server = TestServer::start().await;
+    let log = format!("{}/datagrams?format=sse", server.join(&fresh_group()).await);
+    let refused = server.request(Method::GET, &log).header("last-event-id", "7").send().await;
+    refused.problem(400, "invalid-parameter", "/last-event-id");
+}

@@ -1,0 +1,99 @@
+//! Answers that go on: what a test reads of them, piece by piece.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::HeaderMap;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+
+/// How long something may take that is sure to come.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer under way. Its body is taken from the connection only when it is asked for.
+pub(crate) struct Streaming {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    unread: String,
+    connection: JoinHandle<()>,
+}
+
+/// A server-sent event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) data: Value,
+}
+
+impl Streaming {
+    pub(super) async fn open<S>(stream: S, request: hyper::Request<Full<Bytes>>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        let answer = tokio::time::timeout(LIMIT, sender.send_request(request)).await;
+        let (head, body) = answer.expect("an answer comes").expect("an answer").into_parts();
+        Self { status: head.status, headers: head.headers, body, unread: String::new(), connection }
+    }
+
+    /// The next event, if one comes before the end; comments are skipped.
+    pub(crate) async fn event(&mut self) -> Option<Event> {
+        loop {
+            let block = self.until("\n\n").await?;
+            let field = |name: &str| {
+                let line = block.lines().find_map(|line| line.strip_prefix(name));
+                line.map(|value| value.trim_start().to_owned())
+            };
+            let Some(data) = field("data:") else { continue };
+            let data = serde_json::from_str(&data).expect("JSON");
+            let (name, id) = (field("event:").expect("a name"), field("id:").unwrap_or_default());
+            return Some(Event { name, id, data });
+        }
+    }
+
+    pub(crate) async fn events(&mut self, count: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.push(self.event().await.unwrap_or_else(|| panic!("the end after {events:?}")));
+        }
+        events
+    }
+
+    /// The next line as JSON, if one comes before the end.
+    pub(crate) async fn line(&mut self) -> Option<Value> {
+        let line = self.until("\n").await?;
+        Some(serde_json::from_str(&line).expect("JSON"))
+    }
+
+    /// A piece of the body as it comes; none at its end.
+    pub(crate) async fn chunk(&mut self) -> Option<Bytes> {
+        let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.expect("more, or the end, comes");
+        frame.map(|frame| frame.expect("the body goes on").into_data().expect("data"))
+    }
+
+    async fn until(&mut self, end: &str) -> Option<String> {
+        loop {
+            if let Some(at) = self.unread.find(end) {
+                let rest = self.unread.split_off(at + end.len());
+                return Some(std::mem::replace(&mut self.unread, rest));
+            }
+            let chunk = self.chunk().await?;
+            self.unread.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
