@@ -13,7 +13,7 @@ use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::Lanes;
-use crate::store::{Budget, Limits, Log};
+use crate::store::{Budget, Limits, Log, LogCounters};
 
 pub struct Membership {
     id: Id,
@@ -248,7 +248,7 @@ impl Membership {
         state.left = true;
         let dropped_buffers = state.close_ports();
         state.log.close();
-        self.environment.ledger.enter(self.totals(state, dropped_buffers));
+        self.environment.ledger.enter(self.totals(state.log.counters(), dropped_buffers));
     }
 
     /// Tries again where joining failed.
@@ -308,16 +308,17 @@ impl Membership {
     pub(super) fn count_into(&self, totals: &mut Totals, states: &mut States, held: &mut Held) {
         let state = self.state();
         if !state.left {
-            *totals += self.totals(&state, state.dropped_buffers());
+            let log = state.log.counters();
+            *totals += self.totals(log, state.dropped_buffers());
             states.add(state.join_state());
-            held.add(state.log.counters());
+            held.add(log);
         }
     }
 
-    fn totals(&self, state: &State, dropped_buffers: u64) -> Totals {
+    fn totals(&self, log: LogCounters, dropped_buffers: u64) -> Totals {
         let replies = self.answering.as_ref().map(|answering| answering.counters());
         let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
-        *totals.received(self.kind()) = Received::of(state.log.counters(), dropped_buffers);
+        *totals.received(self.kind()) = Received::of(log, dropped_buffers);
         totals
     }
 
