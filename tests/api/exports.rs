@@ -104,7 +104,7 @@ async fn an_export_whose_log_goes_away_is_cut_off() {
     let log = format!("{membership}/datagrams");
     let mut heard = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
     for _ in 0..500 {
-        peer.send(&group, [b'x'; 60_000]);
+        peer.send(&group, vec![b'x'; 60_000]);
         heard.event().await.unwrap();
     }
     let mut export = server.request(Method::GET, &format!("{log}?format=ndjson")).stream().await;
