@@ -197,8 +197,8 @@ impl RetentionBody {
         let mut number =
             |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));
         Retention {
-            datagrams: number("/retention/datagrams", self.datagrams, 1..=u64::MAX),
-            bytes: number("/retention/bytes", self.bytes, Retention::FEWEST_BYTES..=u64::MAX),
+            datagrams: number("/retention/datagrams", self.datagrams, 1..=Retention::MOST),
+            bytes: number("/retention/bytes", self.bytes, Retention::FEWEST_BYTES..=Retention::MOST),
             age: number("/retention/age_ms", self.age_ms, 1..=Retention::LONGEST_AGE_MS)
                 .map(Duration::from_millis),
         }

@@ -12,6 +12,8 @@ pub struct Retention {
 impl Retention {
     /// The fewest bytes that can be asked for: a log makes room a block at a time.
     pub const FEWEST_BYTES: u64 = 65_536;
+    /// The largest number that the API document's 64-bit integers have.
+    pub const MOST: u64 = i64::MAX.cast_unsigned();
     /// A year.
     pub const LONGEST_AGE_MS: u64 = 31_536_000_000;
 }
