@@ -180,15 +180,15 @@ pub(super) fn read_payload(
 pub(super) struct RetentionBody {
     /// Datagrams at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     datagrams: Option<u64>,
     /// Bytes at most, payloads and what is kept beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 65_536, nullable = false)]
+    #[schema(minimum = 65_536)]
     bytes: Option<u64>,
     /// Milliseconds at most since a datagram was received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 31_536_000_000_u64, nullable = false)]
+    #[schema(minimum = 1, maximum = 31_536_000_000_u64)]
     age_ms: Option<u64>,
 }
 
