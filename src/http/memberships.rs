@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Json, PathId, Query};
-use super::fields::{InterfaceName, RetentionBody, Sources};
+use super::fields::{InterfaceName, RetentionBody, Sources, object};
 use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
 use super::lists::{List, ListParams};
 use super::problem::{FieldErrors, Problem};
@@ -54,6 +54,7 @@ pub(super) struct MembershipBody {
     #[serde(default)]
     #[schema(default = false)]
     exact_drops: bool,
+    #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
     /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
     #[schema(minimum = 1, maximum = 2_592_000_000_u64)]

@@ -8,7 +8,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::fields::{self, InterfaceName, RetentionBody};
+use super::fields::{self, InterfaceName, RetentionBody, object};
 use super::problem::{FieldErrors, Problem};
 use crate::control::InterfaceChoice;
 use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, limits};
@@ -57,6 +57,7 @@ pub(super) struct MessageBody {
     /// Stop when no new responder has answered for this long, counted from the last send.
     #[schema(minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
+    #[serde(default, deserialize_with = "object")]
     repeat: Option<RepeatBody>,
     /// Give each attempt a source port of its own, so that `attempt` is exact; at most 8.
     #[schema(default = false)]
@@ -64,6 +65,7 @@ pub(super) struct MessageBody {
     /// How long to keep late responses after closing.
     #[schema(minimum = 0, maximum = 60000, default = 2000)]
     linger_ms: Option<u64>,
+    #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
 }
 

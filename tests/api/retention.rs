@@ -98,6 +98,8 @@ async fn a_log_keeps_less_where_less_is_asked_for() {
 
     let nothing = server.put(path, keep(json!({"bytes": 1}))).await;
     nothing.problem(422, "invalid-request", "/retention/bytes");
+    let array = server.put(path, keep(json!([1, null, null]))).await;
+    array.problem(422, "invalid-request", "/retention");
     let responder = server.post("/v1/responders", keep(json!({"age_ms": 60_000}))).await.expect(201);
     assert_eq!(responder["retention"], json!({"age_ms": 60_000}));
     let message = server.call(&group, json!({"window_ms": 1, "retention": {"datagrams": 5}})).await;
