@@ -240,11 +240,8 @@ impl Membership {
         expired
     }
 
-    /// Leaves its counts behind; nothing when it had left already.
+    /// Leaves its counts behind. For one that has not left yet.
     fn leave_locked(&self, state: &mut State) {
-        if state.left {
-            return;
-        }
         state.left = true;
         let dropped_buffers = state.close_ports();
         state.log.close();
