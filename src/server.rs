@@ -21,10 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::{Control, Settings};
+use crate::control::{Control, Settings, StartFault};
 use crate::http::{Access, Api, Door, Operations, RequireToken, Way};
 use crate::logging::rarely;
-use crate::net::Fault;
 
 /// What can be set about the service.
 #[derive(Debug, Clone)]
@@ -94,7 +93,7 @@ pub enum StartError {
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
-    Core(#[from] Fault),
+    Core(#[from] StartFault),
 }
 
 /// The service with all its listeners bound; it answers once it runs.

@@ -76,6 +76,7 @@ pub(super) enum Kind {
     ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
+    Store,
     Stopping,
     Internal,
 }
@@ -139,6 +140,7 @@ impl Kind {
             Self::ForbiddenOrigin => {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
             }
+            Self::Store => ("store", S::SERVICE_UNAVAILABLE, "The data directory cannot be used"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "The service is stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
         }

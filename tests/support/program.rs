@@ -57,6 +57,7 @@ impl Program {
             .args(["--pdeathsig", "KILL"])
             .args(wrapper)
             .args([BINARY, "serve", "--listen", &listen])
+            .env("ROLLCALL_DATA_DIR", scratch.path("data"))
             .args(args)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -125,7 +126,8 @@ impl Hosted {
     pub(crate) fn start(host: &Host) -> Self {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
-        let process = host.spawn(BINARY, &["serve", "--listen", &format!("unix:{}", socket.display())]);
+        let process =
+            host.spawn(BINARY, &["serve", "--memory", "--listen", &format!("unix:{}", socket.display())]);
         process.wait_for_line("listening");
         Self { client: Client::unix(socket), _process: process, _scratch: scratch }
     }
