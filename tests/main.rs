@@ -1,4 +1,5 @@
-//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `docs` for what users read,
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `store` for logs on
+//! disk, `docs` for what users read,
 //! `tools` for what other people's programs make of what it gives out.
 
 mod support;
@@ -39,6 +40,8 @@ mod lab {
     mod selftest;
     mod sources;
 }
+
+mod store;
 
 mod docs {
     mod openapi;

@@ -7,7 +7,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiskFault {
     #[error(
-        "another rollcall uses {path}: give each a directory of its own with --data-dir, or keep nothing with --memory",
+        "another process uses {path}: give each rollcall a directory of its own with --data-dir, or keep nothing with --memory",
         path = .0.display()
     )]
     InUse(PathBuf),

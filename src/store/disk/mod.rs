@@ -13,6 +13,7 @@ mod inbox;
 mod place;
 mod reader;
 mod schema;
+mod work;
 mod writer;
 
 use std::path::PathBuf;

@@ -1,6 +1,8 @@
 //! The database: its layout, and what is in it at the start.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +76,8 @@ pub(super) const DELETE_BLOCK: &str = "DELETE FROM blocks WHERE row = ?1";
 /// The database, open to be written.
 pub(super) struct Database {
     pub(super) path: PathBuf,
+    /// Device and inode of the file: whether it is still the one there.
+    identity: (u64, u64),
     pub(super) connection: Connection,
 }
 
@@ -103,7 +107,8 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |error| DiskFault::of_sqlite(path, &error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let mut database = Self { path: path.to_owned(), connection };
+        let identity = identity(path).map_err(|error| DiskFault::of_files(path, &error))?;
+        let mut database = Self { path: path.to_owned(), identity, connection };
         database.configure().map_err(failed)?;
         database.migrate()?;
         Ok(database)
@@ -140,6 +145,15 @@ impl Database {
         transaction.commit().map_err(failed)
     }
 
+    /// Whether the file is still there: in one that was removed, nothing is kept.
+    pub(super) fn check(&self) -> Result<(), DiskFault> {
+        match identity(&self.path) {
+            Ok(found) if found == self.identity => Ok(()),
+            Ok(_) => Err(DiskFault::other(&self.path, &"another file has taken its place: start anew")),
+            Err(error) => Err(DiskFault::of_files(&self.path, &error)),
+        }
+    }
+
     /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
     /// written to.
     pub(super) fn begin(&self) -> Result<Found, DiskFault> {
@@ -152,6 +166,10 @@ impl Database {
         transaction.commit().map_err(failed)?;
         Ok(found)
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 /// A connection that only reads.

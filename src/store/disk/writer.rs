@@ -1,21 +1,19 @@
 //! The thread that writes.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::inbox::{Inbox, Keep, Wake};
 use super::schema::{self, Database};
+use super::work::{Work, Written};
 use super::{DiskFault, Row};
-use crate::store::Log;
 use crate::store::log::Unsaved;
 
 pub(super) struct Writer {
     database: Database,
     inbox: Arc<Inbox>,
-    kept: HashMap<i64, Keep>,
     work: Work,
     next_row: Row,
     flush: Duration,
@@ -27,28 +25,10 @@ pub(super) struct Writer {
     wasteful: bool,
 }
 
-/// What is to be done, kept until it has been done.
-#[derive(Default)]
-struct Work {
-    new: Vec<i64>,
-    touched: HashSet<i64>,
-    removed: Vec<i64>,
-    dirty: Vec<i64>,
-    freed: Vec<Row>,
-    since: Option<Instant>,
-}
-
-/// What one transaction has written of a log.
-struct Written {
-    log: Arc<Log>,
-    number: i64,
-    unsaved: Unsaved,
-}
-
 impl Writer {
     /// Bytes of blocks that one transaction writes, and rows that it deletes.
     const AT_ONCE: usize = 16 * 1024 * 1024;
-    const DELETED_AT_ONCE: usize = 1_000;
+    pub(super) const DELETED_AT_ONCE: usize = 1_000;
     /// How long to wait before it is tried again after a failure.
     const RETRY: Duration = Duration::from_millis(500);
     /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
@@ -65,7 +45,6 @@ impl Writer {
         Self {
             database,
             inbox,
-            kept: HashMap::new(),
             work: Work::default(),
             next_row,
             flush,
@@ -91,7 +70,7 @@ impl Writer {
 
     /// Writes all that is left and sets no numbers aside any more.
     fn end(mut self) {
-        self.work.dirty.extend(self.kept.keys());
+        self.work.wait_all();
         loop {
             self.round(true);
             if self.failing || self.work.is_empty() {
@@ -102,10 +81,7 @@ impl Writer {
     }
 
     fn round(&mut self, last: bool) {
-        let asked = self.gather();
-        if last {
-            self.work.dirty.extend(self.work.new.iter());
-        }
+        let asked = self.work.take(self.inbox.take());
         match self.write(last) {
             Ok(()) => {
                 if std::mem::replace(&mut self.failing, false) {
@@ -126,99 +102,70 @@ impl Writer {
         }
     }
 
-    /// Adds what has come to what is to be done.
-    fn gather(&mut self) -> u64 {
-        let queue = self.inbox.take();
-        let since = queue.since();
-        for (number, keep) in queue.kept {
-            // Whoever closed it said so before, or will say so.
-            if keep.log.is_closed() {
-                continue;
-            }
-            if keep.is_new {
-                self.work.new.push(number);
-                self.work.dirty.push(number);
-            }
-            self.kept.insert(number, keep);
-        }
-        self.work.dirty.extend(&queue.touched);
-        self.work.touched.extend(queue.touched);
-        self.work.dirty.extend(queue.dirty);
-        self.work.freed.extend(queue.freed);
-        for number in queue.removed {
-            self.kept.remove(&number);
-            self.work.removed.push(number);
-        }
-        self.work.since = self.work.since.or(since);
-        queue.asked
-    }
-
     /// Writes what there is to do, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskFault> {
-        self.work.dirty.sort_unstable();
-        self.work.dirty.dedup();
-        let mut written = Vec::new();
-        let outcome = self.transact(last, &mut written);
-        let outcome = outcome.map_err(|error| DiskFault::of_sqlite(&self.database.path, &error));
-        match &outcome {
-            Ok(()) => {
-                self.work.done(&written);
-                for one in &written {
-                    one.log.saved(&one.unsaved);
-                }
+        let mut written = Written::default();
+        let outcome = self.database.check().and_then(|()| {
+            self.transact(last, &mut written)
+                .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
+        });
+        if outcome.is_ok() {
+            for (log, unsaved) in &written.logs {
+                log.saved(unsaved);
             }
-            Err(_) => {
-                for one in &written {
-                    one.log.not_saved();
-                }
+            self.work.done(&written);
+        } else {
+            // Those whose turn did not come must not wait for the disk either.
+            for log in self.work.unsaved_logs() {
+                log.not_saved();
             }
         }
         outcome
     }
 
-    fn transact(&mut self, last: bool, written: &mut Vec<Written>) -> rusqlite::Result<()> {
-        let Self { database, kept, work, next_row, .. } = self;
-        let connection = &mut database.connection;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
+        let Self { database, work, next_row, .. } = self;
+        let transaction = database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for number in &work.removed {
             transaction.prepare_cached(schema::DELETE_LOG)?.execute([number])?;
         }
         for row in work.freed.iter().take(Self::DELETED_AT_ONCE) {
             transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
         }
-        for number in &work.new {
-            if let Some(Keep { kind, id, keeper, .. }) = kept.get(number) {
-                let wanted = keeper.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default();
-                let new = params![number, kind, id, wanted];
-                transaction.prepare_cached(schema::INSERT_LOG)?.execute(new)?;
-            }
-        }
-        for number in &work.touched {
-            if let Some(keeper) = kept.get(number).and_then(|keep| keep.keeper.upgrade()) {
-                transaction
-                    .prepare_cached(schema::UPDATE_WANTED)?
-                    .execute(params![number, keeper.wanted()])?;
-            }
-        }
-        let mut bytes = 0;
         let mut fresh_row = || {
             *next_row += 1;
             *next_row - 1
         };
+        let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
+            let Some(keep) = work.kept.get(&number) else { return Ok(()) };
+            let room = Self::AT_ONCE.saturating_sub(written.bytes);
+            let Some(unsaved) = keep.log.unsaved(&mut fresh_row, room, last) else { return Ok(()) };
+            if work.new.contains(&number) {
+                let new = params![number, keep.kind, keep.id, keep.wanted()];
+                transaction.prepare_cached(schema::INSERT_LOG)?.execute(new)?;
+            } else if work.touched.contains(&number) {
+                transaction.prepare_cached(schema::UPDATE_WANTED)?.execute(params![number, keep.wanted()])?;
+            }
+            write_log(&transaction, number, &unsaved, &keep.progress())?;
+            written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
+            if unsaved.more {
+                written.unfinished.push(number);
+            }
+            written.logs.push((keep.log.clone(), unsaved));
+            Ok(())
+        };
+        // Owners that were made or changed go first, all of them: somebody may be waiting.
+        for number in work.new.union(&work.touched) {
+            write(*number, written)?;
+        }
         for number in &work.dirty {
-            if bytes >= Self::AT_ONCE {
+            if written.bytes >= Self::AT_ONCE {
                 break;
             }
-            let Some(keep) = kept.get(number) else { continue };
-            let Some(unsaved) = keep.log.unsaved(&mut fresh_row, Self::AT_ONCE - bytes, last) else {
-                continue;
-            };
-            bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
-            let one = Written { log: keep.log.clone(), number: *number, unsaved };
-            written.push(one);
-            let unsaved = &written.last().expect("it was just put there").unsaved;
-            let progress = keep.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default();
-            write_log(&transaction, *number, unsaved, &progress)?;
+            written.turns += 1;
+            if !work.new.contains(number) && !work.touched.contains(number) {
+                write(*number, written)?;
+            }
         }
         transaction.commit()
     }
@@ -245,35 +192,13 @@ impl Writer {
     }
 }
 
-impl Work {
-    fn is_empty(&self) -> bool {
-        self.new.is_empty()
-            && self.touched.is_empty()
-            && self.removed.is_empty()
-            && self.dirty.is_empty()
-            && self.freed.is_empty()
+impl Keep {
+    fn wanted(&self) -> String {
+        self.keeper.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
     }
 
-    /// Strikes out what one transaction has done.
-    fn done(&mut self, written: &[Written]) {
-        self.new.clear();
-        self.touched.clear();
-        self.removed.clear();
-        let deleted = self.freed.len().min(Writer::DELETED_AT_ONCE);
-        self.freed.drain(..deleted);
-        // Numbers are sorted: those up to the last that was looked at are done, and it, too, if all of it fitted.
-        let rest = written.iter().find(|one| one.unsaved.more).map(|one| one.number);
-        let full: usize =
-            written.iter().flat_map(|one| &one.unsaved.blocks).map(|(_, block)| block.cost()).sum();
-        let last = written.last().map(|one| one.number);
-        match (rest, last) {
-            (Some(rest), _) => self.dirty.retain(|number| *number >= rest),
-            (None, Some(last)) if full >= Writer::AT_ONCE => self.dirty.retain(|number| *number > last),
-            _ => self.dirty.clear(),
-        }
-        if self.is_empty() {
-            self.since = None;
-        }
+    fn progress(&self) -> String {
+        self.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
     }
 }
 

@@ -260,7 +260,7 @@ impl Log {
         let changed = change(&mut state);
         state.settle(&self.budget);
         if let Some(place) = &self.place
-            && state.extent() != before
+            && (state.extent() != before || !state.freed.is_empty())
         {
             let appended = state.counters.payload_bytes - bytes;
             state.tell(place, usize::try_from(appended).unwrap_or(usize::MAX));

@@ -87,6 +87,7 @@ impl State {
             shown: saved.reserved,
             hurry_from: saved.next + (saved.reserved - saved.next) / 2,
             epoch: Some(saved.epoch),
+            under_way: 0,
             awaited: false,
         };
         state
@@ -136,7 +137,7 @@ impl State {
             saved = self.tail.next();
         }
         let reserved = self.set_aside(last);
-        self.saving.dirty = more;
+        (self.saving.dirty, self.saving.under_way) = (more, saved);
         Unsaved {
             blocks,
             epoch: self.epoch,
@@ -168,6 +169,7 @@ impl State {
 
     /// Whether readers are to look again.
     fn note_saved(&mut self, unsaved: &Unsaved) -> bool {
+        self.saving.under_way = 0;
         self.saving.saved = self.saving.saved.max(unsaved.saved);
         let saved = self.saving.saved;
         for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
@@ -185,7 +187,7 @@ impl State {
     }
 
     fn note_not_saved(&mut self) -> bool {
-        self.saving.dirty = true;
+        (self.saving.dirty, self.saving.under_way) = (true, 0);
         let hidden = self.tail.next() > self.saving.shown;
         if hidden && self.saving.epoch == Some(self.epoch) {
             self.former_epochs.push(std::mem::replace(&mut self.epoch, fastrand::u64(..)));

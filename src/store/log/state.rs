@@ -53,13 +53,22 @@ pub(super) struct Saving {
     pub(super) hurry_from: u64,
     /// The epoch that is on disk.
     pub(super) epoch: Option<u64>,
+    /// What is kept before this number is on its way to disk.
+    pub(super) under_way: u64,
     /// Somebody waits for something to be on disk.
     pub(super) awaited: bool,
 }
 
 impl Saving {
-    pub(super) const NOWHERE: Self =
-        Self { dirty: false, saved: 1, shown: u64::MAX, hurry_from: u64::MAX, epoch: None, awaited: false };
+    pub(super) const NOWHERE: Self = Self {
+        dirty: false,
+        saved: 1,
+        shown: u64::MAX,
+        hurry_from: u64::MAX,
+        epoch: None,
+        under_way: 0,
+        awaited: false,
+    };
 }
 
 /// A part of a page: a block, or where to fetch it.
@@ -145,9 +154,19 @@ impl State {
         self.slots.front().map_or_else(|| self.tail.times(), |slot| Some(slot.times))
     }
 
-    /// When the oldest block in memory that can be left to the disk began.
+    /// When the block began that memory can do without first.
     pub(super) fn oldest_held(&self) -> Option<Timestamp> {
-        self.slots.get(self.cold).map(|slot| slot.times.0)
+        self.dispensable().map(|at| self.slots[at].times.0)
+    }
+
+    /// Where the block is that memory can do without first: the oldest, but none that is just being written.
+    fn dispensable(&self) -> Option<usize> {
+        let oldest = self.slots.get(self.cold)?;
+        if oldest.saved {
+            return Some(self.cold);
+        }
+        let at = self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.cold);
+        (at < self.slots.len()).then_some(at)
     }
 
     fn evict_entries(&mut self, mut count: u64) {
@@ -202,18 +221,19 @@ impl State {
 
     /// Leaves the oldest block in memory to the disk; if it is not there yet, it is lost.
     pub(super) fn cool(&mut self) {
-        let Some(slot) = self.slots.get_mut(self.cold) else {
+        let Some(at) = self.dispensable() else {
             return;
         };
+        let slot = &mut self.slots[at];
         self.held_bytes -= slot.cost;
         let block = slot.block.take();
         if slot.saved {
             self.cold += 1;
-        } else if let Some(slot) = self.slots.remove(self.cold) {
+        } else if let Some(slot) = self.slots.remove(at) {
             self.slots_bytes -= slot.cost;
             self.freed.extend(slot.row);
             self.counters.lost += slot.next - slot.first.max(self.first);
-            if self.cold == 0 {
+            if at == 0 {
                 self.first = self.slots.front().map_or(self.tail.first(), |slot| slot.first);
             }
         }
