@@ -21,6 +21,7 @@ mod api {
     mod metrics;
     mod notify;
     mod responders;
+    mod restarts;
     mod retention;
     mod service;
     mod streams;
