@@ -7,6 +7,7 @@ mod support;
 mod api {
     mod collecting;
     mod config;
+    mod crashes;
     mod declared;
     mod door;
     mod errors;
@@ -30,6 +31,7 @@ mod api {
 
 mod lab {
     mod classic;
+    mod disks;
     mod interfaces;
     mod ipv6;
     mod isolation;

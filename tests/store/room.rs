@@ -34,7 +34,7 @@ async fn a_log_that_is_deleted_gives_its_room_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), shrunk).await.expect("the files shrink");
+    tokio::time::timeout(Duration::from_mins(1), shrunk).await.expect("the files shrink");
 
     store.close().await;
     drop((store, stays, goes));

@@ -76,6 +76,15 @@ impl Program {
         read_on(stderr);
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Where it keeps what it keeps across starts.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.scratch.path("data")

@@ -148,8 +148,7 @@ impl Log {
         // A block that cannot be read now is looked at again in the next round.
         let Ok(Some(block)) = self.fetch(oldest).await else { return };
         self.change(|state| {
-            let front = state.slots.front().map_or(state.tail.first(), |slot| slot.first);
-            if front == block.first() {
+            if state.front() == block.first() {
                 state.evict_until(before, &block);
             }
         });

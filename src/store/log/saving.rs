@@ -80,7 +80,7 @@ impl State {
             }
         }
         state.cold = state.slots.len();
-        state.first = state.slots.front().map_or(saved.next, |slot| slot.first.max(saved.first));
+        state.first = saved.first;
         state.saving = Saving {
             dirty: false,
             saved: saved.next,

@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) tail_row: Option<Row>,
     /// A block that was emptied, to be filled again: in a full log, writing allocates nothing.
     spare: Option<Block>,
-    /// The oldest sequence number that is still kept.
+    /// What was before this number has made room. From here on, too, numbers may be missing.
     pub(super) first: u64,
     pub(super) slots_bytes: usize,
     /// Of the slots' blocks in memory.
@@ -172,9 +172,10 @@ impl State {
     fn evict_entries(&mut self, mut count: u64) {
         while count > 0 {
             let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
-            let here = next - self.first;
+            let first = self.first.max(self.front());
+            let here = next - first;
             if here > count {
-                return self.evict_to(self.first + count);
+                return self.evict_to(first + count);
             }
             count -= here;
             self.evict_block();
@@ -183,16 +184,16 @@ impl State {
 
     /// Lets go of the oldest block; of the tail where there is no other.
     pub(super) fn evict_block(&mut self) {
+        let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
+        self.evict_to(next);
         let Some(oldest) = self.slots.pop_front() else {
-            self.tail = Block::new(self.tail.next());
+            self.tail = Block::new(next);
             self.freed.extend(self.tail_row.take());
-            return self.evict_to(self.tail.next());
+            return;
         };
-        self.evict_to(oldest.next);
         self.cold = self.cold.saturating_sub(1);
         self.slots_bytes -= oldest.cost;
         self.freed.extend(oldest.row);
-        self.first = self.first.max(self.slots.front().map_or(self.tail.first(), |slot| slot.first));
         if let Some(block) = oldest.block {
             self.held_bytes -= oldest.cost;
             self.reuse(block);
@@ -214,9 +215,15 @@ impl State {
         }
     }
 
+    /// Lets go of the datagrams before this number, all of which are in the oldest block.
     fn evict_to(&mut self, next: u64) {
-        self.counters.evicted += next.saturating_sub(self.first);
+        self.counters.evicted += next.saturating_sub(self.first.max(self.front()));
         self.first = self.first.max(next);
+    }
+
+    /// The first number of the oldest block.
+    pub(super) fn front(&self) -> u64 {
+        self.slots.front().map_or(self.tail.first(), |slot| slot.first)
     }
 
     /// Leaves the oldest block in memory to the disk; if it is not there yet, it is lost.
@@ -233,9 +240,6 @@ impl State {
             self.slots_bytes -= slot.cost;
             self.freed.extend(slot.row);
             self.counters.lost += slot.next - slot.first.max(self.first);
-            if at == 0 {
-                self.first = self.slots.front().map_or(self.tail.first(), |slot| slot.first);
-            }
         }
         if let Some(block) = block {
             self.reuse(block);
