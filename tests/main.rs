@@ -14,6 +14,7 @@ mod api {
     mod events;
     mod exports;
     mod host;
+    mod kept;
     mod leases;
     mod logging;
     mod logs;
