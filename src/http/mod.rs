@@ -4,12 +4,14 @@
 
 mod configuration;
 mod declared;
+mod documents;
 mod door;
 mod events;
 mod exposition;
 mod extract;
 mod fields;
 mod gate;
+mod health;
 mod joins;
 mod lists;
 mod log_filter;
@@ -24,7 +26,6 @@ mod reading;
 mod responders;
 mod rules;
 mod sending;
-mod service;
 mod tokens;
 mod traffic;
 
@@ -88,7 +89,7 @@ impl Api {
         let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
         let (routes, document) = api(operations, &traffic).split_for_parts();
         let routes = routes
-            .merge(service::documents(&document))
+            .merge(documents::routes(&document))
             .fallback(async |uri: Uri| {
                 Problem::new(
                     Kind::NotFound,
@@ -154,7 +155,7 @@ fn api(operations: Operations, traffic: &Arc<Traffic>) -> OpenApiRouter<Control>
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(events::routes())
-        .merge(service::routes())
+        .merge(health::routes())
         .merge(metrics::routes(traffic))
         .merge(configuration::routes(operations.clone()))
         .merge(log_filter::routes(operations));

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::health::Check;
 use crate::control::{Purpose, Refusal};
 
 /// An error as the client sees it.
@@ -34,6 +35,10 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
+    /// From `/readyz`: all checks, at least one of which has failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    checks: Vec<Check>,
     /// Also in the header `x-request-id`, and in the service's log.
     pub(super) request_id: String,
 }
@@ -76,6 +81,7 @@ pub(super) enum Kind {
     ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
+    NotReady,
     Stopping,
     Internal,
 }
@@ -139,6 +145,7 @@ impl Kind {
             Self::ForbiddenOrigin => {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
             }
+            Self::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "The service should get no work now"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "The service is stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
         }
@@ -154,6 +161,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            checks: Vec::new(),
             request_id: String::new(),
         }
     }
@@ -166,6 +174,10 @@ impl Problem {
     pub(super) fn fields(kind: Kind, errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(kind, detail) }
+    }
+
+    pub(super) fn with_checks(self, checks: Vec<Check>) -> Self {
+        Self { checks, ..self }
     }
 
     /// The fields that are wrong, or what is wrong with them as a whole.

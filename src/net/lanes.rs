@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
 
 use slab::Slab;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ const STOP: u64 = u64::MAX;
 
 pub struct Lanes {
     lanes: Vec<Arc<Lane>>,
+    threads: Vec<JoinHandle<()>>,
     next: AtomicUsize,
 }
 
@@ -76,8 +78,8 @@ impl Lanes {
             let (stopped, stopping) = io::pipe()?;
             lane.epoll.add(stopped.as_fd(), STOP)?;
             let (running, counted) = (lane.clone(), tasks.token());
-            let thread = std::thread::Builder::new().name("lane".to_owned());
-            thread.spawn(move || {
+            let thread = thread::Builder::new().name("lane".to_owned());
+            let thread = thread.spawn(move || {
                 running.run(&stopped);
                 drop(counted);
             })?;
@@ -86,10 +88,16 @@ impl Lanes {
                 stop.cancelled().await;
                 drop(stopping);
             });
-            Ok(lane)
+            Ok((lane, thread))
         };
-        let lanes = (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
-        Ok(Self { lanes, next: AtomicUsize::new(0) })
+        let started: io::Result<(Vec<_>, Vec<_>)> = (0..count.max(1)).map(|_| start()).collect();
+        let (lanes, threads) = started.doing(Action::Open)?;
+        Ok(Self { lanes, threads, next: AtomicUsize::new(0) })
+    }
+
+    /// How many receive, and how many there should be.
+    pub fn running(&self) -> (usize, usize) {
+        (self.threads.iter().filter(|thread| !thread.is_finished()).count(), self.threads.len())
     }
 
     /// Starts to deliver what the socket receives. The sink may keep the handle, to send later.
