@@ -69,7 +69,8 @@ async fn get_readyz(stream: impl AsyncRead + AsyncWrite + Unpin + Send) -> io::R
 fn not_ready(status: StatusCode, body: &[u8]) -> String {
     let answer = serde_json::from_slice(body).unwrap_or(Value::Null);
     let mut text = format!("not ready: {status}");
-    for check in answer["checks"].as_array().into_iter().flatten().filter(|check| check["status"] == "failed") {
+    for check in answer["checks"].as_array().into_iter().flatten().filter(|check| check["status"] == "failed")
+    {
         let field = |name| check[name].as_str().unwrap_or_default();
         let _ = write!(text, "\n{}: {}", field("name"), field("detail"));
     }

@@ -76,12 +76,13 @@ impl Shared {
 
 fn descriptors() -> Check {
     const NAME: &str = "descriptors";
-    let Descriptors { open: Some(open), limit: Some(limit) } = Descriptors::now() else {
+    let found = Descriptors::now();
+    let Descriptors { open: Some(open), limit: Some(limit) } = found else {
         return Check::warning(NAME, "how many are open cannot be read from /proc");
     };
     let detail = format!("{open} of {limit} are open");
-    // Not a failure: what is joined is heard, and what is over frees some.
-    if open > limit / 10 * 9 {
+    // Not a failure: what is joined is heard, and what ends frees some.
+    if found.are_short() {
         return Check::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
     }
     Check::ok(NAME, detail)

@@ -319,7 +319,7 @@ impl Membership {
         totals
     }
 
-    fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         if self.answering.is_some() { Kind::Responder } else { Kind::Membership }
     }
 

@@ -88,7 +88,9 @@ impl Refusal {
     pub(super) fn of(fault: Fault, attempt: &Attempt<'_>) -> Self {
         match fault.kind() {
             FaultKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
-            FaultKind::Denied if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() => {
+            FaultKind::Denied
+                if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() =>
+            {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
             // Denied: it is a broadcast address.

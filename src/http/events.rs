@@ -19,6 +19,7 @@ use super::fields::rfc3339;
 use super::message_view::Reason;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
+use super::streams::Streamed;
 use crate::control::{self, Control, EventPage, Happening};
 use crate::store::Cursor;
 
@@ -134,7 +135,10 @@ struct EventReading {
 async fn events(State(control): State<Control>, reading: EventReading) -> Response {
     varying(match reading.page {
         Some((limit, wait)) => Json(page(&control, reading.after, limit, wait).await).into_response(),
-        None => streamed(Format::Sse, follow(control, reading.after)),
+        None => {
+            let events = Streamed { kind: None, format: Format::Sse };
+            streamed(events, follow(control, reading.after))
+        }
     })
 }
 

@@ -21,12 +21,14 @@ use utoipa_axum::routes;
 use super::exposition::{ALONE, Labels, Page};
 use super::problem::{Kind, Problem};
 use super::process::Process;
+use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
 use crate::control::{Control, Received, States, Tally};
 use crate::model::CloseReason;
 
-pub(super) fn routes(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
-    OpenApiRouter::new().routes(routes!(metrics)).layer(Extension(traffic.clone()))
+pub(super) fn routes(traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
+    let router = OpenApiRouter::new().routes(routes!(metrics));
+    router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()))
 }
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -52,6 +54,7 @@ struct Metrics(String);
 async fn metrics(
     State(control): State<Control>,
     Extension(traffic): Extension<Arc<Traffic>>,
+    Extension(streams): Extension<Arc<Streams>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,8 +63,13 @@ async fn metrics(
     let runtime = tokio::runtime::Handle::current().metrics();
     // Thousands of memberships take milliseconds, in which a worker would keep others waiting.
     let written = tokio::task::spawn_blocking(move || {
-        let snapshot =
-            Snapshot { tally: control.tally(), traffic: traffic.report(), process: Process::now(), runtime };
+        let snapshot = Snapshot {
+            tally: control.tally(),
+            traffic: traffic.report(),
+            streams: streams.report(),
+            process: Process::now(),
+            runtime,
+        };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(snapshot));
         let mut body = String::new();
@@ -79,6 +87,7 @@ async fn metrics(
 struct Snapshot {
     tally: Tally,
     traffic: Vec<Answered>,
+    streams: Vec<(&'static str, &'static str, u64)>,
     process: Process,
     runtime: RuntimeMetrics,
 }
@@ -191,6 +200,12 @@ impl Snapshot {
             "rollcall_http_request_duration_seconds",
             "Time until the head of the answer, waits that clients asked for included.",
             self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
+        )?;
+        let open = self.streams.iter();
+        page.gauge(
+            "rollcall_http_streams",
+            "Answers under way that go on, or are as long as their log: by what they show, and their form.",
+            open.map(|(kind, format, count)| ([("kind", *kind), ("format", *format)], *count)),
         )
     }
 

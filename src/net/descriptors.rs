@@ -1,5 +1,7 @@
 use std::fs;
 
+use super::sys;
+
 /// File descriptors of this process: each socket takes one. What could be read; without /proc, nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
@@ -11,6 +13,13 @@ pub struct Descriptors {
 impl Descriptors {
     pub fn now() -> Self {
         Self { open: open(), limit: limit() }
+    }
+
+    /// Whether there will soon be none for another socket, or there is none now; where that cannot be told, not.
+    pub fn are_short(&self) -> bool {
+        self.open
+            .zip(self.limit)
+            .is_some_and(|(open, limit)| open >= (limit / 10 * 9).min(sys::for_sockets(limit)))
     }
 }
 

@@ -18,12 +18,12 @@ mod stream;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response as Answer};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
@@ -39,6 +39,7 @@ pub(super) use stream::{EndReason, HEARTBEAT};
 use super::extract::parse_query;
 use super::fields::Encoding;
 use super::problem::{FieldErrors, Problem};
+use super::streams::Streamed;
 use crate::store::{Closed, Cursor, Log, Page};
 use filter::Filter;
 use page::Wanted;
@@ -129,6 +130,7 @@ impl Reading {
         stop: &CancellationToken,
     ) -> Result<Answer, Problem> {
         let (source, after, filter) = (source.into(), self.after, self.filter);
+        let kind = Some(source.kind());
         let course = |source, follow| Course { source, after, filter, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
@@ -137,16 +139,23 @@ impl Reading {
             }
             Form::Events => {
                 let form = sse::Events { encoding: self.encoding };
-                streamed(Format::Sse, stream::body(course(source, true), form))
+                streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
             }
             Form::Lines { follow } => {
                 let form = ndjson::Lines { encoding: self.encoding };
-                streamed(Format::Ndjson, stream::body(course(source, follow), form))
+                streamed(
+                    Streamed { kind, format: Format::Ndjson },
+                    stream::body(course(source, follow), form),
+                )
             }
             Form::Capture { follow } => {
                 let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
                 let body = stream::body(course(source, follow), pcapng::Capture::default());
-                ([(header::CONTENT_DISPOSITION, name)], streamed(Format::Pcapng, body)).into_response()
+                (
+                    [(header::CONTENT_DISPOSITION, name)],
+                    streamed(Streamed { kind, format: Format::Pcapng }, body),
+                )
+                    .into_response()
             }
         };
         Ok(varying(answer))
@@ -192,12 +201,12 @@ pub(super) async fn first_page(log: &Log) -> Result<Page, Closed> {
     read(log, None, LARGEST_PAGE).await
 }
 
-pub(super) fn streamed(format: Format, body: Body) -> Answer {
+pub(super) fn streamed(streamed: Streamed, body: Body) -> Answer {
     let headers = [
-        (header::CONTENT_TYPE, format.media_type()),
+        (header::CONTENT_TYPE, streamed.format.media_type()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (headers, body).into_response()
+    (Extension(streamed), headers, body).into_response()
 }
 
 /// Says that the answer depends on `Accept`.
