@@ -11,6 +11,7 @@ mod api {
     mod errors;
     mod events;
     mod exports;
+    mod health;
     mod host;
     mod leases;
     mod logging;
@@ -22,6 +23,7 @@ mod api {
     mod responders;
     mod retention;
     mod service;
+    mod stopping;
     mod streams;
     mod tokens;
 }

@@ -20,6 +20,7 @@ pub(crate) struct Program {
     child: Child,
     client: Client,
     listen: String,
+    said: String,
     _scratch: Scratch,
 }
 
@@ -63,18 +64,28 @@ impl Program {
             .spawn()
             .expect("setpriv starts it");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let program = Self { child, client: Client::unix(socket), listen, _scratch: scratch };
-        let mut said = String::new();
-        while !said.contains("listening") {
-            let read = stderr.read_line(&mut said).expect("a line");
-            assert!(read > 0, "it ended:\n{said}");
+        let said = String::new();
+        let mut program = Self { child, client: Client::unix(socket), listen, said, _scratch: scratch };
+        while !program.said.contains("listening") {
+            let read = stderr.read_line(&mut program.said).expect("a line");
+            assert!(read > 0, "it ended:\n{}", program.said);
         }
         (program, stderr)
+    }
+
+    /// What it logged until it listened.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
     }
 
     /// Where it listens, as arguments say it.
     pub(crate) fn listen(&self) -> &str {
         &self.listen
+    }
+
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> &str {
+        self.listen.trim_start_matches("unix:")
     }
 
     /// Sends a signal by its name.
