@@ -66,7 +66,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
     reloader.start(layers, tokens).await;
     for check in control.rights().iter().filter(|check| check.verdict == Verdict::Warning) {
-        tracing::info!(check = check.name, "{}", check.detail);
+        tracing::info!(check = %check.name, "{}", check.detail);
     }
     for on in server.listening() {
         tracing::info!(%on, "listening");

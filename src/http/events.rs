@@ -133,12 +133,11 @@ struct EventReading {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn events(State(control): State<Control>, reading: EventReading) -> Response {
+    /// Of all kinds of resources.
+    const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
     varying(match reading.page {
         Some((limit, wait)) => Json(page(&control, reading.after, limit, wait).await).into_response(),
-        None => {
-            let events = Streamed { kind: None, format: Format::Sse };
-            streamed(events, follow(control, reading.after))
-        }
+        None => streamed(EVENTS, follow(control, reading.after)),
     })
 }
 

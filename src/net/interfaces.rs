@@ -182,3 +182,22 @@ fn fault(error: rtnetlink::Error) -> Fault {
     };
     Fault { action: Action::Interfaces, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_follower_that_has_ended_is_missed() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let watch = InterfaceWatch::start(&tasks, &stop).await.unwrap();
+        let kept = watch.clone();
+        assert!(watch.is_followed());
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+
+        assert!(!watch.is_followed() && !kept.is_followed());
+    }
+}

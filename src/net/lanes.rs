@@ -41,8 +41,7 @@ const EVENTS: usize = 64;
 const STOP: u64 = u64::MAX;
 
 pub struct Lanes {
-    lanes: Vec<Arc<Lane>>,
-    threads: Vec<JoinHandle<()>>,
+    lanes: Vec<(Arc<Lane>, JoinHandle<()>)>,
     next: AtomicUsize,
 }
 
@@ -90,14 +89,13 @@ impl Lanes {
             });
             Ok((lane, thread))
         };
-        let started: io::Result<(Vec<_>, Vec<_>)> = (0..count.max(1)).map(|_| start()).collect();
-        let (lanes, threads) = started.doing(Action::Open)?;
-        Ok(Self { lanes, threads, next: AtomicUsize::new(0) })
+        let lanes = (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
+        Ok(Self { lanes, next: AtomicUsize::new(0) })
     }
 
     /// How many receive, and how many there should be.
     pub fn running(&self) -> (usize, usize) {
-        (self.threads.iter().filter(|thread| !thread.is_finished()).count(), self.threads.len())
+        (self.lanes.iter().filter(|(_, thread)| !thread.is_finished()).count(), self.lanes.len())
     }
 
     /// Starts to deliver what the socket receives. The sink may keep the handle, to send later.
@@ -106,7 +104,7 @@ impl Lanes {
         socket: Socket,
         sink: impl FnOnce(Handle) -> S,
     ) -> Result<Registration, Fault> {
-        let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
+        let (lane, _) = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
         let socket = Arc::new(socket);
         let slot = Arc::new(Slot::default());
         *slot.open() =
@@ -193,5 +191,42 @@ impl Drop for Registration {
         let _ = self.lane.epoll.remove(self.socket.as_fd());
         self.lane.slots().try_remove(self.key);
         self.slot.open().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family;
+
+    struct Broken(std::sync::mpsc::Sender<()>);
+
+    impl Sink for Broken {
+        fn deliver(&mut self, _: &Socket, _: &Batch<'_>) {
+            let _ = self.0.send(());
+            panic!("a sink that fails");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_has_died_is_missed() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let lanes = Lanes::start(2, &tasks, &stop).unwrap();
+        assert_eq!(lanes.running(), (2, 2));
+        let socket = Socket::open(Family::V4).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (delivering, delivered) = std::sync::mpsc::channel();
+        let _registration = lanes.register(socket, |_| Broken(delivering)).unwrap();
+        Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
+        delivered.recv().unwrap();
+        while lanes.running() == (2, 2) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lanes.running(), (1, 2));
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
     }
 }

@@ -92,7 +92,8 @@ async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_no_request_is_lost_and_every_stream_is_told() {
     const GRACE: Duration = Duration::from_secs(5);
-    const CONNECTIONS: u64 = 8;
+    const CONNECTIONS: usize = 8;
+    const PACE: Duration = Duration::from_millis(7);
     let tcp = format!("127.0.0.1:{}", fresh_port());
     let mut program = Program::start_with(&["--listen", &tcp, "--grace-ms", "5000"]);
     let log = format!("{}/datagrams", program.join(&fresh_group()).await);
@@ -113,7 +114,7 @@ async fn under_load_no_request_is_lost_and_every_stream_is_told() {
             Kept::unix(program.socket()).await
         };
         let in_pieces = nth % 4 == 1;
-        clients.spawn(load.clone().run(kept, Duration::from_millis(CONNECTIONS), in_pieces));
+        clients.spawn(load.clone().run(kept, PACE, in_pieces));
     }
     load.busy.notified().await;
     program.signal("TERM");
