@@ -4,6 +4,8 @@
 //! service do, and what to change; what else it is asked for works. A new check is a function that gives a
 //! [`Check`], and a place in [`Control::health`].
 
+use std::sync::PoisonError;
+
 use super::{Control, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
@@ -28,8 +30,13 @@ impl Control {
     /// All checks. They take a few system calls each and wait for nothing.
     pub fn health(&self) -> Vec<Check> {
         let shared = &self.0;
-        let mut checks =
-            vec![shared.accepting(), shared.interfaces_followed(), shared.lanes_running(), descriptors()];
+        let mut checks = vec![
+            shared.accepting(),
+            shared.tasks_running(),
+            shared.interfaces_followed(),
+            shared.lanes_running(),
+            descriptors(),
+        ];
         checks.extend(self.rights());
         checks
     }
@@ -49,6 +56,17 @@ impl Shared {
         Check::ok(NAME, "the service takes requests")
     }
 
+    fn tasks_running(&self) -> Check {
+        const NAME: &str = "tasks";
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = standing.iter().filter(|task| !task.is_finished()).count();
+        let detail = format!("{running} of {} standing tasks run", standing.len());
+        if running < standing.len() {
+            return Check::failed(NAME, format!("{detail}: the log says why, restart the service"));
+        }
+        Check::ok(NAME, detail)
+    }
+
     fn interfaces_followed(&self) -> Check {
         const NAME: &str = "interfaces";
         if !self.interfaces.is_followed() {
@@ -57,7 +75,7 @@ impl Shared {
                 "interfaces that come, go or change are no longer noticed: restart the service",
             );
         }
-        Check::ok(NAME, format!("{} interfaces are followed", self.interfaces.table().interfaces.len()))
+        Check::ok(NAME, format!("followed: {}", self.interfaces.table().interfaces.len()))
     }
 
     fn lanes_running(&self) -> Check {

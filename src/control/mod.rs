@@ -31,9 +31,10 @@ mod views;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -112,6 +113,8 @@ struct Shared {
     messages: Registry<Message>,
     ledger: Arc<Ledger>,
     tasks: TaskTracker,
+    /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
+    standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
 }
 
@@ -152,6 +155,7 @@ impl Control {
             messages: Registry::default(),
             ledger,
             tasks,
+            standing: Mutex::default(),
             stop,
         }));
         control
@@ -186,12 +190,14 @@ impl Control {
         shared.tasks.wait().await;
     }
 
+    /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
         let stop = self.0.stop.clone();
         let task = task(self.0.clone());
-        self.0.tasks.spawn(async move {
+        let spawned = self.0.tasks.spawn(async move {
             stop.run_until_cancelled(task).await;
         });
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).push(spawned.abort_handle());
     }
 }
 

@@ -75,7 +75,11 @@ async fn livez() -> Json<Health> {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn readyz(State(control): State<Control>) -> Result<Json<Readiness>, Problem> {
-    let checks: Vec<_> = control.health().into_iter().map(Check::from).collect();
+    readiness(control.health(), control.stopping().is_cancelled())
+}
+
+fn readiness(checks: Vec<control::Check>, stopping: bool) -> Result<Json<Readiness>, Problem> {
+    let checks: Vec<_> = checks.into_iter().map(Check::from).collect();
     let failed: Vec<_> = checks
         .iter()
         .filter(|check| check.status == CheckStatus::Failed)
@@ -84,7 +88,7 @@ async fn readyz(State(control): State<Control>) -> Result<Json<Readiness>, Probl
     if failed.is_empty() {
         return Ok(Json(Readiness { status: "ok", checks }));
     }
-    let kind = if control.stopping().is_cancelled() { Kind::Stopping } else { Kind::NotReady };
+    let kind = if stopping { Kind::Stopping } else { Kind::NotReady };
     Err(Problem::new(kind, failed.join("; ")).with_checks(checks))
 }
 
@@ -99,5 +103,41 @@ impl From<control::Check> for Check {
             },
             detail: check.detail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn checks(verdicts: [Verdict; 2]) -> Vec<control::Check> {
+        let check = |(name, verdict)| control::Check { name, verdict, detail: format!("of {name}") };
+        ["lanes", "descriptors"].into_iter().zip(verdicts).map(check).collect()
+    }
+
+    #[test]
+    fn a_warning_does_not_keep_work_away() {
+        let Json(ready) = readiness(checks([Verdict::Ok, Verdict::Warning]), false).unwrap();
+        let shown = serde_json::to_value(&ready).unwrap();
+        assert_eq!(shown["checks"][1]["status"], "warning");
+    }
+
+    #[test]
+    fn a_failure_does_and_is_shown_with_the_rest() {
+        let problem = readiness(checks([Verdict::Failed, Verdict::Ok]), false).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let shown = serde_json::to_value(&problem).unwrap();
+        assert_eq!(shown["type"], "urn:rollcall:problem:not-ready");
+        assert_eq!(shown["detail"], "lanes: of lanes");
+        assert_eq!(
+            shown["checks"],
+            json!([
+                {"name": "lanes", "status": "failed", "detail": "of lanes"},
+                {"name": "descriptors", "status": "ok", "detail": "of descriptors"},
+            ])
+        );
     }
 }

@@ -55,7 +55,7 @@ impl Listener {
     pub(super) async fn run(self, desk: Desk) {
         desk.stop.run_until_cancelled(self.accept_all(&desk)).await;
         if let Err(error) = self.close(&desk) {
-            tracing::debug!(%error, "connections were left behind");
+            tracing::warn!(%error, "connections that were not accepted yet are reset");
         }
     }
 

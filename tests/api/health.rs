@@ -20,6 +20,7 @@ async fn it_says_that_it_lives_and_is_ready() {
         names,
         [
             "accepting",
+            "tasks",
             "interfaces",
             "lanes",
             "descriptors",
@@ -28,7 +29,7 @@ async fn it_says_that_it_lives_and_is_ready() {
             "rights.source_filters"
         ]
     );
-    for name in ["accepting", "interfaces", "lanes"] {
+    for name in ["accepting", "tasks", "interfaces", "lanes"] {
         assert_eq!(check(&ready, name)["status"], "ok", "{ready}");
     }
     assert_eq!(check(&ready, "lanes")["detail"], "2 of 2 threads receive");
@@ -46,7 +47,7 @@ async fn what_stops_takes_no_work_and_says_why() {
         &json!({"name": "accepting", "status": "failed", "detail": "the service is stopping"})
     );
     // Its tasks and threads have ended.
-    for name in ["interfaces", "lanes"] {
+    for name in ["tasks", "interfaces", "lanes"] {
         assert_eq!(check(&problem, name)["status"], "failed", "{problem}");
     }
     assert!(problem["detail"].as_str().unwrap().starts_with("accepting: the service is stopping; "));
