@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use rollcall::cli::{Cli, Command, ServeArgs};
 use rollcall::config::{Finding, Layers};
+use rollcall::control::Verdict;
 use rollcall::http::Operations;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
@@ -64,6 +65,9 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
     reloader.start(layers, tokens).await;
+    for check in control.rights().iter().filter(|check| check.verdict == Verdict::Warning) {
+        tracing::info!(check = %check.name, "{}", check.detail);
+    }
     for on in server.listening() {
         tracing::info!(%on, "listening");
     }

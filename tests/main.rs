@@ -13,6 +13,7 @@ mod api {
     mod errors;
     mod events;
     mod exports;
+    mod health;
     mod host;
     mod kept;
     mod leases;
@@ -26,6 +27,7 @@ mod api {
     mod restarts;
     mod retention;
     mod service;
+    mod stopping;
     mod streams;
     mod tokens;
 }

@@ -10,6 +10,7 @@ mod collection;
 mod egress;
 mod events;
 mod groups;
+mod health;
 mod histogram;
 mod housekeeping;
 mod interfaces;
@@ -31,9 +32,10 @@ mod views;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +43,7 @@ pub use answering::ReplyCounters;
 pub use collection::{AnswerCounters, Responder, Route};
 pub use events::{Event, EventPage, Events, Happening};
 pub use groups::GroupView;
+pub use health::{Check, Verdict};
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
@@ -123,6 +126,8 @@ struct Shared {
     ledger: Arc<Ledger>,
     store: Option<Store>,
     tasks: TaskTracker,
+    /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
+    standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
 }
 
@@ -173,6 +178,7 @@ impl Control {
             ledger,
             store,
             tasks,
+            standing: Mutex::default(),
             stop,
         }));
         control.restore(saved).await?;
@@ -225,12 +231,14 @@ impl Control {
         shared.tasks.wait().await;
     }
 
+    /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
         let stop = self.0.stop.clone();
         let task = task(self.0.clone());
-        self.0.tasks.spawn(async move {
+        let spawned = self.0.tasks.spawn(async move {
             stop.run_until_cancelled(task).await;
         });
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).push(spawned.abort_handle());
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::Kind;
 use crate::model::{Family, Group, Id};
-use crate::net::{Fault, FaultKind};
+use crate::net::{Fault, FaultKind, rights};
 use crate::store::DiskFault;
 
 /// Why it cannot be said that something is on disk.
@@ -58,7 +58,7 @@ pub enum Refusal {
     TooManySources { family: Family, count: usize },
     #[error(
         "port {port} needs the right to bind ports below {}: run with CAP_NET_BIND_SERVICE or choose a higher port",
-        lowest_open_port()
+        rights::lowest_open_port()
     )]
     PortDenied { port: u16, purpose: Purpose },
     #[error("the system refused: {0}; check the service's rights and the firewall")]
@@ -98,7 +98,9 @@ impl Refusal {
     pub(super) fn of(fault: Fault, attempt: &Attempt<'_>) -> Self {
         match fault.kind() {
             FaultKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
-            FaultKind::Denied if attempt.bind.port() != 0 && attempt.bind.port() < lowest_open_port() => {
+            FaultKind::Denied
+                if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() =>
+            {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
             // Denied: it is a broadcast address.
@@ -142,10 +144,4 @@ fn sysctl(family: Family) -> &'static str {
         Family::V4 => "net.ipv4.igmp_max_msf (10 by default)",
         Family::V6 => "net.ipv6.mld_max_msf (64 by default)",
     }
-}
-
-/// Ports below this need a right (ip(7), `ip_unprivileged_port_start`).
-fn lowest_open_port() -> u16 {
-    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
-    setting.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
 }

@@ -19,6 +19,7 @@ use super::fields::rfc3339;
 use super::message_view::Reason;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
+use super::streams::Streamed;
 use crate::control::{self, Control, EventPage, Happening};
 use crate::store::Cursor;
 
@@ -132,9 +133,11 @@ struct EventReading {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn events(State(control): State<Control>, reading: EventReading) -> Response {
+    /// Of all kinds of resources.
+    const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
     varying(match reading.page {
         Some((limit, wait)) => Json(page(&control, reading.after, limit, wait).await).into_response(),
-        None => streamed(Format::Sse, follow(control, reading.after)),
+        None => streamed(EVENTS, follow(control, reading.after)),
     })
 }
 

@@ -21,13 +21,15 @@ use utoipa_axum::routes;
 use super::exposition::{ALONE, Labels, Page};
 use super::problem::{Kind, Problem};
 use super::process::Process;
+use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
 use crate::control::{Control, Received, States, Tally};
 use crate::model::CloseReason;
 use crate::store::{Condition, Store};
 
-pub(super) fn routes(traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
-    OpenApiRouter::new().routes(routes!(metrics)).layer(Extension(traffic.clone()))
+pub(super) fn routes(traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
+    let router = OpenApiRouter::new().routes(routes!(metrics));
+    router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()))
 }
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -53,6 +55,7 @@ struct Metrics(String);
 async fn metrics(
     State(control): State<Control>,
     Extension(traffic): Extension<Arc<Traffic>>,
+    Extension(streams): Extension<Arc<Streams>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +68,7 @@ async fn metrics(
             tally: control.tally(),
             store: control.store().map(Store::condition),
             traffic: traffic.report(),
+            streams: streams.report(),
             process: Process::now(),
             runtime,
         };
@@ -86,6 +90,7 @@ struct Snapshot {
     tally: Tally,
     store: Option<Condition>,
     traffic: Vec<Answered>,
+    streams: Vec<(&'static str, &'static str, u64)>,
     process: Process,
     runtime: RuntimeMetrics,
 }
@@ -222,6 +227,12 @@ impl Snapshot {
             "rollcall_http_request_duration_seconds",
             "Time until the head of the answer, waits that clients asked for included.",
             self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
+        )?;
+        let open = self.streams.iter();
+        page.gauge(
+            "rollcall_http_streams",
+            "Answers under way that go on, or are as long as their log: by what they show, and their form.",
+            open.map(|(kind, format, count)| ([("kind", *kind), ("format", *format)], *count)),
         )
     }
 

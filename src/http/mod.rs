@@ -4,12 +4,14 @@
 
 mod configuration;
 mod declared;
+mod documents;
 mod door;
 mod events;
 mod exposition;
 mod extract;
 mod fields;
 mod gate;
+mod health;
 mod joins;
 mod lists;
 mod log_filter;
@@ -24,7 +26,7 @@ mod reading;
 mod responders;
 mod rules;
 mod sending;
-mod service;
+mod streams;
 mod tokens;
 mod traffic;
 
@@ -55,6 +57,7 @@ pub use tokens::{LineError, Scope, Tokens};
 use crate::control::Control;
 use gate::Gate;
 use problem::{Kind, Problem};
+use streams::Streams;
 use traffic::Traffic;
 
 /// Where metrics are.
@@ -70,6 +73,7 @@ pub struct Api {
     door: Arc<Door>,
     gate: Arc<Gate>,
     traffic: Arc<Traffic>,
+    streams: Arc<Streams>,
 }
 
 /// How a request came in.
@@ -86,9 +90,10 @@ pub enum Way {
 impl Api {
     pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
         let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
-        let (routes, document) = api(operations, &traffic).split_for_parts();
+        let streams = Arc::default();
+        let (routes, document) = api(operations, &traffic, &streams).split_for_parts();
         let routes = routes
-            .merge(service::documents(&document))
+            .merge(documents::routes(&document))
             .fallback(async |uri: Uri| {
                 Problem::new(
                     Kind::NotFound,
@@ -102,7 +107,7 @@ impl Api {
             })
             .with_state(control);
         let (door, gate) = (Arc::new(door), Arc::new(Gate::new(access)));
-        Self { routes: CatchPanic::custom(routes, panicked), door, gate, traffic }
+        Self { routes: CatchPanic::custom(routes, panicked), door, gate, traffic, streams }
     }
 
     /// From now on only these tokens are accepted.
@@ -136,6 +141,7 @@ impl Api {
             }
             problem.write_into(&mut response);
         }
+        self.streams.count(&mut response);
         response.headers_mut().insert(REQUEST_ID, id);
         self.traffic.answered(asked, response.status(), started.elapsed());
         response
@@ -144,18 +150,18 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api(Operations::default(), &Arc::default()).into_openapi()
+    api(Operations::default(), &Arc::default(), &Arc::default()).into_openapi()
 }
 
-fn api(operations: Operations, traffic: &Arc<Traffic>) -> OpenApiRouter<Control> {
+fn api(operations: Operations, traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
     let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(events::routes())
-        .merge(service::routes())
-        .merge(metrics::routes(traffic))
+        .merge(health::routes())
+        .merge(metrics::routes(traffic, streams))
         .merge(configuration::routes(operations.clone()))
         .merge(log_filter::routes(operations));
     describe_tokens(api.get_openapi_mut());

@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::health::Check;
 use crate::control::{Purpose, Refusal};
 
 /// An error as the client sees it.
@@ -20,9 +21,9 @@ use crate::control::{Purpose, Refusal};
 })))]
 pub(super) struct Problem {
     /// Stable: `urn:rollcall:problem:` and a word for the kind of error.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", serialize_with = "urn")]
     #[schema(pattern = "^urn:rollcall:problem:[a-z-]+$")]
-    kind: String,
+    kind: &'static str,
     /// The kind of error in words; the same for all errors of this `type`.
     title: &'static str,
     /// The answer's status.
@@ -34,9 +35,17 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
+    /// From `/readyz`: all checks, at least one of which has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Check>, required = false)]
+    checks: Option<Box<Checks>>,
     /// Also in the header `x-request-id`, and in the service's log.
     pub(super) request_id: String,
 }
+
+/// In a box of their own, because problems are handed on by value and hardly ever have any.
+#[derive(Debug, Clone, Serialize)]
+struct Checks(Vec<Check>);
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -77,6 +86,7 @@ pub(super) enum Kind {
     ForbiddenHost,
     ForbiddenOrigin,
     Store,
+    NotReady,
     Stopping,
     Internal,
 }
@@ -141,6 +151,7 @@ impl Kind {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
             }
             Self::Store => ("store", S::SERVICE_UNAVAILABLE, "The data directory cannot be used"),
+            Self::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "The service should get no work now"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "The service is stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
         }
@@ -151,11 +162,12 @@ impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let (name, status, title) = kind.row();
         Self {
-            kind: format!("urn:rollcall:problem:{name}"),
+            kind: name,
             title,
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            checks: None,
             request_id: String::new(),
         }
     }
@@ -168,6 +180,10 @@ impl Problem {
     pub(super) fn fields(kind: Kind, errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(kind, detail) }
+    }
+
+    pub(super) fn with_checks(self, checks: Vec<Check>) -> Self {
+        Self { checks: Some(Box::new(Checks(checks))), ..self }
     }
 
     /// The fields that are wrong, or what is wrong with them as a whole.
@@ -184,10 +200,10 @@ impl Problem {
 
     /// What `www-authenticate` says (RFC 6750 section 3): to whoever sends no token, only that one is needed.
     fn challenge(&self) -> Option<&'static str> {
-        match self.kind.rsplit(':').next() {
-            Some("token-required") => Some(r#"Bearer realm="rollcall""#),
-            Some("unknown-token") => Some(r#"Bearer realm="rollcall", error="invalid_token""#),
-            Some("scope-missing") => {
+        match self.kind {
+            "token-required" => Some(r#"Bearer realm="rollcall""#),
+            "unknown-token" => Some(r#"Bearer realm="rollcall", error="invalid_token""#),
+            "scope-missing" => {
                 Some(r#"Bearer realm="rollcall", error="insufficient_scope", scope="control""#)
             }
             _ => None,
@@ -197,6 +213,10 @@ impl Problem {
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
+}
+
+fn urn<S: Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:rollcall:problem:{kind}"))
 }
 
 /// The body is written by the outermost layer, which knows the request's id.

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::net::Descriptors;
+
 /// What could be read; elsewhere than on Linux with /proc, nothing.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -20,13 +22,14 @@ impl Process {
         let status = read("/proc/self/status");
         let stat = read("/proc/self/stat");
         let times = Times::parse(&stat);
+        let descriptors = Descriptors::now();
         let booted = after(&read("/proc/stat"), "btime ");
         Self {
             resident_memory_bytes: after(&status, "VmRSS:").map(|kibibytes| kibibytes * 1024),
             virtual_memory_bytes: after(&status, "VmSize:").map(|kibibytes| kibibytes * 1024),
             cpu_seconds: times.as_ref().map(|times| seconds(times.user + times.system)),
-            open_fds: open_fds(),
-            max_fds: after(&read("/proc/self/limits"), "Max open files"),
+            open_fds: descriptors.open,
+            max_fds: descriptors.limit,
             start_time_seconds: times
                 .zip(booted)
                 .map(|(times, booted)| seconds(booted * TICKS + times.start)),
@@ -59,17 +62,6 @@ impl Times {
 fn after(text: &str, beginning: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(beginning))?;
     rest.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// Since Linux 6.2 the directory's size is their number; before, they have to be counted.
-fn open_fds() -> Option<u64> {
-    const DIRECTORY: &str = "/proc/self/fd";
-    let size = fs::metadata(DIRECTORY).map_or(0, |found| found.len());
-    if size > 0 {
-        return Some(size);
-    }
-    // One of them is the directory itself, open to be read.
-    fs::read_dir(DIRECTORY).ok().map(|entries| entries.count().saturating_sub(1) as u64)
 }
 
 fn read(path: &str) -> String {

@@ -4,7 +4,7 @@
 //! whenever the kernel announces a change. Both are cancel-safe.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
@@ -26,6 +26,8 @@ pub struct InterfaceWatch {
     /// A netlink socket takes one dump at a time (EBUSY). Tokio's lock, because it is held while the kernel
     /// answers.
     reading: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the task that re-reads the table.
+    follower: Weak<()>,
 }
 
 impl InterfaceWatch {
@@ -36,7 +38,13 @@ impl InterfaceWatch {
         let connection_stop = stop.clone();
         tasks.spawn(async move { connection_stop.run_until_cancelled(connection).await });
 
-        let watch = Self { handle, table: Arc::new(watch::Sender::default()), reading: Arc::default() };
+        let follows = Arc::new(());
+        let watch = Self {
+            handle,
+            table: Arc::new(watch::Sender::default()),
+            reading: Arc::default(),
+            follower: Arc::downgrade(&follows),
+        };
         watch.refresh().await?;
         let follower = watch.clone();
         let follower_stop = stop.clone();
@@ -50,6 +58,7 @@ impl InterfaceWatch {
                 }
             };
             follower_stop.run_until_cancelled(follow).await;
+            drop(follows);
         });
         Ok(watch)
     }
@@ -57,6 +66,11 @@ impl InterfaceWatch {
     /// The table as of the last change that the kernel announced.
     pub fn table(&self) -> Arc<InterfaceTable> {
         self.table.borrow().clone()
+    }
+
+    /// Whether the table still follows what the kernel announces.
+    pub fn is_followed(&self) -> bool {
+        self.follower.strong_count() > 0
     }
 
     /// Resolves whenever the table is another one.
@@ -167,4 +181,23 @@ fn fault(error: rtnetlink::Error) -> Fault {
         other => std::io::Error::other(other),
     };
     Fault { action: Action::Interfaces, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_follower_that_has_ended_is_missed() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let watch = InterfaceWatch::start(&tasks, &stop).await.unwrap();
+        let kept = watch.clone();
+        assert!(watch.is_followed());
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+
+        assert!(!watch.is_followed() && !kept.is_followed());
+    }
 }

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
 
 use slab::Slab;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ const EVENTS: usize = 64;
 const STOP: u64 = u64::MAX;
 
 pub struct Lanes {
-    lanes: Vec<Arc<Lane>>,
+    lanes: Vec<(Arc<Lane>, JoinHandle<()>)>,
     next: AtomicUsize,
 }
 
@@ -76,8 +77,8 @@ impl Lanes {
             let (stopped, stopping) = io::pipe()?;
             lane.epoll.add(stopped.as_fd(), STOP)?;
             let (running, counted) = (lane.clone(), tasks.token());
-            let thread = std::thread::Builder::new().name("lane".to_owned());
-            thread.spawn(move || {
+            let thread = thread::Builder::new().name("lane".to_owned());
+            let thread = thread.spawn(move || {
                 running.run(&stopped);
                 drop(counted);
             })?;
@@ -86,10 +87,15 @@ impl Lanes {
                 stop.cancelled().await;
                 drop(stopping);
             });
-            Ok(lane)
+            Ok((lane, thread))
         };
         let lanes = (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
         Ok(Self { lanes, next: AtomicUsize::new(0) })
+    }
+
+    /// How many receive, and how many there should be.
+    pub fn running(&self) -> (usize, usize) {
+        (self.lanes.iter().filter(|(_, thread)| !thread.is_finished()).count(), self.lanes.len())
     }
 
     /// Starts to deliver what the socket receives. The sink may keep the handle, to send later.
@@ -98,7 +104,7 @@ impl Lanes {
         socket: Socket,
         sink: impl FnOnce(Handle) -> S,
     ) -> Result<Registration, Fault> {
-        let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
+        let (lane, _) = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
         let socket = Arc::new(socket);
         let slot = Arc::new(Slot::default());
         *slot.open() =
@@ -185,5 +191,42 @@ impl Drop for Registration {
         let _ = self.lane.epoll.remove(self.socket.as_fd());
         self.lane.slots().try_remove(self.key);
         self.slot.open().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family;
+
+    struct Broken(std::sync::mpsc::Sender<()>);
+
+    impl Sink for Broken {
+        fn deliver(&mut self, _: &Socket, _: &Batch<'_>) {
+            let _ = self.0.send(());
+            panic!("a sink that fails");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_has_died_is_missed() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let lanes = Lanes::start(2, &tasks, &stop).unwrap();
+        assert_eq!(lanes.running(), (2, 2));
+        let socket = Socket::open(Family::V4).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (delivering, delivered) = std::sync::mpsc::channel();
+        let _registration = lanes.register(socket, |_| Broken(delivering)).unwrap();
+        Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
+        delivered.recv().unwrap();
+        while lanes.running() == (2, 2) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lanes.running(), (1, 2));
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
     }
 }

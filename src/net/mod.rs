@@ -5,16 +5,19 @@
 //! ready and hands each batch to the [`Sink`] that was registered with the socket.
 
 mod batch;
+mod descriptors;
 mod fault;
 mod group_socket;
 mod interfaces;
 mod lanes;
+pub mod rights;
 mod send_socket;
 mod socket;
 mod sys;
 mod wire;
 
 pub use batch::{Batch, Received};
+pub use descriptors::Descriptors;
 pub use fault::{Action, Fault, FaultKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::InterfaceWatch;

@@ -281,8 +281,6 @@ impl Epoll {
 /// Whether opening this descriptor left enough for requests: files, connections and the answers that free some.
 /// The kernel gives the lowest free number, so that a high one means that few are left.
 pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
-    /// Kept free of sockets that stay open; a quarter where the limit is small.
-    const RESERVE: u64 = 64;
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -290,7 +288,14 @@ pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
         let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
         if known { limit.rlim_cur } else { u64::MAX }
     });
-    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number < limit - RESERVE.min(limit / 4))
+    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number < for_sockets(limit))
+}
+
+/// How many of so many descriptors may become sockets that stay open.
+pub(super) fn for_sockets(limit: u64) -> u64 {
+    /// Kept free; a quarter where the limit is small.
+    const RESERVE: u64 = 64;
+    limit - RESERVE.min(limit / 4)
 }
 
 /// Raises the soft limit of open files to the hard one (setrlimit(2)): each membership and each collecting

@@ -212,6 +212,12 @@ pub(super) fn group_filter(
     bytes
 }
 
+/// How many sources a `struct group_filter` of so many bytes names.
+pub(super) fn sources_in(bytes: usize) -> usize {
+    let none = group_filter(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, &[]).len();
+    bytes.saturating_sub(none) / STORAGE_BYTES
+}
+
 fn push_storage(bytes: &mut Vec<u8>, ip: IpAddr) {
     let end = bytes.len() + STORAGE_BYTES;
     bytes.extend(AddressBytes::new(SocketAddr::new(ip, 0)).as_slice());

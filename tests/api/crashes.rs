@@ -199,7 +199,7 @@ impl Resources {
             assert_eq!(message["state"], "closed", "round {round}: {message}");
             match message["close_reason"].as_str() {
                 Some("expected") => {
-                    assert_eq!(message["counters"]["responders"], 1, "round {round}: {message}")
+                    assert_eq!(message["counters"]["responders"], 1, "round {round}: {message}");
                 }
                 reason => assert_eq!(reason, Some("restarted"), "round {round}: {message}"),
             }

@@ -67,11 +67,7 @@ async fn resources_come_back_as_they_were() {
             "repeat": {"count": 2, "interval_ms": 5}
         });
         program.put(message, on_lo(&group, same)).await.expect(200);
-        program.put(message, on_lo(&group, json!({"payload": "another"}))).await.problem(
-            409,
-            "id-taken",
-            "",
-        );
+        program.put(message, on_lo(&group, json!({"payload": "another"}))).await.problem(409, "id-taken", "");
     }
 }
 

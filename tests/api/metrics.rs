@@ -1,5 +1,7 @@
 //! Metrics move as things happen, and counters never go down.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde_json::json;
 
@@ -171,6 +173,47 @@ async fn requests_are_counted_by_route_method_and_class() {
     let duration =
         r#"rollcall_http_request_duration_seconds_count{route="/v1/memberships/{id}",method="GET"}"#;
     assert_eq!(metrics.count(duration), 2);
+}
+
+#[tokio::test]
+async fn streams_are_counted_for_as_long_as_they_are_open() {
+    let server = TestServer::start().await;
+    let membership = server.join(&fresh_group()).await;
+    let responder = server.respond(&fresh_group(), json!({})).await;
+    let message = server.send(&fresh_group(), json!({"window_ms": 60_000})).await;
+    let row =
+        |kind: &str, format: &str| format!(r#"rollcall_http_streams{{kind="{kind}",format="{format}"}}"#);
+    let paths = [
+        (format!("{membership}/datagrams?format=sse"), row("membership", "sse")),
+        (format!("{membership}/datagrams?format=ndjson&follow=true"), row("membership", "ndjson")),
+        (format!("{responder}/datagrams?format=pcapng&follow=true"), row("responder", "pcapng")),
+        (format!("{message}/responses?format=sse"), row("message", "sse")),
+        ("/v1/events?format=sse".to_owned(), row("event", "sse")),
+    ];
+    let mut open = Vec::new();
+    for (path, _) in paths.iter().chain(&paths[..1]) {
+        open.push(server.request(Method::GET, path).stream().await);
+    }
+    // What has an end is no stream once it was read.
+    server.get(&format!("{membership}/datagrams?format=json")).await.expect(200);
+    assert_eq!(server.get(&format!("{membership}/datagrams?format=ndjson")).await.status, 200);
+
+    let all = Metrics::of(&server).await;
+    for (nth, (_, row)) in paths.iter().enumerate() {
+        assert_eq!(all.count(row), if nth == 0 { 2 } else { 1 }, "{row}");
+    }
+    assert_eq!(all.count(&row("message", "ndjson")), 0);
+    drop(open);
+    // The service learns of it when the connection tells it.
+    let gone = async {
+        loop {
+            let metrics = Metrics::of(&server).await;
+            if paths.iter().all(|(_, row)| metrics.count(row) == 0) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("they end");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The service itself: its health, its documents, its end.
+//! The service itself: its documents, its end.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -8,13 +8,6 @@ use serde_json::json;
 
 use crate::support::program::{Program, run};
 use crate::support::server::{TestServer, fresh_group, on_lo};
-
-#[tokio::test]
-async fn it_says_that_it_lives_and_is_ready() {
-    let server = TestServer::start().await;
-    assert_eq!(server.get("/livez").await.expect(200), json!({"status": "ok"}));
-    assert_eq!(server.get("/readyz").await.expect(200), json!({"status": "ok"}));
-}
 
 #[tokio::test]
 async fn its_document_comes_as_json_and_yaml() {
@@ -112,29 +105,7 @@ async fn what_comes_while_it_stops_is_refused() {
     let refused = server.post("/v1/messages", body).await;
     refused.problem(503, "stopping", "");
     assert_eq!(refused.header("retry-after"), "1");
-    server.get("/readyz").await.problem(503, "stopping", "");
     server.get("/livez").await.expect(200);
-}
-
-#[tokio::test]
-async fn healthcheck_tells_by_its_exit_code() {
-    let (server, mut program) = (TestServer::start().await, Program::start());
-    let tcp = server.address().to_string();
-    let unix = program.listen().to_owned();
-    for listen in [&tcp, &unix] {
-        let healthy = run(&["healthcheck", "--listen", listen]).await;
-        assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
-    }
-
-    server.stop().await;
-    program.signal("TERM");
-    assert!(program.ended().await.success());
-
-    for listen in [&tcp, &unix] {
-        let gone = run(&["healthcheck", "--listen", listen]).await;
-        assert_eq!(gone.status.code(), Some(1), "{gone:?}");
-        assert!(!gone.stderr.is_empty());
-    }
 }
 
 #[tokio::test]

@@ -163,10 +163,14 @@ async fn whoever_follows_learns_how_it_ends() {
     let mut stream = follow(&server, &format!("{membership}/datagrams"), None).await;
     let lines = server.request(Method::GET, &format!("{membership}/datagrams?format=ndjson&follow=true"));
     let mut lines = lines.stream().await;
+    let capture = server.request(Method::GET, &format!("{membership}/datagrams?format=pcapng&follow=true"));
+    let mut capture = capture.stream().await;
     server.delete(&membership).await.expect(204);
     assert_eq!(closed(&mut stream).await, "deleted");
     assert_eq!(lines.line().await, Some(json!({"closed": {"reason": "deleted"}})));
     assert_eq!(lines.line().await, None);
+    // A file has no words for it.
+    assert!(capture.rest().await.is_ok_and(|length| length > 0));
 
     server.respond(&group, json!({})).await;
     let message = server.send(&group, json!({"expect": 1, "linger_ms": 0})).await;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::lab::Lab;
@@ -35,6 +35,11 @@ async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere(
 
     program.get(&durable).await.problem(503, "store", "");
     assert!(Metrics::of(program).await.seconds(DEGRADED) > 0.5);
+    let unready = program.get("/readyz").await.problem(503, "not-ready", "");
+    let failed = |check: &&Value| check["status"] == "failed";
+    let failed: Vec<_> = unready["checks"].as_array().unwrap().iter().filter(failed).collect();
+    assert_eq!((failed.len(), &failed[0]["name"]), (1, &json!("store")));
+    assert!(failed[0]["detail"].as_str().unwrap().contains("no room left"), "{}", failed[0]);
     // Everything else goes on.
     assert_eq!(count(program, &format!("{log}?limit=1000")).await, 60);
     let another = program.join(&group).await;
@@ -44,6 +49,7 @@ async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere(
     std::fs::remove_file(filler).expect("the filler goes");
     while Metrics::of(program).await.seconds(DEGRADED) > 0.5 {}
     assert_eq!(count(program, &durable).await, 60);
+    program.get("/readyz").await.expect(200);
 }
 
 #[tokio::test]

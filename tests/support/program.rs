@@ -22,6 +22,7 @@ pub(crate) struct Program {
     listen: String,
     wrapper: Vec<String>,
     args: Vec<String>,
+    said: String,
     scratch: Scratch,
 }
 
@@ -54,9 +55,9 @@ impl Program {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
-        let (child, stderr) = launch(wrapper, &listen, &scratch.path("data"), args);
+        let (child, stderr, said) = launch(wrapper, &listen, &scratch.path("data"), args);
         let [wrapper, args] = [wrapper, args].map(|words| words.iter().map(ToString::to_string).collect());
-        (Self { child, client: Client::unix(socket), listen, wrapper, args, scratch }, stderr)
+        (Self { child, client: Client::unix(socket), listen, wrapper, args, said, scratch }, stderr)
     }
 
     /// Ends it by a signal, and starts it again on the same data directory and socket; gives how it ended.
@@ -71,8 +72,8 @@ impl Program {
     pub(crate) fn start_again(&mut self) {
         let [wrapper, args] = [&self.wrapper, &self.args].map(|words| words.iter().map(String::as_str));
         let (wrapper, args): (Vec<_>, Vec<_>) = (wrapper.collect(), args.collect());
-        let (child, stderr) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
-        self.child = child;
+        let (child, stderr, said) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
+        (self.child, self.said) = (child, said);
         read_on(stderr);
     }
 
@@ -90,9 +91,19 @@ impl Program {
         self.scratch.path("data")
     }
 
+    /// What it logged until it listened.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Where it listens, as arguments say it.
     pub(crate) fn listen(&self) -> &str {
         &self.listen
+    }
+
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> &str {
+        self.listen.trim_start_matches("unix:")
     }
 
     /// Sends a signal by its name.
@@ -117,8 +128,13 @@ impl Program {
     }
 }
 
-/// Starts it and waits until it listens.
-fn launch(wrapper: &[&str], listen: &str, data: &Path, args: &[&str]) -> (Child, BufReader<ChildStderr>) {
+/// Starts it and waits until it listens; gives what it said until then.
+fn launch(
+    wrapper: &[&str],
+    listen: &str,
+    data: &Path,
+    args: &[&str],
+) -> (Child, BufReader<ChildStderr>, String) {
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL"])
         .args(wrapper)
@@ -135,7 +151,7 @@ fn launch(wrapper: &[&str], listen: &str, data: &Path, args: &[&str]) -> (Child,
         let read = stderr.read_line(&mut said).expect("a line");
         assert!(read > 0, "it ended:\n{said}");
     }
-    (child, stderr)
+    (child, stderr, said)
 }
 
 /// So that the pipe never fills.

@@ -55,6 +55,11 @@ impl TestServer {
         &self.control
     }
 
+    /// Tells the service to stop, as a signal does.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops the service in order and waits until it has.
     pub(crate) async fn stop(self) {
         self.stop.cancel();

@@ -340,7 +340,7 @@ impl Membership {
         self.state().declared
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         if self.answering.is_some() { Kind::Responder } else { Kind::Membership }
     }
 

@@ -32,7 +32,7 @@ impl Format {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::http) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Sse => "sse",

@@ -17,12 +17,12 @@ mod stream;
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response as Answer};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -37,6 +37,7 @@ pub(super) use stream::{EndReason, HEARTBEAT};
 use super::extract::parse_query;
 use super::fields::Encoding;
 use super::problem::{FieldErrors, Kind, Problem};
+use super::streams::Streamed;
 use crate::control::{Control, Unsettled};
 use crate::store::{Cursor, Log, Page, Reach, ReadError};
 use filter::Filter;
@@ -137,6 +138,7 @@ impl Reading {
             control.settled().await.map_err(unsettled)?;
         }
         let stop = control.stopping();
+        let kind = Some(source.kind());
         let course = |source, follow| Course { source, after, filter, reach, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
@@ -145,16 +147,23 @@ impl Reading {
             }
             Form::Events => {
                 let form = sse::Events { encoding: self.encoding };
-                streamed(Format::Sse, stream::body(course(source, true), form))
+                streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
             }
             Form::Lines { follow } => {
                 let form = ndjson::Lines { encoding: self.encoding };
-                streamed(Format::Ndjson, stream::body(course(source, follow), form))
+                streamed(
+                    Streamed { kind, format: Format::Ndjson },
+                    stream::body(course(source, follow), form),
+                )
             }
             Form::Capture { follow } => {
                 let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
                 let body = stream::body(course(source, follow), pcapng::Capture::default());
-                ([(header::CONTENT_DISPOSITION, name)], streamed(Format::Pcapng, body)).into_response()
+                (
+                    [(header::CONTENT_DISPOSITION, name)],
+                    streamed(Streamed { kind, format: Format::Pcapng }, body),
+                )
+                    .into_response()
             }
         };
         Ok(varying(answer))
@@ -215,12 +224,12 @@ fn unsettled(reason: Unsettled) -> Problem {
     }
 }
 
-pub(super) fn streamed(format: Format, body: Body) -> Answer {
+pub(super) fn streamed(streamed: Streamed, body: Body) -> Answer {
     let headers = [
-        (header::CONTENT_TYPE, format.media_type()),
+        (header::CONTENT_TYPE, streamed.format.media_type()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (headers, body).into_response()
+    (Extension(streamed), headers, body).into_response()
 }
 
 /// Says that the answer depends on `Accept`.

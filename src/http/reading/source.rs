@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::datagram::{Datagram, Response};
-use crate::control::{Membership, Message};
+use crate::control::{Kind, Membership, Message};
 use crate::http::fields::Encoding;
 use crate::model::Id;
 use crate::store::{Entry, Log};
@@ -43,6 +43,13 @@ impl Source {
         match self {
             Self::Heard(membership, _) => membership.id(),
             Self::Answered(message) => message.id(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Heard(membership, _) => membership.kind(),
+            Self::Answered(_) => Kind::Message,
         }
     }
 

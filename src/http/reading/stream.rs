@@ -152,6 +152,9 @@ impl<F: Form> Walk<F> {
                         return Some(Err(io::Error::other(lost)));
                     }
                     self.form.end(&mut out, reason);
+                    if out.is_empty() {
+                        return None;
+                    }
                 }
             }
         }

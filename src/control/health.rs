@@ -1,0 +1,187 @@
+//! Whether the service can do its work: checks with names, for probes and for people.
+//!
+//! One that fails says that the service should get no work now. A warning says what this host does not let the
+//! service do, and what to change; what else it is asked for works. A new check is a function that gives a
+//! [`Check`], and a place in [`Control::health`].
+
+use std::sync::PoisonError;
+
+use super::{Control, Shared};
+use crate::model::{Family, limits};
+use crate::net::{Descriptors, rights};
+
+/// What was found out about one thing that the service needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: &'static str,
+    pub verdict: Verdict,
+    /// What was found, and what to do about it.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+}
+
+impl Control {
+    /// All checks. They take a few system calls each and wait for nothing.
+    pub fn health(&self) -> Vec<Check> {
+        let shared = &self.0;
+        let mut checks = vec![
+            shared.accepting(),
+            shared.tasks_running(),
+            shared.interfaces_followed(),
+            shared.lanes_running(),
+            shared.store_works(),
+            descriptors(),
+        ];
+        checks.extend(self.rights());
+        checks
+    }
+
+    /// What the rights of the process and the settings of the host allow: never more than warnings.
+    pub fn rights(&self) -> [Check; 3] {
+        [low_ports(), receive_buffers(self.0.settings.receive_buffer), source_filters()]
+    }
+}
+
+impl Shared {
+    fn accepting(&self) -> Check {
+        const NAME: &str = "accepting";
+        if self.stop.is_cancelled() {
+            return Check::failed(NAME, "the service is stopping");
+        }
+        Check::ok(NAME, "the service takes requests")
+    }
+
+    fn tasks_running(&self) -> Check {
+        const NAME: &str = "tasks";
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = standing.iter().filter(|task| !task.is_finished()).count();
+        let detail = format!("{running} of {} standing tasks run", standing.len());
+        if running < standing.len() {
+            return Check::failed(NAME, format!("{detail}: the log says why, restart the service"));
+        }
+        Check::ok(NAME, detail)
+    }
+
+    fn interfaces_followed(&self) -> Check {
+        const NAME: &str = "interfaces";
+        if !self.interfaces.is_followed() {
+            return Check::failed(
+                NAME,
+                "interfaces that come, go or change are no longer noticed: restart the service",
+            );
+        }
+        Check::ok(NAME, format!("followed: {}", self.interfaces.table().interfaces.len()))
+    }
+
+    fn lanes_running(&self) -> Check {
+        const NAME: &str = "lanes";
+        let (running, started) = self.lanes.running();
+        let detail = format!("{running} of {started} threads receive");
+        if running < started {
+            return Check::failed(
+                NAME,
+                format!("{detail}: sockets of the others hear nothing, restart the service"),
+            );
+        }
+        Check::ok(NAME, detail)
+    }
+
+    fn store_works(&self) -> Check {
+        const NAME: &str = "store";
+        let Some(store) = &self.store else {
+            return Check::ok(NAME, "nothing is kept on disk (--memory)");
+        };
+        let condition = store.condition();
+        match condition.fault {
+            Some(fault) => Check::failed(
+                NAME,
+                format!(
+                    "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
+                    condition.lag.as_secs()
+                ),
+            ),
+            None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
+        }
+    }
+}
+
+fn descriptors() -> Check {
+    const NAME: &str = "descriptors";
+    let found = Descriptors::now();
+    let Descriptors { open: Some(open), limit: Some(limit) } = found else {
+        return Check::warning(NAME, "how many are open cannot be read from /proc");
+    };
+    let detail = format!("{open} of {limit} are open");
+    // Not a failure: what is joined is heard, and what ends frees some.
+    if found.are_short() {
+        return Check::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
+    }
+    Check::ok(NAME, detail)
+}
+
+fn low_ports() -> Check {
+    const NAME: &str = "rights.low_ports";
+    match rights::lowest_port() {
+        Ok(1) => Check::ok(NAME, "groups on all ports can be joined"),
+        Ok(lowest) => Check::warning(
+            NAME,
+            format!(
+                "no groups on ports below {lowest}: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
+            ),
+        ),
+        Err(fault) => Check::warning(NAME, format!("cannot be told: {fault}")),
+    }
+}
+
+fn receive_buffers(requested: usize) -> Check {
+    const NAME: &str = "rights.receive_buffers";
+    match rights::receive_buffer(requested) {
+        Ok(size) if size.granted >= size.requested => {
+            Check::ok(NAME, format!("sockets get the {requested} bytes that --receive-buffer asks for"))
+        }
+        Ok(size) => Check::warning(
+            NAME,
+            format!(
+                "sockets get {} of the {requested} bytes that --receive-buffer asks for, and lose datagrams in shorter bursts: raise net.core.rmem_max, or give CAP_NET_ADMIN",
+                size.granted
+            ),
+        ),
+        Err(fault) => Check::warning(NAME, format!("cannot be told: {fault}")),
+    }
+}
+
+fn source_filters() -> Check {
+    const NAME: &str = "rights.source_filters";
+    let [v4, v6] = [Family::V4, Family::V6].map(rights::most_sources);
+    let detail = format!("a membership can name {v4} sources in IPv4 and {v6} in IPv6");
+    if v4.min(v6) < limits::SOURCES {
+        return Check::warning(
+            NAME,
+            format!(
+                "{detail}: for up to {} raise net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf and net.core.optmem_max",
+                limits::SOURCES
+            ),
+        );
+    }
+    Check::ok(NAME, detail)
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Ok, detail: detail.into() }
+    }
+
+    fn warning(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Warning, detail: detail.into() }
+    }
+
+    fn failed(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Failed, detail: detail.into() }
+    }
+}

@@ -1,0 +1,37 @@
+//! The API document, as files and for people.
+
+use axum::http::{StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::problem::{Kind, Problem};
+use crate::control::Control;
+
+/// The document as JSON and YAML, and a viewer that loads nothing from elsewhere.
+pub(super) fn routes(document: &OpenApi) -> axum::Router<Control> {
+    let json = document.to_json().unwrap_or_default();
+    let yaml = document.to_yaml().unwrap_or_default();
+    let config = Config::new(["/openapi.json"]).validator_url("none");
+    axum::Router::new()
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], json).into_response()),
+        )
+        .route(
+            "/openapi.yaml",
+            get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
+        )
+        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(missing)))
+}
+
+/// The viewer has no problem documents of its own.
+async fn missing(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return Problem::new(Kind::NotFound, "the documentation has no such file: see /docs/")
+            .into_response();
+    }
+    response
+}

@@ -1,0 +1,143 @@
+//! Whether the service lives, and whether it takes work.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{Kind, Problem};
+use crate::control::{self, Control, Verdict};
+
+pub(super) fn routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ok"})))]
+struct Health {
+    status: &'static str,
+}
+
+/// The service takes work.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ok", "checks": [
+    {"name": "accepting", "status": "ok", "detail": "the service takes requests"},
+    {"name": "rights.low_ports", "status": "warning", "detail": "no groups on ports below 1024: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"}
+]})))]
+struct Readiness {
+    /// Always `ok`: what is not is a problem document.
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
+    /// What was looked at.
+    checks: Vec<Check>,
+}
+
+/// One thing that the service needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Check {
+    /// Stable.
+    #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
+    name: &'static str,
+    status: CheckStatus,
+    /// What was found, and what to do about it.
+    detail: String,
+}
+
+/// `warning`: something that may be asked for does not work here, and all else does. `failed`: the service should
+/// get no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum CheckStatus {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// Whether the process lives
+///
+/// It answers as long as it can at all; `/readyz` tells whether to send it work.
+#[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
+    responses((status = 200, description = "It does", body = Health)))]
+async fn livez() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether the service takes work
+///
+/// If a check has failed it does not, and the answer is 503: a problem document of the type `not-ready`, or
+/// `stopping`, in which `checks` has all checks too. Warnings are no failures.
+#[utoipa::path(get, path = "/readyz", tag = "service",
+    responses(
+        (status = 200, description = "It does", body = Readiness),
+        (status = 503, description = "It does not: `checks` tells why", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn readyz(State(control): State<Control>) -> Result<Json<Readiness>, Problem> {
+    readiness(control.health(), control.stopping().is_cancelled())
+}
+
+fn readiness(checks: Vec<control::Check>, stopping: bool) -> Result<Json<Readiness>, Problem> {
+    let checks: Vec<_> = checks.into_iter().map(Check::from).collect();
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Failed)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    if failed.is_empty() {
+        return Ok(Json(Readiness { status: "ok", checks }));
+    }
+    let kind = if stopping { Kind::Stopping } else { Kind::NotReady };
+    Err(Problem::new(kind, failed.join("; ")).with_checks(checks))
+}
+
+impl From<control::Check> for Check {
+    fn from(check: control::Check) -> Self {
+        Self {
+            name: check.name,
+            status: match check.verdict {
+                Verdict::Ok => CheckStatus::Ok,
+                Verdict::Warning => CheckStatus::Warning,
+                Verdict::Failed => CheckStatus::Failed,
+            },
+            detail: check.detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn checks(verdicts: [Verdict; 2]) -> Vec<control::Check> {
+        let check = |(name, verdict)| control::Check { name, verdict, detail: format!("of {name}") };
+        ["lanes", "descriptors"].into_iter().zip(verdicts).map(check).collect()
+    }
+
+    #[test]
+    fn a_warning_does_not_keep_work_away() {
+        let Json(ready) = readiness(checks([Verdict::Ok, Verdict::Warning]), false).unwrap();
+        let shown = serde_json::to_value(&ready).unwrap();
+        assert_eq!(shown["checks"][1]["status"], "warning");
+    }
+
+    #[test]
+    fn a_failure_does_and_is_shown_with_the_rest() {
+        let problem = readiness(checks([Verdict::Failed, Verdict::Ok]), false).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let shown = serde_json::to_value(&problem).unwrap();
+        assert_eq!(shown["type"], "urn:rollcall:problem:not-ready");
+        assert_eq!(shown["detail"], "lanes: of lanes");
+        assert_eq!(
+            shown["checks"],
+            json!([
+                {"name": "lanes", "status": "failed", "detail": "of lanes"},
+                {"name": "descriptors", "status": "ok", "detail": "of descriptors"},
+            ])
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Answers that go on: how many are open, by what they show and in which form.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
+
+use super::reading::Format;
+use crate::control::Kind;
+
+/// What an answer that goes on shows. The handler says so, as an extension of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streamed {
+    /// Whose log it is; none where it is events.
+    pub(super) kind: Option<Kind>,
+    pub(super) format: Format,
+}
+
+/// Those that are open.
+#[derive(Debug, Default)]
+pub(super) struct Streams([[AtomicU64; FORMATS.len()]; SHOWN.len()]);
+
+const SHOWN: [(Option<Kind>, &str); 4] = [
+    (Some(Kind::Membership), "membership"),
+    (Some(Kind::Responder), "responder"),
+    (Some(Kind::Message), "message"),
+    (None, "event"),
+];
+const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];
+
+impl Streams {
+    /// Counts the answer for as long as its body is there, if it is one that goes on.
+    pub(super) fn count(self: &Arc<Self>, response: &mut Response) {
+        let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
+        self.of(streamed).fetch_add(1, Ordering::Relaxed);
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = Body::new(Counted { body, streams: self.clone(), streamed });
+    }
+
+    /// What is shown, in which form, and how many. Events have but one form.
+    pub(super) fn report(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let all = SHOWN.iter().flat_map(|shown| FORMATS.map(|format| (*shown, format)));
+        let had = all.filter(|((kind, _), format)| kind.is_some() || *format == Format::Sse);
+        had.map(|((kind, shown), format)| {
+            let open = self.of(Streamed { kind, format }).load(Ordering::Relaxed);
+            (shown, format.name(), open)
+        })
+        .collect()
+    }
+
+    fn of(&self, streamed: Streamed) -> &AtomicU64 {
+        let shown = SHOWN.iter().position(|(kind, _)| *kind == streamed.kind);
+        let format = FORMATS.iter().position(|format| *format == streamed.format);
+        &self.0[shown.expect("all are there")][format.expect("JSON does not go on")]
+    }
+}
+
+struct Counted {
+    body: Body,
+    streams: Arc<Streams>,
+    streamed: Streamed,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.streams.of(self.streamed).fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,41 @@
+use std::fs;
+
+use super::sys;
+
+/// File descriptors of this process: each socket takes one. What could be read; without /proc, nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptors {
+    pub open: Option<u64>,
+    /// How many may be open (`RLIMIT_NOFILE`, getrlimit(2)).
+    pub limit: Option<u64>,
+}
+
+impl Descriptors {
+    pub fn now() -> Self {
+        Self { open: open(), limit: limit() }
+    }
+
+    /// Whether there will soon be none for another socket, or there is none now; where that cannot be told, not.
+    pub fn are_short(&self) -> bool {
+        self.open
+            .zip(self.limit)
+            .is_some_and(|(open, limit)| open >= (limit / 10 * 9).min(sys::for_sockets(limit)))
+    }
+}
+
+/// Since Linux 6.2 the directory's size is their number; before, they have to be counted.
+fn open() -> Option<u64> {
+    const DIRECTORY: &str = "/proc/self/fd";
+    let size = fs::metadata(DIRECTORY).map_or(0, |found| found.len());
+    if size > 0 {
+        return Some(size);
+    }
+    // One of them is the directory itself, open to be read.
+    fs::read_dir(DIRECTORY).ok().map(|entries| entries.count().saturating_sub(1) as u64)
+}
+
+fn limit() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    soft.split_ascii_whitespace().next()?.parse().ok()
+}

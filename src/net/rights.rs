@@ -1,0 +1,57 @@
+//! What the kernel lets this process do. It is tried and not worked out: whether a capability counts depends on
+//! which user namespace owns the network, which `CapEff` in proc(5) does not say.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::fault::{Fault, FaultKind};
+use super::socket::{BufferSize, Socket};
+use super::wire;
+use crate::model::Family;
+
+/// The lowest port that sockets can be bound to.
+pub fn lowest_port() -> Result<u16, Fault> {
+    let open = lowest_open_port();
+    if open <= 1 {
+        return Ok(1);
+    }
+    let socket = Socket::open(Family::V4)?;
+    match socket.bind_shared(SocketAddr::from((LOW_GROUP, 1))) {
+        // The right is asked for before the port (`__inet_bind`).
+        Err(fault) if fault.kind() == FaultKind::PortInUse => Ok(1),
+        Err(fault) if fault.kind() == FaultKind::Denied => Ok(open),
+        Err(fault) => Err(fault),
+        Ok(()) => Ok(1),
+    }
+}
+
+/// Ports below this need `CAP_NET_BIND_SERVICE` (ip(7), `ip_unprivileged_port_start`).
+pub fn lowest_open_port() -> u16 {
+    setting("net/ipv4/ip_unprivileged_port_start").unwrap_or(1024)
+}
+
+/// What a socket gets that asks for a receive buffer of so many bytes.
+pub fn receive_buffer(requested: usize) -> Result<BufferSize, Fault> {
+    Socket::open(Family::V4)?.set_receive_buffer(requested)
+}
+
+/// How many sources a filter may name.
+pub fn most_sources(family: Family) -> usize {
+    // `igmp_max_msf` is in ip(7). The filter has to fit into `optmem_max` as well (`ip_set_mcast_msfilter`).
+    let (name, default) = match family {
+        Family::V4 => ("net/ipv4/igmp_max_msf", 10),
+        Family::V6 => ("net/ipv6/mld_max_msf", 64),
+    };
+    let fitting = setting("net/core/optmem_max").map_or(usize::MAX, wire::sources_in);
+    setting(name).unwrap_or(default).min(fitting)
+}
+
+/// Of private use (RFC 2365) and joined by nobody here. A group, because binding to one takes the port from no
+/// program that is bound to an address of the host.
+const LOW_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 255);
+
+/// A kernel parameter by its path below /proc/sys; none where it cannot be read.
+fn setting<T: FromStr>(name: &str) -> Option<T> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,146 @@
+//! A connection, and how it ends when the service stops: without losing a request.
+//!
+//! A request is lost if the service has read of it and never answers. hyper closes a kept connection that waits for
+//! its next request as soon as it is told to shut down, also if the head of one has come in part. So from the
+//! moment at which the service stops, each answer says `connection: close` and is the last one of its connection
+//! (RFC 9112 section 9.6), and only a connection that stays silent for [`SILENCE`] is closed without one: a client
+//! that uses its connection is told, instead of finding it closed. What a client sends behind a request that is
+//! answered so, without waiting for the answer, is not answered.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Api, Way};
+
+/// How long a connection may be silent once the service stops. Longer than what lies between the requests of a client
+/// that is at work, and short beside the grace period.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// Answers requests until the client goes, or the service stops and there is nothing left to answer.
+pub(super) async fn serve<S>(stream: S, api: Api, way: Way, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// A client that sends nothing does not hold a connection for longer.
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+    let unanswered = Arc::new(AtomicBool::new(false));
+    let stream = Watched { stream, unanswered: unanswered.clone() };
+    let silent = async {
+        stop.cancelled().await;
+        tokio::time::sleep(SILENCE).await;
+    };
+    let answering = service_fn(|request: hyper::Request<Incoming>| {
+        let (api, stop) = (api.clone(), &stop);
+        async move {
+            let mut response = api.answer(request.map(Body::new), way).await;
+            if stop.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), answering)
+    );
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = silent => {
+            let mut closing = false;
+            poll_fn(|context| {
+                let polled = connection.as_mut().poll(context);
+                if polled.is_ready() || closing || unanswered.load(Ordering::Relaxed) {
+                    return polled;
+                }
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().poll(context)
+            })
+            .await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A stream that notes whether anything was read since it was last written to: a request, or a part of one.
+struct Watched<S> {
+    stream: S,
+    /// Shared with the task that the stream itself is in, so that no order is needed.
+    unanswered: Arc<AtomicBool>,
+}
+
+impl<S> Watched<S> {
+    fn written(&self, written: usize) -> usize {
+        if written > 0 {
+            self.unanswered.store(false, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.unanswered.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        Poll::Ready(Ok(self.written(written)))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        Poll::Ready(Ok(self.written(written)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,193 @@
+//! Where clients connect, and how it ends: with whoever is connected already.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection;
+use super::{Listen, StartError};
+use crate::http::{Api, Way};
+use crate::logging::rarely;
+
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// With the socket file's path and what tells it from another one there.
+    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
+}
+
+/// Serves each connection in a task of its own.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) api: Api,
+    pub(super) connections: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Listener {
+    pub(super) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Self, StartError> {
+        match listen {
+            Listen::Tcp(address) => {
+                let bound = TcpListener::bind(address).await;
+                Ok(Self::Tcp(bound.map_err(|error| StartError::Tcp(*address, error))?))
+            }
+            Listen::Unix(path) => {
+                let bound = bind_unix(path, socket_mode).await;
+                let listener = bound.map_err(|source| StartError::Unix { path: path.clone(), source })?;
+                Ok(Self::Unix(listener, path.clone(), identity(path)))
+            }
+        }
+    }
+
+    pub(super) fn listening(&self) -> Option<Listen> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(Listen::Tcp),
+            Self::Unix(_, path, _) => Some(Listen::Unix(path.clone())),
+        }
+    }
+
+    /// Accepts connections until the service stops, and then those that are there already.
+    pub(super) async fn run(self, desk: Desk) {
+        desk.stop.run_until_cancelled(self.accept_all(&desk)).await;
+        if let Err(error) = self.close(&desk) {
+            tracing::warn!(%error, "connections that were not accepted yet are reset");
+        }
+    }
+
+    /// Accepts connections for ever.
+    async fn accept_all(&self, desk: &Desk) {
+        /// Pause after a failed accept: out of descriptors, it would fail again at once.
+        const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+        let way = self.way();
+        loop {
+            let accepted = match self {
+                Self::Tcp(listener) => {
+                    listener.accept().await.map(|(stream, _)| desk.serve(without_delay(stream), way))
+                }
+                Self::Unix(listener, ..) => {
+                    listener.accept().await.map(|(stream, _)| desk.serve(stream, way))
+                }
+            };
+            if let Err(error) = accepted {
+                rarely!(WARN, %error, "a connection could not be accepted");
+                tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    /// Clients connect to the kernel, and closing would reset those that were not accepted yet. Asks the kernel itself,
+    /// because the runtime may not have been told of the latest.
+    fn close(self, desk: &Desk) -> io::Result<()> {
+        let way = self.way();
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                queued(
+                    || listener.accept(),
+                    |(stream, _)| {
+                        stream.set_nonblocking(true)?;
+                        desk.serve(without_delay(TcpStream::from_std(stream)?), way);
+                        Ok(())
+                    },
+                )
+            }
+            Self::Unix(listener, path, ours) => {
+                // Somebody else may have put his own socket there.
+                if identity(&path) == ours {
+                    let _ = std::fs::remove_file(path);
+                }
+                let listener = listener.into_std()?;
+                queued(
+                    || listener.accept(),
+                    |(stream, _)| {
+                        stream.set_nonblocking(true)?;
+                        desk.serve(UnixStream::from_std(stream)?, way);
+                        Ok(())
+                    },
+                )
+            }
+        }
+    }
+
+    fn way(&self) -> Way {
+        match self {
+            Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
+                Way::Loopback
+            }
+            Self::Tcp(_) => Way::Remote,
+            Self::Unix(..) => Way::Unix,
+        }
+    }
+}
+
+impl Desk {
+    fn serve<S>(&self, stream: S, way: Way)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.connections.spawn(connection::serve(stream, self.api.clone(), way, self.stop.clone()));
+    }
+}
+
+/// Takes connections until none is queued, but no more than a queue can hold: clients go on connecting.
+fn queued<T>(
+    accept: impl Fn() -> io::Result<T>,
+    mut take: impl FnMut(T) -> io::Result<()>,
+) -> io::Result<()> {
+    /// `net.core.somaxconn` unless raised (listen(2)).
+    const MOST: usize = 4_096;
+    for _ in 0..MOST {
+        match accept() {
+            Ok(accepted) => take(accepted)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // Of a client that is gone already.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Answers are written in one piece, so that there is nothing to wait for.
+fn without_delay(stream: TcpStream) -> TcpStream {
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+/// Device and inode of a file: whether it is still the same.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Binds under another name and renames, so that the socket never has wider permissions than asked for.
+/// A socket file that nobody answers on is left over from a crash and is replaced.
+async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        }
+        // Anything but a plain refusal is a sign of life: a full backlog, a socket of another type.
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another program holds the socket there",
+                ));
+            }
+        }
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}

@@ -1,0 +1,191 @@
+//! How the service stops while it is at work.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use rollcall::server::Listen;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::support::kept::{Fate, Kept};
+use crate::support::program::{Program, Scratch};
+use crate::support::server::{TestServer, fresh_group, fresh_port};
+
+const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// The runtime has one thread: until the test waits for something, the service does nothing.
+#[tokio::test]
+async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let server = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
+    server.get("/livez").await.expect(200);
+
+    let mut queued = Vec::new();
+    for _ in 0..20 {
+        let mut tcp = std::net::TcpStream::connect(server.address()).expect("connected");
+        tcp.write_all(REQUEST.as_bytes()).expect("sent");
+        queued.push(Kept::from_tcp(tcp));
+        let mut unix = UnixStream::connect(&path).expect("connected");
+        unix.write_all(REQUEST.as_bytes()).expect("sent");
+        queued.push(Kept::from_unix(unix));
+    }
+    server.begin_to_stop();
+
+    for mut connection in queued {
+        assert_eq!(connection.fate().await, Fate::Answered { status: 200, last: true });
+        assert!(connection.ends().await);
+    }
+    server.stop().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_request_on_a_kept_connection_is_answered_and_is_the_last() {
+    let server = TestServer::start().await;
+    let mut kept = Kept::tcp(server.address()).await;
+    assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+
+    // Sent, and not yet seen by the service, when it is told to stop.
+    assert!(kept.send(REQUEST.as_bytes()).await);
+    server.begin_to_stop();
+
+    assert_eq!(kept.fate().await, Fate::Answered { status: 200, last: true });
+    assert!(kept.ends().await);
+    server.stop().await;
+}
+
+/// However long the rest takes, within the grace period.
+#[tokio::test]
+async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
+    let server = TestServer::start().await;
+    let (mut first, mut second) = (Kept::tcp(server.address()).await, Kept::tcp(server.address()).await);
+    let mut silent = Kept::tcp(server.address()).await;
+    for kept in [&mut second, &mut silent] {
+        assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+    }
+    let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"]}";
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    // In the middle of the first request's body, and of the second request's head.
+    assert!(first.send(head.as_bytes()).await);
+    let (begun, rest) = REQUEST.split_at(9);
+    assert!(second.send(begun.as_bytes()).await);
+    server.begin_to_stop();
+    // Connections without a request are closed by now.
+    assert!(silent.ends().await);
+
+    assert_eq!(second.complete(rest).await, Fate::Answered { status: 200, last: true });
+    assert_eq!(first.complete(body).await, Fate::Answered { status: 503, last: true });
+    assert!(first.ends().await && second.ends().await);
+    server.stop().await;
+}
+
+/// About a thousand requests a second on kept connections, over TCP and a unix socket, on some of them in pieces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_no_request_is_lost_and_every_stream_is_told() {
+    const GRACE: Duration = Duration::from_secs(5);
+    const CONNECTIONS: usize = 8;
+    const PACE: Duration = Duration::from_millis(7);
+    let tcp = format!("127.0.0.1:{}", fresh_port());
+    let mut program = Program::start_with(&["--listen", &tcp, "--grace-ms", "5000"]);
+    let log = format!("{}/datagrams", program.join(&fresh_group()).await);
+    let follow = async |query: &str| program.request(Method::GET, query).stream().await;
+    let mut events = follow(&format!("{log}?format=sse")).await;
+    let mut happenings = follow("/v1/events?format=sse").await;
+    let mut lines = follow(&format!("{log}?format=ndjson&follow=true")).await;
+    let mut capture = follow(&format!("{log}?format=pcapng&follow=true")).await;
+    let client = program.clone();
+    let poll = tokio::spawn(async move { client.get(&format!("{log}?wait_ms=60000")).await });
+
+    let load = Arc::new(Load::default());
+    let mut clients = JoinSet::new();
+    for nth in 0..CONNECTIONS {
+        let kept = if nth % 2 == 0 {
+            Kept::tcp(tcp.parse().unwrap()).await
+        } else {
+            Kept::unix(program.socket()).await
+        };
+        let in_pieces = nth % 4 == 1;
+        clients.spawn(load.clone().run(kept, PACE, in_pieces));
+    }
+    load.busy.notified().await;
+    program.signal("TERM");
+    let told = Instant::now();
+
+    let fates = clients.join_all().await;
+    for fate in &fates {
+        let proper = matches!(fate, Fate::Answered { last: true, .. } | Fate::Untouched);
+        assert!(proper, "{fates:?}");
+    }
+    assert_eq!(poll.await.unwrap().expect(200)["items"], json!([]));
+    assert_eq!(lines.line().await, Some(json!({"closed": {"reason": "stopping"}})));
+    assert_eq!(lines.line().await, None);
+    for stream in [&mut events, &mut happenings] {
+        let mut last = None;
+        while let Some(event) = stream.event().await {
+            last = Some(event);
+        }
+        let last = last.expect("a last event");
+        assert_eq!((last.name.as_str(), &last.data), ("closed", &json!({"reason": "stopping"})));
+    }
+    assert!(capture.rest().await.is_ok_and(|length| length > 0));
+    assert_eq!(program.ended().await.code(), Some(0));
+    assert!(told.elapsed() < GRACE, "{:?}", told.elapsed());
+}
+
+/// Clients that ask again and again.
+#[derive(Default)]
+struct Load {
+    answered: AtomicUsize,
+    /// Once the service has answered for a while.
+    busy: Notify,
+}
+
+impl Load {
+    const BUSY: usize = 300;
+
+    /// Gives what became of the last request, the first that was not followed by another.
+    async fn run(self: Arc<Self>, mut kept: Kept, pace: Duration, in_pieces: bool) -> Fate {
+        let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"], \"window_ms\": 0}";
+        let message = format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let requests = [REQUEST, "GET /v1/memberships HTTP/1.1\r\nhost: localhost\r\n\r\n", message.as_str()];
+        let mut ticks = tokio::time::interval(pace);
+        for request in requests.iter().cycle() {
+            ticks.tick().await;
+            let fate = if in_pieces {
+                let (begun, rest) = request.split_at(20);
+                if !kept.send(begun.as_bytes()).await {
+                    return Fate::Untouched;
+                }
+                ticks.tick().await;
+                kept.complete(rest).await
+            } else {
+                kept.exchange(request).await
+            };
+            match fate {
+                Fate::Answered { status, last: false } => {
+                    assert!(status < 300, "{status}");
+                    if self.answered.fetch_add(1, Ordering::Relaxed) == Self::BUSY {
+                        self.busy.notify_one();
+                    }
+                }
+                Fate::Answered { last: true, .. } if !kept.ends().await => {
+                    return Fate::Lost("something behind the last answer".to_owned());
+                }
+                fate => return fate,
+            }
+        }
+        unreachable!("it asks until the connection is closed")
+    }
+}

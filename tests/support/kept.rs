@@ -1,0 +1,176 @@
+//! A connection for several requests, byte by byte, and what became of each.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// Longer than any answer takes.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Kept {
+    stream: Stream,
+    /// What has come and belongs to no answer yet.
+    unread: Vec<u8>,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Answered {
+        status: u16,
+        /// The answer says that it is the last of its connection.
+        last: bool,
+    },
+    /// The service closed the connection without having read any of it.
+    Untouched,
+    /// There is no whole answer, and the service may have read of it.
+    Lost(String),
+}
+
+impl Kept {
+    pub(crate) async fn tcp(address: SocketAddr) -> Self {
+        Self::over(Stream::Tcp(TcpStream::connect(address).await.expect("connected")))
+    }
+
+    pub(crate) async fn unix(path: impl AsRef<Path>) -> Self {
+        Self::over(Stream::Unix(UnixStream::connect(path).await.expect("connected")))
+    }
+
+    /// Of connections that the service may know nothing of yet.
+    pub(crate) fn from_tcp(stream: std::net::TcpStream) -> Self {
+        stream.set_nonblocking(true).expect("a socket");
+        Self::over(Stream::Tcp(TcpStream::from_std(stream).expect("a socket")))
+    }
+
+    pub(crate) fn from_unix(stream: std::os::unix::net::UnixStream) -> Self {
+        stream.set_nonblocking(true).expect("a socket");
+        Self::over(Stream::Unix(UnixStream::from_std(stream).expect("a socket")))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Sends a piece of a request, small enough to go at once; false if the service has closed the connection.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+        loop {
+            let sent = match &self.stream {
+                Stream::Tcp(stream) => {
+                    stream.writable().await.expect("a socket");
+                    stream.try_write(bytes)
+                }
+                Stream::Unix(stream) => {
+                    stream.writable().await.expect("a socket");
+                    stream.try_write(bytes)
+                }
+            };
+            match sent {
+                Ok(length) => {
+                    assert_eq!(length, bytes.len(), "the connection takes it at once");
+                    return true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Sends a request and waits for what becomes of it.
+    pub(crate) async fn exchange(&mut self, request: &str) -> Fate {
+        if self.send(request.as_bytes()).await { self.fate().await } else { Fate::Untouched }
+    }
+
+    /// Sends the rest of a request that was begun. Over a unix socket the end shows that the service has read
+    /// the beginning; TCP does not tell.
+    pub(crate) async fn complete(&mut self, rest: &str) -> Fate {
+        self.send(rest.as_bytes()).await;
+        self.fate().await
+    }
+
+    /// What becomes of the request that was sent last.
+    pub(crate) async fn fate(&mut self) -> Fate {
+        tokio::time::timeout(LIMIT, self.answer()).await.expect("an answer, or the end, comes")
+    }
+
+    /// Whether the connection ends properly, and with nothing else before.
+    pub(crate) async fn ends(&mut self) -> bool {
+        let more = tokio::time::timeout(LIMIT, self.read()).await.expect("the end comes");
+        self.unread.is_empty() && matches!(more, Ok(0))
+    }
+
+    async fn answer(&mut self) -> Fate {
+        loop {
+            if let Some((fate, length)) = parse(&self.unread) {
+                self.unread.drain(..length);
+                return fate;
+            }
+            match self.read().await {
+                Ok(0) if self.unread.is_empty() => return self.ended().await,
+                Ok(0) => return Fate::Lost("the end in the middle of an answer".to_owned()),
+                Ok(_) => {}
+                // Reset: the kernel of the service had it still unread when the service closed, or got it later.
+                Err(_) if self.unread.is_empty() => return Fate::Untouched,
+                Err(error) => return Fate::Lost(format!("{error} in the middle of an answer")),
+            }
+        }
+    }
+
+    /// The end instead of an answer. Whether the service had read the request is in the way in which it came: a unix
+    /// socket that is closed with something unread gives an error instead of the end (`unix_release_sock`), and one
+    /// that is closed already takes nothing. TCP gives the end, and a reset for whatever comes behind it.
+    async fn ended(&self) -> Fate {
+        /// Within one host it follows at once.
+        const RESET: Duration = Duration::from_secs(1);
+        if let Stream::Tcp(stream) = &self.stream {
+            let _ = tokio::time::timeout(RESET, stream.ready(Interest::ERROR)).await;
+            if stream.take_error().expect("a socket").is_some() {
+                return Fate::Untouched;
+            }
+        }
+        Fate::Lost("the end, and no answer".to_owned())
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 4096];
+        loop {
+            let read = match &self.stream {
+                Stream::Tcp(stream) => {
+                    stream.readable().await?;
+                    stream.try_read(&mut chunk)
+                }
+                Stream::Unix(stream) => {
+                    stream.readable().await?;
+                    stream.try_read(&mut chunk)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(length) => {
+                    self.unread.extend(&chunk[..length]);
+                    return Ok(length);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A whole answer with a known length at the beginning, and how long it is.
+fn parse(bytes: &[u8]) -> Option<(Fate, usize)> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let text = std::str::from_utf8(&bytes[..head]).expect("a head in ASCII").to_ascii_lowercase();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let length: usize = field("content-length").expect("a length").parse().expect("a number");
+    let end = head + 4 + length;
+    let status = text.split(' ').nth(1).expect("a status").parse().expect("a number");
+    (bytes.len() >= end).then(|| (Fate::Answered { status, last: field("connection") == Some("close") }, end))
+}
