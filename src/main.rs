@@ -20,6 +20,7 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
+        Command::Export(args) => rollcall::export::run(&args).map_err(|error| error.to_string()),
         Command::Openapi => rollcall::http::document()
             .to_yaml()
             .map(|yaml| print!("{yaml}"))

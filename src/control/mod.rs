@@ -48,6 +48,7 @@ pub use memberships::JoinRequest;
 pub use message::{Message, MessageView};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
+pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
@@ -276,6 +277,8 @@ impl Shared {
 }
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Membership, Self::Responder, Self::Message];
+
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
