@@ -403,7 +403,7 @@ async fn what_cannot_be_read_is_refused_by_its_reason() {
     assert!(!Path::new(&nowhere.path()).exists() && !file.exists());
 }
 
-/// The same database with another `user_version` (SQLite's file format, section 1.3).
+/// The same database with another `user_version` (<https://www.sqlite.org/fileformat.html>, section 1.3).
 fn newer(database: &[u8]) -> Vec<u8> {
     let mut newer = database.to_vec();
     newer[60..64].copy_from_slice(&9999_u32.to_be_bytes());
