@@ -5,7 +5,7 @@ use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 
 use super::onlooker::Onlooker;
 use super::schema::{self, Owners};
@@ -53,7 +53,7 @@ impl Archive {
     /// What was kept of a log's owner ([`Keeper::wanted`](super::Keeper::wanted)); none if it is there no longer.
     pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskFault> {
         self.look(|connection| {
-            connection.prepare_cached(schema::WANTED)?.query_row([log.number], |row| row.get(0)).optional()
+            connection.prepare_cached(schema::WANTED)?.query_row(log.identity(), |row| row.get(0)).optional()
         })
     }
 
@@ -86,7 +86,8 @@ impl Archive {
     fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskFault> {
         let found = self.look(|connection| {
             let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
-            let place = params![stored.row, log.number, stored.first.cast_signed()];
+            let [number, epoch] = log.identity();
+            let place = [stored.row, stored.first.cast_signed(), number, epoch];
             statement.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })?;
         // It may have grown since.
@@ -119,6 +120,11 @@ impl ArchivedLog {
     /// Bytes on disk, payloads and what is kept beside them.
     pub fn bytes(&self) -> u64 {
         self.blocks().map(|stored| stored.length as u64).sum()
+    }
+
+    /// Its number, which a service that starts may give to another, and its epoch.
+    fn identity(&self) -> [i64; 2] {
+        [self.number, self.log.epoch.cast_signed()]
     }
 
     fn name(&self) -> (&str, &str) {

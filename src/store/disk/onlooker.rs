@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -20,9 +21,20 @@ use super::{DiskFault, schema};
 pub(super) struct Onlooker {
     path: PathBuf,
     connection: Connection,
-    /// Nobody else had it open, so nothing was locked.
-    alone: bool,
+    /// How the files were when nobody else had the database open, so that nothing was locked.
+    alone: Option<Files>,
 }
+
+/// What changes when somebody opens the database.
+#[derive(PartialEq, Eq)]
+struct Files {
+    database: Option<Look>,
+    log: Option<Look>,
+    index: Option<Look>,
+}
+
+/// Inode, length, and time of the last change in seconds and nanoseconds.
+type Look = (u64, u64, i64, i64);
 
 impl Onlooker {
     pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
@@ -32,8 +44,16 @@ impl Onlooker {
             }
             _ => DiskFault::NotReadable { path: path.to_owned(), detail: error.to_string() },
         })?;
-        let alone = !is_in_use(path);
-        let connection = if alone { connect_alone(path)? } else { connect_along(path)? };
+        Self::connect(path)
+    }
+
+    fn connect(path: &Path) -> Result<Self, DiskFault> {
+        let files = Files::of(path);
+        let alone = files.index.is_none().then_some(files);
+        let connection = match &alone {
+            Some(files) => connect_alone(path, files)?,
+            None => schema::connect_to_read(path).map_err(DiskFault::when_reading)?,
+        };
         Ok(Self { path: path.to_owned(), connection, alone })
     }
 
@@ -42,11 +62,10 @@ impl Onlooker {
     }
 
     /// To be asked for before each look: once somebody has opened the database, it may change under a connection that
-    /// locks nothing. It does not at once, as what is new goes into the log first.
+    /// locks nothing. It does not at once, as what is new goes into the log first; but they may be gone again.
     pub(super) fn connection(&mut self) -> Result<&Connection, DiskFault> {
-        if self.alone && is_in_use(&self.path) {
-            self.connection = connect_along(&self.path)?;
-            self.alone = false;
+        if self.alone.as_ref().is_some_and(|files| *files != Files::of(&self.path)) {
+            *self = Self::connect(&self.path)?;
         }
         Ok(&self.connection)
     }
@@ -57,19 +76,21 @@ impl Onlooker {
     }
 }
 
-fn is_in_use(path: &Path) -> bool {
-    beside(path, "-shm").exists()
+impl Files {
+    fn of(path: &Path) -> Self {
+        let look = |path: PathBuf| {
+            let about = path.metadata().ok()?;
+            Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+        };
+        let [database, log, index] = ["", "-wal", "-shm"].map(|suffix| look(beside(path, suffix)));
+        Self { database, log, index }
+    }
 }
 
-fn connect_along(path: &Path) -> Result<Connection, DiskFault> {
-    schema::connect_to_read(path).map_err(DiskFault::when_reading)
-}
-
-fn connect_alone(path: &Path) -> Result<Connection, DiskFault> {
+fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskFault> {
     let failed = |error| Onlooker::fault(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let has_log = beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0);
-    if !has_log {
+    if files.log.is_none_or(|(_, length, ..)| length == 0) {
         let flags = flags | OpenFlags::SQLITE_OPEN_URI;
         return Connection::open_with_flags(immutable(path), flags).map_err(failed);
     }

@@ -64,9 +64,9 @@ const NAMED_LOGS: &str = "SELECT number, kind, id, '', '', epoch, first, reserve
 const BLOCKS: &str = "SELECT row, log, first, next, since, until, length(data) FROM blocks ORDER BY row";
 
 pub(super) const FETCH: &str = "SELECT data FROM blocks WHERE row = ?1";
-pub(super) const FETCH_OF_LOG: &str =
-    "SELECT data, next FROM blocks WHERE row = ?1 AND log = ?2 AND first = ?3";
-pub(super) const WANTED: &str = "SELECT wanted FROM logs WHERE number = ?1";
+pub(super) const FETCH_OF_LOG: &str = "SELECT data, next FROM blocks WHERE row = ?1 AND first = ?2 \
+    AND log = (SELECT number FROM logs WHERE number = ?3 AND epoch = ?4)";
+pub(super) const WANTED: &str = "SELECT wanted FROM logs WHERE number = ?1 AND epoch = ?2";
 pub(super) const INSERT_LOG: &str = "INSERT OR REPLACE INTO logs (number, kind, id, wanted, progress, epoch, first, \
     reserved, appended, payload_bytes, evicted, truncated, lost, complete) \
     VALUES (?1, ?2, ?3, ?4, '', 0, 1, 1, 0, 0, 0, 0, 0, 0)";
