@@ -256,6 +256,25 @@ async fn numbers_that_a_crash_took_are_shown_as_the_service_shows_them() {
 }
 
 #[tokio::test]
+async fn the_directory_is_that_of_the_service_s_file() {
+    let keeper = Keeper::start();
+    keeper.hear("tap", json!({}), &texts(&["a"])).await;
+    let lines = keeper.lines("memberships/tap/datagrams").await;
+    let file = keeper.directory.0.path("rollcall.toml");
+    let config = file.to_str().expect("UTF-8");
+    let export = ["export", "--config", config, "memberships/tap"];
+
+    let said = refusal(&run(&export).await);
+    assert!(said.contains("it cannot be read"), "{said}");
+    std::fs::write(&file, format!("log_bytes = 70_000\ndata_dir = {:?}\n", keeper.directory.path()))
+        .expect("a file");
+    assert_eq!(exported(run(&export).await), lines);
+    std::fs::write(&file, "data_dirs = \"/\"\n").expect("a file");
+    let said = refusal(&run(&export).await);
+    assert!(said.contains("did you mean `data_dir`?"), "{said}");
+}
+
+#[tokio::test]
 async fn a_running_service_does_not_notice() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a", "b"])).await;

@@ -1,6 +1,6 @@
 //! What a data directory keeps, for whoever is not its service.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -40,13 +40,12 @@ impl Archive {
         let snapshot = connection.unchecked_transaction().map_err(|error| Onlooker::fault(&path, &error))?;
         let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskFault::when_reading)?;
         drop(snapshot);
+        let mut logs: Vec<_> = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
         // Of several under one name, the newest; the others were on their way out.
-        let logs: Vec<_> = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
-        let newest: HashMap<_, _> = logs.iter().map(|log| (log.name(), log.number)).collect();
-        let is_newest: Vec<_> = logs.iter().map(|log| newest[&log.name()] == log.number).collect();
-        drop(newest);
-        let logs = logs.into_iter().zip(is_newest).filter_map(|(log, is_newest)| is_newest.then_some(log));
-        let logs = logs.collect();
+        let mut names = HashSet::new();
+        logs.reverse();
+        logs.retain(|log| names.insert((log.kind.clone(), log.id.clone())));
+        logs.reverse();
         Ok((Self(onlooker), logs))
     }
 
@@ -125,10 +124,6 @@ impl ArchivedLog {
     /// Its number, which a service that starts may give to another, and its epoch.
     fn identity(&self) -> [i64; 2] {
         [self.number, self.log.epoch.cast_signed()]
-    }
-
-    fn name(&self) -> (&str, &str) {
-        (&self.kind, &self.id)
     }
 
     fn blocks(&self) -> impl Iterator<Item = &Stored> {
