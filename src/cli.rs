@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Finding};
 use crate::control::Settings;
+use crate::export::ExportArgs;
 use crate::http::{Access, Door, Operations, RequireToken, Tokens};
 use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
@@ -31,6 +32,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Say what is wrong with the configuration, all of it; takes what `serve` takes, and starts nothing.
     CheckConfig(Box<ServeArgs>),
+    /// Write what a data directory keeps as NDJSON or as a capture file, or list it; no service is needed.
+    Export(ExportArgs),
     /// Print the API document (OpenAPI 3.1, YAML).
     Openapi,
     /// Exit with 0 if the service is ready, else with 1: for containers without a shell.
@@ -238,7 +241,7 @@ mod tests {
     fn a_setting_has_one_name_everywhere() {
         Cli::command().debug_assert();
         let command = Cli::command();
-        for called in ["serve", "check-config", "healthcheck"] {
+        for called in ["serve", "check-config", "export", "healthcheck"] {
             for argument in command.find_subcommand(called).expect("a command").get_arguments() {
                 let Some(variable) = argument.get_env() else { continue };
                 let name = argument.get_id().as_str();

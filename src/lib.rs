@@ -2,8 +2,8 @@
 //!
 //! Layers, and imports run down only:
 //!
-//! - [`cli`], [`config`], [`reload`], [`demo`], [`healthcheck`], [`notify`]: what the binary is told and does, and what
-//!   it tells its service manager
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`healthcheck`], [`notify`]: what the binary is told and does,
+//!   and what it tells its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
 //! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod export;
 pub mod healthcheck;
 pub mod http;
 pub mod logging;

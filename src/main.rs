@@ -21,6 +21,9 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
+        // Who is told the wrong file would get what another service has kept.
+        Command::Export(_) if !layers.file.findings.is_empty() => Err(Finding::list(&layers.file.findings)),
+        Command::Export(args) => rollcall::export::run(&args).map_err(|error| error.to_string()),
         Command::Openapi => rollcall::http::document()
             .to_yaml()
             .map(|yaml| print!("{yaml}"))

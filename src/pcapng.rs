@@ -20,8 +20,12 @@ use packet::Packet;
 /// `duplicate` and `late`.
 #[derive(Debug)]
 pub struct Writer {
-    /// Numbers of the interfaces described so far.
+    /// Numbers of the interfaces described so far that are still of use.
     interfaces: HashMap<Box<str>, u32>,
+    /// How many have been described.
+    described: u32,
+    /// What is said of each interface from here on, beside its name.
+    description: Option<Box<str>>,
     /// What is missing before the next datagram.
     gap: Option<String>,
 }
@@ -45,7 +49,7 @@ impl Writer {
             );
             end_of_options(body);
         });
-        Self { interfaces: HashMap::new(), gap: None }
+        Self { interfaces: HashMap::new(), described: 0, description: None, gap: None }
     }
 
     /// Appends a datagram: at most [`crate::model::largest_payload`] bytes of it, and how long it was.
@@ -86,18 +90,30 @@ impl Writer {
         self.gap = Some(format!("gap: missed={missed} reason={reason}"));
     }
 
+    /// Describes interfaces anew from here on, each with this text (`if_description`): what comes is from elsewhere than
+    /// what came before, be it by an interface of the same name.
+    pub fn describe(&mut self, description: &str) {
+        self.interfaces.clear();
+        self.gap = None;
+        self.description = Some(description.into());
+    }
+
     /// The interface's number; the first time, its description is appended.
     fn interface(&mut self, out: &mut Vec<u8>, name: &str) -> u32 {
         if let Some(&number) = self.interfaces.get(name) {
             return number;
         }
-        let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        let number = self.described;
+        self.described += 1;
         block(out, Block::InterfaceDescription, |body| {
             half(body, LINKTYPE_RAW);
             half(body, 0);
             // No limit to a packet's length.
             word(body, 0);
             option(body, OptionCode::IF_NAME, name.as_bytes());
+            if let Some(description) = &self.description {
+                option(body, OptionCode::IF_DESCRIPTION, description.as_bytes());
+            }
             option(body, OptionCode::IF_TSRESOL, &[NANOSECONDS]);
             end_of_options(body);
         });
@@ -129,6 +145,7 @@ impl OptionCode {
     const COMMENT: u16 = 1;
     const SHB_USERAPPL: u16 = 4;
     const IF_NAME: u16 = 2;
+    const IF_DESCRIPTION: u16 = 3;
     const IF_TSRESOL: u16 = 9;
     const EPB_FLAGS: u16 = 2;
 }
@@ -283,6 +300,27 @@ mod tests {
         assert_eq!(options(&blocks[3].1[8..]), [(2, &b"lo"[..]), (9, &[9])]);
         let numbers: Vec<_> = [2, 4, 5].map(|at| read_word(blocks[at].1, 0)).into();
         assert_eq!(numbers, [0, 1, 0]);
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_has_interfaces_of_its_own() {
+        let mut file = Vec::new();
+        let mut writer = Writer::new(&mut file);
+        for description in ["membership a", "message b"] {
+            writer.describe(description);
+            writer.write(&mut file, 1, &heard("lo"), None, b"x");
+            writer.write(&mut file, 2, &heard("lo"), None, b"x");
+            // Nothing follows that it could be told with.
+            writer.gap(Some(1), "lost");
+        }
+        let blocks = blocks(&file);
+        let kinds: Vec<_> = blocks.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [0x0a0d_0d0a, 1, 6, 6, 1, 6, 6]);
+        assert_eq!(options(&blocks[1].1[8..]), [(2, &b"lo"[..]), (3, b"membership a"), (9, &[9])]);
+        assert_eq!(options(&blocks[4].1[8..]), [(2, &b"lo"[..]), (3, b"message b"), (9, &[9])]);
+        let numbers: Vec<_> = [2, 3, 5, 6].map(|at| read_word(blocks[at].1, 0)).into();
+        assert_eq!(numbers, [0, 0, 1, 1]);
+        assert_eq!(comments(blocks[5].1), ["seq=1"]);
     }
 
     #[test]

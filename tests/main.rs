@@ -5,6 +5,7 @@
 mod support;
 
 mod api {
+    mod archive;
     mod collecting;
     mod config;
     mod crashes;

@@ -51,6 +51,7 @@ pub use memberships::JoinRequest;
 pub use message::{Message, MessageView};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
+pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
@@ -284,6 +285,8 @@ impl Shared {
 }
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Membership, Self::Responder, Self::Message];
+
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::{Control, Membership, Message, StartFault};
-use crate::model::Timestamp;
+use crate::model::{Group, Timestamp};
 use crate::store::{DiskFault, Saved};
 
 impl Control {
@@ -76,6 +78,19 @@ impl Control {
         let path = self.0.settings.store.as_ref().map(|store| store.directory.clone()).unwrap_or_default();
         DiskFault::Damaged { path, detail: format!("{name}: {error}") }
     }
+}
+
+/// The group of a membership, responder or message of which this was saved ([`Keeper::wanted`](crate::store::Keeper::wanted)).
+pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
+    #[derive(Deserialize)]
+    struct Wanted {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        group: Group,
+    }
+    serde_json::from_str(wanted).map(|wanted: Wanted| wanted.spec.group)
 }
 
 /// Of several under one name, the newest; the others were on their way out.

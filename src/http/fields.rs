@@ -291,7 +291,7 @@ impl<'a> Payload<'a> {
 }
 
 /// RFC 3339 in UTC, with nanoseconds.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(time.0.into()).unwrap_or_default().to_string()
 }
 

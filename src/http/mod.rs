@@ -50,8 +50,10 @@ pub use configuration::{
 };
 pub use declared::read_declared;
 pub use door::Door;
+pub use fields::rfc3339;
 pub use gate::{Access, RequireToken};
 pub use problem::FieldError;
+pub use reading::{Filter, Sender, Transcript, parse_time};
 pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;

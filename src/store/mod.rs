@@ -14,6 +14,8 @@ mod record;
 pub use block::Entry;
 pub use budget::Budget;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
-pub use disk::{Condition, DiskFault, Keeper, Place, Saved, SavedLog, Store, StoreSettings};
+pub use disk::{
+    Archive, ArchivedLog, Condition, DiskFault, Keeper, Place, Saved, SavedLog, Store, StoreSettings,
+};
 pub use log::{Limits, Log, LogCounters, Page, Reach, ReadError};
 pub use record::Run;

@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 
 use rollcall::model::{Answer, Heard, Timestamp};
 use rollcall::pcapng::Writer;
+use serde_json::json;
 
 use crate::support::peer::Peer;
-use crate::support::program::Scratch;
-use crate::support::server::{TestServer, fresh_group};
+use crate::support::program::{Program, Scratch, run};
+use crate::support::server::{TestServer, fresh_group, on_lo};
 use crate::support::tools;
 
 const FIELDS: [&str; 18] = [
@@ -125,8 +126,59 @@ async fn tshark_reads_the_log_of_a_membership() {
     }
 }
 
-/// One line of fields for each packet.
+/// What a service that was killed has kept as one capture is what it answered as several, and says whose it is.
+#[tokio::test]
+async fn tshark_reads_what_a_data_directory_keeps() {
+    if !tools::has("tshark") {
+        return;
+    }
+    let mut program = Program::start();
+    let (groups, peer) = ([fresh_group(), fresh_group()], Peer::at("127.0.0.2"));
+    let options = [json!({"retention": {"datagrams": 2}}), json!({"reply": "here"})];
+    let paths = ["/v1/memberships/tap", "/v1/responders/echo"];
+    for ((group, options), path) in groups.iter().zip(options).zip(paths) {
+        program.put(path, on_lo(group, options)).await.expect(201);
+    }
+    for payload in ["first", "", "third"] {
+        peer.send(&groups[0], payload);
+    }
+    let call = on_lo(&groups[1], json!({"payload": "here?", "expect": 1}));
+    program.put("/v1/messages/roll", call).await.expect(202);
+    program.closed("/v1/messages/roll").await;
+    let mut expected = Vec::new();
+    for (log, count, description) in [
+        ("memberships/tap/datagrams", 2, "membership tap"),
+        ("responders/echo/datagrams", 1, "responder echo"),
+        ("messages/roll/responses", 1, "message roll"),
+    ] {
+        let reply = program.get(&format!("/v1/{log}?format=pcapng&durable=true")).await;
+        let shown = tshark(&reply.body);
+        assert_eq!(shown.len(), count);
+        expected.extend(shown.into_iter().map(|packet| (packet, description.to_owned())));
+    }
+    program.signal("KILL");
+    program.ended().await;
+
+    let directory = program.data_dir();
+    let directory = directory.to_str().expect("a path in UTF-8");
+    let export = ["export", "--data-dir", directory, "--format", "pcapng"];
+    let all = run(&export).await.stdout;
+    let one = run(&[&export[..], &["messages/roll"]].concat()).await.stdout;
+
+    let described = fields_of(&all, &["frame.interface_description"]).concat();
+    let found: Vec<_> = tshark(&all).into_iter().zip(described).collect();
+    assert_eq!(found, expected);
+    assert_eq!(found[0].0[3], "gap: missed=1 reason=retention,seq=2");
+    assert_eq!(tshark(&one), [found[3].0.clone()]);
+    assert_eq!(fields_of(&one, &["frame.interface_description"]), [[""]]);
+}
+
+/// One line of [`FIELDS`] for each packet.
 fn tshark(file: &[u8]) -> Vec<Vec<String>> {
+    fields_of(file, &FIELDS)
+}
+
+fn fields_of(file: &[u8], fields: &[&str]) -> Vec<Vec<String>> {
     let scratch = Scratch::new();
     let path = scratch.path("capture.pcapng");
     std::fs::write(&path, file).expect("a file");
@@ -142,7 +194,7 @@ fn tshark(file: &[u8]) -> Vec<Vec<String>> {
         "-o",
         "ip.check_checksum:TRUE",
     ]);
-    for field in FIELDS {
+    for field in fields {
         command.args(["-e", field]);
     }
     let output =

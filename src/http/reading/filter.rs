@@ -1,6 +1,7 @@
 //! Which datagrams of a log a reader wants.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use crate::http::problem::FieldErrors;
 use crate::model::Timestamp;
@@ -8,15 +9,20 @@ use crate::store::Entry;
 
 /// What all wanted datagrams have in common; the default wants all.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Filter {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    source: Option<Source>,
+pub struct Filter {
+    /// Received at this time or later.
+    pub since: Option<Timestamp>,
+    /// Received before this time.
+    pub until: Option<Timestamp>,
+    pub source: Option<Sender>,
 }
 
-/// Whom they come from.
+/// Whom datagrams come from: `ADDRESS`, `ADDRESS/PREFIX` or `ADDRESS:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub struct Sender(Range);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Range {
     Prefix(IpAddr, u8),
     Endpoint(SocketAddr),
 }
@@ -28,9 +34,9 @@ impl Filter {
         source: Option<&str>,
         errors: &mut FieldErrors,
     ) -> Self {
-        let mut time = |pointer, text: Option<&str>| errors.keep(pointer, timestamp(text?));
+        let mut time = |pointer, text: Option<&str>| errors.keep(pointer, parse_time(text?));
         let (since, until) = (time("/since", since), time("/until", until));
-        let source = source.and_then(|text| errors.keep("/source", Source::parse(text)));
+        let source = source.and_then(|text| errors.keep("/source", text.parse()));
         Self { since, until, source }
     }
 
@@ -44,20 +50,28 @@ impl Filter {
             && self.until.is_none_or(|until| at < until)
             && self.source.is_none_or(|source| source.is_that_of(entry.heard.source))
     }
+
+    /// Whether some of what arrived from one time to another may be wanted.
+    pub fn reaches(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.since.is_none_or(|since| last >= since) && self.until.is_none_or(|until| first < until)
+    }
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
+/// Reads a time as RFC 3339 has it.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let explain = || format!("`{text}` is no time: use RFC 3339 as in 2026-01-02T03:04:05.678Z");
     let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }
 
-impl Source {
-    fn parse(text: &str) -> Result<Self, String> {
+impl FromStr for Sender {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let explain =
             || format!("`{text}` is no source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24");
         if let Ok(endpoint) = text.parse() {
-            return Ok(Self::Endpoint(endpoint));
+            return Ok(Self(Range::Endpoint(endpoint)));
         }
         let (address, length) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| explain())?;
@@ -66,12 +80,14 @@ impl Source {
         if length > bits {
             return Err(explain());
         }
-        Ok(Self::Prefix(address, length))
+        Ok(Self(Range::Prefix(address, length)))
     }
+}
 
+impl Sender {
     fn is_that_of(self, source: SocketAddr) -> bool {
-        match self {
-            Self::Prefix(prefix, length) => match (prefix, source.ip()) {
+        match self.0 {
+            Range::Prefix(prefix, length) => match (prefix, source.ip()) {
                 (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
                     let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
                     (prefix.to_bits() ^ ip.to_bits()) & mask == 0
@@ -82,7 +98,7 @@ impl Source {
                 }
                 _ => false,
             },
-            Self::Endpoint(endpoint) => {
+            Range::Endpoint(endpoint) => {
                 let scoped = match (endpoint, source) {
                     (SocketAddr::V6(wanted), SocketAddr::V6(found)) => {
                         wanted.scope_id() == 0 || wanted.scope_id() == found.scope_id()
@@ -117,11 +133,11 @@ mod tests {
             ("[fe80::1]:5", "[fe80::1%2]:5", true),
             ("[fe80::1%3]:5", "[fe80::1%2]:5", false),
         ] {
-            let found = Source::parse(wanted).unwrap().is_that_of(source.parse().unwrap());
+            let found = wanted.parse::<Sender>().unwrap().is_that_of(source.parse().unwrap());
             assert_eq!(found, expected, "{wanted} {source}");
         }
         for text in ["", "x", "192.0.2.0/33", "::/129", "192.0.2.0/", "192.0.2.0/-1", "192.0.2.1:70000"] {
-            assert!(Source::parse(text).is_err(), "{text}");
+            assert!(text.parse::<Sender>().is_err(), "{text}");
         }
     }
 }

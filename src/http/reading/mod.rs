@@ -1,7 +1,7 @@
 //! Reading logs: the same for memberships, responders and messages, in every form that people read.
 //!
 //! JSON pages and waiting in `page`; streams in `stream`, and how each form writes them down in `sse`,
-//! `ndjson` and `pcapng`; one payload in `payload`.
+//! `ndjson` and `pcapng`; one payload in `payload`. What no service is behind is written down by a `transcript`.
 
 mod accept;
 mod datagram;
@@ -14,6 +14,7 @@ mod pcapng;
 mod source;
 pub(super) mod sse;
 mod stream;
+mod transcript;
 
 use std::time::Duration;
 
@@ -29,10 +30,12 @@ use utoipa::IntoParams;
 pub(super) use accept::Format;
 pub(super) use datagram::{Datagram, GapBody, Response};
 pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
+pub use filter::{Filter, Sender, parse_time};
 pub(super) use page::{DatagramPage, LARGEST_PAGE, page_of};
 pub(super) use payload::Place;
 pub(super) use source::Source;
 pub(super) use stream::{EndReason, HEARTBEAT};
+pub use transcript::Transcript;
 
 use super::extract::parse_query;
 use super::fields::Encoding;
@@ -40,7 +43,6 @@ use super::problem::{FieldErrors, Kind, Problem};
 use super::streams::Streamed;
 use crate::control::{Control, Unsettled};
 use crate::store::{Cursor, Log, Page, Reach, ReadError};
-use filter::Filter;
 use page::Wanted;
 use stream::Course;
 
@@ -150,7 +152,7 @@ impl Reading {
                 streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
             }
             Form::Lines { follow } => {
-                let form = ndjson::Lines { encoding: self.encoding };
+                let form = ndjson::Lines::new(self.encoding);
                 streamed(
                     Streamed { kind, format: Format::Ndjson },
                     stream::body(course(source, follow), form),

@@ -5,35 +5,61 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::datagram::GapBody;
-use super::source::Source;
+use super::source::Items;
 use super::stream::{EndReason, Form};
 use crate::http::fields::Encoding;
 use crate::store::{Cursor, Entry};
 
 pub(super) struct Lines {
-    pub(super) encoding: Encoding,
+    encoding: Encoding,
+    /// Whose log it is, where the lines are to say it.
+    pub(super) owner: Option<Owner>,
+}
+
+/// The fields in front.
+#[derive(Serialize)]
+pub(super) struct Owner {
+    pub(super) kind: &'static str,
+    pub(super) id: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    #[serde(flatten)]
+    owner: &'a Owner,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+impl Lines {
+    pub(super) fn new(encoding: Encoding) -> Self {
+        Self { encoding, owner: None }
+    }
+
+    fn line(&self, out: &mut Vec<u8>, value: &impl Serialize) {
+        let _ = match &self.owner {
+            Some(owner) => serde_json::to_writer(&mut *out, &Line { owner, value }),
+            None => serde_json::to_writer(&mut *out, value),
+        };
+        out.push(b'\n');
+    }
 }
 
 impl Form for Lines {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
     fn gap(&mut self, out: &mut Vec<u8>, _: Cursor, gap: &GapBody) {
-        line(out, &json!({"gap": gap}));
+        self.line(out, &json!({"gap": gap}));
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, source: &Source, _: Cursor, entry: &Entry<'_>) {
-        line(out, &source.item(entry, self.encoding));
+    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, _: Cursor, entry: &Entry<'_>) {
+        self.line(out, &items.show(entry, self.encoding));
     }
 
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason) {
-        line(out, &json!({"closed": {"reason": reason.name()}}));
+        self.line(out, &json!({"closed": {"reason": reason.name()}}));
     }
 
     /// None: not every reader skips empty lines.
     fn heartbeat(&mut self, _: &mut Vec<u8>) {}
-}
-
-fn line(out: &mut Vec<u8>, value: &impl Serialize) {
-    let _ = serde_json::to_writer(&mut *out, value);
-    out.push(b'\n');
 }

@@ -132,7 +132,7 @@ impl Wanted {
         for entry in page.entries() {
             seen += 1;
             if self.filter.wants(&entry) {
-                found.items.push(source.item(&entry, self.encoding));
+                found.items.push(source.items().show(&entry, self.encoding));
                 if found.items.len() == self.limit {
                     next = Cursor { sequence: entry.sequence, ..page.next };
                     break;

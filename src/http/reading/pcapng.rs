@@ -1,7 +1,7 @@
 //! A capture file for Wireshark, or one that goes on growing.
 
 use super::datagram::GapBody;
-use super::source::Source;
+use super::source::Items;
 use super::stream::{EndReason, Form};
 use crate::pcapng::Writer;
 use crate::store::{Cursor, Entry};
@@ -10,6 +10,15 @@ use crate::store::{Cursor, Entry};
 pub(super) struct Capture {
     /// There once the file has begun.
     writer: Option<Writer>,
+}
+
+impl Capture {
+    /// Interfaces that come from here on are of this log.
+    pub(super) fn describe(&mut self, log: &str) {
+        if let Some(writer) = &mut self.writer {
+            writer.describe(log);
+        }
+    }
 }
 
 impl Form for Capture {
@@ -23,7 +32,7 @@ impl Form for Capture {
         }
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, _: &Source, _: Cursor, entry: &Entry<'_>) {
+    fn datagram(&mut self, out: &mut Vec<u8>, _: Items, _: Cursor, entry: &Entry<'_>) {
         if let Some(writer) = &mut self.writer {
             writer.write(out, entry.sequence, &entry.heard, entry.answer.as_ref(), entry.payload);
         }

@@ -17,6 +17,13 @@ pub(in crate::http) enum Source {
     Answered(Arc<Message>),
 }
 
+/// What a log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Items {
+    Datagrams,
+    Responses,
+}
+
 /// A datagram as its owner shows it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -67,18 +74,34 @@ impl Source {
         }
     }
 
-    /// What an item is called.
-    pub(super) fn item_name(&self) -> &'static str {
+    pub(super) fn items(&self) -> Items {
         match self {
-            Self::Heard(..) => "datagram",
-            Self::Answered(_) => "response",
+            Self::Heard(..) => Items::Datagrams,
+            Self::Answered(_) => Items::Responses,
+        }
+    }
+}
+
+impl Items {
+    pub(super) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Membership | Kind::Responder => Self::Datagrams,
+            Kind::Message => Self::Responses,
         }
     }
 
-    pub(super) fn item(&self, entry: &Entry<'_>, encoding: Encoding) -> Item {
+    /// What one is called.
+    pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Heard(..) => Item::Datagram(Datagram::of(entry, encoding)),
-            Self::Answered(_) => Item::Response(Response::of(entry, encoding)),
+            Self::Datagrams => "datagram",
+            Self::Responses => "response",
+        }
+    }
+
+    pub(super) fn show(self, entry: &Entry<'_>, encoding: Encoding) -> Item {
+        match self {
+            Self::Datagrams => Item::Datagram(Datagram::of(entry, encoding)),
+            Self::Responses => Item::Response(Response::of(entry, encoding)),
         }
     }
 }

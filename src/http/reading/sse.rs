@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::datagram::GapBody;
-use super::source::Source;
+use super::source::Items;
 use super::stream::{EndReason, Form};
 use crate::http::fields::Encoding;
 use crate::http::problem::{Kind, Problem};
@@ -26,8 +26,8 @@ impl Form for Events {
         event(out, "gap", Some(&cursor), gap);
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, source: &Source, cursor: Cursor, entry: &Entry<'_>) {
-        event(out, source.item_name(), Some(&cursor), &source.item(entry, self.encoding));
+    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>) {
+        event(out, items.name(), Some(&cursor), &items.show(entry, self.encoding));
     }
 
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason) {

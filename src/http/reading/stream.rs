@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::datagram::GapBody;
 use super::filter::Filter;
-use super::source::Source;
+use super::source::{Items, Source};
 use crate::logging::rarely;
 use crate::store::{Cursor, Entry, Page, Reach, ReadError};
 
@@ -21,7 +21,7 @@ pub(super) trait Form: Send + 'static {
     fn begin(&mut self, out: &mut Vec<u8>);
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
     /// The cursor is the place after the datagram.
-    fn datagram(&mut self, out: &mut Vec<u8>, source: &Source, cursor: Cursor, entry: &Entry<'_>);
+    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
     /// Says that nothing will come any more.
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
     /// A sign of life, which readers skip.
@@ -172,7 +172,7 @@ impl<F: Form> Walk<F> {
             let cursor = Cursor { sequence: entry.sequence, ..page.next };
             (self.cursor, self.reached) = (Some(cursor), entry.sequence);
             if self.course.filter.wants(&entry) {
-                self.form.datagram(out, &self.course.source, cursor, &entry);
+                self.form.datagram(out, self.course.source.items(), cursor, &entry);
                 if out.len() >= FULL_CHUNK {
                     return;
                 }

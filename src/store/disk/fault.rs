@@ -13,6 +13,10 @@ pub enum DiskFault {
     InUse(PathBuf),
     #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall, or name another directory with --data-dir", path = .path.display())]
     NotWritable { path: PathBuf, detail: String },
+    #[error("there is nothing that a rollcall has kept in {path}: name the directory of one with --data-dir", path = .0.display())]
+    Missing(PathBuf),
+    #[error("{path} cannot be read ({detail}): run this as a user who may", path = .path.display())]
+    NotReadable { path: PathBuf, detail: String },
     #[error("there is no room left for {path}: make some, or keep less with --total-bytes", path = .0.display())]
     Full(PathBuf),
     #[error("{path} is damaged ({detail}): move it away to start anew, or put a copy back", path = .path.display())]
@@ -46,6 +50,14 @@ impl DiskFault {
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.to_owned()),
             _ => Self::other(path, error),
+        }
+    }
+
+    /// The same of who only wants to read.
+    pub(super) fn when_reading(self) -> Self {
+        match self {
+            Self::NotWritable { path, detail } => Self::NotReadable { path, detail },
+            fault => fault,
         }
     }
 

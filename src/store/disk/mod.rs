@@ -3,13 +3,15 @@
 //! Logs tell the [`Inbox`](inbox::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
 //! them and commits it in one transaction. Nobody who appends waits for the disk. When it fails, everything stays in
 //! memory as far as there is room, and is written when it works again. Readers fetch blocks by connections of their
-//! own ([`Reader`](reader::Reader)).
+//! own ([`Reader`](reader::Reader)). Who is not the service, and wants to read what it has kept, has an [`Archive`].
 //!
 //! Thread: the writer, ended by [`Store::close`] or with the last [`Store`].
 
+mod archive;
 mod directory;
 mod fault;
 mod inbox;
+mod onlooker;
 mod place;
 mod reader;
 mod schema;
@@ -30,6 +32,7 @@ use inbox::{Inbox, Keep};
 use reader::Reader;
 use writer::Writer;
 
+pub use archive::{Archive, ArchivedLog};
 pub use fault::DiskFault;
 pub use inbox::Condition;
 pub use place::Place;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{DiskFault, Place, Row, Saved, SavedLog, Stored};
+use super::{ArchivedLog, DiskFault, Place, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;
 
@@ -59,9 +59,14 @@ const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE complete
 const OPENED: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
 const LOGS: &str = "SELECT number, kind, id, wanted, progress, epoch, first, reserved, appended, payload_bytes, \
     evicted, truncated, lost, complete FROM logs ORDER BY number";
+const NAMED_LOGS: &str = "SELECT number, kind, id, '', '', epoch, first, reserved, appended, payload_bytes, \
+    evicted, truncated, lost, complete FROM logs ORDER BY number";
 const BLOCKS: &str = "SELECT row, log, first, next, since, until, length(data) FROM blocks ORDER BY row";
 
 pub(super) const FETCH: &str = "SELECT data FROM blocks WHERE row = ?1";
+pub(super) const FETCH_OF_LOG: &str = "SELECT data, next FROM blocks WHERE row = ?1 AND first = ?2 \
+    AND log = (SELECT number FROM logs WHERE number = ?3 AND epoch = ?4)";
+pub(super) const WANTED: &str = "SELECT wanted FROM logs WHERE number = ?1 AND epoch = ?2";
 pub(super) const INSERT_LOG: &str = "INSERT OR REPLACE INTO logs (number, kind, id, wanted, progress, epoch, first, \
     reserved, appended, payload_bytes, evicted, truncated, lost, complete) \
     VALUES (?1, ?2, ?3, ?4, '', 0, 1, 1, 0, 0, 0, 0, 0, 0)";
@@ -88,6 +93,14 @@ pub(super) struct Found {
     pub(super) orphans: Vec<Row>,
     pub(super) next_log: i64,
     pub(super) next_row: Row,
+}
+
+/// What is read of the owners of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    Whole,
+    /// Only which they are: of many messages, the rest is much.
+    Named,
 }
 
 pub(super) struct FoundLog {
@@ -158,7 +171,7 @@ impl Database {
     /// written to.
     pub(super) fn begin(&self) -> Result<Found, DiskFault> {
         let failed = |error| DiskFault::of_sqlite(&self.path, &error);
-        let found = find(&self.connection, &self.path)?;
+        let found = find(&self.connection, &self.path, Owners::Whole)?;
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
         transaction.execute(SET_ASIDE, [AHEAD]).map_err(failed)?;
         let opened = (Timestamp::now().0, env!("CARGO_PKG_VERSION"));
@@ -198,11 +211,12 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, Dis
 }
 
 /// Reads everything but the blocks' data.
-pub(super) fn find(connection: &Connection, path: &Path) -> Result<Found, DiskFault> {
+pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Result<Found, DiskFault> {
     let failed = |error| DiskFault::of_sqlite(path, &error);
+    let logs_of = if owners == Owners::Whole { LOGS } else { NAMED_LOGS };
     let mut logs = Vec::new();
     let mut places = HashMap::new();
-    let mut statement = connection.prepare(LOGS).map_err(failed)?;
+    let mut statement = connection.prepare(logs_of).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let log = FoundLog::read(row).map_err(failed)?;
@@ -264,6 +278,10 @@ impl FoundLog {
     pub(super) fn into_saved(self, place: impl FnOnce(i64) -> Place) -> Saved {
         let Self { number, kind, id, wanted, progress, log } = self;
         Saved { kind, id, wanted, progress, place: place(number), log }
+    }
+
+    pub(super) fn into_archived(self) -> ArchivedLog {
+        ArchivedLog::new(self.number, self.kind, self.id, self.log)
     }
 }
 

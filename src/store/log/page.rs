@@ -16,6 +16,19 @@ pub struct Page {
 }
 
 impl Page {
+    /// What is in a block from one number to before another, or no more than what is missing before the first.
+    pub(in crate::store) fn of_block(
+        block: Option<Arc<Block>>,
+        start: u64,
+        end: u64,
+        epoch: u64,
+        gap: Option<Gap>,
+    ) -> Self {
+        let length = if block.is_some() { usize::try_from(end - start).unwrap_or(usize::MAX) } else { 0 };
+        let next = Cursor { epoch, sequence: end - 1 };
+        Self { blocks: block.into_iter().collect(), start, length, next, gap, complete: false }
+    }
+
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.blocks.iter().flat_map(|block| block.entries_from(self.start)).take(self.length)
     }

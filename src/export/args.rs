@@ -1,0 +1,80 @@
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use crate::config;
+use crate::control::Kind;
+use crate::http::{Filter, Sender, parse_time};
+use crate::model::{Id, Timestamp};
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What to export, as the API's paths have it: `memberships/ID`, or `memberships`, `responders` or `messages` for
+    /// all of a kind. Several may be named; without any, it is everything.
+    #[arg(value_name = "RESOURCE")]
+    pub(super) choices: Vec<Choice>,
+    /// Only say what there is: a line of JSON for each membership, responder and message.
+    #[arg(long, conflicts_with_all = ["format", "since", "until", "source"])]
+    pub(super) list: bool,
+    /// A JSON object in each line, or a capture file for Wireshark.
+    #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
+    pub(super) format: Format,
+    /// The file to write to, instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Only datagrams received at this time (RFC 3339) or later.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Timestamp>,
+    /// Only datagrams received before this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Timestamp>,
+    /// Only datagrams from this address, this ADDRESS:PORT, or this prefix.
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<Sender>,
+    /// The file that the service is started with.
+    #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory to read. It is not changed, and a service may be using it.
+    #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIRECTORY", default_value_os_t = config::state_directory())]
+    pub(super) data_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Ndjson,
+    Pcapng,
+}
+
+/// All of a kind, or one of it.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    pub(super) kind: Kind,
+    pub(super) id: Option<Id>,
+}
+
+impl ExportArgs {
+    pub(super) fn filter(&self) -> Filter {
+        Filter { since: self.since, until: self.until, source: self.source }
+    }
+
+    /// Whether it may be more than one resource, whatever there is.
+    pub(super) fn may_be_several(&self) -> bool {
+        !matches!(&self.choices[..], [Choice { id: Some(_), .. }])
+    }
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, id) = text.split_once('/').map_or((text, None), |(kind, id)| (kind, Some(id)));
+        // Events and lines say `membership`.
+        let name = kind.strip_suffix('s').unwrap_or(kind);
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            format!("`{kind}` is no kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")
+        })?;
+        let id = id.map(Id::parse).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { kind, id })
+    }
+}

@@ -1,0 +1,145 @@
+//! `rollcall export`: what a data directory keeps, for who has the directory and not the service.
+
+mod args;
+mod output;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::control::{Kind, saved_group};
+use crate::http::{Transcript, rfc3339};
+use crate::store::{Archive, ArchivedLog, DiskFault};
+pub use args::ExportArgs;
+use args::{Choice, Format};
+use output::{Output, OutputFault};
+
+/// Why there is no export, or no more of it than was written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportFault {
+    #[error(transparent)]
+    Disk(#[from] DiskFault),
+    #[error("there is no {name} in {directory}: `rollcall export --list` says what there is", directory = .directory.display())]
+    NoSuch { name: String, directory: PathBuf },
+    #[error("{name} in {directory} cannot be read: {detail}", directory = .directory.display())]
+    Unreadable { name: String, directory: PathBuf, detail: String },
+    #[error(transparent)]
+    Output(#[from] OutputFault),
+}
+
+/// Exports what the arguments say. Who reads it may stop at any time: that is no fault.
+pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
+    let (mut archive, logs) = Archive::open(&args.data_dir)?;
+    let logs = chosen(logs, args)?;
+    let mut out = Output::open(args.output.as_deref(), !args.list && args.format == Format::Pcapng)?;
+    let exported = if args.list {
+        list(&mut archive, &logs, args, &mut out)
+    } else {
+        write(&mut archive, &logs, args, &mut out)
+    };
+    match exported.and_then(|()| Ok(out.finish()?)) {
+        Err(ExportFault::Output(fault)) if fault.is_enough() => Ok(()),
+        exported => exported,
+    }
+}
+
+/// The logs that are asked for, with their owners' kinds.
+fn chosen(logs: Vec<ArchivedLog>, args: &ExportArgs) -> Result<Vec<(Kind, ArchivedLog)>, ExportFault> {
+    let directory = || args.data_dir.clone();
+    let mut kept = Vec::new();
+    for log in logs {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == log.kind);
+        let kind = kind.ok_or_else(|| ExportFault::Unreadable {
+            name: format!("`{}`", log.id),
+            directory: directory(),
+            detail: format!("there is no kind of resource that is called `{}`", log.kind),
+        })?;
+        kept.push((kind, log));
+    }
+    let is = |choice: &Choice, kind: Kind, log: &ArchivedLog| {
+        choice.kind == kind && choice.id.as_ref().is_none_or(|id| id.as_str() == log.id)
+    };
+    for choice in &args.choices {
+        if let Some(id) = &choice.id
+            && !kept.iter().any(|(kind, log)| is(choice, *kind, log))
+        {
+            let name = format!("{} `{id}`", choice.kind);
+            return Err(ExportFault::NoSuch { name, directory: directory() });
+        }
+    }
+    kept.retain(|(kind, log)| {
+        args.choices.is_empty() || args.choices.iter().any(|choice| is(choice, *kind, log))
+    });
+    Ok(kept)
+}
+
+/// Writes the logs one after the other, a block at a time.
+fn write(
+    archive: &mut Archive,
+    logs: &[(Kind, ArchivedLog)],
+    args: &ExportArgs,
+    out: &mut Output,
+) -> Result<(), ExportFault> {
+    let (several, filter) = (args.may_be_several(), args.filter());
+    let mut transcript = match args.format {
+        Format::Ndjson => Transcript::lines(several, filter),
+        Format::Pcapng => Transcript::capture(several, filter),
+    };
+    let mut chunk = Vec::new();
+    transcript.begin(&mut chunk);
+    out.write(&chunk)?;
+    for (kind, log) in logs {
+        transcript.turn_to(*kind, &log.id);
+        for page in archive.pages(log, |first, last| filter.reaches(first, last)) {
+            chunk.clear();
+            transcript.page(&mut chunk, &page?);
+            out.write(&chunk)?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is of a resource.
+#[derive(Serialize)]
+struct Listed<'a> {
+    kind: &'static str,
+    id: &'a str,
+    group: String,
+    datagrams: u64,
+    /// Payloads and what is kept beside them.
+    bytes: u64,
+    /// When the first and the last arrived; null where there are none.
+    first_at: Option<String>,
+    last_at: Option<String>,
+}
+
+fn list(
+    archive: &mut Archive,
+    logs: &[(Kind, ArchivedLog)],
+    args: &ExportArgs,
+    out: &mut Output,
+) -> Result<(), ExportFault> {
+    for (kind, log) in logs {
+        // It has been deleted in the meantime.
+        let Some(wanted) = archive.wanted(log)? else { continue };
+        let group = saved_group(&wanted).map_err(|error| ExportFault::Unreadable {
+            name: format!("{kind} `{}`", log.id),
+            directory: args.data_dir.clone(),
+            detail: error.to_string(),
+        })?;
+        let span = archive.span(log)?;
+        let listed = Listed {
+            kind: kind.name(),
+            id: &log.id,
+            group: group.to_string(),
+            datagrams: log.datagrams(),
+            bytes: log.bytes(),
+            first_at: span.map(|(first, _)| rfc3339(first)),
+            last_at: span.map(|(_, last)| rfc3339(last)),
+        };
+        let mut line = serde_json::to_vec(&listed).expect("it has nothing that JSON has not");
+        line.push(b'\n');
+        out.write(&line)?;
+    }
+    Ok(())
+}

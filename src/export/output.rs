@@ -1,0 +1,59 @@
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A file, or standard output.
+pub(super) struct Output {
+    to: BufWriter<Box<dyn Write>>,
+    place: String,
+}
+
+/// Why nothing can be written, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputFault {
+    #[error("{place} cannot be written to: {error}")]
+    Failed {
+        place: String,
+        #[source]
+        error: io::Error,
+    },
+    #[error("a terminal cannot show a capture file: name a file with --output, or pipe it into a program")]
+    Terminal,
+}
+
+impl Output {
+    /// `binary`: it is nothing for a terminal.
+    pub(super) fn open(file: Option<&Path>, binary: bool) -> Result<Self, OutputFault> {
+        let Some(path) = file else {
+            let stdout = io::stdout();
+            if binary && stdout.is_terminal() {
+                return Err(OutputFault::Terminal);
+            }
+            return Ok(Self { to: BufWriter::new(Box::new(stdout)), place: "standard output".to_owned() });
+        };
+        let place = path.display().to_string();
+        // As the data directory: what was heard on a network is nobody else's business.
+        let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
+        match opened {
+            Ok(file) => Ok(Self { to: BufWriter::new(Box::new(file)), place }),
+            Err(error) => Err(OutputFault::Failed { place, error }),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), OutputFault> {
+        self.to.write_all(bytes).map_err(|error| OutputFault::Failed { place: self.place.clone(), error })
+    }
+
+    /// Writes what is still held back.
+    pub(super) fn finish(mut self) -> Result<(), OutputFault> {
+        self.to.flush().map_err(|error| OutputFault::Failed { place: self.place, error })
+    }
+}
+
+impl OutputFault {
+    /// Whoever reads it has closed the pipe.
+    pub(super) fn is_enough(&self) -> bool {
+        matches!(self, Self::Failed { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,193 @@
+//! What a data directory keeps, for whoever is not its service.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::slice;
+use std::sync::Arc;
+
+use rusqlite::OptionalExtension;
+
+use super::onlooker::Onlooker;
+use super::schema::{self, Owners};
+use super::{DiskFault, SavedLog, Stored, directory, shared};
+use crate::model::Timestamp;
+use crate::store::block::Block;
+use crate::store::{Gap, GapReason, Page};
+
+/// A data directory that is read: one that a service has left, or a copy of one, or that of a running service.
+pub struct Archive(Onlooker);
+
+/// A log in an archive, as it was when the archive was opened, and whose it is.
+pub struct ArchivedLog {
+    pub kind: String,
+    pub id: String,
+    number: i64,
+    log: SavedLog,
+}
+
+impl Archive {
+    /// Opens a directory and gives the logs that are in it, the oldest first.
+    ///
+    /// What they hold is read later, block by block, so that a service can go on writing in the meantime. What it
+    /// lets go of until then is shown as a gap.
+    pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskFault> {
+        let mut onlooker = Onlooker::open(&directory::database_in(directory))?;
+        let path = onlooker.path().to_owned();
+        let connection = onlooker.connection()?;
+        if schema::version(connection, &path).map_err(DiskFault::when_reading)? == 0 {
+            return Err(DiskFault::Foreign(path));
+        }
+        let snapshot = connection.unchecked_transaction().map_err(|error| Onlooker::fault(&path, &error))?;
+        let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskFault::when_reading)?;
+        drop(snapshot);
+        let mut logs: Vec<_> = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
+        // Of several under one name, the newest; the others were on their way out.
+        let mut names = HashSet::new();
+        logs.reverse();
+        logs.retain(|log| names.insert((log.kind.clone(), log.id.clone())));
+        logs.reverse();
+        Ok((Self(onlooker), logs))
+    }
+
+    /// What was kept of a log's owner ([`Keeper::wanted`](super::Keeper::wanted)); none if it is there no longer.
+    pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskFault> {
+        self.look(|connection| {
+            connection.prepare_cached(schema::WANTED)?.query_row(log.identity(), |row| row.get(0)).optional()
+        })
+    }
+
+    /// When the first and the last datagram of a log arrived.
+    pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskFault> {
+        let mut blocks = log.blocks();
+        let Some(oldest) = blocks.next() else { return Ok(None) };
+        let until = blocks.map(|stored| stored.times.1).fold(oldest.times.1, Timestamp::max);
+        let since = log.blocks().skip(1).map(|stored| stored.times.0).min();
+        // A part of the oldest may have made room already.
+        let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
+        let first = kept.and_then(|block| {
+            let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
+            kept.map(|entry| entry.heard.received_at).min()
+        });
+        let first = first.unwrap_or(oldest.times.0);
+        Ok(Some((since.map_or(first, |since| since.min(first)), until)))
+    }
+
+    /// Reads a log page by page. A page is a block or less, and blocks that arrived wholly at times that are not
+    /// `wanted` are passed over.
+    pub fn pages<'a, W>(&'a mut self, log: &'a ArchivedLog, wanted: W) -> Pages<'a, W>
+    where
+        W: Fn(Timestamp, Timestamp) -> bool,
+    {
+        Pages { archive: self, log, left: log.log.blocks.iter(), wanted, reached: 1, gone: 0 }
+    }
+
+    /// None if the service has let it go.
+    fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskFault> {
+        let found = self.look(|connection| {
+            let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
+            let [number, epoch] = log.identity();
+            let place = [stored.row, stored.first.cast_signed(), number, epoch];
+            statement.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        // It may have grown since.
+        let found = found.map(|(data, next): (Vec<u8>, i64)| (data, next.cast_unsigned()));
+        let Some((data, next)) = found.filter(|(_, next)| *next >= stored.next) else { return Ok(None) };
+        let damaged =
+            || DiskFault::damaged(self.0.path(), &format!("block {} is not what was written", stored.row));
+        shared(data, stored.first, next).map(Some).ok_or_else(damaged)
+    }
+
+    fn look<T>(
+        &mut self,
+        look: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, DiskFault> {
+        let found = look(self.0.connection()?);
+        found.map_err(|error| Onlooker::fault(self.0.path(), &error))
+    }
+}
+
+impl ArchivedLog {
+    pub(super) fn new(number: i64, kind: String, id: String, log: SavedLog) -> Self {
+        Self { kind, id, number, log }
+    }
+
+    /// Datagrams that are there to be read.
+    pub fn datagrams(&self) -> u64 {
+        self.blocks().map(|stored| stored.next - stored.first.max(self.log.first)).sum()
+    }
+
+    /// Bytes on disk, payloads and what is kept beside them.
+    pub fn bytes(&self) -> u64 {
+        self.blocks().map(|stored| stored.length as u64).sum()
+    }
+
+    /// Its number, which a service that starts may give to another, and its epoch.
+    fn identity(&self) -> [i64; 2] {
+        [self.number, self.log.epoch.cast_signed()]
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Stored> {
+        self.log.blocks.iter().filter(|stored| stored.next > self.log.first)
+    }
+}
+
+/// The pages of a log in an archive, see [`Archive::pages`]. After a fault, nothing comes.
+pub struct Pages<'a, W> {
+    archive: &'a mut Archive,
+    log: &'a ArchivedLog,
+    left: slice::Iter<'a, Stored>,
+    wanted: W,
+    /// The number that is to come next.
+    reached: u64,
+    /// Numbers before this one were there and have been let go of since.
+    gone: u64,
+}
+
+impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
+    type Item = Result<Page, DiskFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kept = &self.log.log;
+        while let Some(stored) = self.left.next() {
+            if stored.next <= kept.first {
+                continue;
+            }
+            let start = stored.first.max(kept.first);
+            let block = if (self.wanted)(stored.times.0, stored.times.1) {
+                match self.archive.fetch(self.log, stored) {
+                    Ok(None) => {
+                        self.gone = stored.next;
+                        continue;
+                    }
+                    Ok(block) => block,
+                    Err(fault) => {
+                        self.left = [].iter();
+                        self.reached = u64::MAX;
+                        return Some(Err(fault));
+                    }
+                }
+            } else {
+                None
+            };
+            let gap = self.gap_before(start);
+            self.reached = stored.next;
+            if block.is_some() || gap.is_some() {
+                return Some(Ok(Page::of_block(block, start, stored.next, kept.epoch, gap)));
+            }
+        }
+        // Behind the last datagram of a log that goes on, numbers are set aside that nothing has come for yet.
+        let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
+        let gap = self.gap_before(end)?;
+        self.reached = end;
+        Some(Ok(Page::of_block(None, end, end, kept.epoch, Some(gap))))
+    }
+}
+
+impl<W> Pages<'_, W> {
+    /// What is missing before this number, told as [`Log::read`](crate::store::Log::read) tells it.
+    fn gap_before(&self, next: u64) -> Option<Gap> {
+        let evicted = self.log.log.first.max(self.gone);
+        let reason = if self.reached < evicted { GapReason::Retention } else { GapReason::Lost };
+        (next > self.reached).then(|| Gap { reason, missed: Some(next - self.reached) })
+    }
+}

@@ -1,0 +1,123 @@
+//! Looking at a database from outside, without a trace: nothing is made, changed or removed.
+//!
+//! Whoever has a database in WAL mode open keeps an index of `SQLite`'s own log in shared memory, the file `-shm`.
+//! Where it is, be it of a running service or of one that was killed, `SQLite` knows how to read along, also from a
+//! medium that cannot be written to. Where it is not, nobody has the database open, and an ordinary connection would make
+//! one: so it is read as what cannot change (`immutable`), or, as that would pass over what is only in the log, by a
+//! connection that keeps the index to itself (<https://www.sqlite.org/wal.html#noshm>).
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{DiskFault, schema};
+
+/// Reads a database that others may have open, or open at any moment.
+pub(super) struct Onlooker {
+    path: PathBuf,
+    connection: Connection,
+    /// How the files were when nobody else had the database open, so that nothing was locked.
+    alone: Option<Files>,
+}
+
+/// What changes when somebody opens the database.
+#[derive(PartialEq, Eq)]
+struct Files {
+    database: Option<Look>,
+    log: Option<Look>,
+    index: Option<Look>,
+}
+
+/// Inode, length, and time of the last change in seconds and nanoseconds.
+type Look = (u64, u64, i64, i64);
+
+impl Onlooker {
+    pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
+        std::fs::File::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                DiskFault::Missing(path.parent().unwrap_or(path).to_owned())
+            }
+            _ => DiskFault::NotReadable { path: path.to_owned(), detail: error.to_string() },
+        })?;
+        Self::connect(path)
+    }
+
+    fn connect(path: &Path) -> Result<Self, DiskFault> {
+        let files = Files::of(path);
+        let alone = files.index.is_none().then_some(files);
+        let connection = match &alone {
+            Some(files) => connect_alone(path, files)?,
+            None => schema::connect_to_read(path).map_err(DiskFault::when_reading)?,
+        };
+        Ok(Self { path: path.to_owned(), connection, alone })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// To be asked for before each look: once somebody has opened the database, it may change under a connection that
+    /// locks nothing. It does not at once, as what is new goes into the log first; but they may be gone again.
+    pub(super) fn connection(&mut self) -> Result<&Connection, DiskFault> {
+        if self.alone.as_ref().is_some_and(|files| *files != Files::of(&self.path)) {
+            *self = Self::connect(&self.path)?;
+        }
+        Ok(&self.connection)
+    }
+
+    /// Why something could not be read.
+    pub(super) fn fault(path: &Path, error: &rusqlite::Error) -> DiskFault {
+        DiskFault::of_sqlite(path, error).when_reading()
+    }
+}
+
+impl Files {
+    fn of(path: &Path) -> Self {
+        let look = |path: PathBuf| {
+            let about = path.metadata().ok()?;
+            Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+        };
+        let [database, log, index] = ["", "-wal", "-shm"].map(|suffix| look(beside(path, suffix)));
+        Self { database, log, index }
+    }
+}
+
+fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskFault> {
+    let failed = |error| Onlooker::fault(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if files.log.is_none_or(|(_, length, ..)| length == 0) {
+        let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+        return Connection::open_with_flags(immutable(path), flags).map_err(failed);
+    }
+    let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none").map_err(failed)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;
+    // It would take itself for the last that goes, who removes the log.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    Ok(connection)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// As `SQLite` wants URIs: with everything percent-encoded that could mean something else.
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut uri = "file://".to_owned();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for &byte in absolute.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let _ = write!(uri, "%{byte:02x}");
+        }
+    }
+    uri + "?immutable=1"
+}
