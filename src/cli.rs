@@ -15,7 +15,7 @@ use crate::control::Settings;
 use crate::http::{Access, Door, Operations, RequireToken, Tokens};
 use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
-use crate::store::Limits;
+use crate::store::{Limits, StoreSettings};
 
 /// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
 #[derive(Debug, Parser)]
@@ -38,6 +38,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each on its own")]
 pub struct ServeArgs {
     /// A file with settings (TOML, named as here, with `_` for `-`), and with memberships and responders to have.
     /// The environment wins over it, and flags win over both.
@@ -75,13 +76,26 @@ pub struct ServeArgs {
     /// Bytes to ask for as each socket's receive buffer; what the kernel grants is in the answers.
     #[arg(long, env = "ROLLCALL_RECEIVE_BUFFER", value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
     receive_buffer: u32,
+    /// Where logs, memberships, responders and messages are kept across starts: a directory that no other rollcall
+    /// uses.
+    #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIRECTORY", default_value_os_t = config::state_directory())]
+    data_dir: PathBuf,
+    /// Keep everything in memory alone, and nothing across starts; --data-dir is not used.
+    #[arg(long, env = "ROLLCALL_MEMORY")]
+    memory: bool,
+    /// How long what was heard may wait to be written to disk, in milliseconds: a crash loses at most that much.
+    #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    flush_ms: u64,
+    /// Bytes of all logs that are in memory, too, where they are on disk; not less than 8 MiB.
+    #[arg(long, env = "ROLLCALL_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(8_388_608..))]
+    memory_bytes: u64,
     /// Bytes that one log keeps.
     #[arg(long, env = "ROLLCALL_LOG_BYTES", value_name = "BYTES", default_value_t = 32 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
     log_bytes: u64,
     /// Datagrams that one log keeps.
     #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     log_entries: u64,
-    /// Bytes that all logs hold together; the oldest datagrams make room.
+    /// Bytes that all logs keep together; the oldest datagrams make room.
     #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
     total_bytes: u64,
     /// How long a datagram is kept, in milliseconds; 0: as long as there is room.
@@ -145,6 +159,11 @@ impl ServeArgs {
                     age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
                 },
                 total_bytes: usize::try_from(self.total_bytes).unwrap_or(usize::MAX),
+                store: (!self.memory).then(|| StoreSettings {
+                    directory: self.data_dir.clone(),
+                    flush: Duration::from_millis(self.flush_ms),
+                    memory_bytes: usize::try_from(self.memory_bytes).unwrap_or(usize::MAX),
+                }),
                 message_age: Duration::from_millis(self.message_age_ms),
                 kept_messages: self.kept_messages as usize,
                 replies_per_source: self.replies_per_source,

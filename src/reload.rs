@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::config::{Finding, Layers, Reconciler};
+use crate::config::{self, Finding, Layers};
 use crate::control::{Control, Kind};
 use crate::http::{Api, Configuration, ConfigurationProblem, Operations, TokenName, Tokens};
 use crate::server::Config;
@@ -19,7 +19,6 @@ pub struct Reloader {
     api: Api,
     control: Control,
     operations: Operations,
-    reconciler: Reconciler,
 }
 
 /// A configuration without mistakes.
@@ -32,7 +31,7 @@ struct Fresh {
 impl Reloader {
     /// `arguments` are those that the service was started with.
     pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: Operations) -> Self {
-        Self { arguments, api, control, operations, reconciler: Reconciler::default() }
+        Self { arguments, api, control, operations }
     }
 
     /// Makes what the file declares, and shows what is in force. Called once, before the service answers.
@@ -80,7 +79,7 @@ impl Reloader {
         if let Some(tokens) = tokens {
             self.api.replace_tokens(tokens);
         }
-        let refused = self.reconciler.reconcile(&self.control, &layers.file).await;
+        let refused = config::reconcile(&self.control, &layers.file).await;
         let before = self.operations.configuration();
         let mut settings = layers.settings;
         let mut restart_needed = Vec::new();

@@ -14,9 +14,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control::{Control, Settings};
+use crate::control::{Control, Settings, StartFault};
 use crate::http::{Access, Api, Door, Operations, RequireToken};
-use crate::net::Fault;
 use listener::{Desk, Listener};
 
 /// What can be set about the service.
@@ -87,7 +86,7 @@ pub enum StartError {
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
-    Core(#[from] Fault),
+    Core(#[from] StartFault),
 }
 
 /// The service with all its listeners bound; it answers once it runs.

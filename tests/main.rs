@@ -1,4 +1,5 @@
-//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `docs` for what users read,
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `store` for logs on
+//! disk, `docs` for what users read,
 //! `tools` for what other people's programs make of what it gives out.
 
 mod support;
@@ -6,6 +7,7 @@ mod support;
 mod api {
     mod collecting;
     mod config;
+    mod crashes;
     mod declared;
     mod door;
     mod errors;
@@ -13,6 +15,7 @@ mod api {
     mod exports;
     mod health;
     mod host;
+    mod kept;
     mod leases;
     mod logging;
     mod logs;
@@ -21,6 +24,7 @@ mod api {
     mod metrics;
     mod notify;
     mod responders;
+    mod restarts;
     mod retention;
     mod service;
     mod stopping;
@@ -30,6 +34,7 @@ mod api {
 
 mod lab {
     mod classic;
+    mod disks;
     mod interfaces;
     mod ipv6;
     mod isolation;
@@ -41,6 +46,8 @@ mod lab {
     mod selftest;
     mod sources;
 }
+
+mod store;
 
 mod docs {
     mod openapi;

@@ -47,7 +47,16 @@ impl Service {
         let socket = std::env::temp_dir().join(name);
         let begun = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_rollcall"))
-            .args(["serve", "--log", "error", "--replies-per-source", "0", "--replies-total", "0"])
+            .args([
+                "serve",
+                "--memory",
+                "--log",
+                "error",
+                "--replies-per-source",
+                "0",
+                "--replies-total",
+                "0",
+            ])
             .args(["--listen", &format!("unix:{}", socket.display())])
             .args(flags)
             .spawn()

@@ -1,5 +1,6 @@
 //! What the service is told: by flags, the environment and files.
 
+mod directory;
 mod file;
 mod finding;
 mod layers;
@@ -7,8 +8,9 @@ mod reconcile;
 mod secrets;
 mod values;
 
+pub use directory::state_directory;
 pub use file::{ConfigFile, Declared};
 pub use finding::Finding;
 pub use layers::Layers;
-pub use reconcile::Reconciler;
+pub use reconcile::reconcile;
 pub use secrets::read_tokens;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::recent::RecentDatagrams;
 use super::refusal::{Attempt, Purpose, Refusal};
@@ -55,7 +56,7 @@ struct Counters {
 }
 
 /// What has become of the datagrams that a responder heard.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyCounters {
     pub received: u64,
     pub matched: u64,
@@ -153,11 +154,16 @@ impl Answering {
     const AT_ONCE: usize = 64;
 
     pub(super) fn new(active: Active, services: Services) -> Self {
+        Self::counting_from(active, services, ReplyCounters::default())
+    }
+
+    /// Goes on with the counts of an earlier run.
+    pub(super) fn counting_from(active: Active, services: Services, counted: ReplyCounters) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
             active: RwLock::new(Arc::new(active)),
-            counters: Counters::default(),
+            counters: Counters::from(counted),
             recent: Mutex::default(),
             waiting: AtomicUsize::new(0),
             services,
@@ -334,6 +340,19 @@ impl Answering {
         let payload = Bytes::copy_from_slice(payload);
         let reply = DelayedReply { answering: Arc::downgrade(self), via, destination, payload, tries_left };
         self.services.timers.arm(at, Due::Reply(Box::new(reply)));
+    }
+}
+
+impl From<ReplyCounters> for Counters {
+    fn from(counted: ReplyCounters) -> Self {
+        Self {
+            received: counted.received.into(),
+            matched: counted.matched.into(),
+            replied: counted.replied.into(),
+            failed: counted.failed.into(),
+            limited: counted.limited.into(),
+            suppressed: counted.suppressed.into(),
+        }
     }
 }
 

@@ -51,6 +51,11 @@ impl Closing {
         }
     }
 
+    /// Takes note of a message that was closed in an earlier run, the longest closed first.
+    pub(super) fn resume(&self, message: &Arc<Message>) {
+        self.queues().closed.push_back(Arc::downgrade(message));
+    }
+
     /// Ends the lingering of those messages now, because what they hold is needed. Must not be called from a
     /// sink.
     pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {

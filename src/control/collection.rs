@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::sends::Sends;
 use crate::model::{Answer, ClockReading, CloseReason, MessageSpec, Timestamp};
 
@@ -21,7 +23,7 @@ pub(super) struct Collection {
 }
 
 /// How a message left by one interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub interface: Arc<str>,
     /// Address and port that it left with; the first attempt's when each has a port of its own.
@@ -36,7 +38,7 @@ pub struct Route {
     pub loopback_ignored: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Responder {
     pub responses: u64,
     /// Place of its first response in the log.
@@ -46,7 +48,7 @@ pub struct Responder {
     pub late: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerCounters {
     pub responses: u64,
     /// Distinct responders that answered in time.
@@ -75,6 +77,51 @@ impl Collection {
             last_progress: None,
             all_sent: false,
             closed: None,
+        }
+    }
+
+    /// As it was in an earlier run. The responders are the first, or none until they are [recalled](Self::recall).
+    pub(super) fn restored(
+        routes: Vec<Route>,
+        counters: AnswerCounters,
+        responders: Vec<(SocketAddr, Responder)>,
+        closed: Option<(CloseReason, Timestamp)>,
+    ) -> Self {
+        let mut collection = Self::new(routes, 0);
+        collection.counters = counters;
+        collection.responders = responders.into_iter().collect();
+        collection.closed = closed;
+        collection
+    }
+
+    /// Counts the answers anew as they are [recalled](Self::recall): what was saved of the counts may be a moment older
+    /// or younger than the log.
+    pub(super) fn recount(&mut self) {
+        self.counters = AnswerCounters { strays: self.counters.strays, ..AnswerCounters::default() };
+    }
+
+    /// Notes who has answered, as the log has it, in its order. `count`: and how often.
+    pub(super) fn recall(
+        &mut self,
+        answers: impl Iterator<Item = (u64, SocketAddr, Option<Answer>)>,
+        count: bool,
+    ) {
+        for (sequence, source, answer) in answers {
+            let Some(answer) = answer else { continue };
+            let responder = self.responders.entry(source).or_insert(Responder {
+                responses: 0,
+                first_sequence: sequence,
+                first_rtt_us: answer.rtt_us,
+                late: true,
+            });
+            responder.responses += 1;
+            responder.late &= answer.late;
+            if count {
+                self.counters.responses += 1;
+                self.counters.responders += u64::from(!answer.duplicate && !answer.late);
+                self.counters.duplicates += u64::from(answer.duplicate);
+                self.counters.late += u64::from(answer.late);
+            }
         }
     }
 

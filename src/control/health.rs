@@ -35,6 +35,7 @@ impl Control {
             shared.tasks_running(),
             shared.interfaces_followed(),
             shared.lanes_running(),
+            shared.store_writes(),
             descriptors(),
         ];
         checks.extend(self.rights());
@@ -89,6 +90,17 @@ impl Shared {
             );
         }
         Check::ok(NAME, detail)
+    }
+
+    fn store_writes(&self) -> Check {
+        const NAME: &str = "store";
+        let Some(store) = &self.store else {
+            return Check::ok(NAME, "everything is kept in memory only");
+        };
+        match store.condition().fault {
+            Some(fault) => Check::failed(NAME, fault.to_string()),
+            None => Check::ok(NAME, "what is kept is written to the data directory"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Membership, Message, Shared};
+use super::{Message, Shared};
 use crate::model::Timestamp;
 use crate::store::Log;
 
@@ -36,39 +36,46 @@ impl Shared {
             let now = Timestamp::now();
             self.forget_expired(now);
             self.expire(now).await;
-            if self.budget.excess() > 0 {
-                self.make_room().await;
+            if self.budget.is_exceeded() {
+                self.make_room(Log::oldest, Log::evict, || self.budget.is_exceeded()).await;
+            }
+            if self.budget.memory_is_exceeded() {
+                self.make_room(Log::oldest_held, Log::cool, || self.budget.memory_is_short()).await;
             }
         }
     }
 
     async fn expire(&self, now: Timestamp) {
         for (nth, owner) in self.owners().into_iter().enumerate() {
-            owner.log().expire(now);
+            owner.log().expire(now).await;
             give_way(nth).await;
         }
     }
 
-    /// Lets the oldest blocks of all go, one by one, until the rest fits.
-    async fn make_room(&self) {
+    /// Lets the oldest blocks of all go, one by one, as long as it is called for.
+    async fn make_room(
+        &self,
+        oldest: fn(&Log) -> Option<Timestamp>,
+        let_go: fn(&Log),
+        called_for: impl Fn() -> bool,
+    ) {
         let owners = self.owners();
-        let aged = |(nth, owner): (usize, &Owner)| owner.log().oldest().map(|oldest| Reverse((oldest, nth)));
-        let mut oldest: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
+        let aged = |(nth, owner): (usize, &Owner)| oldest(owner.log()).map(|oldest| Reverse((oldest, nth)));
+        let mut heap: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
         let mut evicted = 0;
-        while self.budget.excess() > 0 {
-            let Some(Reverse((_, nth))) = oldest.pop() else {
+        while called_for() {
+            let Some(Reverse((_, nth))) = heap.pop() else {
                 return;
             };
-            owners[nth].log().evict();
-            oldest.extend(aged((nth, &owners[nth])));
+            let_go(owners[nth].log());
+            heap.extend(aged((nth, &owners[nth])));
             evicted += 1;
             give_way(evicted).await;
         }
     }
 
     fn owners(&self) -> Vec<Owner> {
-        let joined = self.memberships.all().into_iter().chain(self.responders.all());
-        let logs = joined.map(|membership: Arc<Membership>| Owner::Membership(membership.log()));
+        let logs = self.joined_all().map(|membership| Owner::Membership(membership.log()));
         logs.chain(self.messages.all().into_iter().map(Owner::Message)).collect()
     }
 }

@@ -22,6 +22,8 @@ pub struct JoinRequest {
     pub exact_drops: bool,
     pub retention: Retention,
     pub lease: Option<Duration>,
+    /// A configuration file wants it, and not only a client.
+    pub declared: bool,
     /// Given exactly for responders.
     pub rules: Option<ResponderRules>,
 }
@@ -32,7 +34,8 @@ impl Control {
         self.join_as(Id::generate(), request, true).await.map(|(membership, _)| membership)
     }
 
-    /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease.
+    /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease. Once this returns,
+    /// the store knows, too, unless it fails.
     pub async fn join_as(
         &self,
         id: Id,
@@ -52,8 +55,10 @@ impl Control {
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
-                if let Ok(changed) = existing.change(&spec, request.rules.clone(), request.lease, &table) {
+                if let Ok(changed) = existing.change(&spec, &request, &table) {
                     changed?;
+                    existing.keep_change();
+                    shared.settled().await;
                     shared.catch_up(&existing, &table);
                     shared.arm(&existing);
                     return Ok((existing, Outcome::Kept));
@@ -68,12 +73,14 @@ impl Control {
             });
             let table = shared.table_for(&request).await?;
             let environment = shared.environment.clone();
-            let joined = Membership::join(id.clone(), spec, request.lease, answering, environment, &table)?;
+            let joined = Membership::join(id.clone(), spec, &request, answering, environment, &table)?;
             let membership = Arc::new(joined);
             if registry.insert(id.clone(), membership.clone()).is_ok() {
                 membership.registered();
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
+                membership.keep(true);
+                shared.settled().await;
                 return Ok((membership, Outcome::Created));
             }
             membership.leave();
@@ -97,11 +104,18 @@ impl Control {
         })
     }
 
-    /// Leaves; once this returns, the sockets are closed.
-    pub fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
+    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails.
+    pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
         let membership = self.0.joined(kind).remove(id);
         membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?.leave();
+        self.0.settled().await;
         Ok(())
+    }
+
+    /// Those that a configuration file wants.
+    pub fn declared(&self) -> Vec<(Kind, Id)> {
+        let declared = self.0.joined_all().filter(|membership| membership.is_declared());
+        declared.map(|membership| (membership.kind(), membership.id().clone())).collect()
     }
 
     async fn spec_of(
@@ -138,6 +152,19 @@ impl Shared {
         match kind {
             Kind::Responder => &self.responders,
             Kind::Membership | Kind::Message => &self.memberships,
+        }
+    }
+
+    /// Memberships and responders.
+    pub(super) fn joined_all(&self) -> impl Iterator<Item = Arc<Membership>> {
+        self.memberships.all().into_iter().chain(self.responders.all())
+    }
+
+    /// Waits until the store has done what it was told. If it fails, it says so elsewhere: what it keeps is not worth
+    /// more than what the service does.
+    pub(super) async fn settled(&self) {
+        if let Some(store) = &self.store {
+            let _ = store.settled().await;
         }
     }
 

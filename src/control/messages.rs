@@ -14,7 +14,7 @@ use super::totals::Totals;
 use super::{Control, Kind, Shared};
 use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::net::{Fault, FaultKind};
-use crate::store::Log;
+use crate::store::{Log, Store};
 
 /// Whether a PUT created what it names or found it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,8 @@ impl Control {
         let interfaces = shared.egress(&spec).await?;
         shared.forget_oldest();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
-        let log = Log::new(limits, shared.budget.clone());
+        let place = shared.store.as_ref().map(Store::place);
+        let log = Arc::new(Log::new(limits, shared.budget.clone(), place));
         let message = Arc::new(Message::new(id.clone(), spec, log, shared.clockwork.clone()));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
@@ -65,10 +66,14 @@ impl Control {
             shared.messages.remove_if(&id, &message);
             message.close(CloseReason::Cancelled);
             message.end_linger();
+            message.log().close();
             // It is no message that ended, but what could not be sent is told.
             message
                 .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
             return Err(refusal);
+        }
+        if let Some(store) = &shared.store {
+            message.keep(store, true);
         }
         Ok((message, Outcome::Created))
     }

@@ -24,6 +24,7 @@ mod refusal;
 mod registry;
 mod reply_limits;
 mod reply_sockets;
+mod restoring;
 mod sends;
 mod timers;
 mod totals;
@@ -49,13 +50,13 @@ pub use membership::Membership;
 pub use memberships::JoinRequest;
 pub use message::{Message, MessageView};
 pub use messages::{ListQuery, Outcome};
-pub use refusal::{Purpose, Refusal};
+pub use refusal::{Purpose, Refusal, Unsettled};
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, Lanes};
-use crate::store::{Budget, Limits};
+use crate::store::{Budget, DiskFault, Limits, Store, StoreSettings};
 use answering::Services;
 use closing::Closing;
 use membership::Environment;
@@ -77,8 +78,10 @@ pub struct Settings {
     /// Bytes asked for as `SO_RCVBUF` of each socket.
     pub receive_buffer: usize,
     pub log_limits: Limits,
-    /// Bytes that all logs hold together.
+    /// Bytes that all logs keep together.
     pub total_bytes: usize,
+    /// Where logs are kept beside memory; none: nowhere.
+    pub store: Option<StoreSettings>,
     /// How long a message is kept once it is closed.
     pub message_age: Duration,
     /// Messages kept in all; beyond that, the longest closed are forgotten.
@@ -97,6 +100,15 @@ pub enum Kind {
     Message,
 }
 
+/// Why the core does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    #[error(transparent)]
+    Network(#[from] Fault),
+    #[error(transparent)]
+    Store(#[from] DiskFault),
+}
+
 struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
@@ -112,6 +124,7 @@ struct Shared {
     responders: Registry<Membership>,
     messages: Registry<Message>,
     ledger: Arc<Ledger>,
+    store: Option<Store>,
     tasks: TaskTracker,
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
@@ -119,12 +132,20 @@ struct Shared {
 }
 
 impl Control {
-    pub async fn start(settings: Settings) -> Result<Self, Fault> {
+    /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
+    pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        let (store, saved) = match &settings.store {
+            Some(settings) => Store::open(settings).map(|(store, saved)| (Some(store), saved))?,
+            None => (None, Vec::new()),
+        };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
-        let budget = Arc::new(Budget::new(settings.total_bytes));
+        let budget = Arc::new(Budget::new(
+            settings.total_bytes,
+            settings.store.as_ref().map(|store| store.memory_bytes),
+        ));
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
@@ -141,6 +162,7 @@ impl Control {
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
                 budget: budget.clone(),
+                store: store.clone(),
                 ledger: ledger.clone(),
                 events: events.clone(),
             },
@@ -154,10 +176,12 @@ impl Control {
             responders: Registry::default(),
             messages: Registry::default(),
             ledger,
+            store,
             tasks,
             standing: Mutex::default(),
             stop,
         }));
+        control.restore(saved).await?;
         control
             .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
         control.spawn(|shared| async move { shared.follow_interfaces().await });
@@ -175,7 +199,18 @@ impl Control {
         &self.0.events
     }
 
-    /// Leaves all groups, closes all messages and waits for the tasks to end.
+    /// The store, where there is one.
+    pub fn store(&self) -> Option<&Store> {
+        self.0.store.as_ref()
+    }
+
+    /// Resolves once everything that has come until now is on disk. Cancel-safe.
+    pub async fn settled(&self) -> Result<(), Unsettled> {
+        let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
+        store.settled().await.map_err(Unsettled::Fault)
+    }
+
+    /// Leaves all groups, closes all messages, brings everything to disk and waits for the tasks to end.
     pub async fn shutdown(&self) {
         let shared = &self.0;
         shared.stop.cancel();
@@ -183,7 +218,13 @@ impl Control {
             message.close(CloseReason::Restarted);
             message.end_linger();
         }
-        for membership in shared.memberships.all().into_iter().chain(shared.responders.all()) {
+        for membership in shared.joined_all() {
+            membership.stop_hearing();
+        }
+        if let Some(store) = &shared.store {
+            store.close().await;
+        }
+        for membership in shared.joined_all() {
             membership.leave();
         }
         shared.tasks.close();
@@ -234,7 +275,7 @@ impl Shared {
         let mut changes = self.interfaces.subscribe();
         while changes.changed().await.is_ok() {
             let table = changes.borrow_and_update().clone();
-            for membership in self.memberships.all().into_iter().chain(self.responders.all()) {
+            for membership in self.joined_all() {
                 membership.reconcile(&table);
                 self.arm(&membership);
             }
@@ -243,6 +284,15 @@ impl Shared {
 }
 
 impl Kind {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Membership => "membership",
+            Self::Responder => "responder",
+            Self::Message => "message",
+        }
+    }
+
     pub fn path(self) -> &'static str {
         match self {
             Self::Membership => "/v1/memberships",
@@ -254,10 +304,6 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Membership => "membership",
-            Self::Responder => "responder",
-            Self::Message => "message",
-        })
+        f.write_str(self.name())
     }
 }

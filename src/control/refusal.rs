@@ -4,6 +4,16 @@ use std::sync::Arc;
 use super::Kind;
 use crate::model::{Family, Group, Id};
 use crate::net::{Fault, FaultKind, rights};
+use crate::store::DiskFault;
+
+/// Why it cannot be said that something is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    #[error("the service keeps nothing on disk")]
+    NoStore,
+    #[error(transparent)]
+    Fault(#[from] DiskFault),
+}
 
 /// Why a verb was not carried out. Nothing has changed when one is returned.
 #[derive(Debug, thiserror::Error)]

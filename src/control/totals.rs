@@ -35,6 +35,8 @@ pub struct Received {
     pub bytes: u64,
     /// Datagrams that made room in a log for later ones.
     pub evicted: u64,
+    /// Datagrams that had to leave memory before they were on disk.
+    pub lost: u64,
     /// Datagrams whose payload was longer than the buffer.
     pub truncated: u64,
     /// Buffers that the kernel dropped, of one datagram or, where it coalesces, up to 64.
@@ -104,8 +106,10 @@ impl Control {
 
 /// The counts of resources that are gone, and those that no resource keeps.
 pub(super) struct Ledger {
-    /// Std lock, like the next: held for an addition.
+    /// Std lock, like the next two: held for an addition.
     ended: Mutex<Totals>,
+    /// What resources had counted before the service started: they go on from there, and this goes on from zero.
+    before: Mutex<Totals>,
     shown: Mutex<Totals>,
     /// Round-trip times of responses.
     pub(super) rtt: Histogram,
@@ -116,13 +120,19 @@ impl Ledger {
         *locked(&self.ended) += ended;
     }
 
+    /// A resource comes with these counts from an earlier run.
+    pub(super) fn begin_with(&self, counted: Totals) {
+        *locked(&self.before) += counted;
+    }
+
     fn ended(&self) -> Totals {
         *locked(&self.ended)
     }
 
     /// The larger of what was shown before and this, count by count: a resource that ends while it is counted may
     /// be missed once, and a reply or send that fails is taken back, which must not look like a restart.
-    fn never_less(&self, now: Totals) -> Totals {
+    fn never_less(&self, mut now: Totals) -> Totals {
+        now.merge(*locked(&self.before), u64::saturating_sub);
         let mut shown = locked(&self.shown);
         shown.merge(now, u64::max);
         *shown
@@ -154,7 +164,12 @@ impl Default for Ledger {
             us(5_000_000),
             us(10_000_000),
         ];
-        Self { ended: Mutex::default(), shown: Mutex::default(), rtt: Histogram::new(&RTT_BOUNDS) }
+        Self {
+            ended: Mutex::default(),
+            before: Mutex::default(),
+            shown: Mutex::default(),
+            rtt: Histogram::new(&RTT_BOUNDS),
+        }
     }
 }
 
@@ -177,8 +192,8 @@ impl Totals {
     fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
         let Self { memberships, responders, messages, replies, closed, sent, send_failures } = self;
         let received = [memberships, responders, messages].into_iter().flat_map(|received| {
-            let Received { datagrams, bytes, evicted, truncated, dropped_buffers } = received;
-            [datagrams, bytes, evicted, truncated, dropped_buffers]
+            let Received { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
+            [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
         let ReplyCounters { received: heard, matched, replied, failed, limited, suppressed } = replies;
         let replies = [heard, matched, replied, failed, limited, suppressed];
@@ -199,6 +214,7 @@ impl Received {
             datagrams: log.appended,
             bytes: log.payload_bytes,
             evicted: log.evicted,
+            lost: log.lost,
             truncated: log.truncated,
             dropped_buffers,
         }
@@ -217,8 +233,8 @@ impl States {
 
 impl Held {
     pub(super) fn add(&mut self, log: LogCounters) {
-        self.datagrams += log.appended - log.evicted;
-        self.bytes += log.held_bytes;
+        self.datagrams += log.kept();
+        self.bytes += log.kept_bytes;
     }
 }
 

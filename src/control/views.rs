@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::answering::ReplyCounters;
 use super::ports::{Port, PortState};
 use crate::model::{Id, MembershipSpec, ResponderRules, Timestamp};
@@ -47,9 +49,10 @@ pub enum JoinState {
 }
 
 /// A promise to leave unless renewed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Lease {
     pub duration: Duration,
+    #[serde(skip, default = "Instant::now")]
     pub ends: Instant,
     pub expires_at: Timestamp,
 }
@@ -59,6 +62,12 @@ impl Lease {
         let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         let expires_at = Timestamp(Timestamp::now().0.saturating_add(nanos));
         Self { duration, ends: Instant::now() + duration, expires_at }
+    }
+
+    /// A promise of an earlier run, if it still stands.
+    pub(super) fn resumed(self) -> Option<Self> {
+        let left = self.expires_at.since(Timestamp::now())?;
+        Some(Self { ends: Instant::now() + left, ..self })
     }
 }
 

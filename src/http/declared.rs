@@ -25,5 +25,5 @@ pub fn read_declared(kind: Kind, fields: &Value) -> Result<JoinRequest, Vec<Fiel
             detail: format!("a declared {kind} stays as long as it is declared: leave this out"),
         }]);
     }
-    Ok(JoinRequest { allow_missing: true, ..request })
+    Ok(JoinRequest { allow_missing: true, declared: true, ..request })
 }

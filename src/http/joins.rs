@@ -37,6 +37,7 @@ impl JoinFields {
             exact_drops: self.exact_drops,
             retention,
             lease: lease.map(Duration::from_millis),
+            declared: false,
             rules: None,
         })
     }

@@ -164,7 +164,7 @@ async fn show(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    control.leave(Kind::Membership, &id)?;
+    control.leave(Kind::Membership, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,7 +187,7 @@ async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(control.membership(Kind::Membership, &id)?, control.stopping()).await
+    reading.answer(control.membership(Kind::Membership, &id)?, &control).await
 }
 
 /// Read the payload of one datagram

@@ -19,8 +19,7 @@ use super::reading::{
 };
 use super::sending::{MessageBody, RawOptions, RawPayload, Wanted};
 use crate::control::{Control, Kind, Message as Sent, Outcome};
-use crate::model::{Id, MessageSpec};
-use crate::store::Closed;
+use crate::model::MessageSpec;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
@@ -166,7 +165,7 @@ async fn responses(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Answer, Problem> {
-    reading.answer(control.message(&id)?, control.stopping()).await
+    reading.answer(control.message(&id)?, &control).await
 }
 
 /// Read the payload of one response
@@ -221,7 +220,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Ans
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = first_page(message.log()).await.map_err(|Closed| not_found(message.id()))?;
+    let page = first_page(message.log()).await?;
     let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));
     let collected = Collected {
         message: Message::from(&view),
@@ -230,8 +229,4 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Ans
         gap: page.gap,
     };
     Ok((StatusCode::OK, location, applied, JsonAnswer(collected)).into_response())
-}
-
-fn not_found(id: &Id) -> Problem {
-    crate::control::Refusal::NotFound { kind: Kind::Message, id: id.clone() }.into()
 }

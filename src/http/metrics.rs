@@ -25,6 +25,7 @@ use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
 use crate::control::{Control, Received, States, Tally};
 use crate::model::CloseReason;
+use crate::store::{Condition, Store};
 
 pub(super) fn routes(traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
     let router = OpenApiRouter::new().routes(routes!(metrics));
@@ -65,6 +66,7 @@ async fn metrics(
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
             tally: control.tally(),
+            store: control.store().map(Store::condition),
             traffic: traffic.report(),
             streams: streams.report(),
             process: Process::now(),
@@ -86,6 +88,7 @@ async fn metrics(
 #[derive(Debug)]
 struct Snapshot {
     tally: Tally,
+    store: Option<Condition>,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
     process: Process,
@@ -98,6 +101,7 @@ impl Collector for Snapshot {
         self.datagrams(&mut page)?;
         self.messages(&mut page)?;
         self.resources(&mut page)?;
+        self.store(&mut page)?;
         self.requests(&mut page)?;
         self.process(&mut page)
     }
@@ -121,10 +125,12 @@ impl Snapshot {
         page.counter(
             "rollcall_drops",
             "What was lost, and where: buffers, of one datagram or up to 64, that the kernel dropped (kernel); \
-             datagrams that made room for later ones in a log (retention); payloads longer than the buffer (truncated).",
+             datagrams that made room for later ones in a log (retention), or that had to leave memory before they were on \
+             disk (store); payloads longer than the buffer (truncated).",
             [
                 ([("cause", "kernel")], all(|received| received.dropped_buffers)),
                 ([("cause", "retention")], all(|received| received.evicted)),
+                ([("cause", "store")], all(|received| received.lost)),
                 ([("cause", "truncated")], all(|received| received.truncated)),
             ],
         )?;
@@ -181,6 +187,27 @@ impl Snapshot {
         let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
         page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
         page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
+    }
+
+    /// Nothing where nothing is kept on disk.
+    fn store(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        page.gauge(
+            "rollcall_store_degraded",
+            "1 while nothing can be written to the data directory, else 0.",
+            of(|store| f64::from(u8::from(store.fault.is_some()))),
+        )?;
+        page.gauge(
+            "rollcall_store_lag_seconds",
+            "How long the oldest change has been waiting to be written to the data directory.",
+            of(|store| store.lag.as_secs_f64()),
+        )?;
+        #[expect(clippy::cast_precision_loss, reason = "it is far below 2^53")]
+        page.gauge(
+            "rollcall_store_bytes",
+            "Size of the database in the data directory.",
+            of(|store| store.file_bytes as f64),
+        )
     }
 
     fn requests(&self, page: &mut Page<'_>) -> fmt::Result {

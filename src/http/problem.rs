@@ -85,6 +85,7 @@ pub(super) enum Kind {
     ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
+    Store,
     NotReady,
     Stopping,
     Internal,
@@ -149,6 +150,7 @@ impl Kind {
             Self::ForbiddenOrigin => {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
             }
+            Self::Store => ("store", S::SERVICE_UNAVAILABLE, "The data directory cannot be used"),
             Self::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "The service should get no work now"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "The service is stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),

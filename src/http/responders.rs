@@ -253,7 +253,7 @@ async fn show(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    control.leave(Kind::Responder, &id)?;
+    control.leave(Kind::Responder, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -276,7 +276,7 @@ async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(control.membership(Kind::Responder, &id)?, control.stopping()).await
+    reading.answer(control.membership(Kind::Responder, &id)?, &control).await
 }
 
 /// Read the payload of one datagram

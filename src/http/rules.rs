@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 
 use super::fields::{self, Encoding, Payload};
 use super::problem::FieldErrors;
-use crate::model::{Delay, Family, Match, Reply, ReplyFrom, ResponderRules, largest_payload, limits};
+use crate::model::{
+    Delay, Family, Match, Pattern, Reply, ReplyFrom, ResponderRules, largest_payload, limits,
+};
 
 /// What to answer: a text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
 /// Without it: `ack`.
@@ -143,8 +145,6 @@ impl From<&Reply> for ReplyBody {
 
 impl MatchBody {
     const LONGEST_REGEX: usize = 4_096;
-    /// Compiled size that a pattern may reach; patterns come from clients.
-    const LARGEST_REGEX: usize = 1024 * 1024;
 
     fn read(self, errors: &mut FieldErrors) -> Option<Match> {
         let text = |text: Option<String>| text.map(|text| ("", Some(text), None));
@@ -175,8 +175,7 @@ impl MatchBody {
             errors.push("/match/regex", format!("a pattern has at most {} characters", Self::LONGEST_REGEX));
             return None;
         }
-        let regex = regex::bytes::RegexBuilder::new(&pattern).size_limit(Self::LARGEST_REGEX).build();
-        errors.keep("/match/regex", regex).map(Match::Regex)
+        errors.keep("/match/regex", Pattern::try_from(pattern)).map(Match::Regex)
     }
 
     pub(super) fn of(matches: &Match) -> Option<Self> {

@@ -2,11 +2,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
+
 /// A multicast address and a UDP port: `239.1.2.3:10000`, `[ff15::1]:10000`.
 ///
 /// Interface- and link-local IPv6 groups exist once per interface; the interface is not part of
 /// the group but of what is done with it, so it is split off while parsing ([`Group::parse`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Group {
     ip: IpAddr,
     port: NonZeroU16,
@@ -75,6 +78,20 @@ impl Group {
 
     pub fn largest_payload(&self) -> usize {
         largest_payload(self.family())
+    }
+}
+
+impl TryFrom<SocketAddr> for Group {
+    type Error = GroupError;
+
+    fn try_from(address: SocketAddr) -> Result<Self, GroupError> {
+        Self::new(address.ip(), address.port())
+    }
+}
+
+impl From<Group> for SocketAddr {
+    fn from(group: Group) -> Self {
+        Self::new(group.ip, group.port())
     }
 }
 

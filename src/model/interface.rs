@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Family, Group};
 
 /// An interface as a client names it.
@@ -18,7 +20,8 @@ impl InterfaceRef {
 }
 
 /// Which interfaces a membership or message wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Interfaces {
     /// For a membership: every one that is up, can do multicast and is nobody's port, also those that
     /// appear later. For a message: the one that the routing table says.

@@ -1,7 +1,9 @@
+use serde::{Deserialize, Serialize};
+
 use super::{Group, Interfaces, Retention, SourceFilter};
 
 /// What a membership wants; what has come of it is told per interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipSpec {
     pub group: Group,
     pub interfaces: Interfaces,

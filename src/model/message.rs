@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Group, Interfaces, Retention};
 
@@ -22,14 +23,15 @@ pub mod limits {
 }
 
 /// The TTL (IPv4) or hop limit (IPv6) that a message leaves with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HopLimit(pub u8);
 
 /// One payload to send to a group, and how to collect the answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSpec {
     pub group: Group,
     pub interfaces: Interfaces,
+    #[serde(with = "super::base64")]
     pub payload: Bytes,
     pub hop_limit: HopLimit,
     pub loopback: bool,
@@ -73,7 +75,7 @@ impl MessageSpec {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeat {
     /// How often the message is sent in all, at least 1.
     pub count: u32,
@@ -95,7 +97,8 @@ impl Repeat {
 }
 
 /// Why a message collects no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloseReason {
     /// The window passed.
     Window,

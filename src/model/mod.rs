@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows sockets, logs or HTTP.
 
+mod base64;
 mod datagram;
 mod group;
 mod id;
@@ -19,7 +20,7 @@ pub use id::{Id, IdError};
 pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Unusable};
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, limits};
-pub use responder::{Delay, Match, Reply, ReplyFrom, ResponderRules};
+pub use responder::{Delay, Match, Pattern, Reply, ReplyFrom, ResponderRules};
 pub use retention::Retention;
 pub use sources::{SourceError, SourceFilter};
 pub use time::{ClockReading, Timestamp};

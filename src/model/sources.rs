@@ -1,9 +1,12 @@
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Family, Group};
 
 /// The source filter of a membership (RFC 3376 section 2, RFC 3810 section 3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceFilter {
     /// Any source: (*,G), EXCLUDE of nobody.
     Any,

@@ -54,6 +54,30 @@ impl Block {
         self
     }
 
+    /// A block as it was written to disk; none if the records are not those of these numbers.
+    pub(super) fn read(bytes: Vec<u8>, first: u64, next: u64) -> Option<Self> {
+        let mut times: Option<(Timestamp, Timestamp)> = None;
+        let mut end = first;
+        let mut records = Records::new(&bytes);
+        for run in records.by_ref() {
+            let at = run.heard.received_at;
+            times = Some(times.map_or((at, at), |(since, until)| (since.min(at), until.max(at))));
+            end = end.checked_add(run.count())?;
+        }
+        let whole = records.is_at_end() && end == next;
+        whole.then_some(Self { bytes, first, next, times, origin: None })
+    }
+
+    /// The records, as they are on disk.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What a block of so many bytes of records costs.
+    pub(super) fn cost_of(bytes: usize) -> usize {
+        bytes + Self::OVERHEAD
+    }
+
     pub(super) fn first(&self) -> u64 {
         self.first
     }
@@ -69,7 +93,7 @@ impl Block {
 
     /// Bytes held, with what the block itself costs.
     pub(super) fn cost(&self) -> usize {
-        self.bytes.len() + Self::OVERHEAD
+        Self::cost_of(self.bytes.len())
     }
 
     /// Whether this run would make it larger than `most` bytes.

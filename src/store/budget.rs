@@ -2,40 +2,77 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// What all logs of a service may hold together.
+/// What all logs of a service may keep together, and how much of that in memory.
 ///
-/// Logs charge what they hold as they append; whoever keeps house makes the oldest blocks give way.
+/// Logs charge what they have as they append; whoever keeps house makes the oldest blocks give way.
 pub struct Budget {
-    most: usize,
-    held: AtomicUsize,
+    kept: Bound,
+    memory: Bound,
     exceeded: Notify,
 }
 
+struct Bound {
+    most: usize,
+    held: AtomicUsize,
+}
+
+/// Bytes of records, and what blocks cost beside them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Charge {
+    /// In memory or on disk.
+    pub(super) kept: usize,
+    pub(super) memory: usize,
+}
+
 impl Budget {
-    /// `most`: bytes, records and what blocks cost beside them.
-    pub fn new(most: usize) -> Self {
-        Self { most, held: AtomicUsize::new(0), exceeded: Notify::new() }
+    /// `memory`: where logs are on disk, too, what of them is in memory; none where they are only there.
+    pub fn new(kept: usize, memory: Option<usize>) -> Self {
+        let bound = |most| Bound { most, held: AtomicUsize::new(0) };
+        Self { kept: bound(kept), memory: bound(memory.unwrap_or(usize::MAX)), exceeded: Notify::new() }
     }
 
-    /// Bytes that are over; 0 while all is well.
-    pub fn excess(&self) -> usize {
-        self.held.load(Ordering::Relaxed).saturating_sub(self.most)
+    /// Whether more is kept than may be.
+    pub fn is_exceeded(&self) -> bool {
+        self.kept.excess() > 0
     }
 
-    /// Resolves once there is too much. Cancel-safe.
+    /// Whether more is in memory than may be.
+    pub fn memory_is_exceeded(&self) -> bool {
+        self.memory.excess() > 0
+    }
+
+    /// Whether so much is in memory that it would soon be too much: to stop short of this spares making room
+    /// block by block.
+    pub fn memory_is_short(&self) -> bool {
+        self.memory.held.load(Ordering::Relaxed) > self.memory.most / 8 * 7
+    }
+
+    /// Resolves once there is too much of either. Cancel-safe.
     pub async fn exceeded(&self) {
         self.exceeded.notified().await;
     }
 
-    /// A log holds `now` bytes where it held `before`.
-    pub(super) fn charge(&self, before: usize, now: usize) {
-        if now >= before {
-            let held = self.held.fetch_add(now - before, Ordering::Relaxed) + (now - before);
-            if held > self.most {
-                self.exceeded.notify_one();
-            }
-        } else {
-            self.held.fetch_sub(before - now, Ordering::Relaxed);
+    /// A log has `now` where it had `before`.
+    pub(super) fn charge(&self, before: Charge, now: Charge) {
+        let kept = self.kept.charge(before.kept, now.kept);
+        let memory = self.memory.charge(before.memory, now.memory);
+        if kept || memory {
+            self.exceeded.notify_one();
         }
+    }
+}
+
+impl Bound {
+    fn excess(&self) -> usize {
+        self.held.load(Ordering::Relaxed).saturating_sub(self.most)
+    }
+
+    /// Whether this made it too much.
+    fn charge(&self, before: usize, now: usize) -> bool {
+        if now < before {
+            self.held.fetch_sub(before - now, Ordering::Relaxed);
+            return false;
+        }
+        now > before && self.held.fetch_add(now - before, Ordering::Relaxed) + (now - before) > self.most
     }
 }

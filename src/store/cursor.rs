@@ -45,6 +45,9 @@ pub struct Gap {
 pub enum GapReason {
     /// The log's bounds were reached, and its oldest datagrams made room.
     Retention,
+    /// They came, and were not on disk yet, when the service ended without warning or had to make room in memory.
+    /// After a sudden end, `missed` is how many it may have been at most.
+    Lost,
     /// The cursor is of another log than this one; reading starts at this one's oldest datagram.
     LogReplaced,
 }

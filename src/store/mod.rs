@@ -7,11 +7,13 @@
 mod block;
 mod budget;
 mod cursor;
+mod disk;
 mod log;
 mod record;
 
 pub use block::Entry;
 pub use budget::Budget;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
-pub use log::{Closed, Limits, Log, LogCounters, Page};
+pub use disk::{Condition, DiskFault, Keeper, Place, Saved, SavedLog, Store, StoreSettings};
+pub use log::{Limits, Log, LogCounters, Page, Reach, ReadError};
 pub use record::Run;

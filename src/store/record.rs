@@ -149,6 +149,11 @@ impl<'a> Records<'a> {
         Self { rest: bytes, origin: None }
     }
 
+    /// Whether there is nothing behind the last record that made sense.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     fn read(&mut self) -> Option<Run<'a>> {
         let mut reader = Reader(self.rest);
         let [flags] = reader.take()?;
@@ -272,7 +277,7 @@ mod tests {
                 prop_assert_eq!((read.answer, read.segment, read.bytes), (run.answer, run.segment, run.bytes));
             }
             prop_assert!(records.next().is_none());
-            prop_assert!(records.rest.is_empty());
+            prop_assert!(records.is_at_end());
         }
 
         #[test]

@@ -23,13 +23,14 @@ async fn it_says_that_it_lives_and_is_ready() {
             "tasks",
             "interfaces",
             "lanes",
+            "store",
             "descriptors",
             "rights.low_ports",
             "rights.receive_buffers",
             "rights.source_filters"
         ]
     );
-    for name in ["accepting", "tasks", "interfaces", "lanes"] {
+    for name in ["accepting", "tasks", "interfaces", "lanes", "store"] {
         assert_eq!(check(&ready, name)["status"], "ok", "{ready}");
     }
     assert_eq!(check(&ready, "lanes")["detail"], "2 of 2 threads receive");

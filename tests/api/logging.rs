@@ -92,7 +92,8 @@ impl Node {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
-        let serve = format!("setpriv --pdeathsig KILL {BINARY} serve --listen {listen} {}", flags.join(" "));
+        let serve =
+            format!("setpriv --pdeathsig KILL {BINARY} serve --memory --listen {listen} {}", flags.join(" "));
         let process = spawn_here("sh", &["-c", &line(&serve)]);
         process.wait_for_line("listening");
         Self { process, client: Client::unix(socket), listen, _scratch: scratch }

@@ -135,7 +135,8 @@ impl Session {
             .replace(SERVICE, env!("CARGO_BIN_EXE_rollcall"));
         // Where the command names no port, the service takes this one; and it logs as it does on a terminal.
         let line = format!(
-            "exec 2>&1; cd {ROOT}; export ROLLCALL_LISTEN=127.0.0.1:{} ROLLCALL_LOG_FORMAT=text; {command}",
+            "exec 2>&1; cd {ROOT}; export XDG_STATE_HOME={} ROLLCALL_LISTEN=127.0.0.1:{} ROLLCALL_LOG_FORMAT=text; {command}",
+            self.files.path(),
             self.port
         );
         match &self.host {

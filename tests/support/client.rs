@@ -3,6 +3,7 @@
 //! A connection per request: dropping the future of a request closes its connection, which is
 //! how a test plays the user who hangs up.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,22 +106,20 @@ impl Request<'_> {
 
     pub(crate) async fn send(self) -> Reply {
         let what = format!("{} {}", self.method, self.path);
+        self.try_send().await.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// As [`Self::send`], for a service that may end meanwhile.
+    pub(crate) async fn try_send(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         let exchange = async {
-            match &self.client.server {
+            Ok(match &self.client.server {
                 Server::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await;
-                    exchange(stream.expect("connected"), self.into_http()).await
+                    exchange(TcpStream::connect(address).await?, self.into_http()).await?
                 }
-                Server::Unix(path) => {
-                    let stream = UnixStream::connect(path).await;
-                    exchange(stream.expect("connected"), self.into_http()).await
-                }
-            }
+                Server::Unix(path) => exchange(UnixStream::connect(path).await?, self.into_http()).await?,
+            })
         };
-        tokio::time::timeout(LIMIT, exchange)
-            .await
-            .unwrap_or_else(|_| panic!("{what}: no reply in {LIMIT:?}"))
-            .unwrap_or_else(|error| panic!("{what}: {error:?}"))
+        tokio::time::timeout(LIMIT, exchange).await.map_err(|_| format!("no reply in {LIMIT:?}"))?
     }
 
     /// Sends and gives the answer as soon as its head is there; dropping it hangs up.

@@ -26,7 +26,7 @@ impl Node {
         let directory = Directory::new();
         let socket = directory.0.join("http");
         let listen = format!("unix:{}", socket.display());
-        let args = [&["serve", "--listen", &listen], flags].concat();
+        let args = [&["serve", "--memory", "--listen", &listen], flags].concat();
         let process = host.spawn(env!("CARGO_BIN_EXE_rollcall"), &args);
         block_in_place(|| process.wait_for_line("listening"));
         let client = Client::unix(socket);

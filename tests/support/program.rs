@@ -1,7 +1,7 @@
 //! The binary itself, as a user starts it.
 
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -21,7 +21,9 @@ pub(crate) struct Program {
     client: Client,
     listen: String,
     said: String,
-    _scratch: Scratch,
+    wrapper: Vec<String>,
+    args: Vec<String>,
+    scratch: Scratch,
 }
 
 impl Program {
@@ -44,9 +46,8 @@ impl Program {
     }
 
     pub(crate) fn start_as(wrapper: &[&str], args: &[&str]) -> Self {
-        let (program, mut stderr) = Self::spawn(wrapper, args);
-        // Read on, so that the pipe never fills.
-        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+        let (program, stderr) = Self::spawn(wrapper, args);
+        read_on(stderr);
         program
     }
 
@@ -54,23 +55,40 @@ impl Program {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .args(wrapper)
-            .args([BINARY, "serve", "--listen", &listen])
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv starts it");
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let said = String::new();
-        let mut program = Self { child, client: Client::unix(socket), listen, said, _scratch: scratch };
-        while !program.said.contains("listening") {
-            let read = stderr.read_line(&mut program.said).expect("a line");
-            assert!(read > 0, "it ended:\n{}", program.said);
-        }
-        (program, stderr)
+        let (child, stderr, said) = launch(wrapper, &listen, &scratch.path("data"), args);
+        let [wrapper, args] = [wrapper, args].map(|words| words.iter().map(ToString::to_string).collect());
+        (Self { child, client: Client::unix(socket), listen, said, wrapper, args, scratch }, stderr)
+    }
+
+    /// Ends it by a signal, and starts it again on the same data directory and socket; gives how it ended.
+    pub(crate) async fn restart(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        let status = self.ended().await;
+        self.start_again();
+        status
+    }
+
+    /// Starts what has ended again, with the same arguments, on the same data directory and socket.
+    pub(crate) fn start_again(&mut self) {
+        let [wrapper, args] = [&self.wrapper, &self.args].map(|words| words.iter().map(String::as_str));
+        let (wrapper, args): (Vec<_>, Vec<_>) = (wrapper.collect(), args.collect());
+        let (child, stderr, said) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
+        (self.child, self.said) = (child, said);
+        read_on(stderr);
+    }
+
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where it keeps what it keeps across starts.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.scratch.path("data")
     }
 
     /// What it logged until it listened.
@@ -110,6 +128,37 @@ impl Program {
     }
 }
 
+/// Starts it and waits until it listens; gives also what it says until then.
+fn launch(
+    wrapper: &[&str],
+    listen: &str,
+    data: &Path,
+    args: &[&str],
+) -> (Child, BufReader<ChildStderr>, String) {
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .args(wrapper)
+        .args([BINARY, "serve", "--listen", listen])
+        .env("ROLLCALL_DATA_DIR", data)
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv starts it");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains("listening") {
+        let read = stderr.read_line(&mut said).expect("a line");
+        assert!(read > 0, "it ended:\n{said}");
+    }
+    (child, stderr, said)
+}
+
+/// So that the pipe never fills.
+fn read_on(mut stderr: BufReader<ChildStderr>) {
+    thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+}
+
 impl std::ops::Deref for Program {
     type Target = Client;
 
@@ -136,7 +185,8 @@ impl Hosted {
     pub(crate) fn start(host: &Host) -> Self {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
-        let process = host.spawn(BINARY, &["serve", "--listen", &format!("unix:{}", socket.display())]);
+        let process =
+            host.spawn(BINARY, &["serve", "--memory", "--listen", &format!("unix:{}", socket.display())]);
         process.wait_for_line("listening");
         Self { client: Client::unix(socket), _process: process, _scratch: scratch }
     }

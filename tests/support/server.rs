@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use hyper::Method;
 use rollcall::control::{Control, Settings};
 use rollcall::http::{Access, Door, Operations};
 use rollcall::server::{Config, Listen, Server};
-use rollcall::store::Limits;
+use rollcall::store::{Limits, StoreSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -160,12 +161,22 @@ pub(crate) fn config() -> Config {
             receive_buffer: 1 << 20,
             log_limits: Limits { entries: 1_000_000, bytes: 32 << 20, age: None },
             total_bytes: 1 << 30,
+            store: None,
             message_age: std::time::Duration::from_hours(1),
             kept_messages: 10_000,
             replies_per_source: 100,
             replies_total: 10_000,
         },
         operations: Operations::default(),
+    }
+}
+
+/// A store in this directory.
+pub(crate) fn kept_in(directory: &Path) -> StoreSettings {
+    StoreSettings {
+        directory: directory.to_owned(),
+        flush: Duration::from_millis(20),
+        memory_bytes: 64 << 20,
     }
 }
 

@@ -17,12 +17,14 @@ pub(in crate::http) struct GapBody {
     pub(super) missed: Option<u64>,
 }
 
-/// `retention`: the oldest datagrams made room. `log_replaced`: the cursor is of another log.
+/// `retention`: the oldest datagrams made room. `lost`: datagrams that were not on disk yet when the service was
+/// killed, `missed` at most, or that had to leave memory before. `log_replaced`: the cursor is of another log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = GapReason)]
 pub(super) enum Reason {
     Retention,
+    Lost,
     LogReplaced,
 }
 
@@ -30,6 +32,7 @@ impl Reason {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Retention => "retention",
+            Self::Lost => "lost",
             Self::LogReplaced => "log_replaced",
         }
     }
@@ -118,6 +121,7 @@ impl From<Gap> for GapBody {
     fn from(gap: Gap) -> Self {
         let reason = match gap.reason {
             GapReason::Retention => Reason::Retention,
+            GapReason::Lost => Reason::Lost,
             GapReason::LogReplaced => Reason::LogReplaced,
         };
         Self { reason, missed: gap.missed }

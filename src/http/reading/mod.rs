@@ -15,7 +15,6 @@ mod source;
 pub(super) mod sse;
 mod stream;
 
-use std::future::Future;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,7 +24,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response as Answer};
 use axum::{Extension, Json};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 pub(super) use accept::Format;
@@ -38,9 +36,10 @@ pub(super) use stream::{EndReason, HEARTBEAT};
 
 use super::extract::parse_query;
 use super::fields::Encoding;
-use super::problem::{FieldErrors, Problem};
+use super::problem::{FieldErrors, Kind, Problem};
 use super::streams::Streamed;
-use crate::store::{Closed, Cursor, Log, Page};
+use crate::control::{Control, Unsettled};
+use crate::store::{Cursor, Log, Page, Reach, ReadError};
 use filter::Filter;
 use page::Wanted;
 use stream::Course;
@@ -80,6 +79,9 @@ pub(super) struct ReadQuery {
     /// Only datagrams from this address, this `ADDRESS:PORT`, or this prefix.
     #[param(nullable = false, example = "192.0.2.0/24")]
     source: Option<String>,
+    /// Only what is on disk, and so survives a crash: what had come before the request is brought there first.
+    #[param(nullable = false, default = false)]
+    durable: Option<bool>,
 }
 
 /// How a request wants to read: [`ReadQuery`] and headers, understood.
@@ -87,6 +89,7 @@ pub(super) struct Reading {
     after: Option<Cursor>,
     encoding: Encoding,
     filter: Filter,
+    reach: Reach,
     form: Form,
 }
 
@@ -120,21 +123,25 @@ impl Reading {
         let form = query.form(format, &mut errors);
         errors.into_parameters()?;
         let resumed = if format == Format::Sse { sse::last_event_id(headers)? } else { None };
-        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, form })
+        let reach = if query.durable == Some(true) { Reach::Saved } else { Reach::Shown };
+        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, reach, form })
     }
 
     /// Answers with the log in the form that is wanted.
     pub(super) async fn answer(
         self,
         source: impl Into<Source>,
-        stop: &CancellationToken,
+        control: &Control,
     ) -> Result<Answer, Problem> {
-        let (source, after, filter) = (source.into(), self.after, self.filter);
-        let kind = Some(source.kind());
-        let course = |source, follow| Course { source, after, filter, follow, stop: stop.clone() };
+        let (source, after, filter, reach) = (source.into(), self.after, self.filter, self.reach);
+        if reach == Reach::Saved {
+            control.settled().await.map_err(unsettled)?;
+        }
+        let (stop, kind) = (control.stopping(), Some(source.kind()));
+        let course = |source, follow| Course { source, after, filter, reach, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
-                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter };
+                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter, reach };
                 Json(wanted.read(&source, stop).await?).into_response()
             }
             Form::Events => {
@@ -191,14 +198,29 @@ impl ReadQuery {
     }
 }
 
-/// The one place where logs are read.
-fn read(log: &Log, after: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page, Closed>> {
-    std::future::ready(log.read(after, limit))
+/// The first datagrams of a log, at most [`LARGEST_PAGE`].
+pub(super) async fn first_page(log: &Log) -> Result<Page, Problem> {
+    log.read(None, LARGEST_PAGE, Reach::Shown).await.map_err(unreadable)
 }
 
-/// The first datagrams of a log, at most [`LARGEST_PAGE`].
-pub(super) async fn first_page(log: &Log) -> Result<Page, Closed> {
-    read(log, None, LARGEST_PAGE).await
+/// Why a log could not be read.
+#[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
+fn unreadable(error: ReadError) -> Problem {
+    let kind = match &error {
+        ReadError::Closed => Kind::NotFound,
+        ReadError::Disk(_) | ReadError::Missing => Kind::Store,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+fn unsettled(reason: Unsettled) -> Problem {
+    match reason {
+        Unsettled::NoStore => {
+            let detail = "nothing is on disk, as the service runs with --memory: leave this out";
+            Problem::new(Kind::InvalidParameter, detail).at("/durable")
+        }
+        Unsettled::Fault(fault) => Problem::new(Kind::Store, fault.to_string()),
+    }
 }
 
 pub(super) fn streamed(streamed: Streamed, body: Body) -> Answer {

@@ -14,8 +14,8 @@ use super::datagram::GapBody;
 use super::filter::Filter;
 use super::source::{Item, Source};
 use crate::http::fields::Encoding;
-use crate::http::problem::{Kind, Problem};
-use crate::store::{Closed, Cursor, Entry, Gap, Page};
+use crate::http::problem::Problem;
+use crate::store::{Cursor, Entry, Gap, Page, Reach};
 
 /// Datagrams that one page holds at most.
 pub(in crate::http) const LARGEST_PAGE: usize = 1_000;
@@ -80,6 +80,7 @@ pub(super) struct Wanted {
     pub(super) wait: Duration,
     pub(super) encoding: Encoding,
     pub(super) filter: Filter,
+    pub(super) reach: Reach,
 }
 
 impl Wanted {
@@ -95,7 +96,7 @@ impl Wanted {
         loop {
             let changed = source.log().changed();
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = super::read(source.log(), found.next, at_once).await.map_err(|Closed| gone())?;
+            let page = source.log().read(found.next, at_once, self.reach).await.map_err(super::unreadable)?;
             if page.gap.is_some() && !found.items.is_empty() {
                 // Overtaken while scanning: the next page will tell.
                 return Ok(found.page(source));
@@ -172,11 +173,4 @@ pub(in crate::http) fn page_of<T>(
         dropped,
         gap: page.gap.map(GapBody::from),
     }
-}
-
-pub(super) fn gone() -> Problem {
-    Problem::new(
-        Kind::NotFound,
-        "the log was deleted while it was read, or its membership moved to another group",
-    )
 }

@@ -5,11 +5,10 @@ use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::page::gone;
 use super::source::Source;
 use crate::http::problem::{Kind, Problem};
 use crate::model::Id;
-use crate::store::{Closed, Cursor};
+use crate::store::{Cursor, Reach};
 
 /// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
 pub(in crate::http) struct Place {
@@ -40,14 +39,14 @@ impl Place {
             return Err(Problem::new(Kind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
-        let start = super::read(log, None, 0).await.map_err(|Closed| gone())?;
+        let start = log.read(None, 0, Reach::Shown).await.map_err(super::unreadable)?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = super::read(log, Some(cursor), 1).await.map_err(|Closed| gone())?;
+        let page = log.read(Some(cursor), 1, Reach::Shown).await.map_err(super::unreadable)?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());
         }
-        let latest = log.counters().appended;
+        let latest = log.next_sequence() - 1;
         let detail = if wanted > latest {
             format!("datagram {wanted} is not there yet: the latest is {latest}")
         } else {

@@ -53,7 +53,7 @@ impl Source {
         }
     }
 
-    pub(super) fn log(&self) -> &Log {
+    pub(super) fn log(&self) -> &Arc<Log> {
         match self {
             Self::Heard(_, log) => log,
             Self::Answered(message) => message.log(),

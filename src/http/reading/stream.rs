@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::datagram::GapBody;
 use super::filter::Filter;
 use super::source::Source;
-use crate::store::{Closed, Cursor, Entry, Page};
+use crate::logging::rarely;
+use crate::store::{Cursor, Entry, Page, Reach, ReadError};
 
 /// How a stream is written down, by appending to a chunk.
 pub(super) trait Form: Send + 'static {
@@ -55,6 +56,7 @@ pub(super) struct Course {
     pub(super) source: Source,
     pub(super) after: Option<Cursor>,
     pub(super) filter: Filter,
+    pub(super) reach: Reach,
     /// To stay when all that is kept was read.
     pub(super) follow: bool,
     pub(super) stop: CancellationToken,
@@ -68,7 +70,7 @@ const FULL_CHUNK: usize = 64 * 1024;
 /// Streams a log. One that does not follow ends with the last datagram that was there when it began, and breaks
 /// off if the log goes away before: nobody takes it for whole.
 pub(super) fn body(course: Course, form: impl Form) -> Body {
-    let last = (!course.follow).then(|| course.source.log().counters().appended);
+    let last = (!course.follow).then(|| course.source.log().next_sequence() - 1);
     let walk = Walk { cursor: course.after, course, form, last, reached: 0, state: State::Beginning };
     Body::from_stream(stream::unfold(walk, |mut walk| async move {
         let chunk = walk.next_chunk().await?;
@@ -99,6 +101,7 @@ enum Look {
     More(Page),
     Nothing,
     End(EndReason),
+    Failed(ReadError),
     /// All that was there at the beginning has been read.
     AllRead,
 }
@@ -136,6 +139,12 @@ impl<F: Form> Walk<F> {
                     }
                 }
                 Look::AllRead => return None,
+                // The client finds the stream broken off and resumes it.
+                Look::Failed(error) => {
+                    self.state = State::Ended;
+                    rarely!(WARN, %error, "a stream was broken off");
+                    return Some(Err(io::Error::other(error)));
+                }
                 Look::End(reason) => {
                     self.state = State::Ended;
                     if !self.course.follow {
@@ -180,10 +189,11 @@ async fn look(course: &Course, cursor: Option<Cursor>, all_read: bool) -> Look {
     if all_read {
         return Look::AllRead;
     }
-    match super::read(course.source.log(), cursor, AT_ONCE).await {
+    match course.source.log().read(cursor, AT_ONCE, course.reach).await {
         // The service closes its logs when it stops.
-        Err(Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
-        Err(Closed) => Look::End(EndReason::Deleted),
+        Err(ReadError::Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
+        Err(ReadError::Closed) => Look::End(EndReason::Deleted),
+        Err(error) => Look::Failed(error),
         Ok(page) if !page.is_empty() || page.gap.is_some() => Look::More(page),
         Ok(_) if !course.follow => Look::AllRead,
         Ok(page) if page.complete => Look::End(EndReason::Complete),

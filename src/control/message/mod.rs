@@ -1,27 +1,32 @@
 //! A message at work: its collection, the sockets that hear the answers, and its log.
 
+mod keeping;
+mod sink;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::Kind;
 use super::closing::Closing;
-use super::collection::{AnswerCounters, Collection, Responder, Route, Verdict};
+use super::collection::{AnswerCounters, Collection, Responder, Route};
 use super::events::{Events, Happening};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
-use crate::model::{ClockReading, CloseReason, Heard, Id, MessageSpec, Timestamp};
-use crate::net::{Batch, InterfaceWatch, Registration, Sink, Socket};
-use crate::store::{Log, LogCounters, Run};
+use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
+use crate::net::Registration;
+use crate::store::{Log, LogCounters};
+
+pub(super) use sink::AnswerSink;
 
 pub struct Message {
     id: Id,
     spec: MessageSpec,
     created_at: Timestamp,
-    log: Log,
+    log: Arc<Log>,
     /// Std lock: held for the bookkeeping of one batch or one send.
     collection: Mutex<Collection>,
     /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
@@ -70,7 +75,7 @@ impl Message {
     /// Responders listed in a view; all of them are in the log.
     const LISTED_RESPONDERS: usize = 1_000;
 
-    pub(super) fn new(id: Id, spec: MessageSpec, log: Log, clockwork: Clockwork) -> Self {
+    pub(super) fn new(id: Id, spec: MessageSpec, log: Arc<Log>, clockwork: Clockwork) -> Self {
         Self {
             id,
             spec,
@@ -94,7 +99,7 @@ impl Message {
         &self.spec
     }
 
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
@@ -222,6 +227,7 @@ impl Message {
         if self.spec.window.is_zero() {
             self.log.complete();
         }
+        self.touch();
         self.clockwork.closing.begin(self, &self.clockwork.timers);
         self.closed.notify_waiters();
     }
@@ -253,78 +259,4 @@ impl Message {
 
 fn dropped_at(sockets: &[Registration]) -> u64 {
     sockets.iter().map(|registration| u64::from(registration.socket().dropped_buffers())).sum()
-}
-
-/// Takes what one of a message's sockets hears.
-pub(super) struct AnswerSink {
-    /// Weak: the message owns the registration that owns this sink.
-    pub(super) message: Weak<Message>,
-    /// Which of the message's source ports this is.
-    pub(super) port: usize,
-    pub(super) local: SocketAddr,
-    pub(super) egress: (u32, Arc<str>),
-    pub(super) interfaces: InterfaceWatch,
-}
-
-impl Sink for AnswerSink {
-    fn deliver(&mut self, _: &Socket, batch: &Batch<'_>) {
-        let Some(message) = self.message.upgrade() else {
-            return;
-        };
-        let now = ClockReading::now();
-        let names = self.interface_names(batch);
-        let mut collection = message.collection();
-        let mut sequence = message.log.counters().appended;
-        let mut runs = Vec::new();
-        for received in batch.iter() {
-            let received_at = received.received_at.unwrap_or(now.real);
-            match collection.hear(self.port, received.source, received_at, sequence + 1, &now) {
-                Verdict::Stray => {}
-                Verdict::Keep(answer) => {
-                    sequence += 1;
-                    if let Some(rtt_us) = answer.rtt_us {
-                        message.clockwork.ledger.rtt.note(Duration::from_micros(rtt_us));
-                    }
-                    let heard = Heard {
-                        received_at,
-                        source: received.source,
-                        destination: self.local,
-                        interface: name_of(&names, received.interface_index),
-                        hop_limit: received.hop_limit,
-                        truncated: received.truncated,
-                    };
-                    runs.push(Run { heard, answer: Some(answer), segment: None, bytes: received.bytes });
-                    if let Some(reason @ CloseReason::Expected) =
-                        collection.is_done(&message.spec, now.monotonic)
-                        && collection.close(reason, Timestamp::now())
-                    {
-                        message.after_close(reason);
-                    }
-                }
-            }
-        }
-        // Still under the collection's lock, so that the log's order is the order of judgement.
-        message.log.append(runs);
-    }
-}
-
-impl AnswerSink {
-    /// The interfaces that a batch came in by, the egress first.
-    fn interface_names(&self, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
-        let mut names = vec![self.egress.clone()];
-        for index in batch.iter().filter_map(|received| received.interface_index) {
-            if names.iter().all(|(known, _)| *known != index) {
-                let table = self.interfaces.table();
-                let name = table.by_index(index).map(|interface| interface.name.clone());
-                names.push((index, name.unwrap_or_else(|| format!("if{index}").into())));
-            }
-        }
-        names
-    }
-}
-
-/// Without an index, the name of the first.
-fn name_of(names: &[(u32, Arc<str>)], index: Option<u32>) -> &str {
-    let named = index.and_then(|index| names.iter().find(|(known, _)| *known == index));
-    &named.unwrap_or(&names[0]).1
 }

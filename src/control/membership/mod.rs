@@ -1,19 +1,25 @@
 //! A membership at work: what it wants, the ports that came of it, its log and its lease. A responder is
 //! a membership that also answers.
 
+mod keeping;
+mod telling;
+
+pub(super) use keeping::read_progress;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answering::{Active, Answering, is_link_local};
 use super::events::{Events, Happening};
+use super::memberships::JoinRequest;
 use super::ports::{self, Delivery, Port};
 use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
-use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
+use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
 use crate::net::Lanes;
-use crate::store::{Budget, Limits, Log, LogCounters};
+use crate::store::{Budget, Limits, Log, LogCounters, Store};
 
 pub struct Membership {
     id: Id,
@@ -32,13 +38,15 @@ pub(super) struct Environment {
     pub(super) receive_buffer: usize,
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
+    pub(super) store: Option<Store>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) events: Arc<Events>,
 }
 
 impl Environment {
     fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
-        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone()))
+        let place = self.store.as_ref().map(Store::place);
+        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), place))
     }
 }
 
@@ -48,6 +56,11 @@ struct State {
     ports: Vec<Port>,
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
+    /// A configuration file wants it.
+    declared: bool,
+    /// The logs of groups before, until the store knows of the new one.
+    replaced: Vec<Arc<Log>>,
+    stage: Stage,
     /// Buffers dropped at sockets that are closed by now.
     dropped_before: u64,
     retry_pause: Duration,
@@ -55,9 +68,16 @@ struct State {
     retry_armed: bool,
     /// When the lease is checked next.
     lease_armed: Option<Instant>,
-    left: bool,
     /// The interfaces as events have told them; none before the membership is registered.
     told: Option<Vec<(Arc<str>, JoinState)>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Hearing,
+    /// The service stops: nothing is joined any more, and the log can still be read.
+    Stopped,
+    Left,
 }
 
 /// The membership was deleted in the meantime.
@@ -72,24 +92,14 @@ impl Membership {
     pub(super) fn join(
         id: Id,
         spec: MembershipSpec,
-        lease: Option<Duration>,
+        request: &JoinRequest,
         answering: Option<Arc<Answering>>,
         environment: Environment,
         table: &InterfaceTable,
     ) -> Result<Self, Refusal> {
-        let state = State {
-            log: environment.new_log(&spec),
-            ports: Vec::new(),
-            joined: Arc::default(),
-            lease: lease.map(Lease::starting_now),
-            dropped_before: 0,
-            retry_pause: Self::RETRY_PAUSES.0,
-            retry_armed: false,
-            lease_armed: None,
-            left: false,
-            told: None,
-            spec,
-        };
+        let lease = request.lease.map(Lease::starting_now);
+        let state =
+            State { declared: request.declared, lease, ..State::new(environment.new_log(&spec), spec) };
         let membership =
             Self { id, created_at: Timestamp::now(), answering, environment, state: Mutex::new(state) };
         {
@@ -108,18 +118,17 @@ impl Membership {
     pub(super) fn change(
         &self,
         spec: &MembershipSpec,
-        rules: Option<ResponderRules>,
-        lease: Option<Duration>,
+        request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<Result<(), Refusal>, Left> {
         let mut state = self.state();
-        if state.left {
+        if state.stage == Stage::Left {
             return Err(Left);
         }
-        let rules_differ = self.answering.as_ref().zip(rules.as_ref());
+        let rules_differ = self.answering.as_ref().zip(request.rules.as_ref());
         let rules_differ = rules_differ.is_some_and(|(answering, rules)| answering.active().rules != *rules);
         let differs = state.spec != *spec || rules_differ;
-        let changed = self.change_locked(&mut state, spec, rules, lease, table);
+        let changed = self.change_locked(&mut state, spec, request, table);
         if changed.is_ok() {
             if differs {
                 self.tell(&state, Happening::Changed, None);
@@ -133,11 +142,10 @@ impl Membership {
         &self,
         state: &mut State,
         spec: &MembershipSpec,
-        rules: Option<ResponderRules>,
-        lease: Option<Duration>,
+        request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<(), Refusal> {
-        let active = self.answering.as_ref().zip(rules).map(|(answering, rules)| {
+        let active = self.answering.as_ref().zip(request.rules.clone()).map(|(answering, rules)| {
             // Sockets that stay as they are must not be opened anew: a fresh reply port would change.
             let current = answering.active();
             let keeps = state.spec.group == spec.group && current.rules.reply_from == rules.reply_from;
@@ -169,13 +177,14 @@ impl Membership {
             let dropped_buffers = state.close_ports();
             (state.ports, state.dropped_before) = (new, 0);
             let old = std::mem::replace(&mut state.log, log);
-            old.close();
             let mut ended = Totals::default();
             *ended.received(self.kind()) = Received::of(old.counters(), dropped_buffers);
             self.environment.ledger.enter(ended);
+            state.replaced.push(old);
         }
         state.spec = spec.clone();
-        state.lease = lease.map(Lease::starting_now);
+        state.lease = request.lease.map(Lease::starting_now);
+        state.declared |= request.declared;
         state.count_joined();
         if let Some((answering, active)) = active {
             answering.replace(active);
@@ -187,7 +196,7 @@ impl Membership {
     pub(super) fn reconcile(&self, table: &InterfaceTable) {
         let mut guard = self.state();
         let state = &mut *guard;
-        if state.left {
+        if state.stage != Stage::Hearing {
             return;
         }
         let wanted = ports::wanted(&state.spec.interfaces, table, &state.ports);
@@ -216,7 +225,7 @@ impl Membership {
     /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
     pub(super) fn leave(&self) {
         let mut state = self.state();
-        if !state.left {
+        if state.stage != Stage::Left {
             self.leave_locked(&mut state);
             if state.told.is_some() {
                 self.tell(&state, Happening::Left, None);
@@ -228,11 +237,18 @@ impl Membership {
         }
     }
 
+    /// Closes the sockets; the log stays to be read, until it leaves.
+    pub(super) fn stop_hearing(&self) {
+        let mut state = self.state();
+        state.stage = state.stage.max(Stage::Stopped);
+        state.dropped_before = state.close_ports();
+    }
+
     /// Leaves if the lease has run out; whether it has.
     pub(super) fn leave_if_expired(&self, now: Instant) -> bool {
         let mut state = self.state();
         state.lease_armed = None;
-        let expired = !state.left && state.lease.is_some_and(|lease| lease.ends <= now);
+        let expired = state.stage != Stage::Left && state.lease.is_some_and(|lease| lease.ends <= now);
         if expired {
             self.leave_locked(&mut state);
             self.tell(&state, Happening::Expired, None);
@@ -242,9 +258,10 @@ impl Membership {
 
     /// Leaves its counts behind. For one that has not left yet.
     fn leave_locked(&self, state: &mut State) {
-        state.left = true;
+        state.stage = Stage::Left;
         let dropped_buffers = state.close_ports();
         state.log.close();
+        state.replaced.drain(..).for_each(|old| old.close());
         self.environment.ledger.enter(self.totals(state.log.counters(), dropped_buffers));
     }
 
@@ -257,7 +274,7 @@ impl Membership {
     /// When a retry is to be armed, if some interface could not be joined; each pause is longer than the last.
     pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        if state.left || state.ports.iter().all(Port::is_joined) {
+        if state.stage != Stage::Hearing || state.ports.iter().all(Port::is_joined) {
             state.retry_pause = Self::RETRY_PAUSES.0;
             return None;
         }
@@ -272,7 +289,7 @@ impl Membership {
     /// When a check of the lease is to be armed, unless one is that comes early enough.
     pub(super) fn lease_check(&self) -> Option<Instant> {
         let mut state = self.state();
-        let ends = state.lease.filter(|_| !state.left)?.ends;
+        let ends = state.lease.filter(|_| state.stage == Stage::Hearing)?.ends;
         if state.lease_armed.is_some_and(|armed| armed <= ends) {
             return None;
         }
@@ -304,7 +321,7 @@ impl Membership {
     /// Adds what it has heard and answered until now, its state and what it holds, unless it has left.
     pub(super) fn count_into(&self, totals: &mut Totals, states: &mut States, held: &mut Held) {
         let state = self.state();
-        if !state.left {
+        if state.stage != Stage::Left {
             let log = state.log.counters();
             *totals += self.totals(log, state.dropped_buffers());
             states.add(state.join_state());
@@ -317,6 +334,10 @@ impl Membership {
         let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
         *totals.received(self.kind()) = Received::of(log, dropped_buffers);
         totals
+    }
+
+    pub(super) fn is_declared(&self) -> bool {
+        self.state().declared
     }
 
     pub fn kind(&self) -> Kind {
@@ -347,42 +368,6 @@ impl Membership {
         }
     }
 
-    /// Begins to tell what happens to it: it can be found from now on.
-    pub(super) fn registered(&self) {
-        let mut state = self.state();
-        if !state.left {
-            if state.ports.is_empty() && state.told.is_none() {
-                self.tell(&state, Happening::Pending, None);
-            }
-            self.tell_interfaces(&mut state);
-        }
-    }
-
-    /// Tells how its interfaces differ from what was told last.
-    fn tell_interfaces(&self, state: &mut State) {
-        let told = state.told.take().unwrap_or_default();
-        let now: Vec<_> =
-            state.ports.iter().map(|port| (port.interface.clone(), port.state.join_state())).collect();
-        for (interface, join_state) in now.iter().filter(|now| !told.contains(now)) {
-            let happening = match join_state {
-                JoinState::Joined => Happening::Joined,
-                JoinState::Pending => Happening::Pending,
-                JoinState::Lost => Happening::Lost,
-            };
-            self.tell(state, happening, Some(interface.clone()));
-        }
-        for (interface, _) in told.into_iter().filter(|(told, _)| now.iter().all(|(name, _)| name != told)) {
-            self.tell(state, Happening::Left, Some(interface));
-        }
-        state.told = Some(now);
-    }
-
-    /// Under the state's lock, so that events come in the order of what they tell.
-    fn tell(&self, state: &State, happening: Happening, interface: Option<Arc<str>>) {
-        let kind = if self.answering.is_some() { Kind::Responder } else { Kind::Membership };
-        self.environment.events.emit(happening, kind, &self.id, state.spec.group, interface);
-    }
-
     fn delivery(&self, state: &State, log: Arc<Log>) -> Delivery {
         Delivery {
             lanes: self.environment.lanes.clone(),
@@ -399,6 +384,24 @@ impl Membership {
 }
 
 impl State {
+    fn new(log: Arc<Log>, spec: MembershipSpec) -> Self {
+        Self {
+            log,
+            spec,
+            ports: Vec::new(),
+            joined: Arc::default(),
+            lease: None,
+            declared: false,
+            replaced: Vec::new(),
+            stage: Stage::Hearing,
+            dropped_before: 0,
+            retry_pause: Membership::RETRY_PAUSES.0,
+            retry_armed: false,
+            lease_armed: None,
+            told: None,
+        }
+    }
+
     fn dropped_buffers(&self) -> u64 {
         self.dropped_before + self.ports.iter().map(Port::dropped_buffers).sum::<u64>()
     }

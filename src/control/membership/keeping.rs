@@ -1,0 +1,121 @@
+//! Memberships and responders on disk: what they want and have counted, and how they come back.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Environment, Membership, State, prepare_replies};
+use crate::control::answering::{Active, Answering, ReplyCounters, Services};
+use crate::control::views::Lease;
+use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
+use crate::store::{Keeper, Log, Saved};
+
+#[derive(Serialize, Deserialize)]
+struct Wanted {
+    created_at: Timestamp,
+    spec: MembershipSpec,
+    rules: Option<ResponderRules>,
+    lease: Option<Lease>,
+    declared: bool,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Progress {
+    dropped_buffers: u64,
+    replies: Option<ReplyCounters>,
+}
+
+impl Keeper for Membership {
+    fn wanted(&self) -> String {
+        let state = self.state();
+        let wanted = Wanted {
+            created_at: self.created_at,
+            spec: state.spec.clone(),
+            rules: self.answering.as_ref().map(|answering| answering.active().rules.clone()),
+            lease: state.lease,
+            declared: state.declared,
+        };
+        serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
+    }
+
+    fn progress(&self) -> String {
+        let dropped_buffers = self.state().dropped_buffers();
+        let replies = self.answering.as_ref().map(|answering| answering.counters());
+        let progress = Progress { dropped_buffers, replies };
+        serde_json::to_string(&progress).expect("it has nothing that JSON has not")
+    }
+}
+
+impl Membership {
+    /// A membership as it was saved, joined nowhere yet. None if its lease has run out.
+    pub(in crate::control) fn restore(
+        saved: Saved,
+        environment: &Environment,
+        services: &Services,
+        table: &InterfaceTable,
+    ) -> serde_json::Result<Option<Self>> {
+        let wanted: Wanted = serde_json::from_str(&saved.wanted)?;
+        let progress: Progress = read_progress(&saved.progress)?;
+        let id: Id = serde_json::from_value(saved.id.into())?;
+        let limits = environment.log_limits.narrowed(&wanted.spec.retention);
+        let log = Arc::new(Log::restored(limits, environment.budget.clone(), saved.place, &saved.log));
+        let lease = wanted.lease.map(Lease::resumed);
+        if lease.is_some_and(|lease| lease.is_none()) {
+            log.close();
+            return Ok(None);
+        }
+        let answering = wanted.rules.map(|rules| {
+            let active = Active::new(&wanted.spec.group, rules);
+            // Reply sockets that cannot be had now are tried again with each reply.
+            if let Err(refusal) = prepare_replies(&active, &wanted.spec, table) {
+                tracing::warn!(%id, %refusal, "the responder comes back without the sockets that it replies from");
+            }
+            Arc::new(Answering::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
+        });
+        let state = State {
+            lease: lease.flatten(),
+            declared: wanted.declared,
+            dropped_before: progress.dropped_buffers,
+            ..State::new(log, wanted.spec)
+        };
+        let (created_at, environment) = (wanted.created_at, environment.clone());
+        Ok(Some(Self { id, created_at, answering, environment, state: Mutex::new(state) }))
+    }
+
+    /// What it has counted in earlier runs is not of this one.
+    pub(in crate::control) fn begin_counting(&self) {
+        let state = self.state();
+        let counted = self.totals(state.log.counters(), state.dropped_before);
+        self.environment.ledger.begin_with(counted);
+    }
+
+    /// Sees to it that it is on disk from now on. `is_new`: it has not been there before.
+    pub(in crate::control) fn keep(self: &Arc<Self>, is_new: bool) {
+        let Some(store) = &self.environment.store else {
+            return;
+        };
+        let keeper = Arc::downgrade(self) as Weak<dyn Keeper>;
+        store.keep(self.kind().name(), self.id.as_str(), &self.log(), keeper, is_new);
+    }
+
+    /// Tells the store that something has changed, perhaps the group and with it the log.
+    pub(in crate::control) fn keep_change(self: &Arc<Self>) {
+        let replaced = std::mem::take(&mut self.state().replaced);
+        if !replaced.is_empty() {
+            // In this order: one of them is always there.
+            self.keep(true);
+            for old in replaced {
+                old.close();
+            }
+        } else if let Some(place) = self.log().place() {
+            place.touch();
+        }
+    }
+}
+
+/// One that was cut off before anything was written of it has none.
+pub(in crate::control) fn read_progress<'a, T: Default + Deserialize<'a>>(
+    text: &'a str,
+) -> serde_json::Result<T> {
+    if text.is_empty() { Ok(T::default()) } else { serde_json::from_str(text) }
+}

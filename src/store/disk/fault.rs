@@ -1,0 +1,62 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiskFault {
+    #[error(
+        "another process uses {path}: give each rollcall a directory of its own with --data-dir, or keep nothing with --memory",
+        path = .0.display()
+    )]
+    InUse(PathBuf),
+    #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall, or name another directory with --data-dir", path = .path.display())]
+    NotWritable { path: PathBuf, detail: String },
+    #[error("there is no room left for {path}: make some, or keep less with --total-bytes", path = .0.display())]
+    Full(PathBuf),
+    #[error("{path} is damaged ({detail}): move it away to start anew, or put a copy back", path = .path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{path} is no database of rollcall: name another directory with --data-dir", path = .0.display())]
+    Foreign(PathBuf),
+    #[error(
+        "{path} was written by a newer rollcall (layout {found}, this one knows {known}): use that one, or name another directory with --data-dir",
+        path = .path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path}: {detail}", path = .path.display())]
+    Other { path: PathBuf, detail: String },
+}
+
+impl DiskFault {
+    pub(super) fn other(path: &Path, detail: &dyn std::fmt::Display) -> Self {
+        Self::Other { path: path.to_owned(), detail: detail.to_string() }
+    }
+
+    pub(super) fn damaged(path: &Path, detail: &dyn std::fmt::Display) -> Self {
+        Self::Damaged { path: path.to_owned(), detail: detail.to_string() }
+    }
+
+    pub(super) fn of_files(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotWritable { path: path.to_owned(), detail: error.to_string() }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.to_owned()),
+            _ => Self::other(path, error),
+        }
+    }
+
+    pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(path.to_owned()),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path: path.to_owned(), detail: error.to_string() }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse(path.to_owned()),
+            Some(ErrorCode::DatabaseCorrupt) => Self::damaged(path, error),
+            Some(ErrorCode::NotADatabase) => Self::Foreign(path.to_owned()),
+            _ => Self::other(path, error),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What the writer is to do, told by everybody else.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{DiskFault, Keeper, Row};
+use crate::store::Log;
+
+pub(super) struct Inbox {
+    /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    next_log: AtomicI64,
+    /// Bytes appended since the writer looked last.
+    appended: AtomicUsize,
+    reached: watch::Sender<Reached>,
+    file_bytes: AtomicU64,
+}
+
+/// What there is to do.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) kept: Vec<(i64, Keep)>,
+    /// Owners that have changed.
+    pub(super) touched: HashSet<i64>,
+    pub(super) removed: Vec<i64>,
+    /// Logs that have changed.
+    pub(super) dirty: Vec<i64>,
+    pub(super) freed: Vec<Row>,
+    /// How often somebody asked to wait until all is written.
+    pub(super) asked: u64,
+    hurry: bool,
+    end: bool,
+    /// When the first of it came.
+    since: Option<Instant>,
+}
+
+/// A log to be kept from now on.
+pub(super) struct Keep {
+    pub(super) kind: String,
+    pub(super) id: String,
+    pub(super) log: Arc<Log>,
+    pub(super) keeper: Weak<dyn Keeper>,
+    pub(super) is_new: bool,
+}
+
+/// Up to which question the writer has come, and whether well.
+#[derive(Debug, Clone, Default)]
+struct Reached {
+    asked: u64,
+    fault: Option<DiskFault>,
+    /// What is older than this is written.
+    behind_since: Option<Instant>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// Why nothing can be written at the moment.
+    pub fault: Option<DiskFault>,
+    /// How long the oldest change has been waiting to be written.
+    pub lag: Duration,
+    /// The size of the database.
+    pub file_bytes: u64,
+}
+
+/// Why the writer wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    Work,
+    /// There has been nothing to do for a while.
+    Idle,
+    /// It is the last time.
+    End,
+}
+
+impl Inbox {
+    /// So much at once is written without waiting for more.
+    const MUCH: usize = 4 * 1024 * 1024;
+
+    pub(super) fn new(next_log: i64) -> Self {
+        Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            next_log: AtomicI64::new(next_log),
+            appended: AtomicUsize::new(0),
+            reached: watch::Sender::default(),
+            file_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn fresh_number(&self) -> i64 {
+        self.next_log.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn keep(&self, number: i64, keep: Keep) {
+        self.push(|queue| queue.kept.push((number, keep)));
+    }
+
+    pub(super) fn touch(&self, number: i64) {
+        self.push(|queue| {
+            queue.touched.insert(number);
+        });
+    }
+
+    pub(super) fn remove(&self, number: i64) {
+        self.push(|queue| queue.removed.push(number));
+    }
+
+    pub(super) fn free(&self, mut rows: Vec<Row>) {
+        if !rows.is_empty() {
+            self.push(|queue| queue.freed.append(&mut rows));
+        }
+    }
+
+    pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<Row>) {
+        self.push(|queue| {
+            queue.dirty.push(number);
+            queue.freed.append(freed);
+            queue.hurry |= hurry;
+        });
+    }
+
+    pub(super) fn note(&self, appended: usize) {
+        let before = self.appended.fetch_add(appended, Ordering::Relaxed);
+        if before < Self::MUCH && before + appended >= Self::MUCH {
+            self.push(|queue| queue.hurry = true);
+        }
+    }
+
+    pub(super) async fn settled(&self) -> Result<(), DiskFault> {
+        let mut reached = self.reached.subscribe();
+        // While the disk fails, the writer pauses between its attempts: nobody is to wait for those.
+        if let Some(fault) = &reached.borrow_and_update().fault {
+            return Err(fault.clone());
+        }
+        let mut ticket = 0;
+        self.push(|queue| {
+            queue.asked += 1;
+            queue.hurry = true;
+            ticket = queue.asked;
+        });
+        let at = reached.wait_for(|reached| reached.asked >= ticket).await;
+        at.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
+    }
+
+    pub(super) fn end(&self) {
+        self.push(|queue| queue.end = true);
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        let Reached { fault, behind_since, .. } = self.reached.borrow().clone();
+        let since = behind_since.or(self.queue().since);
+        let lag = since.map(|since| since.elapsed()).unwrap_or_default();
+        Condition { fault, lag, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Waits for work, and a while longer for more of it. `pause`: how long whatever came may wait, whatever it is.
+    /// `idle_after`: to be woken after so long with nothing to do.
+    pub(super) fn wait(&self, pause: Duration, patient: bool, idle_after: Option<Duration>) -> Wake {
+        let mut queue = self.queue();
+        let nothing = |queue: &mut Queue| queue.since.is_none() && !queue.end;
+        match idle_after {
+            Some(limit) => {
+                let waited = self.filled.wait_timeout_while(queue, limit, nothing);
+                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if nothing(&mut queue) {
+                    return Wake::Idle;
+                }
+            }
+            None => queue = self.filled.wait_while(queue, nothing).unwrap_or_else(PoisonError::into_inner),
+        }
+        let until = queue.since.map_or_else(Instant::now, |since| since + pause);
+        let early = |queue: &mut Queue| !queue.end && (patient || !queue.hurry);
+        let left = until.saturating_duration_since(Instant::now());
+        queue = self.filled.wait_timeout_while(queue, left, early).unwrap_or_else(PoisonError::into_inner).0;
+        if queue.end { Wake::End } else { Wake::Work }
+    }
+
+    /// Takes out what there is to do.
+    pub(super) fn take(&self) -> Queue {
+        self.appended.store(0, Ordering::Relaxed);
+        let mut queue = self.queue();
+        let (asked, end) = (queue.asked, queue.end);
+        std::mem::replace(&mut *queue, Queue { asked, end, ..Queue::default() })
+    }
+
+    /// Says that there is more to do than could be done at once.
+    pub(super) fn go_on(&self) {
+        self.push(|queue| queue.hurry = true);
+    }
+
+    pub(super) fn note_size(&self, file_bytes: u64) {
+        self.file_bytes.store(file_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn written(&self, asked: u64) {
+        self.reached.send_replace(Reached { asked, fault: None, behind_since: None });
+    }
+
+    /// `since`: when what could not be written began to wait.
+    pub(super) fn failed(&self, asked: u64, fault: DiskFault, since: Option<Instant>) {
+        self.reached.send_modify(|reached| {
+            let behind_since = reached.behind_since.or(since);
+            *reached = Reached { asked, fault: Some(fault), behind_since };
+        });
+        // Tried again even if nothing else comes.
+        self.push(|_| {});
+    }
+
+    fn push(&self, change: impl FnOnce(&mut Queue)) {
+        let mut queue = self.queue();
+        change(&mut queue);
+        let is_first = queue.since.is_none();
+        queue.since.get_or_insert_with(Instant::now);
+        let wakes = is_first || queue.hurry || queue.end;
+        drop(queue);
+        if wakes {
+            self.filled.notify_one();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+}

@@ -1,0 +1,176 @@
+//! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
+//!
+//! Logs tell the [`Inbox`](inbox::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
+//! them and commits it in one transaction. Nobody who appends waits for the disk. When it fails, everything stays in
+//! memory as far as there is room, and is written when it works again. Readers fetch blocks by connections of their
+//! own ([`Reader`](reader::Reader)).
+//!
+//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`].
+
+mod directory;
+mod fault;
+mod inbox;
+mod place;
+mod reader;
+mod schema;
+mod work;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Log;
+use super::block::Block;
+use super::log::LogCounters;
+use crate::model::Timestamp;
+use directory::Directory;
+use inbox::{Inbox, Keep};
+use reader::Reader;
+use writer::Writer;
+
+pub use fault::DiskFault;
+pub use inbox::Condition;
+pub use place::Place;
+
+/// The number of a block's row.
+pub(super) type Row = i64;
+
+/// Where and how the store keeps.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    pub directory: PathBuf,
+    /// How long what came may wait to be written.
+    pub flush: Duration,
+    /// Bytes of all logs that stay in memory.
+    pub memory_bytes: usize,
+}
+
+/// Whoever owns a log that is kept on disk.
+pub trait Keeper: Send + Sync {
+    /// What it is, to be made again from.
+    fn wanted(&self) -> String;
+    /// What has come of it, beside what the log counts.
+    fn progress(&self) -> String;
+}
+
+/// An owner and its log, as they were on disk.
+pub struct Saved {
+    pub kind: String,
+    pub id: String,
+    pub wanted: String,
+    pub progress: String,
+    pub place: Place,
+    pub log: SavedLog,
+}
+
+impl Saved {
+    /// Lets it go from disk, too.
+    pub fn forget(self) {
+        let mut freed = self.log.blocks.iter().map(|stored| stored.row).collect();
+        self.place.tell(false, &mut freed);
+        self.place.remove();
+    }
+}
+
+/// A log as it was on disk.
+pub struct SavedLog {
+    pub(super) epoch: u64,
+    pub(super) first: u64,
+    /// The first number that was never given to a datagram, as far as can be told.
+    pub(super) next: u64,
+    /// Numbers before this one are set aside for this run.
+    pub(super) reserved: u64,
+    pub(super) counters: LogCounters,
+    pub(super) complete: bool,
+    pub(super) blocks: Vec<Stored>,
+}
+
+/// A block on disk.
+pub(super) struct Stored {
+    pub(super) row: Row,
+    pub(super) first: u64,
+    pub(super) next: u64,
+    pub(super) times: (Timestamp, Timestamp),
+    /// Bytes of records.
+    pub(super) length: usize,
+}
+
+/// The store of one data directory, held by nobody else meanwhile. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Handle>);
+
+struct Handle {
+    inbox: Arc<Inbox>,
+    reader: Arc<Reader>,
+    /// Std lock: held to take it out.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _directory: Directory,
+}
+
+impl Store {
+    /// Opens or makes the directory, and gives what was kept there. Blocks for as long as it takes to find out
+    /// what is there.
+    pub fn open(settings: &StoreSettings) -> Result<(Self, Vec<Saved>), DiskFault> {
+        let directory = Directory::open(&settings.directory)?;
+        let database = schema::Database::open(&directory.database())?;
+        let found = database.begin()?;
+        let inbox = Arc::new(Inbox::new(found.next_log));
+        let reader = Arc::new(Reader::new(directory.database()));
+        let place = |number| Place::new(inbox.clone(), reader.clone(), number);
+        let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
+        inbox.free(found.orphans);
+        let writer = Writer::new(database, inbox.clone(), found.next_row, settings.flush);
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|error| DiskFault::other(&directory.database(), &error))?;
+        let thread = Mutex::new(Some(thread));
+        Ok((Self(Arc::new(Handle { inbox, reader, thread, _directory: directory })), saved))
+    }
+
+    /// A place for a new log.
+    pub fn place(&self) -> Place {
+        let inbox = self.0.inbox.clone();
+        let number = inbox.fresh_number();
+        Place::new(inbox, self.0.reader.clone(), number)
+    }
+
+    /// From now on, the log and its owner are kept. `is_new`: they are not on disk yet.
+    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Keeper>, is_new: bool) {
+        if let Some(place) = log.place() {
+            let keep = Keep { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), keeper, is_new };
+            self.0.inbox.keep(place.number(), keep);
+        }
+    }
+
+    /// Resolves once everything that was said until now is on disk, or cannot be brought there. Cancel-safe.
+    pub async fn settled(&self) -> Result<(), DiskFault> {
+        self.0.inbox.settled().await
+    }
+
+    pub fn condition(&self) -> Condition {
+        self.0.inbox.condition()
+    }
+
+    /// Writes what is left and closes the database. Nothing is kept afterwards.
+    pub async fn close(&self) {
+        self.0.inbox.end();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!("the thread that writes to the data directory has failed");
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inbox.end();
+    }
+}
+
+fn shared(bytes: Vec<u8>, first: u64, next: u64) -> Option<Arc<Block>> {
+    Block::read(bytes, first, next).map(Arc::new)
+}

@@ -1,0 +1,78 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::Semaphore;
+
+use super::{DiskFault, Row, schema, shared};
+use crate::store::block::Block;
+
+/// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.
+pub(super) struct Reader {
+    path: PathBuf,
+    /// Std lock: held to take a connection or to put it back.
+    idle: Mutex<Vec<Connection>>,
+    /// Std lock: held for a look-up or an insertion. Blocks that were fetched of late: whoever reads page by page,
+    /// or many who read the same, come back to a block several times.
+    recent: Mutex<LruCache<Row, Arc<Block>>>,
+    turns: Semaphore,
+}
+
+impl Reader {
+    /// Blocks kept of those that were fetched: up to 16 MiB.
+    const RECENT: usize = 256;
+    /// Who fetches at the same time; more would only wait for the same disk.
+    const AT_ONCE: usize = 4;
+
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            idle: Mutex::default(),
+            recent: Mutex::new(LruCache::new(Self::RECENT)),
+            turns: Semaphore::new(Self::AT_ONCE),
+        }
+    }
+
+    /// The block with these numbers; none if the row is there no longer.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        row: Row,
+        first: u64,
+        next: u64,
+    ) -> Result<Option<Arc<Block>>, DiskFault> {
+        if let Some(block) = self.recent().get(&row) {
+            return Ok(Some(block.clone()));
+        }
+        let _turn = self.turns.acquire().await;
+        let reader = self.clone();
+        let fetched = tokio::task::spawn_blocking(move || reader.fetch_now(row, first, next)).await;
+        let block = fetched.map_err(|error| DiskFault::other(&self.path, &error))??;
+        if let Some(block) = &block {
+            self.recent().insert(row, block.clone());
+        }
+        Ok(block)
+    }
+
+    fn fetch_now(&self, row: Row, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskFault> {
+        let failed = |error| DiskFault::of_sqlite(&self.path, &error);
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| schema::connect_to_read(&self.path), Ok)?;
+        let data = {
+            let mut statement = connection.prepare_cached(schema::FETCH).map_err(failed)?;
+            statement.query_row([row], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(failed)?
+        };
+        self.idle().push(connection);
+        let Some(data) = data else { return Ok(None) };
+        let damaged = || DiskFault::damaged(&self.path, &format!("block {row} is not what was written"));
+        shared(data, first, next).map(Some).ok_or_else(damaged)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, LruCache<Row, Arc<Block>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,281 @@
+//! The database: its layout, and what is in it at the start.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{DiskFault, Place, Row, Saved, SavedLog, Stored};
+use crate::model::Timestamp;
+use crate::store::log::LogCounters;
+
+/// One step for each version of the layout; `PRAGMA user_version` tells how many have been taken.
+const LAYOUTS: [&str; 1] = ["
+    CREATE TABLE logs (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        wanted TEXT NOT NULL,
+        progress TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        reserved INTEGER NOT NULL,
+        appended INTEGER NOT NULL,
+        payload_bytes INTEGER NOT NULL,
+        evicted INTEGER NOT NULL,
+        truncated INTEGER NOT NULL,
+        lost INTEGER NOT NULL,
+        complete INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE blocks (
+        row INTEGER PRIMARY KEY,
+        log INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE service (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        opened_at INTEGER NOT NULL,
+        version TEXT NOT NULL
+    ) STRICT;
+"];
+
+#[expect(clippy::cast_possible_wrap, reason = "they are few")]
+const KNOWN: i64 = LAYOUTS.len() as i64;
+
+/// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
+const APPLICATION: i64 = 0x526f_6c6c;
+
+/// Sequence numbers that each log may use at once when it is found again.
+const AHEAD: i64 = 1_000;
+
+const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE complete = 0";
+const OPENED: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
+const LOGS: &str = "SELECT number, kind, id, wanted, progress, epoch, first, reserved, appended, payload_bytes, \
+    evicted, truncated, lost, complete FROM logs ORDER BY number";
+const BLOCKS: &str = "SELECT row, log, first, next, since, until, length(data) FROM blocks ORDER BY row";
+
+pub(super) const FETCH: &str = "SELECT data FROM blocks WHERE row = ?1";
+pub(super) const INSERT_LOG: &str = "INSERT OR REPLACE INTO logs (number, kind, id, wanted, progress, epoch, first, \
+    reserved, appended, payload_bytes, evicted, truncated, lost, complete) \
+    VALUES (?1, ?2, ?3, ?4, '', 0, 1, 1, 0, 0, 0, 0, 0, 0)";
+pub(super) const UPDATE_WANTED: &str = "UPDATE logs SET wanted = ?2 WHERE number = ?1";
+pub(super) const UPDATE_LOG: &str = "UPDATE logs SET progress = ?2, epoch = ?3, first = ?4, reserved = ?5, \
+    appended = ?6, payload_bytes = ?7, evicted = ?8, truncated = ?9, lost = ?10, complete = ?11 WHERE number = ?1";
+pub(super) const DELETE_LOG: &str = "DELETE FROM logs WHERE number = ?1";
+pub(super) const PUT_BLOCK: &str = "INSERT OR REPLACE INTO blocks (row, log, first, next, since, until, data) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+pub(super) const DELETE_BLOCK: &str = "DELETE FROM blocks WHERE row = ?1";
+
+/// The database, open to be written.
+pub(super) struct Database {
+    pub(super) path: PathBuf,
+    /// Device and inode of the file: whether it is still the one there.
+    identity: (u64, u64),
+    pub(super) connection: Connection,
+}
+
+/// What was in the database.
+pub(super) struct Found {
+    pub(super) logs: Vec<FoundLog>,
+    /// Blocks of logs that are gone.
+    pub(super) orphans: Vec<Row>,
+    pub(super) next_log: i64,
+    pub(super) next_row: Row,
+}
+
+pub(super) struct FoundLog {
+    number: i64,
+    kind: String,
+    id: String,
+    wanted: String,
+    progress: String,
+    log: SavedLog,
+}
+
+impl Database {
+    /// Opens the database, makes it if it is not there, and brings its layout up to date.
+    pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |error| DiskFault::of_sqlite(path, &error);
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let identity = identity(path).map_err(|error| DiskFault::of_files(path, &error))?;
+        let mut database = Self { path: path.to_owned(), identity, connection };
+        database.configure().map_err(failed)?;
+        database.migrate()?;
+        Ok(database)
+    }
+
+    fn configure(&self) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        // These two are for a database that has nothing in it yet: pages that hold a block without a long chain, and
+        // room that can be given back to the file system.
+        connection.pragma_update(None, "page_size", 16_384)?;
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // Committed is what survives the end of the process; of a power failure, what was checkpointed.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(())
+    }
+
+    fn migrate(&mut self) -> Result<(), DiskFault> {
+        let path = self.path.clone();
+        let failed = |error| DiskFault::of_sqlite(&path, &error);
+        let version = version(&self.connection, &path)?;
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        for layout in &LAYOUTS[version..] {
+            transaction.execute_batch(layout).map_err(failed)?;
+        }
+        let set = |name, value: i64| transaction.pragma_update(None, name, value);
+        set("application_id", APPLICATION).map_err(failed)?;
+        set("user_version", KNOWN).map_err(failed)?;
+        transaction.commit().map_err(failed)
+    }
+
+    /// Whether the file is still there: in one that was removed, nothing is kept.
+    pub(super) fn check(&self) -> Result<(), DiskFault> {
+        match identity(&self.path) {
+            Ok(found) if found == self.identity => Ok(()),
+            Ok(_) => Err(DiskFault::other(&self.path, &"another file has taken its place: start anew")),
+            Err(error) => Err(DiskFault::of_files(&self.path, &error)),
+        }
+    }
+
+    /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
+    /// written to.
+    pub(super) fn begin(&self) -> Result<Found, DiskFault> {
+        let failed = |error| DiskFault::of_sqlite(&self.path, &error);
+        let found = find(&self.connection, &self.path)?;
+        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+        transaction.execute(SET_ASIDE, [AHEAD]).map_err(failed)?;
+        let opened = (Timestamp::now().0, env!("CARGO_PKG_VERSION"));
+        transaction.execute(OPENED, opened).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(found)
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// A connection that only reads.
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, DiskFault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error| DiskFault::of_sqlite(path, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
+    Ok(connection)
+}
+
+/// The layout of the database, if this program knows it.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, DiskFault> {
+    let failed = |error| DiskFault::of_sqlite(path, &error);
+    let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let (found, known) = (get("user_version")?, KNOWN);
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let is_new = found == 0 && tables.map_err(failed)? == 0;
+    if !is_new && get("application_id")? != APPLICATION {
+        return Err(DiskFault::Foreign(path.to_owned()));
+    }
+    if found > known {
+        return Err(DiskFault::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(usize::try_from(found).unwrap_or_default())
+}
+
+/// Reads everything but the blocks' data.
+pub(super) fn find(connection: &Connection, path: &Path) -> Result<Found, DiskFault> {
+    let failed = |error| DiskFault::of_sqlite(path, &error);
+    let mut logs = Vec::new();
+    let mut places = HashMap::new();
+    let mut statement = connection.prepare(LOGS).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let log = FoundLog::read(row).map_err(failed)?;
+        places.insert(log.number, logs.len());
+        logs.push(log);
+    }
+    let (mut orphans, mut next_row) = (Vec::new(), 1);
+    let mut statement = connection.prepare(BLOCKS).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let stored = Stored::read(row).map_err(failed)?;
+        let number: i64 = row.get(1).map_err(failed)?;
+        next_row = stored.row + 1;
+        let Some(found) = places.get(&number).map(|at| &mut logs[*at]) else {
+            orphans.push(stored.row);
+            continue;
+        };
+        let reached = found.log.blocks.last().map_or(1, |last| last.next);
+        if stored.first < reached || stored.next < stored.first || stored.next > found.log.next {
+            let detail = format!("block {} does not follow those before it", stored.row);
+            return Err(DiskFault::damaged(path, &detail));
+        }
+        found.log.blocks.push(stored);
+    }
+    let next_log = logs.last().map_or(1, |last: &FoundLog| last.number + 1);
+    Ok(Found { logs, orphans, next_log, next_row })
+}
+
+impl FoundLog {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let number = |at| row.get(at).map(i64::cast_unsigned);
+        let complete = row.get::<_, i64>(13)? != 0;
+        let next = number(7)?;
+        Ok(Self {
+            number: row.get(0)?,
+            kind: row.get(1)?,
+            id: row.get(2)?,
+            wanted: row.get(3)?,
+            progress: row.get(4)?,
+            log: SavedLog {
+                epoch: number(5)?,
+                first: number(6)?,
+                next,
+                reserved: if complete { next } else { next + AHEAD.cast_unsigned() },
+                counters: LogCounters {
+                    appended: number(8)?,
+                    payload_bytes: number(9)?,
+                    evicted: number(10)?,
+                    truncated: number(11)?,
+                    lost: number(12)?,
+                    kept_bytes: 0,
+                },
+                complete,
+                blocks: Vec::new(),
+            },
+        })
+    }
+
+    pub(super) fn into_saved(self, place: impl FnOnce(i64) -> Place) -> Saved {
+        let Self { number, kind, id, wanted, progress, log } = self;
+        Saved { kind, id, wanted, progress, place: place(number), log }
+    }
+}
+
+impl Stored {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let number = |at| row.get(at).map(i64::cast_unsigned);
+        Ok(Self {
+            row: row.get(0)?,
+            first: number(2)?,
+            next: number(3)?,
+            times: (Timestamp(row.get(4)?), Timestamp(row.get(5)?)),
+            length: usize::try_from(row.get::<_, i64>(6)?).unwrap_or_default(),
+        })
+    }
+}

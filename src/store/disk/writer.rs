@@ -1,0 +1,246 @@
+//! The thread that writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::inbox::{Inbox, Keep, Wake};
+use super::schema::{self, Database};
+use super::work::{Work, Written};
+use super::{DiskFault, Row};
+use crate::store::log::Unsaved;
+
+pub(super) struct Writer {
+    database: Database,
+    inbox: Arc<Inbox>,
+    work: Work,
+    next_row: Row,
+    flush: Duration,
+    /// The last attempt failed.
+    failing: bool,
+    /// Something was written since `SQLite`'s own log was emptied last.
+    unchecked: bool,
+    /// More pages are free than need be.
+    wasteful: bool,
+}
+
+impl Writer {
+    /// Bytes of blocks that one transaction writes, and rows that it deletes.
+    const AT_ONCE: usize = 16 * 1024 * 1024;
+    pub(super) const DELETED_AT_ONCE: usize = 1_000;
+    /// How long to wait before it is tried again after a failure.
+    const RETRY: Duration = Duration::from_millis(500);
+    /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
+    const IDLE: Duration = Duration::from_secs(1);
+    /// How long until more pages are given back.
+    const WASTEFUL: Duration = Duration::from_millis(10);
+    /// Pages that may be free before some are given back to the file system, at least and as a share of all; and how many
+    /// are given back at once.
+    const FREE_PAGES: i64 = 64;
+    const FREE_SHARE: i64 = 8;
+    const VACUUMED_AT_ONCE: i64 = 256;
+
+    pub(super) fn new(database: Database, inbox: Arc<Inbox>, next_row: Row, flush: Duration) -> Self {
+        Self {
+            database,
+            inbox,
+            work: Work::default(),
+            next_row,
+            flush,
+            failing: false,
+            unchecked: true,
+            wasteful: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let pause = if self.failing { Self::RETRY } else { self.flush };
+            let idle_after = if self.wasteful { Some(Self::WASTEFUL) } else { Some(Self::IDLE) };
+            let idle_after = idle_after.filter(|_| self.wasteful || self.unchecked);
+            match self.inbox.wait(pause, self.failing, idle_after) {
+                Wake::Work => self.round(false),
+                Wake::Idle if self.wasteful => self.give_back(),
+                Wake::Idle => self.check_point(),
+                Wake::End => return self.end(),
+            }
+        }
+    }
+
+    /// Writes all that is left and sets no numbers aside any more.
+    fn end(mut self) {
+        self.work.wait_all();
+        loop {
+            self.round(true);
+            if self.failing || self.work.is_empty() {
+                break;
+            }
+        }
+        self.check_point();
+    }
+
+    fn round(&mut self, last: bool) {
+        let asked = self.work.take(self.inbox.take());
+        match self.write(last) {
+            Ok(()) => {
+                if std::mem::replace(&mut self.failing, false) {
+                    tracing::info!("the data directory can be written to again");
+                }
+                self.give_back();
+                self.inbox.written(asked);
+                if !self.work.is_empty() && !last {
+                    self.inbox.go_on();
+                }
+            }
+            Err(fault) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
+                }
+                self.inbox.failed(asked, fault, self.work.since);
+            }
+        }
+    }
+
+    /// Writes what there is to do, as far as it fits into one transaction.
+    fn write(&mut self, last: bool) -> Result<(), DiskFault> {
+        let mut written = Written::default();
+        let outcome = self.database.check().and_then(|()| {
+            self.transact(last, &mut written)
+                .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
+        });
+        if outcome.is_ok() {
+            for (log, unsaved) in &written.logs {
+                log.saved(unsaved);
+            }
+            self.work.done(&written);
+        } else {
+            // Those whose turn did not come must not wait for the disk either.
+            for log in self.work.unsaved_logs() {
+                log.not_saved();
+            }
+        }
+        outcome
+    }
+
+    fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
+        let Self { database, work, next_row, .. } = self;
+        let transaction = database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for number in &work.removed {
+            transaction.prepare_cached(schema::DELETE_LOG)?.execute([number])?;
+        }
+        for row in work.freed.iter().take(Self::DELETED_AT_ONCE) {
+            transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
+        }
+        let mut fresh_row = || {
+            *next_row += 1;
+            *next_row - 1
+        };
+        let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
+            let Some(keep) = work.kept.get(&number) else { return Ok(()) };
+            let room = Self::AT_ONCE.saturating_sub(written.bytes);
+            let Some(unsaved) = keep.log.unsaved(&mut fresh_row, room, last) else { return Ok(()) };
+            if work.new.contains(&number) {
+                let new = params![number, keep.kind, keep.id, keep.wanted()];
+                transaction.prepare_cached(schema::INSERT_LOG)?.execute(new)?;
+            } else if work.touched.contains(&number) {
+                transaction.prepare_cached(schema::UPDATE_WANTED)?.execute(params![number, keep.wanted()])?;
+            }
+            write_log(&transaction, number, &unsaved, &keep.progress())?;
+            written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
+            if unsaved.more {
+                written.unfinished.push(number);
+            }
+            written.logs.push((keep.log.clone(), unsaved));
+            Ok(())
+        };
+        // Owners that were made or changed go first, all of them: somebody may be waiting.
+        for number in work.new.union(&work.touched) {
+            write(*number, written)?;
+        }
+        for number in &work.dirty {
+            if written.bytes >= Self::AT_ONCE {
+                break;
+            }
+            written.turns += 1;
+            if !work.new.contains(number) && !work.touched.contains(number) {
+                write(*number, written)?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Gives some of the free pages back to the file system if there are many.
+    fn give_back(&mut self) {
+        (self.unchecked, self.wasteful) = (true, false);
+        match give_back(&self.database.connection) {
+            Ok((file_bytes, wasteful)) => {
+                self.inbox.note_size(file_bytes);
+                self.wasteful = wasteful;
+            }
+            Err(error) => tracing::debug!(%error, "free pages could not be given back"),
+        }
+    }
+
+    /// Empties `SQLite`'s own log into the database, so that what was freed is given back to the file system.
+    fn check_point(&mut self) {
+        self.unchecked = false;
+        let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = emptied {
+            tracing::debug!(%error, "the log of the database could not be emptied");
+        }
+    }
+}
+
+impl Keep {
+    fn wanted(&self) -> String {
+        self.keeper.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
+    }
+
+    fn progress(&self) -> String {
+        self.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
+    }
+}
+
+fn write_log(
+    transaction: &Transaction<'_>,
+    number: i64,
+    unsaved: &Unsaved,
+    progress: &str,
+) -> rusqlite::Result<()> {
+    let mut put = transaction.prepare_cached(schema::PUT_BLOCK)?;
+    for (row, block) in &unsaved.blocks {
+        let (since, until) = block.times().map_or((i64::MIN, i64::MAX), |(since, until)| (since.0, until.0));
+        let (first, next) = (block.first().cast_signed(), block.next().cast_signed());
+        put.execute(params![row, number, first, next, since, until, block.bytes()])?;
+    }
+    let counters = &unsaved.counters;
+    transaction.prepare_cached(schema::UPDATE_LOG)?.execute(params![
+        number,
+        progress,
+        unsaved.epoch.cast_signed(),
+        unsaved.first.cast_signed(),
+        unsaved.reserved.cast_signed(),
+        counters.appended.cast_signed(),
+        counters.payload_bytes.cast_signed(),
+        counters.evicted.cast_signed(),
+        counters.truncated.cast_signed(),
+        counters.lost.cast_signed(),
+        unsaved.complete,
+    ])?;
+    Ok(())
+}
+
+/// Gives the size of the database, and whether there are still more free pages than need be.
+fn give_back(connection: &Connection) -> rusqlite::Result<(u64, bool)> {
+    let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let is_wasteful = |free, pages| free > Writer::FREE_PAGES && free > pages / Writer::FREE_SHARE;
+    if is_wasteful(get("freelist_count")?, get("page_count")?) {
+        let mut vacuum =
+            connection.prepare(&format!("PRAGMA incremental_vacuum({})", Writer::VACUUMED_AT_ONCE))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    let (free, pages, size) = (get("freelist_count")?, get("page_count")?, get("page_size")?);
+    Ok(((pages * size).cast_unsigned(), is_wasteful(free, pages)))
+}

@@ -1,0 +1,279 @@
+//! One log: appending, reading, retention. What of it is on disk is in [`saving`](self::saving).
+
+mod page;
+mod saving;
+mod slot;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::block::Block;
+use super::budget::Budget;
+use super::cursor::Cursor;
+use super::disk::{Place, SavedLog};
+use super::record::Run;
+use crate::model::{Retention, Timestamp};
+use page::Closed;
+pub use page::{Page, ReadError};
+pub(super) use saving::Unsaved;
+use state::{Piece, Plan, State};
+
+/// How much one log keeps; what exceeds it makes room from the oldest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: u64,
+    /// Payloads and what is kept beside them.
+    pub bytes: usize,
+    /// None: as long as there is room.
+    pub age: Option<Duration>,
+}
+
+impl Limits {
+    /// These, or less where less is asked for.
+    #[must_use]
+    pub fn narrowed(self, to: &Retention) -> Self {
+        let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self {
+            entries: to.datagrams.map_or(self.entries, |datagrams| datagrams.min(self.entries)),
+            bytes: bytes.map_or(self.bytes, |bytes| bytes.min(self.bytes)),
+            age: [self.age, to.age].into_iter().flatten().min(),
+        }
+    }
+}
+
+/// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
+pub struct Log {
+    budget: Arc<Budget>,
+    /// Where it is kept beside memory.
+    place: Option<Place>,
+    /// Std lock: writers hold it for the copy of one batch, readers for the copy of a little.
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    /// Datagrams appended since the log began.
+    pub appended: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Datagrams that made room for later ones.
+    pub evicted: u64,
+    /// Datagrams whose payload was longer than the buffer.
+    pub truncated: u64,
+    /// Datagrams that had to leave memory before they were on disk.
+    pub lost: u64,
+    /// Bytes kept now, in memory or on disk, headers included.
+    pub kept_bytes: u64,
+}
+
+impl LogCounters {
+    /// Datagrams that are there to be read.
+    pub fn kept(&self) -> u64 {
+        self.appended - self.evicted - self.lost
+    }
+}
+
+/// How far a reader sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All that came.
+    #[default]
+    Shown,
+    /// What is on disk.
+    Saved,
+}
+
+impl Log {
+    pub fn new(limits: Limits, budget: Arc<Budget>, place: Option<Place>) -> Self {
+        Self::of(State::new(limits, fastrand::u64(..), 1), budget, place)
+    }
+
+    /// A log as it was found on disk.
+    pub fn restored(limits: Limits, budget: Arc<Budget>, place: Place, saved: &SavedLog) -> Self {
+        let log = Self::of(State::restored(limits, saved), budget, Some(place));
+        log.change(State::retain);
+        log
+    }
+
+    fn of(state: State, budget: Arc<Budget>, place: Option<Place>) -> Self {
+        Self { budget, place, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Appends a batch under one lock and wakes the readers that wait.
+    pub fn append<'a>(&self, batch: impl IntoIterator<Item = Run<'a>>) {
+        self.change(|state| {
+            if state.closed {
+                return;
+            }
+            for run in batch {
+                state.push(&run);
+            }
+            state.retain();
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Keeps so much from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.change(|state| {
+            state.limits = limits;
+            state.retain();
+        });
+    }
+
+    /// Lets go of what is older than is kept.
+    pub async fn expire(&self, now: Timestamp) {
+        let oldest = self.change(|state| {
+            let before = state.limits.age.map(|age| now.before(age))?;
+            while state.oldest().is_some_and(|(_, latest)| latest < before) {
+                state.evict_block();
+            }
+            if state.oldest().is_none_or(|(earliest, _)| earliest >= before) {
+                return None;
+            }
+            let oldest = match state.slots.front() {
+                None => Piece::Held(Arc::new(state.tail.clone())),
+                Some(slot) => slot.piece()?,
+            };
+            Some((oldest, before))
+        });
+        let Some((oldest, before)) = oldest else { return };
+        // A block that cannot be read now is looked at again in the next round.
+        let Ok(Some(block)) = self.fetch(oldest).await else { return };
+        self.change(|state| {
+            if state.front() == block.first() {
+                state.evict_until(before, &block);
+            }
+        });
+    }
+
+    /// When its oldest block began; none where nothing is kept.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.state().oldest().map(|(earliest, _)| earliest)
+    }
+
+    /// When the oldest block that it has in memory, and could do without, began.
+    pub fn oldest_held(&self) -> Option<Timestamp> {
+        self.state().oldest_held()
+    }
+
+    /// Lets go of its oldest block.
+    pub fn evict(&self) {
+        self.change(State::evict_block);
+    }
+
+    /// Leaves its oldest block in memory to the disk. One that is not there yet is lost, and counted so.
+    pub fn cool(&self) {
+        self.change(State::cool);
+    }
+
+    /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
+    pub async fn read(&self, after: Option<Cursor>, limit: usize, reach: Reach) -> Result<Page, ReadError> {
+        /// A block that retention takes while it is fetched makes for another plan.
+        const PLANS: usize = 3;
+        for _ in 0..PLANS {
+            let Plan { pieces, start, length, next, gap, complete } = {
+                let mut state = self.state();
+                if reach == Reach::Saved {
+                    state.saving.awaited = true;
+                }
+                let plan = state.plan(after, limit, reach)?;
+                state.settle(&self.budget);
+                plan
+            };
+            let mut blocks = Vec::with_capacity(pieces.len());
+            for piece in pieces {
+                let Some(block) = self.fetch(piece).await? else { break };
+                blocks.push(block);
+            }
+            let fetched = blocks.last().map_or(start, |block| block.next());
+            if length == 0 || fetched > next.sequence {
+                return Ok(Page { blocks, start, length, next, gap, complete });
+            }
+        }
+        Err(ReadError::Missing)
+    }
+
+    /// Resolves at the next append or close after this call, even if the future is polled later.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        let mut waiting = Box::pin(self.changed.notified());
+        waiting.as_mut().enable();
+        waiting
+    }
+
+    /// Says that nothing will be appended any more: who waits for more need not.
+    pub fn complete(&self) {
+        self.change(|state| state.complete = true);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers learn it.
+    pub fn close(&self) {
+        self.change(State::close);
+        if let Some(place) = &self.place {
+            place.remove();
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub fn counters(&self) -> LogCounters {
+        let state = self.state();
+        LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// The sequence number that the next datagram gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.state().tail.next()
+    }
+
+    /// Where it is kept beside memory.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    async fn fetch(&self, piece: Piece) -> Result<Option<Arc<Block>>, ReadError> {
+        match (piece, &self.place) {
+            (Piece::Held(block), _) => Ok(Some(block)),
+            (Piece::OnDisk { row, first, next }, Some(place)) => {
+                place.fetch(row, first, next).await.map_err(ReadError::Disk)
+            }
+            (Piece::OnDisk { .. }, None) => Ok(None),
+        }
+    }
+
+    /// Changes the state and sees to it that budget and disk learn of it.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state();
+        let (before, bytes) = (state.extent(), state.counters.payload_bytes);
+        let changed = change(&mut state);
+        state.settle(&self.budget);
+        if let Some(place) = &self.place
+            && (state.extent() != before || !state.freed.is_empty())
+        {
+            let appended = state.counters.payload_bytes - bytes;
+            state.tell(place, usize::try_from(appended).unwrap_or(usize::MAX));
+        }
+        changed
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.state().discharge(&self.budget);
+    }
+}

@@ -1,0 +1,208 @@
+//! How a log gets to disk, and comes back from there.
+//!
+//! Blocks are written as they are. The tail is written too, again and again as it grows, into the same row, until it
+//! is sealed; so a log that grows slowly costs few rows. Of sequence numbers, more are set aside on disk than are
+//! used, and readers see none beyond: whatever was seen, a start after a crash goes on behind it.
+
+use std::sync::Arc;
+
+use super::slot::Slot;
+use super::state::{Piece, Saving, State};
+use super::{Limits, Log, LogCounters};
+use crate::store::block::Block;
+use crate::store::disk::{Place, Row, SavedLog};
+
+/// What is to be written of a log.
+pub(in crate::store) struct Unsaved {
+    pub(in crate::store) blocks: Vec<(Row, Arc<Block>)>,
+    pub(in crate::store) epoch: u64,
+    pub(in crate::store) first: u64,
+    /// Numbers before this one are set aside.
+    pub(in crate::store) reserved: u64,
+    pub(in crate::store) counters: LogCounters,
+    pub(in crate::store) complete: bool,
+    /// All that is kept before this number is on disk then.
+    saved: u64,
+    /// There is more than fitted.
+    pub(in crate::store) more: bool,
+}
+
+impl Log {
+    /// What is not on disk yet, up to so many bytes; none if the log is closed. `rows` gives fresh rows. `last`:
+    /// nothing will come any more, so nothing is set aside.
+    pub(in crate::store) fn unsaved(
+        &self,
+        rows: &mut impl FnMut() -> Row,
+        most: usize,
+        last: bool,
+    ) -> Option<Unsaved> {
+        let mut state = self.state();
+        if state.closed {
+            return None;
+        }
+        let unsaved = state.unsaved(rows, most, last);
+        state.settle(&self.budget);
+        Some(unsaved)
+    }
+
+    /// It is on disk.
+    pub(in crate::store) fn saved(&self, unsaved: &Unsaved) {
+        if self.state().note_saved(unsaved) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// It could not be written. What readers do not see for want of numbers set aside they see now, under cursors
+    /// that this run alone knows.
+    pub(in crate::store) fn not_saved(&self) {
+        if self.state().note_not_saved() {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    /// Sequence numbers set aside at least, and for how many times what came since the last write.
+    const LEAST_AHEAD: u64 = 1_000;
+    const TIMES_AHEAD: u64 = 16;
+
+    pub(super) fn restored(limits: Limits, saved: &SavedLog) -> Self {
+        let mut state = Self::new(limits, saved.epoch, saved.next);
+        state.counters = LogCounters { kept_bytes: 0, ..saved.counters };
+        state.complete = saved.complete;
+        for stored in &saved.blocks {
+            if stored.next <= saved.first {
+                state.freed.push(stored.row);
+            } else {
+                let slot = Slot::on_disk(stored);
+                state.slots_bytes += slot.cost;
+                state.slots.push_back(slot);
+            }
+        }
+        state.cold = state.slots.len();
+        state.first = saved.first;
+        state.saving = Saving {
+            dirty: false,
+            saved: saved.next,
+            shown: saved.reserved,
+            hurry_from: saved.next + (saved.reserved - saved.next) / 2,
+            epoch: Some(saved.epoch),
+            under_way: 0,
+            awaited: false,
+        };
+        state
+    }
+
+    /// What is written of it beside its blocks, to see whether it changed.
+    pub(super) fn extent(&self) -> (u64, u64, u64, bool) {
+        (self.first, self.tail.next(), self.counters.lost, self.complete)
+    }
+
+    /// Tells the disk, if it has to know, that there is something to write.
+    pub(super) fn tell(&mut self, place: &Place, appended: usize) {
+        let hurry = self.tail.next() >= self.saving.hurry_from;
+        if hurry {
+            self.saving.hurry_from = u64::MAX;
+        }
+        if !std::mem::replace(&mut self.saving.dirty, true) || hurry || !self.freed.is_empty() {
+            place.tell(hurry, &mut self.freed);
+        }
+        place.note(appended);
+    }
+
+    fn unsaved(&mut self, rows: &mut impl FnMut() -> Row, most: usize, last: bool) -> Unsaved {
+        if self.tail.cost() > Self::COPIED_BYTES {
+            self.seal();
+        }
+        let mut bytes = 0;
+        let mut blocks = Vec::new();
+        let mut saved = self.saving.saved;
+        let mut more = false;
+        let begin = self.slots.iter().rposition(|slot| slot.saved).map_or(0, |last| last + 1);
+        for slot in self.slots.range_mut(begin..) {
+            if bytes >= most {
+                more = true;
+                break;
+            }
+            bytes += slot.cost;
+            let row = *slot.row.get_or_insert_with(&mut *rows);
+            blocks.extend(slot.block.clone().map(|block| (row, block)));
+            saved = slot.next;
+        }
+        if !more {
+            if !self.tail.is_empty() && self.tail.next() > self.saving.saved {
+                let row = *self.tail_row.get_or_insert_with(&mut *rows);
+                blocks.push((row, Arc::new(self.tail.clone())));
+            }
+            saved = self.tail.next();
+        }
+        let reserved = self.set_aside(last);
+        (self.saving.dirty, self.saving.under_way) = (more, saved);
+        Unsaved {
+            blocks,
+            epoch: self.epoch,
+            first: self.first,
+            reserved,
+            counters: self.counters,
+            complete: self.complete,
+            saved,
+            more,
+        }
+    }
+
+    /// Up to which number readers may see once this is on disk.
+    fn set_aside(&mut self, last: bool) -> u64 {
+        let next = self.tail.next();
+        if last || self.complete {
+            return next;
+        }
+        let before = self.saving.shown;
+        let came = next - self.saving.saved.min(next);
+        let ahead = (came * Self::TIMES_AHEAD).max(Self::LEAST_AHEAD);
+        if before == u64::MAX {
+            // Nothing is set aside yet, so nothing was hidden. From here on it is, for the write may succeed.
+            self.saving.shown = next + ahead;
+            return self.saving.shown;
+        }
+        if before.saturating_sub(next) < ahead / 2 { next + ahead } else { before }
+    }
+
+    /// Whether readers are to look again.
+    fn note_saved(&mut self, unsaved: &Unsaved) -> bool {
+        self.saving.under_way = 0;
+        self.saving.saved = self.saving.saved.max(unsaved.saved);
+        let saved = self.saving.saved;
+        for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
+            slot.saved = slot.next <= saved;
+        }
+        self.saving.epoch = Some(unsaved.epoch);
+        let hidden = self.tail.next() > self.saving.shown;
+        let ahead = unsaved.reserved.saturating_sub(self.tail.next());
+        (self.saving.shown, self.saving.hurry_from) = if unsaved.complete {
+            (u64::MAX, u64::MAX)
+        } else {
+            (unsaved.reserved, self.tail.next() + ahead / 2)
+        };
+        std::mem::take(&mut self.saving.awaited) || hidden
+    }
+
+    fn note_not_saved(&mut self) -> bool {
+        (self.saving.dirty, self.saving.under_way) = (true, 0);
+        let hidden = self.tail.next() > self.saving.shown;
+        if hidden && self.saving.epoch == Some(self.epoch) {
+            self.former_epochs.push(std::mem::replace(&mut self.epoch, fastrand::u64(..)));
+        }
+        if hidden || self.saving.epoch != Some(self.epoch) {
+            (self.saving.shown, self.saving.hurry_from) = (u64::MAX, u64::MAX);
+        }
+        std::mem::take(&mut self.saving.awaited) || hidden
+    }
+}
+
+impl Slot {
+    /// Where its block is; none while it is nowhere, which does not last.
+    pub(super) fn piece(&self) -> Option<Piece> {
+        let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };
+        self.block.clone().map(Piece::Held).or(self.row.map(on_disk))
+    }
+}

@@ -1,0 +1,50 @@
+use std::sync::Arc;
+
+use crate::model::Timestamp;
+use crate::store::block::Block;
+use crate::store::disk::{Row, Stored};
+
+/// A sealed block's place in a log, wherever the block itself is.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) first: u64,
+    /// The sequence number after its last.
+    pub(super) next: u64,
+    /// The earliest and the latest time of arrival of what is still kept of it.
+    pub(super) times: (Timestamp, Timestamp),
+    pub(super) cost: usize,
+    /// None: it is on disk only.
+    pub(super) block: Option<Arc<Block>>,
+    /// Its row on disk, be it written yet or not.
+    pub(super) row: Option<Row>,
+    /// The row holds all of it.
+    pub(super) saved: bool,
+}
+
+impl Slot {
+    /// `row`: where an earlier part of it may have been written.
+    pub(super) fn sealed(block: Block, row: Option<Row>) -> Self {
+        let times = block.times().unwrap_or((Timestamp(i64::MIN), Timestamp(i64::MAX)));
+        Self {
+            first: block.first(),
+            next: block.next(),
+            times,
+            cost: block.cost(),
+            block: Some(Arc::new(block)),
+            row,
+            saved: false,
+        }
+    }
+
+    pub(super) fn on_disk(stored: &Stored) -> Self {
+        Self {
+            first: stored.first,
+            next: stored.next,
+            times: stored.times,
+            cost: Block::cost_of(stored.length),
+            block: None,
+            row: Some(stored.row),
+            saved: true,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What a log is made of, under its lock: slots of sealed blocks, and the tail that grows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::slot::Slot;
+use super::{Closed, Limits, LogCounters, Reach};
+use crate::model::Timestamp;
+use crate::store::block::Block;
+use crate::store::budget::{Budget, Charge};
+use crate::store::cursor::{Cursor, Gap, GapReason};
+use crate::store::disk::Row;
+use crate::store::record::Run;
+
+pub(super) struct State {
+    pub(super) limits: Limits,
+    /// Random for each log, and stands in its cursors.
+    pub(super) epoch: u64,
+    /// Those that it had before, while the service runs: their cursors are as good.
+    pub(super) former_epochs: Vec<u64>,
+    /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
+    pub(super) slots: VecDeque<Slot>,
+    /// How many of the slots, from the oldest on, are on disk only.
+    pub(super) cold: usize,
+    pub(super) tail: Block,
+    /// Where the tail was written as far as it went.
+    pub(super) tail_row: Option<Row>,
+    /// A block that was emptied, to be filled again: in a full log, writing allocates nothing.
+    spare: Option<Block>,
+    /// What was before this number has made room. From here on, too, numbers may be missing.
+    pub(super) first: u64,
+    pub(super) slots_bytes: usize,
+    /// Of the slots' blocks in memory.
+    pub(super) held_bytes: usize,
+    charged: Charge,
+    pub(super) counters: LogCounters,
+    pub(super) complete: bool,
+    pub(super) closed: bool,
+    /// Rows that are not needed any more, until the disk is told.
+    pub(super) freed: Vec<Row>,
+    pub(super) saving: Saving,
+}
+
+/// How far a log is on disk.
+pub(super) struct Saving {
+    /// The disk has been told that there is something to write.
+    pub(super) dirty: bool,
+    /// All that is kept before this number is on disk.
+    pub(super) saved: u64,
+    /// Numbers from here on are not shown yet, because a crash could make them be given again.
+    pub(super) shown: u64,
+    /// Numbers from here on want more to be set aside, soon.
+    pub(super) hurry_from: u64,
+    /// The epoch that is on disk.
+    pub(super) epoch: Option<u64>,
+    /// What is kept before this number is on its way to disk.
+    pub(super) under_way: u64,
+    /// Somebody waits for something to be on disk.
+    pub(super) awaited: bool,
+}
+
+impl Saving {
+    pub(super) const NOWHERE: Self = Self {
+        dirty: false,
+        saved: 1,
+        shown: u64::MAX,
+        hurry_from: u64::MAX,
+        epoch: None,
+        under_way: 0,
+        awaited: false,
+    };
+}
+
+/// A part of a page: a block, or where to fetch it.
+pub(super) enum Piece {
+    Held(Arc<Block>),
+    OnDisk { row: Row, first: u64, next: u64 },
+}
+
+/// What a read is to give.
+pub(super) struct Plan {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) start: u64,
+    pub(super) length: usize,
+    pub(super) next: Cursor,
+    pub(super) gap: Option<Gap>,
+    pub(super) complete: bool,
+}
+
+impl State {
+    /// A block is sealed at this size: small enough that to make room is to lose little, large enough that
+    /// blocks are few.
+    const BLOCK_BYTES: usize = 64 * 1024;
+    /// Up to this size the tail is copied for whoever needs it, and written to disk again as it grows; a larger one
+    /// is sealed and shared.
+    pub(super) const COPIED_BYTES: usize = 4 * 1024;
+
+    pub(super) fn new(limits: Limits, epoch: u64, next: u64) -> Self {
+        Self {
+            limits,
+            epoch,
+            former_epochs: Vec::new(),
+            slots: VecDeque::new(),
+            cold: 0,
+            tail: Block::new(next),
+            tail_row: None,
+            spare: None,
+            first: next,
+            slots_bytes: 0,
+            held_bytes: 0,
+            charged: Charge::default(),
+            counters: LogCounters::default(),
+            complete: false,
+            closed: false,
+            freed: Vec::new(),
+            saving: Saving::NOWHERE,
+        }
+    }
+
+    pub(super) fn push(&mut self, run: &Run<'_>) {
+        if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(self.limits.bytes / 4)) {
+            self.seal();
+        }
+        let count = self.tail.push(run);
+        self.counters.payload_bytes += run.bytes.len() as u64;
+        self.counters.appended += count;
+        self.counters.truncated += if run.heard.truncated { count } else { 0 };
+    }
+
+    pub(super) fn seal(&mut self) {
+        let next = self.tail.successor(self.spare.take());
+        let sealed = std::mem::replace(&mut self.tail, next).fitted();
+        self.slots_bytes += sealed.cost();
+        self.held_bytes += sealed.cost();
+        self.slots.push_back(Slot::sealed(sealed, self.tail_row.take()));
+    }
+
+    /// Bytes kept, wherever.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.slots_bytes + self.tail.cost()
+    }
+
+    /// Makes the oldest datagrams give way. The tail always stays.
+    pub(super) fn retain(&mut self) {
+        let excess = self.counters.kept().saturating_sub(self.limits.entries);
+        self.evict_entries(excess);
+        while !self.slots.is_empty() && self.kept_bytes() > self.limits.bytes {
+            self.evict_block();
+        }
+    }
+
+    /// The earliest and the latest arrival in the oldest block that holds any.
+    pub(super) fn oldest(&self) -> Option<(Timestamp, Timestamp)> {
+        self.slots.front().map_or_else(|| self.tail.times(), |slot| Some(slot.times))
+    }
+
+    /// When the block began that memory can do without first.
+    pub(super) fn oldest_held(&self) -> Option<Timestamp> {
+        self.dispensable().map(|at| self.slots[at].times.0)
+    }
+
+    /// Where the block is that memory can do without first: the oldest, but none that is just being written.
+    fn dispensable(&self) -> Option<usize> {
+        let oldest = self.slots.get(self.cold)?;
+        if oldest.saved {
+            return Some(self.cold);
+        }
+        let at = self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.cold);
+        (at < self.slots.len()).then_some(at)
+    }
+
+    fn evict_entries(&mut self, mut count: u64) {
+        while count > 0 {
+            let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
+            let first = self.first.max(self.front());
+            let here = next - first;
+            if here > count {
+                return self.evict_to(first + count);
+            }
+            count -= here;
+            self.evict_block();
+        }
+    }
+
+    /// Lets go of the oldest block; of the tail where there is no other.
+    pub(super) fn evict_block(&mut self) {
+        let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
+        self.evict_to(next);
+        let Some(oldest) = self.slots.pop_front() else {
+            self.tail = Block::new(next);
+            self.freed.extend(self.tail_row.take());
+            return;
+        };
+        self.cold = self.cold.saturating_sub(1);
+        self.slots_bytes -= oldest.cost;
+        self.freed.extend(oldest.row);
+        if let Some(block) = oldest.block {
+            self.held_bytes -= oldest.cost;
+            self.reuse(block);
+        }
+    }
+
+    /// Lets go of the oldest block's datagrams up to the first that arrived then or later. `oldest` is that block.
+    pub(super) fn evict_until(&mut self, time: Timestamp, oldest: &Block) {
+        let kept = oldest.entries_from(self.first).find(|entry| entry.heard.received_at >= time);
+        match kept {
+            Some(entry) => self.evict_to(entry.sequence),
+            None => self.evict_block(),
+        }
+        // Not before this time is there more to be let go of.
+        if kept.is_some()
+            && let Some(slot) = self.slots.front_mut()
+        {
+            slot.times.0 = slot.times.0.max(time);
+        }
+    }
+
+    /// Lets go of the datagrams before this number, all of which are in the oldest block.
+    fn evict_to(&mut self, next: u64) {
+        self.counters.evicted += next.saturating_sub(self.first.max(self.front()));
+        self.first = self.first.max(next);
+    }
+
+    /// The first number of the oldest block.
+    pub(super) fn front(&self) -> u64 {
+        self.slots.front().map_or(self.tail.first(), |slot| slot.first)
+    }
+
+    /// Leaves the oldest block in memory to the disk; if it is not there yet, it is lost.
+    pub(super) fn cool(&mut self) {
+        let Some(at) = self.dispensable() else {
+            return;
+        };
+        let slot = &mut self.slots[at];
+        self.held_bytes -= slot.cost;
+        let block = slot.block.take();
+        if slot.saved {
+            self.cold += 1;
+        } else if let Some(slot) = self.slots.remove(at) {
+            self.slots_bytes -= slot.cost;
+            self.freed.extend(slot.row);
+            self.counters.lost += slot.next - slot.first.max(self.first);
+        }
+        if let Some(block) = block {
+            self.reuse(block);
+        }
+    }
+
+    /// Unless a reader still holds it.
+    fn reuse(&mut self, block: Arc<Block>) {
+        self.spare = Arc::into_inner(block).or(self.spare.take());
+    }
+
+    /// Ends everything but the counts.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.freed.extend(self.slots.drain(..).filter_map(|slot| slot.row));
+        self.freed.extend(self.tail_row.take());
+        self.spare = None;
+        (self.cold, self.slots_bytes, self.held_bytes) = (0, 0, 0);
+        self.tail = Block::new(self.tail.next());
+    }
+
+    /// Tells the budget what there is now.
+    pub(super) fn settle(&mut self, budget: &Budget) {
+        let tail = self.tail.cost();
+        let now = Charge { kept: self.slots_bytes + tail, memory: self.held_bytes + tail };
+        budget.charge(std::mem::replace(&mut self.charged, now), now);
+    }
+
+    /// Gives back what was charged.
+    pub(super) fn discharge(&mut self, budget: &Budget) {
+        budget.charge(std::mem::take(&mut self.charged), Charge::default());
+    }
+
+    /// What to read after the cursor: up to `limit` datagrams that follow each other without a gap.
+    pub(super) fn plan(&mut self, after: Option<Cursor>, limit: usize, reach: Reach) -> Result<Plan, Closed> {
+        if self.closed {
+            return Err(Closed);
+        }
+        let bound = match reach {
+            Reach::Shown => self.saving.shown,
+            Reach::Saved => self.saving.saved,
+        };
+        let bound = bound.min(self.tail.next());
+        let (start, gap) = self.start(after);
+        let end = start.saturating_add(limit as u64).min(bound);
+        let at = self.slots.partition_point(|slot| slot.next <= start);
+        let (mut pieces, mut reached) = (Vec::new(), start);
+        for slot in self.slots.range(at..) {
+            if reached >= end || slot.first > reached {
+                break;
+            }
+            pieces.push(match (&slot.block, slot.row) {
+                (Some(block), _) => Piece::Held(block.clone()),
+                (None, Some(row)) => Piece::OnDisk { row, first: slot.first, next: slot.next },
+                (None, None) => break,
+            });
+            reached = slot.next;
+        }
+        if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {
+            if self.tail.cost() > Self::COPIED_BYTES {
+                self.seal();
+                pieces.extend(self.slots.back().and_then(|slot| slot.block.clone()).map(Piece::Held));
+            } else {
+                pieces.push(Piece::Held(Arc::new(self.tail.clone())));
+            }
+            reached = self.tail.next();
+        }
+        let reached = reached.min(end).max(start);
+        Ok(Plan {
+            pieces,
+            start,
+            length: usize::try_from(reached - start).unwrap_or(limit),
+            next: Cursor { epoch: self.epoch, sequence: reached - 1 },
+            gap,
+            complete: self.complete && reached == self.tail.next(),
+        })
+    }
+
+    /// The sequence number to read from, and what is missing before it.
+    fn start(&self, after: Option<Cursor>) -> (u64, Option<Gap>) {
+        let replaced = after.is_some_and(|cursor| {
+            let known = cursor.epoch == self.epoch || self.former_epochs.contains(&cursor.epoch);
+            !known || cursor.sequence >= self.tail.next()
+        });
+        if replaced {
+            return (self.first, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
+        }
+        let wanted = after.map_or(1, |cursor| cursor.sequence + 1);
+        let from = wanted.max(self.first);
+        let at = self.slots.partition_point(|slot| slot.next <= from);
+        let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
+        let reason = if wanted < self.first { GapReason::Retention } else { GapReason::Lost };
+        let gap = (start > wanted).then_some(Gap { reason, missed: Some(start - wanted) });
+        (start, gap)
+    }
+}

@@ -1,0 +1,118 @@
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Heard, Timestamp};
+use crate::store::cursor::{Gap, GapReason};
+
+const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26, age: None };
+
+fn log(limits: Limits) -> Log {
+    Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None)
+}
+
+fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
+    let heard = Heard {
+        received_at: Timestamp(0),
+        source: ([192, 0, 2, 1], 1).into(),
+        destination: ([239, 1, 1, 1], 1).into(),
+        interface: "lo",
+        hop_limit: Some(1),
+        truncated: false,
+    };
+    Run { heard, answer: None, segment, bytes }
+}
+
+/// Of a log that is in memory alone: nothing is waited for.
+fn read(log: &Log, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
+    log.read(after, limit, Reach::Shown).now_or_never().expect("it is there")
+}
+
+fn payloads(page: &Page) -> Vec<Vec<u8>> {
+    page.entries().map(|entry| entry.payload.to_vec()).collect()
+}
+
+proptest! {
+    /// Whatever is appended in whatever batches comes out once, in order, whatever the page size.
+    #[test]
+    fn paging_gives_every_datagram_once(
+        batches in prop::collection::vec(prop::collection::vec((1_u16..2000, 0_usize..20_000), 0..6), 0..20),
+        limit in 1_usize..50,
+    ) {
+        let log = log(AMPLE);
+        let mut expected = Vec::new();
+        for batch in &batches {
+            let buffers: Vec<(Vec<u8>, u16)> =
+                batch.iter().map(|&(segment, length)| (vec![u8::try_from(length % 251).unwrap(); length], segment)).collect();
+            for (bytes, segment) in &buffers {
+                expected.extend(bytes.chunks(usize::from(*segment)).map(<[u8]>::to_vec));
+                if bytes.is_empty() {
+                    expected.push(Vec::new());
+                }
+            }
+            log.append(buffers.iter().map(|(bytes, segment)| run(bytes, Some(*segment))));
+        }
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = read(&log, cursor, limit).unwrap();
+            prop_assert_eq!(page.gap, None);
+            let sequences: Vec<u64> = page.entries().map(|entry| entry.sequence).collect();
+            let start = seen.len() as u64 + 1;
+            prop_assert_eq!(sequences, (start..start + page.length as u64).collect::<Vec<_>>());
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(payloads(&page));
+            cursor = Some(page.next);
+        }
+        prop_assert_eq!(seen, expected);
+    }
+
+    /// A reader that was overtaken is told exactly how much it missed.
+    #[test]
+    fn gaps_account_for_what_retention_took(
+        sizes in prop::collection::vec(0_usize..900, 1..300),
+        entries in 1_u64..40,
+        read_at in 0_usize..100,
+    ) {
+        let log = log(Limits { entries, bytes: 8 * 1024, age: None });
+        let mut cursor = None;
+        let mut known = 0;
+        for (position, size) in sizes.iter().enumerate() {
+            log.append([run(&vec![0; *size], None)]);
+            if position % (read_at + 1) == 0 {
+                let page = read(&log, cursor, 1000).unwrap();
+                known += page.gap.map_or(0, |gap| gap.missed.unwrap()) + page.length as u64;
+                prop_assert_eq!(known, position as u64 + 1);
+                cursor = Some(page.next);
+            }
+        }
+        let counters = log.counters();
+        prop_assert_eq!(counters.appended, sizes.len() as u64);
+        prop_assert!(counters.appended - counters.evicted <= entries);
+    }
+}
+
+#[test]
+fn a_cursor_of_another_log_gives_a_gap() {
+    let (one, other) = (log(AMPLE), log(AMPLE));
+    one.append([run(b"a", None)]);
+    other.append([run(b"b", None)]);
+    let cursor = read(&one, None, 1).unwrap().next;
+    let page = read(&other, Some(cursor), 10).unwrap();
+    assert_eq!(page.gap, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
+    assert_eq!(payloads(&page), [b"b"]);
+}
+
+#[tokio::test]
+async fn readers_learn_of_appends_and_of_the_end() {
+    let log = log(AMPLE);
+    let changed = log.changed();
+    log.append([run(b"a", None)]);
+    changed.await;
+    let changed = log.changed();
+    log.close();
+    changed.await;
+    assert!(matches!(read(&log, None, 1), Err(ReadError::Closed)));
+}

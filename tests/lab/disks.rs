@@ -1,0 +1,139 @@
+//! Data directories on disks that are full or read-only: file systems in mount namespaces of the tests' own.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::lab::Lab;
+use crate::support::metrics::Metrics;
+use crate::support::peer::Peer;
+use crate::support::program::{BINARY, Program, Scratch, run};
+use crate::support::server::fresh_group;
+
+const DEGRADED: &str = "rollcall_store_degraded";
+const LOST: &str = "rollcall_drops_total{cause=\"store\"}";
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere() {
+    let Some(disk) = SmallDisk::start() else { return };
+    let program = &disk.program;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let log = program.join(&group).await + "/datagrams";
+    send(&peer, &group, program, &log, 1..=10).await;
+    let durable = format!("{log}?durable=true&limit=1000");
+    assert_eq!(count(program, &durable).await, 10);
+    assert!(Metrics::of(program).await.seconds(DEGRADED) < 0.5);
+
+    let filler = disk.fill();
+    send(&peer, &group, program, &log, 11..=60).await;
+
+    program.get(&durable).await.problem(503, "store", "");
+    assert!(Metrics::of(program).await.seconds(DEGRADED) > 0.5);
+    let unready = program.get("/readyz").await.problem(503, "not-ready", "");
+    assert!(unready["detail"].as_str().unwrap().starts_with("store: there is no room left"), "{unready}");
+    let unhealthy = run(&["healthcheck", "--listen", program.listen()]).await;
+    assert!(String::from_utf8_lossy(&unhealthy.stderr).contains("\nrollcall: store: "), "{unhealthy:?}");
+    // Everything else goes on.
+    assert_eq!(count(program, &format!("{log}?limit=1000")).await, 60);
+    let another = program.join(&group).await;
+    program.get(&another).await.expect(200);
+    assert_eq!(Metrics::of(program).await.count(LOST), 0);
+
+    std::fs::remove_file(filler).expect("the filler goes");
+    while Metrics::of(program).await.seconds(DEGRADED) > 0.5 {}
+    assert_eq!(count(program, &durable).await, 60);
+    program.get("/readyz").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() {
+    let Some(disk) = SmallDisk::start() else { return };
+    let program = &disk.program;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let log = program.join(&group).await + "/datagrams";
+    let filler = disk.fill();
+
+    // Twice what `--memory-bytes` allows.
+    send(&peer, &group, program, &log, 1..=300).await;
+
+    let lost = async || Metrics::of(program).await.count(LOST);
+    while lost().await < 100 {}
+    std::fs::remove_file(filler).expect("the filler goes");
+    while Metrics::of(program).await.seconds(DEGRADED) > 0.5 {}
+    let lost = lost().await;
+    let page = program.get(&format!("{log}?limit=1000")).await.expect(200);
+    let gap = &page["gap"];
+    assert_eq!((&gap["reason"], &gap["missed"]), (&json!("lost"), &json!(lost)), "{gap}");
+    assert_eq!(page["items"].as_array().unwrap().len() as u64, 300 - lost);
+}
+
+#[test]
+fn a_read_only_directory_is_refused() {
+    if Lab::new().is_none() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let started = Command::new("unshare")
+        .args(["-m", "sh", "-c", "mount -t tmpfs -o ro none \"$1\" && exec \"$2\" serve --data-dir \"$1\""])
+        .arg("sh")
+        .arg(scratch.path(""))
+        .args([BINARY, "--listen", "127.0.0.1:0"])
+        .output()
+        .expect("unshare runs");
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be written to") && said.contains("--data-dir"), "{said}");
+}
+
+/// Sends large datagrams, none before the one before it was heard.
+async fn send(peer: &Peer, group: &str, client: &Client, log: &str, numbers: RangeInclusive<u64>) {
+    let payload = vec![b'x'; 60_000];
+    for number in numbers {
+        peer.send(group, &payload);
+        let heard = |membership: &serde_json::Value| membership["counters"]["datagrams"] == number;
+        while !heard(&client.get(log.trim_end_matches("/datagrams")).await.expect(200)) {}
+    }
+}
+
+async fn count(client: &Client, path: &str) -> usize {
+    client.get(path).await.expect(200)["items"].as_array().expect("items").len()
+}
+
+/// The service on a disk of 12 MiB, with 8 MiB of memory for logs.
+struct SmallDisk {
+    program: Program,
+}
+
+impl SmallDisk {
+    fn start() -> Option<Self> {
+        Lab::new()?;
+        let mount = "mkdir -p \"$ROLLCALL_DATA_DIR\" && mount -t tmpfs -o size=12m none \"$ROLLCALL_DATA_DIR\" && exec \"$@\"";
+        let program = Program::start_as(
+            &["unshare", "-m", "sh", "-c", mount, "sh"],
+            &["--flush-ms", "20", "--memory-bytes", "8388608"],
+        );
+        Some(Self { program })
+    }
+
+    /// Leaves no room on the disk; gives the file that takes it all.
+    fn fill(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.program.id()));
+        let directory = self.program.data_dir();
+        let path = root.join(directory.strip_prefix("/").expect("an absolute path")).join("filler");
+        let mut filler = File::create(&path).expect("the namespace can be reached");
+        let mut piece = MIB;
+        while piece > 0 {
+            match filler.write_all(&vec![0; piece]) {
+                Ok(()) => {}
+                Err(_) => piece /= 2,
+            }
+        }
+        path
+    }
+}

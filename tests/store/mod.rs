@@ -1,0 +1,96 @@
+//! Logs on disk, without a service around them.
+
+mod keeping;
+mod refusing;
+mod room;
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rollcall::model::{Heard, Timestamp};
+use rollcall::store::{
+    Budget, Cursor, Gap, Keeper, Limits, Log, Page, Reach, Run, Saved, Store, StoreSettings,
+};
+
+const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
+
+/// An owner that wants nothing.
+struct Owner;
+
+impl Keeper for Owner {
+    fn wanted(&self) -> String {
+        "wanted".to_owned()
+    }
+
+    fn progress(&self) -> String {
+        "progress".to_owned()
+    }
+}
+
+/// A store that writes only when it is asked to, or much has come.
+fn settings(directory: &Path) -> StoreSettings {
+    StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
+}
+
+fn open(directory: &Path) -> (Store, Vec<Saved>) {
+    Store::open(&settings(directory)).expect("the store opens")
+}
+
+fn budget() -> Arc<Budget> {
+    Arc::new(Budget::new(usize::MAX, Some(usize::MAX)))
+}
+
+/// A log that is kept under this id.
+fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
+    let log = Arc::new(Log::new(limits, budget(), Some(store.place())));
+    store.keep("membership", id, &log, weak(owner), true);
+    log
+}
+
+/// The only log that was kept.
+fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
+    let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
+    let log = Arc::new(Log::restored(AMPLE, budget(), saved.place, &saved.log));
+    store.keep(&saved.kind, &saved.id, &log, weak(owner), false);
+    log
+}
+
+fn weak(owner: &Arc<Owner>) -> Weak<dyn Keeper> {
+    Arc::downgrade(owner) as Weak<dyn Keeper>
+}
+
+/// Appends one datagram for each payload.
+fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
+    log.append(payloads.into_iter().map(|bytes| Run {
+        heard: Heard {
+            received_at: Timestamp(0),
+            source: ([192, 0, 2, 1], 1).into(),
+            destination: ([239, 1, 1, 1], 1).into(),
+            interface: "lo",
+            hop_limit: Some(1),
+            truncated: false,
+        },
+        answer: None,
+        segment: None,
+        bytes,
+    }));
+}
+
+/// All that a reader gets: numbers, payloads, and gaps in between.
+async fn read_all(log: &Log, mut cursor: Option<Cursor>) -> (Vec<(u64, Vec<u8>)>, Vec<Gap>) {
+    let (mut datagrams, mut gaps) = (Vec::new(), Vec::new());
+    loop {
+        let page = log.read(cursor, 1_000, Reach::Shown).await.expect("it can be read");
+        gaps.extend(page.gap);
+        datagrams.extend(entries(&page));
+        if page.is_empty() && page.gap.is_none() {
+            return (datagrams, gaps);
+        }
+        cursor = Some(page.next);
+    }
+}
+
+fn entries(page: &Page) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    page.entries().map(|entry| (entry.sequence, entry.payload.to_vec()))
+}

@@ -1,0 +1,90 @@
+//! Directories that cannot be used.
+
+use std::path::Path;
+
+use rollcall::store::{DiskFault, Store};
+use rusqlite::Connection;
+
+use super::{AMPLE, Owner, append, keep, open, settings};
+use crate::support::program::Scratch;
+
+fn refusal(directory: &Path) -> DiskFault {
+    Store::open(&settings(directory)).err().expect("it is refused")
+}
+
+#[tokio::test]
+async fn one_that_is_in_use() {
+    let scratch = Scratch::new();
+    let (store, _) = open(scratch.path("data").as_path());
+    assert!(matches!(refusal(&scratch.path("data")), DiskFault::InUse(_)));
+    store.close().await;
+    drop(store);
+    open(&scratch.path("data"));
+}
+
+#[test]
+fn one_that_a_newer_rollcall_wrote() {
+    let scratch = Scratch::new();
+    drop(open(&scratch.path("data")));
+    change(&scratch, |database| database.pragma_update(None, "user_version", 99));
+    let refusal = refusal(&scratch.path("data"));
+    assert!(matches!(refusal, DiskFault::Newer { found: 99, .. }), "{refusal}");
+    assert!(refusal.to_string().contains("newer"));
+}
+
+#[test]
+fn one_that_belongs_to_another_program() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("data")).unwrap();
+    change(&scratch, |database| database.execute_batch("CREATE TABLE theirs (a)"));
+    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Foreign(_)));
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("data")).unwrap();
+    std::fs::write(scratch.path("data").join("rollcall.db"), "not a database, but a text\n".repeat(100))
+        .unwrap();
+    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Foreign(_)));
+}
+
+#[test]
+fn a_file_in_its_place() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("data"), "").unwrap();
+    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Other { .. }));
+}
+
+#[tokio::test]
+async fn one_that_is_damaged() {
+    let scratch = Scratch::new();
+    let (store, _) = open(&scratch.path("data"));
+    let owner = std::sync::Arc::new(Owner);
+    let log = keep(&store, "a", AMPLE, &owner);
+    append(&log, std::iter::repeat_n([0_u8; 1_000].as_slice(), 1_000));
+    store.close().await;
+    drop(store);
+    let path = scratch.path("data").join("rollcall.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let from = 3 * 16_384;
+    bytes[from..].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let refusal = refusal(&scratch.path("data"));
+    assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn one_with_blocks_that_do_not_fit_together() {
+    let scratch = Scratch::new();
+    let (store, _) = open(&scratch.path("data"));
+    let owner = std::sync::Arc::new(Owner);
+    let log = keep(&store, "a", AMPLE, &owner);
+    append(&log, [b"one" as &[u8]]);
+    store.close().await;
+    drop(store);
+    change(&scratch, |database| database.execute_batch("UPDATE blocks SET next = 7"));
+    let refusal = refusal(&scratch.path("data"));
+    assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
+}
+
+fn change(scratch: &Scratch, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+    let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
+    change(&database).unwrap();
+}
