@@ -35,7 +35,7 @@ impl Control {
             shared.tasks_running(),
             shared.interfaces_followed(),
             shared.lanes_running(),
-            shared.store_writes(),
+            shared.store_works(),
             descriptors(),
         ];
         checks.extend(self.rights());
@@ -92,14 +92,21 @@ impl Shared {
         Check::ok(NAME, detail)
     }
 
-    fn store_writes(&self) -> Check {
+    fn store_works(&self) -> Check {
         const NAME: &str = "store";
         let Some(store) = &self.store else {
-            return Check::ok(NAME, "everything is kept in memory only");
+            return Check::ok(NAME, "nothing is kept on disk (--memory)");
         };
-        match store.condition().fault {
-            Some(fault) => Check::failed(NAME, fault.to_string()),
-            None => Check::ok(NAME, "what is kept is written to the data directory"),
+        let condition = store.condition();
+        match condition.fault {
+            Some(fault) => Check::failed(
+                NAME,
+                format!(
+                    "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
+                    condition.lag.as_secs()
+                ),
+            ),
+            None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
         }
     }
 }

@@ -30,7 +30,7 @@ async fn it_says_that_it_lives_and_is_ready() {
             "rights.source_filters"
         ]
     );
-    for name in ["accepting", "tasks", "interfaces", "lanes", "store"] {
+    for name in ["accepting", "tasks", "interfaces", "lanes"] {
         assert_eq!(check(&ready, name)["status"], "ok", "{ready}");
     }
     assert_eq!(check(&ready, "lanes")["detail"], "2 of 2 threads receive");

@@ -20,9 +20,9 @@ pub(crate) struct Program {
     child: Child,
     client: Client,
     listen: String,
-    said: String,
     wrapper: Vec<String>,
     args: Vec<String>,
+    said: String,
     scratch: Scratch,
 }
 
@@ -57,7 +57,7 @@ impl Program {
         let listen = format!("unix:{}", socket.display());
         let (child, stderr, said) = launch(wrapper, &listen, &scratch.path("data"), args);
         let [wrapper, args] = [wrapper, args].map(|words| words.iter().map(ToString::to_string).collect());
-        (Self { child, client: Client::unix(socket), listen, said, wrapper, args, scratch }, stderr)
+        (Self { child, client: Client::unix(socket), listen, wrapper, args, said, scratch }, stderr)
     }
 
     /// Ends it by a signal, and starts it again on the same data directory and socket; gives how it ended.
@@ -128,7 +128,7 @@ impl Program {
     }
 }
 
-/// Starts it and waits until it listens; gives also what it says until then.
+/// Starts it and waits until it listens; gives what it said until then.
 fn launch(
     wrapper: &[&str],
     listen: &str,

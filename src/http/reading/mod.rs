@@ -137,7 +137,8 @@ impl Reading {
         if reach == Reach::Saved {
             control.settled().await.map_err(unsettled)?;
         }
-        let (stop, kind) = (control.stopping(), Some(source.kind()));
+        let stop = control.stopping();
+        let kind = Some(source.kind());
         let course = |source, follow| Course { source, after, filter, reach, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {

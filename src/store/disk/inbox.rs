@@ -212,6 +212,11 @@ impl Inbox {
         self.push(|_| {});
     }
 
+    /// Nothing will be written any more.
+    pub(super) fn abandon(&self, fault: DiskFault) {
+        self.failed(u64::MAX, fault, None);
+    }
+
     fn push(&self, change: impl FnOnce(&mut Queue)) {
         let mut queue = self.queue();
         change(&mut queue);

@@ -55,6 +55,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
+        let _watch = Watch(self.inbox.clone());
         loop {
             let pause = if self.failing { Self::RETRY } else { self.flush };
             let idle_after = if self.wasteful { Some(Self::WASTEFUL) } else { Some(Self::IDLE) };
@@ -199,6 +200,17 @@ impl Keep {
 
     fn progress(&self) -> String {
         self.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
+    }
+}
+
+/// Tells if the thread dies: what nobody writes any more must not be waited for.
+struct Watch(Arc<Inbox>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon(DiskFault::WriterDied);
+        }
     }
 }
 
