@@ -50,7 +50,7 @@ impl JoinFields {
     "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false,
     "created_at": "2026-01-02T03:04:05.678901234Z", "expires_at": "2026-01-02T03:05:05.678901234Z",
-    "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0}
+    "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0}
 })))]
 pub(super) struct Membership {
     id: String,
@@ -132,6 +132,8 @@ struct Counters {
     truncated: u64,
     /// Datagrams that made room in the log for later ones.
     evicted: u64,
+    /// Datagrams that had to leave memory before they were on disk.
+    lost: u64,
 }
 
 impl From<&MembershipView> for Membership {
@@ -153,6 +155,7 @@ impl From<&MembershipView> for Membership {
                 dropped_buffers: view.dropped_buffers,
                 truncated: view.log.truncated,
                 evicted: view.log.evicted,
+                lost: view.log.lost,
             },
         }
     }

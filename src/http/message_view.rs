@@ -20,7 +20,8 @@ use crate::model::CloseReason;
         "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
     }],
     "counters": {
-        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
+        "lost": 0
     },
     "responders": [{
         "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
@@ -140,6 +141,8 @@ struct Counters {
     dropped_buffers: u64,
     /// Responses that made room in the log for later ones.
     evicted: u64,
+    /// Responses that had to leave memory before they were on disk.
+    lost: u64,
 }
 
 /// Somebody who answered.
@@ -171,7 +174,8 @@ struct Responder {
         "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
     }],
     "counters": {
-        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0
+        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
+        "lost": 0
     },
     "responders": [{
         "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
@@ -231,6 +235,7 @@ impl From<&MessageView> for Message {
                 strays: view.counters.strays,
                 dropped_buffers: view.dropped_buffers,
                 evicted: view.log.evicted,
+                lost: view.log.lost,
             },
             responders: view.responders.iter().map(|(source, heard)| Responder::new(source, heard)).collect(),
         }

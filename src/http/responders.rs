@@ -104,7 +104,7 @@ impl ResponderBody {
     "id": "lamp", "group": "239.1.2.3:10000", "state": "joined",
     "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false, "created_at": "2026-01-02T03:04:05.678901234Z",
-    "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0},
+    "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0},
     "reply": {"payload": "ack"}, "reply_from": {"address": "127.0.0.2"}, "reply_addresses": ["127.0.0.2:10000"],
     "dedupe": true,
     "replies": {"received": 1, "matched": 1, "replied": 1, "failed": 0, "limited": 0, "suppressed": 0}

@@ -72,6 +72,8 @@ async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() 
     let gap = &page["gap"];
     assert_eq!((&gap["reason"], &gap["missed"]), (&json!("lost"), &json!(lost)), "{gap}");
     assert_eq!(page["items"].as_array().unwrap().len() as u64, 300 - lost);
+    let membership = program.get(log.trim_end_matches("/datagrams")).await.expect(200);
+    assert_eq!(membership["counters"]["lost"], lost);
 }
 
 #[test]

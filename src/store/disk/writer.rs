@@ -74,7 +74,11 @@ impl Writer {
         self.work.wait_all();
         loop {
             self.round(true);
-            if self.failing || self.work.is_empty() {
+            if self.failing {
+                tracing::error!("what has not been written to the data directory by now is lost");
+                return;
+            }
+            if self.work.is_empty() {
                 break;
             }
         }
