@@ -10,7 +10,7 @@ use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
 };
-use crate::store::{Page, Reach};
+use crate::store::{Page, Scope};
 
 const GROUP: &str = "239.1.2.3:10000";
 const PAYLOAD: &[u8] = b"very important data";
@@ -27,7 +27,7 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     println!("Roll call of {GROUP} on lo: \"{}\"", PAYLOAD.escape_ascii());
     let message = control.send(message(group)).await?;
     message.wait_closed().await;
-    let page = message.log().read(None, RESPONDERS.len(), Reach::Shown).await.ok();
+    let page = message.log().read(None, RESPONDERS.len(), Scope::ALL).await.ok();
     let mut answered = 0;
     for entry in page.iter().flat_map(Page::entries) {
         let rtt = entry

@@ -17,5 +17,5 @@ pub use cursor::{Cursor, CursorError, Gap, GapReason};
 pub use disk::{
     Archive, ArchivedLog, Condition, DiskFault, Keeper, Place, Saved, SavedLog, Store, StoreSettings,
 };
-pub use log::{Limits, Log, LogCounters, Page, Reach, ReadError};
+pub use log::{Limits, Log, LogCounters, Page, ReadError, Scope};
 pub use record::Run;

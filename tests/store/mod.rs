@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rollcall::model::{Heard, Timestamp};
 use rollcall::store::{
-    Budget, Cursor, Gap, Keeper, Limits, Log, Page, Reach, Run, Saved, Store, StoreSettings,
+    Budget, Cursor, Gap, Keeper, Limits, Log, Page, Run, Saved, Scope, Store, StoreSettings,
 };
 
 const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
@@ -81,7 +81,7 @@ fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
 async fn read_all(log: &Log, mut cursor: Option<Cursor>) -> (Vec<(u64, Vec<u8>)>, Vec<Gap>) {
     let (mut datagrams, mut gaps) = (Vec::new(), Vec::new());
     loop {
-        let page = log.read(cursor, 1_000, Reach::Shown).await.expect("it can be read");
+        let page = log.read(cursor, 1_000, Scope::ALL).await.expect("it can be read");
         gaps.extend(page.gap);
         datagrams.extend(entries(&page));
         if page.is_empty() && page.gap.is_none() {

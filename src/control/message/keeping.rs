@@ -10,7 +10,7 @@ use crate::control::Kind;
 use crate::control::collection::{AnswerCounters, Collection, Responder, Route};
 use crate::control::membership::read_progress;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::store::{Budget, Keeper, Limits, Log, Reach, ReadError, Saved, Store};
+use crate::store::{Budget, Keeper, Limits, Log, ReadError, Saved, Scope, Store};
 
 #[derive(Serialize, Deserialize)]
 struct Wanted {
@@ -84,7 +84,7 @@ impl Message {
             self.collection().recount();
         }
         loop {
-            let page = self.log.read(cursor, AT_ONCE, Reach::Shown).await?;
+            let page = self.log.read(cursor, AT_ONCE, Scope::ALL).await?;
             let answers = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
             self.collection().recall(answers, whole);
             if page.is_empty() {

@@ -42,7 +42,7 @@ use super::fields::Encoding;
 use super::problem::{FieldErrors, Kind, Problem};
 use super::streams::Streamed;
 use crate::control::{Control, Unsettled};
-use crate::store::{Cursor, Log, Page, Reach, ReadError};
+use crate::store::{Cursor, Log, Page, ReadError, Scope};
 use page::Wanted;
 use stream::Course;
 
@@ -91,7 +91,7 @@ pub(super) struct Reading {
     after: Option<Cursor>,
     encoding: Encoding,
     filter: Filter,
-    reach: Reach,
+    scope: Scope,
     form: Form,
 }
 
@@ -125,8 +125,8 @@ impl Reading {
         let form = query.form(format, &mut errors);
         errors.into_parameters()?;
         let resumed = if format == Format::Sse { sse::last_event_id(headers)? } else { None };
-        let reach = if query.durable == Some(true) { Reach::Saved } else { Reach::Shown };
-        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, reach, form })
+        let scope = Scope { durable: query.durable == Some(true), since: filter.since };
+        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, scope, form })
     }
 
     /// Answers with the log in the form that is wanted.
@@ -135,16 +135,16 @@ impl Reading {
         source: impl Into<Source>,
         control: &Control,
     ) -> Result<Answer, Problem> {
-        let (source, after, filter, reach) = (source.into(), self.after, self.filter, self.reach);
-        if reach == Reach::Saved {
+        let (source, after, filter, scope) = (source.into(), self.after, self.filter, self.scope);
+        if scope.durable {
             control.settled().await.map_err(unsettled)?;
         }
         let stop = control.stopping();
         let kind = Some(source.kind());
-        let course = |source, follow| Course { source, after, filter, reach, follow, stop: stop.clone() };
+        let course = |source, follow| Course { source, after, filter, scope, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
-                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter, reach };
+                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter, scope };
                 Json(wanted.read(&source, stop).await?).into_response()
             }
             Form::Events => {
@@ -203,7 +203,7 @@ impl ReadQuery {
 
 /// The first datagrams of a log, at most [`LARGEST_PAGE`].
 pub(super) async fn first_page(log: &Log) -> Result<Page, Problem> {
-    log.read(None, LARGEST_PAGE, Reach::Shown).await.map_err(unreadable)
+    log.read(None, LARGEST_PAGE, Scope::ALL).await.map_err(unreadable)
 }
 
 /// Why a log could not be read.

@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::source::{Item, Source};
 use crate::http::fields::Encoding;
 use crate::http::problem::Problem;
-use crate::store::{Cursor, Entry, Gap, Page, Reach};
+use crate::store::{Cursor, Entry, Gap, Page, Scope};
 
 /// Datagrams that one page holds at most.
 pub(in crate::http) const LARGEST_PAGE: usize = 1_000;
@@ -80,7 +80,7 @@ pub(super) struct Wanted {
     pub(super) wait: Duration,
     pub(super) encoding: Encoding,
     pub(super) filter: Filter,
-    pub(super) reach: Reach,
+    pub(super) scope: Scope,
 }
 
 impl Wanted {
@@ -96,7 +96,7 @@ impl Wanted {
         loop {
             let changed = source.log().changed();
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = source.log().read(found.next, at_once, self.reach).await.map_err(super::unreadable)?;
+            let page = source.log().read(found.next, at_once, self.scope).await.map_err(super::unreadable)?;
             if page.gap.is_some() && !found.items.is_empty() {
                 // Overtaken while scanning: the next page will tell.
                 return Ok(found.page(source));

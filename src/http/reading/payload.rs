@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::source::Source;
 use crate::http::problem::{Kind, Problem};
 use crate::model::Id;
-use crate::store::{Cursor, Reach};
+use crate::store::{Cursor, Scope};
 
 /// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
 pub(in crate::http) struct Place {
@@ -39,9 +39,9 @@ impl Place {
             return Err(Problem::new(Kind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
-        let start = log.read(None, 0, Reach::Shown).await.map_err(super::unreadable)?;
+        let start = log.read(None, 0, Scope::ALL).await.map_err(super::unreadable)?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = log.read(Some(cursor), 1, Reach::Shown).await.map_err(super::unreadable)?;
+        let page = log.read(Some(cursor), 1, Scope::ALL).await.map_err(super::unreadable)?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());

@@ -14,7 +14,7 @@ use super::datagram::GapBody;
 use super::filter::Filter;
 use super::source::{Items, Source};
 use crate::logging::rarely;
-use crate::store::{Cursor, Entry, Page, Reach, ReadError};
+use crate::store::{Cursor, Entry, Page, ReadError, Scope};
 
 /// How a stream is written down, by appending to a chunk.
 pub(super) trait Form: Send + 'static {
@@ -56,7 +56,7 @@ pub(super) struct Course {
     pub(super) source: Source,
     pub(super) after: Option<Cursor>,
     pub(super) filter: Filter,
-    pub(super) reach: Reach,
+    pub(super) scope: Scope,
     /// To stay when all that is kept was read.
     pub(super) follow: bool,
     pub(super) stop: CancellationToken,
@@ -189,7 +189,7 @@ async fn look(course: &Course, cursor: Option<Cursor>, all_read: bool) -> Look {
     if all_read {
         return Look::AllRead;
     }
-    match course.source.log().read(cursor, AT_ONCE, course.reach).await {
+    match course.source.log().read(cursor, AT_ONCE, course.scope).await {
         // The service closes its logs when it stops.
         Err(ReadError::Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
         Err(ReadError::Closed) => Look::End(EndReason::Deleted),

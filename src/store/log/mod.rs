@@ -80,14 +80,18 @@ impl LogCounters {
     }
 }
 
-/// How far a reader sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// All that came.
-    #[default]
-    Shown,
-    /// What is on disk.
-    Saved,
+/// What of a log a reader wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Only what is on disk.
+    pub durable: bool,
+    /// Whole blocks of what came before are left out, though not every datagram.
+    pub since: Option<Timestamp>,
+}
+
+impl Scope {
+    pub const ALL: Self = Self { durable: false, since: None };
+    pub const DURABLE: Self = Self { durable: true, since: None };
 }
 
 impl Log {
@@ -175,16 +179,16 @@ impl Log {
     }
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
-    pub async fn read(&self, after: Option<Cursor>, limit: usize, reach: Reach) -> Result<Page, ReadError> {
+    pub async fn read(&self, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Page, ReadError> {
         /// A block that retention takes while it is fetched makes for another plan.
         const PLANS: usize = 3;
         for _ in 0..PLANS {
             let Plan { pieces, start, length, next, gap, complete } = {
                 let mut state = self.state();
-                if reach == Reach::Saved {
+                if scope.durable {
                     state.saving.awaited = true;
                 }
-                let plan = state.plan(after, limit, reach)?;
+                let plan = state.plan(after, limit, scope)?;
                 state.settle(&self.budget);
                 plan
             };

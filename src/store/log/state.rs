@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::slot::Slot;
-use super::{Closed, Limits, LogCounters, Reach};
+use super::{Closed, Limits, LogCounters, Scope};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::budget::{Budget, Charge};
@@ -274,16 +274,14 @@ impl State {
     }
 
     /// What to read after the cursor: up to `limit` datagrams that follow each other without a gap.
-    pub(super) fn plan(&mut self, after: Option<Cursor>, limit: usize, reach: Reach) -> Result<Plan, Closed> {
+    pub(super) fn plan(&mut self, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Plan, Closed> {
         if self.closed {
             return Err(Closed);
         }
-        let bound = match reach {
-            Reach::Shown => self.saving.shown,
-            Reach::Saved => self.saving.saved,
-        };
+        let bound = if scope.durable { self.saving.saved } else { self.saving.shown };
         let bound = bound.min(self.tail.next());
         let (start, gap) = self.start(after);
+        let start = scope.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
         let end = start.saturating_add(limit as u64).min(bound);
         let at = self.slots.partition_point(|slot| slot.next <= start);
         let (mut pieces, mut reached) = (Vec::new(), start);
@@ -316,6 +314,13 @@ impl State {
             gap,
             complete: self.complete && reached == self.tail.next(),
         })
+    }
+
+    /// The sequence number of the first block, from there on, of which something came then or later.
+    fn skip(&self, start: u64, since: Timestamp) -> u64 {
+        let at = self.slots.partition_point(|slot| slot.next <= start);
+        let block = self.slots.range(at..).find(|slot| slot.times.1 >= since);
+        start.max(block.map_or(self.tail.first(), |slot| slot.first))
     }
 
     /// The sequence number to read from, and what is missing before it.

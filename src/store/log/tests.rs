@@ -25,7 +25,7 @@ fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
 
 /// Of a log that is in memory alone: nothing is waited for.
 fn read(log: &Log, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
-    log.read(after, limit, Reach::Shown).now_or_never().expect("it is there")
+    log.read(after, limit, Scope::ALL).now_or_never().expect("it is there")
 }
 
 fn payloads(page: &Page) -> Vec<Vec<u8>> {
@@ -115,4 +115,22 @@ async fn readers_learn_of_appends_and_of_the_end() {
     log.close();
     changed.await;
     assert!(matches!(read(&log, None, 1), Err(ReadError::Closed)));
+}
+
+#[test]
+fn blocks_of_what_came_before_are_passed_over() {
+    let log = log(AMPLE);
+    let payload = [0; 1_000];
+    for second in 0..1_000 {
+        let run = run(&payload, None);
+        log.append([Run { heard: Heard { received_at: Timestamp(second), ..run.heard }, ..run }]);
+    }
+    let scope = Scope { since: Some(Timestamp(700)), ..Scope::ALL };
+    let page = log.read(None, 1_000, scope).now_or_never().expect("it is there").unwrap();
+    let times: Vec<_> = page.entries().map(|entry| entry.heard.received_at.0).collect();
+    // All that is asked for, and of the rest less than a block.
+    let before = times.iter().filter(|time| **time < 700).count();
+    assert!(before < 70, "{before}");
+    assert_eq!(times[before..], (700..1_000).collect::<Vec<_>>());
+    assert_eq!(page.gap, None);
 }
