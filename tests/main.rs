@@ -20,6 +20,7 @@ mod api {
     mod metrics;
     mod notify;
     mod responders;
+    mod restarts;
     mod retention;
     mod service;
     mod streams;

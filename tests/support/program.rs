@@ -1,7 +1,7 @@
 //! The binary itself, as a user starts it.
 
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -20,7 +20,9 @@ pub(crate) struct Program {
     child: Child,
     client: Client,
     listen: String,
-    _scratch: Scratch,
+    wrapper: Vec<String>,
+    args: Vec<String>,
+    scratch: Scratch,
 }
 
 impl Program {
@@ -43,9 +45,8 @@ impl Program {
     }
 
     pub(crate) fn start_as(wrapper: &[&str], args: &[&str]) -> Self {
-        let (program, mut stderr) = Self::spawn(wrapper, args);
-        // Read on, so that the pipe never fills.
-        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+        let (program, stderr) = Self::spawn(wrapper, args);
+        read_on(stderr);
         program
     }
 
@@ -53,24 +54,31 @@ impl Program {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .args(wrapper)
-            .args([BINARY, "serve", "--listen", &listen])
-            .env("ROLLCALL_DATA_DIR", scratch.path("data"))
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv starts it");
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let program = Self { child, client: Client::unix(socket), listen, _scratch: scratch };
-        let mut said = String::new();
-        while !said.contains("listening") {
-            let read = stderr.read_line(&mut said).expect("a line");
-            assert!(read > 0, "it ended:\n{said}");
-        }
-        (program, stderr)
+        let (child, stderr) = launch(wrapper, &listen, &scratch.path("data"), args);
+        let [wrapper, args] = [wrapper, args].map(|words| words.iter().map(ToString::to_string).collect());
+        (Self { child, client: Client::unix(socket), listen, wrapper, args, scratch }, stderr)
+    }
+
+    /// Ends it by a signal, and starts it again on the same data directory and socket; gives how it ended.
+    pub(crate) async fn restart(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        let status = self.ended().await;
+        self.start_again();
+        status
+    }
+
+    /// Starts what has ended again, with the same arguments, on the same data directory and socket.
+    pub(crate) fn start_again(&mut self) {
+        let [wrapper, args] = [&self.wrapper, &self.args].map(|words| words.iter().map(String::as_str));
+        let (wrapper, args): (Vec<_>, Vec<_>) = (wrapper.collect(), args.collect());
+        let (child, stderr) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
+        self.child = child;
+        read_on(stderr);
+    }
+
+    /// Where it keeps what it keeps across starts.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.scratch.path("data")
     }
 
     /// Where it listens, as arguments say it.
@@ -98,6 +106,32 @@ impl Program {
         };
         tokio::time::timeout(LIMIT, poll).await.expect("it ends")
     }
+}
+
+/// Starts it and waits until it listens.
+fn launch(wrapper: &[&str], listen: &str, data: &Path, args: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .args(wrapper)
+        .args([BINARY, "serve", "--listen", listen])
+        .env("ROLLCALL_DATA_DIR", data)
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv starts it");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains("listening") {
+        let read = stderr.read_line(&mut said).expect("a line");
+        assert!(read > 0, "it ended:\n{said}");
+    }
+    (child, stderr)
+}
+
+/// So that the pipe never fills.
+fn read_on(mut stderr: BufReader<ChildStderr>) {
+    thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
 }
 
 impl std::ops::Deref for Program {

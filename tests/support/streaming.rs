@@ -47,8 +47,13 @@ impl Streaming {
 
     /// The next event, if one comes before the end; comments are skipped.
     pub(crate) async fn event(&mut self) -> Option<Event> {
+        self.try_event().await.expect("the body goes on")
+    }
+
+    /// The same, for an answer that may be broken off.
+    pub(crate) async fn try_event(&mut self) -> Result<Option<Event>, hyper::Error> {
         loop {
-            let block = self.until("\n\n").await?;
+            let Some(block) = self.until("\n\n").await? else { return Ok(None) };
             let field = |name: &str| {
                 let line = block.lines().find_map(|line| line.strip_prefix(name));
                 line.map(|value| value.trim_start().to_owned())
@@ -56,7 +61,7 @@ impl Streaming {
             let Some(data) = field("data:") else { continue };
             let data = serde_json::from_str(&data).expect("JSON");
             let (name, id) = (field("event:").expect("a name"), field("id:").unwrap_or_default());
-            return Some(Event { name, id, data });
+            return Ok(Some(Event { name, id, data }));
         }
     }
 
@@ -70,14 +75,8 @@ impl Streaming {
 
     /// The next line as JSON, if one comes before the end.
     pub(crate) async fn line(&mut self) -> Option<Value> {
-        let line = self.until("\n").await?;
+        let line = self.until("\n").await.expect("the body goes on")?;
         Some(serde_json::from_str(&line).expect("JSON"))
-    }
-
-    /// A piece of the body as it comes; none at its end.
-    pub(crate) async fn chunk(&mut self) -> Option<Bytes> {
-        let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.expect("more, or the end, comes");
-        frame.map(|frame| frame.expect("the body goes on").into_data().expect("data"))
     }
 
     /// Reads to the end and gives how many bytes that were, or why there is no proper end.
@@ -89,13 +88,19 @@ impl Streaming {
         Ok(length)
     }
 
-    async fn until(&mut self, end: &str) -> Option<String> {
+    /// A piece of the body as it comes; none at its end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.expect("more, or the end, comes");
+        frame.transpose().map(|frame| frame.map(|frame| frame.into_data().expect("data")))
+    }
+
+    async fn until(&mut self, end: &str) -> Result<Option<String>, hyper::Error> {
         loop {
             if let Some(at) = self.unread.find(end) {
                 let rest = self.unread.split_off(at + end.len());
-                return Some(std::mem::replace(&mut self.unread, rest));
+                return Ok(Some(std::mem::replace(&mut self.unread, rest)));
             }
-            let chunk = self.chunk().await?;
+            let Some(chunk) = self.chunk().await? else { return Ok(None) };
             self.unread.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
     }
