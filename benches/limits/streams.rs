@@ -1,0 +1,165 @@
+//! Clients that follow a log: what they cost, those that read and one that does not.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rollcall::store::Cursor;
+use socket2::Socket;
+
+use crate::bare;
+use crate::disk::Scratch;
+use crate::load::{Load, Receiver, lossless_rate};
+use crate::peer::{Service, resident};
+use crate::store::{Log, join};
+use crate::table::{Bound, ROUNDS, Table};
+
+const GROUP: &str = "239.7.5.1:7008";
+const CLIENTS: usize = 1_000;
+const CEILING: f64 = 4_000_000.0;
+
+pub(crate) fn rows(table: &mut Table) {
+    many(table);
+    one_that_does_not_read(table);
+}
+
+fn load(duration: Duration) -> Load {
+    let groups = vec![GROUP.parse().expect("a group")];
+    Load { groups, payload: vec![b'x'; 64], segments: 16, duration }
+}
+
+fn sender() -> Socket {
+    bare::sender(GROUP.parse().expect("a group")).expect("a sender")
+}
+
+/// A service with a log that is full, so that what it takes from then on is not the log's.
+fn with_full_log(scratch: &Scratch, sender: &Socket) -> (Service, Log) {
+    let mut service = Service::start_in(scratch.path(), &[]);
+    let log = join(&service, GROUP);
+    load(Duration::from_secs(3)).send(sender, 500_000.0);
+    service.settled();
+    (service, log)
+}
+
+fn many(table: &mut Table) {
+    let name = "1,000 clients that follow one log";
+    if !table.wants(name) {
+        return;
+    }
+    let (mut idle, mut behind, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    let sender = sender();
+    let burst = load(Duration::from_millis(400));
+    for _ in 0..ROUNDS {
+        let scratch = Scratch::new();
+        let (mut service, log) = with_full_log(&scratch, &sender);
+        let without = lossless_rate(&mut service, &sender, &burst, CEILING);
+
+        let heard = service.settled().0;
+        let end = log.after(&service, heard);
+        let before = resident(service.pid());
+        let clients: Vec<_> = (0..CLIENTS).map(|_| follow(&service, &log, end)).collect();
+        let readers = Readers::start(clients);
+        // Each of them has been told of one.
+        load(Duration::from_millis(10)).send(&sender, 1_600.0);
+        service.settled();
+        let of_each = |now: u64| now.saturating_sub(before) as f64 / CLIENTS as f64;
+        idle.push(of_each(resident(service.pid())));
+        let with = lossless_rate(&mut service, &sender, &burst, CEILING);
+        behind.push(of_each(resident(service.pid())));
+        rates.push((with, without));
+        drop(readers);
+    }
+    table.alone(&format!("{name}: memory of each"), "B", Bound::Report, &idle);
+    table.alone(&format!("{name}: memory of each, all behind"), "B", Bound::Report, &behind);
+    table.pairs(&format!("{name}: lossless rate ÷ without them"), "1/s", Bound::Report, &rates);
+}
+
+fn one_that_does_not_read(table: &mut Table) {
+    let name = "a client that does not read";
+    if !table.wants(name) {
+        return;
+    }
+    let (mut memory, mut rates) = (Vec::new(), Vec::new());
+    let sender = sender();
+    let burst = load(Duration::from_millis(400));
+    for _ in 0..ROUNDS {
+        let scratch = Scratch::new();
+        let (mut service, log) = with_full_log(&scratch, &sender);
+        let without = lossless_rate(&mut service, &sender, &burst, CEILING);
+        let heard = service.settled().0;
+        let end = log.after(&service, heard);
+        let before = resident(service.pid());
+        let client = follow(&service, &log, end);
+        rates.push((lossless_rate(&mut service, &sender, &burst, CEILING), without));
+        memory.push(resident(service.pid()).saturating_sub(before) as f64 / 1024.0);
+        assert!(is_told_of_a_gap(client), "it was overtaken and not told");
+    }
+    table.alone(&format!("{name}: memory"), "KiB", Bound::Report, &memory);
+    table.pairs(&format!("{name}: lossless rate ÷ without it"), "1/s", Bound::AtLeast(0.8, 0.95), &rates);
+}
+
+/// Follows the log from its end on. The answer's head has been read.
+fn follow(service: &Service, log: &Log, end: Cursor) -> UnixStream {
+    let mut client = service.client.connect().expect("a connection").into_stream();
+    let path = &log.path;
+    let head =
+        format!("GET {path}?after={end} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
+    client.write_all(head.as_bytes()).expect("the server reads");
+    let mut byte = [0];
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+    client
+}
+
+fn is_told_of_a_gap(mut client: UnixStream) -> bool {
+    /// More than the socket and the service hold for one client.
+    const MOST: usize = 16 * 1024 * 1024;
+    let mut text = Vec::new();
+    let mut chunk = vec![0; 64 * 1024];
+    while text.len() < MOST {
+        let read = client.read(&mut chunk).expect("it goes on");
+        text.extend_from_slice(&chunk[..read]);
+        if read == 0 || String::from_utf8_lossy(&text).contains("event: gap\n") {
+            return read > 0;
+        }
+    }
+    false
+}
+
+/// A thread that reads what comes to clients, and throws it away.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Readers {
+    fn start(clients: Vec<UnixStream>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let sockets: Vec<Socket> = clients.into_iter().map(Socket::from).collect();
+            let epoll = bare::Epoll::over(&sockets)?;
+            let mut chunk = vec![0; 256 * 1024];
+            while !stopped.load(Ordering::Relaxed) {
+                epoll.wait(|ready| {
+                    let _ = (&sockets[ready]).read(&mut chunk);
+                });
+            }
+            Ok(())
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(|thread| thread.join().expect("it reads")).transpose().expect("epoll");
+    }
+}
