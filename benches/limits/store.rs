@@ -180,17 +180,19 @@ fn start(table: &mut Table) {
     if !table.wants(name) {
         return;
     }
-    let (clean, killed) = (fill(COUNT), fill(COUNT));
+    let Filled { scratch, .. } = fill(COUNT);
+    let sender = bare::sender(group()).expect("a sender");
     let (mut after_end, mut after_kill) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let service = Service::start_in(clean.scratch.path(), ROOMY);
+        let service = Service::start_in(scratch.path(), ROOMY);
         after_end.push(service.ready_after.as_secs_f64() * 1e3);
-        service.end();
-        let service = Service::start_in(killed.scratch.path(), ROOMY);
+        // Killed in the middle of writing.
+        load(Duration::from_millis(200)).send(&sender, 500_000.0);
+        drop(service);
+        let service = Service::start_in(scratch.path(), ROOMY);
         after_kill.push(service.ready_after.as_secs_f64() * 1e3);
+        service.end();
     }
-    // The first start there was after an end in order.
-    after_kill.remove(0);
     table.alone(&format!("{name}, ended"), "ms", Bound::Within(1_000.0, 100.0), &after_end);
     table.alone(&format!("{name}, killed"), "ms", Bound::Within(1_000.0, 100.0), &after_kill);
 }
