@@ -83,6 +83,11 @@ impl Service {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Datagrams that came into the logs of memberships.
+    pub(crate) fn heard(&self) -> u64 {
+        self.metric("rollcall_received_datagrams_total", "membership") as u64
+    }
+
     /// Ends it in order; dropping kills it.
     pub(crate) fn end(mut self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
