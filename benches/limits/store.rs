@@ -104,7 +104,7 @@ fn sustained(sender: &Socket, rate: f64) -> Option<Kept> {
         service.end();
         let mut again = Service::start_in(scratch.path(), ROOMY);
         assert_eq!(again.counts().0, sent);
-        assert_eq!(again.metric("rollcall_log_datagrams", "membership"), sent as f64);
+        assert_eq!(again.metric("rollcall_log_datagrams", "membership") as u64, sent);
     }
     whole.then_some(Kept { rate, written })
 }

@@ -160,19 +160,16 @@ async fn without_reading(change: impl FnOnce(&mut Config)) {
     let (mut heard, mut missed) = (0, 0);
     while heard + missed < SENT {
         let event = slow.event().await.unwrap();
-        match event.name.as_str() {
-            "datagram" => heard += 1,
-            _ => {
-                assert_eq!((event.name.as_str(), &event.data["reason"]), ("gap", &json!("retention")));
-                missed += event.data["missed"].as_u64().unwrap();
-            }
+        if event.name == "datagram" {
+            heard += 1;
+            continue;
         }
+        assert_eq!((event.name.as_str(), &event.data["reason"]), ("gap", &json!("retention")));
+        missed += event.data["missed"].as_u64().unwrap();
     }
 
     assert_eq!(heard + missed, SENT);
     assert!(missed > 0, "all {heard} were kept for a client that did not read");
-    let held = server.get(&membership).await.expect(200)["counters"].clone();
-    assert!(held["evicted"].as_u64().unwrap() >= SENT - 50, "{held}");
 }
 
 #[tokio::test]
