@@ -103,6 +103,7 @@ impl Writer {
 
     fn round(&mut self, last: bool) {
         let asked = self.gather();
+        self.inbox.begun(self.work.since);
         if last {
             self.work.dirty.extend(self.work.new.iter());
         }
@@ -112,7 +113,7 @@ impl Writer {
                     tracing::info!("the data directory can be written to again");
                 }
                 self.give_back();
-                self.inbox.written(asked);
+                self.inbox.written(asked, self.work.since);
                 if !self.work.is_empty() && !last {
                     self.inbox.go_on();
                 }
