@@ -145,7 +145,8 @@ fn pages(table: &mut Table) {
     let Filled { scratch, log, beginning } = fill(COUNT);
     for page in [5_000, 10_000] {
         let (mut cold, mut warm) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        // One page takes so little time that a few of them tell nothing.
+        for _ in 0..4 * ROUNDS {
             let measure = |page: u64| {
                 let service = Service::start_in(scratch.path(), ROOMY);
                 let after = Cursor { sequence: (page - 1) * 1_000, ..beginning };
