@@ -35,6 +35,11 @@ impl Client {
 }
 
 impl Connection {
+    /// The bare stream, before anything was asked.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.reader.into_inner()
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> (u16, Vec<u8>) {
         self.request("GET", path, "")
     }

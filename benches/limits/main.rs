@@ -9,6 +9,7 @@
 
 mod bare;
 mod bare_http;
+mod disk;
 mod footprint;
 mod http;
 mod load;
@@ -16,6 +17,8 @@ mod peer;
 mod receive;
 mod requests;
 mod send;
+mod store;
+mod streams;
 mod table;
 
 use table::Table;
@@ -52,5 +55,7 @@ fn main() {
     send::rows(&mut table);
     requests::rows(&mut table);
     footprint::rows(&mut table);
+    store::rows(&mut table);
+    streams::rows(&mut table);
     table.print();
 }

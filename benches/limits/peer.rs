@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,23 +40,25 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// With everything in memory.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::launch(&["--memory"], flags)
+    }
+
+    /// With everything on disk in this directory, too.
+    pub(crate) fn start_in(directory: &Path, flags: &[&str]) -> Self {
+        Self::launch(&["--data-dir", directory.to_str().expect("a name in UTF-8")], flags)
+    }
+
+    fn launch(keeping: &[&str], flags: &[&str]) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name =
             format!("rollcall-bench-{}-{}.sock", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let socket = std::env::temp_dir().join(name);
         let begun = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_rollcall"))
-            .args([
-                "serve",
-                "--memory",
-                "--log",
-                "error",
-                "--replies-per-source",
-                "0",
-                "--replies-total",
-                "0",
-            ])
+            .args(["serve", "--log", "error", "--replies-per-source", "0", "--replies-total", "0"])
+            .args(keeping)
             .args(["--listen", &format!("unix:{}", socket.display())])
             .args(flags)
             .spawn()
@@ -71,6 +73,26 @@ impl Service {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The sum of a metric over all labels that hold the word.
+    pub(crate) fn metric(&self, name: &str, word: &str) -> f64 {
+        let (_, text) = self.client.connect().expect("a connection").get("/metrics");
+        let text = String::from_utf8_lossy(&text);
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(word));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Datagrams that came into the logs of memberships.
+    pub(crate) fn heard(&self) -> u64 {
+        self.metric("rollcall_received_datagrams_total", "membership") as u64
+    }
+
+    /// Ends it in order; dropping kills it.
+    pub(crate) fn end(mut self) {
+        let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(kill.is_ok_and(|status| status.success()));
+        assert!(self.child.wait().expect("a child").success());
     }
 }
 

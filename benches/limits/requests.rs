@@ -63,7 +63,7 @@ fn requests(
     table.pairs(name, "ns", bound, &pairs);
 }
 
-fn per_request(pid: u32, client: &Client, path: &str, bodies: &[String]) -> f64 {
+pub(crate) fn per_request(pid: u32, client: &Client, path: &str, bodies: &[String]) -> f64 {
     let cpu = cpu_ns(pid);
     std::thread::scope(|scope| {
         for part in bodies.chunks(bodies.len().div_ceil(4)) {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use hyper::Method;
 use rollcall::control::Kind;
 use rollcall::model::Id;
+use rollcall::server::Config;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::peer::Peer;
-use crate::support::server::{TestServer, fresh_group, on_lo};
+use crate::support::program::Scratch;
+use crate::support::server::{TestServer, fresh_group, kept_in, on_lo};
 use crate::support::streaming::{Event, Streaming};
 
 async fn follow(client: &Client, log: &str, last: Option<&str>) -> Streaming {
@@ -120,14 +122,26 @@ async fn who_is_overtaken_is_told_how_much_was_missed() {
     assert_eq!((resumed.name.as_str(), &resumed.data["seq"]), ("datagram", &json!(4)));
 }
 
-/// Far more goes by than the kernel's buffers and one client's share hold: what the slow reader did not take is a
-/// gap for it, and not memory of the service.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_costs_no_memory_and_is_told_what_was_missed() {
+    without_reading(|_| {}).await;
+}
+
+/// On disk there is no more of it than in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_told_what_was_missed_where_logs_are_on_disk() {
+    let scratch = Scratch::new();
+    without_reading(|config| config.settings.store = Some(kept_in(&scratch.path("data")))).await;
+}
+
+/// Far more goes by than the kernel's buffers and one client's share hold: what the slow reader did not take is a
+/// gap for it, and not memory of the service.
+async fn without_reading(change: impl FnOnce(&mut Config)) {
     const SENT: u64 = 3_000;
     let server = TestServer::start_with(|config| {
-        config.settings.log_limits.entries = 50;
+        config.settings.log_limits.bytes = 500_000;
         config.settings.receive_buffer = 8 << 20;
+        change(config);
     })
     .await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -146,10 +160,12 @@ async fn who_does_not_read_costs_no_memory_and_is_told_what_was_missed() {
     let (mut heard, mut missed) = (0, 0);
     while heard + missed < SENT {
         let event = slow.event().await.unwrap();
-        match event.name.as_str() {
-            "datagram" => heard += 1,
-            _ => missed += event.data["missed"].as_u64().unwrap(),
+        if event.name == "datagram" {
+            heard += 1;
+            continue;
         }
+        assert_eq!((event.name.as_str(), &event.data["reason"]), ("gap", &json!("retention")));
+        missed += event.data["missed"].as_u64().unwrap();
     }
 
     assert_eq!(heard + missed, SENT);

@@ -198,8 +198,18 @@ impl Inbox {
         self.file_bytes.store(file_bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn written(&self, asked: u64) {
-        self.reached.send_replace(Reached { asked, fault: None, behind_since: None });
+    /// What has waited since then is being written.
+    pub(super) fn begun(&self, since: Option<Instant>) {
+        // Nobody waits for that.
+        self.reached.send_if_modified(|reached| {
+            reached.behind_since = reached.behind_since.or(since);
+            false
+        });
+    }
+
+    /// `since`: when what is still to be written began to wait.
+    pub(super) fn written(&self, asked: u64, since: Option<Instant>) {
+        self.reached.send_replace(Reached { asked, fault: None, behind_since: since });
     }
 
     /// `since`: when what could not be written began to wait.
@@ -237,5 +247,23 @@ impl Inbox {
 impl Queue {
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_written_still_waits() {
+        let inbox = Inbox::new(1);
+        inbox.touch(1);
+        let since = inbox.take().since();
+        inbox.begun(since);
+        assert!(inbox.condition().lag > Duration::ZERO);
+        inbox.written(0, since);
+        assert!(inbox.condition().lag > Duration::ZERO, "a part of it is not on disk");
+        inbox.written(0, None);
+        assert_eq!(inbox.condition().lag, Duration::ZERO);
     }
 }

@@ -87,13 +87,14 @@ impl Writer {
 
     fn round(&mut self, last: bool) {
         let asked = self.work.take(self.inbox.take());
+        self.inbox.begun(self.work.since);
         match self.write(last) {
             Ok(()) => {
                 if std::mem::replace(&mut self.failing, false) {
                     tracing::info!("the data directory can be written to again");
                 }
                 self.give_back();
-                self.inbox.written(asked);
+                self.inbox.written(asked, self.work.since);
                 if !self.work.is_empty() && !last {
                     self.inbox.go_on();
                 }
