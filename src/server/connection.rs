@@ -38,6 +38,8 @@ where
 {
     /// A client that sends nothing does not hold a connection for longer.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+    /// What is held for a client that reads slowly, beside the chunk that waits; and the longest head of a request.
+    const BUFFERED: usize = 64 * 1024;
     let unanswered = Arc::new(AtomicBool::new(false));
     let stream = Watched { stream, unanswered: unanswered.clone() };
     let silent = async {
@@ -58,6 +60,7 @@ where
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(BUFFERED)
             .serve_connection(TokioIo::new(stream), answering)
     );
     let ended = tokio::select! {

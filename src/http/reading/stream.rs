@@ -4,10 +4,13 @@
 //! connection has taken the last one. Who stops reading falls behind, and is told so if the log made room.
 
 use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::datagram::GapBody;
@@ -66,6 +69,11 @@ pub(super) struct Course {
 /// datagram.
 const AT_ONCE: usize = 100;
 const FULL_CHUNK: usize = 64 * 1024;
+
+/// Who renders a chunk now. A thousand streams that are all behind would otherwise be a thousand tasks before each
+/// request; so they wait for each other, and not in front of it.
+static TURNS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new((Handle::current().metrics().num_workers() / 2).max(1)));
 
 /// Streams a log. One that does not follow ends with the last datagram that was there when it began, and breaks
 /// off if the log goes away before: nobody takes it for whole.
@@ -126,6 +134,7 @@ impl<F: Form> Walk<F> {
             match look(&self.course, self.cursor, all_read).await {
                 Look::More(page) => {
                     drop(changed);
+                    let _turn = TURNS.acquire().await;
                     self.render(&page, &mut out);
                     if out.is_empty() {
                         tokio::task::yield_now().await;

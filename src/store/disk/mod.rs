@@ -146,7 +146,8 @@ impl Store {
         }
     }
 
-    /// Resolves once everything that was said until now is on disk, or cannot be brought there. Cancel-safe.
+    /// Resolves once everything that was said of owners until now is on disk, and what came into logs as far as one
+    /// transaction takes it; or cannot be brought there. Cancel-safe.
     pub async fn settled(&self) -> Result<(), DiskFault> {
         self.0.inbox.settled().await
     }

@@ -158,10 +158,10 @@ impl Database {
         transaction.commit().map_err(failed)
     }
 
-    /// Whether the file is still there: in one that was removed, nothing is kept.
-    pub(super) fn check(&self) -> Result<(), DiskFault> {
-        match identity(&self.path) {
-            Ok(found) if found == self.identity => Ok(()),
+    /// The size of the file, if it is still there: in one that was removed, nothing is kept.
+    pub(super) fn check(&self) -> Result<u64, DiskFault> {
+        match std::fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
             Ok(_) => Err(DiskFault::other(&self.path, &"another file has taken its place: start anew")),
             Err(error) => Err(DiskFault::of_files(&self.path, &error)),
         }

@@ -93,7 +93,7 @@ impl Writer {
                 if std::mem::replace(&mut self.failing, false) {
                     tracing::info!("the data directory can be written to again");
                 }
-                self.give_back();
+                self.unchecked = true;
                 self.inbox.written(asked, self.work.since);
                 if !self.work.is_empty() && !last {
                     self.inbox.go_on();
@@ -111,13 +111,17 @@ impl Writer {
     /// Writes what there is to do, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskFault> {
         let mut written = Written::default();
-        let outcome = self.database.check().and_then(|()| {
+        let outcome = self.database.check().and_then(|file_bytes| {
+            self.inbox.note_size(file_bytes);
             self.transact(last, &mut written)
                 .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
         });
         if outcome.is_ok() {
             for (log, unsaved) in &written.logs {
                 log.saved(unsaved);
+            }
+            if !self.work.freed.is_empty() {
+                self.give_back();
             }
             self.work.done(&written);
         } else {
@@ -178,14 +182,11 @@ impl Writer {
 
     /// Gives some of the free pages back to the file system if there are many.
     fn give_back(&mut self) {
-        (self.unchecked, self.wasteful) = (true, false);
-        match give_back(&self.database.connection) {
-            Ok((file_bytes, wasteful)) => {
-                self.inbox.note_size(file_bytes);
-                self.wasteful = wasteful;
-            }
-            Err(error) => tracing::debug!(%error, "free pages could not be given back"),
-        }
+        self.unchecked = true;
+        self.wasteful = give_back(&self.database.connection).unwrap_or_else(|error| {
+            tracing::debug!(%error, "free pages could not be given back");
+            false
+        });
     }
 
     /// Empties `SQLite`'s own log into the database, so that what was freed is given back to the file system.
@@ -248,16 +249,19 @@ fn write_log(
     Ok(())
 }
 
-/// Gives the size of the database, and whether there are still more free pages than need be.
-fn give_back(connection: &Connection) -> rusqlite::Result<(u64, bool)> {
+/// Whether there are still more free pages than need be.
+fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let is_wasteful = |free, pages| free > Writer::FREE_PAGES && free > pages / Writer::FREE_SHARE;
-    if is_wasteful(get("freelist_count")?, get("page_count")?) {
-        let mut vacuum =
-            connection.prepare(&format!("PRAGMA incremental_vacuum({})", Writer::VACUUMED_AT_ONCE))?;
-        let mut rows = vacuum.query([])?;
-        while rows.next()?.is_some() {}
+    let is_wasteful = || {
+        let (free, pages) = (get("freelist_count")?, get("page_count")?);
+        rusqlite::Result::Ok(free > Writer::FREE_PAGES && free > pages / Writer::FREE_SHARE)
+    };
+    if !is_wasteful()? {
+        return Ok(false);
     }
-    let (free, pages, size) = (get("freelist_count")?, get("page_count")?, get("page_size")?);
-    Ok(((pages * size).cast_unsigned(), is_wasteful(free, pages)))
+    let mut vacuum =
+        connection.prepare(&format!("PRAGMA incremental_vacuum({})", Writer::VACUUMED_AT_ONCE))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    is_wasteful()
 }
