@@ -2,15 +2,13 @@
 
 use rollcall::store::{GapReason, LogCounters, Scope};
 
-use super::{AMPLE, Owner, append, entries, keep, open, read_all, restore};
+use super::{append, entries, fresh, open, read_all, restore};
 use crate::support::program::Scratch;
 
 #[tokio::test]
 async fn a_log_goes_on_where_it_ended() {
     let scratch = Scratch::new();
-    let owner = std::sync::Arc::new(Owner);
-    let (store, _) = open(&scratch.path("data"));
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8], b"", b"three"]);
     let cursor = log.read(None, 2, Scope::ALL).await.unwrap().next;
     let counters = log.counters();
@@ -34,9 +32,7 @@ async fn a_log_goes_on_where_it_ended() {
 #[tokio::test]
 async fn what_is_larger_than_memory_is_read_from_disk() {
     let scratch = Scratch::new();
-    let owner = std::sync::Arc::new(Owner);
-    let (store, _) = open(&scratch.path("data"));
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (_owner, store, log) = fresh(&scratch);
     let payloads: Vec<_> = (0..5_000_u32).map(|number| [number.to_le_bytes(); 50].concat()).collect();
     append(&log, payloads.iter().map(Vec::as_slice));
     store.settled().await.unwrap();
@@ -53,9 +49,7 @@ async fn what_is_larger_than_memory_is_read_from_disk() {
 #[tokio::test]
 async fn what_leaves_memory_before_it_is_on_disk_is_counted_and_told() {
     let scratch = Scratch::new();
-    let owner = std::sync::Arc::new(Owner);
-    let (store, _) = open(&scratch.path("data"));
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"on disk" as &[u8]]);
     store.settled().await.unwrap();
     // Blocks of 64 KiB, of which the first has the one that is on disk.
@@ -76,9 +70,7 @@ async fn what_leaves_memory_before_it_is_on_disk_is_counted_and_told() {
 #[tokio::test]
 async fn durable_readers_see_what_is_on_disk_and_no_more() {
     let scratch = Scratch::new();
-    let owner = std::sync::Arc::new(Owner);
-    let (store, _) = open(&scratch.path("data"));
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
     store.settled().await.unwrap();
     append(&log, [b"two" as &[u8]]);
@@ -97,9 +89,7 @@ async fn durable_readers_see_what_is_on_disk_and_no_more() {
 #[tokio::test]
 async fn after_a_crash_numbers_go_on_behind_all_that_were_seen() {
     let scratch = Scratch::new();
-    let owner = std::sync::Arc::new(Owner);
-    let (store, _) = open(&scratch.path("data"));
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
     store.settled().await.unwrap();
     // Not a few, yet fewer than make the store write at once.

@@ -13,6 +13,8 @@ use rollcall::store::{
     Budget, Cursor, Gap, Keeper, Limits, Log, Page, Run, Saved, Scope, Store, StoreSettings,
 };
 
+use crate::support::program::Scratch;
+
 const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
 
 /// An owner that wants nothing.
@@ -39,6 +41,14 @@ fn open(directory: &Path) -> (Store, Vec<Saved>) {
 
 fn budget() -> Arc<Budget> {
     Arc::new(Budget::new(usize::MAX, Some(usize::MAX)))
+}
+
+/// A new store with one log, which has no bounds, and its owner.
+fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
+    let owner = Arc::new(Owner);
+    let (store, _) = open(&scratch.path("data"));
+    let log = keep(&store, "a", AMPLE, &owner);
+    (owner, store, log)
 }
 
 /// A log that is kept under this id.

@@ -5,7 +5,7 @@ use std::path::Path;
 use rollcall::store::{DiskFault, Store};
 use rusqlite::Connection;
 
-use super::{AMPLE, Owner, append, keep, open, settings};
+use super::{append, fresh, open, settings};
 use crate::support::program::Scratch;
 
 fn refusal(directory: &Path) -> DiskFault {
@@ -55,9 +55,7 @@ fn a_file_in_its_place() {
 #[tokio::test]
 async fn one_that_is_damaged() {
     let scratch = Scratch::new();
-    let (store, _) = open(&scratch.path("data"));
-    let owner = std::sync::Arc::new(Owner);
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (_owner, store, log) = fresh(&scratch);
     append(&log, std::iter::repeat_n([0_u8; 1_000].as_slice(), 1_000));
     store.close().await;
     drop(store);
@@ -73,9 +71,7 @@ async fn one_that_is_damaged() {
 #[tokio::test]
 async fn one_with_blocks_that_do_not_fit_together() {
     let scratch = Scratch::new();
-    let (store, _) = open(&scratch.path("data"));
-    let owner = std::sync::Arc::new(Owner);
-    let log = keep(&store, "a", AMPLE, &owner);
+    let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
     store.close().await;
     drop(store);
