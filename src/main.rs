@@ -88,7 +88,8 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
             }
         });
         let (ended, _) = tokio::join!(running, reloading);
-        ended.map_err(|error| error.to_string())
+        let saved = ended.map_err(|error| error.to_string())?;
+        saved.map_err(|fault| format!("what was not on disk when it stopped is lost: {fault}"))
     };
     tokio::select! {
         served = serving => served,

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::{Control, Settings, StartFault};
 use crate::http::{Access, Api, Door, Operations, RequireToken};
+use crate::store::DiskFault;
 use listener::{Desk, Listener};
 
 /// What can be set about the service.
@@ -37,6 +38,9 @@ pub struct Config {
 impl Config {
     /// Whether the service may start with it, as far as can be said without trying.
     pub fn check(&self) -> Result<(), StartError> {
+        if self.listen.is_empty() {
+            return Err(StartError::Nowhere);
+        }
         let asks = self.access.tokens.is_some();
         if asks && self.allow_anonymous {
             return Err(StartError::TokensForNothing);
@@ -77,6 +81,8 @@ pub enum StartError {
         "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, ask for tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
     )]
     NotLoopback(SocketAddr),
+    #[error("there is nowhere to listen: name an address or a unix socket with --listen, or leave it out")]
+    Nowhere,
     #[error("there are tokens, and --allow-anonymous says to ask nobody for one: leave one of them out")]
     TokensForNothing,
     #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
@@ -131,8 +137,8 @@ impl Server {
     }
 
     /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives
-    /// requests under way the grace period to finish.
-    pub async fn run(self, stop: CancellationToken) {
+    /// requests under way the grace period to finish. The fault is why not everything is on disk.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DiskFault> {
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {
             let (api, connections, stop) = (self.api.clone(), connections.clone(), stop.clone());
@@ -141,7 +147,7 @@ impl Server {
         stop.cancelled().await;
         accepting.close();
         accepting.wait().await;
-        self.control.shutdown().await;
+        let saved = self.control.shutdown().await;
         connections.close();
         if tokio::time::timeout(self.grace, connections.wait()).await.is_err() {
             tracing::warn!(
@@ -149,5 +155,6 @@ impl Server {
                 "requests were still under way after the grace period"
             );
         }
+        saved
     }
 }

@@ -11,6 +11,7 @@ use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
 use crate::model::{
     Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
 };
+use crate::store::DiskFault;
 
 /// What a client wants of a membership or, with rules, of a responder.
 #[derive(Debug, Clone)]
@@ -46,9 +47,7 @@ impl Control {
         let kind = request.kind();
         let registry = shared.joined(kind);
         loop {
-            if shared.stop.is_cancelled() {
-                return Err(Refusal::Stopping);
-            }
+            shared.goes_on()?;
             if let Some(existing) = registry.find(&id) {
                 if only_create {
                     return Err(Refusal::Exists { kind, id });
@@ -58,7 +57,7 @@ impl Control {
                 if let Ok(changed) = existing.change(&spec, &request, &table) {
                     changed?;
                     existing.keep_change();
-                    shared.settled().await;
+                    shared.settled().await?;
                     shared.catch_up(&existing, &table);
                     shared.arm(&existing);
                     return Ok((existing, Outcome::Kept));
@@ -80,7 +79,7 @@ impl Control {
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 membership.keep(true);
-                shared.settled().await;
+                shared.settled().await?;
                 return Ok((membership, Outcome::Created));
             }
             membership.leave();
@@ -106,10 +105,10 @@ impl Control {
 
     /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails.
     pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
+        self.0.goes_on()?;
         let membership = self.0.joined(kind).remove(id);
         membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?.leave();
-        self.0.settled().await;
-        Ok(())
+        self.0.settled().await
     }
 
     /// Those that a configuration file wants.
@@ -160,11 +159,18 @@ impl Shared {
         self.memberships.all().into_iter().chain(self.responders.all())
     }
 
-    /// Waits until the store has done what it was told. If it fails, it says so elsewhere: what it keeps is not worth
-    /// more than what the service does.
-    pub(super) async fn settled(&self) {
-        if let Some(store) = &self.store {
-            let _ = store.settled().await;
+    /// Refuses what would change something, once the service stops: whether it came to disk would be left to chance.
+    pub(super) fn goes_on(&self) -> Result<(), Refusal> {
+        if self.stop.is_cancelled() { Err(Refusal::Stopping) } else { Ok(()) }
+    }
+
+    /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
+    /// worth more than what the service does. If the service stops meanwhile, it may not be kept.
+    pub(super) async fn settled(&self) -> Result<(), Refusal> {
+        let Some(store) = &self.store else { return Ok(()) };
+        match store.settled().await {
+            Err(DiskFault::Closed) => Err(Refusal::Stopping),
+            _ => Ok(()),
         }
     }
 

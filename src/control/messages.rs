@@ -43,9 +43,7 @@ impl Control {
         if let Some(message) = shared.messages.find(&id) {
             return same(message, &spec);
         }
-        if shared.stop.is_cancelled() {
-            return Err(Refusal::Stopping);
-        }
+        shared.goes_on()?;
         let interfaces = shared.egress(&spec).await?;
         shared.forget_oldest();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
@@ -92,17 +90,19 @@ impl Control {
 
     /// Stops collecting and keeps what came.
     pub fn cancel(&self, id: &Id) -> Result<Arc<Message>, Refusal> {
+        self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
         Ok(message)
     }
 
-    /// Stops and forgets.
-    pub fn forget(&self, id: &Id) -> Result<(), Refusal> {
+    /// Stops and forgets; once this returns, the store has forgotten it, too, unless it fails.
+    pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
+        self.0.goes_on()?;
         let message = self.0.messages.remove(id);
         let message = message.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
         message.discard();
-        Ok(())
+        self.0.settled().await
     }
 }
 

@@ -211,8 +211,9 @@ impl Control {
         store.settled().await.map_err(Unsettled::Fault)
     }
 
-    /// Leaves all groups, closes all messages, brings everything to disk and waits for the tasks to end.
-    pub async fn shutdown(&self) {
+    /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can
+    /// still be read; changes are refused. The fault is why not everything could be brought to disk.
+    pub async fn shutdown(&self) -> Result<(), DiskFault> {
         let shared = &self.0;
         shared.stop.cancel();
         for message in shared.messages.all() {
@@ -222,14 +223,13 @@ impl Control {
         for membership in shared.joined_all() {
             membership.stop_hearing();
         }
-        if let Some(store) = &shared.store {
-            store.close().await;
-        }
-        for membership in shared.joined_all() {
-            membership.leave();
-        }
+        let saved = match &shared.store {
+            Some(store) => store.close().await,
+            None => Ok(()),
+        };
         shared.tasks.close();
         shared.tasks.wait().await;
+        saved
     }
 
     /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].

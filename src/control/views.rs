@@ -32,6 +32,7 @@ pub struct ResponderView {
     pub counters: ReplyCounters,
 }
 
+#[derive(Clone)]
 pub struct PortView {
     pub interface: Arc<str>,
     pub state: JoinState,

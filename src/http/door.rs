@@ -37,7 +37,7 @@ impl Door {
             return Err(Problem::new(Kind::ForbiddenHost, detail));
         }
         if let Some(origin) = text(header::ORIGIN)
-            && !self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+            && !self.allows(origin)
             && !is_same_origin(origin, host)
         {
             let detail =
@@ -53,6 +53,11 @@ impl Door {
             return Err(Problem::new(Kind::ForbiddenOrigin, "pages of other sites may not call the service"));
         }
         Ok(())
+    }
+
+    /// Whether pages of this origin may call.
+    pub(super) fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 
     /// An address cannot be rebound, and `localhost` is never looked up elsewhere (RFC 6761 section 6.3).

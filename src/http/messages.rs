@@ -142,7 +142,7 @@ async fn cancel(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn forget(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    control.forget(&id)?;
+    control.forget(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

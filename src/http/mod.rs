@@ -3,6 +3,7 @@
 //! The core below knows nothing of this layer. The whole API is on this page.
 
 mod configuration;
+mod cross_origin;
 mod declared;
 mod documents;
 mod door;
@@ -57,6 +58,8 @@ pub use reading::{Filter, Sender, Transcript, parse_time};
 pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;
+use crate::logging::rarely;
+use cross_origin::CrossOrigin;
 use gate::Gate;
 use problem::{Kind, Problem};
 use streams::Streams;
@@ -126,9 +129,10 @@ impl Api {
         let started = Instant::now();
         let asked = self.traffic.asked(&request);
         let id = request_id(&request);
-        let mut response = match self.door.admit(&request, way).and_then(|()| self.gate.admit(&request, way))
-        {
-            Ok(()) => {
+        let page = CrossOrigin::of(&request, &self.door);
+        let mut response = match self.admit(&request, way, page.as_ref()) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
                 let Ok(response) = self.routes.clone().call(request).await;
                 response.map(Body::new)
             }
@@ -139,14 +143,36 @@ impl Api {
             if problem.status().is_server_error() {
                 let (status, detail) = (problem.status().as_u16(), problem.detail());
                 let panic = response.extensions_mut().remove::<Panic>().map(|Panic(message)| message);
-                tracing::error!(request_id = problem.request_id, status, detail, panic, "request failed");
+                let request_id = &*problem.request_id;
+                match panic {
+                    Some(panic) => tracing::error!(request_id, status, detail, panic, "request failed"),
+                    None if problem.is_of_service() => {}
+                    None => rarely!(ERROR, request_id, status, detail, "request failed"),
+                }
             }
             problem.write_into(&mut response);
+        }
+        if let Some(page) = page {
+            page.allow(&mut response);
         }
         self.streams.count(&mut response);
         response.headers_mut().insert(REQUEST_ID, id);
         self.traffic.answered(asked, response.status(), started.elapsed());
         response
+    }
+
+    /// Whether the request may go on to the routes; a browser's question whether it may has its answer here.
+    fn admit(
+        &self,
+        request: &Request,
+        way: Way,
+        page: Option<&CrossOrigin>,
+    ) -> Result<Option<Response>, Problem> {
+        self.door.admit(request, way)?;
+        if let Some(answer) = page.and_then(CrossOrigin::preflight) {
+            return Ok(Some(answer));
+        }
+        self.gate.admit(request, way).map(|()| None)
     }
 }
 

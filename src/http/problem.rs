@@ -210,6 +210,11 @@ impl Problem {
         }
     }
 
+    /// Whether it says how the whole service is: that is logged where it changes, and not with each request.
+    pub(super) fn is_of_service(&self) -> bool {
+        [Kind::Stopping, Kind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
+    }
+
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// What decides whether a line is logged; cheap to clone.
@@ -91,6 +92,12 @@ impl fmt::Debug for LogFilter {
 fn parse(text: &str) -> Result<EnvFilter, FilterError> {
     if !(1..=LogFilter::LONGEST).contains(&text.len()) {
         return Err(FilterError::Length);
+    }
+    // It would be the name of a module, and silence everything else.
+    let mistyped = |word: &&str| !word.contains(['=', '[', ':']) && word.parse::<LevelFilter>().is_err();
+    if let Some(word) = text.split(',').map(str::trim).find(mistyped) {
+        let reason = format!("`{word}` is no level");
+        return Err(FilterError::Syntax { text: text.to_owned(), reason });
     }
     // Filters come from clients: they get no regular expressions to run on every line.
     let parsed = EnvFilter::builder().with_regex(false).parse(text);

@@ -26,6 +26,30 @@ async fn pages_of_other_names_are_kept_out() {
 }
 
 #[tokio::test]
+async fn pages_of_an_allowed_origin_can_call_and_read() {
+    let allowed = "https://noc.example";
+    let server = TestServer::start_with(|config| config.door.origins = vec![allowed.into()]).await;
+    let ask = server.request(Method::OPTIONS, "/v1/memberships/m").header("origin", allowed);
+    let ask = ask.header("access-control-request-method", "PUT");
+    let answer = ask.header("access-control-request-headers", "content-type").send().await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), allowed);
+    assert!(answer.header("access-control-allow-methods").contains("PUT"));
+    assert!(answer.header("access-control-allow-headers").contains("content-type"));
+    for path in ["/v1/groups", "/v1/memberships/none"] {
+        let read = server.request(Method::GET, path).header("origin", allowed).send().await;
+        assert_eq!(read.header("access-control-allow-origin"), allowed, "{path}");
+        assert!(read.header("vary").contains("origin"), "{path}");
+    }
+    // Nobody else is told anything.
+    let ask = server.request(Method::OPTIONS, "/v1/groups").header("origin", "https://evil.example");
+    let answer = ask.header("access-control-request-method", "GET").send().await;
+    answer.problem(403, "forbidden-origin", "");
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    assert!(!server.get("/v1/groups").await.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_are_kept_out() {
     let allowed = "https://noc.example";
     let server = TestServer::start_with(|config| config.door.origins = vec![allowed.into()]).await;

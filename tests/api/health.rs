@@ -39,7 +39,7 @@ async fn it_says_that_it_lives_and_is_ready() {
 #[tokio::test]
 async fn what_stops_takes_no_work_and_says_why() {
     let server = TestServer::start().await;
-    server.control().shutdown().await;
+    server.control().shutdown().await.unwrap();
     let refused = server.get("/readyz").await;
     let problem = refused.problem(503, "stopping", "");
     assert_eq!(refused.header("retry-after"), "1");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::program::{Program, run};
-use crate::support::server::{TestServer, fresh_group, on_lo};
+use crate::support::program::{Program, Scratch, run};
+use crate::support::server::{TestServer, fresh_group, kept_in, on_lo};
 
 #[tokio::test]
 async fn its_document_comes_as_json_and_yaml() {
@@ -101,11 +101,46 @@ async fn stopping_waits_no_longer_than_the_grace_period() {
 async fn what_comes_while_it_stops_is_refused() {
     let server = TestServer::start().await;
     let body = on_lo(&fresh_group(), json!({"payload": "x"}));
-    server.control().shutdown().await;
+    server.control().shutdown().await.unwrap();
     let refused = server.post("/v1/messages", body).await;
     refused.problem(503, "stopping", "");
     assert_eq!(refused.header("retry-after"), "1");
     server.get("/livez").await.expect(200);
+}
+
+#[tokio::test]
+async fn while_it_stops_all_can_be_read_and_nothing_changed() {
+    let (scratch, group) = (Scratch::new(), fresh_group());
+    let kept = async || {
+        TestServer::start_with(|config| config.settings.store = Some(kept_in(&scratch.path("data")))).await
+    };
+    let server = kept().await;
+    let membership = server.join(&group).await;
+    let responder = server.respond(&group, json!({})).await;
+    let message = server.send(&group, json!({"window_ms": 0})).await;
+    let log = format!("{membership}/datagrams");
+    server.heard(&log, 1).await;
+    let paths = [&membership, &responder, &message, &log];
+    let mut before = Vec::new();
+    for path in paths {
+        before.push(server.get(path).await.expect(200));
+    }
+
+    server.control().shutdown().await.unwrap();
+
+    for (path, before) in paths.into_iter().zip(&before) {
+        assert_eq!(&server.get(path).await.expect(200), before, "{path}");
+    }
+    for path in [&membership, &responder, &message] {
+        server.delete(path).await.problem(503, "stopping", "");
+    }
+    server.post(&format!("{message}/cancel"), json!({})).await.problem(503, "stopping", "");
+    server.get(&format!("{log}?durable=true")).await.problem(503, "stopping", "");
+    server.stop().await;
+    let server = kept().await;
+    for (path, before) in paths.into_iter().zip(&before) {
+        assert_eq!(&server.get(path).await.expect(200), before, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ async fn a_log_goes_on_where_it_ended() {
     append(&log, [b"one" as &[u8], b"", b"three"]);
     let cursor = log.read(None, 2, Scope::ALL).await.unwrap().next;
     let counters = log.counters();
-    store.close().await;
+    store.close().await.unwrap();
     drop((store, log));
 
     let (store, saved) = open(&scratch.path("data"));

@@ -17,7 +17,7 @@ async fn one_that_is_in_use() {
     let scratch = Scratch::new();
     let (store, _) = open(scratch.path("data").as_path());
     assert!(matches!(refusal(&scratch.path("data")), DiskFault::InUse(_)));
-    store.close().await;
+    store.close().await.unwrap();
     drop(store);
     open(&scratch.path("data"));
 }
@@ -57,7 +57,7 @@ async fn one_that_is_damaged() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, std::iter::repeat_n([0_u8; 1_000].as_slice(), 1_000));
-    store.close().await;
+    store.close().await.unwrap();
     drop(store);
     let path = scratch.path("data").join("rollcall.db");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -73,7 +73,7 @@ async fn one_with_blocks_that_do_not_fit_together() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
-    store.close().await;
+    store.close().await.unwrap();
     drop(store);
     change(&scratch, |database| database.execute_batch("UPDATE blocks SET next = 7"));
     let refusal = refusal(&scratch.path("data"));

@@ -36,7 +36,7 @@ async fn a_log_that_is_deleted_gives_its_room_back() {
     };
     tokio::time::timeout(Duration::from_mins(1), shrunk).await.expect("the files shrink");
 
-    store.close().await;
+    store.close().await.unwrap();
     drop((store, stays, goes));
     let (store, saved) = open(&path);
     let log = restore(&store, saved, &owner);
@@ -58,7 +58,7 @@ async fn a_full_log_takes_no_more_room() {
     let counters = log.counters();
     assert_eq!(counters.appended, 4_000);
     assert!(counters.kept_bytes <= 2 * MIB as u64, "{counters:?}");
-    store.close().await;
+    store.close().await.unwrap();
     let size = std::fs::metadata(path.join("rollcall.db")).unwrap().len();
     assert!(size < 6 * MIB as u64, "{size}");
     drop((store, log));

@@ -7,7 +7,7 @@ use hyper::Method;
 use rollcall::control::{Control, Settings};
 use rollcall::http::{Access, Door, Operations};
 use rollcall::server::{Config, Listen, Server};
-use rollcall::store::{Limits, StoreSettings};
+use rollcall::store::{DiskFault, Limits, StoreSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(crate) struct TestServer {
     listening: Vec<Listen>,
     control: Control,
     stop: CancellationToken,
-    running: JoinHandle<()>,
+    running: JoinHandle<Result<(), DiskFault>>,
 }
 
 impl TestServer {
@@ -63,7 +63,7 @@ impl TestServer {
     /// Stops the service in order and waits until it has.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        self.running.await.expect("the service ends in order");
+        self.running.await.expect("the service ends in order").expect("all is on disk");
     }
 }
 

@@ -62,6 +62,8 @@ struct State {
     /// The logs of groups before, until the store knows of the new one.
     replaced: Vec<Arc<Log>>,
     stage: Stage,
+    /// The interfaces as they were when the service stopped.
+    at_the_end: Vec<PortView>,
     /// Buffers dropped at sockets that are closed by now.
     dropped_before: u64,
     retry_pause: Duration,
@@ -156,11 +158,14 @@ impl Membership {
         }
     }
 
-    /// Closes the sockets; the log stays to be read, until it leaves.
+    /// Closes the sockets for good, as the service stops; the rest stays as it was.
     pub(super) fn stop_hearing(&self) {
         let mut state = self.state();
-        state.stage = state.stage.max(Stage::Stopped);
-        state.dropped_before = state.close_ports();
+        if state.stage == Stage::Hearing {
+            state.stage = Stage::Stopped;
+            state.at_the_end = state.ports.iter().map(PortView::of).collect();
+            state.dropped_before = state.close_ports();
+        }
     }
 
     /// Leaves if the lease has run out; whether it has.
@@ -265,8 +270,12 @@ impl Membership {
 
     pub fn view(&self) -> MembershipView {
         let state = self.state();
-        let ports: Vec<_> = state.ports.iter().map(PortView::of).collect();
-        let dropped_now: u64 = ports.iter().map(|port| port.dropped_buffers).sum();
+        let ports = state.port_views();
+        let dropped_now: u64 = if state.stage == Stage::Hearing {
+            ports.iter().map(|port| port.dropped_buffers).sum()
+        } else {
+            0
+        };
         MembershipView {
             id: self.id.clone(),
             created_at: self.created_at,
@@ -313,6 +322,7 @@ impl State {
             declared: false,
             replaced: Vec::new(),
             stage: Stage::Hearing,
+            at_the_end: Vec::new(),
             dropped_before: 0,
             retry_pause: Membership::RETRY_PAUSES.0,
             retry_armed: false,
@@ -325,6 +335,13 @@ impl State {
         self.dropped_before + self.ports.iter().map(Port::dropped_buffers).sum::<u64>()
     }
 
+    fn port_views(&self) -> Vec<PortView> {
+        if self.stage == Stage::Stopped {
+            return self.at_the_end.clone();
+        }
+        self.ports.iter().map(PortView::of).collect()
+    }
+
     /// Closes the sockets and gives the buffers that were dropped there.
     fn close_ports(&mut self) -> u64 {
         let dropped = self.dropped_buffers();
@@ -334,7 +351,9 @@ impl State {
 
     /// The worst of the interfaces; with none at all, pending.
     fn join_state(&self) -> JoinState {
-        self.ports.iter().map(|port| port.state.join_state()).max().unwrap_or(JoinState::Pending)
+        let at_the_end = self.at_the_end.iter().map(|port| port.state);
+        let now = self.ports.iter().map(|port| port.state.join_state());
+        now.chain(at_the_end).max().unwrap_or(JoinState::Pending)
     }
 
     fn count_joined(&self) {

@@ -42,7 +42,7 @@ use super::fields::Encoding;
 use super::problem::{FieldErrors, Kind, Problem};
 use super::streams::Streamed;
 use crate::control::{Control, Unsettled};
-use crate::store::{Cursor, Log, Page, ReadError, Scope};
+use crate::store::{Cursor, DiskFault, Log, Page, ReadError, Scope};
 use page::Wanted;
 use stream::Course;
 
@@ -222,6 +222,7 @@ fn unsettled(reason: Unsettled) -> Problem {
             let detail = "nothing is on disk, as the service runs with --memory: leave this out";
             Problem::new(Kind::InvalidParameter, detail).at("/durable")
         }
+        Unsettled::Fault(DiskFault::Closed) => Problem::new(Kind::Stopping, "the service is stopping"),
         Unsettled::Fault(fault) => Problem::new(Kind::Store, fault.to_string()),
     }
 }

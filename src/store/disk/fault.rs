@@ -28,6 +28,8 @@ pub enum DiskFault {
         path = .path.display()
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the data directory is closed: the service stops")]
+    Closed,
     #[error("the thread that writes to the data directory has failed: the log says why, restart the service")]
     WriterDied,
     #[error("{path}: {detail}", path = .path.display())]

@@ -108,7 +108,7 @@ struct Handle {
     inbox: Arc<Inbox>,
     reader: Arc<Reader>,
     /// Std lock: held to take it out.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), DiskFault>>>>,
     _directory: Directory,
 }
 
@@ -156,16 +156,16 @@ impl Store {
         self.0.inbox.condition()
     }
 
-    /// Writes what is left and closes the database. Nothing is kept afterwards.
-    pub async fn close(&self) {
+    /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.
+    pub async fn close(&self) -> Result<(), DiskFault> {
         self.0.inbox.end();
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(ended, Ok(Ok(()))) {
-                tracing::error!("the thread that writes to the data directory has failed");
-            }
-        }
+        let ended = match thread {
+            Some(thread) => tokio::task::spawn_blocking(move || thread.join()).await,
+            None => Ok(Ok(Ok(()))),
+        };
+        self.0.inbox.abandon(DiskFault::Closed);
+        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::WriterDied))
     }
 }
 

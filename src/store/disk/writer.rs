@@ -54,14 +54,16 @@ impl Writer {
         }
     }
 
-    pub(super) fn run(mut self) {
+    /// Gives why something is not on disk in the end.
+    pub(super) fn run(mut self) -> Result<(), DiskFault> {
         let _watch = Watch(self.inbox.clone());
         loop {
             let pause = if self.failing { Self::RETRY } else { self.flush };
             let idle_after = if self.wasteful { Some(Self::WASTEFUL) } else { Some(Self::IDLE) };
             let idle_after = idle_after.filter(|_| self.wasteful || self.unchecked);
             match self.inbox.wait(pause, self.failing, idle_after) {
-                Wake::Work => self.round(false),
+                // It says itself what went wrong, and tries again.
+                Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
                 Wake::Idle => self.check_point(),
                 Wake::End => return self.end(),
@@ -70,22 +72,17 @@ impl Writer {
     }
 
     /// Writes all that is left and sets no numbers aside any more.
-    fn end(mut self) {
+    fn end(mut self) -> Result<(), DiskFault> {
         self.work.wait_all();
-        loop {
-            self.round(true);
-            if self.failing {
-                tracing::error!("what has not been written to the data directory by now is lost");
-                return;
-            }
-            if self.work.is_empty() {
-                break;
-            }
+        self.round(true)?;
+        while !self.work.is_empty() {
+            self.round(true)?;
         }
         self.check_point();
+        Ok(())
     }
 
-    fn round(&mut self, last: bool) {
+    fn round(&mut self, last: bool) -> Result<(), DiskFault> {
         let asked = self.work.take(self.inbox.take());
         self.inbox.begun(self.work.since);
         match self.write(last) {
@@ -98,12 +95,14 @@ impl Writer {
                 if !self.work.is_empty() && !last {
                     self.inbox.go_on();
                 }
+                Ok(())
             }
             Err(fault) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
                 }
-                self.inbox.failed(asked, fault, self.work.since);
+                self.inbox.failed(asked, fault.clone(), self.work.since);
+                Err(fault)
             }
         }
     }

@@ -1,0 +1,49 @@
+//! What a browser has to be told before it lets a page of an allowed origin call and read (CORS, the Fetch standard
+//! section 3.2). Who is allowed is for the [door](super::door) to say.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Door;
+
+/// A request of a page of an origin that may call.
+pub(super) struct CrossOrigin {
+    origin: HeaderValue,
+    /// It asks whether it may send the request that it means.
+    is_preflight: bool,
+}
+
+impl CrossOrigin {
+    /// None for everybody else.
+    pub(super) fn of(request: &Request, door: &Door) -> Option<Self> {
+        let origin = request.headers().get(header::ORIGIN)?;
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = request.method() == Method::OPTIONS && asks;
+        door.allows(origin.to_str().ok()?).then(|| Self { origin: origin.clone(), is_preflight })
+    }
+
+    /// The answer to a preflight, which carries no token and is for no route.
+    pub(super) fn preflight(&self) -> Option<Response> {
+        const ANSWER: [(HeaderName, &str); 3] = [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "authorization, content-type, if-none-match, last-event-id, prefer, x-request-id",
+            ),
+            (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        ];
+        self.is_preflight.then(|| (StatusCode::NO_CONTENT, ANSWER).into_response())
+    }
+
+    /// Lets the page read the answer.
+    pub(super) fn allow(self, response: &mut Response) {
+        const EXPOSED: HeaderValue = HeaderValue::from_static(
+            "allow, location, preference-applied, retry-after, www-authenticate, x-request-id",
+        );
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+}
