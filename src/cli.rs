@@ -87,7 +87,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ROLLCALL_MEMORY")]
     memory: bool,
     /// How long what was heard may wait to be written to disk, in milliseconds: a crash loses at most that much.
-    #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     flush_ms: u64,
     /// Bytes of all logs that are in memory, too, where they are on disk; not less than 8 MiB.
     #[arg(long, env = "ROLLCALL_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(8_388_608..))]

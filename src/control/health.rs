@@ -106,6 +106,13 @@ impl Shared {
                     condition.lag.as_secs()
                 ),
             ),
+            None if condition.lost_blocks > 0 => Check::warning(
+                NAME,
+                format!(
+                    "{} blocks of logs could not be read from the data directory, and are lost: check the disk",
+                    condition.lost_blocks
+                ),
+            ),
             None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
         }
     }

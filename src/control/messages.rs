@@ -34,11 +34,21 @@ pub struct ListQuery {
 impl Control {
     /// Sends under a new id.
     pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, Refusal> {
-        self.send_as(Id::generate(), spec).await.map(|(message, _)| message)
+        self.send_once(Id::generate(), spec).await.map(|(message, _)| message)
     }
 
     /// Sends under the client's id, once: the same again finds the message, another is refused.
+    /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
+        let (message, outcome) = self.send_once(id, spec).await?;
+        if outcome == Outcome::Created {
+            // It was sent, also if the service stops now.
+            let _ = self.0.settled().await;
+        }
+        Ok((message, outcome))
+    }
+
+    async fn send_once(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
         let shared = &self.0;
         if let Some(message) = shared.messages.find(&id) {
             return same(message, &spec);
@@ -89,10 +99,11 @@ impl Control {
     }
 
     /// Stops collecting and keeps what came.
-    pub fn cancel(&self, id: &Id) -> Result<Arc<Message>, Refusal> {
+    pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, Refusal> {
         self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
+        self.0.settled().await?;
         Ok(message)
     }
 

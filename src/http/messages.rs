@@ -130,7 +130,7 @@ async fn cancel(
     AppState(control): AppState<Control>,
     PathId(id): PathId,
 ) -> Result<JsonAnswer<Message>, Problem> {
-    let message = control.cancel(&id)?;
+    let message = control.cancel(&id).await?;
     Ok(JsonAnswer(Message::from(&message.view())))
 }
 

@@ -1,5 +1,6 @@
 //! Logs on disk, without a service around them.
 
+mod harm;
 mod keeping;
 mod refusing;
 mod room;

@@ -49,7 +49,7 @@ fn one_that_belongs_to_another_program() {
 fn a_file_in_its_place() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("data"), "").unwrap();
-    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Other { .. }));
+    assert!(matches!(refusal(&scratch.path("data")), DiskFault::NoDirectory(_)));
 }
 
 #[tokio::test]

@@ -211,7 +211,7 @@ pub(super) async fn first_page(log: &Log) -> Result<Page, Problem> {
 fn unreadable(error: ReadError) -> Problem {
     let kind = match &error {
         ReadError::Closed => Kind::NotFound,
-        ReadError::Disk(_) | ReadError::Missing => Kind::Store,
+        ReadError::Disk(_) => Kind::Store,
     };
     Problem::new(kind, error.to_string())
 }

@@ -11,6 +11,8 @@ pub enum DiskFault {
         path = .0.display()
     )]
     InUse(PathBuf),
+    #[error("{path} is no directory: name one with --data-dir", path = .0.display())]
+    NoDirectory(PathBuf),
     #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall, or name another directory with --data-dir", path = .path.display())]
     NotWritable { path: PathBuf, detail: String },
     #[error("there is nothing that a rollcall has kept in {path}: name the directory of one with --data-dir", path = .0.display())]

@@ -19,6 +19,7 @@ pub(super) struct Inbox {
     appended: AtomicUsize,
     reached: watch::Sender<Reached>,
     file_bytes: AtomicU64,
+    lost_blocks: AtomicU64,
 }
 
 /// What there is to do.
@@ -66,6 +67,8 @@ pub struct Condition {
     pub lag: Duration,
     /// The size of the database.
     pub file_bytes: u64,
+    /// Blocks that could not be read, and were given up.
+    pub lost_blocks: u64,
 }
 
 /// Why the writer wakes.
@@ -90,6 +93,7 @@ impl Inbox {
             appended: AtomicUsize::new(0),
             reached: watch::Sender::default(),
             file_bytes: AtomicU64::new(0),
+            lost_blocks: AtomicU64::new(0),
         }
     }
 
@@ -156,7 +160,12 @@ impl Inbox {
         let Reached { fault, behind_since, .. } = self.reached.borrow().clone();
         let since = behind_since.or(self.queue().since);
         let lag = since.map(|since| since.elapsed()).unwrap_or_default();
-        Condition { fault, lag, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
+        Condition {
+            fault,
+            lag,
+            file_bytes: self.file_bytes.load(Ordering::Relaxed),
+            lost_blocks: self.lost_blocks.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits for work, and a while longer for more of it. `pause`: how long whatever came may wait, whatever it is.
@@ -192,6 +201,10 @@ impl Inbox {
     /// Says that there is more to do than could be done at once.
     pub(super) fn go_on(&self) {
         self.push(|queue| queue.hurry = true);
+    }
+
+    pub(super) fn note_lost(&self) {
+        self.lost_blocks.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_size(&self, file_bytes: u64) {

@@ -30,6 +30,7 @@ use crate::model::Timestamp;
 use directory::Directory;
 use inbox::{Inbox, Keep};
 use reader::Reader;
+use schema::Database;
 use writer::Writer;
 
 pub use archive::{Archive, ArchivedLog};
@@ -109,7 +110,6 @@ struct Handle {
     reader: Arc<Reader>,
     /// Std lock: held to take it out.
     thread: Mutex<Option<JoinHandle<Result<(), DiskFault>>>>,
-    _directory: Directory,
 }
 
 impl Store {
@@ -117,18 +117,27 @@ impl Store {
     /// what is there.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
-        let database = schema::Database::open(&directory.database())?;
-        let found = database.begin()?;
+        let begin = || {
+            let database = Database::open(&directory.database())?;
+            database.begin(directory.is_marked()).map(|found| (database, found))
+        };
+        let (database, found) = match begin() {
+            Err(DiskFault::Full(_)) if directory.release_reserve() => begin(),
+            begun => begun,
+        }?;
+        directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
+        directory.fill_reserve();
         let inbox = Arc::new(Inbox::new(found.next_log));
         let reader = Arc::new(Reader::new(directory.database()));
         let place = |number| Place::new(inbox.clone(), reader.clone(), number);
         let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
         inbox.free(found.orphans);
-        let writer = Writer::new(database, inbox.clone(), found.next_row, settings.flush);
+        let path = directory.database();
+        let writer = Writer::new(directory, database, inbox.clone(), found.next_row, settings.flush);
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|error| DiskFault::other(&directory.database(), &error))?;
+        let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Handle { inbox, reader, thread, _directory: directory })), saved))
+        Ok((Self(Arc::new(Handle { inbox, reader, thread })), saved))
     }
 
     /// A place for a new log.
@@ -172,6 +181,9 @@ impl Store {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
+        // The directory is free once it has ended.
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = thread.map(JoinHandle::join);
     }
 }
 

@@ -42,6 +42,11 @@ impl Place {
         self.inbox.remove(self.number);
     }
 
+    /// A block could not be read and is lost.
+    pub(in crate::store) fn note_lost(&self) {
+        self.inbox.note_lost();
+    }
+
     /// None if the row is there no longer.
     pub(in crate::store) async fn fetch(
         &self,

@@ -54,6 +54,9 @@ const APPLICATION: i64 = 0x526f_6c6c;
 
 /// Sequence numbers that each log may use at once when it is found again.
 const AHEAD: i64 = 1_000;
+/// More sequence numbers than a log can have used while nothing could be written: days, at a million a second. There
+/// are some thousand times as many that a double holds.
+const SKIPPED: i64 = 1 << 40;
 
 const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE complete = 0";
 const OPENED: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
@@ -121,6 +124,8 @@ impl Database {
         let failed = |error| DiskFault::of_sqlite(path, &error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         let identity = identity(path).map_err(|error| DiskFault::of_files(path, &error))?;
+        // Nothing is changed before it is known whose it is.
+        version(&connection, path)?;
         let mut database = Self { path: path.to_owned(), identity, connection };
         database.configure().map_err(failed)?;
         database.migrate()?;
@@ -163,17 +168,25 @@ impl Database {
         match std::fs::metadata(&self.path) {
             Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
             Ok(_) => Err(DiskFault::other(&self.path, &"another file has taken its place: start anew")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DiskFault::other(&self.path, &"it was removed: start anew"))
+            }
             Err(error) => Err(DiskFault::of_files(&self.path, &error)),
         }
     }
 
     /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
-    /// written to.
-    pub(super) fn begin(&self) -> Result<Found, DiskFault> {
+    /// written to. `skip`: numbers were shown that had not been set aside.
+    pub(super) fn begin(&self, skip: bool) -> Result<Found, DiskFault> {
         let failed = |error| DiskFault::of_sqlite(&self.path, &error);
-        let found = find(&self.connection, &self.path, Owners::Whole)?;
+        let mut found = find(&self.connection, &self.path, Owners::Whole)?;
+        let skipped = if skip { SKIPPED } else { 0 };
+        for log in found.logs.iter_mut().map(|found| &mut found.log).filter(|log| !log.complete) {
+            log.next += skipped.cast_unsigned();
+            log.reserved = log.next + AHEAD.cast_unsigned();
+        }
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
-        transaction.execute(SET_ASIDE, [AHEAD]).map_err(failed)?;
+        transaction.execute(SET_ASIDE, [skipped + AHEAD]).map_err(failed)?;
         let opened = (Timestamp::now().0, env!("CARGO_PKG_VERSION"));
         transaction.execute(OPENED, opened).map_err(failed)?;
         transaction.commit().map_err(failed)?;
@@ -224,12 +237,15 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         logs.push(log);
     }
     let (mut orphans, mut next_row) = (Vec::new(), 1);
+    let mut last_log = logs.last().map_or(0, |last: &FoundLog| last.number);
     let mut statement = connection.prepare(BLOCKS).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let stored = Stored::read(row).map_err(failed)?;
         let number: i64 = row.get(1).map_err(failed)?;
         next_row = stored.row + 1;
+        // Blocks may be there longer than their log: they must not find another one under its number.
+        last_log = last_log.max(number);
         let Some(found) = places.get(&number).map(|at| &mut logs[*at]) else {
             orphans.push(stored.row);
             continue;
@@ -241,8 +257,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         }
         found.log.blocks.push(stored);
     }
-    let next_log = logs.last().map_or(1, |last: &FoundLog| last.number + 1);
-    Ok(Found { logs, orphans, next_log, next_row })
+    Ok(Found { logs, orphans, next_log: last_log + 1, next_row })
 }
 
 impl FoundLog {
@@ -250,6 +265,10 @@ impl FoundLog {
         let number = |at| row.get(at).map(i64::cast_unsigned);
         let complete = row.get::<_, i64>(13)? != 0;
         let next = number(7)?;
+        // No service gets there.
+        if next > u64::MAX >> 2 {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(7, next.cast_signed()));
+        }
         Ok(Self {
             number: row.get(0)?,
             kind: row.get(1)?,
@@ -260,7 +279,7 @@ impl FoundLog {
                 epoch: number(5)?,
                 first: number(6)?,
                 next,
-                reserved: if complete { next } else { next + AHEAD.cast_unsigned() },
+                reserved: next,
                 counters: LogCounters {
                     appended: number(8)?,
                     payload_bytes: number(9)?,

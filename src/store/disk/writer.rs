@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::directory::Directory;
 use super::inbox::{Inbox, Keep, Wake};
 use super::schema::{self, Database};
 use super::work::{Work, Written};
@@ -17,12 +18,21 @@ pub(super) struct Writer {
     work: Work,
     next_row: Row,
     flush: Duration,
-    /// The last attempt failed.
-    failing: bool,
+    disk: Disk,
     /// Something was written since `SQLite`'s own log was emptied last.
     unchecked: bool,
     /// More pages are free than need be.
     wasteful: bool,
+    /// Last: it is free for others when all else has ended.
+    directory: Directory,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Works,
+    Fails,
+    /// It works again, and numbers may have been shown that are not set aside yet.
+    CatchesUp,
 }
 
 impl Writer {
@@ -41,16 +51,23 @@ impl Writer {
     const FREE_SHARE: i64 = 8;
     const VACUUMED_AT_ONCE: i64 = 256;
 
-    pub(super) fn new(database: Database, inbox: Arc<Inbox>, next_row: Row, flush: Duration) -> Self {
+    pub(super) fn new(
+        directory: Directory,
+        database: Database,
+        inbox: Arc<Inbox>,
+        next_row: Row,
+        flush: Duration,
+    ) -> Self {
         Self {
             database,
             inbox,
             work: Work::default(),
             next_row,
             flush,
-            failing: false,
+            disk: Disk::Works,
             unchecked: true,
             wasteful: false,
+            directory,
         }
     }
 
@@ -58,14 +75,18 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), DiskFault> {
         let _watch = Watch(self.inbox.clone());
         loop {
-            let pause = if self.failing { Self::RETRY } else { self.flush };
+            let failing = self.disk == Disk::Fails;
+            let pause = if failing { Self::RETRY } else { self.flush };
             let idle_after = if self.wasteful { Some(Self::WASTEFUL) } else { Some(Self::IDLE) };
             let idle_after = idle_after.filter(|_| self.wasteful || self.unchecked);
-            match self.inbox.wait(pause, self.failing, idle_after) {
+            match self.inbox.wait(pause, failing, idle_after) {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
-                Wake::Idle => self.check_point(),
+                Wake::Idle => {
+                    self.check_point();
+                    self.directory.fill_reserve();
+                }
                 Wake::End => return self.end(),
             }
         }
@@ -87,8 +108,13 @@ impl Writer {
         self.inbox.begun(self.work.since);
         match self.write(last) {
             Ok(()) => {
-                if std::mem::replace(&mut self.failing, false) {
+                if self.disk == Disk::Fails {
                     tracing::info!("the data directory can be written to again");
+                    self.disk = Disk::CatchesUp;
+                }
+                if self.disk == Disk::CatchesUp && self.work.is_empty() && self.directory.mark(false).is_ok()
+                {
+                    self.disk = Disk::Works;
                 }
                 self.unchecked = true;
                 self.inbox.written(asked, self.work.since);
@@ -98,8 +124,11 @@ impl Writer {
                 Ok(())
             }
             Err(fault) => {
-                if !std::mem::replace(&mut self.failing, true) {
+                if std::mem::replace(&mut self.disk, Disk::Fails) != Disk::Fails {
                     tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
+                }
+                if matches!(fault, DiskFault::Full(_)) {
+                    self.let_go();
                 }
                 self.inbox.failed(asked, fault.clone(), self.work.since);
                 Err(fault)
@@ -124,6 +153,10 @@ impl Writer {
             }
             self.work.done(&written);
         } else {
+            // Before numbers are shown that are not set aside: the next start goes on behind them all the same.
+            if let Err(error) = self.directory.mark(true) {
+                tracing::error!(%error, "sequence numbers may be given again after the next start");
+            }
             // Those whose turn did not come must not wait for the disk either.
             for log in self.work.unsaved_logs() {
                 log.not_saved();
@@ -135,12 +168,7 @@ impl Writer {
     fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
         let Self { database, work, next_row, .. } = self;
         let transaction = database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for number in &work.removed {
-            transaction.prepare_cached(schema::DELETE_LOG)?.execute([number])?;
-        }
-        for row in work.freed.iter().take(Self::DELETED_AT_ONCE) {
-            transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
-        }
+        delete(&transaction, work, Self::DELETED_AT_ONCE)?;
         let mut fresh_row = || {
             *next_row += 1;
             *next_row - 1
@@ -177,6 +205,31 @@ impl Writer {
             }
         }
         transaction.commit()
+    }
+
+    /// Makes room on a full disk of what is no longer needed there: by itself and in small steps, with what is in
+    /// reserve.
+    fn let_go(&mut self) {
+        /// Rows whose deletion takes a fraction of the reserve.
+        const AT_ONCE: usize = 200;
+        if self.work.removed.is_empty() && self.work.freed.is_empty() {
+            return;
+        }
+        self.directory.release_reserve();
+        while !self.work.removed.is_empty() || !self.work.freed.is_empty() {
+            let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
+                delete(&transaction, &self.work, AT_ONCE)?;
+                transaction.commit()
+            });
+            if deleted.is_err() {
+                return;
+            }
+            self.work.removed.clear();
+            let count = self.work.freed.len().min(AT_ONCE);
+            self.work.freed.drain(..count);
+            self.give_back();
+            self.check_point();
+        }
     }
 
     /// Gives some of the free pages back to the file system if there are many.
@@ -217,6 +270,17 @@ impl Drop for Watch {
             self.0.abandon(DiskFault::WriterDied);
         }
     }
+}
+
+/// Deletes logs that are gone, and up to so many of the rows that are not needed.
+fn delete(transaction: &Transaction<'_>, work: &Work, most: usize) -> rusqlite::Result<()> {
+    for number in &work.removed {
+        transaction.prepare_cached(schema::DELETE_LOG)?.execute([number])?;
+    }
+    for row in work.freed.iter().take(most) {
+        transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
+    }
+    Ok(())
 }
 
 fn write_log(

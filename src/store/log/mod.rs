@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::block::Block;
 use super::budget::Budget;
 use super::cursor::Cursor;
-use super::disk::{Place, SavedLog};
+use super::disk::{DiskFault, Place, SavedLog};
 use super::record::Run;
 use crate::model::{Retention, Timestamp};
 use page::Closed;
@@ -180,9 +180,10 @@ impl Log {
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
     pub async fn read(&self, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Page, ReadError> {
-        /// A block that retention takes while it is fetched makes for another plan.
-        const PLANS: usize = 3;
-        for _ in 0..PLANS {
+        // A block that is gone when it is fetched makes for another plan: retention has taken it. If it is in that one,
+        // too, it is lost.
+        let mut missing = None;
+        loop {
             let Plan { pieces, start, length, next, gap, complete } = {
                 let mut state = self.state();
                 if scope.durable {
@@ -193,16 +194,35 @@ impl Log {
                 plan
             };
             let mut blocks = Vec::with_capacity(pieces.len());
+            let mut failed = None;
             for piece in pieces {
-                let Some(block) = self.fetch(piece).await? else { break };
-                blocks.push(block);
+                let first = piece.first();
+                match self.fetch(piece).await {
+                    Ok(Some(block)) => blocks.push(block),
+                    Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
+                    Err(ReadError::Disk(DiskFault::Damaged { .. })) => failed = Some((first, true)),
+                    Err(fault) => return Err(fault),
+                }
+                if failed.is_some() {
+                    break;
+                }
             }
-            let fetched = blocks.last().map_or(start, |block| block.next());
-            if length == 0 || fetched > next.sequence {
+            let Some((first, lost)) = failed else {
                 return Ok(Page { blocks, start, length, next, gap, complete });
+            };
+            if lost {
+                self.lose(first);
             }
         }
-        Err(ReadError::Missing)
+    }
+
+    /// Gives up the block on disk that begins with this number: it is not there, or not what was written.
+    fn lose(&self, first: u64) {
+        let lost = self.change(|state| state.lose(first));
+        if let Some(place) = self.place.as_ref().filter(|_| lost > 0) {
+            tracing::error!(datagrams = lost, "a block of a log cannot be read from disk: it is lost");
+            place.note_lost();
+        }
     }
 
     /// Resolves at the next append or close after this call, even if the future is polled later.

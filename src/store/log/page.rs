@@ -52,8 +52,6 @@ pub enum ReadError {
     Closed,
     #[error(transparent)]
     Disk(DiskFault),
-    #[error("a part of the log is not on disk, where it should be")]
-    Missing,
 }
 
 impl From<Closed> for ReadError {

@@ -52,8 +52,8 @@ impl Log {
         }
     }
 
-    /// It could not be written. What readers do not see for want of numbers set aside they see now, under cursors
-    /// that this run alone knows.
+    /// It could not be written. What readers do not see for want of numbers set aside they see now: it has been noted
+    /// that the next start is to skip more.
     pub(in crate::store) fn not_saved(&self) {
         if self.state().note_not_saved() {
             self.changed.notify_waiters();
@@ -81,16 +81,26 @@ impl State {
         }
         state.cold = state.slots.len();
         state.first = saved.first;
+        state.recount();
         state.saving = Saving {
             dirty: false,
             saved: saved.next,
             shown: saved.reserved,
             hurry_from: saved.next + (saved.reserved - saved.next) / 2,
-            epoch: Some(saved.epoch),
             under_way: 0,
             awaited: false,
         };
         state
+    }
+
+    /// Makes the counts agree with what is there: if blocks are missing that were counted, they are lost.
+    fn recount(&mut self) {
+        let first = self.first;
+        let kept: u64 = self.slots.iter().map(|slot| slot.next - slot.first.max(first)).sum();
+        let counters = &mut self.counters;
+        let gone = counters.evicted + counters.lost;
+        counters.appended = counters.appended.max(gone + kept);
+        counters.lost = counters.appended - kept - counters.evicted;
     }
 
     /// What is written of it beside its blocks, to see whether it changed.
@@ -175,7 +185,6 @@ impl State {
         for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
             slot.saved = slot.next <= saved;
         }
-        self.saving.epoch = Some(unsaved.epoch);
         let hidden = self.tail.next() > self.saving.shown;
         let ahead = unsaved.reserved.saturating_sub(self.tail.next());
         (self.saving.shown, self.saving.hurry_from) = if unsaved.complete {
@@ -189,12 +198,7 @@ impl State {
     fn note_not_saved(&mut self) -> bool {
         (self.saving.dirty, self.saving.under_way) = (true, 0);
         let hidden = self.tail.next() > self.saving.shown;
-        if hidden && self.saving.epoch == Some(self.epoch) {
-            self.former_epochs.push(std::mem::replace(&mut self.epoch, fastrand::u64(..)));
-        }
-        if hidden || self.saving.epoch != Some(self.epoch) {
-            (self.saving.shown, self.saving.hurry_from) = (u64::MAX, u64::MAX);
-        }
+        (self.saving.shown, self.saving.hurry_from) = (u64::MAX, u64::MAX);
         std::mem::take(&mut self.saving.awaited) || hidden
     }
 }

@@ -16,8 +16,6 @@ pub(super) struct State {
     pub(super) limits: Limits,
     /// Random for each log, and stands in its cursors.
     pub(super) epoch: u64,
-    /// Those that it had before, while the service runs: their cursors are as good.
-    pub(super) former_epochs: Vec<u64>,
     /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
     pub(super) slots: VecDeque<Slot>,
     /// How many of the slots, from the oldest on, are on disk only.
@@ -51,8 +49,6 @@ pub(super) struct Saving {
     pub(super) shown: u64,
     /// Numbers from here on want more to be set aside, soon.
     pub(super) hurry_from: u64,
-    /// The epoch that is on disk.
-    pub(super) epoch: Option<u64>,
     /// What is kept before this number is on its way to disk.
     pub(super) under_way: u64,
     /// Somebody waits for something to be on disk.
@@ -60,21 +56,23 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) const NOWHERE: Self = Self {
-        dirty: false,
-        saved: 1,
-        shown: u64::MAX,
-        hurry_from: u64::MAX,
-        epoch: None,
-        under_way: 0,
-        awaited: false,
-    };
+    pub(super) const NOWHERE: Self =
+        Self { dirty: false, saved: 1, shown: u64::MAX, hurry_from: u64::MAX, under_way: 0, awaited: false };
 }
 
 /// A part of a page: a block, or where to fetch it.
 pub(super) enum Piece {
     Held(Arc<Block>),
     OnDisk { row: Row, first: u64, next: u64 },
+}
+
+impl Piece {
+    pub(super) fn first(&self) -> u64 {
+        match self {
+            Self::Held(block) => block.first(),
+            Self::OnDisk { first, .. } => *first,
+        }
+    }
 }
 
 /// What a read is to give.
@@ -99,7 +97,6 @@ impl State {
         Self {
             limits,
             epoch,
-            former_epochs: Vec::new(),
             slots: VecDeque::new(),
             cold: 0,
             tail: Block::new(next),
@@ -174,6 +171,9 @@ impl State {
             let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
             let first = self.first.max(self.front());
             let here = next - first;
+            if here == 0 && self.slots.is_empty() {
+                return;
+            }
             if here > count {
                 return self.evict_to(first + count);
             }
@@ -244,6 +244,21 @@ impl State {
         if let Some(block) = block {
             self.reuse(block);
         }
+    }
+
+    /// Gives up the block that begins with this number and is on disk only; gives how many datagrams that are.
+    pub(super) fn lose(&mut self, first: u64) -> u64 {
+        let cold = self.slots.range(..self.cold);
+        let Some(at) = cold.into_iter().position(|slot| slot.first == first) else {
+            return 0;
+        };
+        let Some(slot) = self.slots.remove(at) else { return 0 };
+        self.cold -= 1;
+        self.slots_bytes -= slot.cost;
+        self.freed.extend(slot.row);
+        let lost = slot.next - slot.first.max(self.first);
+        self.counters.lost += lost;
+        lost
     }
 
     /// Unless a reader still holds it.
@@ -325,10 +340,8 @@ impl State {
 
     /// The sequence number to read from, and what is missing before it.
     fn start(&self, after: Option<Cursor>) -> (u64, Option<Gap>) {
-        let replaced = after.is_some_and(|cursor| {
-            let known = cursor.epoch == self.epoch || self.former_epochs.contains(&cursor.epoch);
-            !known || cursor.sequence >= self.tail.next()
-        });
+        let replaced =
+            after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= self.tail.next());
         if replaced {
             return (self.first, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
         }

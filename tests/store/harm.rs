@@ -1,0 +1,130 @@
+//! What became of a database behind the store's back, or while it could not be written to.
+
+use std::path::Path;
+
+use rollcall::store::{GapReason, Limits, Scope};
+use rusqlite::Connection;
+
+use super::{AMPLE, append, fresh, keep, open, read_all, restore};
+use crate::support::program::Scratch;
+
+#[tokio::test]
+async fn blocks_that_outlive_their_log_find_no_other_one() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    append(&log, [b"secret" as &[u8]]);
+    store.close().await.unwrap();
+    drop((store, log));
+    // As after a crash in the middle of a deletion: the log is gone, and the next would have had this number.
+    change(&scratch.path("data"), |database| {
+        database.execute_batch("DELETE FROM logs; UPDATE blocks SET log = 1")
+    });
+
+    let (store, saved) = open(&scratch.path("data"));
+    assert!(saved.is_empty());
+    let log = keep(&store, "b", AMPLE, &owner);
+    append(&log, [b"open" as &[u8]]);
+    store.settled().await.unwrap();
+    let number = |id: &str| {
+        let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
+        let number = "SELECT number FROM logs WHERE id = ?1";
+        database.query_row(number, [id], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert!(number("b") > 1);
+}
+
+#[tokio::test]
+async fn blocks_that_are_gone_are_lost_and_nothing_hangs() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    let payload = vec![0; 10_000];
+    append(&log, std::iter::repeat_n(payload.as_slice(), 20));
+    store.close().await.unwrap();
+    drop((store, log));
+    change(&scratch.path("data"), |database| {
+        database.execute_batch("DELETE FROM blocks WHERE row = (SELECT min(row) FROM blocks)")
+    });
+
+    let (store, saved) = open(&scratch.path("data"));
+    let log = restore(&store, saved, &owner);
+
+    let counters = log.counters();
+    assert!(counters.lost > 0 && counters.kept() + counters.lost == 20, "{counters:?}");
+    let (datagrams, gaps) = read_all(&log, None).await;
+    assert_eq!(datagrams.len() as u64, counters.kept());
+    assert_eq!((gaps[0].reason, gaps[0].missed), (GapReason::Lost, Some(counters.lost)));
+    log.set_limits(Limits { entries: 1, ..AMPLE });
+    append(&log, [b"new" as &[u8]]);
+    assert_eq!(log.counters().kept(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_block_is_a_gap_and_is_told() {
+    let scratch = Scratch::new();
+    let (_owner, store, log) = fresh(&scratch);
+    let payload = vec![0; 10_000];
+    append(&log, std::iter::repeat_n(payload.as_slice(), 20));
+    store.settled().await.unwrap();
+    while log.oldest_held().is_some() {
+        log.cool();
+    }
+    change(&scratch.path("data"), |database| {
+        database
+            .execute_batch("UPDATE blocks SET data = zeroblob(9) WHERE row = (SELECT min(row) FROM blocks)")
+    });
+
+    let (datagrams, gaps) = read_all(&log, None).await;
+
+    let lost = log.counters().lost;
+    assert!(lost > 0 && datagrams.len() as u64 + lost == 20, "{lost}");
+    assert_eq!((gaps[0].reason, gaps[0].missed), (GapReason::Lost, Some(lost)));
+    assert_eq!(store.condition().lost_blocks, 1);
+}
+
+#[tokio::test]
+async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_again() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    append(&log, [b"on disk" as &[u8]]);
+    store.settled().await.unwrap();
+    let [database, away] = ["rollcall.db", "away"].map(|name| scratch.path("data").join(name));
+    std::fs::rename(&database, &away).unwrap();
+    for _ in 0..3_000 {
+        append(&log, [b"seen" as &[u8]]);
+    }
+    store.settled().await.unwrap_err();
+    let mut seen = None;
+    loop {
+        let page = log.read(seen, 1_000, Scope::ALL).await.unwrap();
+        seen = Some(page.next);
+        if page.is_empty() {
+            break;
+        }
+    }
+    let seen = seen.unwrap();
+    assert_eq!(seen.sequence, 3_001);
+    std::fs::create_dir(scratch.path("copy")).unwrap();
+    for (from, to) in [("away", "rollcall.db"), ("rollcall.db-wal", "rollcall.db-wal"), ("lock", "lock")] {
+        std::fs::copy(scratch.path("data").join(from), scratch.path("copy").join(to)).unwrap();
+    }
+
+    let (store, saved) = open(&scratch.path("copy"));
+    let log = restore(&store, saved, &owner);
+    append(&log, [b"new" as &[u8]]);
+
+    let (datagrams, gaps) = read_all(&log, Some(seen)).await;
+    let [(number, payload)] = &datagrams[..] else { panic!("{datagrams:?}") };
+    assert!(*number > seen.sequence && payload == b"new", "{number}");
+    assert_eq!((gaps[0].reason, gaps[0].missed), (GapReason::Lost, Some(number - seen.sequence - 1)));
+    // Once all is in order again, the next start is an ordinary one.
+    store.close().await.unwrap();
+    drop((store, log));
+    let (store, saved) = open(&scratch.path("copy"));
+    let log = restore(&store, saved, &owner);
+    append(&log, [b"newer" as &[u8]]);
+    assert_eq!(log.next_sequence(), number + 2);
+}
+
+fn change(directory: &Path, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+    change(&Connection::open(directory.join("rollcall.db")).unwrap()).unwrap();
+}
