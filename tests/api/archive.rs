@@ -359,10 +359,7 @@ async fn nothing_is_left_behind() {
     }
     let stopped = Keeper::start_on(copied).ended("TERM").await;
     let before = stopped.files();
-    assert_eq!(
-        before.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(),
-        ["lock", "reserve", "rollcall.db"]
-    );
+    assert_eq!(before.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["lock", "rollcall.db"]);
     assert!(stopped.export(&["memberships/tap"]).await.starts_with(&lines));
     assert_eq!(stopped.files(), before);
 }
@@ -423,7 +420,7 @@ async fn what_cannot_be_read_is_refused_by_its_reason() {
             let said = directory.refused(args).await;
             assert!(said.contains(reason), "{said}");
         }
-        assert_eq!(directory.files().len(), 3);
+        assert_eq!(directory.files().len(), 2);
     }
 
     let nowhere = Directory(Scratch::new());

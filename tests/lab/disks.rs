@@ -76,24 +76,6 @@ async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() 
     assert_eq!(membership["counters"]["lost"], lost);
 }
 
-#[tokio::test]
-async fn a_disk_that_it_has_filled_itself_has_room_again_once_something_is_deleted() {
-    let Some(mut disk) = SmallDisk::start_with(&["--log-bytes", "100000000"]) else { return };
-    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
-    let log = disk.program.join(&group).await + "/datagrams";
-    send(&peer, &group, &disk.program, &log, 1..=300).await;
-    while Metrics::of(&disk.program).await.seconds(DEGRADED) < 0.5 {}
-
-    disk.program.delete(log.trim_end_matches("/datagrams")).await.expect(204);
-
-    while Metrics::of(&disk.program).await.seconds(DEGRADED) > 0.5 {}
-    let log = disk.program.join(&group).await + "/datagrams";
-    send(&peer, &group, &disk.program, &log, 1..=10).await;
-    assert_eq!(count(&disk.program, &format!("{log}?durable=true")).await, 10);
-    disk.program.signal("TERM");
-    assert_eq!(disk.program.ended().await.code(), Some(0));
-}
-
 #[test]
 fn a_read_only_directory_is_refused() {
     if Lab::new().is_none() {
@@ -133,15 +115,11 @@ struct SmallDisk {
 
 impl SmallDisk {
     fn start() -> Option<Self> {
-        Self::start_with(&[])
-    }
-
-    fn start_with(flags: &[&str]) -> Option<Self> {
         Lab::new()?;
         let mount = "mkdir -p \"$ROLLCALL_DATA_DIR\" && mount -t tmpfs -o size=12m none \"$ROLLCALL_DATA_DIR\" && exec \"$@\"";
         let program = Program::start_as(
             &["unshare", "-m", "sh", "-c", mount, "sh"],
-            &[&["--flush-ms", "20", "--memory-bytes", "8388608"], flags].concat(),
+            &["--flush-ms", "20", "--memory-bytes", "8388608"],
         );
         Some(Self { program })
     }

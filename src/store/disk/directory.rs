@@ -1,5 +1,5 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,6 @@ pub(super) struct Directory {
 impl Directory {
     const MARKED: [u8; 8] = *b"degraded";
     const UNMARKED: [u8; 8] = *b"in order";
-    /// What the database needs at least to let go of something when the disk is full.
-    const RESERVE: usize = 4 * 1024 * 1024;
 
     pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
         let fault = |error| DiskFault::of_files(path, &error);
@@ -55,27 +53,6 @@ impl Directory {
     /// Notes it, or that all is in order. Written in place: that works on a full disk, too.
     pub(super) fn mark(&self, marked: bool) -> io::Result<()> {
         self.lock.write_all_at(if marked { &Self::MARKED } else { &Self::UNMARKED }, 0)
-    }
-
-    /// Gives room for letting go of something; whether there was any.
-    pub(super) fn release_reserve(&self) -> bool {
-        std::fs::remove_file(self.reserve()).is_ok()
-    }
-
-    /// Sees to it that there is a reserve, where there is room for one.
-    pub(super) fn fill_reserve(&self) {
-        if self.reserve().exists() {
-            return;
-        }
-        let filled =
-            File::create(self.reserve()).and_then(|mut file| file.write_all(&vec![0; Self::RESERVE]));
-        if filled.is_err() {
-            self.release_reserve();
-        }
-    }
-
-    fn reserve(&self) -> PathBuf {
-        self.path.join("reserve")
     }
 }
 

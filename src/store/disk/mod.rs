@@ -117,16 +117,9 @@ impl Store {
     /// what is there.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
-        let begin = || {
-            let database = Database::open(&directory.database())?;
-            database.begin(directory.is_marked()).map(|found| (database, found))
-        };
-        let (database, found) = match begin() {
-            Err(DiskFault::Full(_)) if directory.release_reserve() => begin(),
-            begun => begun,
-        }?;
+        let database = Database::open(&directory.database())?;
+        let found = database.begin(directory.is_marked())?;
         directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
-        directory.fill_reserve();
         let inbox = Arc::new(Inbox::new(found.next_log));
         let reader = Arc::new(Reader::new(directory.database()));
         let place = |number| Place::new(inbox.clone(), reader.clone(), number);

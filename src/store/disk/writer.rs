@@ -83,10 +83,7 @@ impl Writer {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
-                Wake::Idle => {
-                    self.check_point();
-                    self.directory.fill_reserve();
-                }
+                Wake::Idle => self.check_point(),
                 Wake::End => return self.end(),
             }
         }
@@ -207,15 +204,9 @@ impl Writer {
         transaction.commit()
     }
 
-    /// Makes room on a full disk of what is no longer needed there: by itself and in small steps, with what is in
-    /// reserve.
+    /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
     fn let_go(&mut self) {
-        /// Rows whose deletion takes a fraction of the reserve.
         const AT_ONCE: usize = 200;
-        if self.work.removed.is_empty() && self.work.freed.is_empty() {
-            return;
-        }
-        self.directory.release_reserve();
         while !self.work.removed.is_empty() || !self.work.freed.is_empty() {
             let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
                 delete(&transaction, &self.work, AT_ONCE)?;
