@@ -125,7 +125,7 @@ pub struct ServeArgs {
     /// How to log: text on a terminal and JSON otherwise, or one of them always.
     #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
-    /// Start two responders on lo and call the roll, to see it work.
+    /// Start two responders on lo and call the roll, to see it work. Nothing is kept, as with --memory.
     #[arg(long)]
     pub demo: bool,
 }
@@ -162,7 +162,7 @@ impl ServeArgs {
                     age: (self.datagram_age_ms > 0).then(|| Duration::from_millis(self.datagram_age_ms)),
                 },
                 total_bytes: usize::try_from(self.total_bytes).unwrap_or(usize::MAX),
-                store: (!self.memory).then(|| StoreSettings {
+                store: (!self.memory && !self.demo).then(|| StoreSettings {
                     directory: self.data_dir.clone(),
                     flush: Duration::from_millis(self.flush_ms),
                     memory_bytes: usize::try_from(self.memory_bytes).unwrap_or(usize::MAX),
