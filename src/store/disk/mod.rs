@@ -174,9 +174,10 @@ impl Store {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
-        // The directory is free once it has ended.
+        // The directory is free once it has ended; unless it is itself that has held the last owner of a log.
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = thread.map(JoinHandle::join);
+        let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
+        let _ = thread.filter(other).map(JoinHandle::join);
     }
 }
 
