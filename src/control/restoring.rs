@@ -1,6 +1,5 @@
 //! What comes back from disk when the service starts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -14,7 +13,7 @@ impl Control {
     /// interfaces are by now; messages are closed, those that were collecting as `restarted`.
     pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), StartFault> {
         let mut messages = Vec::new();
-        for saved in newest(saved) {
+        for saved in saved {
             let name = format!("{} `{}`", saved.kind, saved.id);
             let restored = match saved.kind.as_str() {
                 "message" => self.restore_message(saved).map(|message| messages.push(message)),
@@ -91,18 +90,4 @@ pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
         group: Group,
     }
     serde_json::from_str(wanted).map(|wanted: Wanted| wanted.spec.group)
-}
-
-/// Of several under one name, the newest; the others were on their way out.
-fn newest(saved: Vec<Saved>) -> Vec<Saved> {
-    let mut named: HashMap<(String, String), usize> = HashMap::new();
-    let mut all: Vec<Option<Saved>> = Vec::new();
-    for saved in saved {
-        let before = named.insert((saved.kind.clone(), saved.id.clone()), all.len());
-        if let Some(older) = before.and_then(|at| all[at].take()) {
-            older.forget();
-        }
-        all.push(Some(saved));
-    }
-    all.into_iter().flatten().collect()
 }

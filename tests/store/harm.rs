@@ -1,11 +1,9 @@
 //! What became of a database behind the store's back, or while it could not be written to.
 
-use std::path::Path;
-
 use rollcall::store::{GapReason, Limits, Scope};
 use rusqlite::Connection;
 
-use super::{AMPLE, append, fresh, keep, open, read_all, restore};
+use super::{AMPLE, append, change, crashed, fresh, goes_on_behind, keep, open, read_all, restore};
 use crate::support::program::Scratch;
 
 #[tokio::test]
@@ -16,9 +14,7 @@ async fn blocks_that_outlive_their_log_find_no_other_one() {
     store.close().await.unwrap();
     drop((store, log));
     // As after a crash in the middle of a deletion: the log is gone, and the next would have had this number.
-    change(&scratch.path("data"), |database| {
-        database.execute_batch("DELETE FROM logs; UPDATE blocks SET log = 1")
-    });
+    change(&scratch, |database| database.execute_batch("DELETE FROM logs; UPDATE blocks SET log = 1"));
 
     let (store, saved) = open(&scratch.path("data"));
     assert!(saved.is_empty());
@@ -41,7 +37,7 @@ async fn blocks_that_are_gone_are_lost_and_nothing_hangs() {
     append(&log, std::iter::repeat_n(payload.as_slice(), 20));
     store.close().await.unwrap();
     drop((store, log));
-    change(&scratch.path("data"), |database| {
+    change(&scratch, |database| {
         database.execute_batch("DELETE FROM blocks WHERE row = (SELECT min(row) FROM blocks)")
     });
 
@@ -68,7 +64,7 @@ async fn a_damaged_block_is_a_gap_and_is_told() {
     while log.oldest_held().is_some() {
         log.cool();
     }
-    change(&scratch.path("data"), |database| {
+    change(&scratch, |database| {
         database
             .execute_batch("UPDATE blocks SET data = zeroblob(9) WHERE row = (SELECT min(row) FROM blocks)")
     });
@@ -103,19 +99,13 @@ async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_aga
     }
     let seen = seen.unwrap();
     assert_eq!(seen.sequence, 3_001);
-    std::fs::create_dir(scratch.path("copy")).unwrap();
-    for (from, to) in [("away", "rollcall.db"), ("rollcall.db-wal", "rollcall.db-wal"), ("lock", "lock")] {
-        std::fs::copy(scratch.path("data").join(from), scratch.path("copy").join(to)).unwrap();
-    }
+    crashed(&scratch, "away");
 
     let (store, saved) = open(&scratch.path("copy"));
     let log = restore(&store, saved, &owner);
     append(&log, [b"new" as &[u8]]);
 
-    let (datagrams, gaps) = read_all(&log, Some(seen)).await;
-    let [(number, payload)] = &datagrams[..] else { panic!("{datagrams:?}") };
-    assert!(*number > seen.sequence && payload == b"new", "{number}");
-    assert_eq!((gaps[0].reason, gaps[0].missed), (GapReason::Lost, Some(number - seen.sequence - 1)));
+    let number = goes_on_behind(&log, seen).await;
     // Once all is in order again, the next start is an ordinary one.
     store.close().await.unwrap();
     drop((store, log));
@@ -125,6 +115,26 @@ async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_aga
     assert_eq!(log.next_sequence(), number + 2);
 }
 
-fn change(directory: &Path, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
-    change(&Connection::open(directory.join("rollcall.db")).unwrap()).unwrap();
+#[tokio::test]
+async fn of_two_logs_under_one_name_the_newer_one_is_kept() {
+    let scratch = Scratch::new();
+    let (owner, store, older) = fresh(&scratch);
+    let newer = keep(&store, "b", AMPLE, &owner);
+    append(&older, [b"older" as &[u8]]);
+    append(&newer, [b"newer" as &[u8]]);
+    store.close().await.unwrap();
+    drop((store, older, newer));
+    // As after a crash between a change of the group and the end of the log before.
+    change(&scratch, |database| database.execute_batch("UPDATE logs SET id = 'a'"));
+
+    let (store, saved) = open(&scratch.path("data"));
+    let log = restore(&store, saved, &owner);
+    store.close().await.unwrap();
+
+    assert_eq!(read_all(&log, None).await.0, [(1, b"newer".to_vec())]);
+    let count = |table: &str| {
+        let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!([count("logs"), count("blocks")], [1, 1]);
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use rollcall::model::{Heard, Timestamp};
 use rollcall::store::{
-    Budget, Cursor, Gap, Keeper, Limits, Log, Page, Run, Saved, Scope, Store, StoreSettings,
+    Budget, Cursor, Gap, GapReason, Keeper, Limits, Log, Page, Run, Saved, Scope, Store, StoreSettings,
 };
+
+use rusqlite::Connection;
 
 use crate::support::program::Scratch;
 
@@ -104,4 +106,30 @@ async fn read_all(log: &Log, mut cursor: Option<Cursor>) -> (Vec<(u64, Vec<u8>)>
 
 fn entries(page: &Page) -> impl Iterator<Item = (u64, Vec<u8>)> {
     page.entries().map(|entry| (entry.sequence, entry.payload.to_vec()))
+}
+
+/// Makes a copy of what a crash leaves behind: the files as they are at a moment when nothing is being written.
+/// `database`: what the file is called then.
+fn crashed(scratch: &Scratch, database: &str) {
+    let [from, to] = ["data", "copy"].map(|name| scratch.path(name));
+    std::fs::create_dir(&to).unwrap();
+    for (old, new) in [(database, "rollcall.db"), ("rollcall.db-wal", "rollcall.db-wal"), ("lock", "lock")] {
+        std::fs::copy(from.join(old), to.join(new)).unwrap();
+    }
+}
+
+/// The number of the one datagram, `new`, that came since the log was left: behind all that were seen, with a gap that
+/// accounts for the step.
+async fn goes_on_behind(log: &Log, seen: Cursor) -> u64 {
+    let (datagrams, gaps) = read_all(log, Some(seen)).await;
+    let [(number, payload)] = &datagrams[..] else { panic!("{datagrams:?}") };
+    assert!(*number > seen.sequence && payload == b"new", "{number}");
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.reason, gap.missed), (GapReason::Lost, Some(number - seen.sequence - 1)));
+    *number
+}
+
+/// Changes the database behind the store's back.
+fn change(scratch: &Scratch, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+    change(&Connection::open(scratch.path("data").join("rollcall.db")).unwrap()).unwrap();
 }

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use rollcall::store::{DiskFault, Store};
-use rusqlite::Connection;
 
-use super::{append, fresh, open, settings};
+use super::{append, change, fresh, open, settings};
 use crate::support::program::Scratch;
 
 fn refusal(directory: &Path) -> DiskFault {
@@ -78,9 +77,4 @@ async fn one_with_blocks_that_do_not_fit_together() {
     change(&scratch, |database| database.execute_batch("UPDATE blocks SET next = 7"));
     let refusal = refusal(&scratch.path("data"));
     assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
-}
-
-fn change(scratch: &Scratch, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
-    let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
-    change(&database).unwrap();
 }

@@ -1,6 +1,5 @@
 //! What a data directory keeps, for whoever is not its service.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -40,12 +39,7 @@ impl Archive {
         let snapshot = connection.unchecked_transaction().map_err(|error| Onlooker::fault(&path, &error))?;
         let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskFault::when_reading)?;
         drop(snapshot);
-        let mut logs: Vec<_> = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
-        // Of several under one name, the newest; the others were on their way out.
-        let mut names = HashSet::new();
-        logs.reverse();
-        logs.retain(|log| names.insert((log.kind.clone(), log.id.clone())));
-        logs.reverse();
+        let logs = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
         Ok((Self(onlooker), logs))
     }
 

@@ -69,15 +69,6 @@ pub struct Saved {
     pub log: SavedLog,
 }
 
-impl Saved {
-    /// Lets it go from disk, too.
-    pub fn forget(self) {
-        let mut freed = self.log.blocks.iter().map(|stored| stored.row).collect();
-        self.place.tell(false, &mut freed);
-        self.place.remove();
-    }
-}
-
 /// A log as it was on disk.
 pub struct SavedLog {
     pub(super) epoch: u64,
@@ -124,6 +115,7 @@ impl Store {
         let reader = Arc::new(Reader::new(directory.database()));
         let place = |number| Place::new(inbox.clone(), reader.clone(), number);
         let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
+        found.superseded.into_iter().for_each(|number| inbox.remove(number));
         inbox.free(found.orphans);
         let path = directory.database();
         let writer = Writer::new(directory, database, inbox.clone(), found.next_row, settings.flush);

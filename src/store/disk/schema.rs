@@ -1,6 +1,6 @@
 //! The database: its layout, and what is in it at the start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,9 @@ pub(super) struct Database {
 /// What was in the database.
 pub(super) struct Found {
     pub(super) logs: Vec<FoundLog>,
-    /// Blocks of logs that are gone.
+    /// Logs under whose names there are newer ones: they were on their way out.
+    pub(super) superseded: Vec<i64>,
+    /// Blocks of logs that are gone or superseded.
     pub(super) orphans: Vec<Row>,
     pub(super) next_log: i64,
     pub(super) next_row: Row,
@@ -257,7 +259,17 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         }
         found.log.blocks.push(stored);
     }
-    Ok(Found { logs, orphans, next_log: last_log + 1, next_row })
+    let (mut newest, mut superseded, mut names) = (Vec::new(), Vec::new(), HashSet::new());
+    for found in logs.into_iter().rev() {
+        if names.insert((found.kind.clone(), found.id.clone())) {
+            newest.push(found);
+        } else {
+            superseded.push(found.number);
+            orphans.extend(found.log.blocks.iter().map(|stored| stored.row));
+        }
+    }
+    newest.reverse();
+    Ok(Found { logs: newest, superseded, orphans, next_log: last_log + 1, next_row })
 }
 
 impl FoundLog {
