@@ -56,12 +56,11 @@ impl Block {
 
     /// A block as it was written to disk; none if the records are not those of these numbers.
     pub(super) fn read(bytes: Vec<u8>, first: u64, next: u64) -> Option<Self> {
-        let mut times: Option<(Timestamp, Timestamp)> = None;
+        let mut times = None;
         let mut end = first;
         let mut records = Records::new(&bytes);
         for run in records.by_ref() {
-            let at = run.heard.received_at;
-            times = Some(times.map_or((at, at), |(since, until)| (since.min(at), until.max(at))));
+            times = Some(widened(times, run.heard.received_at));
             end = end.checked_add(run.count())?;
         }
         let whole = records.is_at_end() && end == next;
@@ -120,8 +119,7 @@ impl Block {
             let name = position(end - heard.interface.len())..position(end);
             self.origin = Some((heard.destination, name));
         }
-        let at = heard.received_at;
-        self.times = Some(self.times.map_or((at, at), |(since, until)| (since.min(at), until.max(at))));
+        self.times = Some(widened(self.times, heard.received_at));
         let count = run.count();
         self.next += count;
         count
@@ -141,6 +139,11 @@ impl Block {
             })
         })
     }
+}
+
+/// The earliest and the latest time, with another one.
+fn widened(times: Option<(Timestamp, Timestamp)>, at: Timestamp) -> (Timestamp, Timestamp) {
+    times.map_or((at, at), |(since, until)| (since.min(at), until.max(at)))
 }
 
 fn datagram<'a>(run: &Run<'a>, nth: u64) -> &'a [u8] {

@@ -37,7 +37,7 @@ pub(super) struct Queue {
     hurry: bool,
     end: bool,
     /// When the first of it came.
-    since: Option<Instant>,
+    pub(super) since: Option<Instant>,
 }
 
 /// A log to be kept from now on.
@@ -257,12 +257,6 @@ impl Inbox {
     }
 }
 
-impl Queue {
-    pub(super) fn since(&self) -> Option<Instant> {
-        self.since
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +265,7 @@ mod tests {
     fn what_is_being_written_still_waits() {
         let inbox = Inbox::new(1);
         inbox.touch(1);
-        let since = inbox.take().since();
+        let since = inbox.take().since;
         inbox.begun(since);
         assert!(inbox.condition().lag > Duration::ZERO);
         inbox.written(0, since);

@@ -40,7 +40,7 @@ pub(super) struct Written {
 impl Work {
     /// Adds what has come, and gives up to which question that is.
     pub(super) fn take(&mut self, queue: Queue) -> u64 {
-        self.since = self.since.or(queue.since());
+        self.since = self.since.or(queue.since);
         for (number, keep) in queue.kept {
             // Whoever closed it said so before, or will say so.
             if keep.log.is_closed() {
@@ -92,13 +92,18 @@ impl Work {
         numbers.filter_map(|number| self.kept.get(number)).map(|keep| &*keep.log)
     }
 
+    /// Strikes out the logs that are gone, and up to so many of the rows that are not needed.
+    pub(super) fn deleted(&mut self, most: usize) {
+        self.removed.clear();
+        let count = self.freed.len().min(most);
+        self.freed.drain(..count);
+    }
+
     /// Strikes out what one transaction has done.
     pub(super) fn done(&mut self, written: &Written) {
-        self.removed.clear();
+        self.deleted(Writer::DELETED_AT_ONCE);
         self.new.clear();
         self.touched.clear();
-        let deleted = self.freed.len().min(Writer::DELETED_AT_ONCE);
-        self.freed.drain(..deleted);
         for number in self.dirty.drain(..written.turns) {
             self.waiting.remove(&number);
         }

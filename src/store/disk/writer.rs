@@ -215,9 +215,7 @@ impl Writer {
             if deleted.is_err() {
                 return;
             }
-            self.work.removed.clear();
-            let count = self.work.freed.len().min(AT_ONCE);
-            self.work.freed.drain(..count);
+            self.work.deleted(AT_ONCE);
             self.give_back();
             self.check_point();
         }

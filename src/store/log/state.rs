@@ -304,11 +304,8 @@ impl State {
             if reached >= end || slot.first > reached {
                 break;
             }
-            pieces.push(match (&slot.block, slot.row) {
-                (Some(block), _) => Piece::Held(block.clone()),
-                (None, Some(row)) => Piece::OnDisk { row, first: slot.first, next: slot.next },
-                (None, None) => break,
-            });
+            let Some(piece) = slot.piece() else { break };
+            pieces.push(piece);
             reached = slot.next;
         }
         if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {
