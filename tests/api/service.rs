@@ -120,6 +120,7 @@ async fn while_it_stops_all_can_be_read_and_nothing_changed() {
     let message = server.send(&group, json!({"window_ms": 0})).await;
     let log = format!("{membership}/datagrams");
     server.heard(&log, 1).await;
+    while server.get(&responder).await.expect(200)["replies"]["replied"] != 1 {}
     let paths = [&membership, &responder, &message, &log];
     let mut before = Vec::new();
     for path in paths {
