@@ -15,11 +15,9 @@ impl Descriptors {
         Self { open: open(), limit: limit() }
     }
 
-    /// Whether there will soon be none for another socket, or there is none now; where that cannot be told, not.
+    /// Whether nine in ten of those that sockets may take are in use; where that cannot be told, not.
     pub fn are_short(&self) -> bool {
-        self.open
-            .zip(self.limit)
-            .is_some_and(|(open, limit)| open >= (limit / 10 * 9).min(sys::for_sockets(limit)))
+        self.open.zip(self.limit).is_some_and(|(open, limit)| open >= sys::for_sockets(limit) / 10 * 9)
     }
 }
 

@@ -135,7 +135,7 @@ async fn takes_as_many_sources_as_it_says(client: &crate::support::client::Clien
 
 #[tokio::test]
 async fn short_of_descriptors_it_warns() {
-    let program = Program::start_under(&["prlimit", "--nofile=40:40"]);
+    let program = Program::start_under(&["prlimit", "--nofile=80:80"]);
     let ready = program.get("/readyz").await.expect(200);
     assert_eq!(check(&ready, "descriptors")["status"], "ok", "{ready}");
     let group = fresh_group();
@@ -151,7 +151,7 @@ async fn short_of_descriptors_it_warns() {
 
     let ready = program.get("/readyz").await.expect(200);
     assert_eq!(check(&ready, "descriptors")["status"], "warning", "{ready}");
-    assert!(check(&ready, "descriptors")["detail"].as_str().unwrap().contains("of 40 are open"), "{ready}");
+    assert!(check(&ready, "descriptors")["detail"].as_str().unwrap().contains("of 80 are open"), "{ready}");
 }
 
 #[track_caller]
