@@ -113,7 +113,15 @@ impl Shared {
                     condition.lost_blocks
                 ),
             ),
-            None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
+            None => match condition.confined_to {
+                Some(bytes) => Check::warning(
+                    NAME,
+                    format!(
+                        "the disk is nearly full: logs keep {bytes} bytes together, and the oldest datagrams give way to new ones: make room, or keep less with --total-bytes"
+                    ),
+                ),
+                None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
+            },
         }
     }
 }

@@ -57,7 +57,7 @@ pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, Lanes};
-use crate::store::{Budget, DiskFault, Limits, Store, StoreSettings};
+use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use answering::Services;
 use closing::Closing;
 use membership::Environment;
@@ -135,18 +135,20 @@ struct Shared {
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        let budget = Arc::new(Budget::new(
+            settings.total_bytes,
+            settings.store.as_ref().map(|store| store.memory_bytes),
+        ));
         let (store, saved) = match &settings.store {
-            Some(settings) => Store::open(settings).map(|(store, saved)| (Some(store), saved))?,
+            Some(settings) => {
+                Store::open(settings, budget.clone()).map(|(store, saved)| (Some(store), saved))?
+            }
             None => (None, Vec::new()),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
         let timers = Arc::new(Timers::default());
-        let budget = Arc::new(Budget::new(
-            settings.total_bytes,
-            settings.store.as_ref().map(|store| store.memory_bytes),
-        ));
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
@@ -205,10 +207,10 @@ impl Control {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come until now is on disk. Cancel-safe.
-    pub async fn settled(&self) -> Result<(), Unsettled> {
+    /// Resolves once everything that has come into the log until now is on disk. Cancel-safe.
+    pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
-        store.settled().await.map_err(Unsettled::Fault)
+        store.caught_up(log).await.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can

@@ -198,6 +198,11 @@ impl Snapshot {
             of(|store| f64::from(u8::from(store.fault.is_some()))),
         )?;
         page.gauge(
+            "rollcall_store_confined",
+            "1 while the oldest datagrams give way because the disk is nearly full, else 0.",
+            of(|store| f64::from(u8::from(store.confined_to.is_some()))),
+        )?;
+        page.gauge(
             "rollcall_store_lag_seconds",
             "How long the oldest change has been waiting to be written to the data directory.",
             of(|store| store.lag.as_secs_f64()),

@@ -13,6 +13,8 @@ pub struct Budget {
 
 struct Bound {
     most: usize,
+    /// `most`, or less.
+    allowed: AtomicUsize,
     held: AtomicUsize,
 }
 
@@ -27,8 +29,11 @@ pub(super) struct Charge {
 impl Budget {
     /// `memory`: where logs are on disk, too, what of them is in memory; none where they are only there.
     pub fn new(kept: usize, memory: Option<usize>) -> Self {
-        let bound = |most| Bound { most, held: AtomicUsize::new(0) };
-        Self { kept: bound(kept), memory: bound(memory.unwrap_or(usize::MAX)), exceeded: Notify::new() }
+        Self {
+            kept: Bound::new(kept),
+            memory: Bound::new(memory.unwrap_or(usize::MAX)),
+            exceeded: Notify::new(),
+        }
     }
 
     /// Whether more is kept than may be.
@@ -52,6 +57,30 @@ impl Budget {
         self.exceeded.notified().await;
     }
 
+    /// All that is kept, in bytes.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.held.load(Ordering::Relaxed)
+    }
+
+    /// Allows less to be kept than was set, because the disk has no room for more.
+    pub(super) fn confine(&self, kept: usize) {
+        self.kept.allowed.store(kept.min(self.kept.most), Ordering::Relaxed);
+        if self.is_exceeded() {
+            self.exceeded.notify_one();
+        }
+    }
+
+    /// Allows again what was set.
+    pub(super) fn release(&self) {
+        self.confine(self.kept.most);
+    }
+
+    /// To how many bytes of all logs the disk confines them, if it does.
+    pub fn confined_to(&self) -> Option<usize> {
+        let allowed = self.kept.allowed.load(Ordering::Relaxed);
+        (allowed < self.kept.most).then_some(allowed)
+    }
+
     /// A log has `now` where it had `before`.
     pub(super) fn charge(&self, before: Charge, now: Charge) {
         let kept = self.kept.charge(before.kept, now.kept);
@@ -63,8 +92,12 @@ impl Budget {
 }
 
 impl Bound {
+    fn new(most: usize) -> Self {
+        Self { most, allowed: AtomicUsize::new(most), held: AtomicUsize::new(0) }
+    }
+
     fn excess(&self) -> usize {
-        self.held.load(Ordering::Relaxed).saturating_sub(self.most)
+        self.held.load(Ordering::Relaxed).saturating_sub(self.allowed.load(Ordering::Relaxed))
     }
 
     /// Whether this made it too much.
@@ -73,6 +106,7 @@ impl Bound {
             self.held.fetch_sub(before - now, Ordering::Relaxed);
             return false;
         }
-        now > before && self.held.fetch_add(now - before, Ordering::Relaxed) + (now - before) > self.most
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        now > before && self.held.fetch_add(now - before, Ordering::Relaxed) + (now - before) > allowed
     }
 }

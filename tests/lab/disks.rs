@@ -16,6 +16,7 @@ use crate::support::program::{BINARY, Program, Scratch};
 use crate::support::server::fresh_group;
 
 const DEGRADED: &str = "rollcall_store_degraded";
+const CONFINED: &str = "rollcall_store_confined";
 const LOST: &str = "rollcall_drops_total{cause=\"store\"}";
 const MIB: usize = 1024 * 1024;
 
@@ -74,6 +75,41 @@ async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() 
     assert_eq!(page["items"].as_array().unwrap().len() as u64, 300 - lost);
     let membership = program.get(log.trim_end_matches("/datagrams")).await.expect(200);
     assert_eq!(membership["counters"]["lost"], lost);
+}
+
+#[tokio::test]
+async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
+    let Some(disk) = SmallDisk::start() else { return };
+    let program = &disk.program;
+    let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
+    let membership = program.join(&group).await;
+    let log = format!("{membership}/datagrams");
+    let confined = async || Metrics::of(program).await.seconds(CONFINED) > 0.5;
+    assert!(!confined().await);
+
+    // More than twice what the disk holds, and less than the log may keep.
+    send(&peer, &group, program, &log, 1..=500).await;
+
+    let view = program.get(&membership).await.expect(200);
+    let [evicted, lost] = ["evicted", "lost"].map(|name| view["counters"][name].as_u64().unwrap());
+    assert_eq!(lost, 0, "{view}");
+    // What is kept takes a good part of the disk.
+    assert!((320..400).contains(&evicted), "{view}");
+    let page = program.get(&format!("{log}?durable=true&limit=1000")).await.expect(200);
+    assert_eq!(page["gap"], json!({"reason": "retention", "missed": evicted}));
+    assert_eq!(page["items"].as_array().unwrap().last().unwrap()["seq"], 500);
+    assert!(confined().await);
+    assert!(Metrics::of(program).await.seconds(DEGRADED) < 0.5);
+    let ready = program.get("/readyz").await.expect(200);
+    let store = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "store").unwrap();
+    assert_eq!(store["status"], "warning", "{store}");
+    assert!(store["detail"].as_str().unwrap().contains("nearly full"), "{store}");
+
+    // What is deleted makes room, whatever else is on the disk.
+    program.delete(&membership).await.expect(204);
+    while confined().await {}
+    let ready = program.get("/readyz").await.expect(200);
+    assert_eq!(ready["status"], "ok", "{ready}");
 }
 
 #[test]

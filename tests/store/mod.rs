@@ -39,7 +39,7 @@ fn settings(directory: &Path) -> StoreSettings {
 }
 
 fn open(directory: &Path) -> (Store, Vec<Saved>) {
-    Store::open(&settings(directory)).expect("the store opens")
+    Store::open(&settings(directory), budget()).expect("the store opens")
 }
 
 fn budget() -> Arc<Budget> {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use rollcall::store::{DiskFault, Store};
 
-use super::{append, change, fresh, open, settings};
+use super::{append, budget, change, fresh, open, settings};
 use crate::support::program::Scratch;
 
 fn refusal(directory: &Path) -> DiskFault {
-    Store::open(&settings(directory)).err().expect("it is refused")
+    Store::open(&settings(directory), budget()).err().expect("it is refused")
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ impl Reading {
     ) -> Result<Answer, Problem> {
         let (source, after, filter, scope) = (source.into(), self.after, self.filter, self.scope);
         if scope.durable {
-            control.settled().await.map_err(unsettled)?;
+            control.caught_up(source.log()).await.map_err(unsettled)?;
         }
         let stop = control.stopping();
         let kind = Some(source.kind());

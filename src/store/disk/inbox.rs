@@ -69,6 +69,8 @@ pub struct Condition {
     pub file_bytes: u64,
     /// Blocks that could not be read, and were given up.
     pub lost_blocks: u64,
+    /// How many bytes all logs keep together, if the disk has no room for as many as they may.
+    pub confined_to: Option<usize>,
 }
 
 /// Why the writer wakes.
@@ -156,7 +158,7 @@ impl Inbox {
         self.push(|queue| queue.end = true);
     }
 
-    pub(super) fn condition(&self) -> Condition {
+    pub(super) fn condition(&self, confined_to: Option<usize>) -> Condition {
         let Reached { fault, behind_since, .. } = self.reached.borrow().clone();
         let since = behind_since.or(self.queue().since);
         let lag = since.map(|since| since.elapsed()).unwrap_or_default();
@@ -165,6 +167,7 @@ impl Inbox {
             lag,
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
             lost_blocks: self.lost_blocks.load(Ordering::Relaxed),
+            confined_to,
         }
     }
 
@@ -267,10 +270,10 @@ mod tests {
         inbox.touch(1);
         let since = inbox.take().since;
         inbox.begun(since);
-        assert!(inbox.condition().lag > Duration::ZERO);
+        assert!(inbox.condition(None).lag > Duration::ZERO);
         inbox.written(0, since);
-        assert!(inbox.condition().lag > Duration::ZERO, "a part of it is not on disk");
+        assert!(inbox.condition(None).lag > Duration::ZERO, "a part of it is not on disk");
         inbox.written(0, None);
-        assert_eq!(inbox.condition().lag, Duration::ZERO);
+        assert_eq!(inbox.condition(None).lag, Duration::ZERO);
     }
 }

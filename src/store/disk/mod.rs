@@ -2,7 +2,8 @@
 //!
 //! Logs tell the [`Inbox`](inbox::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
 //! them and commits it in one transaction. Nobody who appends waits for the disk. When it fails, everything stays in
-//! memory as far as there is room, and is written when it works again. Readers fetch blocks by connections of their
+//! memory as far as there is room, and is written when it works again. Before the disk is full of logs, the oldest blocks
+//! give way. Readers fetch blocks by connections of their
 //! own ([`Reader`](reader::Reader)). Who is not the service, and wants to read what it has kept, has an [`Archive`].
 //!
 //! Thread: the writer, ended by [`Store::close`] or with the last [`Store`].
@@ -14,6 +15,7 @@ mod inbox;
 mod onlooker;
 mod place;
 mod reader;
+mod room;
 mod schema;
 mod work;
 mod writer;
@@ -23,9 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Log;
 use super::block::Block;
 use super::log::LogCounters;
+use super::{Budget, Log};
 use crate::model::Timestamp;
 use directory::Directory;
 use inbox::{Inbox, Keep};
@@ -98,6 +100,7 @@ pub struct Store(Arc<Handle>);
 
 struct Handle {
     inbox: Arc<Inbox>,
+    budget: Arc<Budget>,
     reader: Arc<Reader>,
     /// Std lock: held to take it out.
     thread: Mutex<Option<JoinHandle<Result<(), DiskFault>>>>,
@@ -105,8 +108,8 @@ struct Handle {
 
 impl Store {
     /// Opens or makes the directory, and gives what was kept there. Blocks for as long as it takes to find out
-    /// what is there.
-    pub fn open(settings: &StoreSettings) -> Result<(Self, Vec<Saved>), DiskFault> {
+    /// what is there. `budget`: what the logs may keep; less, where the disk has no room for it.
+    pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
         let found = database.begin(directory.is_marked())?;
@@ -118,11 +121,12 @@ impl Store {
         found.superseded.into_iter().for_each(|number| inbox.remove(number));
         inbox.free(found.orphans);
         let path = directory.database();
-        let writer = Writer::new(directory, database, inbox.clone(), found.next_row, settings.flush);
+        let writer =
+            Writer::new(directory, database, inbox.clone(), budget.clone(), found.next_row, settings.flush)?;
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Handle { inbox, reader, thread })), saved))
+        Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
     }
 
     /// A place for a new log.
@@ -146,8 +150,18 @@ impl Store {
         self.0.inbox.settled().await
     }
 
+    /// Resolves once everything that has come into the log until now is on disk, or cannot be brought there.
+    /// Cancel-safe.
+    pub async fn caught_up(&self, log: &Log) -> Result<(), DiskFault> {
+        let next = log.next_sequence();
+        while !log.is_saved_before(next) {
+            self.settled().await?;
+        }
+        Ok(())
+    }
+
     pub fn condition(&self) -> Condition {
-        self.0.inbox.condition()
+        self.0.inbox.condition(self.0.budget.confined_to())
     }
 
     /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.

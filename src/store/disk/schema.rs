@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::room::Extent;
 use super::{ArchivedLog, DiskFault, Place, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;
@@ -48,6 +49,9 @@ const LAYOUTS: [&str; 1] = ["
 
 #[expect(clippy::cast_possible_wrap, reason = "they are few")]
 const KNOWN: i64 = LAYOUTS.len() as i64;
+
+/// The largest pages that `SQLite` has are twice as many.
+const PAGE_BYTES: i64 = 16 * 1024;
 
 /// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x526f_6c6c;
@@ -139,15 +143,23 @@ impl Database {
         connection.busy_timeout(Duration::from_secs(2))?;
         // These two are for a database that has nothing in it yet: pages that hold a block without a long chain, and
         // room that can be given back to the file system.
-        connection.pragma_update(None, "page_size", 16_384)?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // Committed is what survives the end of the process; of a power failure, what was checkpointed.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(())
+    }
+
+    /// From so many bytes on, `SQLite`'s own log is brought into the database, and becomes that short again.
+    pub(super) fn bound_journal(&self, bytes: usize) -> Result<(), DiskFault> {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let set = |name, value: i64| self.connection.pragma_update(None, name, value);
+        let bounded = set("wal_autocheckpoint", (bytes / PAGE_BYTES).max(1));
+        let bounded = bounded.and_then(|()| set("journal_size_limit", bytes));
+        bounded.map_err(|error| DiskFault::of_sqlite(&self.path, &error))
     }
 
     fn migrate(&mut self) -> Result<(), DiskFault> {
@@ -163,6 +175,21 @@ impl Database {
         set("application_id", APPLICATION).map_err(failed)?;
         set("user_version", KNOWN).map_err(failed)?;
         transaction.commit().map_err(failed)
+    }
+
+    pub(super) fn extent(&self) -> rusqlite::Result<Extent> {
+        let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let bytes = |pages: i64| (pages * PAGE_BYTES).cast_unsigned();
+        Ok(Extent { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
+    }
+
+    /// Gives so many bytes that are unused back to the file system.
+    pub(super) fn shrink(&self, bytes: usize) -> rusqlite::Result<()> {
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / PAGE_BYTES;
+        let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({})", pages.max(1)))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        Ok(())
     }
 
     /// The size of the file, if it is still there: in one that was removed, nothing is kept.

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::directory::Directory;
 use super::inbox::{Inbox, Keep, Wake};
+use super::room::{Extent, Room};
 use super::schema::{self, Database};
 use super::work::{Work, Written};
 use super::{DiskFault, Row};
+use crate::store::Budget;
 use crate::store::log::Unsaved;
 
 pub(super) struct Writer {
     database: Database,
     inbox: Arc<Inbox>,
+    budget: Arc<Budget>,
+    room: Room,
+    /// Bytes of blocks that one transaction writes.
+    at_once: usize,
     work: Work,
     next_row: Row,
     flush: Duration,
     disk: Disk,
     /// Something was written since `SQLite`'s own log was emptied last.
     unchecked: bool,
-    /// More pages are free than need be.
+    /// More of the database is unused than need be.
     wasteful: bool,
     /// Last: it is free for others when all else has ended.
     directory: Directory,
@@ -36,31 +42,42 @@ enum Disk {
 }
 
 impl Writer {
-    /// Bytes of blocks that one transaction writes, and rows that it deletes.
+    /// Bytes of blocks that one transaction writes at most, and rows that it deletes.
     const AT_ONCE: usize = 16 * 1024 * 1024;
     pub(super) const DELETED_AT_ONCE: usize = 1_000;
     /// How long to wait before it is tried again after a failure.
     const RETRY: Duration = Duration::from_millis(500);
     /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
     const IDLE: Duration = Duration::from_secs(1);
-    /// How long until more pages are given back.
+    /// How long until more is given back.
     const WASTEFUL: Duration = Duration::from_millis(10);
-    /// Pages that may be free before some are given back to the file system, at least and as a share of all; and how many
-    /// are given back at once.
-    const FREE_PAGES: i64 = 64;
-    const FREE_SHARE: i64 = 8;
-    const VACUUMED_AT_ONCE: i64 = 256;
+    /// Bytes of the database that may be unused before some are given back to the file system, at least and as a share
+    /// of all; and how many are given back at once, at most.
+    const UNUSED: u64 = 1024 * 1024;
+    const UNUSED_SHARE: u64 = 8;
+    const GIVEN_AT_ONCE: usize = 4 * 1024 * 1024;
+    /// On a disk that had little room, logs may keep all that they are to when so many times as much as is written in one
+    /// go has room.
+    const RELEASED: i64 = 4;
 
     pub(super) fn new(
         directory: Directory,
         database: Database,
         inbox: Arc<Inbox>,
+        budget: Arc<Budget>,
         next_row: Row,
         flush: Duration,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, DiskFault> {
+        let room = Room::around(&database.path);
+        let room = room.map_err(|error| DiskFault::of_files(&database.path, &error))?;
+        let at_once = usize::try_from(room.at_once()).map_or(Self::AT_ONCE, |bytes| bytes.min(Self::AT_ONCE));
+        database.bound_journal(at_once)?;
+        Ok(Self {
             database,
             inbox,
+            budget,
+            room,
+            at_once,
             work: Work::default(),
             next_row,
             flush,
@@ -68,7 +85,7 @@ impl Writer {
             unchecked: true,
             wasteful: false,
             directory,
-        }
+        })
     }
 
     /// Gives why something is not on disk in the end.
@@ -77,13 +94,19 @@ impl Writer {
         loop {
             let failing = self.disk == Disk::Fails;
             let pause = if failing { Self::RETRY } else { self.flush };
-            let idle_after = if self.wasteful { Some(Self::WASTEFUL) } else { Some(Self::IDLE) };
-            let idle_after = idle_after.filter(|_| self.wasteful || self.unchecked);
+            let idle_after = if self.wasteful { Self::WASTEFUL } else { Self::IDLE };
+            let is_done = !self.wasteful && !self.unchecked && self.budget.confined_to().is_none();
+            let idle_after = (!is_done).then_some(idle_after);
             match self.inbox.wait(pause, failing, idle_after) {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
-                Wake::Idle => self.check_point(),
+                Wake::Idle => {
+                    self.check_point();
+                    self.mind_room(self.budget.kept());
+                    // If it is not there any more, the next write fails.
+                    let _ = self.database.check().map(|bytes| self.inbox.note_size(bytes));
+                }
                 Wake::End => return self.end(),
             }
         }
@@ -101,6 +124,8 @@ impl Writer {
     }
 
     fn round(&mut self, last: bool) -> Result<(), DiskFault> {
+        // What is let go of from here on is in no transaction yet.
+        let kept = self.budget.kept();
         let asked = self.work.take(self.inbox.take());
         self.inbox.begun(self.work.since);
         match self.write(last) {
@@ -114,6 +139,7 @@ impl Writer {
                     self.disk = Disk::Works;
                 }
                 self.unchecked = true;
+                self.mind_room(kept);
                 self.inbox.written(asked, self.work.since);
                 if !self.work.is_empty() && !last {
                     self.inbox.go_on();
@@ -163,7 +189,7 @@ impl Writer {
     }
 
     fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
-        let Self { database, work, next_row, .. } = self;
+        let Self { database, work, next_row, at_once, .. } = self;
         let transaction = database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         delete(&transaction, work, Self::DELETED_AT_ONCE)?;
         let mut fresh_row = || {
@@ -172,7 +198,7 @@ impl Writer {
         };
         let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
             let Some(keep) = work.kept.get(&number) else { return Ok(()) };
-            let room = Self::AT_ONCE.saturating_sub(written.bytes);
+            let room = at_once.saturating_sub(written.bytes);
             let Some(unsaved) = keep.log.unsaved(&mut fresh_row, room, last) else { return Ok(()) };
             if work.new.contains(&number) {
                 let new = params![number, keep.kind, keep.id, keep.wanted()];
@@ -193,7 +219,7 @@ impl Writer {
             write(*number, written)?;
         }
         for number in &work.dirty {
-            if written.bytes >= Self::AT_ONCE {
+            if written.bytes >= *at_once {
                 break;
             }
             written.turns += 1;
@@ -202,6 +228,26 @@ impl Writer {
             }
         }
         transaction.commit()
+    }
+
+    /// Makes the oldest blocks of all give way before the disk is full of them. `kept`: what there was of them when
+    /// the writer last learned what it may delete.
+    fn mind_room(&self, kept: usize) {
+        let Ok(extent) = self.database.extent() else { return };
+        let Ok(Some(writable)) = self.room.writable(extent) else { return };
+        let aim = i64::try_from(self.at_once).unwrap_or(i64::MAX);
+        let was_confined = self.budget.confined_to().is_some();
+        if let Ok(lacking @ 1..) = usize::try_from(aim - writable) {
+            self.budget.confine(kept.saturating_sub(lacking));
+            if !was_confined {
+                tracing::warn!(
+                    "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
+                );
+            }
+        } else if was_confined && self.work.is_empty() && writable > aim * Self::RELEASED {
+            self.budget.release();
+            tracing::info!("the disk of the data directory has room again");
+        }
     }
 
     /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
@@ -221,11 +267,20 @@ impl Writer {
         }
     }
 
-    /// Gives some of the free pages back to the file system if there are many.
+    /// Gives some of what is unused back to the file system if there is much.
     fn give_back(&mut self) {
+        let is_wasteful =
+            |extent: Extent| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
+        let given = self.database.extent().and_then(|before| {
+            if !is_wasteful(before) {
+                return Ok(false);
+            }
+            self.database.shrink(self.at_once.min(Self::GIVEN_AT_ONCE))?;
+            self.database.extent().map(is_wasteful)
+        });
         self.unchecked = true;
-        self.wasteful = give_back(&self.database.connection).unwrap_or_else(|error| {
-            tracing::debug!(%error, "free pages could not be given back");
+        self.wasteful = given.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the database could not be made smaller");
             false
         });
     }
@@ -299,21 +354,4 @@ fn write_log(
         unsaved.complete,
     ])?;
     Ok(())
-}
-
-/// Whether there are still more free pages than need be.
-fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
-    let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let is_wasteful = || {
-        let (free, pages) = (get("freelist_count")?, get("page_count")?);
-        rusqlite::Result::Ok(free > Writer::FREE_PAGES && free > pages / Writer::FREE_SHARE)
-    };
-    if !is_wasteful()? {
-        return Ok(false);
-    }
-    let mut vacuum =
-        connection.prepare(&format!("PRAGMA incremental_vacuum({})", Writer::VACUUMED_AT_ONCE))?;
-    let mut rows = vacuum.query([])?;
-    while rows.next()?.is_some() {}
-    is_wasteful()
 }

@@ -256,6 +256,12 @@ impl Log {
         self.state().closed
     }
 
+    /// Whether all that came before this number is on disk, or is not kept any more.
+    pub(super) fn is_saved_before(&self, next: u64) -> bool {
+        let state = self.state();
+        state.closed || state.saving.saved >= next
+    }
+
     /// The sequence number that the next datagram gets.
     pub fn next_sequence(&self) -> u64 {
         self.state().tail.next()
