@@ -298,6 +298,10 @@ impl Kind {
         }
     }
 
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     pub fn path(self) -> &'static str {
         match self {
             Self::Membership => "/v1/memberships",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Control, Membership, Message, StartFault};
+use super::{Control, Kind, Membership, Message, StartFault};
 use crate::model::{Group, Timestamp};
 use crate::store::{DiskFault, Saved};
 
@@ -15,9 +15,10 @@ impl Control {
         let mut messages = Vec::new();
         for saved in saved {
             let name = format!("{} `{}`", saved.kind, saved.id);
-            let restored = match saved.kind.as_str() {
-                "message" => self.restore_message(saved).map(|message| messages.push(message)),
-                _ => self.restore_membership(saved),
+            let restored = match Kind::named(&saved.kind) {
+                Some(Kind::Message) => self.restore_message(saved).map(|message| messages.push(message)),
+                Some(Kind::Membership | Kind::Responder) => self.restore_membership(saved),
+                None => Err(serde::de::Error::custom("there is no such kind of resource")),
             };
             restored.map_err(|error| self.unreadable(&name, &error))?;
         }

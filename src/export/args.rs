@@ -71,7 +71,7 @@ impl FromStr for Choice {
         let (kind, id) = text.split_once('/').map_or((text, None), |(kind, id)| (kind, Some(id)));
         // Events and lines say `membership`.
         let name = kind.strip_suffix('s').unwrap_or(kind);
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        let kind = Kind::named(name).ok_or_else(|| {
             format!("`{kind}` is no kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")
         })?;
         let id = id.map(Id::parse).transpose().map_err(|error| error.to_string())?;

@@ -48,8 +48,7 @@ fn chosen(logs: Vec<ArchivedLog>, args: &ExportArgs) -> Result<Vec<(Kind, Archiv
     let directory = || args.data_dir.clone();
     let mut kept = Vec::new();
     for log in logs {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == log.kind);
-        let kind = kind.ok_or_else(|| ExportFault::Unreadable {
+        let kind = Kind::named(&log.kind).ok_or_else(|| ExportFault::Unreadable {
             name: format!("`{}`", log.id),
             directory: directory(),
             detail: format!("there is no kind of resource that is called `{}`", log.kind),
