@@ -1,17 +1,19 @@
 //! Whether the service lives, and whether it takes work.
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::configuration::{Configuration, Operations};
 use super::problem::{Kind, Problem};
 use crate::control::{self, Control, Verdict};
 
-pub(super) fn routes() -> OpenApiRouter<Control> {
-    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
+pub(super) fn routes(operations: &Operations) -> OpenApiRouter<Control> {
+    let ready = OpenApiRouter::new().routes(routes!(readyz)).layer(Extension(operations.clone()));
+    OpenApiRouter::new().routes(routes!(livez)).merge(ready)
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,8 +76,27 @@ async fn livez() -> Json<Health> {
         (status = 503, description = "It does not: `checks` tells why", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn readyz(State(control): State<Control>) -> Result<Json<Readiness>, Problem> {
-    readiness(control.health(), control.stopping().is_cancelled())
+async fn readyz(
+    State(control): State<Control>,
+    Extension(operations): Extension<Operations>,
+) -> Result<Json<Readiness>, Problem> {
+    let mut checks = control.health();
+    checks.push(configuration(&operations.configuration()));
+    readiness(checks, control.stopping().is_cancelled())
+}
+
+/// Not a failure: what was in force before goes on.
+fn configuration(configuration: &Configuration) -> control::Check {
+    let (verdict, detail) = match configuration.problems.len() {
+        0 => (Verdict::Ok, "what was read last is in force".to_owned()),
+        count => (
+            Verdict::Warning,
+            format!(
+                "mistakes in what was read last: {count}; GET /v1/config shows them, mend them and send SIGHUP"
+            ),
+        ),
+    };
+    control::Check { name: "configuration", verdict, detail }
 }
 
 fn readiness(checks: Vec<control::Check>, stopping: bool) -> Result<Json<Readiness>, Problem> {

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::configuration::Operations;
 use super::exposition::{ALONE, Labels, Page};
 use super::problem::{Kind, Problem};
 use super::process::Process;
@@ -27,9 +28,14 @@ use crate::control::{Control, Received, States, Tally};
 use crate::model::CloseReason;
 use crate::store::{Condition, Store};
 
-pub(super) fn routes(traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
+pub(super) fn routes(
+    traffic: &Arc<Traffic>,
+    streams: &Arc<Streams>,
+    operations: &Operations,
+) -> OpenApiRouter<Control> {
     let router = OpenApiRouter::new().routes(routes!(metrics));
-    router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()))
+    let router = router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()));
+    router.layer(Extension(operations.clone()))
 }
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -56,6 +62,7 @@ async fn metrics(
     State(control): State<Control>,
     Extension(traffic): Extension<Arc<Traffic>>,
     Extension(streams): Extension<Arc<Streams>>,
+    Extension(operations): Extension<Operations>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -69,6 +76,7 @@ async fn metrics(
             store: control.store().map(Store::condition),
             traffic: traffic.report(),
             streams: streams.report(),
+            problems: operations.configuration().problems.len(),
             process: Process::now(),
             runtime,
         };
@@ -91,6 +99,8 @@ struct Snapshot {
     store: Option<Condition>,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
+    /// Of the configuration.
+    problems: usize,
     process: Process,
     runtime: RuntimeMetrics,
 }
@@ -246,6 +256,11 @@ impl Snapshot {
             "rollcall_build_info",
             "What runs; always 1.",
             [([("version", env!("CARGO_PKG_VERSION"))], 1_u64)],
+        )?;
+        page.gauge(
+            "rollcall_config_problems",
+            "Mistakes in the configuration as it was read last.",
+            [(ALONE, self.problems)],
         )?;
         let tasks = self.runtime.num_alive_tasks();
         page.gauge("rollcall_runtime_tasks", "Tasks of the runtime that are alive.", [(ALONE, tasks)])?;

@@ -188,8 +188,8 @@ fn api(operations: Operations, traffic: &Arc<Traffic>, streams: &Arc<Streams>) -
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(events::routes())
-        .merge(health::routes())
-        .merge(metrics::routes(traffic, streams))
+        .merge(health::routes(&operations))
+        .merge(metrics::routes(traffic, streams, &operations))
         .merge(configuration::routes(operations.clone()))
         .merge(log_filter::routes(operations));
     describe_tokens(api.get_openapi_mut());

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::health::check;
+use crate::support::metrics::Metrics;
 use crate::support::program::{Program, Scratch};
 use crate::support::server::{fresh_group, on_lo};
 
@@ -71,9 +73,17 @@ async fn a_broken_file_changes_nothing_and_is_seen() {
     assert_eq!((&problem["place"], &problem["line"]), (&json!(node.file()), &json!(4)));
     assert!(problem["detail"].as_str().unwrap().contains("unknown field `reply`"), "{problem}");
     assert_eq!(node.ids("/v1/memberships").await, ["monitor"]);
+    // For probes and for Prometheus, too.
+    let seen = async || {
+        let ready = node.get("/readyz").await.expect(200);
+        let status = check(&ready, "configuration")["status"].as_str().unwrap().to_owned();
+        (status, Metrics::of(&node).await.count("rollcall_config_problems"))
+    };
+    assert_eq!(seen().await, ("warning".to_owned(), 1));
 
     let shown = node.reload(&[membership("other", &group)]).await;
     assert_eq!((&shown["problems"], &shown["reads"]), (&json!([]), &json!(3)));
+    assert_eq!(seen().await, ("ok".to_owned(), 0));
     assert_eq!(node.ids("/v1/memberships").await, ["other"]);
 }
 

@@ -27,7 +27,8 @@ async fn it_says_that_it_lives_and_is_ready() {
             "descriptors",
             "rights.low_ports",
             "rights.receive_buffers",
-            "rights.source_filters"
+            "rights.source_filters",
+            "configuration"
         ]
     );
     for name in ["accepting", "tasks", "interfaces", "lanes"] {
@@ -155,7 +156,7 @@ async fn short_of_descriptors_it_warns() {
 }
 
 #[track_caller]
-fn check<'a>(answer: &'a Value, name: &str) -> &'a Value {
+pub(super) fn check<'a>(answer: &'a Value, name: &str) -> &'a Value {
     let found = answer["checks"].as_array().into_iter().flatten().find(|check| check["name"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {answer}"))
 }
