@@ -6,7 +6,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 
 /// Responders are reflectors: whoever forges a source address makes them send to it. So replies are
 /// limited, for each responder and source, and for the whole service.
-pub(super) struct ReplyLimits {
+pub(in crate::control) struct ReplyLimits {
     per_source: Option<DefaultKeyedRateLimiter<(u64, IpAddr)>>,
     total: Option<DefaultDirectRateLimiter>,
     until_sweep: AtomicU32,
@@ -17,7 +17,7 @@ impl ReplyLimits {
     const SWEEP_AFTER: u32 = 65_536;
 
     /// Replies per second; a burst of one second's worth may go at once. 0 lifts the limit.
-    pub(super) fn new(per_source: u32, total: u32) -> Self {
+    pub(in crate::control) fn new(per_source: u32, total: u32) -> Self {
         let quota = |rate| NonZeroU32::new(rate).map(Quota::per_second);
         Self {
             per_source: quota(per_source).map(RateLimiter::keyed),

@@ -1,0 +1,73 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// What has become of the datagrams that a responder heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyCounters {
+    pub received: u64,
+    pub matched: u64,
+    pub replied: u64,
+    /// The system could not send the reply.
+    pub failed: u64,
+    /// Withheld by the rate limits, or because the source is no address to answer to.
+    pub limited: u64,
+    /// Withheld because the same datagram was answered on another interface.
+    pub suppressed: u64,
+}
+
+/// The same, as it is counted.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) received: Counter,
+    pub(super) matched: Counter,
+    pub(super) replied: Counter,
+    pub(super) failed: Counter,
+    pub(super) limited: Counter,
+    pub(super) suppressed: Counter,
+}
+
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counters {
+    pub(super) fn read(&self) -> ReplyCounters {
+        ReplyCounters {
+            received: self.received.read(),
+            matched: self.matched.read(),
+            replied: self.replied.read(),
+            failed: self.failed.read(),
+            limited: self.limited.read(),
+            suppressed: self.suppressed.read(),
+        }
+    }
+}
+
+impl From<ReplyCounters> for Counters {
+    fn from(counted: ReplyCounters) -> Self {
+        let from = |count: u64| Counter(count.into());
+        Self {
+            received: from(counted.received),
+            matched: from(counted.matched),
+            replied: from(counted.replied),
+            failed: from(counted.failed),
+            limited: from(counted.limited),
+            suppressed: from(counted.suppressed),
+        }
+    }
+}
+
+impl Counter {
+    pub(super) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// What was counted before it happened, and then did not.
+    pub(super) fn take_back(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

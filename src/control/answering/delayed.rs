@@ -1,0 +1,47 @@
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::Weak;
+
+use bytes::Bytes;
+
+use super::Answering;
+use crate::net::{Fault, Handle, Socket};
+
+/// A reply that has to wait.
+pub(in crate::control) struct DelayedReply {
+    pub(super) answering: Weak<Answering>,
+    pub(super) via: Via,
+    pub(super) destination: SocketAddr,
+    pub(super) payload: Bytes,
+    pub(super) tries_left: u8,
+}
+
+/// Whence a reply leaves.
+#[derive(Clone)]
+pub(super) enum Via {
+    /// The socket that heard the datagram.
+    Group(Handle),
+    /// Weak: a reply that waits does not keep the socket of a responder that is gone.
+    Other(Weak<Socket>),
+}
+
+impl DelayedReply {
+    /// Sends the reply, unless its responder is gone.
+    pub(in crate::control) fn send(self) {
+        let gone = || Err(Fault::socket_closed());
+        let Some(answering) = self.answering.upgrade() else {
+            return;
+        };
+        answering.waiting.fetch_sub(self.payload.len() + Answering::WAITING_COST, Ordering::Relaxed);
+        let sent = match &self.via {
+            Via::Group(handle) => {
+                answering.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))
+            }
+            Via::Other(socket) => match socket.upgrade() {
+                Some(socket) => answering.counted(|| socket.send_to(self.destination, &self.payload)),
+                None => gone(),
+            },
+        };
+        answering.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
+    }
+}
