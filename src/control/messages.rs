@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::egress::Outlet;
-use super::message::Message;
+use super::message::{Collection, Message, Outlet};
 use super::refusal::{Attempt, Purpose, Refusal};
 use super::totals::Totals;
 use super::{Control, Kind, Shared};
@@ -205,7 +204,7 @@ impl Shared {
 }
 
 fn finish_sending(message: &Arc<Message>) {
-    message.with_collection(super::collection::Collection::sending_done);
+    message.with_collection(Collection::sending_done);
     message.check(Instant::now());
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::answering::ReplyCounters;
-use super::ports::{Port, PortState};
+use super::membership::{Port, PortState};
 use crate::model::{Id, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::BufferSize;
 use crate::store::LogCounters;

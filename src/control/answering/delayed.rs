@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 

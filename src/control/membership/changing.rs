@@ -1,11 +1,11 @@
 //! A membership that is to be another one: what can change in place does, and the rest is joined anew.
 
+use super::ports::{self, Port};
 use super::{Membership, Stage, State, prepare_replies};
 use crate::control::Refusal;
 use crate::control::answering::Active;
 use crate::control::events::Happening;
 use crate::control::memberships::JoinRequest;
-use crate::control::ports::{self, Port};
 use crate::control::totals::{Received, Totals};
 use crate::control::views::Lease;
 use crate::model::{InterfaceTable, MembershipSpec};

@@ -3,9 +3,11 @@
 
 mod changing;
 mod keeping;
+mod ports;
 mod telling;
 
 pub(super) use keeping::read_progress;
+pub(super) use ports::{Port, PortState};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +16,13 @@ use std::time::{Duration, Instant};
 use super::answering::{Active, Answering, is_link_local};
 use super::events::{Events, Happening};
 use super::memberships::JoinRequest;
-use super::ports::{self, Delivery, Port};
 use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
 use crate::net::Lanes;
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
+use ports::Delivery;
 
 pub struct Membership {
     id: Id,

@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::{AnswerCounters, Collection, Responder, Route};
 use super::{Clockwork, Message, news};
 use crate::control::Kind;
-use crate::control::collection::{AnswerCounters, Collection, Responder, Route};
 use crate::control::membership::read_progress;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::store::{Budget, Keeper, Limits, Log, ReadError, Saved, Scope, Store};

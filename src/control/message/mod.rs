@@ -1,5 +1,8 @@
 //! A message at work: its collection, the sockets that hear the answers, and its log.
 
+mod closing;
+mod collection;
+mod egress;
 mod keeping;
 mod sink;
 
@@ -11,8 +14,6 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Kind;
-use super::closing::Closing;
-use super::collection::{AnswerCounters, Collection, Responder, Route};
 use super::events::{Events, Happening};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
@@ -20,7 +21,11 @@ use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::net::Registration;
 use crate::store::{Log, LogCounters};
 
-pub(super) use sink::AnswerSink;
+pub(super) use closing::Closing;
+pub(super) use collection::Collection;
+pub use collection::{AnswerCounters, Responder, Route};
+pub(super) use egress::Outlet;
+use sink::AnswerSink;
 
 pub struct Message {
     id: Id,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Message;
-use crate::control::collection::Verdict;
+use super::collection::Verdict;
 use crate::model::{ClockReading, CloseReason, Heard, Timestamp};
 use crate::net::{Batch, InterfaceWatch, Sink, Socket};
 use crate::store::Run;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::answering::Answering;
-use super::refusal::{Attempt, Purpose, Refusal};
-use super::views::JoinState;
+use crate::control::answering::Answering;
+use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::control::views::JoinState;
 use crate::model::{Group, Heard, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{
     Batch, BufferSize, Fault, FaultKind, GroupSocket, Handle, Lanes, ReceiveOptions, Registration, Sink,
@@ -13,12 +13,12 @@ use crate::net::{
 };
 use crate::store::{Log, Run};
 
-pub(super) struct Port {
-    pub(super) interface: Arc<str>,
-    pub(super) state: PortState,
+pub(in crate::control) struct Port {
+    pub(in crate::control) interface: Arc<str>,
+    pub(in crate::control) state: PortState,
 }
 
-pub(super) enum PortState {
+pub(in crate::control) enum PortState {
     Joined {
         interface: Arc<Interface>,
         registration: Registration,
@@ -35,7 +35,7 @@ pub(super) enum PortState {
 }
 
 impl PortState {
-    pub(super) fn join_state(&self) -> JoinState {
+    pub(in crate::control) fn join_state(&self) -> JoinState {
         match self {
             Self::Joined { .. } => JoinState::Joined,
             Self::Pending { .. } => JoinState::Pending,
@@ -60,11 +60,11 @@ impl Port {
         matches!(&self.state, PortState::Joined { interface: joined, .. } if joined.index == interface.index && joined.name == interface.name)
     }
 
-    pub(super) fn is_joined(&self) -> bool {
+    pub(in crate::control) fn is_joined(&self) -> bool {
         matches!(self.state, PortState::Joined { .. })
     }
 
-    pub(super) fn dropped_buffers(&self) -> u64 {
+    pub(in crate::control) fn dropped_buffers(&self) -> u64 {
         match &self.state {
             PortState::Joined { registration, .. } => registration.socket().dropped_buffers().into(),
             _ => 0,
@@ -74,17 +74,17 @@ impl Port {
 
 /// What a port delivers to, and where it gets its socket served.
 #[derive(Clone)]
-pub(super) struct Delivery {
-    pub(super) lanes: Arc<Lanes>,
-    pub(super) receive_buffer: usize,
-    pub(super) log: Arc<Log>,
-    pub(super) answering: Option<Arc<Answering>>,
+pub(in crate::control) struct Delivery {
+    pub(in crate::control) lanes: Arc<Lanes>,
+    pub(in crate::control) receive_buffer: usize,
+    pub(in crate::control) log: Arc<Log>,
+    pub(in crate::control) answering: Option<Arc<Answering>>,
     /// How many ports are joined: with one alone there are no copies to suppress.
-    pub(super) joined: Arc<AtomicUsize>,
+    pub(in crate::control) joined: Arc<AtomicUsize>,
 }
 
 /// The interfaces that a membership should be joined on now, with what the table knows of each.
-pub(super) fn wanted(
+pub(in crate::control) fn wanted(
     interfaces: &Interfaces,
     table: &InterfaceTable,
     ports: &[Port],
@@ -108,7 +108,7 @@ pub(super) fn wanted(
 
 /// Joins on every wanted interface where none of `kept` is joined. An interface that is not there, or
 /// a port that somebody holds for himself, is pending; any other failure of a named one is a refusal.
-pub(super) fn open_missing(
+pub(in crate::control) fn open_missing(
     spec: &MembershipSpec,
     table: &InterfaceTable,
     kept: &[Port],
@@ -136,7 +136,7 @@ pub(super) fn open_missing(
 }
 
 /// Applies what can change without a new socket; on refusal all ports are as before.
-pub(super) fn update_in_place(
+pub(in crate::control) fn update_in_place(
     ports: &[Port],
     previous: &MembershipSpec,
     next: &MembershipSpec,
@@ -165,7 +165,7 @@ pub(super) fn update_in_place(
 }
 
 /// Brings one port in line with its interface as it is now.
-pub(super) fn follow(
+pub(in crate::control) fn follow(
     spec: &MembershipSpec,
     name: Arc<str>,
     known: Option<Port>,

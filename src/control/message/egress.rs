@@ -3,16 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Shared;
 use super::collection::Route;
-use super::message::{AnswerSink, Message};
-use super::refusal::{Attempt, Purpose, Refusal};
+use super::{AnswerSink, Message};
+use crate::control::Shared;
+use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
 use crate::net::{BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, Socket};
 
 /// One interface that a message leaves by.
-pub(super) struct Outlet {
-    pub(super) interface: Arc<Interface>,
+pub(in crate::control) struct Outlet {
+    pub(in crate::control) interface: Arc<Interface>,
     way: Way,
 }
 
@@ -29,19 +29,19 @@ enum Way {
 
 impl Outlet {
     /// The source port that this attempt uses, counted within the outlet.
-    pub(super) fn port(&self, attempt: u32) -> usize {
+    pub(in crate::control) fn port(&self, attempt: u32) -> usize {
         match &self.way {
             Way::Own(sockets) if sockets.len() > 1 => (attempt as usize - 1).min(sockets.len() - 1),
             _ => 0,
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::control) fn is_open(&self) -> bool {
         !matches!(self.way, Way::Closed)
     }
 
     /// Sends one copy without waiting.
-    pub(super) fn send(&self, spec: &MessageSpec, attempt: u32) -> Result<(), Fault> {
+    pub(in crate::control) fn send(&self, spec: &MessageSpec, attempt: u32) -> Result<(), Fault> {
         let destination = spec.group.socket_addr(self.interface.index);
         match &self.way {
             Way::Own(sockets) => sockets[self.port(attempt)].send_to(destination, &spec.payload),
@@ -53,7 +53,12 @@ impl Outlet {
     }
 
     /// Sends up to `count` copies without waiting, the next of them as this attempt; how many were sent.
-    pub(super) fn send_copies(&self, spec: &MessageSpec, attempt: u32, count: usize) -> Result<usize, Fault> {
+    pub(in crate::control) fn send_copies(
+        &self,
+        spec: &MessageSpec,
+        attempt: u32,
+        count: usize,
+    ) -> Result<usize, Fault> {
         let (interface, payload) = (&self.interface, &spec.payload);
         let destination = spec.group.socket_addr(interface.index);
         match &self.way {
@@ -68,7 +73,7 @@ impl Outlet {
     }
 
     /// Waits until another copy can be sent.
-    pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
+    pub(in crate::control) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
         match &self.way {
             Way::Own(sockets) => sockets[self.port(attempt)].writable().await,
             Way::Blind { socket, .. } => socket.socket().writable().await,
@@ -79,7 +84,10 @@ impl Outlet {
 
 impl Shared {
     /// The interfaces that a message leaves by: those named, or what the routing table says.
-    pub(super) async fn egress(&self, spec: &MessageSpec) -> Result<Vec<Arc<Interface>>, Refusal> {
+    pub(in crate::control) async fn egress(
+        &self,
+        spec: &MessageSpec,
+    ) -> Result<Vec<Arc<Interface>>, Refusal> {
         let mut table = self.interfaces.table();
         match &spec.interfaces {
             Interfaces::Named(names) => names
@@ -106,7 +114,7 @@ impl Shared {
 
     /// Opens a message's sockets. Fails when no interface can be used at all; an interface that cannot,
     /// beside others that can, is told in its route.
-    pub(super) fn open_outlets(
+    pub(in crate::control) fn open_outlets(
         &self,
         message: &Arc<Message>,
         interfaces: Vec<Arc<Interface>>,

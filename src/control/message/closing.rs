@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use super::message::Message;
-use super::timers::{Due, Timers};
+use super::Message;
+use crate::control::timers::{Due, Timers};
 
 /// Closed messages, the longest closed first.
 #[derive(Default)]
-pub(super) struct Closing {
+pub(in crate::control) struct Closing {
     /// Std lock: held for a push, a pop, or a sweep of what is gone.
     queues: Mutex<Queues>,
 }
@@ -31,7 +31,7 @@ impl Closing {
 
     /// Takes note of a message that has just been closed. Callable from a sink: sockets are closed by the
     /// timers' task, not here.
-    pub(super) fn begin(&self, message: &Arc<Message>, timers: &Timers) {
+    pub(in crate::control) fn begin(&self, message: &Arc<Message>, timers: &Timers) {
         let mut queues = self.queues();
         queues.closed.push_back(Arc::downgrade(message));
         if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {
@@ -52,13 +52,13 @@ impl Closing {
     }
 
     /// Takes note of a message that was closed in an earlier run, the longest closed first.
-    pub(super) fn resume(&self, message: &Arc<Message>) {
+    pub(in crate::control) fn resume(&self, message: &Arc<Message>) {
         self.queues().closed.push_back(Arc::downgrade(message));
     }
 
     /// Ends the lingering of those messages now, because what they hold is needed. Must not be called from a
     /// sink.
-    pub(super) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {
+    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {
         let all: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
         for message in all.iter().filter(|message| which(message)) {
             message.end_linger();
@@ -66,7 +66,7 @@ impl Closing {
     }
 
     /// Takes the message that has been closed for the longest, if it is one of those.
-    pub(super) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
+    pub(in crate::control) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
         let mut queues = self.queues();
         while let Some(oldest) = queues.closed.front() {
             let oldest = oldest.upgrade();

@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::model::{Group, HopLimit, Interfaces, Repeat, Retention};
+
+fn spec() -> MessageSpec {
+    MessageSpec {
+        group: Group::parse("239.1.1.1:1").unwrap().0,
+        interfaces: Interfaces::Default,
+        payload: Bytes::new(),
+        hop_limit: HopLimit(1),
+        loopback: true,
+        source_port: None,
+        window: Duration::from_secs(1),
+        expect: None,
+        stall: None,
+        repeat: Repeat::ONCE,
+        track_attempts: false,
+        linger: Duration::ZERO,
+        retention: Retention::default(),
+    }
+}
+
+fn route() -> Route {
+    Route {
+        interface: "eth0".into(),
+        source: None,
+        sent: 0,
+        failed: 0,
+        first_sent_at: None,
+        last_sent_at: None,
+        error: None,
+        loopback_ignored: false,
+    }
+}
+
+fn host(last: u8) -> SocketAddr {
+    ([192, 0, 2, last], 10000).into()
+}
+
+/// A moment `ms` after `start` on both clocks.
+fn at(start: ClockReading, ms: u64) -> ClockReading {
+    let later = Duration::from_millis(ms);
+    ClockReading {
+        real: Timestamp(start.real.0 + i64::try_from(later.as_nanos()).unwrap()),
+        monotonic: start.monotonic + later,
+    }
+}
+
+fn sent_once() -> (Collection, ClockReading) {
+    let start = ClockReading::now();
+    let mut collection = Collection::new(vec![route()], 1);
+    collection.sending(0, 0, 1, 1, start);
+    collection.sending_done();
+    (collection, start)
+}
+
+fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> Answer {
+    match collection.hear(0, source, now.real, 1, &now) {
+        Verdict::Keep(answer) => answer,
+        Verdict::Stray => panic!("a stray"),
+    }
+}
+
+#[test]
+fn duplicates_satisfy_neither_expect_nor_stall() {
+    let (mut collection, start) = sent_once();
+    let spec = MessageSpec { expect: Some(2), stall: Some(Duration::from_millis(300)), ..spec() };
+    let first = hear(&mut collection, host(1), at(start, 10));
+    assert_eq!(first, Answer { rtt_us: Some(10_000), attempt: Some(1), duplicate: false, late: false });
+    assert!(hear(&mut collection, host(1), at(start, 200)).duplicate);
+    assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
+    assert_eq!(collection.next_check(&spec), Some(at(start, 310).monotonic));
+    assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
+    hear(&mut collection, host(2), at(start, 250));
+    assert_eq!(collection.is_done(&spec, at(start, 250).monotonic), Some(CloseReason::Expected));
+}
+
+#[test]
+fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
+    let (mut collection, start) = sent_once();
+    assert_eq!(collection.is_done(&spec(), at(start, 999).monotonic), None);
+    assert_eq!(collection.is_done(&spec(), at(start, 1000).monotonic), Some(CloseReason::Window));
+    assert!(collection.close(CloseReason::Window, at(start, 1000).real));
+    assert!(!collection.close(CloseReason::Cancelled, at(start, 1001).real));
+    assert!(hear(&mut collection, host(1), at(start, 1100)).late);
+    let counters = collection.counters();
+    assert_eq!((counters.responses, counters.responders, counters.late), (1, 0, 1));
+}
+
+#[test]
+fn attempts_are_told_only_where_one_is_possible() {
+    let (mut collection, start) = sent_once();
+    collection.sending(0, 0, 2, 1, at(start, 100));
+    let between = hear(&mut collection, host(1), at(start, 50));
+    assert_eq!((between.attempt, between.rtt_us), (Some(1), Some(50_000)));
+    let after = hear(&mut collection, host(2), at(start, 130));
+    assert_eq!((after.attempt, after.rtt_us), (None, Some(30_000)));
+}
+
+#[test]
+fn a_long_burst_keeps_its_latest_sends() {
+    let (mut collection, start) = sent_once();
+    for attempt in 2..=1000 {
+        collection.sending(0, 0, attempt, 1, at(start, u64::from(attempt)));
+    }
+    let answer = hear(&mut collection, host(1), at(start, 1005));
+    assert_eq!((answer.attempt, answer.rtt_us), (None, Some(5_000)));
+}
+
+#[test]
+fn what_was_under_way_before_the_send_is_a_stray() {
+    let start = ClockReading::now();
+    let mut collection = Collection::new(vec![route()], 1);
+    collection.sending(0, 0, 1, 1, at(start, 10));
+    assert_eq!(collection.hear(0, host(1), start.real, 1, &at(start, 10)), Verdict::Stray);
+    assert_eq!(collection.counters(), AnswerCounters { strays: 1, ..Default::default() });
+}
+
+#[test]
+fn a_step_of_the_clock_leaves_no_false_round_trip_time() {
+    let (mut collection, start) = sent_once();
+    let now = at(start, 20);
+    let stepped = ClockReading { real: Timestamp(now.real.0 - 3_600_000_000_000), ..now };
+    let answer = hear(&mut collection, host(1), stepped);
+    assert_eq!((answer.attempt, answer.rtt_us), (Some(1), None));
+}
+
+#[test]
+fn a_failed_send_is_taken_back() {
+    let start = ClockReading::now();
+    let mut collection = Collection::new(vec![route()], 1);
+    collection.sending(0, 0, 1, 1, start);
+    collection.send_failed(0, 0, "no".into());
+    assert_eq!(collection.routes()[0], Route { failed: 1, error: Some("no".into()), ..route() });
+}
