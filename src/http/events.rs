@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 use super::extract::parse_query;
 use super::fields::rfc3339;
 use super::message_view::Reason;
+use super::operations::Streamed;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
-use super::streams::Streamed;
 use crate::control::{self, Control, EventPage, Happening};
 use crate::store::Cursor;
 

@@ -2,34 +2,24 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
-mod configuration;
-mod cross_origin;
+mod admission;
 mod declared;
 mod documents;
-mod door;
 mod events;
-mod exposition;
 mod extract;
 mod fields;
-mod gate;
-mod health;
 mod joins;
 mod lists;
-mod log_filter;
 mod memberships;
 mod message_view;
 mod messages;
-mod metrics;
+mod operations;
 mod overview;
 mod problem;
-mod process;
 mod reading;
 mod responders;
 mod rules;
 mod sending;
-mod streams;
-mod tokens;
-mod traffic;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -46,24 +36,20 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use configuration::{
+pub use admission::{Access, Door, LineError, RequireToken, Scope, Tokens, Way};
+pub use declared::read_declared;
+pub use fields::rfc3339;
+pub use operations::{
     Configuration, ConfigurationProblem, Operations, Setting, SettingSource, SettingValue, TokenName,
 };
-pub use declared::read_declared;
-pub use door::Door;
-pub use fields::rfc3339;
-pub use gate::{Access, RequireToken};
 pub use problem::FieldError;
 pub use reading::{Filter, Sender, Transcript, parse_time};
-pub use tokens::{LineError, Scope, Tokens};
 
 use crate::control::Control;
 use crate::logging::rarely;
-use cross_origin::CrossOrigin;
-use gate::Gate;
+use admission::Admission;
+use operations::{Streams, Traffic};
 use problem::{Kind, Problem};
-use streams::Streams;
-use traffic::Traffic;
 
 /// Where metrics are.
 const METRICS: &str = "/metrics";
@@ -75,21 +61,9 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 #[derive(Clone)]
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
-    door: Arc<Door>,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     traffic: Arc<Traffic>,
     streams: Arc<Streams>,
-}
-
-/// How a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Over a TCP address that other hosts reach.
-    Remote,
-    /// Over a loopback address.
-    Loopback,
-    /// Where names mean nothing, and no browser comes from.
-    Unix,
 }
 
 impl Api {
@@ -111,13 +85,13 @@ impl Api {
                 Problem::new(Kind::MethodNotAllowed, detail)
             })
             .with_state(control);
-        let (door, gate) = (Arc::new(door), Arc::new(Gate::new(access)));
-        Self { routes: CatchPanic::custom(routes, panicked), door, gate, traffic, streams }
+        let admission = Arc::new(Admission::new(door, access));
+        Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams }
     }
 
     /// From now on only these tokens are accepted.
     pub fn replace_tokens(&self, tokens: Tokens) {
-        self.gate.replace(tokens);
+        self.admission.replace_tokens(tokens);
     }
 
     /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
@@ -129,8 +103,8 @@ impl Api {
         let started = Instant::now();
         let asked = self.traffic.asked(&request);
         let id = request_id(&request);
-        let page = CrossOrigin::of(&request, &self.door);
-        let mut response = match self.admit(&request, way, page.as_ref()) {
+        let page = self.admission.cross_origin(&request);
+        let mut response = match self.admission.admit(&request, way, page.as_ref()) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 let Ok(response) = self.routes.clone().call(request).await;
@@ -160,20 +134,6 @@ impl Api {
         self.traffic.answered(asked, response.status(), started.elapsed());
         response
     }
-
-    /// Whether the request may go on to the routes; a browser's question whether it may has its answer here.
-    fn admit(
-        &self,
-        request: &Request,
-        way: Way,
-        page: Option<&CrossOrigin>,
-    ) -> Result<Option<Response>, Problem> {
-        self.door.admit(request, way)?;
-        if let Some(answer) = page.and_then(CrossOrigin::preflight) {
-            return Ok(Some(answer));
-        }
-        self.gate.admit(request, way).map(|()| None)
-    }
 }
 
 /// The API document, made from the code.
@@ -188,10 +148,7 @@ fn api(operations: Operations, traffic: &Arc<Traffic>, streams: &Arc<Streams>) -
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(events::routes())
-        .merge(health::routes(&operations))
-        .merge(metrics::routes(traffic, streams, &operations))
-        .merge(configuration::routes(operations.clone()))
-        .merge(log_filter::routes(operations));
+        .merge(operations::routes(operations, traffic, streams));
     describe_tokens(api.get_openapi_mut());
     api
 }
@@ -205,12 +162,12 @@ fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     for (path, item) in &mut document.paths.paths {
-        let open = gate::is_open(path);
+        let open = admission::is_open(path);
         let read = [&mut item.get, &mut item.head].map(|operation| (operation, Method::GET));
         let write = [&mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
         for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
             let Some(operation) = operation else { continue };
-            let token = SecurityRequirement::new(SCHEME, [gate::needed(&method).as_str()]);
+            let token = SecurityRequirement::new(SCHEME, [admission::needed(&method).as_str()]);
             let asked = (!open).then_some(token);
             operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
         }

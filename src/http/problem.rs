@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::health::Check;
+use super::operations::Check;
 use crate::control::{Purpose, Refusal};
 
 /// An error as the client sees it.

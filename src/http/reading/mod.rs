@@ -39,8 +39,8 @@ pub use transcript::Transcript;
 
 use super::extract::parse_query;
 use super::fields::Encoding;
+use super::operations::Streamed;
 use super::problem::{FieldErrors, Kind, Problem};
-use super::streams::Streamed;
 use crate::control::{Control, Unsettled};
 use crate::store::{Cursor, DiskFault, Log, Page, ReadError, Scope};
 use page::Wanted;

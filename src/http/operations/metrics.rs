@@ -18,13 +18,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::configuration::Operations;
+use super::Operations;
 use super::exposition::{ALONE, Labels, Page};
-use super::problem::{Kind, Problem};
 use super::process::Process;
 use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
 use crate::control::{Control, Received, States, Tally};
+use crate::http::problem::{Kind, Problem};
 use crate::model::CloseReason;
 use crate::store::{Condition, Store};
 

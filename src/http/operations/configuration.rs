@@ -1,7 +1,6 @@
 //! The configuration in force, for those who wonder where a value came from.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,39 +9,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::problem::Problem;
+use super::Operations;
 use crate::control::Control;
-use crate::logging::LogFilter;
+use crate::http::problem::Problem;
 
 pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(show)).with_state(operations)
-}
-
-/// What operators see of the running service; cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Operations {
-    /// Std lock: held to copy or to replace.
-    configuration: Arc<Mutex<Configuration>>,
-    log_filter: LogFilter,
-}
-
-impl Operations {
-    pub fn new(log_filter: LogFilter) -> Self {
-        Self { log_filter, ..Self::default() }
-    }
-
-    pub fn log_filter(&self) -> &LogFilter {
-        &self.log_filter
-    }
-
-    pub fn configuration(&self) -> Configuration {
-        self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// From now on this is shown.
-    pub fn show(&self, configuration: Configuration) {
-        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
-    }
 }
 
 /// What the service was told.

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use crate::control::{Distribution, Histogram};
 
 /// What was asked, and how often.
-pub(super) struct Traffic {
+pub(in crate::http) struct Traffic {
     paths: matchit::Router<usize>,
     /// By the values of `paths`; the last is for whatever is at no known path.
     routes: Vec<Route>,
@@ -31,7 +31,7 @@ struct Answers {
 
 /// A request on its way: its place in the counts.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(in crate::http) struct Asked {
     route: usize,
     method: usize,
 }
@@ -64,7 +64,7 @@ const DOCUMENTS: [(&str, &str); 5] = [
 
 impl Traffic {
     /// Counts requests on these paths, templates as `/v1/messages/{id}`.
-    pub(super) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
+    pub(in crate::http) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
         let (mut paths, mut routes) = (matchit::Router::new(), Vec::<Route>::new());
         for (path, template) in templates.map(|path| (path, path)).chain(DOCUMENTS) {
             let known = routes.iter().position(|route| *route.template == *template);
@@ -78,7 +78,7 @@ impl Traffic {
         Self { paths, routes }
     }
 
-    pub(super) fn asked(&self, request: &Request) -> Asked {
+    pub(in crate::http) fn asked(&self, request: &Request) -> Asked {
         let unmatched = self.routes.len() - 1;
         let method = match *request.method() {
             Method::GET => 0,
@@ -94,7 +94,7 @@ impl Traffic {
         }
     }
 
-    pub(super) fn answered(&self, asked: Asked, status: StatusCode, duration: Duration) {
+    pub(in crate::http) fn answered(&self, asked: Asked, status: StatusCode, duration: Duration) {
         let answers = &self.routes[asked.route].methods[asked.method];
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
         answers.by_class[class - 1].fetch_add(1, Ordering::Relaxed);

@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::configuration::{Configuration, Operations};
-use super::problem::{Kind, Problem};
+use super::{Configuration, Operations};
 use crate::control::{self, Control, Verdict};
+use crate::http::problem::{Kind, Problem};
 
 pub(super) fn routes(operations: &Operations) -> OpenApiRouter<Control> {
     let ready = OpenApiRouter::new().routes(routes!(readyz)).layer(Extension(operations.clone()));
@@ -38,7 +38,7 @@ struct Readiness {
 
 /// One thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Check {
+pub(in crate::http) struct Check {
     /// Stable.
     #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
     name: &'static str,

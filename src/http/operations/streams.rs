@@ -9,20 +9,20 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
-use super::reading::Format;
 use crate::control::Kind;
+use crate::http::reading::Format;
 
 /// What an answer that goes on shows. The handler says so, as an extension of the answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Streamed {
+pub(in crate::http) struct Streamed {
     /// Whose log it is; none where it is events.
-    pub(super) kind: Option<Kind>,
-    pub(super) format: Format,
+    pub(in crate::http) kind: Option<Kind>,
+    pub(in crate::http) format: Format,
 }
 
 /// Those that are open.
 #[derive(Debug, Default)]
-pub(super) struct Streams([[AtomicU64; FORMATS.len()]; SHOWN.len()]);
+pub(in crate::http) struct Streams([[AtomicU64; FORMATS.len()]; SHOWN.len()]);
 
 const SHOWN: [(Option<Kind>, &str); 4] = [
     (Some(Kind::Membership), "membership"),
@@ -34,7 +34,7 @@ const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];
 
 impl Streams {
     /// Counts the answer for as long as its body is there, if it is one that goes on.
-    pub(super) fn count(self: &Arc<Self>, response: &mut Response) {
+    pub(in crate::http) fn count(self: &Arc<Self>, response: &mut Response) {
         let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
         self.of(streamed).fetch_add(1, Ordering::Relaxed);
         let body = std::mem::take(response.body_mut());
@@ -42,7 +42,7 @@ impl Streams {
     }
 
     /// What is shown, in which form, and how many. Events have but one form.
-    pub(super) fn report(&self) -> Vec<(&'static str, &'static str, u64)> {
+    pub(in crate::http) fn report(&self) -> Vec<(&'static str, &'static str, u64)> {
         let all = SHOWN.iter().flat_map(|shown| FORMATS.map(|format| (*shown, format)));
         let had = all.filter(|((kind, _), format)| kind.is_some() || *format == Format::Sse);
         had.map(|((kind, shown), format)| {

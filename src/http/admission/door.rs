@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::{Method, header};
 
 use super::Way;
-use super::problem::{Kind, Problem};
+use crate::http::problem::{Kind, Problem};
 
 /// Which names and origins are let in besides the obvious.
 #[derive(Debug, Clone, Default)]

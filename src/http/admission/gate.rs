@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 
-use super::problem::{Kind, Problem};
+use super::Way;
 use super::tokens::{Scope, Tokens};
-use super::{METRICS, Way};
+use crate::http::METRICS;
+use crate::http::problem::{Kind, Problem};
 use crate::logging::rarely;
 
 /// Who may call, as configured.
@@ -92,13 +93,13 @@ impl Gate {
 
 /// What is shown to anybody: health, for probes that have no token, and the API document, which is the same for
 /// every service and which a browser could not ask for with a token.
-pub(super) fn is_open(path: &str) -> bool {
+pub(in crate::http) fn is_open(path: &str) -> bool {
     const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
     OPEN.contains(&path) || path.starts_with("/docs/")
 }
 
 /// What a token must allow for a request with this method.
-pub(super) fn needed(method: &Method) -> Scope {
+pub(in crate::http) fn needed(method: &Method) -> Scope {
     if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
 }
 

@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::configuration::Operations;
-use super::extract::Json;
-use super::problem::{Kind, Problem};
+use super::Operations;
 use crate::control::Control;
+use crate::http::extract::Json;
+use crate::http::problem::{Kind, Problem};
 use crate::logging::LogFilter;
 
 pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::Door;
 
 /// A request of a page of an origin that may call.
-pub(super) struct CrossOrigin {
+pub(in crate::http) struct CrossOrigin {
     origin: HeaderValue,
     /// It asks whether it may send the request that it means.
     is_preflight: bool,
@@ -37,7 +37,7 @@ impl CrossOrigin {
     }
 
     /// Lets the page read the answer.
-    pub(super) fn allow(self, response: &mut Response) {
+    pub(in crate::http) fn allow(self, response: &mut Response) {
         const EXPOSED: HeaderValue = HeaderValue::from_static(
             "allow, location, preference-applied, retry-after, www-authenticate, x-request-id",
         );

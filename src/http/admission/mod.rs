@@ -1,0 +1,65 @@
+//! Who may call: by which name and from which page (the door), and with which token (the gate).
+
+mod cross_origin;
+mod door;
+mod gate;
+mod tokens;
+
+use axum::extract::Request;
+use axum::response::Response;
+
+use super::problem::Problem;
+use gate::Gate;
+
+pub(super) use cross_origin::CrossOrigin;
+pub use door::Door;
+pub use gate::{Access, RequireToken};
+pub(super) use gate::{is_open, needed};
+pub use tokens::{LineError, Scope, Tokens};
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over a TCP address that other hosts reach.
+    Remote,
+    /// Over a loopback address.
+    Loopback,
+    /// Where names mean nothing, and no browser comes from.
+    Unix,
+}
+
+/// What stands before the routes.
+pub(super) struct Admission {
+    door: Door,
+    gate: Gate,
+}
+
+impl Admission {
+    pub(super) fn new(door: Door, access: Access) -> Self {
+        Self { door, gate: Gate::new(access) }
+    }
+
+    /// From now on only these tokens are accepted.
+    pub(super) fn replace_tokens(&self, tokens: Tokens) {
+        self.gate.replace(tokens);
+    }
+
+    /// The page of another origin that the request comes from, if it may.
+    pub(super) fn cross_origin(&self, request: &Request) -> Option<CrossOrigin> {
+        CrossOrigin::of(request, &self.door)
+    }
+
+    /// Whether the request may go on to the routes; a browser's question whether it may has its answer here.
+    pub(super) fn admit(
+        &self,
+        request: &Request,
+        way: Way,
+        page: Option<&CrossOrigin>,
+    ) -> Result<Option<Response>, Problem> {
+        self.door.admit(request, way)?;
+        if let Some(answer) = page.and_then(CrossOrigin::preflight) {
+            return Ok(Some(answer));
+        }
+        self.gate.admit(request, way).map(|()| None)
+    }
+}

@@ -1,0 +1,62 @@
+//! What operators look at: health, metrics, the configuration in force, what is logged.
+
+mod configuration;
+mod exposition;
+mod health;
+mod log_filter;
+mod metrics;
+mod process;
+mod streams;
+mod traffic;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::control::Control;
+use crate::logging::LogFilter;
+
+pub use configuration::{
+    Configuration, ConfigurationProblem, Setting, SettingSource, SettingValue, TokenName,
+};
+pub(super) use health::Check;
+pub(super) use streams::{Streamed, Streams};
+pub(super) use traffic::Traffic;
+
+/// What operators see of the running service; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Operations {
+    /// Std lock: held to copy or to replace.
+    configuration: Arc<Mutex<Configuration>>,
+    log_filter: LogFilter,
+}
+
+impl Operations {
+    pub fn new(log_filter: LogFilter) -> Self {
+        Self { log_filter, ..Self::default() }
+    }
+
+    pub fn log_filter(&self) -> &LogFilter {
+        &self.log_filter
+    }
+
+    pub fn configuration(&self) -> Configuration {
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this is shown.
+    pub fn show(&self, configuration: Configuration) {
+        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+}
+
+pub(super) fn routes(
+    operations: Operations,
+    traffic: &Arc<Traffic>,
+    streams: &Arc<Streams>,
+) -> OpenApiRouter<Control> {
+    health::routes(&operations)
+        .merge(metrics::routes(traffic, streams, &operations))
+        .merge(configuration::routes(operations.clone()))
+        .merge(log_filter::routes(operations))
+}
