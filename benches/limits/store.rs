@@ -1,5 +1,6 @@
 //! What it costs to keep everything on disk.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::store::Cursor;
@@ -28,6 +29,7 @@ pub(crate) fn rows(table: &mut Table) {
     capture(table);
     pages(table);
     start(table);
+    restart(table);
     requests(
         table,
         "store: POST /v1/messages, window_ms 0",
@@ -196,6 +198,50 @@ fn start(table: &mut Table) {
     }
     table.alone(&format!("{name}, ended"), "ms", Bound::Within(1_000.0, 100.0), &after_end);
     table.alone(&format!("{name}, killed"), "ms", Bound::Within(1_000.0, 100.0), &after_kill);
+}
+
+/// For how long a service that starts anew hears nothing: of a datagram each half millisecond, those that no log has
+/// afterwards.
+fn restart(table: &mut Table) {
+    const TICK: Duration = Duration::from_micros(500);
+    let name = "store: nothing heard over a restart";
+    if !table.wants(name) {
+        return;
+    }
+    let sender = bare::sender(group()).expect("a sender");
+    let hole = |end: fn(Service)| {
+        let scratch = Scratch::new();
+        let service = Service::start_in(scratch.path(), &[]);
+        join(&service, GROUP);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let ticking = scope.spawn(|| ticks(&sender, TICK, &stop));
+            std::thread::sleep(Duration::from_secs(1));
+            end(service);
+            let service = Service::start_in(scratch.path(), &[]);
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+            let sent = ticking.join().expect("it ends");
+            std::thread::sleep(Duration::from_millis(100));
+            let memberships = service.client.get("/v1/memberships");
+            let heard = memberships["items"][0]["counters"]["datagrams"].as_u64().expect("a count");
+            TICK.as_secs_f64() * 1e3 * (sent - heard) as f64
+        })
+    };
+    let (ended, killed): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (hole(Service::end), hole(drop))).unzip();
+    table.alone(&format!("{name}, ended"), "ms", Bound::Report, &ended);
+    table.alone(&format!("{name}, killed"), "ms", Bound::Report, &killed);
+}
+
+/// Sends a datagram at each tick; gives how many.
+fn ticks(sender: &Socket, tick: Duration, stop: &AtomicBool) -> u64 {
+    let (begun, mut sent) = (Instant::now(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        sender.send_to(b"tick", &group().into()).expect("it is sent");
+        sent += 1;
+        std::thread::sleep((begun + tick * sent).saturating_duration_since(Instant::now()));
+    }
+    sent.into()
 }
 
 /// The same requests to a service with a data directory and to one without.
