@@ -93,7 +93,7 @@ async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
 async fn under_load_no_request_is_lost_and_every_stream_is_told() {
     const GRACE: Duration = Duration::from_secs(5);
     const CONNECTIONS: usize = 8;
-    const PACE: Duration = Duration::from_millis(7);
+    const PACE: Duration = Duration::from_millis(5);
     let tcp = format!("127.0.0.1:{}", fresh_port());
     let mut program = Program::start_with(&["--listen", &tcp, "--grace-ms", "5000"]);
     let log = format!("{}/datagrams", program.join(&fresh_group()).await);
@@ -150,7 +150,7 @@ struct Load {
 }
 
 impl Load {
-    const BUSY: usize = 300;
+    const BUSY: usize = 600;
 
     /// Gives what became of the last request, the first that was not followed by another.
     async fn run(self: Arc<Self>, mut kept: Kept, pace: Duration, in_pieces: bool) -> Fate {
