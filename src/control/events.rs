@@ -115,6 +115,11 @@ impl Events {
         EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
     }
 
+    /// Behind all that has happened by now.
+    pub fn latest(&self) -> Cursor {
+        Cursor { epoch: self.epoch, sequence: self.ring().next - 1 }
+    }
+
     /// Resolves at the next event after this call, even if the future is polled later.
     pub fn changed(&self) -> impl Future<Output = ()> + '_ {
         let mut waiting = Box::pin(self.changed.notified());

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +19,7 @@ use super::fields::rfc3339;
 use super::message_view::Reason;
 use super::operations::Streamed;
 use super::problem::{FieldErrors, Problem};
-use super::reading::{EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
+use super::reading::{After, EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
 use crate::control::{self, Control, EventPage, Happening};
 use crate::store::Cursor;
 
@@ -32,7 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventQuery {
-    /// A `next_cursor`, or the `id` of an event: read what came after it. Without it: from the oldest kept on.
+    /// A `next_cursor`, or the `id` of an event: read what came after it. `latest`: only what is yet to come. Without
+    /// it: from the oldest kept on.
     #[param(nullable = false)]
     after: Option<String>,
     /// How many events a JSON page holds at most.
@@ -114,7 +115,7 @@ struct EventList {
 
 /// How a request wants to read: [`EventQuery`] and headers, understood.
 struct EventReading {
-    after: Option<Cursor>,
+    after: Option<After>,
     /// Without it, as a stream.
     page: Option<(usize, Duration)>,
 }
@@ -135,9 +136,10 @@ struct EventReading {
 async fn events(State(control): State<Control>, reading: EventReading) -> Response {
     /// Of all kinds of resources.
     const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
+    let after = reading.after.map(|after| after.place(|| control.events().latest()));
     varying(match reading.page {
-        Some((limit, wait)) => Json(page(&control, reading.after, limit, wait).await).into_response(),
-        None => streamed(EVENTS, follow(control, reading.after)),
+        Some((limit, wait)) => Json(page(&control, after, limit, wait).await).into_response(),
+        None => streamed(EVENTS, follow(control, after)),
     })
 }
 
@@ -158,7 +160,7 @@ impl EventReading {
             None => Format::negotiate(&parts.headers, &[Format::Json, Format::Sse])?,
         };
         let mut errors = FieldErrors::default();
-        let after = query.after.as_deref().and_then(|after| errors.keep("/after", Cursor::parse(after)));
+        let after = query.after.as_deref().and_then(|after| errors.keep("/after", After::parse(after)));
         if format == Format::Sse {
             for (given, pointer) in [(query.limit, "/limit"), (query.wait_ms, "/wait_ms")] {
                 if given.is_some() {
@@ -171,7 +173,7 @@ impl EventReading {
         errors.into_parameters()?;
         if format == Format::Sse {
             let resumed = sse::last_event_id(&parts.headers)?;
-            return Ok(Self { after: resumed.or(after), page: None });
+            return Ok(Self { after: resumed.map(After::Place).or(after), page: None });
         }
         let page = (usize::try_from(limit).unwrap_or(usize::MAX), Duration::from_millis(wait));
         Ok(Self { after, page: Some(page) })
@@ -202,7 +204,10 @@ async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Dura
 /// As with logs, a client has no queue, only a cursor.
 fn follow(control: Control, after: Option<Cursor>) -> Body {
     const AT_ONCE: usize = 100;
-    Body::from_stream(stream::unfold(Some((control, after)), |state| async {
+    let mut begun = Vec::new();
+    sse::begin(&mut begun, after);
+    let begun = stream::iter((!begun.is_empty()).then_some(Ok(Bytes::from(begun))));
+    Body::from_stream(begun.chain(stream::unfold(Some((control, after)), |state| async {
         let (control, after) = state?;
         let mut out = Vec::new();
         let changed = control.events().changed();
@@ -222,7 +227,7 @@ fn follow(control: Control, after: Option<Cursor>) -> Body {
             drop(changed);
         }
         Some((Ok(Bytes::from(out)), Some((control, Some(page.next)))))
-    }))
+    })))
 }
 
 fn render(page: &EventPage, out: &mut Vec<u8>) {

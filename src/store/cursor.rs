@@ -29,7 +29,7 @@ impl fmt::Display for Cursor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is no cursor: pass a `next_cursor` as it was given, or leave `after` out to start at the oldest datagram"
+    "this is no cursor: pass a `next_cursor` as it was given, or `latest` for what is yet to come; without `after`, reading starts at the oldest"
 )]
 pub struct CursorError;
 

@@ -24,6 +24,24 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_latest_is_not_told_what_was() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    server.join(&group).await;
+    let latest = "/v1/events?after=latest";
+    let request = server.request(Method::GET, latest).header("accept", "text/event-stream");
+    let mut events = request.stream().await;
+    let place = events.place().await;
+    let page = server.get(latest).await.expect(200);
+    assert_eq!((&page["items"], &page["next_cursor"]), (&json!([]), &json!(place)));
+
+    server.put("/v1/memberships/later", on_lo(&group, json!({}))).await.expect(201);
+
+    let later = events.event().await.unwrap();
+    assert_eq!((later.name.as_str(), &later.data["id"]), ("joined", &json!("later")));
+    assert_eq!(follow(&server, &place).await.event().await, Some(later));
+}
+
+#[tokio::test]
 async fn memberships_and_responders_tell_what_becomes_of_them() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let mut events = follow(&server, "").await;

@@ -55,6 +55,35 @@ async fn events_come_as_datagrams_do() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_latest_gets_only_what_is_yet_to_come() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let latest = format!("{log}?after=latest");
+    peer.send(&group, "before");
+    server.heard(&log, 1).await;
+
+    let mut events = follow(&server, &latest, None).await;
+    let mut lines =
+        server.request(Method::GET, &format!("{latest}&format=ndjson&follow=true")).stream().await;
+    let page = server.get(&latest).await.expect(200);
+    assert_eq!(page["items"], json!([]));
+    let place = events.place().await;
+    assert_eq!(page["next_cursor"], place);
+    peer.send(&group, "after");
+
+    let after = events.event().await.unwrap();
+    assert_eq!((&after.data["seq"], &after.data["payload"]), (&json!(2), &json!("after")));
+    assert_eq!(lines.line().await, Some(after.data.clone()));
+    assert_eq!(server.get(&format!("{log}?after={place}")).await.expect(200)["items"], json!([after.data]));
+    // Cut off before the first event.
+    let mut resumed = follow(&server, &latest, Some(&place)).await;
+    assert_eq!(resumed.event().await, Some(after));
+    let refused = server.get(&format!("{log}?after=last")).await;
+    let refused = refused.problem(400, "invalid-parameter", "/after");
+    assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("`latest`"), "{refused}");
+}
+
+#[tokio::test]
 async fn who_was_cut_off_resumes_and_gets_every_datagram_once() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);

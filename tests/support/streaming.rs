@@ -73,6 +73,12 @@ impl Streaming {
         events
     }
 
+    /// The id that stands before the first event.
+    pub(crate) async fn place(&mut self) -> String {
+        let block = self.until("\n\n").await.expect("the body goes on").expect("a block");
+        block.strip_prefix("id: ").expect("an id alone").trim_end().to_owned()
+    }
+
     /// The next line as JSON, if one comes before the end.
     pub(crate) async fn line(&mut self) -> Option<Value> {
         let line = self.until("\n").await.expect("the body goes on")?;

@@ -4,6 +4,7 @@
 //! `ndjson` and `pcapng`; one payload in `payload`. What no service is behind is written down by a `transcript`.
 
 mod accept;
+mod after;
 mod datagram;
 mod documented;
 mod filter;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 pub(super) use accept::Format;
+pub(super) use after::After;
 pub(super) use datagram::{Datagram, GapBody, Response};
 pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
 pub use filter::{Filter, Sender, parse_time};
@@ -42,7 +44,7 @@ use super::fields::Encoding;
 use super::operations::Streamed;
 use super::problem::{FieldErrors, Kind, Problem};
 use crate::control::{Control, Unsettled};
-use crate::store::{Cursor, DiskFault, Log, Page, ReadError, Scope};
+use crate::store::{DiskFault, Log, Page, ReadError, Scope};
 use page::Wanted;
 use stream::Course;
 
@@ -53,7 +55,8 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
-    /// A `next_cursor`: read what came after it. Without it, reading starts at the oldest datagram kept.
+    /// A `next_cursor`: read what came after it. `latest`: only what is yet to come. Without it, reading starts at the
+    /// oldest datagram kept.
     #[param(nullable = false)]
     after: Option<String>,
     /// How many datagrams a JSON page holds at most.
@@ -88,7 +91,7 @@ pub(super) struct ReadQuery {
 
 /// How a request wants to read: [`ReadQuery`] and headers, understood.
 pub(super) struct Reading {
-    after: Option<Cursor>,
+    after: Option<After>,
     encoding: Encoding,
     filter: Filter,
     scope: Scope,
@@ -115,7 +118,7 @@ impl Reading {
     fn parse(query: &ReadQuery, headers: &HeaderMap) -> Result<Self, Problem> {
         let format = query.format.map_or_else(|| Format::negotiate(headers, Format::LOGS), Ok)?;
         let mut errors = FieldErrors::default();
-        let after = query.after.as_deref().and_then(|after| errors.keep("/after", Cursor::parse(after)));
+        let after = query.after.as_deref().and_then(|after| errors.keep("/after", After::parse(after)));
         let filter = Filter::parse(
             query.since.as_deref(),
             query.until.as_deref(),
@@ -126,7 +129,7 @@ impl Reading {
         errors.into_parameters()?;
         let resumed = if format == Format::Sse { sse::last_event_id(headers)? } else { None };
         let scope = Scope { durable: query.durable == Some(true), since: filter.since };
-        Ok(Self { after: resumed.or(after), encoding: query.encoding, filter, scope, form })
+        Ok(Self { after: resumed.map(After::Place).or(after), encoding: query.encoding, filter, scope, form })
     }
 
     /// Answers with the log in the form that is wanted.
@@ -135,7 +138,8 @@ impl Reading {
         source: impl Into<Source>,
         control: &Control,
     ) -> Result<Answer, Problem> {
-        let (source, after, filter, scope) = (source.into(), self.after, self.filter, self.scope);
+        let (source, filter, scope) = (source.into(), self.filter, self.scope);
+        let after = self.after.map(|after| after.place(|| source.log().latest()));
         if scope.durable {
             control.caught_up(source.log()).await.map_err(unsettled)?;
         }

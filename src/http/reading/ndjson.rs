@@ -46,7 +46,7 @@ impl Lines {
 }
 
 impl Form for Lines {
-    fn begin(&mut self, _: &mut Vec<u8>) {}
+    fn begin(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 
     fn gap(&mut self, out: &mut Vec<u8>, _: Cursor, gap: &GapBody) {
         self.line(out, &json!({"gap": gap}));

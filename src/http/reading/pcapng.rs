@@ -22,7 +22,7 @@ impl Capture {
 }
 
 impl Form for Capture {
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, out: &mut Vec<u8>, _: Option<Cursor>) {
         self.writer = Some(Writer::new(out));
     }
 

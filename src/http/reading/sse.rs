@@ -20,7 +20,9 @@ pub(super) struct Events {
 }
 
 impl Form for Events {
-    fn begin(&mut self, _: &mut Vec<u8>) {}
+    fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>) {
+        begin(out, after);
+    }
 
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody) {
         event(out, "gap", Some(&cursor), gap);
@@ -41,6 +43,13 @@ impl Form for Events {
 
 /// A line that clients skip.
 pub(in crate::http) const COMMENT: &[u8] = b":\n\n";
+
+/// Appends an id alone: who is cut off before the first event resumes from there, too.
+pub(in crate::http) fn begin(out: &mut Vec<u8>, after: Option<Cursor>) {
+    if let Some(cursor) = after {
+        let _ = write!(out, "id: {cursor}\n\n");
+    }
+}
 
 /// Appends an event.
 pub(in crate::http) fn event(out: &mut Vec<u8>, name: &str, id: Option<&dyn Display>, data: &impl Serialize) {

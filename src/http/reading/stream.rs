@@ -21,7 +21,8 @@ use crate::store::{Cursor, Entry, Page, ReadError, Scope};
 
 /// How a stream is written down, by appending to a chunk.
 pub(super) trait Form: Send + 'static {
-    fn begin(&mut self, out: &mut Vec<u8>);
+    /// `after`: the place that is read on from.
+    fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
     /// The cursor is the place after the datagram.
     fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
@@ -121,7 +122,7 @@ impl<F: Form> Walk<F> {
             State::Ended => return None,
             State::Beginning => {
                 self.state = State::Going;
-                self.form.begin(&mut out);
+                self.form.begin(&mut out, self.cursor);
                 if !out.is_empty() {
                     return Some(Ok(out.into()));
                 }

@@ -43,7 +43,7 @@ impl Transcript {
 
     /// To be called once, before all else.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
-        self.form().begin(out);
+        self.form().begin(out, None);
     }
 
     /// What follows is of this log.

@@ -267,6 +267,12 @@ impl Log {
         self.state().tail.next()
     }
 
+    /// Behind all that readers see by now.
+    pub fn latest(&self) -> Cursor {
+        let state = self.state();
+        Cursor { epoch: state.epoch, sequence: state.saving.shown.min(state.tail.next()) - 1 }
+    }
+
     /// Where it is kept beside memory.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
