@@ -174,6 +174,9 @@ impl Control {
             stop,
         }));
         control.restore(saved).await?;
+        if let Some(store) = control.store() {
+            store.note_restored();
+        }
         control
             .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
         control.spawn(|shared| async move { shared.follow_interfaces().await });

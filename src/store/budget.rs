@@ -62,7 +62,7 @@ impl Budget {
         self.kept.held.load(Ordering::Relaxed)
     }
 
-    /// Allows less to be kept than was set, because the disk has no room for more.
+    /// Allows no more to be kept than the disk has room for.
     pub(super) fn confine(&self, kept: usize) {
         self.kept.allowed.store(kept.min(self.kept.most), Ordering::Relaxed);
         if self.is_exceeded() {
@@ -75,10 +75,10 @@ impl Budget {
         self.confine(self.kept.most);
     }
 
-    /// To how many bytes of all logs the disk confines them, if it does.
+    /// To how many bytes of all logs the disk confines them, if there are nearly so many.
     pub fn confined_to(&self) -> Option<usize> {
         let allowed = self.kept.allowed.load(Ordering::Relaxed);
-        (allowed < self.kept.most).then_some(allowed)
+        (allowed < self.kept.most && self.kept() >= allowed - allowed / 8).then_some(allowed)
     }
 
     /// A log has `now` where it had `before`.

@@ -90,14 +90,13 @@ async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
     // More than twice what the disk holds, and less than the log may keep.
     send(&peer, &group, program, &log, 1..=500).await;
 
-    let view = program.get(&membership).await.expect(200);
-    let [evicted, lost] = ["evicted", "lost"].map(|name| view["counters"][name].as_u64().unwrap());
-    assert_eq!(lost, 0, "{view}");
-    // What is kept takes a good part of the disk.
-    assert!((320..400).contains(&evicted), "{view}");
     let page = program.get(&format!("{log}?durable=true&limit=1000")).await.expect(200);
-    assert_eq!(page["gap"], json!({"reason": "retention", "missed": evicted}));
-    assert_eq!(page["items"].as_array().unwrap().last().unwrap()["seq"], 500);
+    let (kept, missed) =
+        (page["items"].as_array().unwrap().len() as u64, page["gap"]["missed"].as_u64().unwrap());
+    assert_eq!((&page["gap"]["reason"], kept + missed), (&json!("retention"), 500));
+    // It takes a good part of the disk.
+    assert!((100..180).contains(&kept), "{kept}");
+    assert_eq!(program.get(&membership).await.expect(200)["counters"]["lost"], 0);
     assert!(confined().await);
     assert!(Metrics::of(program).await.seconds(DEGRADED) < 0.5);
     let ready = program.get("/readyz").await.expect(200);

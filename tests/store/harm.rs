@@ -23,7 +23,7 @@ async fn blocks_that_outlive_their_log_find_no_other_one() {
     store.settled().await.unwrap();
     let number = |id: &str| {
         let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
-        let number = "SELECT number FROM logs WHERE id = ?1";
+        let number = "SELECT log FROM owners WHERE id = ?1";
         database.query_row(number, [id], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert!(number("b") > 1);
@@ -125,7 +125,7 @@ async fn of_two_logs_under_one_name_the_newer_one_is_kept() {
     store.close().await.unwrap();
     drop((store, older, newer));
     // As after a crash between a change of the group and the end of the log before.
-    change(&scratch, |database| database.execute_batch("UPDATE logs SET id = 'a'"));
+    change(&scratch, |database| database.execute_batch("UPDATE owners SET id = 'a'"));
 
     let (store, saved) = open(&scratch.path("data"));
     let log = restore(&store, saved, &owner);

@@ -1,7 +1,7 @@
 //! What the writer is to do, told by everybody else.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub(super) struct Inbox {
     reached: watch::Sender<Reached>,
     file_bytes: AtomicU64,
     lost_blocks: AtomicU64,
+    restored: AtomicBool,
 }
 
 /// What there is to do.
@@ -35,6 +36,8 @@ pub(super) struct Queue {
     /// How often somebody asked to wait until all is written.
     pub(super) asked: u64,
     hurry: bool,
+    /// The writer waits for rows that are not needed.
+    starved: bool,
     end: bool,
     /// When the first of it came.
     pub(super) since: Option<Instant>,
@@ -83,6 +86,13 @@ pub(super) enum Wake {
     End,
 }
 
+impl Queue {
+    fn free(&mut self, rows: &mut Vec<Row>) {
+        self.hurry |= self.starved && !rows.is_empty();
+        self.freed.append(rows);
+    }
+}
+
 impl Inbox {
     /// So much at once is written without waiting for more.
     const MUCH: usize = 4 * 1024 * 1024;
@@ -96,6 +106,7 @@ impl Inbox {
             reached: watch::Sender::default(),
             file_bytes: AtomicU64::new(0),
             lost_blocks: AtomicU64::new(0),
+            restored: AtomicBool::new(false),
         }
     }
 
@@ -119,14 +130,14 @@ impl Inbox {
 
     pub(super) fn free(&self, mut rows: Vec<Row>) {
         if !rows.is_empty() {
-            self.push(|queue| queue.freed.append(&mut rows));
+            self.push(|queue| queue.free(&mut rows));
         }
     }
 
     pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<Row>) {
         self.push(|queue| {
             queue.dirty.push(number);
-            queue.freed.append(freed);
+            queue.free(freed);
             queue.hurry |= hurry;
         });
     }
@@ -204,6 +215,20 @@ impl Inbox {
     /// Says that there is more to do than could be done at once.
     pub(super) fn go_on(&self) {
         self.push(|queue| queue.hurry = true);
+    }
+
+    /// Says that there is more to do, once rows are not needed any more; or in the usual while.
+    pub(super) fn go_on_when_freed(&self) {
+        self.push(|queue| queue.starved = true);
+    }
+
+    /// From now on logs can be made to give way: all that were kept are there.
+    pub(super) fn note_restored(&self) {
+        self.restored.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_lost(&self) {

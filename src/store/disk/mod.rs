@@ -112,7 +112,9 @@ impl Store {
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
-        let found = database.begin(directory.is_marked())?;
+        let at_once = database.outlook()?.at_once;
+        database.bound_journal(at_once).map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
+        let found = database.begin(directory.is_marked(), at_once)?;
         directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
         let inbox = Arc::new(Inbox::new(found.next_log));
         let reader = Arc::new(Reader::new(directory.database()));
@@ -122,11 +124,16 @@ impl Store {
         inbox.free(found.orphans);
         let path = directory.database();
         let writer =
-            Writer::new(directory, database, inbox.clone(), budget.clone(), found.next_row, settings.flush)?;
+            Writer::new(directory, database, inbox.clone(), budget.clone(), found.next_row, settings.flush);
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
         Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
+    }
+
+    /// All that was kept is there again: from now on, where the disk has no room, the oldest datagrams give way.
+    pub fn note_restored(&self) {
+        self.0.inbox.note_restored();
     }
 
     /// A place for a new log.

@@ -8,7 +8,6 @@ use nix::sys::statvfs::statvfs;
 pub(super) struct Room {
     database: PathBuf,
     journal: PathBuf,
-    reserve: u64,
 }
 
 /// How much a database has and needs, in bytes, when all is in it that is only in `SQLite`'s own log yet.
@@ -19,42 +18,55 @@ pub(super) struct Extent {
     pub(super) unused: u64,
 }
 
+/// What there is room for, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outlook {
+    /// What the database may take in all.
+    pub(super) capacity: u64,
+    /// Of that, what is left; none, if it is too little for a block.
+    pub(super) writable: u64,
+    /// What one transaction may write. It is in `SQLite`'s own log before it is in the database, and so may two others
+    /// be; all that is less than half of the reserve.
+    pub(super) at_once: u64,
+    /// So much of the reserve is in use that no blocks may be written: others must have taken it.
+    pub(super) taken: bool,
+}
+
 impl Room {
-    /// What stays free at most, and as a share of the file system.
+    /// What stays free at most, and as a share of what is free or the database's.
     const RESERVE: u64 = 128 * 1024 * 1024;
     const SHARE: u64 = 8;
+    /// A block, and what belongs to it.
+    const LEAST_AT_ONCE: u64 = 96 * 1024;
 
-    pub(super) fn around(database: &Path) -> io::Result<Self> {
+    pub(super) fn around(database: &Path) -> Self {
         let mut journal = database.as_os_str().to_owned();
         journal.push("-wal");
-        let (_, size) = free_and_size(database)?;
-        let reserve = Self::RESERVE.min(size / Self::SHARE);
-        Ok(Self { database: database.to_owned(), journal: journal.into(), reserve })
+        Self { database: database.to_owned(), journal: journal.into() }
     }
 
-    /// How many bytes can be written in one go. They are in `SQLite`'s own log before they are in the database, and
-    /// as many may be there already; all that is no more than half of the reserve.
-    pub(super) fn at_once(&self) -> u64 {
-        self.reserve / 8
-    }
-
-    /// How many bytes can be written beside the reserve; if negative, so many of the reserve are in use. None if others
-    /// have taken most of it: nothing that logs let go of makes up for that.
-    pub(super) fn writable(&self, extent: Extent) -> io::Result<Option<i64>> {
+    pub(super) fn outlook(&self, extent: Extent) -> io::Result<Outlook> {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let (free, _) = free_and_size(&self.database)?;
-        let room = free + length(&self.database) + length(&self.journal);
-        if room < extent.size + self.reserve / 2 {
-            return Ok(None);
-        }
-        let needed = extent.size - extent.unused + self.reserve;
-        Ok(Some(room.cast_signed() - needed.cast_signed()))
+        let (free, file, journal) = (free(&self.database)?, length(&self.database), length(&self.journal));
+        let available = free + file + journal;
+        let reserve = Self::RESERVE.min(available / Self::SHARE);
+        let capacity = available - reserve;
+        // What is in the journal alone has yet to find its place in the file.
+        let growth = extent.size.saturating_sub(file);
+        Ok(Outlook {
+            capacity,
+            writable: capacity
+                .checked_sub(extent.size - extent.unused)
+                .filter(|writable| *writable >= Self::LEAST_AT_ONCE)
+                .unwrap_or(0),
+            at_once: (reserve / 8).max(Self::LEAST_AT_ONCE),
+            taken: free < growth + reserve / 2,
+        })
     }
 }
 
-/// In bytes; the former for those without privileges.
-fn free_and_size(path: &Path) -> io::Result<(u64, u64)> {
+/// In bytes, for those without privileges.
+fn free(path: &Path) -> io::Result<u64> {
     let found = statvfs(path)?;
-    let unit = found.fragment_size();
-    Ok((found.blocks_available() * unit, found.blocks() * unit))
+    Ok(found.blocks_available() * found.fragment_size())
 }

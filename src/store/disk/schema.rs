@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::room::Extent;
+use super::room::{Extent, Outlook, Room};
 use super::{ArchivedLog, DiskFault, Place, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;
 
 /// One step for each version of the layout; `PRAGMA user_version` tells how many have been taken.
 const LAYOUTS: [&str; 1] = ["
-    CREATE TABLE logs (
-        number INTEGER PRIMARY KEY,
+    CREATE TABLE owners (
+        log INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
         id TEXT NOT NULL,
-        wanted TEXT NOT NULL,
+        wanted TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE logs (
+        number INTEGER PRIMARY KEY,
         progress TEXT NOT NULL,
         epoch INTEGER NOT NULL,
         first INTEGER NOT NULL,
@@ -50,8 +53,8 @@ const LAYOUTS: [&str; 1] = ["
 #[expect(clippy::cast_possible_wrap, reason = "they are few")]
 const KNOWN: i64 = LAYOUTS.len() as i64;
 
-/// The largest pages that `SQLite` has are twice as many.
-const PAGE_BYTES: i64 = 16 * 1024;
+/// The largest pages that `SQLite` has are four times as large.
+pub(super) const PAGE_BYTES: u32 = 16 * 1024;
 
 /// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x526f_6c6c;
@@ -62,24 +65,24 @@ const AHEAD: i64 = 1_000;
 /// are some thousand times as many that a double holds.
 const SKIPPED: i64 = 1 << 40;
 
-const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE complete = 0";
+const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE number = ?2";
 const OPENED: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
 const LOGS: &str = "SELECT number, kind, id, wanted, progress, epoch, first, reserved, appended, payload_bytes, \
-    evicted, truncated, lost, complete FROM logs ORDER BY number";
+    evicted, truncated, lost, complete FROM logs JOIN owners ON log = number ORDER BY number";
 const NAMED_LOGS: &str = "SELECT number, kind, id, '', '', epoch, first, reserved, appended, payload_bytes, \
-    evicted, truncated, lost, complete FROM logs ORDER BY number";
+    evicted, truncated, lost, complete FROM logs JOIN owners ON log = number ORDER BY number";
 const BLOCKS: &str = "SELECT row, log, first, next, since, until, length(data) FROM blocks ORDER BY row";
 
 pub(super) const FETCH: &str = "SELECT data FROM blocks WHERE row = ?1";
 pub(super) const FETCH_OF_LOG: &str = "SELECT data, next FROM blocks WHERE row = ?1 AND first = ?2 \
     AND log = (SELECT number FROM logs WHERE number = ?3 AND epoch = ?4)";
-pub(super) const WANTED: &str = "SELECT wanted FROM logs WHERE number = ?1 AND epoch = ?2";
-pub(super) const INSERT_LOG: &str = "INSERT OR REPLACE INTO logs (number, kind, id, wanted, progress, epoch, first, \
-    reserved, appended, payload_bytes, evicted, truncated, lost, complete) \
-    VALUES (?1, ?2, ?3, ?4, '', 0, 1, 1, 0, 0, 0, 0, 0, 0)";
-pub(super) const UPDATE_WANTED: &str = "UPDATE logs SET wanted = ?2 WHERE number = ?1";
-pub(super) const UPDATE_LOG: &str = "UPDATE logs SET progress = ?2, epoch = ?3, first = ?4, reserved = ?5, \
-    appended = ?6, payload_bytes = ?7, evicted = ?8, truncated = ?9, lost = ?10, complete = ?11 WHERE number = ?1";
+pub(super) const WANTED: &str =
+    "SELECT wanted FROM owners JOIN logs ON number = log WHERE number = ?1 AND epoch = ?2";
+pub(super) const PUT_OWNER: &str =
+    "INSERT OR REPLACE INTO owners (log, kind, id, wanted) VALUES (?1, ?2, ?3, ?4)";
+pub(super) const PUT_LOG: &str = "INSERT OR REPLACE INTO logs (number, progress, epoch, first, reserved, appended, \
+    payload_bytes, evicted, truncated, lost, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+pub(super) const DELETE_OWNER: &str = "DELETE FROM owners WHERE log = ?1";
 pub(super) const DELETE_LOG: &str = "DELETE FROM logs WHERE number = ?1";
 pub(super) const PUT_BLOCK: &str = "INSERT OR REPLACE INTO blocks (row, log, first, next, since, until, data) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -91,6 +94,7 @@ pub(super) struct Database {
     /// Device and inode of the file: whether it is still the one there.
     identity: (u64, u64),
     pub(super) connection: Connection,
+    room: Room,
 }
 
 /// What was in the database.
@@ -132,7 +136,7 @@ impl Database {
         let identity = identity(path).map_err(|error| DiskFault::of_files(path, &error))?;
         // Nothing is changed before it is known whose it is.
         version(&connection, path)?;
-        let mut database = Self { path: path.to_owned(), identity, connection };
+        let mut database = Self { path: path.to_owned(), identity, connection, room: Room::around(path) };
         database.configure().map_err(failed)?;
         database.migrate()?;
         Ok(database)
@@ -154,12 +158,10 @@ impl Database {
     }
 
     /// From so many bytes on, `SQLite`'s own log is brought into the database, and becomes that short again.
-    pub(super) fn bound_journal(&self, bytes: usize) -> Result<(), DiskFault> {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let set = |name, value: i64| self.connection.pragma_update(None, name, value);
-        let bounded = set("wal_autocheckpoint", (bytes / PAGE_BYTES).max(1));
-        let bounded = bounded.and_then(|()| set("journal_size_limit", bytes));
-        bounded.map_err(|error| DiskFault::of_sqlite(&self.path, &error))
+    pub(super) fn bound_journal(&self, bytes: u64) -> rusqlite::Result<()> {
+        let bytes = bytes.cast_signed();
+        self.connection.pragma_update(None, "wal_autocheckpoint", (bytes / i64::from(PAGE_BYTES)).max(1))?;
+        self.connection.pragma_update(None, "journal_size_limit", bytes)
     }
 
     fn migrate(&mut self) -> Result<(), DiskFault> {
@@ -179,13 +181,19 @@ impl Database {
 
     pub(super) fn extent(&self) -> rusqlite::Result<Extent> {
         let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let bytes = |pages: i64| (pages * PAGE_BYTES).cast_unsigned();
+        let bytes = |pages: i64| pages.cast_unsigned() * u64::from(PAGE_BYTES);
         Ok(Extent { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
     }
 
+    /// What there is room for now. Within a transaction, as if it were committed.
+    pub(super) fn outlook(&self) -> Result<Outlook, DiskFault> {
+        let extent = self.extent().map_err(|error| DiskFault::of_sqlite(&self.path, &error))?;
+        self.room.outlook(extent).map_err(|error| DiskFault::of_files(&self.path, &error))
+    }
+
     /// Gives so many bytes that are unused back to the file system.
-    pub(super) fn shrink(&self, bytes: usize) -> rusqlite::Result<()> {
-        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / PAGE_BYTES;
+    pub(super) fn shrink(&self, bytes: u64) -> rusqlite::Result<()> {
+        let pages = bytes.cast_signed() / i64::from(PAGE_BYTES);
         let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({})", pages.max(1)))?;
         let mut steps = vacuum.query([])?;
         while steps.next()?.is_some() {}
@@ -205,8 +213,9 @@ impl Database {
     }
 
     /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
-    /// written to. `skip`: numbers were shown that had not been set aside.
-    pub(super) fn begin(&self, skip: bool) -> Result<Found, DiskFault> {
+    /// written to. `skip`: numbers were shown that had not been set aside. `at_once`: how many bytes one transaction may
+    /// write.
+    pub(super) fn begin(&self, skip: bool, at_once: u64) -> Result<Found, DiskFault> {
         let failed = |error| DiskFault::of_sqlite(&self.path, &error);
         let mut found = find(&self.connection, &self.path, Owners::Whole)?;
         let skipped = if skip { SKIPPED } else { 0 };
@@ -214,11 +223,22 @@ impl Database {
             log.next += skipped.cast_unsigned();
             log.reserved = log.next + AHEAD.cast_unsigned();
         }
-        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
-        transaction.execute(SET_ASIDE, [skipped + AHEAD]).map_err(failed)?;
+        // Who is stopped in between has set aside more than need be.
+        let at_once = usize::try_from(at_once / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
+        let incomplete = found.logs.iter().filter(|found| !found.log.complete).map(|found| found.number);
+        for numbers in incomplete.collect::<Vec<_>>().chunks(at_once) {
+            let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+            for number in numbers {
+                let aside = (skipped + AHEAD, number);
+                transaction
+                    .prepare_cached(SET_ASIDE)
+                    .and_then(|mut set| set.execute(aside))
+                    .map_err(failed)?;
+            }
+            transaction.commit().map_err(failed)?;
+        }
         let opened = (Timestamp::now().0, env!("CARGO_PKG_VERSION"));
-        transaction.execute(OPENED, opened).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+        self.connection.execute(OPENED, opened).map_err(failed)?;
         Ok(found)
     }
 }

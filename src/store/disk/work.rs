@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::Row;
 use super::inbox::{Keep, Queue};
-use super::writer::Writer;
 use crate::store::Log;
 use crate::store::log::Unsaved;
 
@@ -24,22 +23,30 @@ pub(super) struct Work {
     waiting: HashSet<i64>,
     pub(super) freed: Vec<Row>,
     pub(super) since: Option<Instant>,
+    /// Up to which question.
+    asked: u64,
+    answered: u64,
 }
 
-/// What one transaction has written.
+/// What one transaction has done.
 #[derive(Default)]
 pub(super) struct Written {
+    /// How many of the logs that are gone, and of the rows that are not needed, it has deleted.
+    pub(super) deleted: usize,
+    pub(super) owners: Vec<i64>,
     pub(super) logs: Vec<(Arc<Log>, Unsaved)>,
     /// How many of those that waited have had their turns.
     pub(super) turns: usize,
     /// Logs that have more than fitted.
     pub(super) unfinished: Vec<i64>,
     pub(super) bytes: usize,
+    /// For want of room, blocks were left out.
+    pub(super) starved: bool,
 }
 
 impl Work {
-    /// Adds what has come, and gives up to which question that is.
-    pub(super) fn take(&mut self, queue: Queue) -> u64 {
+    /// Adds what has come.
+    pub(super) fn take(&mut self, queue: Queue) {
         self.since = self.since.or(queue.since);
         for (number, keep) in queue.kept {
             // Whoever closed it said so before, or will say so.
@@ -60,7 +67,20 @@ impl Work {
             self.kept.remove(number);
         }
         self.removed.extend(queue.removed);
-        queue.asked
+        self.asked = queue.asked;
+    }
+
+    /// Up to which question all is done that had been said of owners by then.
+    pub(super) fn answered(&mut self) -> u64 {
+        if self.removed.is_empty() && self.new.is_empty() && self.touched.is_empty() {
+            self.answered = self.asked;
+        }
+        self.answered
+    }
+
+    /// Up to which question there is no hope for now.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -92,18 +112,19 @@ impl Work {
         numbers.filter_map(|number| self.kept.get(number)).map(|keep| &*keep.log)
     }
 
-    /// Strikes out the logs that are gone, and up to so many of the rows that are not needed.
-    pub(super) fn deleted(&mut self, most: usize) {
-        self.removed.clear();
-        let count = self.freed.len().min(most);
-        self.freed.drain(..count);
+    /// Strikes out so many of the logs that are gone, and of the rows that are not needed.
+    pub(super) fn deleted(&mut self, count: usize) {
+        self.removed.drain(..count.min(self.removed.len()));
+        self.freed.drain(..count.min(self.freed.len()));
     }
 
     /// Strikes out what one transaction has done.
     pub(super) fn done(&mut self, written: &Written) {
-        self.deleted(Writer::DELETED_AT_ONCE);
-        self.new.clear();
-        self.touched.clear();
+        self.deleted(written.deleted);
+        for number in &written.owners {
+            self.new.remove(number);
+            self.touched.remove(number);
+        }
         for number in self.dirty.drain(..written.turns) {
             self.waiting.remove(&number);
         }

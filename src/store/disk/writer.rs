@@ -1,14 +1,14 @@
 //! The thread that writes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::directory::Directory;
 use super::inbox::{Inbox, Keep, Wake};
-use super::room::{Extent, Room};
-use super::schema::{self, Database};
+use super::room::Extent;
+use super::schema::{self, Database, PAGE_BYTES};
 use super::work::{Work, Written};
 use super::{DiskFault, Row};
 use crate::store::Budget;
@@ -18,14 +18,15 @@ pub(super) struct Writer {
     database: Database,
     inbox: Arc<Inbox>,
     budget: Arc<Budget>,
-    room: Room,
-    /// Bytes of blocks that one transaction writes.
-    at_once: usize,
     work: Work,
     next_row: Row,
     flush: Duration,
     disk: Disk,
-    /// Something was written since `SQLite`'s own log was emptied last.
+    /// Since when there has been no room for blocks.
+    starved: Option<Instant>,
+    /// From how many bytes on `SQLite`'s own log is emptied into the database.
+    journal_bound: u64,
+    /// Something was written since it was emptied last.
     unchecked: bool,
     /// More of the database is unused than need be.
     wasteful: bool,
@@ -42,11 +43,14 @@ enum Disk {
 }
 
 impl Writer {
-    /// Bytes of blocks that one transaction writes at most, and rows that it deletes.
-    const AT_ONCE: usize = 16 * 1024 * 1024;
-    pub(super) const DELETED_AT_ONCE: usize = 1_000;
+    /// What a log, or a deletion, takes of a transaction beside its blocks: pages of the tables.
+    const PAGES: u32 = 2 * PAGE_BYTES;
+    /// Deletions in one transaction at most.
+    const DELETED_AT_ONCE: u64 = 1_000;
     /// How long to wait before it is tried again after a failure.
     const RETRY: Duration = Duration::from_millis(500);
+    /// How long logs have to give way before a disk without room counts as full.
+    const PATIENCE: Duration = Duration::from_secs(1);
     /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
     const IDLE: Duration = Duration::from_secs(1);
     /// How long until more is given back.
@@ -55,10 +59,9 @@ impl Writer {
     /// of all; and how many are given back at once, at most.
     const UNUSED: u64 = 1024 * 1024;
     const UNUSED_SHARE: u64 = 8;
-    const GIVEN_AT_ONCE: usize = 4 * 1024 * 1024;
-    /// On a disk that had little room, logs may keep all that they are to when so many times as much as is written in one
-    /// go has room.
-    const RELEASED: i64 = 4;
+    const GIVEN_AT_ONCE: u64 = 4 * 1024 * 1024;
+    /// What logs may keep however little the disk has room for: if that does not fit, it is full.
+    const LEAST_SHARE: u64 = 8;
 
     pub(super) fn new(
         directory: Directory,
@@ -67,25 +70,21 @@ impl Writer {
         budget: Arc<Budget>,
         next_row: Row,
         flush: Duration,
-    ) -> Result<Self, DiskFault> {
-        let room = Room::around(&database.path);
-        let room = room.map_err(|error| DiskFault::of_files(&database.path, &error))?;
-        let at_once = usize::try_from(room.at_once()).map_or(Self::AT_ONCE, |bytes| bytes.min(Self::AT_ONCE));
-        database.bound_journal(at_once)?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             database,
             inbox,
             budget,
-            room,
-            at_once,
             work: Work::default(),
             next_row,
             flush,
             disk: Disk::Works,
+            starved: None,
+            journal_bound: 0,
             unchecked: true,
             wasteful: false,
             directory,
-        })
+        }
     }
 
     /// Gives why something is not on disk in the end.
@@ -93,17 +92,20 @@ impl Writer {
         let _watch = Watch(self.inbox.clone());
         loop {
             let failing = self.disk == Disk::Fails;
-            let pause = if failing { Self::RETRY } else { self.flush };
+            let pause = match self.starved {
+                _ if failing => Self::RETRY,
+                Some(_) => self.flush.min(Self::RETRY),
+                None => self.flush,
+            };
             let idle_after = if self.wasteful { Self::WASTEFUL } else { Self::IDLE };
             let is_done = !self.wasteful && !self.unchecked && self.budget.confined_to().is_none();
-            let idle_after = (!is_done).then_some(idle_after);
-            match self.inbox.wait(pause, failing, idle_after) {
+            match self.inbox.wait(pause, failing, (!is_done).then_some(idle_after)) {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
                 Wake::Idle => {
                     self.check_point();
-                    self.mind_room(self.budget.kept());
+                    self.look_ahead(self.budget.kept());
                     // If it is not there any more, the next write fails.
                     let _ = self.database.check().map(|bytes| self.inbox.note_size(bytes));
                 }
@@ -124,9 +126,9 @@ impl Writer {
     }
 
     fn round(&mut self, last: bool) -> Result<(), DiskFault> {
-        // What is let go of from here on is in no transaction yet.
+        // What comes from here on has yet to find room.
         let kept = self.budget.kept();
-        let asked = self.work.take(self.inbox.take());
+        self.work.take(self.inbox.take());
         self.inbox.begun(self.work.since);
         match self.write(last) {
             Ok(()) => {
@@ -138,11 +140,12 @@ impl Writer {
                 {
                     self.disk = Disk::Works;
                 }
-                self.unchecked = true;
-                self.mind_room(kept);
-                self.inbox.written(asked, self.work.since);
-                if !self.work.is_empty() && !last {
-                    self.inbox.go_on();
+                self.look_ahead(kept);
+                self.inbox.written(self.work.answered(), self.work.since);
+                match self.starved {
+                    _ if last || self.work.is_empty() => {}
+                    Some(_) => self.inbox.go_on_when_freed(),
+                    None => self.inbox.go_on(),
                 }
                 Ok(())
             }
@@ -150,10 +153,8 @@ impl Writer {
                 if std::mem::replace(&mut self.disk, Disk::Fails) != Disk::Fails {
                     tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
                 }
-                if matches!(fault, DiskFault::Full(_)) {
-                    self.let_go();
-                }
-                self.inbox.failed(asked, fault.clone(), self.work.since);
+                self.look_ahead(kept);
+                self.inbox.failed(self.work.asked(), fault.clone(), self.work.since);
                 Err(fault)
             }
         }
@@ -162,20 +163,28 @@ impl Writer {
     /// Writes what there is to do, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskFault> {
         let mut written = Written::default();
-        let outcome = self.database.check().and_then(|file_bytes| {
+        let mut outcome = self.database.check().and_then(|file_bytes| {
             self.inbox.note_size(file_bytes);
             self.transact(last, &mut written)
-                .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
         });
-        if outcome.is_ok() {
-            for (log, unsaved) in &written.logs {
-                log.saved(unsaved);
+        match &outcome {
+            Ok(()) => {
+                for (log, unsaved) in &written.logs {
+                    log.saved(unsaved);
+                }
+                self.work.done(&written);
+                self.unchecked = true;
+                if !self.work.freed.is_empty() {
+                    self.give_back();
+                }
+                if self.is_out_of_room(&written, last) {
+                    outcome = Err(DiskFault::Full(self.database.path.clone()));
+                }
             }
-            if !self.work.freed.is_empty() {
-                self.give_back();
-            }
-            self.work.done(&written);
-        } else {
+            Err(DiskFault::Full(_)) => self.let_go(),
+            Err(_) => {}
+        }
+        if outcome.is_err() {
             // Before numbers are shown that are not set aside: the next start goes on behind them all the same.
             if let Err(error) = self.directory.mark(true) {
                 tracing::error!(%error, "sequence numbers may be given again after the next start");
@@ -188,25 +197,56 @@ impl Writer {
         outcome
     }
 
-    fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
-        let Self { database, work, next_row, at_once, .. } = self;
-        let transaction = database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        delete(&transaction, work, Self::DELETED_AT_ONCE)?;
+    /// Whether blocks have waited for room longer than it takes logs to give way.
+    fn is_out_of_room(&mut self, written: &Written, last: bool) -> bool {
+        if !written.starved {
+            self.starved = None;
+            return false;
+        }
+        let since = *self.starved.get_or_insert_with(Instant::now);
+        let taken = self.database.outlook().is_ok_and(|outlook| outlook.taken);
+        last || taken || since.elapsed() > Self::PATIENCE
+    }
+
+    fn transact(&mut self, last: bool, written: &mut Written) -> Result<(), DiskFault> {
+        let Self { database, work, next_row, .. } = self;
+        let failed = |error| DiskFault::of_sqlite(&database.path, &error);
+        let at_once = database.outlook()?.at_once;
+        let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        written.deleted =
+            usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
+        delete(&transaction, work, written.deleted).map_err(failed)?;
+        // What was deleted just now has room again.
+        let outlook = database.outlook()?;
+        let for_blocks = if outlook.taken {
+            0
+        } else if last {
+            outlook.at_once
+        } else {
+            outlook.at_once.min(outlook.writable)
+        };
+        let [at_once, for_blocks] =
+            [at_once, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let mut fresh_row = || {
             *next_row += 1;
             *next_row - 1
         };
         let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
             let Some(keep) = work.kept.get(&number) else { return Ok(()) };
-            let room = at_once.saturating_sub(written.bytes);
+            let room = for_blocks.saturating_sub(written.bytes);
             let Some(unsaved) = keep.log.unsaved(&mut fresh_row, room, last) else { return Ok(()) };
-            if work.new.contains(&number) {
-                let new = params![number, keep.kind, keep.id, keep.wanted()];
-                transaction.prepare_cached(schema::INSERT_LOG)?.execute(new)?;
-            } else if work.touched.contains(&number) {
-                transaction.prepare_cached(schema::UPDATE_WANTED)?.execute(params![number, keep.wanted()])?;
+            written.bytes += Self::PAGES as usize;
+            if work.new.contains(&number) || work.touched.contains(&number) {
+                let wanted = keep.wanted();
+                written.bytes += wanted.len();
+                let owner = params![number, keep.kind, keep.id, wanted];
+                transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
+                written.owners.push(number);
             }
-            write_log(&transaction, number, &unsaved, &keep.progress())?;
+            let progress = keep.progress();
+            write_log(&transaction, number, &unsaved, &progress)?;
+            written.bytes += progress.len();
             written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
             if unsaved.more {
                 written.unfinished.push(number);
@@ -214,68 +254,86 @@ impl Writer {
             written.logs.push((keep.log.clone(), unsaved));
             Ok(())
         };
-        // Owners that were made or changed go first, all of them: somebody may be waiting.
+        // Owners that were made or changed go first: somebody may be waiting.
         for number in work.new.union(&work.touched) {
-            write(*number, written)?;
+            if written.bytes >= at_once {
+                break;
+            }
+            write(*number, written).map_err(failed)?;
         }
         for number in &work.dirty {
-            if written.bytes >= *at_once {
+            if written.bytes >= for_blocks {
+                written.starved = for_blocks < at_once;
                 break;
             }
             written.turns += 1;
             if !work.new.contains(number) && !work.touched.contains(number) {
-                write(*number, written)?;
+                write(*number, written).map_err(failed)?;
             }
         }
-        transaction.commit()
-    }
-
-    /// Makes the oldest blocks of all give way before the disk is full of them. `kept`: what there was of them when
-    /// the writer last learned what it may delete.
-    fn mind_room(&self, kept: usize) {
-        let Ok(extent) = self.database.extent() else { return };
-        let Ok(Some(writable)) = self.room.writable(extent) else { return };
-        let aim = i64::try_from(self.at_once).unwrap_or(i64::MAX);
-        let was_confined = self.budget.confined_to().is_some();
-        if let Ok(lacking @ 1..) = usize::try_from(aim - writable) {
-            self.budget.confine(kept.saturating_sub(lacking));
-            if !was_confined {
-                tracing::warn!(
-                    "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
-                );
-            }
-        } else if was_confined && self.work.is_empty() && writable > aim * Self::RELEASED {
-            self.budget.release();
-            tracing::info!("the disk of the data directory has room again");
-        }
+        transaction.commit().map_err(failed)
     }
 
     /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
     fn let_go(&mut self) {
-        const AT_ONCE: usize = 200;
-        while !self.work.removed.is_empty() || !self.work.freed.is_empty() {
+        let mut count = 64;
+        while count > 0 && !(self.work.removed.is_empty() && self.work.freed.is_empty()) {
+            self.check_point();
             let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
-                delete(&transaction, &self.work, AT_ONCE)?;
+                delete(&transaction, &self.work, count)?;
                 transaction.commit()
             });
-            if deleted.is_err() {
-                return;
+            match deleted {
+                Ok(()) => self.work.deleted(count),
+                Err(_) => count /= 2,
             }
-            self.work.deleted(AT_ONCE);
             self.give_back();
-            self.check_point();
+        }
+        self.check_point();
+    }
+
+    /// Lets logs keep together what the disk has room for, and bounds `SQLite`'s own log. `kept`: what logs kept when what
+    /// is on disk by now was taken.
+    fn look_ahead(&mut self, kept: usize) {
+        let Ok(outlook) = self.database.outlook() else { return };
+        let bound = 1 << outlook.at_once.ilog2();
+        if bound != self.journal_bound && self.database.bound_journal(bound).is_ok() {
+            self.journal_bound = bound;
+        }
+        if !self.inbox.is_restored() {
+            return;
+        }
+        let was_confined = self.budget.confined_to().is_some();
+        if outlook.taken {
+            // Nothing that logs let go of makes up for what others have taken: they stay in memory.
+            self.budget.release();
+        } else {
+            let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
+            let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
+            self.budget.confine(usize::try_from(fits).unwrap_or(usize::MAX));
+        }
+        match (was_confined, self.budget.confined_to()) {
+            (false, Some(bytes)) => {
+                tracing::warn!(
+                    bytes,
+                    "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
+                );
+            }
+            (true, None) => tracing::info!("the disk of the data directory has room again"),
+            _ => {}
         }
     }
 
-    /// Gives some of what is unused back to the file system if there is much.
+    /// Gives some of what is unused back to the file system if there is much; on a disk that is nearly full, what is
+    /// written next has its place there.
     fn give_back(&mut self) {
         let is_wasteful =
             |extent: Extent| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
         let given = self.database.extent().and_then(|before| {
-            if !is_wasteful(before) {
+            if !is_wasteful(before) || self.budget.confined_to().is_some() {
                 return Ok(false);
             }
-            self.database.shrink(self.at_once.min(Self::GIVEN_AT_ONCE))?;
+            self.database.shrink(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
             self.database.extent().map(is_wasteful)
         });
         self.unchecked = true;
@@ -316,10 +374,12 @@ impl Drop for Watch {
     }
 }
 
-/// Deletes logs that are gone, and up to so many of the rows that are not needed.
+/// Deletes up to so many of the logs that are gone, and of the rows that are not needed.
 fn delete(transaction: &Transaction<'_>, work: &Work, most: usize) -> rusqlite::Result<()> {
-    for number in &work.removed {
-        transaction.prepare_cached(schema::DELETE_LOG)?.execute([number])?;
+    for number in work.removed.iter().take(most) {
+        for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {
+            transaction.prepare_cached(table)?.execute([number])?;
+        }
     }
     for row in work.freed.iter().take(most) {
         transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
@@ -340,7 +400,7 @@ fn write_log(
         put.execute(params![row, number, first, next, since, until, block.bytes()])?;
     }
     let counters = &unsaved.counters;
-    transaction.prepare_cached(schema::UPDATE_LOG)?.execute(params![
+    transaction.prepare_cached(schema::PUT_LOG)?.execute(params![
         number,
         progress,
         unsaved.epoch.cast_signed(),
