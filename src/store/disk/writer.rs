@@ -22,6 +22,8 @@ pub(super) struct Writer {
     next_row: Row,
     flush: Duration,
     disk: Disk,
+    /// The log has been told that the disk confines logs.
+    told: bool,
     /// Since when there has been no room for blocks.
     starved: Option<Instant>,
     /// From how many bytes on `SQLite`'s own log is emptied into the database.
@@ -79,6 +81,7 @@ impl Writer {
             next_row,
             flush,
             disk: Disk::Works,
+            told: false,
             starved: None,
             journal_bound: 0,
             unchecked: true,
@@ -303,24 +306,24 @@ impl Writer {
         if !self.inbox.is_restored() {
             return;
         }
-        let was_confined = self.budget.confined_to().is_some();
         if outlook.taken {
             // Nothing that logs let go of makes up for what others have taken: they stay in memory.
             self.budget.release();
-        } else {
-            let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
-            let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
-            self.budget.confine(usize::try_from(fits).unwrap_or(usize::MAX));
+            return;
         }
-        match (was_confined, self.budget.confined_to()) {
-            (false, Some(bytes)) => {
-                tracing::warn!(
-                    bytes,
-                    "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
-                );
-            }
-            (true, None) => tracing::info!("the disk of the data directory has room again"),
-            _ => {}
+        let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
+        let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
+        let fits = usize::try_from(fits).unwrap_or(usize::MAX);
+        self.budget.confine(fits);
+        let is_confined = self.budget.confined_to().is_some();
+        if is_confined && !self.told {
+            self.told = true;
+            tracing::warn!(
+                "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
+            );
+        } else if self.told && !is_confined && self.budget.kept() < fits / 2 {
+            self.told = false;
+            tracing::info!("the disk of the data directory has room again");
         }
     }
 
