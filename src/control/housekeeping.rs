@@ -37,10 +37,12 @@ impl Shared {
             self.forget_expired(now);
             self.expire(now).await;
             if self.budget.is_exceeded() {
-                self.make_room(Log::oldest, Log::evict, || self.budget.is_exceeded()).await;
+                let forget = |before| self.forget_closed(before);
+                self.make_room(Log::oldest, Log::evict, forget, || self.budget.is_exceeded()).await;
             }
             if self.budget.memory_is_exceeded() {
-                self.make_room(Log::oldest_held, Log::cool, || self.budget.memory_is_short()).await;
+                self.make_room(Log::oldest_held, Log::cool, |_| false, || self.budget.memory_is_short())
+                    .await;
             }
         }
     }
@@ -52,11 +54,13 @@ impl Shared {
         }
     }
 
-    /// Lets the oldest blocks of all go, one by one, as long as it is called for.
+    /// Lets the oldest blocks of all go, one by one, as long as it is called for; `forget`: what else may go that is
+    /// older than the oldest block, if there is any.
     async fn make_room(
         &self,
         oldest: fn(&Log) -> Option<Timestamp>,
         let_go: fn(&Log),
+        forget: impl Fn(Option<Timestamp>) -> bool,
         called_for: impl Fn() -> bool,
     ) {
         let owners = self.owners();
@@ -64,11 +68,13 @@ impl Shared {
         let mut heap: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
         let mut evicted = 0;
         while called_for() {
-            let Some(Reverse((_, nth))) = heap.pop() else {
-                return;
-            };
-            let_go(owners[nth].log());
-            heap.extend(aged((nth, &owners[nth])));
+            if !forget(heap.peek().map(|Reverse((oldest, _))| *oldest)) {
+                let Some(Reverse((_, nth))) = heap.pop() else {
+                    return;
+                };
+                let_go(owners[nth].log());
+                heap.extend(aged((nth, &owners[nth])));
+            }
             evicted += 1;
             give_way(evicted).await;
         }

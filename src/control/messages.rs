@@ -191,6 +191,18 @@ impl Shared {
         }
     }
 
+    /// Lets the message go that has been closed for the longest, if that was before then.
+    pub(super) fn forget_closed(&self, before: Option<Timestamp>) -> bool {
+        let is_older = |message: &Message| {
+            let closed = message.with_collection(|collection| collection.closed());
+            closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
+        };
+        let Some(oldest) = self.clockwork.closing.oldest_if(is_older) else { return false };
+        self.messages.remove_if(oldest.id(), &oldest);
+        oldest.discard();
+        true
+    }
+
     /// Lets the oldest closed messages go when there are more than are kept.
     fn forget_oldest(&self) {
         while self.messages.len() >= self.settings.kept_messages {

@@ -99,6 +99,7 @@ impl Message {
 
     /// One that was closed already takes its place among those that are.
     pub(in crate::control) fn stay_closed(self: &Arc<Self>) {
+        self.carry_responders();
         self.clockwork.closing.resume(self);
         self.log.complete();
     }

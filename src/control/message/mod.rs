@@ -80,7 +80,12 @@ impl Message {
     /// Responders listed in a view; all of them are in the log.
     const LISTED_RESPONDERS: usize = 1_000;
 
+    /// What is kept of a message beside its payload, and of each responder that is listed, about.
+    const KEPT_BYTES: usize = 1_024;
+    const RESPONDER_BYTES: usize = 256;
+
     pub(super) fn new(id: Id, spec: MessageSpec, log: Arc<Log>, clockwork: Clockwork) -> Self {
+        log.carry(Self::kept_bytes(&spec, 0));
         Self {
             id,
             spec,
@@ -94,6 +99,17 @@ impl Message {
             clockwork,
             news: AtomicU8::new(0),
         }
+    }
+
+    fn kept_bytes(spec: &MessageSpec, responders: usize) -> usize {
+        // The payload is kept in base64.
+        Self::KEPT_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
+    }
+
+    /// Counts what is kept of it, now that it is closed.
+    fn carry_responders(&self) {
+        let listed = self.collection().counters().responders.min(Self::LISTED_RESPONDERS as u64);
+        self.log.carry(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
     }
 
     pub fn id(&self) -> &Id {
@@ -232,6 +248,7 @@ impl Message {
         if self.spec.window.is_zero() {
             self.log.complete();
         }
+        self.carry_responders();
         self.touch();
         self.clockwork.closing.begin(self, &self.clockwork.timers);
         self.closed.notify_waiters();

@@ -78,6 +78,11 @@ impl Work {
         self.answered
     }
 
+    /// Whether all is deleted that has to be.
+    pub(super) fn is_rid(&self) -> bool {
+        self.removed.is_empty() && self.freed.is_empty()
+    }
+
     /// Up to which question there is no hope for now.
     pub(super) fn asked(&self) -> u64 {
         self.asked

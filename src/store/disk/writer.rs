@@ -22,6 +22,8 @@ pub(super) struct Writer {
     next_row: Row,
     flush: Duration,
     disk: Disk,
+    /// How many bytes logs may keep together for want of room.
+    fitted: usize,
     /// The log has been told that the disk confines logs.
     told: bool,
     /// Since when there has been no room for blocks.
@@ -81,6 +83,7 @@ impl Writer {
             next_row,
             flush,
             disk: Disk::Works,
+            fitted: 0,
             told: false,
             starved: None,
             journal_bound: 0,
@@ -200,13 +203,15 @@ impl Writer {
         outcome
     }
 
-    /// Whether blocks have waited for room longer than it takes logs to give way.
+    /// Whether something has waited for room longer than it takes logs to give way.
     fn is_out_of_room(&mut self, written: &Written, last: bool) -> bool {
         if !written.starved {
             self.starved = None;
             return false;
         }
         let since = *self.starved.get_or_insert_with(Instant::now);
+        // It may be what is in the way.
+        self.check_point();
         let taken = self.database.outlook().is_ok_and(|outlook| outlook.taken);
         last || taken || since.elapsed() > Self::PATIENCE
     }
@@ -222,15 +227,10 @@ impl Writer {
         delete(&transaction, work, written.deleted).map_err(failed)?;
         // What was deleted just now has room again.
         let outlook = database.outlook()?;
-        let for_blocks = if outlook.taken {
-            0
-        } else if last {
-            outlook.at_once
-        } else {
-            outlook.at_once.min(outlook.writable)
-        };
-        let [at_once, for_blocks] =
-            [at_once, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let for_all = if outlook.taken { 0 } else { at_once };
+        let for_blocks = if last { for_all } else { for_all.min(outlook.writable) };
+        let [at_once, for_all, for_blocks] =
+            [at_once, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let mut fresh_row = || {
             *next_row += 1;
             *next_row - 1
@@ -245,7 +245,6 @@ impl Writer {
                 written.bytes += wanted.len();
                 let owner = params![number, keep.kind, keep.id, wanted];
                 transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
-                written.owners.push(number);
             }
             let progress = keep.progress();
             write_log(&transaction, number, &unsaved, &progress)?;
@@ -259,14 +258,17 @@ impl Writer {
         };
         // Owners that were made or changed go first: somebody may be waiting.
         for number in work.new.union(&work.touched) {
-            if written.bytes >= at_once {
+            if written.bytes >= for_all {
+                written.starved = for_all < at_once;
                 break;
             }
+            // Some are gone by now.
+            written.owners.push(*number);
             write(*number, written).map_err(failed)?;
         }
         for number in &work.dirty {
             if written.bytes >= for_blocks {
-                written.starved = for_blocks < at_once;
+                written.starved |= for_blocks < at_once;
                 break;
             }
             written.turns += 1;
@@ -313,7 +315,12 @@ impl Writer {
         }
         let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
         let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
-        let fits = usize::try_from(fits).unwrap_or(usize::MAX);
+        let mut fits = usize::try_from(fits).unwrap_or(usize::MAX);
+        if !self.work.is_rid() {
+            // There will be more room than there is now.
+            fits = fits.max(self.fitted);
+        }
+        self.fitted = fits;
         self.budget.confine(fits);
         let is_confined = self.budget.confined_to().is_some();
         if is_confined && !self.told {

@@ -124,6 +124,15 @@ impl Log {
         self.changed.notify_waiters();
     }
 
+    /// Counts so many bytes of its owner with what all logs keep together.
+    pub fn carry(&self, bytes: usize) {
+        self.change(|state| {
+            if !state.closed {
+                state.carried = bytes;
+            }
+        });
+    }
+
     /// Keeps so much from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.change(|state| {

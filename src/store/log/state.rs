@@ -31,6 +31,8 @@ pub(super) struct State {
     /// Of the slots' blocks in memory.
     pub(super) held_bytes: usize,
     charged: Charge,
+    /// Bytes that its owner takes beside it, as long as it is not closed.
+    pub(super) carried: usize,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
     pub(super) closed: bool,
@@ -106,6 +108,7 @@ impl State {
             slots_bytes: 0,
             held_bytes: 0,
             charged: Charge::default(),
+            carried: 0,
             counters: LogCounters::default(),
             complete: false,
             closed: false,
@@ -272,14 +275,14 @@ impl State {
         self.freed.extend(self.slots.drain(..).filter_map(|slot| slot.row));
         self.freed.extend(self.tail_row.take());
         self.spare = None;
-        (self.cold, self.slots_bytes, self.held_bytes) = (0, 0, 0);
+        (self.cold, self.slots_bytes, self.held_bytes, self.carried) = (0, 0, 0, 0);
         self.tail = Block::new(self.tail.next());
     }
 
     /// Tells the budget what there is now.
     pub(super) fn settle(&mut self, budget: &Budget) {
         let tail = self.tail.cost();
-        let now = Charge { kept: self.slots_bytes + tail, memory: self.held_bytes + tail };
+        let now = Charge { kept: self.slots_bytes + tail + self.carried, memory: self.held_bytes + tail };
         budget.charge(std::mem::replace(&mut self.charged, now), now);
     }
 
