@@ -126,9 +126,9 @@ pub struct ServeArgs {
     /// How to log: text on a terminal and JSON otherwise, or one of them always.
     #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
-    /// Where to send traces: a collector or an agent beside the service that takes OTLP over HTTP, such as
-    /// http://127.0.0.1:4318; a URL without a path gets /v1/traces. Without it nothing is traced.
-    #[arg(long, env = "ROLLCALL_OTLP_ENDPOINT", value_name = "URL")]
+    /// Where to send traces: a collector or an agent beside the service that takes OTLP over plain HTTP. A URL without
+    /// a path gets /v1/traces. Without it nothing is traced.
+    #[arg(long, env = "ROLLCALL_OTLP_ENDPOINT", value_name = "http://HOST:PORT")]
     otlp_endpoint: Option<Endpoint>,
     /// Start two responders on lo and call the roll, to see it work. Nothing is kept, as with --memory.
     #[arg(long)]

@@ -128,7 +128,7 @@ impl Api {
                 let trace_id = span.as_ref().map(|span| span.trace_id().to_string());
                 match panic {
                     Some(panic) => {
-                        tracing::error!(request_id, trace_id, status, detail, panic, "request failed")
+                        tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
                     }
                     None if problem.is_of_service() => {}
                     None => rarely!(ERROR, request_id, trace_id, status, detail, "request failed"),

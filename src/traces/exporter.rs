@@ -38,6 +38,7 @@ pub struct Exporter {
 impl Exporter {
     /// Sends from now on what is traced by the [`Traces`].
     pub fn start(endpoint: Endpoint) -> (Self, Traces) {
+        tracing::info!(%endpoint, "traces are sent");
         let tally = Arc::new(Tally::default());
         let (queue, waiting) = Queue::new(tally.clone());
         let (finishing, resource) = (CancellationToken::new(), resource());
@@ -116,7 +117,6 @@ impl Worker {
     const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
     async fn run(mut self) {
-        tracing::info!(endpoint = %self.endpoint, "traces are sent");
         while self.gather().await {
             let spans = std::mem::take(&mut self.batch);
             self.in_flight = spans.len() as u64;

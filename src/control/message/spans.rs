@@ -25,13 +25,15 @@ impl Message {
 
     /// It could not be sent.
     pub(in crate::control) fn fail_trace(&self, refusal: &Refusal) {
-        if let Some(span) = self.span().take() {
+        let span = self.span().take();
+        if let Some(span) = span {
             span.fail(refusal.to_string());
         }
     }
 
     pub(super) fn end_trace(&self, reason: CloseReason, counters: &AnswerCounters) {
-        if let Some(span) = self.span().take() {
+        let span = self.span().take();
+        if let Some(span) = span {
             span.set("rollcall.message.responders", count(counters.responders));
             span.set("rollcall.message.responses", count(counters.responses));
             span.set("rollcall.message.close_reason", reason.name());
