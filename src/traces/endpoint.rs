@@ -1,8 +1,13 @@
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::thread;
 
 use hyper::Uri;
 use hyper::http::uri::Scheme;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// Where spans are sent: an OTLP receiver that takes protobuf over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,8 +15,8 @@ pub struct Endpoint {
     /// As in the URL: an IPv6 address in its brackets.
     pub(super) authority: String,
     /// A name, or an address without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    host: String,
+    port: u16,
     pub(super) path: String,
 }
 
@@ -60,6 +65,25 @@ impl FromStr for Endpoint {
             port,
             path: path.to_owned(),
         })
+    }
+}
+
+impl Endpoint {
+    /// A connection to it. Cancel-safe.
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return TcpStream::connect((address, self.port)).await;
+        }
+        // getaddrinfo(3) blocks for as long as the name servers are silent, and the runtime would wait for it before the
+        // process may end. So it gets a thread that nobody waits for.
+        let (host, port) = (self.host.clone(), self.port);
+        let (sender, found) = oneshot::channel();
+        thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+            let addresses = (host.as_str(), port).to_socket_addrs();
+            sender.send(addresses.map(Iterator::collect::<Vec<_>>))
+        })?;
+        let addresses = found.await.map_err(io::Error::other)??;
+        TcpStream::connect(&*addresses).await
     }
 }
 

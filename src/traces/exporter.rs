@@ -18,7 +18,6 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use prost::Message as _;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -171,14 +170,14 @@ impl Worker {
     }
 
     async fn send(&self, body: Bytes) -> Result<Bytes, Refused> {
-        let Endpoint { authority, host, port, path } = &self.endpoint;
+        let Endpoint { authority, path, .. } = &self.endpoint;
         let request = Request::post(path.as_str())
             .header(header::HOST, authority)
             .header(header::USER_AGENT, format!("{NAME}/{VERSION}"))
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .body(Full::new(body))
             .map_err(io::Error::other)?;
-        let (status, answer) = exchange(TcpStream::connect((host.as_str(), *port)).await?, request).await?;
+        let (status, answer) = exchange(self.endpoint.connect().await?, request).await?;
         if status.is_success() { Ok(answer) } else { Err(Refused::Status(status)) }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::client::Client;
 use crate::support::collector::{Collector, Reaction, Seen};
 use crate::support::kept::{Fate, Kept};
-use crate::support::lab::spawn_here;
+use crate::support::lab::{Lab, spawn_here};
 use crate::support::metrics::Metrics;
 use crate::support::program::{BINARY, Program, Scratch, run};
 use crate::support::server::{TestServer, fresh_group, on_lo};
@@ -301,6 +301,41 @@ async fn the_service_does_not_wait_for_the_collector_beyond_the_grace_period() {
     server.stop().await;
     // Beyond it, what a busy machine takes; the collector would be given 10 s for a batch.
     assert!((grace..grace * 10).contains(&stopping.elapsed()), "{:?}", stopping.elapsed());
+}
+
+/// getaddrinfo(3) waits 5 s for an answer, and then asks again.
+#[tokio::test]
+async fn name_servers_that_are_silent_do_not_keep_the_service_from_ending() {
+    const SILENT: &str = "import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('127.0.0.1', 53))
+print('bound', flush=True)
+while server.recv(512):
+    print('asked', flush=True)";
+    let Some(mut lab) = Lab::new() else { return };
+    let host = lab.host_off();
+    let silent = host.spawn("python3", &["-c", SILENT]);
+    silent.wait_for_line("bound");
+    let scratch = Scratch::new();
+    let (socket, resolv) = (scratch.path("socket"), scratch.path("resolv.conf"));
+    std::fs::write(&resolv, "nameserver 127.0.0.1\n").expect("a file");
+    let serve = format!(
+        "mount --bind {} /etc/resolv.conf && exec {BINARY} serve --memory --listen unix:{} --grace-ms 100 \
+         --otlp-endpoint http://collector.example:4318",
+        resolv.display(),
+        socket.display()
+    );
+    let process = host.spawn("unshare", &["-m", "sh", "-c", &serve]);
+    process.wait_for_line("listening");
+    Client::unix(socket).get("/v1/groups").await.expect(200);
+    silent.wait_for_line("asked");
+
+    let stopping = Instant::now();
+    process.signal(15);
+    let (ended, lines) = process.wait();
+    assert_eq!(ended.code(), Some(0), "{lines:?}");
+    assert!(stopping.elapsed() < Duration::from_secs(4), "{:?}", stopping.elapsed());
+    assert!(lines.iter().any(|line| line.contains("before the collector has taken all spans")), "{lines:?}");
 }
 
 /// Whatever else the environment says: the setting is what counts.
