@@ -33,8 +33,8 @@ pub struct SpanCounts {
 }
 
 impl Queue {
-    /// About 4 MiB.
-    pub(super) const DEPTH: usize = 4_096;
+    /// As many as OpenTelemetry's own exporters keep unless told otherwise; about 2 MiB.
+    pub(super) const DEPTH: usize = 2_048;
 
     pub(super) fn new(tally: Arc<Tally>) -> (Self, mpsc::Receiver<SpanData>) {
         let (sender, receiver) = mpsc::channel(Self::DEPTH);
@@ -56,7 +56,7 @@ impl SpanProcessor for Queue {
         }
     }
 
-    /// The exporter is told to finish, which nobody has to wait for here.
+    /// Nobody asks for this or the next: the exporter is finished by its owner.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }

@@ -19,8 +19,10 @@ use crate::support::server::{TestServer, fresh_group, on_lo};
 
 const EXPORTED: &str = r#"rollcall_spans_total{outcome="exported"}"#;
 const DROPPED: &str = r#"rollcall_spans_total{outcome="dropped"}"#;
+/// Spans that wait for the collector at most.
+const WAITING: u64 = 2_048;
 /// Spans that the service holds at most: those that wait, and a batch that it is sending.
-const HELD: u64 = 4_096 + 512;
+const HELD: u64 = WAITING + 512;
 
 #[tokio::test]
 async fn a_trace_shows_the_roll_call_within_the_request() {
@@ -31,6 +33,7 @@ async fn a_trace_shows_the_roll_call_within_the_request() {
         server.respond(&group, json!({"reply_from": {"address": address}})).await;
     }
     let message = server.call(&group, json!({"expect": 2, "payload": "present?"})).await;
+    server.stop().await;
 
     let request = collector.span("POST /v1/messages").await;
     let collect = collector.span("collect").await;
@@ -58,7 +61,6 @@ async fn a_trace_shows_the_roll_call_within_the_request() {
     );
     assert_eq!(collect.resource["service.name"], "rollcall");
     assert_eq!(collect.resource["service.version"], env!("CARGO_PKG_VERSION"));
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -66,9 +68,10 @@ async fn a_message_outlives_the_request_that_sends_it() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let message = server.send(&fresh_group(), json!({"window_ms": 60_000})).await;
-    let request = collector.span("POST /v1/messages").await;
     server.request(Method::POST, &format!("{message}/cancel")).send().await.expect(200);
+    server.stop().await;
 
+    let request = collector.span("POST /v1/messages").await;
     let collect = collector.span("collect").await;
     assert_eq!(collect.span.parent_span_id, request.span.span_id);
     assert_eq!(collect.attributes["rollcall.message.close_reason"], "cancelled");
@@ -76,7 +79,6 @@ async fn a_message_outlives_the_request_that_sends_it() {
     assert_eq!(cancel.attributes["url.path"], format!("{message}/cancel"));
     assert!(request.ended() < collect.ended() && cancel.begun() < collect.ended());
     assert_ne!(cancel.span.trace_id, request.span.trace_id);
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -87,12 +89,12 @@ async fn what_could_not_be_sent_is_an_error_in_the_trace() {
     let taken = json!({"payload": "x", "source_port": port.local_addr().unwrap().port()});
     let refused = server.post("/v1/messages", on_lo(&fresh_group(), taken)).await;
     let detail = refused.problem(409, "port-in-use", "/source_port")["detail"].clone();
+    server.stop().await;
 
     let collect = collector.span("collect").await;
     let status = collect.span.status.expect("a status");
     assert_eq!((status.code(), Value::from(status.message)), (StatusCode::Error, detail));
     assert!(!collect.attributes.contains_key("rollcall.message.close_reason"), "{:?}", collect.attributes);
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -166,11 +168,11 @@ async fn a_stream_is_traced_until_its_body_ends() {
     let mut stream = server.request(Method::GET, &log).stream().await;
     server.delete(&membership).await.expect(204);
     while stream.event().await.is_some() {}
+    server.stop().await;
 
     let stream = collector.span("GET /v1/memberships/{id}/datagrams").await;
     let delete = collector.span("DELETE /v1/memberships/{id}").await;
     assert!(stream.begun() < delete.begun() && delete.begun() < stream.ended());
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -222,7 +224,7 @@ async fn a_collector_that_hangs_slows_no_request_and_what_it_does_not_get_is_cou
     ask(&server, HELD + 100).await;
     // One is on its way, and the queue is full.
     let dropped = Metrics::of(&server).await.count(DROPPED);
-    assert_eq!(dropped, HELD + 100 - 4_096);
+    assert_eq!(dropped, HELD + 100 - WAITING);
     assert_eq!(Metrics::of(&server).await.count(EXPORTED), 0);
 }
 
