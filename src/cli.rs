@@ -17,6 +17,7 @@ use crate::http::{Access, Door, Operations, RequireToken, Tokens};
 use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
 use crate::store::{Limits, StoreSettings};
+use crate::traces::Endpoint;
 
 /// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
 #[derive(Debug, Parser)]
@@ -125,6 +126,10 @@ pub struct ServeArgs {
     /// How to log: text on a terminal and JSON otherwise, or one of them always.
     #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+    /// Where to send traces: a collector or an agent beside the service that takes OTLP over plain HTTP. A URL without
+    /// a path gets /v1/traces. Without it nothing is traced.
+    #[arg(long, env = "ROLLCALL_OTLP_ENDPOINT", value_name = "http://HOST:PORT")]
+    otlp_endpoint: Option<Endpoint>,
     /// Start two responders on lo and call the roll, to see it work. Nothing is kept, as with --memory.
     #[arg(long)]
     pub demo: bool,
@@ -173,6 +178,7 @@ impl ServeArgs {
                 replies_total: self.replies_total,
             },
             operations: Operations::default(),
+            otlp_endpoint: self.otlp_endpoint.clone(),
         })
     }
 

@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use http_body_util::BodyExt as _;
-use hyper::client::conn::http1;
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::exchange::exchange;
 use crate::server::Listen;
 
 /// Whether the service there is ready; if not, a line on each check that has failed.
@@ -44,26 +42,9 @@ pub async fn ask(listen: &Listen) -> Result<(), String> {
     }
 }
 
-/// The answer's status and body.
 async fn get_readyz(stream: impl AsyncRead + AsyncWrite + Unpin + Send) -> io::Result<(StatusCode, Bytes)> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let request =
-        Request::get("/readyz").header("host", "localhost").body(Body::empty()).map_err(io::Error::other)?;
-    let answer = async {
-        let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok((head.status, body))
-    };
-    let mut answer = pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        ended = connection => match ended {
-            // The rest of an answer after which the service closes is there by now.
-            Ok(()) => answer.await,
-            Err(error) => Err(io::Error::other(error)),
-        },
-    }
+    let request = Request::get("/readyz").header("host", "localhost").body(Full::default());
+    exchange(stream, request.map_err(io::Error::other)?).await
 }
 
 fn not_ready(status: StatusCode, body: &[u8]) -> String {

@@ -10,7 +10,8 @@
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
 //!   each other: `control` wires what a socket receives into a log
 //! - [`pcapng`]: capture files of what logs hold; beside the logs, which it does not know
-//! - [`model`]: the nouns, legal by construction; and beside it [`logging`], which knows none of them
+//! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
+//!   client), which know none of them
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
 //! answered, nothing more reaches the log. Sinks, which run on the receiving lanes' threads, never close sockets.
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+mod exchange;
 pub mod export;
 pub mod healthcheck;
 pub mod http;
@@ -32,3 +34,4 @@ pub mod pcapng;
 pub mod reload;
 pub mod server;
 pub mod store;
+pub mod traces;

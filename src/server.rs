@@ -11,12 +11,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::{Control, Settings, StartFault};
 use crate::http::{Access, Api, Door, Operations, RequireToken};
 use crate::store::DiskFault;
+use crate::traces::{Endpoint, Exporter, Traces};
 use listener::{Desk, Listener};
 
 /// What can be set about the service.
@@ -33,6 +35,8 @@ pub struct Config {
     pub grace: Duration,
     pub settings: Settings,
     pub operations: Operations,
+    /// Where traces are sent; none: nothing is traced.
+    pub otlp_endpoint: Option<Endpoint>,
 }
 
 impl Config {
@@ -101,6 +105,7 @@ pub struct Server {
     api: Api,
     control: Control,
     grace: Duration,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -111,8 +116,10 @@ impl Server {
             listeners.push(Listener::bind(listen, config.socket_mode).await?);
         }
         let control = Control::start(config.settings).await?;
-        let api = Api::new(control.clone(), config.door, config.access, config.operations);
-        Ok(Self { listeners, api, control, grace: config.grace })
+        let (exporter, traces) = config.otlp_endpoint.map(Exporter::start).unzip();
+        let traces: Traces = traces.unwrap_or_default();
+        let api = Api::new(control.clone(), config.door, config.access, config.operations, traces);
+        Ok(Self { listeners, api, control, grace: config.grace, exporter })
     }
 
     /// The first TCP address: with port 0 asked for, this tells which it became.
@@ -137,7 +144,8 @@ impl Server {
     }
 
     /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives
-    /// requests under way the grace period to finish. The fault is why not everything is on disk.
+    /// requests under way, and then the last spans, the grace period to finish. The fault is why not everything is on
+    /// disk.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DiskFault> {
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {
@@ -149,11 +157,15 @@ impl Server {
         accepting.wait().await;
         let saved = self.control.shutdown().await;
         connections.close();
-        if tokio::time::timeout(self.grace, connections.wait()).await.is_err() {
+        let deadline = Instant::now() + self.grace;
+        if timeout_at(deadline, connections.wait()).await.is_err() {
             tracing::warn!(
                 grace_ms = self.grace.as_millis(),
                 "requests were still under way after the grace period"
             );
+        }
+        if let Some(exporter) = self.exporter {
+            exporter.finish(deadline).await;
         }
         saved
     }

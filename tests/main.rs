@@ -31,6 +31,7 @@ mod api {
     mod stopping;
     mod streams;
     mod tokens;
+    mod traces;
 }
 
 mod lab {

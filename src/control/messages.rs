@@ -62,6 +62,7 @@ impl Control {
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
+        message.begin_trace();
         // No await from here on: a client that goes away cannot leave a message half sent.
         let sent = match shared.open_outlets(&message, interfaces) {
             // It is registered by now: either the shutdown finds and closes it, or is noticed here.
@@ -71,6 +72,7 @@ impl Control {
         };
         if let Err(refusal) = sent {
             shared.messages.remove_if(&id, &message);
+            message.fail_trace(&refusal);
             message.close(CloseReason::Cancelled);
             message.end_linger();
             message.log().close();

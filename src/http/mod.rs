@@ -47,8 +47,9 @@ pub use reading::{Filter, Sender, Transcript, parse_time};
 
 use crate::control::Control;
 use crate::logging::rarely;
+use crate::traces::Traces;
 use admission::Admission;
-use operations::{Streams, Traffic};
+use operations::{Streams, Traffic, spans};
 use problem::{Kind, Problem};
 
 /// Where metrics are.
@@ -64,13 +65,14 @@ pub struct Api {
     admission: Arc<Admission>,
     traffic: Arc<Traffic>,
     streams: Arc<Streams>,
+    traces: Traces,
 }
 
 impl Api {
-    pub fn new(control: Control, door: Door, access: Access, operations: Operations) -> Self {
+    pub fn new(control: Control, door: Door, access: Access, operations: Operations, traces: Traces) -> Self {
         let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
         let streams = Arc::default();
-        let (routes, document) = api(operations, &traffic, &streams).split_for_parts();
+        let (routes, document) = api(operations, &traffic, &streams, &traces).split_for_parts();
         let routes = routes
             .merge(documents::routes(&document))
             .fallback(async |uri: Uri| {
@@ -86,7 +88,7 @@ impl Api {
             })
             .with_state(control);
         let admission = Arc::new(Admission::new(door, access));
-        Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams }
+        Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams, traces }
     }
 
     /// From now on only these tokens are accepted.
@@ -95,7 +97,7 @@ impl Api {
     }
 
     /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
-    /// the id. Failures of our own are logged here, once.
+    /// the id. Failures of our own are logged here, once. If it is traced, so is all that it does.
     ///
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
     /// few allocations.
@@ -103,11 +105,16 @@ impl Api {
         let started = Instant::now();
         let asked = self.traffic.asked(&request);
         let id = request_id(&request);
+        let span = spans::begin(&self.traces, &request, self.traffic.route(asked), &id);
         let page = self.admission.cross_origin(&request);
         let mut response = match self.admission.admit(&request, way, page.as_ref()) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                let Ok(response) = self.routes.clone().call(request).await;
+                let answering = self.routes.clone().call(request);
+                let Ok(response) = match &span {
+                    Some(span) => span.around(answering).await,
+                    None => answering.await,
+                };
                 response.map(Body::new)
             }
             Err(problem) => problem.into_response(),
@@ -118,10 +125,13 @@ impl Api {
                 let (status, detail) = (problem.status().as_u16(), problem.detail());
                 let panic = response.extensions_mut().remove::<Panic>().map(|Panic(message)| message);
                 let request_id = &*problem.request_id;
+                let trace_id = span.as_ref().map(|span| span.trace_id().to_string());
                 match panic {
-                    Some(panic) => tracing::error!(request_id, status, detail, panic, "request failed"),
+                    Some(panic) => {
+                        tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
+                    }
                     None if problem.is_of_service() => {}
-                    None => rarely!(ERROR, request_id, status, detail, "request failed"),
+                    None => rarely!(ERROR, request_id, trace_id, status, detail, "request failed"),
                 }
             }
             problem.write_into(&mut response);
@@ -129,7 +139,10 @@ impl Api {
         if let Some(page) = page {
             page.allow(&mut response);
         }
-        self.streams.count(&mut response);
+        if let Some(span) = &span {
+            spans::answered(span, response.status());
+        }
+        self.streams.count(&mut response, span);
         response.headers_mut().insert(REQUEST_ID, id);
         self.traffic.answered(asked, response.status(), started.elapsed());
         response
@@ -138,17 +151,22 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api(Operations::default(), &Arc::default(), &Arc::default()).into_openapi()
+    api(Operations::default(), &Arc::default(), &Arc::default(), &Traces::default()).into_openapi()
 }
 
-fn api(operations: Operations, traffic: &Arc<Traffic>, streams: &Arc<Streams>) -> OpenApiRouter<Control> {
+fn api(
+    operations: Operations,
+    traffic: &Arc<Traffic>,
+    streams: &Arc<Streams>,
+    traces: &Traces,
+) -> OpenApiRouter<Control> {
     let mut api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(memberships::routes())
         .merge(responders::routes())
         .merge(overview::routes())
         .merge(events::routes())
-        .merge(operations::routes(operations, traffic, streams));
+        .merge(operations::routes(operations, traffic, streams, traces));
     describe_tokens(api.get_openapi_mut());
     api
 }

@@ -85,6 +85,17 @@ pub struct Repeat {
 impl CloseReason {
     pub const ALL: [Self; 5] =
         [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Expected => "expected",
+            Self::Stalled => "stalled",
+            Self::Cancelled => "cancelled",
+            Self::Restarted => "restarted",
+        }
+    }
 }
 
 impl Repeat {

@@ -169,6 +169,7 @@ pub(crate) fn config() -> Config {
             replies_total: 10_000,
         },
         operations: Operations::default(),
+        otlp_endpoint: None,
     }
 }
 

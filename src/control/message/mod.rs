@@ -5,6 +5,7 @@ mod collection;
 mod egress;
 mod keeping;
 mod sink;
+mod spans;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::net::Registration;
 use crate::store::{Log, LogCounters};
+use crate::traces::Span;
 
 pub(super) use closing::Closing;
 pub(super) use collection::Collection;
@@ -45,6 +47,8 @@ pub struct Message {
     clockwork: Clockwork,
     /// What events have been due, as [`news`] has it: `closed` is told after `sent`, though it may come before.
     news: AtomicU8,
+    /// The collecting, until it ends, where it is traced. Std lock: held to put it in or take it out.
+    span: Mutex<Option<Span>>,
 }
 
 mod news {
@@ -98,6 +102,7 @@ impl Message {
             closed: Notify::new(),
             clockwork,
             news: AtomicU8::new(0),
+            span: Mutex::default(),
         }
     }
 
@@ -214,8 +219,11 @@ impl Message {
 
     /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
     pub(super) fn close(self: &Arc<Self>, reason: CloseReason) {
-        if self.collection().close(reason, Timestamp::now()) {
-            self.after_close(reason);
+        let mut collection = self.collection();
+        if collection.close(reason, Timestamp::now()) {
+            let counters = collection.counters();
+            drop(collection);
+            self.after_close(reason, &counters);
         }
     }
 
@@ -241,7 +249,8 @@ impl Message {
         self.clockwork.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
     }
 
-    fn after_close(self: &Arc<Self>, reason: CloseReason) {
+    fn after_close(self: &Arc<Self>, reason: CloseReason, counters: &AnswerCounters) {
+        self.end_trace(reason, counters);
         if self.news.fetch_or(news::CLOSED, Ordering::AcqRel) & news::SENT != 0 {
             self.tell(Happening::Closed(reason));
         }

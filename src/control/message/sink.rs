@@ -53,7 +53,7 @@ impl Sink for AnswerSink {
                         collection.is_done(&message.spec, now.monotonic)
                         && collection.close(reason, Timestamp::now())
                     {
-                        message.after_close(reason);
+                        message.after_close(reason, &collection.counters());
                     }
                 }
             }

@@ -29,7 +29,7 @@ impl CrossOrigin {
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, if-none-match, last-event-id, prefer, x-request-id",
+                "authorization, content-type, if-none-match, last-event-id, prefer, traceparent, tracestate, x-request-id",
             ),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ];

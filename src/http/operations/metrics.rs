@@ -27,15 +27,17 @@ use crate::control::{Control, Received, States, Tally};
 use crate::http::problem::{Kind, Problem};
 use crate::model::CloseReason;
 use crate::store::{Condition, Store};
+use crate::traces::{SpanCounts, Traces};
 
 pub(super) fn routes(
     traffic: &Arc<Traffic>,
     streams: &Arc<Streams>,
     operations: &Operations,
+    traces: &Traces,
 ) -> OpenApiRouter<Control> {
     let router = OpenApiRouter::new().routes(routes!(metrics));
     let router = router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()));
-    router.layer(Extension(operations.clone()))
+    router.layer(Extension(operations.clone())).layer(Extension(traces.clone()))
 }
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -63,6 +65,7 @@ async fn metrics(
     Extension(traffic): Extension<Arc<Traffic>>,
     Extension(streams): Extension<Arc<Streams>>,
     Extension(operations): Extension<Operations>,
+    Extension(traces): Extension<Traces>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,6 +80,7 @@ async fn metrics(
             traffic: traffic.report(),
             streams: streams.report(),
             problems: operations.configuration().problems.len(),
+            spans: traces.counts(),
             process: Process::now(),
             runtime,
         };
@@ -101,6 +105,7 @@ struct Snapshot {
     streams: Vec<(&'static str, &'static str, u64)>,
     /// Of the configuration.
     problems: usize,
+    spans: Option<SpanCounts>,
     process: Process,
     runtime: RuntimeMetrics,
 }
@@ -113,6 +118,7 @@ impl Collector for Snapshot {
         self.resources(&mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;
+        self.spans(&mut page)?;
         self.process(&mut page)
     }
 }
@@ -164,7 +170,7 @@ impl Snapshot {
         page.counter(
             "rollcall_messages",
             "Messages that have ended, by why they stopped collecting.",
-            closed.map(|(reason, count)| ([("close_reason", word(reason))], count)),
+            closed.map(|(reason, count)| ([("close_reason", reason.name())], count)),
         )?;
         page.counter(
             "rollcall_message_sends",
@@ -251,6 +257,19 @@ impl Snapshot {
         )
     }
 
+    /// Nothing where nothing is traced.
+    fn spans(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rows = self.spans.into_iter().flat_map(|spans| {
+            [([("outcome", "exported")], spans.exported), ([("outcome", "dropped")], spans.dropped)]
+        });
+        page.counter(
+            "rollcall_spans",
+            "Spans of traces: taken by the collector (exported), given up because too many waited for it, it refused them, \
+             or the service stopped (dropped).",
+            rows,
+        )
+    }
+
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge(
             "rollcall_build_info",
@@ -309,14 +328,4 @@ fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 3] {
         ([("state", "pending")], states.pending),
         ([("state", "lost")], states.lost),
     ]
-}
-
-fn word(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Window => "window",
-        CloseReason::Expected => "expected",
-        CloseReason::Stalled => "stalled",
-        CloseReason::Cancelled => "cancelled",
-        CloseReason::Restarted => "restarted",
-    }
 }

@@ -1,4 +1,4 @@
-//! What operators look at: health, metrics, the configuration in force, what is logged.
+//! What operators look at: health, metrics, traces, the configuration in force, what is logged.
 
 mod configuration;
 mod exposition;
@@ -6,6 +6,7 @@ mod health;
 mod log_filter;
 mod metrics;
 mod process;
+pub(super) mod spans;
 mod streams;
 mod traffic;
 
@@ -15,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::Control;
 use crate::logging::LogFilter;
+use crate::traces::Traces;
 
 pub use configuration::{
     Configuration, ConfigurationProblem, Setting, SettingSource, SettingValue, TokenName,
@@ -54,9 +56,10 @@ pub(super) fn routes(
     operations: Operations,
     traffic: &Arc<Traffic>,
     streams: &Arc<Streams>,
+    traces: &Traces,
 ) -> OpenApiRouter<Control> {
     health::routes(&operations)
-        .merge(metrics::routes(traffic, streams, &operations))
+        .merge(metrics::routes(traffic, streams, &operations, traces))
         .merge(configuration::routes(operations.clone()))
         .merge(log_filter::routes(operations))
 }

@@ -11,6 +11,7 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::control::Kind;
 use crate::http::reading::Format;
+use crate::traces::Span;
 
 /// What an answer that goes on shows. The handler says so, as an extension of the answer.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +34,12 @@ const SHOWN: [(Option<Kind>, &str); 4] = [
 const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];
 
 impl Streams {
-    /// Counts the answer for as long as its body is there, if it is one that goes on.
-    pub(in crate::http) fn count(self: &Arc<Self>, response: &mut Response) {
+    /// Counts the answer for as long as its body is there, if it is one that goes on: so long its span goes on, too.
+    pub(in crate::http) fn count(self: &Arc<Self>, response: &mut Response, span: Option<Span>) {
         let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
         self.of(streamed).fetch_add(1, Ordering::Relaxed);
         let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::new(Counted { body, streams: self.clone(), streamed });
+        *response.body_mut() = Body::new(Counted { body, streams: self.clone(), streamed, _span: span });
     }
 
     /// What is shown, in which form, and how many. Events have but one form.
@@ -63,6 +64,7 @@ struct Counted {
     body: Body,
     streams: Arc<Streams>,
     streamed: Streamed,
+    _span: Option<Span>,
 }
 
 impl HttpBody for Counted {

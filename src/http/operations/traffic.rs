@@ -94,6 +94,11 @@ impl Traffic {
         }
     }
 
+    /// The template of the path that was asked for, if it is known.
+    pub(in crate::http) fn route(&self, asked: Asked) -> Option<&str> {
+        (asked.route < self.routes.len() - 1).then(|| &*self.routes[asked.route].template)
+    }
+
     pub(in crate::http) fn answered(&self, asked: Asked, status: StatusCode, duration: Duration) {
         let answers = &self.routes[asked.route].methods[asked.method];
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());

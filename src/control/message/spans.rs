@@ -1,0 +1,51 @@
+//! A message in the trace of the request that sends it: one span, from before the first send until it is closed.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use super::{AnswerCounters, Message};
+use crate::control::Refusal;
+use crate::model::CloseReason;
+use crate::traces::{Description, KeyValue, Span};
+
+impl Message {
+    /// Called once it can be found: by then, others may have closed it.
+    pub(in crate::control) fn begin_trace(&self) {
+        let collection = self.collection();
+        if collection.closed().is_none() {
+            *self.span() = Span::child(|| Description {
+                name: "collect".into(),
+                attributes: vec![
+                    KeyValue::new("rollcall.message.id", self.id.to_string()),
+                    KeyValue::new("rollcall.message.group", self.spec.group.to_string()),
+                    KeyValue::new("rollcall.message.payload_bytes", count(self.spec.payload.len() as u64)),
+                ],
+            });
+        }
+    }
+
+    /// It could not be sent.
+    pub(in crate::control) fn fail_trace(&self, refusal: &Refusal) {
+        let span = self.span().take();
+        if let Some(span) = span {
+            span.fail(refusal.to_string());
+        }
+    }
+
+    pub(super) fn end_trace(&self, reason: CloseReason, counters: &AnswerCounters) {
+        let span = self.span().take();
+        if let Some(span) = span {
+            span.set("rollcall.message.responders", count(counters.responders));
+            span.set("rollcall.message.responses", count(counters.responses));
+            span.set("rollcall.message.close_reason", reason.name());
+        }
+    }
+
+    fn span(&self) -> MutexGuard<'_, Option<Span>> {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A count as spans have it.
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,36 @@
+//! HTTP as a client: one request on a connection of its own.
+
+use std::io;
+use std::pin::pin;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The answer's status and body, of which at most a MiB is read. The request names its host; it may wait for ever.
+pub(crate) async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    request: Request<Full<Bytes>>,
+) -> io::Result<(StatusCode, Bytes)> {
+    /// More than anybody has to say who is asked whether he is ready, or has taken something.
+    const LONGEST: usize = 1 << 20;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let answer = async {
+        let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+        let body = Limited::new(body, LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+        Ok((head.status, body))
+    };
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        ended = connection => match ended {
+            // The rest of an answer after which the service closes is there by now.
+            Ok(()) => answer.await,
+            Err(error) => Err(io::Error::other(error)),
+        },
+    }
+}

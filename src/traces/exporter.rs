@@ -1,0 +1,219 @@
+//! Takes spans out of the queue and gives them to the collector, in batches.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, StatusCode, header};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::queue::{Queue, Tally};
+use super::{Endpoint, Traces};
+use crate::exchange::exchange;
+use crate::logging::rarely;
+
+/// The task that sends spans; it ends when this is dropped, and in order with [`Self::finish`].
+pub struct Exporter {
+    finishing: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Exporter {
+    /// Sends from now on what is traced by the [`Traces`].
+    pub fn start(endpoint: Endpoint) -> (Self, Traces) {
+        tracing::info!(%endpoint, "traces are sent");
+        let tally = Arc::new(Tally::default());
+        let (queue, waiting) = Queue::new(tally.clone());
+        let (finishing, resource) = (CancellationToken::new(), resource());
+        let worker = Worker {
+            endpoint,
+            resource: (&resource).into(),
+            waiting,
+            batch: Vec::with_capacity(Worker::BATCH),
+            in_flight: 0,
+            finishing: finishing.clone(),
+            tally: tally.clone(),
+        };
+        let provider =
+            SdkTracerProvider::builder().with_resource(resource).with_span_processor(queue).build();
+        let scope = InstrumentationScope::builder(NAME).with_version(VERSION).build();
+        let traces = Traces::new(provider.tracer_with_scope(scope), tally);
+        (Self { finishing, task: AbortOnDropHandle::new(tokio::spawn(worker.run())) }, traces)
+    }
+
+    /// Sends what is still there, once and until the deadline; what is left then is dropped, as is what ends later.
+    pub async fn finish(mut self, deadline: Instant) {
+        self.finishing.cancel();
+        if timeout_at(deadline, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = self.task.await;
+        }
+    }
+}
+
+const NAME: &str = env!("CARGO_PKG_NAME");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Who traces: this service, unless the environment calls it something else or adds to it (`OTEL_SERVICE_NAME`,
+/// `OTEL_RESOURCE_ATTRIBUTES`).
+fn resource() -> Resource {
+    let own = [KeyValue::new("service.name", NAME), KeyValue::new("service.version", VERSION)];
+    let resource = Resource::builder_empty()
+        .with_attributes(own)
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    match named {
+        Some(name) => resource.with_service_name(name),
+        None => resource,
+    }
+    .build()
+}
+
+struct Worker {
+    endpoint: Endpoint,
+    resource: ResourceAttributesWithSchema,
+    waiting: mpsc::Receiver<SpanData>,
+    batch: Vec<SpanData>,
+    /// Spans that are being sent.
+    in_flight: u64,
+    finishing: CancellationToken,
+    tally: Arc<Tally>,
+}
+
+/// Why the collector has not taken a batch.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Unreachable(#[from] io::Error),
+    #[error("it has answered {0}")]
+    Status(StatusCode),
+}
+
+impl Worker {
+    const BATCH: usize = 512;
+    /// How long a span waits for others.
+    const DELAY: Duration = Duration::from_secs(1);
+    /// How long the collector may take for a batch.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// From the first to the longest pause before a batch is sent again.
+    const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+    async fn run(mut self) {
+        while self.gather().await {
+            let spans = std::mem::take(&mut self.batch);
+            self.in_flight = spans.len() as u64;
+            let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
+            self.deliver(ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()).await;
+            self.in_flight = 0;
+        }
+    }
+
+    /// Waits for a batch: a full one, or what there is once the first span has waited, or at once when the service stops.
+    /// False if there is nothing, nor will be.
+    async fn gather(&mut self) -> bool {
+        let Self { waiting, batch, finishing, .. } = self;
+        let fill = async {
+            waiting.recv_many(batch, Self::BATCH).await;
+            let more = async {
+                while batch.len() < Self::BATCH
+                    && waiting.recv_many(batch, Self::BATCH - batch.len()).await > 0
+                {}
+            };
+            // What was taken out until then stays in the batch.
+            let _ = timeout(Self::DELAY, more).await;
+        };
+        if finishing.run_until_cancelled(fill).await.is_none() {
+            self.waiting.close();
+            let room = Self::BATCH - self.batch.len();
+            if room > 0 {
+                self.waiting.recv_many(&mut self.batch, room).await;
+            }
+        }
+        !self.batch.is_empty()
+    }
+
+    /// Sends a batch until the collector has taken it or refused it for good; when the service stops, once.
+    async fn deliver(&mut self, body: Bytes) {
+        let [mut pause, longest] = Self::PAUSES;
+        loop {
+            let sent = timeout(Self::PATIENCE, self.send(body.clone())).await;
+            let refused = match sent.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+            {
+                Ok(answer) => return self.taken(&answer),
+                Err(refused) => refused,
+            };
+            let final_word = !refused.may_pass() || self.finishing.is_cancelled();
+            rarely!(WARN, endpoint = %self.endpoint, error = %refused, spans = self.in_flight, dropped = final_word, "the collector does not take spans");
+            if final_word {
+                return self.tally.dropped(self.in_flight);
+            }
+            let _ = self.finishing.run_until_cancelled(tokio::time::sleep(pause)).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    async fn send(&self, body: Bytes) -> Result<Bytes, Refused> {
+        let Endpoint { authority, path, .. } = &self.endpoint;
+        let request = Request::post(path.as_str())
+            .header(header::HOST, authority)
+            .header(header::USER_AGENT, format!("{NAME}/{VERSION}"))
+            .header(header::CONTENT_TYPE, "application/x-protobuf")
+            .body(Full::new(body))
+            .map_err(io::Error::other)?;
+        let (status, answer) = exchange(self.endpoint.connect().await?, request).await?;
+        if status.is_success() { Ok(answer) } else { Err(Refused::Status(status)) }
+    }
+
+    /// Counts a batch that the collector has taken, except for those spans that it says it has not.
+    fn taken(&self, answer: &Bytes) {
+        // Not every collector answers in protobuf; what it accepts, it need not explain.
+        let partial =
+            ExportTraceServiceResponse::decode(answer.clone()).ok().and_then(|answer| answer.partial_success);
+        let rejected = partial.as_ref().and_then(|partial| u64::try_from(partial.rejected_spans).ok());
+        let rejected = rejected.unwrap_or(0).min(self.in_flight);
+        self.tally.exported(self.in_flight - rejected);
+        if let Some(partial) = partial.filter(|_| rejected > 0) {
+            self.tally.dropped(rejected);
+            rarely!(WARN, endpoint = %self.endpoint, spans = rejected, reason = partial.error_message, "the collector has rejected spans");
+        }
+    }
+}
+
+impl Refused {
+    /// Whether the same batch may be taken later (OTLP 1, "Failures"): the others would be refused again.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Status(status) => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+        }
+    }
+}
+
+/// However it ends, what was not sent is counted.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.waiting.close();
+        let left = self.in_flight + (self.batch.len() + self.waiting.len()) as u64;
+        if left > 0 {
+            self.tally.dropped(left);
+            tracing::warn!(spans = left, "the service stops before the collector has taken all spans");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Traces: spans of what the service does, sent to a collector by OTLP; off unless there is an [`Endpoint`].
+//!
+//! A span is handed down with the task that works for it ([`Span::around`]), and whoever does a part of that work
+//! finds it there ([`Span::child`]): nothing in between knows of it. Where nothing is traced, that costs a look at a
+//! thread-local variable. Spans are no spans of the crate `tracing`: what is logged does not decide what is traced.
+//!
+//! Tasks: one [`Exporter`], while the service runs.
+
+mod endpoint;
+mod exporter;
+mod queue;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _};
+use opentelemetry::{Context, Value};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracer;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use exporter::Exporter;
+pub use opentelemetry::KeyValue;
+pub use queue::SpanCounts;
+
+use queue::Tally;
+
+/// Begins traces, or continues those of callers; cheap to clone. By default it does neither.
+#[derive(Clone, Default)]
+pub struct Traces(Option<Arc<Tracing>>);
+
+struct Tracing {
+    /// Knows the tracer, and no span.
+    root: Context,
+    tally: Arc<Tally>,
+}
+
+/// Work under way; it ends when this is dropped.
+pub struct Span(Context);
+
+impl Traces {
+    fn new(tracer: SdkTracer, tally: Arc<Tally>) -> Self {
+        Self(Some(Arc::new(Tracing { root: Context::new().with_value(tracer), tally })))
+    }
+
+    /// A span for a request with these headers, in the trace that they name (`traceparent`, W3C Trace Context), else in
+    /// one of its own. None where nobody would see it: traces are off, or the caller has decided against this one.
+    pub fn serve(&self, headers: &HeaderMap, describe: impl FnOnce() -> Description) -> Option<Span> {
+        let tracing = self.0.as_ref()?;
+        let parent = TraceContextPropagator::new().extract_with_context(&tracing.root, &Headers(headers));
+        Span::begin(&parent, SpanKind::Server, describe())
+    }
+
+    /// What became of spans; none where traces are off.
+    pub fn counts(&self) -> Option<SpanCounts> {
+        self.0.as_ref().map(|tracing| tracing.tally.counts())
+    }
+}
+
+/// What a span is about.
+pub struct Description {
+    /// Of few values: what is special about this one is in the attributes.
+    pub name: Cow<'static, str>,
+    pub attributes: Vec<KeyValue>,
+}
+
+impl Span {
+    /// A part of the work that the running task does; none where that is not traced.
+    pub fn child(describe: impl FnOnce() -> Description) -> Option<Self> {
+        Context::map_current(|current| {
+            current.has_active_span().then(|| Self::begin(current, SpanKind::Internal, describe()))
+        })?
+    }
+
+    fn begin(parent: &Context, kind: SpanKind, description: Description) -> Option<Self> {
+        let tracer = parent.get::<SdkTracer>()?;
+        let builder =
+            SpanBuilder::from_name(description.name).with_kind(kind).with_attributes(description.attributes);
+        let context = parent.with_span(tracer.build_with_context(builder, parent));
+        context.span().is_recording().then_some(Self(context))
+    }
+
+    /// The same future, whose work is a part of this.
+    pub fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        work.with_context(self.0.clone())
+    }
+
+    pub fn trace_id(&self) -> TraceId {
+        self.0.span().span_context().trace_id()
+    }
+
+    pub fn set(&self, key: &'static str, value: impl Into<Value>) {
+        self.0.span().set_attribute(KeyValue::new(key, value));
+    }
+
+    /// Says that the work failed; `why` may be empty where attributes tell it.
+    pub fn fail(&self, why: impl Into<Cow<'static, str>>) {
+        self.0.span().set_status(Status::error(why));
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.0.span().end();
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(hyper::header::HeaderName::as_str).collect()
+    }
+}
