@@ -99,7 +99,8 @@ impl Message {
 
     /// One that was closed already takes its place among those that are.
     pub(in crate::control) fn stay_closed(self: &Arc<Self>) {
-        self.carry_responders();
+        let counters = self.collection().counters();
+        self.carry_responders(&counters);
         self.clockwork.closing.resume(self);
         self.log.complete();
     }

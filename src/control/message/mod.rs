@@ -112,8 +112,8 @@ impl Message {
     }
 
     /// Counts what is kept of it, now that it is closed.
-    fn carry_responders(&self) {
-        let listed = self.collection().counters().responders.min(Self::LISTED_RESPONDERS as u64);
+    fn carry_responders(&self, counters: &AnswerCounters) {
+        let listed = counters.responders.min(Self::LISTED_RESPONDERS as u64);
         self.log.carry(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
     }
 
@@ -257,7 +257,7 @@ impl Message {
         if self.spec.window.is_zero() {
             self.log.complete();
         }
-        self.carry_responders();
+        self.carry_responders(counters);
         self.touch();
         self.clockwork.closing.begin(self, &self.clockwork.timers);
         self.closed.notify_waiters();
