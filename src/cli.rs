@@ -99,7 +99,7 @@ pub struct ServeArgs {
     /// Datagrams that one log keeps.
     #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     log_entries: u64,
-    /// Bytes that all logs keep together; the oldest datagrams make room.
+    /// Bytes that all logs and messages keep together, if the disk has room for them; the oldest make room.
     #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
     total_bytes: u64,
     /// How long a datagram is kept, in milliseconds; 0: as long as there is room.

@@ -68,7 +68,7 @@ pub struct Settings {
     /// Bytes asked for as `SO_RCVBUF` of each socket.
     pub receive_buffer: usize,
     pub log_limits: Limits,
-    /// Bytes that all logs keep together.
+    /// Bytes that all logs and messages keep together.
     pub total_bytes: usize,
     /// Where logs are kept beside memory; none: nowhere.
     pub store: Option<StoreSettings>,

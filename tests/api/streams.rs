@@ -1,6 +1,7 @@
 //! Logs that are followed: server-sent events and lines, cut off, resumed, overtaken, ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Method;
 use rollcall::control::Kind;
@@ -81,6 +82,28 @@ async fn who_asks_for_the_latest_gets_only_what_is_yet_to_come() {
     let refused = server.get(&format!("{log}?after=last")).await;
     let refused = refused.problem(400, "invalid-parameter", "/after");
     assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("`latest`"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_stream_lives_though_nothing_comes_that_is_wanted() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let mut stream = follow(&server, &format!("{log}?source=127.0.0.9"), None).await;
+    let sending = tokio::spawn(async move {
+        for nth in 0.. {
+            peer.send(&group, format!("{nth}"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+
+    let alive = tokio::time::timeout(Duration::from_mins(1), stream.comment()).await;
+
+    alive.expect("a comment comes in time");
+    let place = stream.place().await;
+    sending.abort();
+    let page = server.get(&format!("{log}?after={place}&limit=1")).await.expect(200);
+    assert!(page["items"][0]["seq"].as_u64().is_none_or(|next| next > 1), "{page}");
+    assert_eq!(page.get("gap"), None);
 }
 
 #[tokio::test]

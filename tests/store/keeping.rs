@@ -1,6 +1,6 @@
 //! What was kept is there again, under the same numbers.
 
-use rollcall::store::{LogCounters, Scope};
+use rollcall::store::{GapReason, LogCounters, Scope};
 
 use super::{append, crashed, entries, fresh, goes_on_behind, open, read_all, restore};
 use crate::support::program::Scratch;
@@ -83,6 +83,26 @@ async fn durable_readers_see_what_is_on_disk_and_no_more() {
     changed.await;
     let page = log.read(Some(page.next), 10, Scope::DURABLE).await.unwrap();
     assert_eq!(entries(&page).collect::<Vec<_>>(), [(2, b"two".to_vec())]);
+}
+
+#[tokio::test]
+async fn what_retention_took_and_what_a_crash_took_are_told_apart() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    append(&log, [b"old" as &[u8]; 3]);
+    store.settled().await.unwrap();
+    log.evict();
+    store.settled().await.unwrap();
+    crashed(&scratch, "rollcall.db");
+
+    let (store, saved) = open(&scratch.path("copy"));
+    let log = restore(&store, saved, &owner);
+    append(&log, [b"new" as &[u8]]);
+
+    let (datagrams, gaps) = read_all(&log, None).await;
+    let [(number, _)] = datagrams[..] else { panic!("{datagrams:?}") };
+    let told: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.missed)).collect();
+    assert_eq!(told, [(GapReason::Retention, Some(3)), (GapReason::Lost, Some(number - 4))]);
 }
 
 #[tokio::test]

@@ -73,7 +73,12 @@ impl Streaming {
         events
     }
 
-    /// The id that stands before the first event.
+    /// Waits for a comment.
+    pub(crate) async fn comment(&mut self) {
+        assert_eq!(self.until("\n\n").await.expect("the body goes on").as_deref(), Some(":\n\n"));
+    }
+
+    /// The id that stands before the first event, or behind a comment.
     pub(crate) async fn place(&mut self) -> String {
         let block = self.until("\n\n").await.expect("the body goes on").expect("a block");
         block.strip_prefix("id: ").expect("an id alone").trim_end().to_owned()

@@ -61,5 +61,5 @@ impl Form for Lines {
     }
 
     /// None: not every reader skips empty lines.
-    fn heartbeat(&mut self, _: &mut Vec<u8>) {}
+    fn heartbeat(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 }

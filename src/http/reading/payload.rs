@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::source::Source;
 use crate::http::problem::{Kind, Problem};
 use crate::model::Id;
-use crate::store::{Cursor, Scope};
+use crate::store::{Cursor, GapReason, Scope};
 
 /// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
 pub(in crate::http) struct Place {
@@ -49,6 +49,10 @@ impl Place {
         let latest = log.next_sequence() - 1;
         let detail = if wanted > latest {
             format!("datagram {wanted} is not there yet: the latest is {latest}")
+        } else if page.gap.is_some_and(|gap| gap.reason == GapReason::Lost) {
+            format!(
+                "datagram {wanted} is lost, or none had this number: the service was killed, or its disk failed"
+            )
         } else {
             format!("datagram {wanted} has made room for later ones: the log keeps only so many")
         };

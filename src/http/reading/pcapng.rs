@@ -41,5 +41,5 @@ impl Form for Capture {
     /// A file has no words for it: it just ends.
     fn end(&mut self, _: &mut Vec<u8>, _: EndReason) {}
 
-    fn heartbeat(&mut self, _: &mut Vec<u8>) {}
+    fn heartbeat(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 }

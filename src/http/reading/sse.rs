@@ -36,8 +36,9 @@ impl Form for Events {
         closed(out, reason);
     }
 
-    fn heartbeat(&mut self, out: &mut Vec<u8>) {
+    fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>) {
         out.extend_from_slice(COMMENT);
+        begin(out, after);
     }
 }
 

@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::datagram::GapBody;
@@ -28,8 +29,8 @@ pub(super) trait Form: Send + 'static {
     fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
     /// Says that nothing will come any more.
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
-    /// A sign of life, which readers skip.
-    fn heartbeat(&mut self, out: &mut Vec<u8>);
+    /// A sign of life, which readers skip. `after`: the place that has been reached.
+    fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
 }
 
 /// Why a stream that follows its log has ended.
@@ -129,6 +130,8 @@ impl<F: Form> Walk<F> {
             }
             State::Going => {}
         }
+        // Since the last bytes that the client got, however much has come that it does not want.
+        let mut silent_until = Instant::now() + HEARTBEAT;
         while out.is_empty() {
             let changed = self.course.source.log().changed();
             let all_read = self.last.is_some_and(|last| self.reached >= last);
@@ -145,7 +148,7 @@ impl<F: Form> Walk<F> {
                     tokio::select! {
                         () = self.course.stop.cancelled() => {}
                         () = changed => {}
-                        () = tokio::time::sleep(HEARTBEAT) => self.form.heartbeat(&mut out),
+                        () = tokio::time::sleep_until(silent_until) => {}
                     }
                 }
                 Look::AllRead => return None,
@@ -166,6 +169,10 @@ impl<F: Form> Walk<F> {
                         return None;
                     }
                 }
+            }
+            if out.is_empty() && Instant::now() >= silent_until {
+                self.form.heartbeat(&mut out, self.cursor);
+                silent_until += HEARTBEAT;
             }
         }
         Some(Ok(out.into()))

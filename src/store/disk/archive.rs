@@ -142,11 +142,17 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let kept = &self.log.log;
-        while let Some(stored) = self.left.next() {
+        loop {
+            let rest = self.left.clone();
+            let Some(stored) = self.left.next() else { break };
             if stored.next <= kept.first {
                 continue;
             }
             let start = stored.first.max(kept.first);
+            if let Some(page) = self.let_go_of_before(start) {
+                self.left = rest;
+                return Some(Ok(page));
+            }
             let block = if (self.wanted)(stored.times.0, stored.times.1) {
                 match self.archive.fetch(self.log, stored) {
                     Ok(None) => {
@@ -171,6 +177,9 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
         }
         // Behind the last datagram of a log that goes on, numbers are set aside that nothing has come for yet.
         let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
+        if let Some(page) = self.let_go_of_before(end) {
+            return Some(Ok(page));
+        }
         let gap = self.gap_before(end)?;
         self.reached = end;
         Some(Ok(Page::of_block(None, end, end, kept.epoch, Some(gap))))
@@ -178,10 +187,25 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
 }
 
 impl<W> Pages<'_, W> {
+    /// A page for what retention has taken, if more is missing behind that and before this number.
+    fn let_go_of_before(&mut self, next: u64) -> Option<Page> {
+        let evicted = self.evicted();
+        if self.reached >= evicted || evicted >= next {
+            return None;
+        }
+        let gap = self.gap_before(evicted);
+        self.reached = evicted;
+        Some(Page::of_block(None, evicted, evicted, self.log.log.epoch, gap))
+    }
+
     /// What is missing before this number, told as [`Log::read`](crate::store::Log::read) tells it.
     fn gap_before(&self, next: u64) -> Option<Gap> {
-        let evicted = self.log.log.first.max(self.gone);
-        let reason = if self.reached < evicted { GapReason::Retention } else { GapReason::Lost };
+        let reason = if self.reached < self.evicted() { GapReason::Retention } else { GapReason::Lost };
         (next > self.reached).then(|| Gap { reason, missed: Some(next - self.reached) })
+    }
+
+    /// The first number that retention has not taken.
+    fn evicted(&self) -> u64 {
+        self.log.log.first.max(self.gone)
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Outlook {
     /// What one transaction may write. It is in `SQLite`'s own log before it is in the database, and so may two others
     /// be; all that is less than half of the reserve.
     pub(super) at_once: u64,
-    /// So much of the reserve is in use that no blocks may be written: others must have taken it.
+    /// Others have taken most of the disk, or of the reserve: nothing may be written but what is deleted.
     pub(super) taken: bool,
 }
 
@@ -38,6 +38,8 @@ impl Room {
     const SHARE: u64 = 8;
     /// A block, and what belongs to it.
     const LEAST_AT_ONCE: u64 = 96 * 1024;
+    /// If the database may not have so much, or such a share of the file system, others have it: memory holds more.
+    const LEAST: u64 = 16 * 1024 * 1024;
 
     pub(super) fn around(database: &Path) -> Self {
         let mut journal = database.as_os_str().to_owned();
@@ -47,7 +49,8 @@ impl Room {
 
     pub(super) fn outlook(&self, extent: Extent) -> io::Result<Outlook> {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let (free, file, journal) = (free(&self.database)?, length(&self.database), length(&self.journal));
+        let (free, all) = free_and_all(&self.database)?;
+        let (file, journal) = (length(&self.database), length(&self.journal));
         let available = free + file + journal;
         let reserve = Self::RESERVE.min(available / Self::SHARE);
         let capacity = available - reserve;
@@ -60,13 +63,14 @@ impl Room {
                 .filter(|writable| *writable >= Self::LEAST_AT_ONCE)
                 .unwrap_or(0),
             at_once: (reserve / 8).max(Self::LEAST_AT_ONCE),
-            taken: free < growth + reserve / 2,
+            taken: free < growth + reserve / 2 || available < Self::LEAST.min(all / Self::SHARE),
         })
     }
 }
 
-/// In bytes, for those without privileges.
-fn free(path: &Path) -> io::Result<u64> {
+/// Bytes of the file system; the former for those without privileges.
+fn free_and_all(path: &Path) -> io::Result<(u64, u64)> {
     let found = statvfs(path)?;
-    Ok(found.blocks_available() * found.fragment_size())
+    let unit = found.fragment_size();
+    Ok((found.blocks_available() * unit, found.blocks() * unit))
 }

@@ -96,6 +96,7 @@ impl Writer {
     /// Gives why something is not on disk in the end.
     pub(super) fn run(mut self) -> Result<(), DiskFault> {
         let _watch = Watch(self.inbox.clone());
+        self.note_size();
         loop {
             let failing = self.disk == Disk::Fails;
             let pause = match self.starved {
@@ -112,12 +113,16 @@ impl Writer {
                 Wake::Idle => {
                     self.check_point();
                     self.look_ahead(self.budget.kept());
-                    // If it is not there any more, the next write fails.
-                    let _ = self.database.check().map(|bytes| self.inbox.note_size(bytes));
+                    self.note_size();
                 }
                 Wake::End => return self.end(),
             }
         }
+    }
+
+    fn note_size(&self) {
+        // If the file is not there any more, the next write fails.
+        let _ = self.database.check().map(|bytes| self.inbox.note_size(bytes));
     }
 
     /// Writes all that is left and sets no numbers aside any more.

@@ -349,7 +349,9 @@ impl State {
         let from = wanted.max(self.first);
         let at = self.slots.partition_point(|slot| slot.next <= from);
         let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
-        let reason = if wanted < self.first { GapReason::Retention } else { GapReason::Lost };
+        // What is lost behind what retention has taken is told next.
+        let (reason, start) =
+            if wanted < from { (GapReason::Retention, from) } else { (GapReason::Lost, start) };
         let gap = (start > wanted).then_some(Gap { reason, missed: Some(start - wanted) });
         (start, gap)
     }
