@@ -112,8 +112,11 @@ impl Store {
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
-        let at_once = database.outlook()?.at_once;
-        database.bound_journal(at_once).map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
+        let bound = database.outlook().and_then(|outlook| {
+            database.bound_journal(outlook.at_once)?;
+            Ok(outlook.at_once)
+        });
+        let at_once = bound.map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
         let found = database.begin(directory.is_marked(), at_once)?;
         directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
         let inbox = Arc::new(Inbox::new(found.next_log));

@@ -1,7 +1,6 @@
-use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{Statvfs, statvfs};
 
 /// Room on the file system of a database. Logs may take all of it but a reserve: with that, what is deleted can be
 /// written down, and the service can start again.
@@ -47,16 +46,16 @@ impl Room {
         Self { database: database.to_owned(), journal: journal.into() }
     }
 
-    pub(super) fn outlook(&self, extent: Extent) -> io::Result<Outlook> {
+    pub(super) fn outlook(&self, extent: Extent) -> Outlook {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let (free, all) = free_and_all(&self.database)?;
+        let (free, all) = free_and_all(&self.database);
         let (file, journal) = (length(&self.database), length(&self.journal));
         let available = free + file + journal;
         let reserve = Self::RESERVE.min(available / Self::SHARE);
         let capacity = available - reserve;
         // What is in the journal alone has yet to find its place in the file.
         let growth = extent.size.saturating_sub(file);
-        Ok(Outlook {
+        Outlook {
             capacity,
             writable: capacity
                 .checked_sub(extent.size - extent.unused)
@@ -64,13 +63,18 @@ impl Room {
                 .unwrap_or(0),
             at_once: (reserve / 8).max(Self::LEAST_AT_ONCE),
             taken: free < growth + reserve / 2 || available < Self::LEAST.min(all / Self::SHARE),
-        })
+        }
     }
 }
 
-/// Bytes of the file system; the former for those without privileges.
-fn free_and_all(path: &Path) -> io::Result<(u64, u64)> {
-    let found = statvfs(path)?;
-    let unit = found.fragment_size();
-    Ok((found.blocks_available() * unit, found.blocks() * unit))
+/// Bytes of the file system, the former for those without privileges. One that does not tell has plenty: when it is
+/// full, writing fails.
+fn free_and_all(path: &Path) -> (u64, u64) {
+    const PLENTY: u64 = 1 << 60;
+    let found = statvfs(path).ok().filter(|found| found.blocks() > 0);
+    let bytes = |found: Statvfs| {
+        let unit = found.fragment_size();
+        (found.blocks_available().saturating_mul(unit), found.blocks().saturating_mul(unit))
+    };
+    found.map_or((PLENTY, PLENTY), bytes)
 }

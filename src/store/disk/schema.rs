@@ -186,9 +186,8 @@ impl Database {
     }
 
     /// What there is room for now. Within a transaction, as if it were committed.
-    pub(super) fn outlook(&self) -> Result<Outlook, DiskFault> {
-        let extent = self.extent().map_err(|error| DiskFault::of_sqlite(&self.path, &error))?;
-        self.room.outlook(extent).map_err(|error| DiskFault::of_files(&self.path, &error))
+    pub(super) fn outlook(&self) -> rusqlite::Result<Outlook> {
+        self.extent().map(|extent| self.room.outlook(extent))
     }
 
     /// Gives so many bytes that are unused back to the file system.

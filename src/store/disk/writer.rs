@@ -155,8 +155,8 @@ impl Writer {
                 self.inbox.written(self.work.answered(), self.work.since);
                 match self.starved {
                     _ if last || self.work.is_empty() => {}
-                    Some(_) => self.inbox.go_on_when_freed(),
-                    None => self.inbox.go_on(),
+                    Some(_) if self.work.is_rid() => self.inbox.go_on_when_freed(),
+                    _ => self.inbox.go_on(),
                 }
                 Ok(())
             }
@@ -177,23 +177,23 @@ impl Writer {
         let mut outcome = self.database.check().and_then(|file_bytes| {
             self.inbox.note_size(file_bytes);
             self.transact(last, &mut written)
+                .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
         });
-        match &outcome {
-            Ok(()) => {
-                for (log, unsaved) in &written.logs {
-                    log.saved(unsaved);
-                }
-                self.work.done(&written);
-                self.unchecked = true;
-                if !self.work.freed.is_empty() {
-                    self.give_back();
-                }
-                if self.is_out_of_room(&written, last) {
-                    outcome = Err(DiskFault::Full(self.database.path.clone()));
-                }
+        if outcome.is_ok() {
+            for (log, unsaved) in &written.logs {
+                log.saved(unsaved);
             }
-            Err(DiskFault::Full(_)) => self.let_go(),
-            Err(_) => {}
+            self.work.done(&written);
+            self.unchecked = true;
+            if !self.work.freed.is_empty() {
+                self.give_back();
+            }
+            if self.is_out_of_room(&written, last) {
+                outcome = Err(DiskFault::Full(self.database.path.clone()));
+            }
+        }
+        if matches!(outcome, Err(DiskFault::Full(_))) {
+            self.let_go();
         }
         if outcome.is_err() {
             // Before numbers are shown that are not set aside: the next start goes on behind them all the same.
@@ -221,15 +221,13 @@ impl Writer {
         last || taken || since.elapsed() > Self::PATIENCE
     }
 
-    fn transact(&mut self, last: bool, written: &mut Written) -> Result<(), DiskFault> {
+    fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
         let Self { database, work, next_row, .. } = self;
-        let failed = |error| DiskFault::of_sqlite(&database.path, &error);
         let at_once = database.outlook()?.at_once;
-        let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
         written.deleted =
             usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
-        delete(&transaction, work, written.deleted).map_err(failed)?;
+        delete(&transaction, work, written.deleted)?;
         // What was deleted just now has room again.
         let outlook = database.outlook()?;
         let for_all = if outlook.taken { 0 } else { at_once };
@@ -269,7 +267,7 @@ impl Writer {
             }
             // Some are gone by now.
             written.owners.push(*number);
-            write(*number, written).map_err(failed)?;
+            write(*number, written)?;
         }
         for number in &work.dirty {
             if written.bytes >= for_blocks {
@@ -278,10 +276,10 @@ impl Writer {
             }
             written.turns += 1;
             if !work.new.contains(number) && !work.touched.contains(number) {
-                write(*number, written).map_err(failed)?;
+                write(*number, written)?;
             }
         }
-        transaction.commit().map_err(failed)
+        transaction.commit()
     }
 
     /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
