@@ -65,6 +65,32 @@ async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
     assert_eq!(page["gap"]["reason"], "retention");
 }
 
+/// What a message is takes room, too.
+#[tokio::test]
+async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
+    const TOTAL: usize = 1 << 20;
+    let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
+    let (unheard, group, peer) = (fresh_group(), fresh_group(), Peer::at("127.0.0.1"));
+    let membership = server.join(&group).await;
+    let large = json!({"payload": "x".repeat(60_000), "window_ms": 0});
+    let mut messages = Vec::new();
+    for _ in 0..10 {
+        messages.push(server.send(&unheard, large.clone()).await);
+    }
+    // All fit, and then not any more.
+    peer.send(&group, "newer");
+    server.heard(&format!("{membership}/datagrams"), 1).await;
+    assert_eq!(server.get(&messages[0]).await.status, 200);
+    for _ in 0..10 {
+        messages.push(server.send(&unheard, large.clone()).await);
+    }
+
+    while server.get(&messages[4]).await.status == 200 {}
+
+    assert_eq!(server.get(messages.last().unwrap()).await.status, 200);
+    assert_eq!(server.get(&membership).await.expect(200)["counters"]["evicted"], 0);
+}
+
 #[tokio::test]
 async fn a_log_keeps_less_where_less_is_asked_for() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
