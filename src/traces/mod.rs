@@ -46,6 +46,10 @@ impl Traces {
         Self(Some(Arc::new(Tracing { root: Context::new().with_value(tracer), tally })))
     }
 
+    pub fn are_off(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// A span for a request with these headers, in the trace that they name (`traceparent`, W3C Trace Context), else in
     /// one of its own. None where nobody would see it: traces are off, or the caller has decided against this one.
     pub fn serve(&self, headers: &HeaderMap, describe: impl FnOnce() -> Description) -> Option<Span> {

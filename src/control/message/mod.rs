@@ -113,6 +113,9 @@ impl Message {
 
     /// Counts what is kept of it, now that it is closed.
     fn carry_responders(&self, counters: &AnswerCounters) {
+        if counters.responders == 0 {
+            return;
+        }
         let listed = counters.responders.min(Self::LISTED_RESPONDERS as u64);
         self.log.carry(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
     }

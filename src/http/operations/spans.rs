@@ -15,7 +15,7 @@ pub(in crate::http) fn begin(
 ) -> Option<Span> {
     /// Asked every few seconds, for as long as the service runs.
     const PROBES: [&str; 3] = ["/livez", "/readyz", METRICS];
-    if route.is_some_and(|route| PROBES.contains(&route)) {
+    if traces.are_off() || route.is_some_and(|route| PROBES.contains(&route)) {
         return None;
     }
     traces.serve(request.headers(), || {

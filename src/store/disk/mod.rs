@@ -112,12 +112,12 @@ impl Store {
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskFault> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
-        let bound = database.outlook().and_then(|outlook| {
+        let outlook = database.outlook().and_then(|outlook| {
             database.bound_journal(outlook.at_once)?;
-            Ok(outlook.at_once)
+            Ok(outlook)
         });
-        let at_once = bound.map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
-        let found = database.begin(directory.is_marked(), at_once)?;
+        let outlook = outlook.map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
+        let found = database.begin(directory.is_marked(), outlook.at_once)?;
         directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
         let inbox = Arc::new(Inbox::new(found.next_log));
         let reader = Arc::new(Reader::new(directory.database()));
@@ -126,8 +126,15 @@ impl Store {
         found.superseded.into_iter().for_each(|number| inbox.remove(number));
         inbox.free(found.orphans);
         let path = directory.database();
-        let writer =
-            Writer::new(directory, database, inbox.clone(), budget.clone(), found.next_row, settings.flush);
+        let writer = Writer::new(
+            directory,
+            database,
+            inbox.clone(),
+            budget.clone(),
+            found.next_row,
+            outlook,
+            settings.flush,
+        );
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));

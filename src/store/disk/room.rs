@@ -31,6 +31,13 @@ pub(super) struct Outlook {
     pub(super) taken: bool,
 }
 
+impl Outlook {
+    /// Whether so little is left that each transaction has to look first.
+    pub(super) fn is_tight(&self) -> bool {
+        self.taken || self.writable < 8 * self.at_once
+    }
+}
+
 impl Room {
     /// What stays free at most, and as a share of what is free or the database's.
     const RESERVE: u64 = 128 * 1024 * 1024;

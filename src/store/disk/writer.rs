@@ -7,7 +7,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::directory::Directory;
 use super::inbox::{Inbox, Keep, Wake};
-use super::room::Extent;
+use super::room::{Extent, Outlook};
 use super::schema::{self, Database, PAGE_BYTES};
 use super::work::{Work, Written};
 use super::{DiskFault, Row};
@@ -22,6 +22,9 @@ pub(super) struct Writer {
     next_row: Row,
     flush: Duration,
     disk: Disk,
+    /// What there was room for when that was looked at last.
+    outlook: Outlook,
+    looked_at: Instant,
     /// How many bytes logs may keep together for want of room.
     fitted: usize,
     /// The log has been told that the disk confines logs.
@@ -57,6 +60,8 @@ impl Writer {
     const PATIENCE: Duration = Duration::from_secs(1);
     /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
     const IDLE: Duration = Duration::from_secs(1);
+    /// How long it may be taken for granted that there is room, where there is plenty.
+    const GRANTED: Duration = Duration::from_millis(100);
     /// How long until more is given back.
     const WASTEFUL: Duration = Duration::from_millis(10);
     /// Bytes of the database that may be unused before some are given back to the file system, at least and as a share
@@ -73,6 +78,7 @@ impl Writer {
         inbox: Arc<Inbox>,
         budget: Arc<Budget>,
         next_row: Row,
+        outlook: Outlook,
         flush: Duration,
     ) -> Self {
         Self {
@@ -83,6 +89,8 @@ impl Writer {
             next_row,
             flush,
             disk: Disk::Works,
+            outlook,
+            looked_at: Instant::now(),
             fitted: 0,
             told: false,
             starved: None,
@@ -222,14 +230,14 @@ impl Writer {
     }
 
     fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
-        let Self { database, work, next_row, .. } = self;
-        let at_once = database.outlook()?.at_once;
+        let Self { database, work, next_row, outlook, .. } = self;
+        let at_once = outlook.at_once;
         let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
         written.deleted =
             usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
         delete(&transaction, work, written.deleted)?;
         // What was deleted just now has room again.
-        let outlook = database.outlook()?;
+        let outlook = if outlook.is_tight() { database.outlook()? } else { *outlook };
         let for_all = if outlook.taken { 0 } else { at_once };
         let for_blocks = if last { for_all } else { for_all.min(outlook.writable) };
         let [at_once, for_all, for_blocks] =
@@ -303,7 +311,11 @@ impl Writer {
     /// Lets logs keep together what the disk has room for, and bounds `SQLite`'s own log. `kept`: what logs kept when what
     /// is on disk by now was taken.
     fn look_ahead(&mut self, kept: usize) {
+        if !self.outlook.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
+            return;
+        }
         let Ok(outlook) = self.database.outlook() else { return };
+        (self.outlook, self.looked_at) = (outlook, Instant::now());
         let bound = 1 << outlook.at_once.ilog2();
         if bound != self.journal_bound && self.database.bound_journal(bound).is_ok() {
             self.journal_bound = bound;
