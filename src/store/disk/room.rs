@@ -32,9 +32,10 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
-    /// Whether so little is left that each transaction has to look first.
+    /// Whether so little is left that each transaction has to look first: less than can be written in the while for which
+    /// the rest is taken for granted. On a small disk that is always so.
     pub(super) fn is_tight(&self) -> bool {
-        self.taken || self.writable < 8 * self.at_once
+        self.taken || self.writable < 64 * self.at_once
     }
 }
 
