@@ -11,11 +11,11 @@
 //!   each other: `control` wires what a socket receives into a log
 //! - [`pcapng`]: capture files of what logs hold; beside the logs, which it does not know
 //! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
-//!   client), which know none of them
+//!   client) and `sync` (locks), which know none of them
 //!
 //! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
-//! answered, nothing more reaches the log. Sinks, which run on the receiving lanes' threads, never close sockets.
-//! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (lanes do it), timers
+//! answered, nothing more reaches the log. Outside input ends no thread: a panic fails one resource.
+//! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (receive threads do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 
 pub mod cli;
@@ -34,4 +34,5 @@ pub mod pcapng;
 pub mod reload;
 pub mod server;
 pub mod store;
+mod sync;
 pub mod traces;

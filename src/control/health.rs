@@ -5,6 +5,7 @@
 //! [`Check`], and a place in [`Control::health`].
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
@@ -81,7 +82,9 @@ impl Shared {
 
     fn lanes_running(&self) -> Check {
         const NAME: &str = "lanes";
-        let (running, started) = self.lanes.running();
+        /// A receive thread that is at one batch for longer is stuck.
+        const LONGEST_BATCH: Duration = Duration::from_secs(5);
+        let (running, started) = self.receive_threads.running(LONGEST_BATCH);
         let detail = format!("{running} of {started} threads receive");
         if running < started {
             return Check::failed(

@@ -1,6 +1,6 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::Lanes`]), the
+//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
 //! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
 //! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
 
@@ -47,7 +47,7 @@ pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 
 use crate::model::{CloseReason, Family};
-use crate::net::{BlindSocket, Fault, InterfaceWatch, Lanes};
+use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use answering::{ReplyLimits, Services};
 use membership::Environment;
@@ -102,7 +102,8 @@ pub enum StartFault {
 struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
-    lanes: Arc<Lanes>,
+    receive_threads: Arc<ReceiveThreads>,
+    sockets: Arc<dyn SocketBackend>,
     services: Services,
     clockwork: Clockwork,
     environment: Environment,
@@ -136,7 +137,8 @@ impl Control {
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
-        let lanes = Arc::new(Lanes::start(settings.lanes, &tasks, &stop)?);
+        let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
+        let sockets: Arc<dyn SocketBackend> = Arc::new(KernelSockets(receive_threads.clone()));
         let timers = Arc::new(Timers::default());
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
@@ -150,7 +152,7 @@ impl Control {
                 events: events.clone(),
             },
             environment: Environment {
-                lanes: lanes.clone(),
+                sockets: sockets.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
                 budget: budget.clone(),
@@ -162,7 +164,8 @@ impl Control {
             events,
             settings,
             interfaces,
-            lanes,
+            receive_threads,
+            sockets,
             blind: Mutex::default(),
             memberships: Registry::default(),
             responders: Registry::default(),

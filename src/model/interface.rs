@@ -40,6 +40,12 @@ pub struct Interface {
     pub up: bool,
     pub running: bool,
     pub loopback: bool,
+    /// It takes part in IPv4 (the kernel has an `in_device` for it).
+    pub ipv4: bool,
+    pub ipv6: Ipv6Status,
+    /// How often the kernel has forgotten its lists of IPv4 and of IPv6 groups, as far as it was seen: with the
+    /// address family, or as it moved to another namespace and back.
+    pub forgotten: [u32; 2],
     /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
     pub multicast: bool,
     /// The interface that this one is a port of (`IFLA_MASTER`): a bridge, a bond, a VRF.
@@ -48,6 +54,16 @@ pub struct Interface {
     pub hears_for_ports: bool,
     /// Addresses with their prefix lengths, in the kernel's order.
     pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// Whether an interface takes part in IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6Status {
+    On,
+    /// The sysctl `disable_ipv6`: groups can be joined, and nothing is received.
+    Disabled,
+    /// The kernel has no `inet6_dev` for it: its MTU is below 1280, or IPv6 is off.
+    Absent,
 }
 
 /// Why the default set of interfaces leaves one out.
@@ -151,6 +167,9 @@ mod tests {
             mtu: 1500,
             up: true,
             running: true,
+            ipv4: true,
+            ipv6: Ipv6Status::On,
+            forgotten: [0, 0],
             loopback: false,
             multicast: true,
             master: None,

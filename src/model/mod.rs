@@ -17,7 +17,7 @@ mod time;
 pub use datagram::{Answer, Heard};
 pub use group::{Family, Group, GroupError, largest_payload};
 pub use id::{Id, IdError};
-pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Unusable};
+pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable};
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, limits};
 pub use responder::{Delay, Match, Pattern, Reply, ReplyFrom, ResponderRules};

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::{Action, Fault};
 use crate::logging::rarely;
-use crate::model::{Group, Interface, InterfaceTable};
+use crate::model::{Group, Interface, InterfaceTable, Ipv6Status};
 
 #[derive(Clone)]
 pub struct InterfaceWatch {
@@ -122,6 +122,9 @@ impl InterfaceWatch {
                 mtu: 0,
                 up: flags.contains(LinkFlags::Up),
                 running: flags.contains(LinkFlags::LowerUp),
+                ipv4: true,
+                ipv6: Ipv6Status::On,
+                forgotten: [0, 0],
                 loopback: flags.contains(LinkFlags::Loopback),
                 multicast: flags.contains(LinkFlags::Multicast),
                 master: None,

@@ -1,27 +1,29 @@
 //! Sockets, batch I/O and interfaces. Knows nothing of logs, resources or HTTP.
 //!
 //! `sys` holds every `unsafe` block of the crate; `wire` turns the kernel's bytes (socket addresses,
-//! control messages) into types and back, in safe code. A [`Lanes`] task reads whichever sockets are
+//! control messages) into types and back, in safe code. One of the [`ReceiveThreads`] reads whichever sockets are
 //! ready and hands each batch to the [`Sink`] that was registered with the socket.
 
+mod backend;
 mod batch;
 mod descriptors;
 mod fault;
 mod group_socket;
 mod interfaces;
-mod lanes;
+mod receive;
 pub mod rights;
 mod send_socket;
 mod socket;
 mod sys;
 mod wire;
 
+pub use backend::{KernelSockets, SocketBackend};
 pub use batch::{Batch, Received};
 pub use descriptors::Descriptors;
 pub use fault::{Action, Fault, FaultKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::InterfaceWatch;
-pub use lanes::{Handle, Lanes, Registration, Sink};
+pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 pub use send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
 pub use socket::{BufferSize, Socket};
 pub use sys::raise_descriptor_limit;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Answering;
-use crate::net::{Fault, Handle, Socket};
+use crate::net::{Fault, SendHandle, Socket};
 
 /// A reply that has to wait.
 pub(in crate::control) struct DelayedReply {
@@ -20,7 +20,7 @@ pub(in crate::control) struct DelayedReply {
 #[derive(Clone)]
 pub(super) enum Via {
     /// The socket that heard the datagram.
-    Group(Handle),
+    Group(SendHandle),
     /// Weak: a reply that waits does not keep the socket of a responder that is gone.
     Other(Weak<Socket>),
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::timers::{Due, Timers};
 use crate::logging::rarely;
 use crate::model::{Reply, Timestamp};
-use crate::net::{Batch, Fault, FaultKind, Handle, InterfaceWatch, Socket};
+use crate::net::{Batch, Fault, FaultKind, InterfaceWatch, RegisteredSocket, SendHandle};
 use counters::Counters;
 use delayed::Via;
 use recent::RecentDatagrams;
@@ -96,8 +96,7 @@ impl Answering {
     /// Answers what a batch brought on one interface.
     pub(super) fn answer(
         self: &Arc<Self>,
-        socket: &Socket,
-        handle: &Handle,
+        socket: &Arc<RegisteredSocket>,
         interface_index: u32,
         alone: bool,
         batch: &Batch<'_>,
@@ -156,7 +155,7 @@ impl Answering {
                     }
                     other => {
                         let via = other.map_or_else(
-                            || Via::Group(handle.clone()),
+                            || Via::Group(SendHandle::new(socket)),
                             |other| Via::Other(Arc::downgrade(&other)),
                         );
                         let delay = Duration::from_millis(fastrand::u32(active.rules.delay.0.clone()).into());
@@ -167,10 +166,10 @@ impl Answering {
         }
         self.counters.received.add(heard);
         self.counters.matched.add(matched);
-        self.send_at_once(socket, handle, &at_once);
+        self.send_at_once(socket, &at_once);
     }
 
-    fn send_at_once(self: &Arc<Self>, socket: &Socket, handle: &Handle, mut rest: &[(SocketAddr, &[u8])]) {
+    fn send_at_once(self: &Arc<Self>, socket: &Arc<RegisteredSocket>, mut rest: &[(SocketAddr, &[u8])]) {
         while let Some(&(destination, payload)) = rest.first() {
             let batch = &rest[..rest.len().min(Self::AT_ONCE)];
             // Counted before they leave: whoever has a reply finds it counted.
@@ -181,7 +180,7 @@ impl Answering {
             let done = match outcome {
                 Ok(sent) => sent,
                 Err(fault) => {
-                    let via = Via::Group(handle.clone());
+                    let via = Via::Group(SendHandle::new(socket));
                     self.settle(Err(fault), via, destination, payload, Self::BUSY_TRIES);
                     1
                 }

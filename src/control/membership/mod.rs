@@ -20,7 +20,7 @@ use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
-use crate::net::Lanes;
+use crate::net::SocketBackend;
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use ports::Delivery;
 
@@ -37,7 +37,7 @@ pub struct Membership {
 /// What every membership gets from the service.
 #[derive(Clone)]
 pub(super) struct Environment {
-    pub(super) lanes: Arc<Lanes>,
+    pub(super) sockets: Arc<dyn SocketBackend>,
     pub(super) receive_buffer: usize,
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
@@ -300,7 +300,7 @@ impl Membership {
 
     fn delivery(&self, state: &State, log: Arc<Log>) -> Delivery {
         Delivery {
-            lanes: self.environment.lanes.clone(),
+            sockets: self.environment.sockets.clone(),
             receive_buffer: self.environment.receive_buffer,
             log,
             answering: self.answering.clone(),

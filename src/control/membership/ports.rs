@@ -8,8 +8,8 @@ use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::control::views::JoinState;
 use crate::model::{Group, Heard, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{
-    Batch, BufferSize, Fault, FaultKind, GroupSocket, Handle, Lanes, ReceiveOptions, Registration, Sink,
-    Socket,
+    Batch, BufferSize, Fault, FaultKind, GroupSocket, ReceiveOptions, RegisteredSocket, Registration, Sink,
+    SocketBackend,
 };
 use crate::store::{Log, Run};
 
@@ -75,7 +75,7 @@ impl Port {
 /// What a port delivers to, and where it gets its socket served.
 #[derive(Clone)]
 pub(in crate::control) struct Delivery {
-    pub(in crate::control) lanes: Arc<Lanes>,
+    pub(in crate::control) sockets: Arc<dyn SocketBackend>,
     pub(in crate::control) receive_buffer: usize,
     pub(in crate::control) log: Arc<Log>,
     pub(in crate::control) answering: Option<Arc<Answering>>,
@@ -204,16 +204,16 @@ const NOT_THERE: &str = "there is no such interface yet";
 /// Joins on one interface.
 fn open(spec: &MembershipSpec, interface: &Arc<Interface>, delivery: &Delivery) -> Result<Port, Fault> {
     let options = ReceiveOptions { receive_buffer: delivery.receive_buffer, coalesce: !spec.exact_drops };
-    let opened = GroupSocket::open(&spec.group, interface, &spec.sources, options)?;
-    let sink = |handle| PortSink {
+    let opened = delivery.sockets.open_group_socket(&spec.group, interface, &spec.sources, options)?;
+    let sink = PortSink {
         log: delivery.log.clone(),
         interface: interface.name.clone(),
         index: interface.index,
         group: spec.group,
-        answering: delivery.answering.clone().map(|answering| (answering, handle)),
+        answering: delivery.answering.clone(),
         joined: delivery.joined.clone(),
     };
-    let registration = delivery.lanes.register(opened.socket, sink)?;
+    let registration = delivery.sockets.register(opened.socket, Box::new(sink))?;
     let state = PortState::Joined { interface: interface.clone(), registration, buffer: opened.buffer };
     Ok(Port { interface: interface.name.clone(), state })
 }
@@ -249,12 +249,12 @@ struct PortSink {
     interface: Arc<str>,
     index: u32,
     group: Group,
-    answering: Option<(Arc<Answering>, Handle)>,
+    answering: Option<Arc<Answering>>,
     joined: Arc<AtomicUsize>,
 }
 
 impl Sink for PortSink {
-    fn deliver(&mut self, socket: &Socket, batch: &Batch<'_>) {
+    fn deliver(&mut self, socket: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
         let destination = self.group.socket_addr(self.index);
         self.log.append(batch.iter().map(|received| Run {
             heard: Heard {
@@ -269,9 +269,9 @@ impl Sink for PortSink {
             segment: received.segment,
             bytes: received.bytes,
         }));
-        if let Some((answering, handle)) = &self.answering {
+        if let Some(answering) = &self.answering {
             let alone = self.joined.load(Ordering::Relaxed) < 2;
-            answering.answer(socket, handle, self.index, alone, batch);
+            answering.answer(socket, self.index, alone, batch);
         }
     }
 }

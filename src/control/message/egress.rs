@@ -8,7 +8,9 @@ use super::{AnswerSink, Message};
 use crate::control::Shared;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
-use crate::net::{BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, Socket};
+use crate::net::{
+    BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, SendHandle, Socket,
+};
 
 /// One interface that a message leaves by.
 pub(in crate::control) struct Outlet {
@@ -18,13 +20,33 @@ pub(in crate::control) struct Outlet {
 
 enum Way {
     /// Sockets of the message's own: one, or one for each tracked attempt.
-    Own(Vec<Arc<Socket>>),
+    Own(Vec<OwnSocket>),
     Blind {
         socket: Arc<BlindSocket>,
         source: IpAddr,
     },
     /// Nothing can be sent there, for the reason that the result shows.
     Closed,
+}
+
+/// A socket of one message.
+pub(in crate::control) enum OwnSocket {
+    /// It hears answers; the message owns its registration.
+    Collecting(SendHandle),
+    Sending(Arc<Socket>),
+}
+
+impl OwnSocket {
+    /// Does something with the socket unless it is closed already.
+    fn with<R>(&self, act: impl FnOnce(&Socket) -> Result<R, Fault>) -> Result<R, Fault> {
+        match self {
+            Self::Collecting(handle) => {
+                let socket = handle.open().ok_or_else(Fault::socket_closed)?;
+                act(&socket)
+            }
+            Self::Sending(socket) => act(socket),
+        }
+    }
 }
 
 impl Outlet {
@@ -44,7 +66,9 @@ impl Outlet {
     pub(in crate::control) fn send(&self, spec: &MessageSpec, attempt: u32) -> Result<(), Fault> {
         let destination = spec.group.socket_addr(self.interface.index);
         match &self.way {
-            Way::Own(sockets) => sockets[self.port(attempt)].send_to(destination, &spec.payload),
+            Way::Own(sockets) => {
+                sockets[self.port(attempt)].with(|socket| socket.send_to(destination, &spec.payload))
+            }
             Way::Blind { socket, source } => {
                 socket.send(&self.interface, *source, spec.hop_limit, destination, &spec.payload)
             }
@@ -62,9 +86,8 @@ impl Outlet {
         let (interface, payload) = (&self.interface, &spec.payload);
         let destination = spec.group.socket_addr(interface.index);
         match &self.way {
-            Way::Own(sockets) => {
-                sockets[self.port(attempt)].send_copies_to(interface, destination, payload, count)
-            }
+            Way::Own(sockets) => sockets[self.port(attempt)]
+                .with(|socket| socket.send_copies_to(interface, destination, payload, count)),
             Way::Blind { socket, source } => {
                 socket.send_copies(interface, *source, spec.hop_limit, destination, payload, count)
             }
@@ -75,7 +98,12 @@ impl Outlet {
     /// Waits until another copy can be sent.
     pub(in crate::control) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
         match &self.way {
-            Way::Own(sockets) => sockets[self.port(attempt)].writable().await,
+            Way::Own(sockets) => match &sockets[self.port(attempt)] {
+                OwnSocket::Collecting(handle) => {
+                    handle.open().ok_or_else(Fault::socket_closed)?.writable().await
+                }
+                OwnSocket::Sending(socket) => socket.writable().await,
+            },
             Way::Blind { socket, .. } => socket.socket().writable().await,
             Way::Closed => Ok(()),
         }
@@ -196,7 +224,7 @@ impl Shared {
         for port in 0..spec.ports_per_interface() as usize {
             let socket = self.open_collecting(spec, interface, source).map_err(refused)?;
             if spec.window.is_zero() {
-                sockets.push(Arc::new(socket));
+                sockets.push(OwnSocket::Sending(Arc::new(socket)));
                 continue;
             }
             let sink = AnswerSink {
@@ -206,11 +234,11 @@ impl Shared {
                 egress: (interface.index, interface.name.clone()),
                 interfaces: self.interfaces.clone(),
             };
-            let registration = self.lanes.register(socket, |_| sink).map_err(refused)?;
-            sockets.push(registration.socket().clone());
+            let registration = self.sockets.register(socket, Box::new(sink)).map_err(refused)?;
+            sockets.push(OwnSocket::Collecting(SendHandle::new(registration.socket())));
             registrations.push(registration);
         }
-        let local = sockets[0].local_addr().map_err(refused)?;
+        let local = sockets[0].with(Socket::local_addr).map_err(refused)?;
         Ok((Way::Own(sockets), local))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Message;
 use super::collection::Verdict;
 use crate::model::{ClockReading, CloseReason, Heard, Timestamp};
-use crate::net::{Batch, InterfaceWatch, Sink, Socket};
+use crate::net::{Batch, InterfaceWatch, RegisteredSocket, Sink};
 use crate::store::Run;
 
 /// Takes what one of a message's sockets hears.
@@ -22,7 +22,7 @@ pub(in crate::control) struct AnswerSink {
 }
 
 impl Sink for AnswerSink {
-    fn deliver(&mut self, _: &Socket, batch: &Batch<'_>) {
+    fn deliver(&mut self, _: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
         let Some(message) = self.message.upgrade() else {
             return;
         };

@@ -1,0 +1,74 @@
+//! The seam between bookkeeping and the kernel: where resources get their sockets and the time.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::group_socket::{GroupSocket, ReceiveOptions};
+use super::receive::{ReceiveThreads, Registration, Sink};
+use super::send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
+use super::socket::Socket;
+use crate::model::{ClockReading, Family, Group, Interface, SourceFilter};
+
+/// The kernel, or in model tests a stand-in that fails where it is told to.
+///
+/// Sockets are opened first and registered last, when all that their sinks refer to is complete.
+pub trait SocketBackend: Send + Sync {
+    fn clock(&self) -> ClockReading;
+
+    /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
+    fn open_group_socket(
+        &self,
+        group: &Group,
+        interface: &Interface,
+        sources: &SourceFilter,
+        options: ReceiveOptions,
+    ) -> Result<GroupSocket, Fault>;
+
+    /// Opens a socket that sends a message on one interface and hears the answers.
+    fn open_message_socket(&self, spec: &CollectSpec<'_>) -> Result<Socket, Fault>;
+
+    /// Opens a socket that sends the messages whose answers nobody collects.
+    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<BlindSocket, Fault>;
+
+    /// Opens a socket that only sends, from this address; port 0 asks for a fresh one.
+    fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault>;
+
+    /// Starts to deliver what the socket receives.
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault>;
+}
+
+/// The kernel's sockets, read by the receive threads.
+pub struct KernelSockets(pub Arc<ReceiveThreads>);
+
+impl SocketBackend for KernelSockets {
+    fn clock(&self) -> ClockReading {
+        ClockReading::now()
+    }
+
+    fn open_group_socket(
+        &self,
+        group: &Group,
+        interface: &Interface,
+        sources: &SourceFilter,
+        options: ReceiveOptions,
+    ) -> Result<GroupSocket, Fault> {
+        GroupSocket::open(group, interface, sources, options)
+    }
+
+    fn open_message_socket(&self, spec: &CollectSpec<'_>) -> Result<Socket, Fault> {
+        CollectSocket::open(spec)
+    }
+
+    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<BlindSocket, Fault> {
+        BlindSocket::open(family, loopback)
+    }
+
+    fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
+        ReplySocket::open(interface_index, source, port)
+    }
+
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+        self.0.register(socket, sink)
+    }
+}

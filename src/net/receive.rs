@@ -1,0 +1,427 @@
+//! The receiving side: a few threads, each waiting on one epoll instance that watches many sockets.
+//!
+//! A task and a reactor entry per socket would cost more memory than a membership itself, and a wake-up
+//! per datagram. A receive thread instead asks epoll which of its sockets are ready, empties them with recvmmsg(2)
+//! into one reused room, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own,
+//! because a task would be woken by the runtime's epoll first and ask its own afterwards: twice the system calls
+//! where datagrams come one by one, and requests that compute would delay what is received.
+//!
+//! Threads: one for each of `count`, counted by the caller's tracker. Tasks: one per thread, which holds the writing
+//! end of a pipe until the service stops or the runtime goes; its end wakes the thread and ends it. Nothing else
+//! ends it: a sink that panics fails its own socket alone, and an error of epoll is tried again.
+
+use std::io::{self, PipeReader};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::batch::Batch;
+use super::fault::{Action, Doing, Fault};
+use super::socket::Socket;
+use super::sys::{Epoll, ReceiveRoom};
+use crate::logging::rarely;
+use crate::sync::{Lock, fatal};
+
+/// Takes what a socket received.
+pub trait Sink: Send {
+    /// Called with every batch, on a receive thread: must not block. It may keep a [`SendHandle`] to the socket.
+    fn deliver(&mut self, socket: &Arc<RegisteredSocket>, batch: &Batch<'_>);
+}
+
+/// Buffers per recvmmsg(2): enough to amortise the call, few enough to stay in the cache.
+const BUFFERS: usize = 32;
+/// Sockets asked for in one `epoll_wait(2)`.
+const EVENTS: usize = 64;
+/// Stands for the pipe whose end ends the thread; sockets count from 0.
+const STOP: u64 = u64::MAX;
+
+pub struct ReceiveThreads {
+    threads: Vec<(Arc<ReceiveThread>, JoinHandle<()>)>,
+    next: AtomicUsize,
+    failures: Arc<Failures>,
+}
+
+/// What went wrong on the threads.
+#[derive(Default)]
+struct Failures {
+    epoll_errors: AtomicU64,
+    /// Notified when a sink has panicked.
+    panicked: Notify,
+}
+
+struct ReceiveThread {
+    epoll: Epoll,
+    /// Std lock: held for a lookup, an insertion or a removal.
+    sockets: Mutex<Slab<Arc<RegisteredSocket>>>,
+    progress: Progress,
+    failures: Arc<Failures>,
+}
+
+/// Since when a thread has been at one piece of work.
+struct Progress {
+    started: Instant,
+    /// Milliseconds after `started`, plus one; 0 while it waits for work.
+    busy_since: AtomicU64,
+}
+
+/// A socket that a receive thread reads. Whoever sends from it, or delivers what it received, holds it open for as
+/// long as that takes.
+pub struct RegisteredSocket {
+    socket: Socket,
+    /// Std lock: held by the receive thread while it delivers a batch, and by nobody else.
+    sink: Mutex<Box<dyn Sink>>,
+    /// Its owner has given it up: nothing is delivered any more and nothing is sent.
+    closed: AtomicBool,
+    /// Its sink has panicked: nothing is delivered any more.
+    failed: AtomicBool,
+    /// Set when the owner waits for the socket to be closed. After `socket`, so that it is dropped after it.
+    gone: OnceLock<DropGuard>,
+}
+
+/// Owns a registered socket; dropped or closed, nothing more is delivered from it.
+pub struct Registration {
+    thread: Arc<ReceiveThread>,
+    key: usize,
+    /// None once closed.
+    socket: Option<Arc<RegisteredSocket>>,
+}
+
+/// Resolves once a socket that was given up is closed: the batch under delivery is delivered, and nothing is sent.
+#[must_use = "until it resolves, a batch may still be delivered"]
+pub struct Closed(Option<CancellationToken>);
+
+impl ReceiveThreads {
+    pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
+        let failures = Arc::<Failures>::default();
+        let start = || {
+            let thread = Arc::new(ReceiveThread::new(failures.clone())?);
+            let (stopped, stopping) = io::pipe()?;
+            thread.epoll.add(stopped.as_fd(), STOP)?;
+            let (running, counted, stop) = (thread.clone(), tasks.token(), stop.clone());
+            let handle = thread::Builder::new().name("receive".to_owned());
+            let handle = handle.spawn(move || {
+                running.run(&stopped);
+                drop(counted);
+            })?;
+            tasks.spawn(async move {
+                stop.cancelled().await;
+                drop(stopping);
+            });
+            Ok((thread, handle))
+        };
+        let threads =
+            (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
+        Ok(Self { threads, next: AtomicUsize::new(0), failures })
+    }
+
+    /// How many receive, and how many there should be. One that has been at the same batch for `limit` does not.
+    pub fn running(&self, limit: Duration) -> (usize, usize) {
+        let now = Instant::now();
+        let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
+            !handle.is_finished() && thread.progress.busy_for(now) < limit
+        };
+        (self.threads.iter().filter(runs).count(), self.threads.len())
+    }
+
+    /// Errors of `epoll_wait(2)` until now.
+    pub fn epoll_errors(&self) -> u64 {
+        self.failures.epoll_errors.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when a sink has panicked since the last call. Cancel-safe.
+    pub async fn panicked(&self) {
+        self.failures.panicked.notified().await;
+    }
+
+    /// Starts to deliver what the socket receives: the sink, and what it refers to, must be complete.
+    pub fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+        let (thread, _) = &self.threads[self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len()];
+        let socket = Arc::new(RegisteredSocket {
+            socket,
+            sink: Mutex::new(sink),
+            closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            gone: OnceLock::new(),
+        });
+        let key = thread.sockets().insert(socket.clone());
+        let registration = Registration { thread: thread.clone(), key, socket: Some(socket) };
+        thread.epoll.add(registration.socket().as_fd(), key as u64).doing(Action::Open)?;
+        Ok(registration)
+    }
+}
+
+impl ReceiveThread {
+    /// How often `epoll_wait(2)` may fail in a row, and how long the thread rests in between: together some seconds.
+    const MOST_ERRORS: u32 = 100;
+    const REST: Duration = Duration::from_millis(20);
+
+    fn new(failures: Arc<Failures>) -> io::Result<Self> {
+        let progress = Progress { started: Instant::now(), busy_since: AtomicU64::new(0) };
+        Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress, failures })
+    }
+
+    /// Serves ready sockets until the pipe's other end is closed.
+    fn run(&self, _stopped: &PipeReader) {
+        let mut room = ReceiveRoom::new(BUFFERS);
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        let mut errors = 0;
+        loop {
+            self.progress.rest();
+            let ready = match self.epoll.wait(&mut events) {
+                Ok(ready) => ready,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.failures.epoll_errors.fetch_add(1, Ordering::Relaxed);
+                    rarely!(ERROR, %error, "epoll_wait failed: the receive thread tries again");
+                    errors += 1;
+                    if errors > Self::MOST_ERRORS {
+                        fatal("epoll_wait keeps failing, and nothing is received");
+                    }
+                    thread::sleep(Self::REST);
+                    continue;
+                }
+            };
+            errors = 0;
+            for key in ready {
+                if key == STOP {
+                    return;
+                }
+                // A socket that was given up since epoll_wait is gone, or is another one that has nothing to read.
+                let socket = usize::try_from(key).ok().and_then(|key| self.sockets().get(key).cloned());
+                if let Some(socket) = socket {
+                    self.progress.work();
+                    self.receive(&socket, &mut room);
+                }
+            }
+        }
+    }
+
+    /// Receives and delivers one batch. If there is more to read, epoll says so again.
+    fn receive(&self, socket: &Arc<RegisteredSocket>, room: &mut ReceiveRoom) {
+        if socket.closed.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
+            return;
+        }
+        // Errors are asynchronous ICMP errors of earlier sends, which reading clears, or that nothing is there.
+        let Ok(buffers) = room.receive(socket.as_fd()) else {
+            return;
+        };
+        let batch = Batch::new(room, buffers);
+        let delivered = catch_unwind(AssertUnwindSafe(|| socket.sink.lock_own().deliver(socket, &batch)));
+        if delivered.is_err() {
+            // Otherwise epoll would say without end that there is something to read.
+            let _ = self.epoll.remove(socket.as_fd());
+            socket.failed.store(true, Ordering::Release);
+            self.failures.panicked.notify_one();
+        }
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Slab<Arc<RegisteredSocket>>> {
+        self.sockets.lock_shared()
+    }
+}
+
+impl Progress {
+    fn work(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.busy_since.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    fn rest(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    fn busy_for(&self, now: Instant) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => {
+                now.saturating_duration_since(self.started).saturating_sub(Duration::from_millis(since - 1))
+            }
+        }
+    }
+}
+
+/// Sends from a registered socket for as long as it is open, without keeping it open.
+#[derive(Clone)]
+pub struct SendHandle(Weak<RegisteredSocket>);
+
+impl SendHandle {
+    pub fn new(socket: &Arc<RegisteredSocket>) -> Self {
+        Self(Arc::downgrade(socket))
+    }
+
+    /// None once the socket is closed.
+    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Option<Result<(), Fault>> {
+        Some(self.open()?.send_to(destination, payload))
+    }
+
+    /// The socket, which stays open for as long as the caller holds it; none once its owner has given it up.
+    pub fn open(&self) -> Option<Arc<RegisteredSocket>> {
+        self.0.upgrade().filter(|socket| !socket.closed.load(Ordering::Acquire))
+    }
+}
+
+impl RegisteredSocket {
+    /// Whether its sink has panicked, so that it delivers nothing any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}
+
+impl Deref for RegisteredSocket {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl Registration {
+    pub fn socket(&self) -> &Arc<RegisteredSocket> {
+        self.socket.as_ref().expect("it is there until the registration is closed")
+    }
+
+    /// Gives the socket up: from now on nothing is received or sent. What is under way is awaited with the result.
+    pub fn close(mut self) -> Closed {
+        self.give_up()
+    }
+
+    fn give_up(&mut self) -> Closed {
+        let Some(socket) = self.socket.take() else { return Closed(None) };
+        socket.closed.store(true, Ordering::Release);
+        let _ = self.thread.epoll.remove(socket.as_fd());
+        self.thread.sockets().try_remove(self.key);
+        match Arc::try_unwrap(socket) {
+            Ok(_closed_here) => Closed(None),
+            Err(socket) => {
+                let gone = CancellationToken::new();
+                let _ = socket.gone.set(gone.clone().drop_guard());
+                Closed(Some(gone))
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let _ = self.give_up();
+    }
+}
+
+impl Closed {
+    /// Cancel-safe.
+    pub async fn wait(&self) {
+        if let Some(gone) = &self.0 {
+            gone.cancelled().await;
+        }
+    }
+
+    /// Whether the socket is closed already.
+    pub fn is_done(&self) -> bool {
+        self.0.as_ref().is_none_or(CancellationToken::is_cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::model::Family;
+
+    /// Hands over how much each batch brought, and panics where it is told to.
+    struct Forward(mpsc::Sender<Vec<u8>>);
+
+    impl Sink for Forward {
+        fn deliver(&mut self, _: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
+            for received in batch.iter() {
+                assert_ne!(received.bytes, b"panic", "a sink that panics on purpose");
+                let _ = self.0.send(received.bytes.to_vec());
+            }
+        }
+    }
+
+    fn bound() -> (Socket, SocketAddr) {
+        let socket = Socket::open(Family::V4).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_panics_fails_its_own_socket_alone() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
+        let ((broken, broken_at), (whole, whole_at)) = (bound(), bound());
+        let (delivering, delivered) = mpsc::channel();
+        let broken = threads.register(broken, Box::new(Forward(delivering.clone()))).unwrap();
+        let whole = threads.register(whole, Box::new(Forward(delivering))).unwrap();
+
+        let sender = Socket::open(Family::V4).unwrap();
+        for serial in 0..100_u8 {
+            if serial == 50 {
+                sender.send_to(broken_at, b"panic").unwrap();
+            }
+            sender.send_to(whole_at, &[serial]).unwrap();
+        }
+        threads.panicked().await;
+
+        let heard: Vec<_> = (0..100).map(|_| delivered.recv().unwrap()[0]).collect();
+        assert_eq!(heard, (0..100).collect::<Vec<_>>());
+        assert!(broken.socket().has_failed() && !whole.socket().has_failed());
+        assert_eq!(threads.running(Duration::from_secs(5)), (1, 1));
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Delivers only once it is allowed to.
+    struct Slow {
+        begun: mpsc::Sender<()>,
+        may_end: mpsc::Receiver<()>,
+    }
+
+    impl Sink for Slow {
+        fn deliver(&mut self, _: &Arc<RegisteredSocket>, _: &Batch<'_>) {
+            let _ = self.begun.send(());
+            let _ = self.may_end.recv();
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_the_batch_under_delivery_and_blocks_nobody() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
+        let (socket, address) = bound();
+        let ((begun, has_begun), (end, may_end)) = (mpsc::channel(), mpsc::channel());
+        let registration = threads.register(socket, Box::new(Slow { begun, may_end })).unwrap();
+        let handle = SendHandle::new(registration.socket());
+        Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
+        has_begun.recv().unwrap();
+
+        let closed = registration.close();
+        assert!(!closed.is_done() && handle.open().is_none());
+        assert_eq!(threads.running(Duration::ZERO), (0, 1), "it is at work on one batch");
+        end.send(()).unwrap();
+        closed.wait().await;
+        assert!(bound_again(address), "the port is free");
+
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    fn bound_again(address: SocketAddr) -> bool {
+        Socket::open(Family::V4).unwrap().bind(address).is_ok()
+    }
+}
