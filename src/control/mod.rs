@@ -21,6 +21,7 @@ mod restoring;
 mod timers;
 mod totals;
 mod views;
+pub mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,6 +46,7 @@ pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+pub use waiting::Done;
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
@@ -202,10 +204,11 @@ impl Control {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come into the log until now is on disk. Cancel-safe.
+    /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
     pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
-        store.caught_up(log).await.map_err(Unsettled::Fault)
+        let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
+        caught_up.map_err(|_| Unsettled::TimedOut)?.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can

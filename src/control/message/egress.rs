@@ -7,6 +7,7 @@ use super::collection::Route;
 use super::{AnswerSink, Message};
 use crate::control::Shared;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::control::waiting::{Done, within};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
 use crate::net::{
     BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, SendHandle, Socket,
@@ -128,9 +129,9 @@ impl Shared {
                 })
                 .collect(),
             Interfaces::Default => {
-                let index = self.interfaces.egress_index(&spec.group).await;
+                let index = within(Done::Nothing, self.interfaces.egress_index(&spec.group)).await?;
                 if index.is_some_and(|index| table.by_index(index).is_none()) {
-                    table = self.interfaces.refresh().await.map_err(Refusal::Failed)?;
+                    table = self.refreshed().await?;
                 }
                 match index.and_then(|index| table.by_index(index)) {
                     Some(interface) => Ok(vec![interface.clone()]),
