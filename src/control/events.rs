@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::Kind;
 use crate::model::{CloseReason, Group, Id, Timestamp};
 use crate::store::{Cursor, Gap, GapReason};
+use crate::sync::Lock;
 
 /// Something that happened to a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl Events {
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock_shared()
     }
 }
 

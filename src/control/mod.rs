@@ -15,6 +15,7 @@ mod membership;
 mod memberships;
 mod message;
 mod messages;
+mod recovery;
 mod refusal;
 mod registry;
 mod restoring;
@@ -25,7 +26,7 @@ pub mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -51,9 +52,11 @@ pub use waiting::Done;
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
+use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
 use membership::Environment;
 use message::{Clockwork, Closing};
+use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
@@ -117,6 +120,7 @@ struct Shared {
     responders: Registry<Membership>,
     messages: Registry<Message>,
     ledger: Arc<Ledger>,
+    recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
@@ -173,6 +177,7 @@ impl Control {
             responders: Registry::default(),
             messages: Registry::default(),
             ledger,
+            recovery: Arc::default(),
             store,
             tasks,
             standing: Mutex::default(),
@@ -182,10 +187,12 @@ impl Control {
         if let Some(store) = control.store() {
             store.note_restored();
         }
-        control
-            .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
-        control.spawn(|shared| async move { shared.follow_interfaces().await });
-        control.spawn(|shared| async move { shared.keep_house().await });
+        control.spawn("timers", |shared| async move {
+            shared.clockwork.timers.run(|due| shared.fire(due)).await;
+        });
+        control.spawn("interfaces", |shared| async move { shared.follow_interfaces().await });
+        control.spawn("retention", |shared| async move { shared.keep_house().await });
+        control.spawn("recovery", |shared| async move { shared.recover().await });
         Ok(control)
     }
 
@@ -232,42 +239,33 @@ impl Control {
         saved
     }
 
-    /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
-        let stop = self.0.stop.clone();
-        let task = task(self.0.clone());
+    /// Starts a task that runs until the service stops, see [`keep_running`].
+    fn spawn<F>(&self, name: &'static str, task: impl Fn(Arc<Shared>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, stop) = (self.0.clone(), self.0.stop.clone());
         let spawned = self.0.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
+            stop.run_until_cancelled(keep_running(name, || task(shared.clone()))).await;
         });
-        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).push(spawned.abort_handle());
+        self.0.standing.lock_shared().push(spawned.abort_handle());
     }
 }
 
 impl Shared {
     fn fire(&self, due: Due) {
         match due {
-            Due::CheckWindow(message) => {
-                if let Some(message) = message.upgrade() {
-                    message.check(Instant::now());
-                }
-            }
-            Due::EndLinger(message) => {
-                if let Some(message) = message.upgrade() {
-                    message.end_linger();
-                }
-            }
+            Due::CheckWindow(message) => self.contain(&message, |message| message.check(Instant::now())),
+            Due::EndLinger(message) => self.contain(&message, |message| message.end_linger()),
             Due::CheckLease(membership) => {
-                if let Some(membership) = membership.upgrade() {
-                    self.check_lease(&membership);
-                }
+                self.contain(&membership, |membership| self.check_lease(membership))
             }
-            Due::Retry(membership) => {
-                if let Some(membership) = membership.upgrade() {
-                    membership.retry(&self.interfaces.table());
-                    self.arm(&membership);
-                }
-            }
-            Due::Reply(reply) => reply.send(),
+            Due::Retry(membership) => self.contain(&membership, |membership| {
+                membership.retry(&self.interfaces.table());
+                self.arm(membership);
+            }),
+            // It has no resource of its own: if one is broken by it, that is found.
+            Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
         }
     }
 
@@ -277,8 +275,10 @@ impl Shared {
         while changes.changed().await.is_ok() {
             let table = changes.borrow_and_update().clone();
             for membership in self.joined_all() {
-                membership.reconcile(&table);
-                self.arm(&membership);
+                self.contain(&Arc::downgrade(&membership), |membership| {
+                    membership.reconcile(&table);
+                    self.arm(membership);
+                });
             }
         }
     }

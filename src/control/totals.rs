@@ -4,13 +4,14 @@
 //! resource enters its counts as it ends: so nothing is counted twice on the paths of datagrams.
 
 use std::ops::AddAssign;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
 use super::{Control, JoinState, Kind, ReplyCounters};
 use crate::model::CloseReason;
 use crate::store::LogCounters;
+use crate::sync::Lock;
 
 /// Counts that never go down while the service runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -239,7 +240,7 @@ impl Held {
 }
 
 fn locked(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
-    totals.lock().unwrap_or_else(PoisonError::into_inner)
+    totals.lock_shared()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::net::{Fault, ReplySocket, Socket};
+use crate::sync::Lock;
 
 /// Reply sockets by the local address they are bound to; opened when first needed.
 pub(super) struct ReplySockets {
@@ -49,6 +50,6 @@ impl ReplySockets {
     }
 
     fn by_address(&self) -> MutexGuard<'_, HashMap<(IpAddr, u32), Arc<Socket>>> {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_address.lock_own()
     }
 }

@@ -2,6 +2,7 @@
 //! a membership that also answers.
 
 mod changing;
+mod failing;
 mod keeping;
 mod ports;
 mod telling;

@@ -55,6 +55,16 @@ impl Port {
         Self { interface, state: PortState::Lost { reason: reason.to_string() } }
     }
 
+    /// Its code has panicked.
+    pub(in crate::control) fn failed(interface: Arc<str>) -> Self {
+        Self::pending(interface, "a fault of the service's own, which its log tells of: it is tried again")
+    }
+
+    /// Whether nothing is delivered any more from its socket because its sink has panicked.
+    pub(in crate::control) fn has_failed(&self) -> bool {
+        matches!(&self.state, PortState::Joined { registration, .. } if registration.socket().has_failed())
+    }
+
     /// Joined, and on this very interface: one that was made anew has another index.
     fn is_joined_on(&self, interface: &Interface) -> bool {
         matches!(&self.state, PortState::Joined { interface: joined, .. } if joined.index == interface.index && joined.name == interface.name)

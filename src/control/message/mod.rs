@@ -3,6 +3,7 @@
 mod closing;
 mod collection;
 mod egress;
+mod failing;
 mod keeping;
 mod sink;
 mod spans;
