@@ -136,7 +136,11 @@ mod tests {
             (Interface { running: false, ..eth0() }, Some("no carrier"), Some("no carrier")),
             (Interface { master: Some(9), ..eth0() }, Some("use br0"), Some("use br0")),
             (Interface { ipv4: false, mtu: 60, ..eth0() }, Some("no IPv4: its MTU of 60 is below 68"), None),
-            (Interface { mtu: 1200, ..no_ipv6.clone() }, None, Some("no IPv6: its MTU of 1200 is below 1280")),
+            (
+                Interface { mtu: 1200, ..no_ipv6.clone() },
+                None,
+                Some("no IPv6: its MTU of 1200 is below 1280"),
+            ),
             (no_ipv6, None, Some("takes no part in IPv6")),
             (Interface { ipv6: Ipv6Status::Disabled, ..eth0() }, None, Some("conf.eth0.disable_ipv6=0")),
         ] {
@@ -173,9 +177,8 @@ mod tests {
 
     #[test]
     fn default_sets_are_per_family() {
-        let usable = |interface: &Interface| {
-            [V4, V6].map(|family| table(interface).is_usable_for(interface, family))
-        };
+        let usable =
+            |interface: &Interface| [V4, V6].map(|family| table(interface).is_usable_for(interface, family));
         assert_eq!(usable(&eth0()), [true, true]);
         assert_eq!(usable(&Interface { running: false, ..eth0() }), [true, true]);
         assert_eq!(usable(&Interface { ipv6: Ipv6Status::Absent, ..eth0() }), [true, false]);

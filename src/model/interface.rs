@@ -136,7 +136,7 @@ impl InterfaceTable {
     }
 
     /// The bridge, bond or team that receives in place of this interface.
-    pub(super) fn hearing_master(&self, interface: &Interface) -> Option<&Arc<Interface>> {
+    pub fn hearing_master(&self, interface: &Interface) -> Option<&Arc<Interface>> {
         let master = interface.master.and_then(|index| self.by_index(index));
         master.filter(|master| master.hears_for_ports)
     }
