@@ -44,6 +44,7 @@ pub enum FaultKind {
     /// The process or the system is out of file descriptors.
     Descriptors,
     NoRoute,
+    /// The interface is gone, or has no list of the family's groups any more.
     NoDevice,
     AddressNotLocal,
     /// The filter names more sources than `igmp_max_msf` or `mld_max_msf` allow.
@@ -67,6 +68,11 @@ impl Fault {
             Some(libc::EMFILE | libc::ENFILE) => FaultKind::Descriptors,
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => FaultKind::NoRoute,
             Some(libc::ENODEV | libc::ENXIO) => FaultKind::NoDevice,
+            Some(libc::EINVAL | libc::EADDRNOTAVAIL)
+                if matches!(self.action, Action::Join | Action::Filter) =>
+            {
+                FaultKind::NoDevice
+            }
             Some(libc::EADDRNOTAVAIL) if self.action == Action::Bind => FaultKind::AddressNotLocal,
             Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
             Some(libc::EMSGSIZE) => FaultKind::TooLong,
