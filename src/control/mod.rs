@@ -1,8 +1,8 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
 //! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
-//! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
+//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the thread that
+//! reconciles memberships with the kernel ([`reconciler`]), the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
 mod events;
@@ -15,6 +15,7 @@ mod membership;
 mod memberships;
 mod message;
 mod messages;
+mod reconciler;
 mod recovery;
 mod refusal;
 mod registry;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
-pub use events::{Event, EventPage, Events, Happening};
+pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
 pub use health::{Check, Verdict};
 pub use histogram::{Distribution, Histogram};
@@ -46,7 +47,7 @@ pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
-pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
 use crate::model::{CloseReason, Family};
@@ -54,8 +55,9 @@ use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThrea
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
-use membership::Environment;
+use membership::MembershipContext;
 use message::{Clockwork, Closing};
+use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
@@ -111,7 +113,8 @@ struct Shared {
     sockets: Arc<dyn SocketBackend>,
     services: Services,
     clockwork: Clockwork,
-    environment: Environment,
+    membership_context: MembershipContext,
+    reconciler: Arc<Reconciler>,
     budget: Arc<Budget>,
     events: Arc<Events>,
     /// Std lock: held for a look-up or an open.
@@ -157,7 +160,7 @@ impl Control {
                 ledger: ledger.clone(),
                 events: events.clone(),
             },
-            environment: Environment {
+            membership_context: MembershipContext {
                 sockets: sockets.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
@@ -165,7 +168,9 @@ impl Control {
                 store: store.clone(),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                reopened: Arc::default(),
             },
+            reconciler: Arc::default(),
             budget,
             events,
             settings,
@@ -190,7 +195,7 @@ impl Control {
         control.spawn("timers", |shared| async move {
             shared.clockwork.timers.run(|due| shared.fire(due)).await;
         });
-        control.spawn("interfaces", |shared| async move { shared.follow_interfaces().await });
+        control.start_reconciler()?;
         control.spawn("retention", |shared| async move { shared.keep_house().await });
         control.spawn("recovery", |shared| async move { shared.recover().await });
         Ok(control)
@@ -255,31 +260,28 @@ impl Control {
 impl Shared {
     fn fire(&self, due: Due) {
         match due {
-            Due::CheckWindow(message) => self.contain(&message, |message| message.check(Instant::now())),
-            Due::EndLinger(message) => self.contain(&message, |message| message.end_linger()),
-            Due::CheckLease(membership) => {
-                self.contain(&membership, |membership| self.check_lease(membership))
+            Due::CheckWindow(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.check(Instant::now()));
+                }
             }
-            Due::Retry(membership) => self.contain(&membership, |membership| {
-                membership.retry(&self.interfaces.table());
-                self.arm(membership);
-            }),
+            Due::EndLinger(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.end_linger());
+                }
+            }
+            Due::CheckLease(membership) => {
+                if let Some(membership) = membership.upgrade() {
+                    self.contain(&membership, || self.check_lease(&membership));
+                }
+            }
+            Due::Retry(membership) => {
+                if let Some(membership) = membership.upgrade() {
+                    self.reconciler.retry(&membership);
+                }
+            }
             // It has no resource of its own: if one is broken by it, that is found.
             Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
-        }
-    }
-
-    /// Follows interfaces as they come and go. Cancel-safe: each round starts from the whole table.
-    async fn follow_interfaces(&self) {
-        let mut changes = self.interfaces.subscribe();
-        while changes.changed().await.is_ok() {
-            let table = changes.borrow_and_update().clone();
-            for membership in self.joined_all() {
-                self.contain(&Arc::downgrade(&membership), |membership| {
-                    membership.reconcile(&table);
-                    self.arm(membership);
-                });
-            }
         }
     }
 }

@@ -26,7 +26,7 @@ use counters::Counters;
 use delayed::Via;
 use recent::RecentDatagrams;
 
-pub(super) use active::{Active, is_link_local};
+pub(super) use active::ActiveRules;
 pub use counters::ReplyCounters;
 pub(super) use delayed::DelayedReply;
 pub(super) use limits::ReplyLimits;
@@ -35,7 +35,7 @@ pub(super) struct Answering {
     /// Tells responders apart in the rate limits.
     serial: u64,
     /// Std lock, like the next: held to copy or to replace it.
-    active: Mutex<Arc<Active>>,
+    active: Mutex<Arc<ActiveRules>>,
     counters: Counters,
     /// Held for a look-up; no request takes it.
     recent: Mutex<RecentDatagrams>,
@@ -62,12 +62,12 @@ impl Answering {
     /// Replies counted and handed to the kernel together.
     const AT_ONCE: usize = 64;
 
-    pub(super) fn new(active: Active, services: Services) -> Self {
+    pub(super) fn new(active: ActiveRules, services: Services) -> Self {
         Self::counting_from(active, services, ReplyCounters::default())
     }
 
     /// Goes on with the counts of an earlier run.
-    pub(super) fn counting_from(active: Active, services: Services, counted: ReplyCounters) -> Self {
+    pub(super) fn counting_from(active: ActiveRules, services: Services, counted: ReplyCounters) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -79,11 +79,11 @@ impl Answering {
         }
     }
 
-    pub(super) fn active(&self) -> Arc<Active> {
+    pub(super) fn active(&self) -> Arc<ActiveRules> {
         self.active.lock_own().clone()
     }
 
-    pub(super) fn replace(&self, active: Active) {
+    pub(super) fn replace(&self, active: ActiveRules) {
         *self.active.lock_own() = Arc::new(active);
     }
 

@@ -1,46 +1,56 @@
-//! A membership in which the service's own code has panicked: it is closed, and opened again by the next retry.
+//! A fault of the service's own in one membership: it is closed, says so, and is opened again after a pause.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::ports::Port;
-use super::{Membership, Stage};
+use super::interface::{Reason, Status};
+use super::{Membership, Stage, State};
+use crate::control::totals::{Received, Totals};
 
 impl Membership {
-    /// Whether a panic has left it half changed, or without one of its sockets.
+    /// Whether a panic has left it half done: in a sink, or under a lock of its own.
     pub(in crate::control) fn is_broken(&self) -> bool {
         let answering_is_broken = || self.answering.as_ref().is_some_and(|answering| answering.is_broken());
-        self.state.is_poisoned() || answering_is_broken() || {
+        let joined_failed = || {
             let state = self.state();
-            state.log.is_broken() || state.ports.iter().any(Port::has_failed)
-        }
+            let mut joined = state.interfaces.iter().filter_map(|interface| interface.joined());
+            state.log.is_broken() || joined.any(|joined| joined.registration.socket().has_failed())
+        };
+        self.state.is_poisoned() || answering_is_broken() || joined_failed()
     }
 
-    /// Closes what it has open, so that it is legal again.
+    /// Closes its sockets until the next retry. A log that is half changed is replaced.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
+        let mut state = self.state();
         self.state.clear_poison();
         if let Some(answering) = &self.answering {
             answering.repair();
         }
-        let mut state = self.state();
         if state.stage != Stage::Hearing {
             return;
         }
-        state.dropped_before = state.dropped_buffers();
-        let ports = std::mem::take(&mut state.ports);
-        let failed = ports.iter().map(|port| Port::failed(port.interface.clone())).collect();
-        state.given_up.extend(ports.into_iter().filter_map(Port::close));
-        state.ports = failed;
+        state.revision += 1;
+        state.retries.note_failure(Instant::now());
+        let mut sockets = Vec::new();
+        for interface in &mut state.interfaces {
+            sockets.extend(interface.set(Status::Failed(Reason::Failed)));
+        }
         state.count_joined();
         if state.log.is_broken() {
-            let log = self.environment.new_log(&state.spec);
-            let old = std::mem::replace(&mut state.log, log);
-            old.abandon();
-            state.replaced.push(old);
+            self.replace_log(&mut state);
         }
-        if state.told.is_some() {
-            self.tell_interfaces(&mut state);
-        }
+        self.emit_interfaces(&mut state);
         drop(state);
+        self.close(sockets);
         self.keep_change();
+    }
+
+    fn replace_log(&self, state: &mut State) {
+        let log = self.context.new_log(&state.spec);
+        let old = std::mem::replace(&mut state.log, log);
+        let mut ended = Totals::default();
+        *ended.received(self.kind()) = Received::of(old.counters(), 0);
+        self.context.ledger.enter(ended);
+        state.replaced.push(old);
     }
 }
