@@ -128,7 +128,8 @@ impl Control {
 }
 
 impl Message {
-    fn copies_sent(&self) -> u32 {
+    /// By all its interfaces.
+    pub fn copies_sent(&self) -> u32 {
         self.with_collection(|collection| {
             collection.routes().iter().fold(0, |sent: u32, route| sent.saturating_add(route.sent))
         })

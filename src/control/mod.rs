@@ -1,11 +1,15 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the thread that
-//! reconciles memberships with the kernel ([`reconciler`]), the one that keeps house, and one for each message's first send and its repeats.
+//! Threads and tasks, all in one tracker and ended by one token: the threads that receive
+//! ([`crate::net::ReceiveThreads`]), the one that follows the interfaces ([`crate::net::InterfaceWatch`]) and the one
+//! that keeps memberships in line with them ([`reconciler`]); the tasks of the timers, of retention and of
+//! [`recovery`], and one for each message's first send and its repeats. Beside them, the store's writer and the
+//! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
 
 mod answering;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod groups;
 mod health;
 mod histogram;
@@ -24,6 +28,7 @@ mod timers;
 mod totals;
 mod views;
 pub mod waiting;
+mod watchdog;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -51,7 +56,7 @@ pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, Res
 pub use waiting::Done;
 
 use crate::model::{CloseReason, Family};
-use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::net::{Action, BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
@@ -62,6 +67,7 @@ use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
+use watchdog::{Watchdog, Watched};
 
 /// The service's core; cheap to clone.
 #[derive(Clone)]
@@ -129,11 +135,20 @@ struct Shared {
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
+    _watchdog: Watchdog,
 }
 
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        Self::start_on(settings, |threads| Arc::new(KernelSockets(threads))).await
+    }
+
+    /// `sockets`: where resources get theirs.
+    async fn start_on(
+        settings: Settings,
+        sockets: impl FnOnce(Arc<ReceiveThreads>) -> Arc<dyn SocketBackend>,
+    ) -> Result<Self, StartFault> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
             settings.store.as_ref().map(|store| store.memory_bytes),
@@ -147,8 +162,11 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets: Arc<dyn SocketBackend> = Arc::new(KernelSockets(receive_threads.clone()));
-        let timers = Arc::new(Timers::default());
+        let sockets = sockets(receive_threads.clone());
+        let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
+        let watched =
+            Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
+        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
@@ -170,7 +188,7 @@ impl Control {
                 events: events.clone(),
                 reopened: Arc::default(),
             },
-            reconciler: Arc::default(),
+            reconciler,
             budget,
             events,
             settings,
@@ -187,6 +205,7 @@ impl Control {
             tasks,
             standing: Mutex::default(),
             stop,
+            _watchdog: watchdog,
         }));
         control.restore(saved).await?;
         if let Some(store) = control.store() {
@@ -204,6 +223,11 @@ impl Control {
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// Whether nothing that the service needs is stuck: what its supervisor wants to know.
+    pub fn is_alive(&self) -> bool {
+        self.0.makes_progress()
     }
 
     /// What happens to resources.

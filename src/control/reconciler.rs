@@ -15,7 +15,7 @@ use super::membership::{Membership, SocketId};
 use super::{Control, Shared};
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, Fault, Registration};
-use crate::sync::{Lock, fatal};
+use crate::sync::{Lock, Progress, fatal};
 
 /// What is asked of the thread.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(super) struct Reconciler {
     /// Std lock: held to add to it or to take it all.
     requests: Mutex<Requests>,
     asked: Condvar,
+    /// Of the thread.
+    pub(super) progress: Arc<Progress>,
 }
 
 #[derive(Default)]
@@ -134,8 +136,11 @@ impl ReconcilerThread {
         let reconciler = self.shared.reconciler.clone();
         loop {
             let deadline = self.follow_at.unwrap_or_else(|| Instant::now() + Self::IDLE);
+            reconciler.progress.rest();
             let requests = reconciler.wait_until(deadline);
+            reconciler.progress.work();
             if requests.stopped {
+                reconciler.progress.rest();
                 return;
             }
             for socket in requests.closing {
@@ -179,10 +184,13 @@ impl ReconcilerThread {
         forgotten: &HashSet<SocketId>,
         is_retry: bool,
     ) {
+        let progress = &self.shared.reconciler.progress;
         for membership in memberships {
+            progress.work();
             self.shared.contain(membership, || membership.follow(table, forgotten));
         }
         for membership in memberships {
+            progress.work();
             self.shared.contain(membership, || membership.join_missing(table, is_retry));
             self.shared.arm(membership);
         }
