@@ -1,7 +1,7 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
+//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]) and
+//! the one that follows interfaces ([`crate::net::InterfaceWatch`]), the timers, the one that
 //! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
