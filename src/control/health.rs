@@ -5,7 +5,7 @@
 //! [`Check`], and a place in [`Control::health`].
 
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
@@ -72,13 +72,13 @@ impl Shared {
 
     fn interfaces_followed(&self) -> Check {
         const NAME: &str = "interfaces";
-        if !self.interfaces.is_followed() {
-            return Check::failed(
-                NAME,
-                "interfaces that come, go or change are no longer noticed: restart the service",
-            );
+        let health = self.interfaces.health();
+        let found = self.interfaces.table().interfaces.len();
+        if health.is_current(Instant::now()) {
+            return Check::ok(NAME, format!("followed: {found}"));
         }
-        Check::ok(NAME, format!("followed: {}", self.interfaces.table().interfaces.len()))
+        let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
+        Check::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
     }
 
     fn hearing(&self) -> Check {

@@ -1,8 +1,8 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
 //! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the thread that
-//! reconciles memberships with the kernel ([`reconciler`]), the one that keeps house, and one for each message's first send and its repeats.
+//! one that follows interfaces ([`crate::net::InterfaceWatch`]) and the one that reconciles memberships with the kernel
+//! ([`reconciler`]), the timers, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
 mod events;

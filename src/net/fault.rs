@@ -53,6 +53,10 @@ pub enum FaultKind {
     TooLong,
     /// The send buffer is full; later it will not be.
     Busy,
+    /// There is no address to send from.
+    NoAddress,
+    /// The kernel gave no answer in time.
+    TimedOut,
     Other,
 }
 
@@ -73,6 +77,8 @@ impl Fault {
             Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
             Some(libc::EMSGSIZE) => FaultKind::TooLong,
             Some(libc::EAGAIN) => FaultKind::Busy,
+            Some(libc::EADDRNOTAVAIL) => FaultKind::NoAddress,
+            None if self.source.kind() == io::ErrorKind::TimedOut => FaultKind::TimedOut,
             _ => FaultKind::Other,
         }
     }
