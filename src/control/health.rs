@@ -4,12 +4,12 @@
 //! service do, and what to change; what else it is asked for works. A new check is a function that gives a
 //! [`Check`], and a place in [`Control::health`].
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
+use crate::sync::Lock;
 
 /// What was found out about one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Shared {
 
     fn tasks_running(&self) -> Check {
         const NAME: &str = "tasks";
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {

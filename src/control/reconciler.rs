@@ -2,8 +2,8 @@
 //!
 //! Thread: one, counted by the tracker. It opens and closes sockets, for which it may wait while many processes change
 //! the network: so it is none of the runtime's workers, and not the task of the timers. It works when the table of
-//! interfaces has changed, when a retry is due, and every half minute. Task: one, which wakes it when the table changes
-//! and ends it with the service. A panic in one membership fails that one alone; any other ends the process.
+//! interfaces has changed, when a retry is due, and every half minute. Tasks: one that wakes it when the table changes,
+//! and one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other ends the process.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,11 +94,18 @@ impl Control {
         };
         let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
         spawned.map_err(|source| Fault { action: Action::Interfaces, source })?;
-        self.spawn(|shared| async move {
-            let ends_thread = EndsThread(shared.reconciler.clone());
+        let (ends_thread, stop) = (EndsThread(self.0.reconciler.clone()), self.0.stop.clone());
+        self.0.tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(ends_thread);
+        });
+        self.spawn("interfaces", |shared| async move {
             let mut changes = shared.interfaces.subscribe();
-            while changes.changed().await.is_ok() {
-                ends_thread.0.ask(|requests| requests.table_changed = true);
+            loop {
+                shared.reconciler.ask(|requests| requests.table_changed = true);
+                if changes.changed().await.is_err() {
+                    return;
+                }
             }
         });
         Ok(())
@@ -176,20 +183,14 @@ impl ReconcilerThread {
         forgotten: &HashSet<SocketId>,
         is_retry: bool,
     ) {
-        for membership in memberships {
-            self.contain(membership, || membership.follow(table, forgotten));
-        }
-        for membership in memberships {
-            self.contain(membership, || membership.join_missing(table, is_retry));
+        let each = |work: &dyn Fn(&Arc<Membership>)| {
+            memberships.iter().for_each(|membership| self.shared.contain(&Arc::downgrade(membership), work));
+        };
+        each(&|membership| membership.follow(table, forgotten));
+        each(&|membership| {
+            membership.join_missing(table, is_retry);
             self.shared.arm(membership);
-        }
-    }
-
-    fn contain(&self, membership: &Arc<Membership>, work: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            tracing::error!(kind = %membership.kind(), id = %membership.id(), "it panicked: closed until it is tried again");
-            membership.fail();
-        }
+        });
     }
 }
 
