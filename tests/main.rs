@@ -48,6 +48,7 @@ mod lab {
     mod scope;
     mod selftest;
     mod sources;
+    mod storms;
 }
 
 mod store;
