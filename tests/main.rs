@@ -38,6 +38,7 @@ mod lab {
     mod classic;
     mod disks;
     mod early;
+    mod forgotten;
     mod interfaces;
     mod ipv6;
     mod isolation;
