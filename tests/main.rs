@@ -39,6 +39,7 @@ mod lab {
     mod disks;
     mod early;
     mod forgotten;
+    mod hearing;
     mod interfaces;
     mod ipv6;
     mod isolation;
