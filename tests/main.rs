@@ -51,6 +51,7 @@ mod lab {
     mod selftest;
     mod sources;
     mod storms;
+    mod without_ipv6;
 }
 
 mod store;
