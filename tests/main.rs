@@ -49,6 +49,7 @@ mod lab {
     mod scale;
     mod scope;
     mod selftest;
+    mod senders;
     mod sources;
     mod storms;
     mod without_ipv6;
