@@ -36,6 +36,7 @@ mod api {
 
 mod lab {
     mod classic;
+    mod dead_links;
     mod disks;
     mod early;
     mod forgotten;
