@@ -51,6 +51,7 @@ mod lab {
     mod scope;
     mod selftest;
     mod senders;
+    mod source_address;
     mod sources;
     mod storms;
     mod without_ipv6;
