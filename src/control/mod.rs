@@ -5,6 +5,7 @@
 //! ([`reconciler`]), the timers, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
+mod comparison;
 mod events;
 mod groups;
 mod health;
