@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::message::{Collection, Message, Outlet};
 use super::refusal::{Attempt, Purpose, Refusal};
 use super::totals::Totals;
+use super::waiting::{Done, within};
 use super::{Control, Kind, Shared};
 use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::net::{Fault, FaultKind};
@@ -40,11 +41,11 @@ impl Control {
     /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
         let (message, outcome) = self.send_once(id, spec).await?;
-        if outcome == Outcome::Created {
-            // It was sent, also if the service stops now.
-            let _ = self.0.settled().await;
+        // What was sent was sent, also if the service stops now.
+        match self.0.settled(Done::Sent(message.copies_sent())).await {
+            Err(Refusal::TimedOut { done }) => Err(Refusal::TimedOut { done }),
+            _ => Ok((message, outcome)),
         }
-        Ok((message, outcome))
     }
 
     async fn send_once(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
@@ -104,21 +105,35 @@ impl Control {
         self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
-        self.0.settled().await?;
+        self.0.settled(Done::Changed).await?;
         Ok(message)
     }
 
-    /// Stops and forgets; once this returns, the store has forgotten it, too, unless it fails.
+    /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
+    /// that takes too long, the same again goes on to wait for it.
     pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let message = self.0.messages.remove(id);
-        let message = message.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
-        message.discard();
-        self.0.settled().await
+        let registry = &self.0.messages;
+        let deletion = registry.begin_deletion(id);
+        let (message, is_new) =
+            deletion.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
+        if is_new {
+            message.discard();
+        }
+        within(Done::DeletionUnderWay, message.sockets_closed()).await?;
+        self.0.settled(Done::DeletionUnderWay).await?;
+        registry.end_deletion(&message);
+        Ok(())
     }
 }
 
 impl Message {
+    fn copies_sent(&self) -> u32 {
+        self.with_collection(|collection| {
+            collection.routes().iter().fold(0, |sent: u32, route| sent.saturating_add(route.sent))
+        })
+    }
+
     pub(super) fn discard(self: &Arc<Self>) {
         self.close(CloseReason::Cancelled);
         self.end_linger();

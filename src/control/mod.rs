@@ -1,10 +1,11 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
 //! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the thread that
-//! reconciles memberships with the kernel ([`reconciler`]), the one that keeps house, and one for each message's first send and its repeats.
+//! one that follows interfaces ([`crate::net::InterfaceWatch`]) and the one that reconciles memberships with the kernel
+//! ([`reconciler`]), the timers, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
+mod comparison;
 mod events;
 mod groups;
 mod health;
@@ -16,16 +17,18 @@ mod memberships;
 mod message;
 mod messages;
 mod reconciler;
+mod recovery;
 mod refusal;
 mod registry;
 mod restoring;
 mod timers;
 mod totals;
 mod views;
+pub mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -46,14 +49,17 @@ pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
+pub use waiting::Done;
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
+use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
 use membership::MembershipContext;
 use message::{Clockwork, Closing};
 use reconciler::Reconciler;
+use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
@@ -118,6 +124,7 @@ struct Shared {
     responders: Registry<Membership>,
     messages: Registry<Message>,
     ledger: Arc<Ledger>,
+    recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
@@ -176,6 +183,7 @@ impl Control {
             responders: Registry::default(),
             messages: Registry::default(),
             ledger,
+            recovery: Arc::default(),
             store,
             tasks,
             standing: Mutex::default(),
@@ -185,10 +193,12 @@ impl Control {
         if let Some(store) = control.store() {
             store.note_restored();
         }
-        control
-            .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
+        control.spawn("timers", |shared| async move {
+            shared.clockwork.timers.run(|due| shared.fire(due)).await;
+        });
         control.start_reconciler()?;
-        control.spawn(|shared| async move { shared.keep_house().await });
+        control.spawn("retention", |shared| async move { shared.keep_house().await });
+        control.spawn("recovery", |shared| async move { shared.recover().await });
         Ok(control)
     }
 
@@ -207,10 +217,11 @@ impl Control {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come into the log until now is on disk. Cancel-safe.
+    /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
     pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
-        store.caught_up(log).await.map_err(Unsettled::Fault)
+        let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
+        caught_up.map_err(|_| Unsettled::TimedOut)?.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can
@@ -234,41 +245,32 @@ impl Control {
         saved
     }
 
-    /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
-        let stop = self.0.stop.clone();
-        let task = task(self.0.clone());
+    /// Starts a task that runs until the service stops, see [`keep_running`].
+    fn spawn<F>(&self, name: &'static str, task: impl Fn(Arc<Shared>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, stop) = (self.0.clone(), self.0.stop.clone());
         let spawned = self.0.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
+            stop.run_until_cancelled(keep_running(name, || task(shared.clone()))).await;
         });
-        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).push(spawned.abort_handle());
+        self.0.standing.lock_shared().push(spawned.abort_handle());
     }
 }
 
 impl Shared {
     fn fire(&self, due: Due) {
         match due {
-            Due::CheckWindow(message) => {
-                if let Some(message) = message.upgrade() {
-                    message.check(Instant::now());
-                }
-            }
-            Due::EndLinger(message) => {
-                if let Some(message) = message.upgrade() {
-                    message.end_linger();
-                }
-            }
+            Due::CheckWindow(message) => self.contain(&message, |message| message.check(Instant::now())),
+            Due::EndLinger(message) => self.contain(&message, |message| message.end_linger()),
             Due::CheckLease(membership) => {
-                if let Some(membership) = membership.upgrade() {
-                    self.check_lease(&membership);
-                }
+                self.contain(&membership, |membership| self.check_lease(membership))
             }
             Due::Retry(membership) => {
-                if let Some(membership) = membership.upgrade() {
-                    self.reconciler.retry(&membership);
-                }
+                self.contain(&membership, |membership| self.reconciler.retry(membership));
             }
-            Due::Reply(reply) => reply.send(),
+            // It has no resource of its own: if one is broken by it, that is found.
+            Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
         }
     }
 }

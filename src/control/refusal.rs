@@ -2,6 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Kind;
+use super::waiting::{self, Done};
 use crate::model::{Family, Group, Id};
 use crate::net::{Fault, FaultKind, rights};
 use crate::store::DiskFault;
@@ -13,9 +14,11 @@ pub enum Unsettled {
     NoStore,
     #[error(transparent)]
     Fault(#[from] DiskFault),
+    #[error("not on disk after {} s: try again", waiting::LIMIT.as_secs())]
+    TimedOut,
 }
 
-/// Why a verb was not carried out. Nothing has changed when one is returned.
+/// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
@@ -73,6 +76,8 @@ pub enum Refusal {
     Failed(#[source] Fault),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
+    #[error("not over after {} s: {done}", waiting::LIMIT.as_secs())]
+    TimedOut { done: Done },
 }
 
 /// What a socket was opened for.

@@ -80,7 +80,7 @@ pub(super) enum State {
 }
 
 /// `window`: it passed. `expected`: as many responders as expected have answered. `stalled`: no new one for
-/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile.
+/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile. `failed`: of an error of its own.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
@@ -90,6 +90,7 @@ pub(super) enum Reason {
     Stalled,
     Cancelled,
     Restarted,
+    Failed,
 }
 
 /// What went out on one interface.
@@ -277,6 +278,7 @@ impl From<CloseReason> for Reason {
             CloseReason::Stalled => Self::Stalled,
             CloseReason::Cancelled => Self::Cancelled,
             CloseReason::Restarted => Self::Restarted,
+            CloseReason::Failed => Self::Failed,
         }
     }
 }

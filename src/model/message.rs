@@ -83,8 +83,8 @@ pub struct Repeat {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 5] =
-        [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted];
+    pub const ALL: [Self; 6] =
+        [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted, Self::Failed];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -94,6 +94,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Cancelled => "cancelled",
             Self::Restarted => "restarted",
+            Self::Failed => "failed",
         }
     }
 }
@@ -120,6 +121,8 @@ pub enum CloseReason {
     Cancelled,
     /// The service was stopped while it collected.
     Restarted,
+    /// The service's own code failed.
+    Failed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

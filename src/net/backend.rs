@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Action, Doing, Fault};
 use super::group_socket::{GroupSocket, ReceiveOptions};
+use super::interfaces::KernelGroups;
 use super::receive::{ReceiveThreads, Registration, Sink};
 use super::send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
 use super::socket::Socket;
@@ -36,6 +37,9 @@ pub trait SocketBackend: Send + Sync {
 
     /// Starts to deliver what the socket receives.
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault>;
+
+    /// Which groups are joined, as the kernel lists them.
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault>;
 }
 
 /// The kernel's sockets, read by the receive threads.
@@ -70,5 +74,8 @@ impl SocketBackend for KernelSockets {
 
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
         self.0.register(socket, sink)
+    }
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+        KernelGroups::read().doing(Action::Interfaces)
     }
 }

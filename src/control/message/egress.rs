@@ -140,7 +140,7 @@ impl Shared {
                     Err(fault) => return Err(Refusal::Failed(fault)),
                 };
                 if index.is_some_and(|index| table.by_index(index).is_none()) {
-                    table = self.interfaces.refresh().await.map_err(Refusal::Failed)?;
+                    table = self.refreshed().await?;
                 }
                 match index.and_then(|index| table.by_index(index)) {
                     Some(interface) => Ok(vec![interface.clone()]),

@@ -3,6 +3,7 @@
 mod closing;
 mod collection;
 mod egress;
+mod failing;
 mod keeping;
 mod sink;
 mod spans;
@@ -19,8 +20,9 @@ use super::events::{EventKind, Events};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::net::Registration;
+use crate::net::{Closed, Registration};
 use crate::store::{Log, LogCounters};
+use crate::sync::Lock;
 use crate::traces::Span;
 
 pub(super) use closing::Closing;
@@ -39,6 +41,8 @@ pub struct Message {
     /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
     /// for a sink that may be waiting for `collection`.
     sockets: Mutex<Vec<Registration>>,
+    /// The sockets that were given up. Std lock: held for a push or a copy.
+    given_up: Mutex<Vec<Closed>>,
     /// Buffers dropped at sockets that are closed by now.
     dropped_before: AtomicU64,
     /// Its counts are in the ledger.
@@ -97,6 +101,7 @@ impl Message {
             log,
             collection: Mutex::new(Collection::new(Vec::new(), 0)),
             sockets: Mutex::default(),
+            given_up: Mutex::default(),
             dropped_before: AtomicU64::new(0),
             entered: AtomicBool::new(false),
             closed: Notify::new(),
@@ -272,14 +277,21 @@ impl Message {
         closed.is_some_and(|(_, at)| Timestamp::now().since(at).is_some_and(|time| time >= self.spec.linger))
     }
 
-    /// Closes the sockets: once this returns, by whomever they are closed, their ports are free. Must not be
-    /// called from a sink.
+    /// Gives up the sockets; see [`Self::sockets_closed`].
     pub(super) fn end_linger(&self) {
         let mut sockets = self.sockets();
         self.dropped_before.fetch_add(dropped_at(&sockets), Ordering::Relaxed);
-        sockets.clear();
+        self.given_up.lock_own().extend(sockets.drain(..).map(Registration::close));
         drop(sockets);
         self.log.complete();
+    }
+
+    /// Resolves once the sockets that were given up are closed, and their ports free. Cancel-safe.
+    pub(super) async fn sockets_closed(&self) {
+        let given_up = self.given_up.lock_own().clone();
+        for closed in given_up {
+            closed.wait().await;
+        }
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {
