@@ -261,13 +261,25 @@ impl Control {
 impl Shared {
     fn fire(&self, due: Due) {
         match due {
-            Due::CheckWindow(message) => self.contain(&message, |message| message.check(Instant::now())),
-            Due::EndLinger(message) => self.contain(&message, |message| message.end_linger()),
+            Due::CheckWindow(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.check(Instant::now()));
+                }
+            }
+            Due::EndLinger(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.end_linger());
+                }
+            }
             Due::CheckLease(membership) => {
-                self.contain(&membership, |membership| self.check_lease(membership))
+                if let Some(membership) = membership.upgrade() {
+                    self.contain(&membership, || self.check_lease(&membership));
+                }
             }
             Due::Retry(membership) => {
-                self.contain(&membership, |membership| self.reconciler.retry(membership));
+                if let Some(membership) = membership.upgrade() {
+                    self.reconciler.retry(&membership);
+                }
             }
             // It has no resource of its own: if one is broken by it, that is found.
             Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
