@@ -5,7 +5,7 @@
 //! [`Check`], and a place in [`Control::health`].
 
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
@@ -35,6 +35,7 @@ impl Control {
             shared.accepting(),
             shared.tasks_running(),
             shared.interfaces_followed(),
+            shared.hearing(),
             shared.lanes_running(),
             shared.store_works(),
             descriptors(),
@@ -71,13 +72,33 @@ impl Shared {
 
     fn interfaces_followed(&self) -> Check {
         const NAME: &str = "interfaces";
-        if !self.interfaces.is_followed() {
-            return Check::failed(
-                NAME,
-                "interfaces that come, go or change are no longer noticed: restart the service",
-            );
+        let health = self.interfaces.health();
+        let found = self.interfaces.table().interfaces.len();
+        if health.is_current(Instant::now()) {
+            return Check::ok(NAME, format!("followed: {found}"));
         }
-        Check::ok(NAME, format!("followed: {}", self.interfaces.table().interfaces.len()))
+        let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
+        Check::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
+    }
+
+    fn hearing(&self) -> Check {
+        const NAME: &str = "hearing";
+        let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
+        let (mut count, mut example) = (0, String::new());
+        for membership in not_hearing {
+            count += 1;
+            if example.is_empty()
+                && let Some(reason) = membership.why_not_hearing()
+            {
+                example = format!(", as {} `{}` on {reason}", membership.kind(), membership.id());
+            }
+        }
+        match count {
+            0 => Check::ok(NAME, "all memberships and responders hear"),
+            _ => {
+                Check::warning(NAME, format!("memberships and responders that do not hear: {count}{example}"))
+            }
+        }
     }
 
     fn lanes_running(&self) -> Check {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answering::{Active, Answering};
+use super::answering::{ActiveRules, Answering};
+use super::membership::Unchanged;
 use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
@@ -54,35 +55,36 @@ impl Control {
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
-                if let Ok(changed) = existing.change(&spec, &request, &table) {
-                    changed?;
-                    existing.keep_change();
-                    shared.settled().await?;
-                    shared.catch_up(&existing, &table);
-                    shared.arm(&existing);
-                    return Ok((existing, Outcome::Kept));
+                match existing.change(&spec, &request, &table).await {
+                    Err(Unchanged::Refused(refusal)) => return Err(refusal),
+                    Err(Unchanged::Left) => {
+                        // Its lease ran out just now: a new one takes its place.
+                        registry.remove_if(&id, &existing);
+                        continue;
+                    }
+                    Ok(()) => {}
                 }
-                // Its lease ran out just now: a new one takes its place.
-                registry.remove_if(&id, &existing);
-                continue;
+                existing.keep_change();
+                shared.catch_up(&existing, &table);
+                shared.arm(&existing);
+                shared.settled().await?;
+                return Ok((existing, Outcome::Kept));
             }
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
-                Arc::new(Answering::new(Active::new(&spec.group, rules), shared.services.clone()))
+                let active = ActiveRules::new(&spec.group, rules, &shared.sockets);
+                Arc::new(Answering::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;
-            let environment = shared.environment.clone();
-            let joined = Membership::join(id.clone(), spec, &request, answering, environment, &table)?;
-            let membership = Arc::new(joined);
-            if registry.insert(id.clone(), membership.clone()).is_ok() {
-                membership.registered();
+            let context = shared.membership_context.clone();
+            let new = Membership::prepare(id.clone(), spec, &request, answering, context, table.clone())?;
+            if let Some(membership) = new.publish(registry) {
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 membership.keep(true);
                 shared.settled().await?;
                 return Ok((membership, Outcome::Created));
             }
-            membership.leave();
         }
     }
 
@@ -96,10 +98,13 @@ impl Control {
         kind: Kind,
         query: &ListQuery,
         state: Option<JoinState>,
+        hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
         self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
-            query.group.is_none_or(|group| membership.spec().group == group)
-                && state.is_none_or(|state| membership.join_state() == state)
+            query.group.is_none_or(|group| membership.spec().group == group) && {
+                let (is, does) = membership.condition();
+                state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
+            }
         })
     }
 
@@ -107,7 +112,9 @@ impl Control {
     pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
         let membership = self.0.joined(kind).remove(id);
-        membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?.leave();
+        let membership = membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
+        membership.leave();
+        membership.sockets_closed().await;
         self.0.settled().await
     }
 
@@ -176,10 +183,9 @@ impl Shared {
 
     /// An interface that came or went between the look at the table and the entry in the registry has
     /// been announced to everybody but this membership.
-    fn catch_up(&self, membership: &Membership, seen: &Arc<InterfaceTable>) {
-        let table = self.interfaces.table();
-        if !Arc::ptr_eq(&table, seen) {
-            membership.reconcile(&table);
+    fn catch_up(&self, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
+        if !Arc::ptr_eq(&self.interfaces.table(), seen) {
+            self.reconciler.retry(membership);
         }
     }
 
@@ -205,7 +211,8 @@ impl Shared {
     }
 
     pub(super) fn check_lease(&self, membership: &Arc<Membership>) {
-        if membership.leave_if_expired(Instant::now()) {
+        if let Some(sockets) = membership.leave_if_expired(Instant::now()) {
+            self.reconciler.close(sockets);
             tracing::info!(id = %membership.id(), "the lease ran out: left");
             self.memberships.remove_if(membership.id(), membership);
             self.responders.remove_if(membership.id(), membership);

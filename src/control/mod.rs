@@ -1,8 +1,8 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
 //! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the one that
-//! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
+//! netlink connection and its follower ([`crate::net::InterfaceWatch`]), the timers, the thread that
+//! reconciles memberships with the kernel ([`reconciler`]), the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
 mod events;
@@ -15,6 +15,7 @@ mod membership;
 mod memberships;
 mod message;
 mod messages;
+mod reconciler;
 mod refusal;
 mod registry;
 mod restoring;
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
-pub use events::{Event, EventPage, Events, Happening};
+pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
 pub use health::{Check, Verdict};
 pub use histogram::{Distribution, Histogram};
@@ -44,14 +45,15 @@ pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
-pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 
 use crate::model::{CloseReason, Family};
 use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use answering::{ReplyLimits, Services};
-use membership::Environment;
+use membership::MembershipContext;
 use message::{Clockwork, Closing};
+use reconciler::Reconciler;
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
@@ -106,7 +108,8 @@ struct Shared {
     sockets: Arc<dyn SocketBackend>,
     services: Services,
     clockwork: Clockwork,
-    environment: Environment,
+    membership_context: MembershipContext,
+    reconciler: Arc<Reconciler>,
     budget: Arc<Budget>,
     events: Arc<Events>,
     /// Std lock: held for a look-up or an open.
@@ -151,7 +154,7 @@ impl Control {
                 ledger: ledger.clone(),
                 events: events.clone(),
             },
-            environment: Environment {
+            membership_context: MembershipContext {
                 sockets: sockets.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
@@ -159,7 +162,9 @@ impl Control {
                 store: store.clone(),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                reopened: Arc::default(),
             },
+            reconciler: Arc::default(),
             budget,
             events,
             settings,
@@ -182,7 +187,7 @@ impl Control {
         }
         control
             .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
-        control.spawn(|shared| async move { shared.follow_interfaces().await });
+        control.start_reconciler()?;
         control.spawn(|shared| async move { shared.keep_house().await });
         Ok(control)
     }
@@ -260,23 +265,10 @@ impl Shared {
             }
             Due::Retry(membership) => {
                 if let Some(membership) = membership.upgrade() {
-                    membership.retry(&self.interfaces.table());
-                    self.arm(&membership);
+                    self.reconciler.retry(&membership);
                 }
             }
             Due::Reply(reply) => reply.send(),
-        }
-    }
-
-    /// Follows interfaces as they come and go. Cancel-safe: each round starts from the whole table.
-    async fn follow_interfaces(&self) {
-        let mut changes = self.interfaces.subscribe();
-        while changes.changed().await.is_ok() {
-            let table = changes.borrow_and_update().clone();
-            for membership in self.joined_all() {
-                membership.reconcile(&table);
-                self.arm(&membership);
-            }
         }
     }
 }

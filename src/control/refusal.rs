@@ -118,9 +118,14 @@ impl Refusal {
             FaultKind::TooLong => {
                 Self::TooLong { length: attempt.payload, interface: attempt.interface.clone() }
             }
-            FaultKind::AddressNotLocal | FaultKind::NoDevice | FaultKind::Busy | FaultKind::Other => {
-                Self::Failed(fault)
+            FaultKind::NoAddress => {
+                Self::NoAddress { interface: attempt.interface.clone(), family: attempt.group.family() }
             }
+            FaultKind::AddressNotLocal
+            | FaultKind::NoDevice
+            | FaultKind::Busy
+            | FaultKind::TimedOut
+            | FaultKind::Other => Self::Failed(fault),
         }
     }
 }

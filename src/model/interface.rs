@@ -135,10 +135,15 @@ impl InterfaceTable {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
-    /// Whether the default set of a membership includes this interface.
-    pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
+    /// The bridge, bond or team that receives in place of this interface.
+    pub fn hearing_master(&self, interface: &Interface) -> Option<&Arc<Interface>> {
         let master = interface.master.and_then(|index| self.by_index(index));
-        if let Some(master) = master.filter(|master| master.hears_for_ports) {
+        master.filter(|master| master.hears_for_ports)
+    }
+
+    /// Whether multicast works on this interface, whatever the family.
+    pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
+        if let Some(master) = self.hearing_master(interface) {
             return Err(Unusable::Port(master.name.clone()));
         }
         if !interface.up {

@@ -22,7 +22,7 @@ pub use batch::{Batch, Received};
 pub use descriptors::Descriptors;
 pub use fault::{Action, Fault, FaultKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
-pub use interfaces::InterfaceWatch;
+pub use interfaces::{InterfaceHealth, InterfaceWatch, LiveTable, Route, RouteQuery};
 pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 pub use send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
 pub use socket::{BufferSize, Socket};

@@ -98,6 +98,7 @@ pub struct Registration {
 
 /// Resolves once a socket that was given up is closed: the batch under delivery is delivered, and nothing is sent.
 #[must_use = "until it resolves, a batch may still be delivered"]
+#[derive(Clone)]
 pub struct Closed(Option<CancellationToken>);
 
 impl ReceiveThreads {

@@ -25,7 +25,7 @@ use counters::Counters;
 use delayed::Via;
 use recent::RecentDatagrams;
 
-pub(super) use active::{Active, is_link_local};
+pub(super) use active::ActiveRules;
 pub use counters::ReplyCounters;
 pub(super) use delayed::DelayedReply;
 pub(super) use limits::ReplyLimits;
@@ -33,7 +33,7 @@ pub(super) use limits::ReplyLimits;
 pub(super) struct Answering {
     /// Tells responders apart in the rate limits.
     serial: u64,
-    active: RwLock<Arc<Active>>,
+    active: RwLock<Arc<ActiveRules>>,
     counters: Counters,
     recent: Mutex<RecentDatagrams>,
     /// Delayed replies under way; bounded, so that a flood costs bounded memory.
@@ -59,12 +59,12 @@ impl Answering {
     /// Replies counted and handed to the kernel together.
     const AT_ONCE: usize = 64;
 
-    pub(super) fn new(active: Active, services: Services) -> Self {
+    pub(super) fn new(active: ActiveRules, services: Services) -> Self {
         Self::counting_from(active, services, ReplyCounters::default())
     }
 
     /// Goes on with the counts of an earlier run.
-    pub(super) fn counting_from(active: Active, services: Services, counted: ReplyCounters) -> Self {
+    pub(super) fn counting_from(active: ActiveRules, services: Services, counted: ReplyCounters) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -76,11 +76,11 @@ impl Answering {
         }
     }
 
-    pub(super) fn active(&self) -> Arc<Active> {
+    pub(super) fn active(&self) -> Arc<ActiveRules> {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn replace(&self, active: Active) {
+    pub(super) fn replace(&self, active: ActiveRules) {
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
     }
 

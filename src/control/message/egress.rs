@@ -9,7 +9,7 @@ use crate::control::Shared;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
 use crate::net::{
-    BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, SendHandle, Socket,
+    BlindSocket, CollectSocket, CollectSpec, Fault, FaultKind, Registration, RouteQuery, SendHandle, Socket,
 };
 
 /// One interface that a message leaves by.
@@ -128,7 +128,17 @@ impl Shared {
                 })
                 .collect(),
             Interfaces::Default => {
-                let index = self.interfaces.egress_index(&spec.group).await;
+                let query = RouteQuery {
+                    destination: spec.group.socket_addr(0),
+                    source_port: spec.source_port,
+                    interface: None,
+                    source: None,
+                };
+                let index = match self.interfaces.egress_index(&query) {
+                    Ok(index) => Some(index),
+                    Err(fault) if fault.kind() == FaultKind::NoRoute => None,
+                    Err(fault) => return Err(Refusal::Failed(fault)),
+                };
                 if index.is_some_and(|index| table.by_index(index).is_none()) {
                     table = self.interfaces.refresh().await.map_err(Refusal::Failed)?;
                 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Kind;
-use super::events::{Events, Happening};
+use super::events::{EventKind, Events};
 use super::timers::{Due, Timers};
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
@@ -232,30 +232,30 @@ impl Message {
 
     /// Tells that it was sent; what is told of it comes after that.
     pub(super) fn tell_sent(&self) {
-        self.tell(Happening::Sent);
+        self.tell(EventKind::Sent);
         let before = self.news.fetch_or(news::SENT, Ordering::AcqRel);
         if before & news::CLOSED != 0
             && let Some((reason, _)) = self.collection().closed()
         {
-            self.tell(Happening::Closed(reason));
+            self.tell(EventKind::Closed(reason));
         }
     }
 
     pub(super) fn tell_deleted(&self) {
         let before = self.news.fetch_or(news::DELETED, Ordering::AcqRel);
         if before & (news::SENT | news::DELETED) == news::SENT {
-            self.tell(Happening::Deleted);
+            self.tell(EventKind::Deleted);
         }
     }
 
-    fn tell(&self, happening: Happening) {
-        self.clockwork.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
+    fn tell(&self, event: EventKind) {
+        self.clockwork.events.emit(event, Kind::Message, &self.id, self.spec.group, None);
     }
 
     fn after_close(self: &Arc<Self>, reason: CloseReason, counters: &AnswerCounters) {
         self.end_trace(reason, counters);
         if self.news.fetch_or(news::CLOSED, Ordering::AcqRel) & news::SENT != 0 {
-            self.tell(Happening::Closed(reason));
+            self.tell(EventKind::Closed(reason));
         }
         if self.spec.window.is_zero() {
             self.log.complete();

@@ -195,6 +195,17 @@ impl Snapshot {
         page.gauge("rollcall_memberships", help, of_states(census.memberships))?;
         let help = "Responders by the worst state among their interfaces.";
         page.gauge("rollcall_responders", help, of_states(census.responders))?;
+        let [memberships, responders] = census.not_hearing;
+        page.gauge(
+            "rollcall_not_hearing",
+            "Memberships and responders that hear nothing, or not everywhere that they should.",
+            [([("kind", "membership")], memberships), ([("kind", "responder")], responders)],
+        )?;
+        page.counter(
+            "rollcall_reopened",
+            "Memberships on an interface that were opened again because the kernel had forgotten them.",
+            [(ALONE, self.tally.reopened)],
+        )?;
         page.gauge(
             "rollcall_messages_collecting",
             "Messages that collect responses.",
@@ -322,10 +333,11 @@ fn of_kinds(counts: [u64; 3]) -> [(Labels<&'static str, 1>, u64); 3] {
     ]
 }
 
-fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 3] {
+fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 4] {
     [
         ([("state", "joined")], states.joined),
         ([("state", "pending")], states.pending),
         ([("state", "lost")], states.lost),
+        ([("state", "failed")], states.failed),
     ]
 }
