@@ -5,6 +5,7 @@
 //! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
+mod claims;
 mod events;
 mod groups;
 mod health;
@@ -21,8 +22,8 @@ mod restoring;
 mod timers;
 mod totals;
 mod views;
+pub mod waiting;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,19 +40,21 @@ pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
-pub use message::{AnswerCounters, Message, MessageView, Responder, Route};
+pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+pub use waiting::Done;
 
-use crate::model::{CloseReason, Family};
-use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::model::CloseReason;
+use crate::net::{Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use answering::{ReplyLimits, Services};
+use claims::Claims;
 use membership::Environment;
-use message::{Clockwork, Closing};
+use message::{ClosedMessages, MessageContext, SharedSendSockets};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
@@ -105,15 +108,15 @@ struct Shared {
     receive_threads: Arc<ReceiveThreads>,
     sockets: Arc<dyn SocketBackend>,
     services: Services,
-    clockwork: Clockwork,
+    message_context: MessageContext,
     environment: Environment,
     budget: Arc<Budget>,
     events: Arc<Events>,
-    /// Std lock: held for a look-up or an open.
-    blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    /// Ids of messages.
+    claims: Claims,
     ledger: Arc<Ledger>,
     store: Option<Store>,
     tasks: TaskTracker,
@@ -138,16 +141,20 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets: Arc<dyn SocketBackend> = Arc::new(KernelSockets(receive_threads.clone()));
+        let sockets: Arc<dyn SocketBackend> =
+            Arc::new(KernelSockets { threads: receive_threads.clone(), interfaces: interfaces.clone() });
         let timers = Arc::new(Timers::default());
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork {
+            message_context: MessageContext {
+                sockets: sockets.clone(),
+                shared_sockets: Arc::new(SharedSendSockets::default()),
+                receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
-                closing: Arc::new(Closing::default()),
+                closed: Arc::new(ClosedMessages::default()),
                 ledger: ledger.clone(),
                 events: events.clone(),
             },
@@ -166,10 +173,10 @@ impl Control {
             interfaces,
             receive_threads,
             sockets,
-            blind: Mutex::default(),
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            claims: Claims::default(),
             ledger,
             store,
             tasks,
@@ -180,8 +187,9 @@ impl Control {
         if let Some(store) = control.store() {
             store.note_restored();
         }
-        control
-            .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
+        control.spawn(|shared| async move {
+            shared.clone().message_context.timers.run(|due| shared.fire(due)).await
+        });
         control.spawn(|shared| async move { shared.follow_interfaces().await });
         control.spawn(|shared| async move { shared.keep_house().await });
         Ok(control)

@@ -45,6 +45,8 @@ pub enum FaultKind {
     Descriptors,
     NoRoute,
     NoDevice,
+    /// The interface is down.
+    Down,
     AddressNotLocal,
     /// The filter names more sources than `igmp_max_msf` or `mld_max_msf` allow.
     TooManySources,
@@ -63,7 +65,10 @@ impl Fault {
             Some(libc::EMFILE | libc::ENFILE) => FaultKind::Descriptors,
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => FaultKind::NoRoute,
             Some(libc::ENODEV | libc::ENXIO) => FaultKind::NoDevice,
-            Some(libc::EADDRNOTAVAIL) if self.action == Action::Bind => FaultKind::AddressNotLocal,
+            Some(libc::ENETDOWN) => FaultKind::Down,
+            Some(libc::EADDRNOTAVAIL) if self.action != Action::Join => FaultKind::AddressNotLocal,
+            // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
+            Some(libc::EINVAL) if self.action == Action::Send => FaultKind::AddressNotLocal,
             Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
             Some(libc::EMSGSIZE) => FaultKind::TooLong,
             Some(libc::EAGAIN) => FaultKind::Busy,

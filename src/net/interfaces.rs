@@ -9,15 +9,30 @@ use std::sync::{Arc, Weak};
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo};
-use rtnetlink::packet_route::route::RouteAttribute;
-use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::fault::{Action, Fault};
 use crate::logging::rarely;
-use crate::model::{Group, Interface, InterfaceTable, Ipv6Status};
+use crate::model::{Interface, InterfaceTable, Ipv6Status};
+
+/// Where a datagram is to go, for [`InterfaceWatch::route`].
+#[derive(Debug, Clone, Copy)]
+pub struct RouteQuery {
+    pub destination: std::net::SocketAddr,
+    pub source_port: Option<u16>,
+    pub interface: Option<u32>,
+    pub source: Option<IpAddr>,
+}
+
+/// The kernel's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub interface_index: u32,
+    pub source: IpAddr,
+}
 
 #[derive(Clone)]
 pub struct InterfaceWatch {
@@ -92,23 +107,29 @@ impl InterfaceWatch {
         Ok(table)
     }
 
-    /// The interface by which the routing table sends to this group; for IPv6 the one of the default
-    /// route, because every interface has a route for `ff00::/8` and the kernel would take the oldest.
-    pub async fn egress_index(&self, group: &Group) -> Option<u32> {
-        /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
-        const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-        let message = match group.ip() {
-            IpAddr::V4(ip) => {
-                RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(ip, 32).build()
-            }
-            IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(AWAY, 128).build(),
+    /// Stand-in.
+    pub fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+        use super::fault::Doing;
+        let table = self.table();
+        let lookup = |ip: IpAddr| -> Result<Option<Arc<Interface>>, Fault> {
+            let socket = std::net::UdpSocket::bind(if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })
+                .doing(Action::Send)?;
+            socket.connect((ip, 9)).doing(Action::Send)?;
+            let own = socket.local_addr().doing(Action::Send)?.ip();
+            Ok(table.interfaces.iter().find(|interface| interface.has(own)).cloned())
         };
-        let mut routes = Box::pin(self.handle.route().get(message).execute());
-        let route = routes.try_next().await.ok()??;
-        route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            _ => None,
-        })
+        let interface = match query.interface {
+            Some(index) => table.by_index(index).cloned(),
+            None if query.destination.is_ipv4() => lookup(query.destination.ip())?,
+            None => lookup(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())?,
+        };
+        let gone = |code| Fault { action: Action::Send, source: std::io::Error::from_raw_os_error(code) };
+        let interface = interface.ok_or_else(|| gone(libc::ENODEV))?;
+        let group =
+            crate::model::Group::new(query.destination.ip(), query.destination.port()).expect("a group");
+        let source =
+            query.source.or_else(|| interface.source_for(&group)).ok_or_else(|| gone(libc::EADDRNOTAVAIL))?;
+        Ok(Route { interface_index: interface.index, source })
     }
 
     async fn read(&self) -> Result<InterfaceTable, rtnetlink::Error> {
