@@ -38,11 +38,12 @@ impl Control {
     /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
         let (message, outcome) = self.send_once(&id, spec).await?;
-        if outcome == Outcome::Created {
-            // It was sent, also if the service stops now.
-            let _ = self.0.settled().await;
+        let sent = message.with_collection(|collection| collection.copies_sent());
+        // What was sent was sent, also if the service stops now.
+        match self.0.settled(Done::Sent(sent)).await {
+            Err(Refusal::TimedOut { done }) => Err(Refusal::TimedOut { done }),
+            _ => Ok((message, outcome)),
         }
-        Ok((message, outcome))
     }
 
     async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
@@ -53,6 +54,10 @@ impl Control {
             return same(message, &spec);
         }
         shared.goes_on()?;
+        if let Some(deleted) = shared.messages.under_deletion(id) {
+            // It may hold the port that this one wants.
+            within(Done::Nothing, deleted.sockets_closed()).await?;
+        }
         let (interfaces, sockets) = match shared.open_sockets(&spec).await {
             // The table may lag behind what has become of an interface just now.
             Err(refusal) if refusal.is_of_interface() => {
@@ -110,17 +115,29 @@ impl Control {
         self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
-        self.0.settled().await?;
+        self.0.settled(Done::Changed).await?;
         Ok(message)
     }
 
-    /// Stops and forgets; once this returns, the store has forgotten it, too, unless it fails.
+    /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
+    /// that takes too long, the same again goes on to wait for it.
     pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let message = self.0.messages.remove(id);
-        let message = message.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
-        message.discard();
-        self.0.settled().await
+        let registry = &self.0.messages;
+        let message = {
+            let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
+            let deletion = registry.begin_deletion(id);
+            let (message, is_new) =
+                deletion.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
+            if is_new {
+                message.discard();
+            }
+            message
+        };
+        within(Done::DeletionUnderWay, message.sockets_closed()).await?;
+        self.0.settled(Done::DeletionUnderWay).await?;
+        registry.end_deletion(&message);
+        Ok(())
     }
 }
 

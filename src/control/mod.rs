@@ -106,7 +106,6 @@ struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
     receive_threads: Arc<ReceiveThreads>,
-    sockets: Arc<dyn SocketBackend>,
     services: Services,
     message_context: MessageContext,
     environment: Environment,
@@ -172,7 +171,6 @@ impl Control {
             settings,
             interfaces,
             receive_threads,
-            sockets,
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
@@ -210,10 +208,11 @@ impl Control {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come into the log until now is on disk. Cancel-safe.
+    /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
     pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
-        store.caught_up(log).await.map_err(Unsettled::Fault)
+        let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
+        caught_up.map_err(|_| Unsettled::TimedOut)?.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can

@@ -15,9 +15,11 @@ pub enum Unsettled {
     NoStore,
     #[error(transparent)]
     Fault(#[from] DiskFault),
+    #[error("not on disk after {} s: try again", waiting::LIMIT.as_secs())]
+    TimedOut,
 }
 
-/// Why a verb was not carried out. Nothing has changed when one is returned.
+/// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]

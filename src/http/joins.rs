@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use super::fields::{self, InterfaceName, RetentionBody, Sources, rfc3339};
 use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
-use crate::control::{Control, JoinRequest, JoinState, Kind, MembershipView, Outcome, PortView};
+use crate::control::{
+    Control, Done, JoinRequest, JoinState, Kind, MembershipView, Outcome, PortView, Refusal,
+};
 use crate::model::{Id, limits};
 
 /// The fields of a request to join, whoever asks.
@@ -204,9 +206,13 @@ pub(super) async fn create<T: Serialize>(
     request: JoinRequest,
     show: impl Fn(&MembershipView) -> T,
 ) -> Result<Response, Problem> {
-    let kind = kind_of(&request);
-    let membership = control.join(request).await?;
-    let view = membership.view();
+    let (kind, id) = (kind_of(&request), Id::generate());
+    let joined = control.join_as(id.clone(), request, true).await;
+    if let Err(refusal @ Refusal::TimedOut { done: Done::Created }) = joined {
+        // It is there, and the client has to learn under which id.
+        return Ok((location(kind, &id), Problem::from(refusal)).into_response());
+    }
+    let view = joined?.0.view();
     Ok((StatusCode::CREATED, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
 }
 

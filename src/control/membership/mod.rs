@@ -20,7 +20,7 @@ use super::totals::{Held, Ledger, Received, States, Totals};
 use super::views::{JoinState, Lease, MembershipView, PortView, ResponderView};
 use super::{Kind, Refusal};
 use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
-use crate::net::SocketBackend;
+use crate::net::{Closed, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use ports::Delivery;
 
@@ -57,6 +57,8 @@ struct State {
     spec: MembershipSpec,
     log: Arc<Log>,
     ports: Vec<Port>,
+    /// The sockets of ports that were closed as it left.
+    given_up: Vec<Closed>,
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
     /// A configuration file wants it.
@@ -145,7 +147,7 @@ impl Membership {
         }
     }
 
-    /// Leaves: once this returns, the sockets are closed and nothing more reaches the log.
+    /// Leaves: once this returns, nothing more reaches the log; see [`Self::sockets_closed`].
     pub(super) fn leave(&self) {
         let mut state = self.state();
         if state.stage != Stage::Left {
@@ -157,6 +159,14 @@ impl Membership {
         drop(state);
         if let Some(answering) = &self.answering {
             answering.close();
+        }
+    }
+
+    /// Resolves once the sockets that were given up are closed, and their ports free. Cancel-safe.
+    pub(super) async fn sockets_closed(&self) {
+        let given_up = self.state().given_up.clone();
+        for closed in given_up {
+            closed.wait().await;
         }
     }
 
@@ -319,6 +329,7 @@ impl State {
             log,
             spec,
             ports: Vec::new(),
+            given_up: Vec::new(),
             joined: Arc::default(),
             lease: None,
             declared: false,
@@ -347,7 +358,8 @@ impl State {
     /// Closes the sockets and gives the buffers that were dropped there.
     fn close_ports(&mut self) -> u64 {
         let dropped = self.dropped_buffers();
-        self.ports.clear();
+        self.given_up.retain(|closed| !closed.is_done());
+        self.given_up.extend(self.ports.drain(..).filter_map(Port::close));
         dropped
     }
 

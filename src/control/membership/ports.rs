@@ -8,8 +8,8 @@ use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::control::views::JoinState;
 use crate::model::{Group, Heard, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{
-    Batch, BufferSize, Fault, FaultKind, GroupSocket, ReceiveOptions, RegisteredSocket, Registration, Sink,
-    SocketBackend,
+    Batch, BufferSize, Closed, Fault, FaultKind, GroupSocket, ReceiveOptions, RegisteredSocket, Registration,
+    Sink, SocketBackend,
 };
 use crate::store::{Log, Run};
 
@@ -62,6 +62,14 @@ impl Port {
 
     pub(in crate::control) fn is_joined(&self) -> bool {
         matches!(self.state, PortState::Joined { .. })
+    }
+
+    /// Gives up its socket, if it has one.
+    pub(in crate::control) fn close(self) -> Option<Closed> {
+        match self.state {
+            PortState::Joined { registration, .. } => Some(registration.close()),
+            _ => None,
+        }
     }
 
     pub(in crate::control) fn dropped_buffers(&self) -> u64 {
