@@ -213,7 +213,7 @@ impl Shared {
         if waiting.is_empty() && message.spec().repeat.count == 1 {
             message.finish_sending();
         } else {
-            message.check(self.message_context.sockets.clock().monotonic);
+            message.check();
             self.tasks.spawn(message.clone().send_rest(interfaces, waiting, self.stop.clone()));
         }
         Ok(())

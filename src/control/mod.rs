@@ -29,7 +29,7 @@ pub mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +135,15 @@ struct Shared {
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
+            .await
+    }
+
+    /// With sockets from there; model tests have their own.
+    async fn start_with(
+        settings: Settings,
+        backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
+    ) -> Result<Self, StartFault> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
             settings.store.as_ref().map(|store| store.memory_bytes),
@@ -148,8 +157,7 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets: Arc<dyn SocketBackend> =
-            Arc::new(KernelSockets { threads: receive_threads.clone(), interfaces: interfaces.clone() });
+        let sockets = backend(receive_threads.clone(), interfaces.clone());
         let timers = Arc::new(Timers::default());
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
@@ -266,7 +274,7 @@ impl Shared {
         match due {
             Due::CheckWindow(message) => {
                 if let Some(message) = message.upgrade() {
-                    self.contain(&message, || message.check(Instant::now()));
+                    self.contain(&message, || message.check());
                 }
             }
             Due::EndLinger(message) => {

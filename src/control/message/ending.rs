@@ -12,7 +12,8 @@ use crate::net::Closed;
 
 impl Message {
     /// Ends the collecting if it is time, else sees to it that this is asked again.
-    pub(in crate::control) fn check(self: &Arc<Self>, now: Instant) {
+    pub(in crate::control) fn check(self: &Arc<Self>) {
+        let now = self.context.sockets.clock().monotonic;
         let collection = self.collection();
         let done = collection.is_done(&self.spec, now);
         let next = collection.next_check(&self.spec);

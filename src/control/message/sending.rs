@@ -184,7 +184,7 @@ impl Message {
 
     pub(in crate::control) fn finish_sending(self: &Arc<Self>) {
         self.with_collection(|collection| collection.sending_done());
-        self.check(self.context.sockets.clock().monotonic);
+        self.check();
     }
 }
 

@@ -38,6 +38,9 @@ impl Message {
             span.set("rollcall.message.responders", count(counters.responders));
             span.set("rollcall.message.responses", count(counters.responses));
             span.set("rollcall.message.close_reason", reason.name());
+            if reason == CloseReason::Failed {
+                span.fail("internal error");
+            }
         }
     }
 
