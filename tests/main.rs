@@ -37,6 +37,7 @@ mod api {
 mod lab {
     mod classic;
     mod disks;
+    mod egress;
     mod interfaces;
     mod ipv6;
     mod isolation;
