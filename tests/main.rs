@@ -39,6 +39,7 @@ mod lab {
     mod dead_links;
     mod disks;
     mod early;
+    mod egress;
     mod forgotten;
     mod hearing;
     mod interfaces;

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::Kind;
-use super::events::{Events, EventKind};
+use super::events::{EventKind, Events};
 use super::timers::Timers;
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use super::world::{Becomes, State, World};
 use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, Ipv6Status, SourceFilter};
 use crate::net::{
-    Action, Fault, GroupSocket, MessageSocketSpec, ReceiveOptions, Registration, Route, RouteQuery,
-    SharedSendSocket, Sink, Socket, SocketBackend,
+    Action, Fault, GroupSocket, KernelGroups, MessageSocketSpec, ReceiveOptions, Registration, Route,
+    RouteQuery, SharedSendSocket, Sink, Socket, SocketBackend,
 };
 
 impl SocketBackend for World {
@@ -49,6 +49,10 @@ impl SocketBackend for World {
         _: &SourceFilter,
         _: ReceiveOptions,
     ) -> Result<GroupSocket, Fault> {
+        unreachable!("messages join no group")
+    }
+
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
         unreachable!("messages join no group")
     }
 
