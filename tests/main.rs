@@ -46,6 +46,7 @@ mod lab {
     mod isolation;
     mod leaving;
     mod mixing;
+    mod netlink;
     mod replies;
     mod scale;
     mod scope;
