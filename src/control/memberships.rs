@@ -69,7 +69,7 @@ impl Control {
             }
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
-                let active = ActiveRules::new(&spec.group, rules, &shared.sockets);
+                let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Answering::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;

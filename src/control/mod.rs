@@ -5,6 +5,7 @@
 //! ([`reconciler`]), the timers, the one that keeps house, and one for each message's first send and its repeats.
 
 mod answering;
+mod claims;
 mod comparison;
 mod events;
 mod groups;
@@ -26,10 +27,9 @@ mod totals;
 mod views;
 pub mod waiting;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
-pub use message::{AnswerCounters, Message, MessageView, Responder, Route};
+pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
@@ -51,13 +51,14 @@ pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
-use crate::model::{CloseReason, Family};
-use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::model::CloseReason;
+use crate::net::{Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
+use claims::Claims;
 use membership::MembershipContext;
-use message::{Clockwork, Closing};
+use message::{ClosedMessages, MessageContext, SharedSendSockets};
 use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
@@ -111,18 +112,17 @@ struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
     receive_threads: Arc<ReceiveThreads>,
-    sockets: Arc<dyn SocketBackend>,
     services: Services,
-    clockwork: Clockwork,
+    message_context: MessageContext,
     membership_context: MembershipContext,
     reconciler: Arc<Reconciler>,
     budget: Arc<Budget>,
     events: Arc<Events>,
-    /// Std lock: held for a look-up or an open.
-    blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    /// Ids of messages.
+    claims: Claims,
     ledger: Arc<Ledger>,
     recovery: Arc<Recovery>,
     store: Option<Store>,
@@ -135,6 +135,15 @@ struct Shared {
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
+            .await
+    }
+
+    /// With sockets from there; model tests have their own.
+    async fn start_with(
+        settings: Settings,
+        backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
+    ) -> Result<Self, StartFault> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
             settings.store.as_ref().map(|store| store.memory_bytes),
@@ -148,16 +157,19 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets: Arc<dyn SocketBackend> = Arc::new(KernelSockets(receive_threads.clone()));
+        let sockets = backend(receive_threads.clone(), interfaces.clone());
         let timers = Arc::new(Timers::default());
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork {
+            message_context: MessageContext {
+                sockets: sockets.clone(),
+                shared_sockets: Arc::new(SharedSendSockets::default()),
+                receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
-                closing: Arc::new(Closing::default()),
+                closed: Arc::new(ClosedMessages::default()),
                 ledger: ledger.clone(),
                 events: events.clone(),
             },
@@ -177,11 +189,10 @@ impl Control {
             settings,
             interfaces,
             receive_threads,
-            sockets,
-            blind: Mutex::default(),
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            claims: Claims::default(),
             ledger,
             recovery: Arc::default(),
             store,
@@ -194,7 +205,7 @@ impl Control {
             store.note_restored();
         }
         control.spawn("timers", |shared| async move {
-            shared.clockwork.timers.run(|due| shared.fire(due)).await;
+            shared.message_context.timers.run(|due| shared.fire(due)).await;
         });
         control.start_reconciler()?;
         control.spawn("retention", |shared| async move { shared.keep_house().await });
@@ -261,13 +272,25 @@ impl Control {
 impl Shared {
     fn fire(&self, due: Due) {
         match due {
-            Due::CheckWindow(message) => self.contain(&message, |message| message.check(Instant::now())),
-            Due::EndLinger(message) => self.contain(&message, |message| message.end_linger()),
+            Due::CheckWindow(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.check());
+                }
+            }
+            Due::EndLinger(message) => {
+                if let Some(message) = message.upgrade() {
+                    self.contain(&message, || message.end_linger());
+                }
+            }
             Due::CheckLease(membership) => {
-                self.contain(&membership, |membership| self.check_lease(membership))
+                if let Some(membership) = membership.upgrade() {
+                    self.contain(&membership, || self.check_lease(&membership));
+                }
             }
             Due::Retry(membership) => {
-                self.contain(&membership, |membership| self.reconciler.retry(membership));
+                if let Some(membership) = membership.upgrade() {
+                    self.reconciler.retry(&membership);
+                }
             }
             // It has no resource of its own: if one is broken by it, that is found.
             Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),

@@ -257,14 +257,13 @@ impl ReconcilerThread {
         forgotten: &HashSet<SocketId>,
         is_retry: bool,
     ) {
-        let each = |work: &dyn Fn(&Arc<Membership>)| {
-            memberships.iter().for_each(|membership| self.shared.contain(&Arc::downgrade(membership), work));
-        };
-        each(&|membership| membership.follow(table, forgotten));
-        each(&|membership| {
-            membership.join_missing(table, is_retry);
+        for membership in memberships {
+            self.shared.contain(membership, || membership.follow(table, forgotten));
+        }
+        for membership in memberships {
+            self.shared.contain(membership, || membership.join_missing(table, is_retry));
             self.shared.arm(membership);
-        });
+        }
     }
 }
 

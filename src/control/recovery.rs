@@ -5,8 +5,8 @@
 //! resource ([`Shared::contain`]) fails it at once. Code that runs in a sink only reports: failing closes sockets.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -60,11 +60,10 @@ impl Control {
 }
 
 impl Shared {
-    /// Works on a resource, if it is still there. If that panics, it fails alone. Must not be called from a sink.
-    pub(super) fn contain<R: Resource>(&self, resource: &Weak<R>, work: impl FnOnce(&Arc<R>)) {
-        let Some(resource) = resource.upgrade() else { return };
-        if catch_unwind(AssertUnwindSafe(|| work(&resource))).is_err() {
-            self.fail(&resource);
+    /// Works on a resource, which fails alone if that panics. Must not be called from a sink.
+    pub(super) fn contain<R: Resource>(&self, resource: &Arc<R>, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.fail(resource);
         }
     }
 
