@@ -47,6 +47,7 @@ mod lab {
     mod isolation;
     mod leaving;
     mod mixing;
+    mod netlink;
     mod replies;
     mod scale;
     mod scope;
