@@ -85,6 +85,14 @@ impl Shared {
 
     fn hearing(&self) -> Check {
         const NAME: &str = "hearing";
+        /// Even where thousands of sockets are opened in a storm of changes.
+        const LONGEST_ROUND: Duration = Duration::from_secs(30);
+        if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
+            return Check::failed(
+                NAME,
+                "the thread that opens and closes sockets is stuck: restart the service",
+            );
+        }
         let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
         let (mut count, mut example) = (0, String::new());
         for membership in not_hearing {

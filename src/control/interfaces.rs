@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::waiting::{Done, within};
 use super::{Control, Refusal, Shared};
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
+use crate::net::InterfaceHealth;
 
 /// The interfaces as a client named them: in `interfaces`, as the zone of the group, or both alike.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,11 @@ impl Control {
     /// Interfaces as the kernel has them now.
     pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, Refusal> {
         self.0.refreshed().await
+    }
+
+    /// How it goes with following them.
+    pub fn interface_health(&self) -> InterfaceHealth {
+        self.0.interfaces.health()
     }
 
     /// Turns a client's choice into names. What does not exist is refused, unless it is `allowed`.

@@ -51,7 +51,8 @@ impl Control {
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
-                match within(Done::Nothing, existing.change(&spec, &request, &table)).await? {
+                let changed = existing.change(&spec, &request, &table);
+                match within(Done::Nothing, changed).await? {
                     Err(Unchanged::Refused(refusal)) => return Err(refusal),
                     Err(Unchanged::Left) => {
                         // Its lease ran out just now: a new one takes its place.
@@ -68,7 +69,7 @@ impl Control {
             }
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
-                let active = ActiveRules::new(&spec.group, rules, &shared.sockets);
+                let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Answering::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;

@@ -7,6 +7,8 @@
 //! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
 
 mod answering;
+mod claims;
+mod comparison;
 mod events;
 #[cfg(test)]
 mod fixtures;
@@ -30,10 +32,9 @@ mod views;
 pub mod waiting;
 mod watchdog;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,7 @@ pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
-pub use message::{AnswerCounters, Message, MessageView, Responder, Route};
+pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
@@ -55,13 +56,14 @@ pub use totals::{Census, Held, Received, States, Tally, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
-use crate::model::{CloseReason, Family};
-use crate::net::{Action, BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::model::CloseReason;
+use crate::net::{Action, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
+use claims::Claims;
 use membership::MembershipContext;
-use message::{Clockwork, Closing};
+use message::{ClosedMessages, MessageContext, SharedSendSockets};
 use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
@@ -116,18 +118,17 @@ struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
     receive_threads: Arc<ReceiveThreads>,
-    sockets: Arc<dyn SocketBackend>,
     services: Services,
-    clockwork: Clockwork,
+    message_context: MessageContext,
     membership_context: MembershipContext,
     reconciler: Arc<Reconciler>,
     budget: Arc<Budget>,
     events: Arc<Events>,
-    /// Std lock: held for a look-up or an open.
-    blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    /// Ids of messages.
+    claims: Claims,
     ledger: Arc<Ledger>,
     recovery: Arc<Recovery>,
     store: Option<Store>,
@@ -141,13 +142,14 @@ struct Shared {
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
-        Self::start_on(settings, |threads| Arc::new(KernelSockets(threads))).await
+        Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
+            .await
     }
 
-    /// `sockets`: where resources get theirs.
-    async fn start_on(
+    /// With sockets from there; model tests have their own.
+    async fn start_with(
         settings: Settings,
-        sockets: impl FnOnce(Arc<ReceiveThreads>) -> Arc<dyn SocketBackend>,
+        backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
     ) -> Result<Self, StartFault> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
@@ -162,21 +164,25 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets = sockets(receive_threads.clone());
+        let sockets = backend(receive_threads.clone(), interfaces.clone());
         let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
         let watched =
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
         let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
-        let ledger = Arc::new(Ledger::default());
+        let (ledger, recovery) = (Arc::new(Ledger::default()), Arc::<Recovery>::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork {
+            message_context: MessageContext {
+                sockets: sockets.clone(),
+                shared_sockets: Arc::new(SharedSendSockets::default()),
+                receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
-                closing: Arc::new(Closing::default()),
+                closed: Arc::new(ClosedMessages::default()),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                recovery: recovery.clone(),
             },
             membership_context: MembershipContext {
                 sockets: sockets.clone(),
@@ -194,13 +200,12 @@ impl Control {
             settings,
             interfaces,
             receive_threads,
-            sockets,
-            blind: Mutex::default(),
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            claims: Claims::default(),
             ledger,
-            recovery: Arc::default(),
+            recovery,
             store,
             tasks,
             standing: Mutex::default(),
@@ -212,7 +217,7 @@ impl Control {
             store.note_restored();
         }
         control.spawn("timers", |shared| async move {
-            shared.clockwork.timers.run(|due| shared.fire(due)).await;
+            shared.message_context.timers.run(|due| shared.fire(due)).await;
         });
         control.start_reconciler()?;
         control.spawn("retention", |shared| async move { shared.keep_house().await });
@@ -286,7 +291,7 @@ impl Shared {
         match due {
             Due::CheckWindow(message) => {
                 if let Some(message) = message.upgrade() {
-                    self.contain(&message, || message.check(Instant::now()));
+                    self.contain(&message, || message.check());
                 }
             }
             Due::EndLinger(message) => {

@@ -44,19 +44,22 @@ impl<T> Registry<T> {
     /// Takes the entry out, to be deleted; or gives again one whose deletion is not over. `true`: it was taken out now.
     pub(super) fn begin_deletion(&self, id: &Id) -> Option<(Arc<T>, bool)> {
         let removed = self.entries().remove(id);
-        let mut deleted = self.deleted.lock_shared();
         let Some(entry) = removed else {
-            return deleted
-                .iter()
-                .rev()
-                .find(|(known, _)| known == id)
-                .map(|(_, entry)| (entry.clone(), false));
+            return self.under_deletion(id).map(|entry| (entry, false));
         };
+        let mut deleted = self.deleted.lock_shared();
         if deleted.len() >= Self::DELETIONS {
             deleted.pop_front();
         }
         deleted.push_back((id.clone(), entry.clone()));
         Some((entry, true))
+    }
+
+    /// The latest entry with this id whose deletion is not over.
+    pub(super) fn under_deletion(&self, id: &Id) -> Option<Arc<T>> {
+        let deleted = self.deleted.lock_shared();
+        let mut latest = deleted.iter().rev().filter(|(known, _)| known == id);
+        latest.next().map(|(_, entry)| entry.clone())
     }
 
     /// The entry is gone, and nobody waits for it any more.

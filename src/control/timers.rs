@@ -77,7 +77,7 @@ impl Timers {
                     }
                 }
             }
-            while let Some(due) = self.pop_due(Instant::now()) {
+            while let Some(due) = self.pop_due(tokio::time::Instant::now().into_std()) {
                 self.progress.work();
                 fire(due);
             }

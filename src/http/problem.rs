@@ -163,7 +163,7 @@ impl Kind {
                 ("out-of-descriptors", S::SERVICE_UNAVAILABLE, "The service is out of file descriptors")
             }
             Self::NetworkFailure => {
-                ("network-failure", S::INTERNAL_SERVER_ERROR, "The network operation failed")
+                ("network-failure", S::SERVICE_UNAVAILABLE, "The network operation failed")
             }
             Self::TokenRequired => ("token-required", S::UNAUTHORIZED, "The service asks for a token"),
             Self::UnknownToken => ("unknown-token", S::UNAUTHORIZED, "The service does not know the token"),
@@ -298,10 +298,19 @@ impl From<Refusal> for Problem {
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
             Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
-            Refusal::InterfaceDown { .. } => problem(Kind::InterfaceDown).at("/interfaces"),
+            Refusal::InterfaceDown { .. } | Refusal::NoCarrier { .. } => {
+                problem(Kind::InterfaceDown).at("/interfaces")
+            }
+            Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
+            Refusal::MtuBelowIpv6 { .. } | Refusal::NoIpv6 { .. } | Refusal::Ipv6Disabled { .. } => {
+                problem(Kind::NoAddress).at("/interfaces")
+            }
             Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
             Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
             Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
+                problem(Kind::AddressNotLocal).at("/source")
+            }
             Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),
             Refusal::AddressFamily { .. } => problem(Kind::InvalidRequest).at("/reply_from/address"),
             Refusal::PortInUse { purpose, .. } => problem(Kind::PortInUse).at(port_field(purpose)),
@@ -310,7 +319,7 @@ impl From<Refusal> for Problem {
             Refusal::Denied(_) => problem(Kind::PermissionDenied),
             Refusal::Descriptors(_) => problem(Kind::OutOfDescriptors),
             Refusal::TooLong { .. } => problem(Kind::InvalidRequest).at("/payload"),
-            Refusal::Failed(_) => problem(Kind::NetworkFailure),
+            Refusal::Failed(_) | Refusal::NoRoom { .. } => problem(Kind::NetworkFailure),
             Refusal::Stopping => problem(Kind::Stopping),
             Refusal::TimedOut { done } => Self::timeout(detail, done),
         }

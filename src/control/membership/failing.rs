@@ -3,54 +3,45 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::interface::{Reason, Status};
-use super::{Membership, Stage, State};
-use crate::control::totals::{Received, Totals};
+use super::interface::{InterfaceMembership, Reason, Status};
+use super::{Membership, Stage};
 
 impl Membership {
-    /// Whether a panic has left it half done: in a sink, or under a lock of its own.
+    /// Whether a panic has left it half changed, or without one of its sockets.
     pub(in crate::control) fn is_broken(&self) -> bool {
         let answering_is_broken = || self.answering.as_ref().is_some_and(|answering| answering.is_broken());
-        let joined_failed = || {
+        self.state.is_poisoned() || answering_is_broken() || {
             let state = self.state();
-            let mut joined = state.interfaces.iter().filter_map(|interface| interface.joined());
+            let mut joined = state.interfaces.iter().filter_map(InterfaceMembership::joined);
             state.log.is_broken() || joined.any(|joined| joined.registration.socket().has_failed())
-        };
-        self.state.is_poisoned() || answering_is_broken() || joined_failed()
+        }
     }
 
-    /// Closes its sockets until the next retry. A log that is half changed is replaced.
+    /// Closes what it has open, so that it is legal again. A log that is half changed is replaced.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
-        let mut state = self.state();
         self.state.clear_poison();
         if let Some(answering) = &self.answering {
             answering.repair();
         }
+        let mut state = self.state();
         if state.stage != Stage::Hearing {
             return;
         }
         state.revision += 1;
         state.retries.note_failure(Instant::now());
-        let mut sockets = Vec::new();
-        for interface in &mut state.interfaces {
-            sockets.extend(interface.set(Status::Failed(Reason::Failed)));
-        }
+        let failed =
+            state.interfaces.iter_mut().filter_map(|known| known.set(Status::Failed(Reason::Failed)));
+        let sockets = failed.collect();
         state.count_joined();
         if state.log.is_broken() {
-            self.replace_log(&mut state);
+            let log = self.context.new_log(&state.spec);
+            let old = std::mem::replace(&mut state.log, log);
+            old.abandon();
+            state.replaced.push(old);
         }
         self.emit_interfaces(&mut state);
         drop(state);
         self.close(sockets);
         self.keep_change();
-    }
-
-    fn replace_log(&self, state: &mut State) {
-        let log = self.context.new_log(&state.spec);
-        let old = std::mem::replace(&mut state.log, log);
-        let mut ended = Totals::default();
-        *ended.received(self.kind()) = Received::of(old.counters(), 0);
-        self.context.ledger.enter(ended);
-        state.replaced.push(old);
     }
 }

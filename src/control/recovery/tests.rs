@@ -1,14 +1,17 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::*;
 use crate::control::fixtures;
 use crate::control::{EventKind, Verdict};
-use crate::model::{ClockReading, CloseReason, Family, Group, Interface, Retention, SourceFilter};
+use crate::model::{
+    ClockReading, CloseReason, Family, Group, Interface, InterfaceTable, Retention, SourceFilter,
+};
 use crate::net::{
-    Batch, BlindSocket, CollectSpec, Fault, GroupSocket, KernelSockets, ReceiveOptions, RegisteredSocket,
-    Registration, Sink, Socket, SocketBackend,
+    Batch, Fault, GroupSocket, KernelGroups, KernelSockets, MessageSocketSpec, ReceiveOptions,
+    RegisteredSocket, Registration, Route, RouteQuery, SharedSendSocket, Sink, Socket, SocketBackend,
 };
 use crate::store::{Cursor, Log, Scope};
 
@@ -84,7 +87,7 @@ async fn a_message_whose_sink_panics_is_closed_as_failed() {
         "linger": {"secs": 0, "nanos": 0}, "retention": Retention::default(),
     });
     let message = control.send(serde_json::from_value(spec).unwrap()).await.unwrap();
-    let local = message.view().routes[0].source.unwrap();
+    let local = message.view().results[0].source.unwrap();
 
     peer.send_to(PANIC, local).unwrap();
     message.wait_closed().await;
@@ -114,8 +117,10 @@ const PANIC: &[u8] = b"panic";
 
 /// A core with one thread that receives, whose sinks panic.
 async fn started() -> Control {
-    let sockets = |threads| Arc::new(PanickingSockets(KernelSockets(threads))) as Arc<dyn SocketBackend>;
-    Control::start_on(fixtures::settings(), sockets).await.unwrap()
+    let sockets = |threads, interfaces| {
+        Arc::new(PanickingSockets(KernelSockets { threads, interfaces })) as Arc<dyn SocketBackend>
+    };
+    Control::start_with(fixtures::settings(), sockets).await.unwrap()
 }
 
 async fn join(control: &Control, id: &str) -> Arc<Membership> {
@@ -180,8 +185,24 @@ impl Sink for PanickingSink {
 }
 
 impl SocketBackend for PanickingSockets {
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+        self.0.register(socket, Box::new(PanickingSink(sink)))
+    }
+
     fn clock(&self) -> ClockReading {
         self.0.clock()
+    }
+
+    fn interfaces(&self) -> Arc<InterfaceTable> {
+        self.0.interfaces()
+    }
+
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+        self.0.refresh()
+    }
+
+    fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+        self.0.route(query)
     }
 
     fn open_group_socket(
@@ -194,11 +215,11 @@ impl SocketBackend for PanickingSockets {
         self.0.open_group_socket(group, interface, sources, options)
     }
 
-    fn open_message_socket(&self, spec: &CollectSpec<'_>) -> Result<Socket, Fault> {
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
         self.0.open_message_socket(spec)
     }
 
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<BlindSocket, Fault> {
+    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault> {
         self.0.open_shared_send_socket(family, loopback)
     }
 
@@ -206,7 +227,7 @@ impl SocketBackend for PanickingSockets {
         self.0.open_reply_socket(interface_index, source, port)
     }
 
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
-        self.0.register(socket, Box::new(PanickingSink(sink)))
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+        self.0.kernel_groups()
     }
 }
