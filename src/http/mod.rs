@@ -97,6 +97,11 @@ impl Api {
         self.admission.replace_tokens(tokens);
     }
 
+    /// To be told when the answer to a request has panicked after its head was sent.
+    pub fn note_panic(&self) {
+        self.control.note_panic();
+    }
+
     /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
     /// the id. Failures of our own are logged here, once. If it is traced, so is all that it does.
     ///
