@@ -30,7 +30,7 @@ use super::fault::{Action, Doing, Fault};
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};
 use crate::logging::rarely;
-use crate::sync::{Lock, fatal};
+use crate::sync::{Lock, Progress, fatal};
 
 /// Takes what a socket received.
 pub trait Sink: Send {
@@ -63,15 +63,8 @@ struct ReceiveThread {
     epoll: Epoll,
     /// Std lock: held for a lookup, an insertion or a removal.
     sockets: Mutex<Slab<Arc<RegisteredSocket>>>,
-    progress: Progress,
+    progress: Arc<Progress>,
     failures: Arc<Failures>,
-}
-
-/// Since when a thread has been at one piece of work.
-struct Progress {
-    started: Instant,
-    /// Milliseconds after `started`, plus one; 0 while it waits for work.
-    busy_since: AtomicU64,
 }
 
 /// A socket that a receive thread reads. Whoever sends from it, or delivers what it received, holds it open for as
@@ -111,7 +104,10 @@ impl ReceiveThreads {
             let (running, counted, stop) = (thread.clone(), tasks.token(), stop.clone());
             let handle = thread::Builder::new().name("receive".to_owned());
             let handle = handle.spawn(move || {
-                running.run(&stopped);
+                if catch_unwind(AssertUnwindSafe(|| running.run(&stopped))).is_err() {
+                    fatal("a receive thread panicked outside of any socket's sink");
+                }
+                running.progress.rest();
                 drop(counted);
             })?;
             tasks.spawn(async move {
@@ -132,6 +128,11 @@ impl ReceiveThreads {
             !handle.is_finished() && thread.progress.busy_for(now) < limit
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
+    }
+
+    /// How far each of the threads has come.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = &Arc<Progress>> {
+        self.threads.iter().map(|(thread, _)| &thread.progress)
     }
 
     /// Errors of `epoll_wait(2)` until now.
@@ -167,8 +168,7 @@ impl ReceiveThread {
     const REST: Duration = Duration::from_millis(20);
 
     fn new(failures: Arc<Failures>) -> io::Result<Self> {
-        let progress = Progress { started: Instant::now(), busy_since: AtomicU64::new(0) };
-        Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress, failures })
+        Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress: Arc::default(), failures })
     }
 
     /// Serves ready sockets until the pipe's other end is closed.
@@ -228,26 +228,6 @@ impl ReceiveThread {
 
     fn sockets(&self) -> MutexGuard<'_, Slab<Arc<RegisteredSocket>>> {
         self.sockets.lock_shared()
-    }
-}
-
-impl Progress {
-    fn work(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.busy_since.store(elapsed + 1, Ordering::Relaxed);
-    }
-
-    fn rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
-    }
-
-    fn busy_for(&self, now: Instant) -> Duration {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => {
-                now.saturating_duration_since(self.started).saturating_sub(Duration::from_millis(since - 1))
-            }
-        }
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 use super::Kind;
 use super::events::{EventKind, Events};
+use super::recovery::Recovery;
 use super::timers::Timers;
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
@@ -80,6 +81,8 @@ pub(super) struct MessageContext {
     pub(super) closed: Arc<ClosedMessages>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) events: Arc<Events>,
+    /// To be told when sending has panicked.
+    pub(super) recovery: Arc<Recovery>,
 }
 
 /// A message as others see it at one moment.

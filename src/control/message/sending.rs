@@ -195,6 +195,7 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.sending_failed.store(true, Ordering::Release);
+            self.0.context.recovery.note_panic();
         } else {
             self.0.finish_sending();
         }
