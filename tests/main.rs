@@ -36,7 +36,11 @@ mod api {
 
 mod lab {
     mod classic;
+    mod dead_links;
     mod disks;
+    mod early;
+    mod forgotten;
+    mod hearing;
     mod interfaces;
     mod ipv6;
     mod isolation;
@@ -46,7 +50,11 @@ mod lab {
     mod scale;
     mod scope;
     mod selftest;
+    mod senders;
+    mod source_address;
     mod sources;
+    mod storms;
+    mod without_ipv6;
 }
 
 mod chaos;

@@ -4,12 +4,12 @@
 //! service do, and what to change; what else it is asked for works. A new check is a function that gives a
 //! [`Check`], and a place in [`Control::health`].
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
+use crate::sync::Lock;
 
 /// What was found out about one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Shared {
 
     fn tasks_running(&self) -> Check {
         const NAME: &str = "tasks";
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {
@@ -83,6 +83,14 @@ impl Shared {
 
     fn hearing(&self) -> Check {
         const NAME: &str = "hearing";
+        /// Even where thousands of sockets are opened in a storm of changes.
+        const LONGEST_ROUND: Duration = Duration::from_secs(30);
+        if self.reconciler.busy_for() > LONGEST_ROUND {
+            return Check::failed(
+                NAME,
+                "the thread that opens and closes sockets is stuck: restart the service",
+            );
+        }
         let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
         let (mut count, mut example) = (0, String::new());
         for membership in not_hearing {

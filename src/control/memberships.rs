@@ -8,6 +8,7 @@ use super::membership::Unchanged;
 use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
+use super::waiting::{Done, within};
 use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
 use crate::model::{
     Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
@@ -31,11 +32,6 @@ pub struct JoinRequest {
 }
 
 impl Control {
-    /// Joins under a new id.
-    pub async fn join(&self, request: JoinRequest) -> Result<Arc<Membership>, Refusal> {
-        self.join_as(Id::generate(), request, true).await.map(|(membership, _)| membership)
-    }
-
     /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease. Once this returns,
     /// the store knows, too, unless it fails.
     pub async fn join_as(
@@ -55,7 +51,8 @@ impl Control {
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
-                match existing.change(&spec, &request, &table).await {
+                let changed = existing.change(&spec, &request, &table);
+                match within(Done::Nothing, changed).await? {
                     Err(Unchanged::Refused(refusal)) => return Err(refusal),
                     Err(Unchanged::Left) => {
                         // Its lease ran out just now: a new one takes its place.
@@ -67,12 +64,12 @@ impl Control {
                 existing.keep_change();
                 shared.catch_up(&existing, &table);
                 shared.arm(&existing);
-                shared.settled().await?;
+                shared.settled(Done::Changed).await?;
                 return Ok((existing, Outcome::Kept));
             }
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
-                let active = ActiveRules::new(&spec.group, rules, &shared.sockets);
+                let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Answering::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;
@@ -82,7 +79,7 @@ impl Control {
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 membership.keep(true);
-                shared.settled().await?;
+                shared.settled(Done::Created).await?;
                 return Ok((membership, Outcome::Created));
             }
         }
@@ -108,14 +105,20 @@ impl Control {
         })
     }
 
-    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails.
+    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If that takes
+    /// too long, the same again goes on to wait for it.
     pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let membership = self.0.joined(kind).remove(id);
-        let membership = membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
-        membership.leave();
-        membership.sockets_closed().await;
-        self.0.settled().await
+        let registry = self.0.joined(kind);
+        let deletion = registry.begin_deletion(id);
+        let (membership, is_new) = deletion.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
+        if is_new {
+            membership.leave();
+        }
+        within(Done::DeletionUnderWay, membership.sockets_closed()).await?;
+        self.0.settled(Done::DeletionUnderWay).await?;
+        registry.end_deletion(&membership);
+        Ok(())
     }
 
     /// Those that a configuration file wants.
@@ -172,10 +175,11 @@ impl Shared {
     }
 
     /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
-    /// worth more than what the service does. If the service stops meanwhile, it may not be kept.
-    pub(super) async fn settled(&self) -> Result<(), Refusal> {
+    /// worth more than what the service does. If the service stops meanwhile, it may not be kept. `done`: what was done
+    /// if the disk takes too long.
+    pub(super) async fn settled(&self, done: Done) -> Result<(), Refusal> {
         let Some(store) = &self.store else { return Ok(()) };
-        match store.settled().await {
+        match within(done, store.settled()).await? {
             Err(DiskFault::Closed) => Err(Refusal::Stopping),
             _ => Ok(()),
         }
@@ -192,9 +196,7 @@ impl Shared {
     /// The interfaces as known or, where an address of the host is asked for that may be new, as they are now.
     async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, Refusal> {
         match &request.rules {
-            Some(rules) if rules.reply_from.is_some() => {
-                self.interfaces.refresh().await.map_err(Refusal::Failed)
-            }
+            Some(rules) if rules.reply_from.is_some() => self.refreshed().await,
             _ => Ok(self.interfaces.table()),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Thread: one, counted by the tracker. It opens and closes sockets, for which it may wait while many processes change
 //! the network: so it is none of the runtime's workers, and not the task of the timers. It works when the table of
-//! interfaces has changed, when a retry is due, and every half minute. Task: one, which wakes it when the table changes
-//! and ends it with the service. A panic in one membership fails that one alone; any other ends the process.
+//! interfaces has changed, when a retry is due, and every half minute. Tasks: one that wakes it when the table changes,
+//! and one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other ends the process.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::membership::{Membership, SocketId};
-use super::{Control, Shared};
+use super::{Control, Shared, comparison};
+use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, Fault, Registration};
 use crate::sync::{Lock, fatal};
@@ -23,6 +24,8 @@ pub(super) struct Reconciler {
     /// Std lock: held to add to it or to take it all.
     requests: Mutex<Requests>,
     asked: Condvar,
+    /// Since when it has been at work; none while it waits. Std lock: held to copy or to set it.
+    busy_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -46,6 +49,11 @@ impl Reconciler {
         self.ask(|requests| requests.closing.extend(sockets));
     }
 
+    /// For how long it has been at one piece of work.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.busy_since.lock_shared().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn ask(&self, add: impl FnOnce(&mut Requests)) {
         add(&mut self.requests());
         self.asked.notify_one();
@@ -53,11 +61,13 @@ impl Reconciler {
 
     /// What was asked meanwhile; waits for it until the deadline at most.
     fn wait_until(&self, deadline: Instant) -> Requests {
+        *self.busy_since.lock_shared() = None;
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
         let Ok((mut requests, _)) = waited else {
             fatal("the reconciler's requests were left half changed");
         };
+        *self.busy_since.lock_shared() = Some(Instant::now());
         std::mem::take(&mut *requests)
     }
 
@@ -94,11 +104,18 @@ impl Control {
         };
         let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
         spawned.map_err(|source| Fault { action: Action::Interfaces, source })?;
-        self.spawn(|shared| async move {
-            let ends_thread = EndsThread(shared.reconciler.clone());
+        let (ends_thread, stop) = (EndsThread(self.0.reconciler.clone()), self.0.stop.clone());
+        self.0.tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(ends_thread);
+        });
+        self.spawn("interfaces", |shared| async move {
             let mut changes = shared.interfaces.subscribe();
-            while changes.changed().await.is_ok() {
-                ends_thread.0.ask(|requests| requests.table_changed = true);
+            loop {
+                shared.reconciler.ask(|requests| requests.table_changed = true);
+                if changes.changed().await.is_err() {
+                    return;
+                }
             }
         });
         Ok(())
@@ -109,28 +126,60 @@ struct ReconcilerThread {
     shared: Arc<Shared>,
     /// The table that memberships were brought in line with last.
     table: Arc<InterfaceTable>,
-    /// When memberships are brought in line with the table, if it has changed.
-    follow_at: Option<Instant>,
-    /// They are not before then: a storm of changes leaves most of the thread's time.
-    may_follow_at: Instant,
+    following: Due,
+    comparing: Due,
+    /// Sockets that the kernel's lists lacked when they were compared last: once more, and they are opened again.
+    suspects: HashSet<SocketId>,
+}
+
+/// Work that is done again and again, and rests in between: a storm of changes leaves most of the thread's time.
+struct Due {
+    /// When it is done next.
+    at: Option<Instant>,
+    /// It is not done before then.
+    earliest: Instant,
+    /// The shortest pause, and the rest as a multiple of the time that the work took.
+    pause: Duration,
+    rest: u32,
+}
+
+impl Due {
+    fn new(pause: Duration, rest: u32) -> Self {
+        Self { at: None, earliest: Instant::now(), pause, rest }
+    }
+
+    fn soon(&mut self) {
+        self.at = Some(self.at.map_or(self.earliest, |at| at.min(self.earliest)));
+    }
+
+    fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn done(&mut self, begun: Instant) {
+        let now = Instant::now();
+        let rest = now.saturating_duration_since(begun) * self.rest;
+        *self = Self { at: None, earliest: now + rest.max(self.pause), ..*self };
+    }
 }
 
 impl ReconcilerThread {
-    /// Between two rounds of following the table: so many times as long as the last one took, within these bounds.
-    const FOLLOW_REST: u32 = 10;
-    const FOLLOW_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-    /// Longer than any pause.
-    const IDLE: Duration = Duration::from_secs(30);
+    /// How often the kernel's lists are compared at least, whatever has changed.
+    const BACKSTOP: Duration = Duration::from_secs(30);
 
     fn new(shared: Arc<Shared>) -> Self {
-        let table = shared.interfaces.table();
-        Self { shared, table, follow_at: None, may_follow_at: Instant::now() }
+        let table = Arc::default();
+        let following = Due::new(Duration::from_millis(10), 10);
+        // At most four times a second, and a fifteenth of the time.
+        let comparing = Due::new(Duration::from_millis(250), 15);
+        Self { shared, table, following, comparing, suspects: HashSet::new() }
     }
 
     fn run(&mut self) {
         let reconciler = self.shared.reconciler.clone();
         loop {
-            let deadline = self.follow_at.unwrap_or_else(|| Instant::now() + Self::IDLE);
+            let backstop = self.comparing.at.get_or_insert_with(|| Instant::now() + Self::BACKSTOP);
+            let deadline = self.following.at.map_or(*backstop, |at| at.min(*backstop));
             let requests = reconciler.wait_until(deadline);
             if requests.stopped {
                 return;
@@ -138,12 +187,23 @@ impl ReconcilerThread {
             for socket in requests.closing {
                 let _closed = socket.close();
             }
-            if requests.table_changed && self.follow_at.is_none() {
-                self.follow_at = Some(self.may_follow_at);
+            if requests.table_changed {
+                self.following.soon();
             }
             self.retry(&requests.retries);
-            if self.follow_at.is_some_and(|at| at <= Instant::now()) {
+            if self.following.is_due() {
+                let begun = Instant::now();
                 self.follow_table();
+                self.following.done(begun);
+                self.comparing.soon();
+            }
+            if self.comparing.is_due() {
+                let begun = Instant::now();
+                self.compare();
+                self.comparing.done(begun);
+                if !self.suspects.is_empty() {
+                    self.comparing.soon();
+                }
             }
         }
     }
@@ -156,16 +216,37 @@ impl ReconcilerThread {
     }
 
     fn follow_table(&mut self) {
-        let begun = Instant::now();
-        self.follow_at = None;
         let table = self.shared.interfaces.table();
         let changed = changed_names(&self.table, &table);
-        let concerned: Vec<_> =
-            self.shared.joined_all().filter(|membership| membership.is_concerned(&changed)).collect();
-        self.reconcile(&concerned, &table, &HashSet::new(), false);
         self.table = table;
-        let pause = begun.elapsed() * Self::FOLLOW_REST;
-        self.may_follow_at = Instant::now() + pause.clamp(Self::FOLLOW_PAUSES.0, Self::FOLLOW_PAUSES.1);
+        if !changed.is_empty() {
+            let all = self.shared.joined_all();
+            let concerned: Vec<_> = all.filter(|membership| membership.is_concerned(&changed)).collect();
+            self.reconcile(&concerned, &self.table, &HashSet::new(), false);
+        }
+    }
+
+    /// Opens again what the kernel's lists have lacked twice in a row.
+    fn compare(&mut self) {
+        let memberships: Vec<_> = self.shared.joined_all().collect();
+        let sockets = &*self.shared.membership_context.sockets;
+        let lacking = comparison::lacking(sockets, &memberships).unwrap_or_else(|error| {
+            rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
+            Vec::new()
+        });
+        let suspects: HashSet<_> = lacking.iter().map(|(socket, _)| *socket).collect();
+        let forgotten: HashSet<_> = suspects.intersection(&self.suspects).copied().collect();
+        if !forgotten.is_empty() {
+            let concerned = lacking.into_iter().filter(|(socket, _)| forgotten.contains(socket));
+            let concerned: Vec<_> = concerned.map(|(_, membership)| membership).collect();
+            rarely!(
+                WARN,
+                sockets = forgotten.len(),
+                "the kernel's lists lack groups that were joined: joined again"
+            );
+            self.reconcile(&concerned, &self.shared.interfaces.table(), &forgotten, false);
+        }
+        self.suspects = suspects;
     }
 
     /// `forgotten`: sockets that the kernel's lists lack. `is_retry`: also what has failed.
@@ -177,18 +258,11 @@ impl ReconcilerThread {
         is_retry: bool,
     ) {
         for membership in memberships {
-            self.contain(membership, || membership.follow(table, forgotten));
+            self.shared.contain(membership, || membership.follow(table, forgotten));
         }
         for membership in memberships {
-            self.contain(membership, || membership.join_missing(table, is_retry));
+            self.shared.contain(membership, || membership.join_missing(table, is_retry));
             self.shared.arm(membership);
-        }
-    }
-
-    fn contain(&self, membership: &Arc<Membership>, work: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            tracing::error!(kind = %membership.kind(), id = %membership.id(), "it panicked: closed until it is tried again");
-            membership.fail();
         }
     }
 }

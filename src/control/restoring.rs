@@ -44,7 +44,7 @@ impl Control {
     fn restore_message(&self, saved: Saved) -> serde_json::Result<Arc<Message>> {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
-        let message = Message::restore(saved, limits, &shared.budget, &shared.clockwork)?;
+        let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
         shared.ledger.begin_with(message.totals());
         Ok(Arc::new(message))
     }
@@ -64,8 +64,8 @@ impl Control {
                 continue;
             }
             if message.is_closed() {
-                message.stay_closed();
-            } else if let Err(error) = message.recall().await {
+                message.restore_closed();
+            } else if let Err(error) = message.replay_responses().await {
                 return Err(self.unreadable(&format!("message `{}`", message.id()), &error).into());
             }
         }

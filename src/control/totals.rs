@@ -5,13 +5,14 @@
 
 use std::ops::AddAssign;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
 use super::{Control, JoinState, Kind, ReplyCounters};
 use crate::model::CloseReason;
 use crate::store::LogCounters;
+use crate::sync::Lock;
 
 /// Counts that never go down while the service runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -259,7 +260,7 @@ impl Held {
 }
 
 fn locked(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
-    totals.lock().unwrap_or_else(PoisonError::into_inner)
+    totals.lock_shared()
 }
 
 #[cfg(test)]

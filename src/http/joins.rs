@@ -13,7 +13,9 @@ use super::fields::{self, InterfaceName, RetentionBody, Sources, rfc3339};
 use super::lists::{default_limit, list_query};
 use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
 use crate::control;
-use crate::control::{Control, InterfaceView, JoinRequest, JoinState, Kind, MembershipView, Outcome};
+use crate::control::{
+    Control, Done, InterfaceView, JoinRequest, JoinState, Kind, MembershipView, Outcome, Refusal,
+};
 use crate::model::{Id, limits};
 
 /// The fields of a request to join, whoever asks.
@@ -264,9 +266,13 @@ pub(super) async fn create<T: Serialize>(
     request: JoinRequest,
     show: impl Fn(&MembershipView) -> T,
 ) -> Result<Response, Problem> {
-    let kind = kind_of(&request);
-    let membership = control.join(request).await?;
-    let view = membership.view();
+    let (kind, id) = (kind_of(&request), Id::generate());
+    let joined = control.join_as(id.clone(), request, true).await;
+    if let Err(refusal @ Refusal::TimedOut { done: Done::Created }) = joined {
+        // It is there, and the client has to learn under which id.
+        return Ok((location(kind, &id), Problem::from(refusal)).into_response());
+    }
+    let view = joined?.0.view();
     Ok((StatusCode::CREATED, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
 }
 

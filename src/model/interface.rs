@@ -97,6 +97,12 @@ impl Interface {
         self.addresses.iter().any(|(own, _)| *own == address)
     }
 
+    /// Whether datagrams can leave with this address, as far as this interface goes: on `lo` with all of its networks'.
+    pub fn can_send_from(&self, address: IpAddr) -> bool {
+        let in_network = |(own, prefix): &(IpAddr, u8)| same_subnet(*own, address, *prefix);
+        self.has(address) || (self.loopback && self.addresses.iter().any(in_network))
+    }
+
     /// Whether `peer` is one hop away on this interface.
     pub fn is_on_link(&self, peer: IpAddr) -> bool {
         matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local())

@@ -46,6 +46,8 @@ pub enum FaultKind {
     NoRoute,
     /// The interface is gone, or has no list of the family's groups any more.
     NoDevice,
+    /// The interface is down.
+    Down,
     AddressNotLocal,
     /// The filter names more sources than `igmp_max_msf` or `mld_max_msf` allow.
     TooManySources,
@@ -73,11 +75,14 @@ impl Fault {
             {
                 FaultKind::NoDevice
             }
-            Some(libc::EADDRNOTAVAIL) if self.action == Action::Bind => FaultKind::AddressNotLocal,
+            Some(libc::ENETDOWN) => FaultKind::Down,
+            Some(libc::EADDRNOTAVAIL) if self.action == Action::Interfaces => FaultKind::NoAddress,
+            Some(libc::EADDRNOTAVAIL) => FaultKind::AddressNotLocal,
+            // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
+            Some(libc::EINVAL) if self.action == Action::Send => FaultKind::AddressNotLocal,
             Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
             Some(libc::EMSGSIZE) => FaultKind::TooLong,
             Some(libc::EAGAIN) => FaultKind::Busy,
-            Some(libc::EADDRNOTAVAIL) => FaultKind::NoAddress,
             None if self.source.kind() == io::ErrorKind::TimedOut => FaultKind::TimedOut,
             _ => FaultKind::Other,
         }

@@ -333,6 +333,31 @@ impl Closed {
 }
 
 #[cfg(test)]
+impl Registration {
+    /// Of a socket that no thread reads: the test delivers.
+    pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, Fault> {
+        let thread = Arc::new(ReceiveThread::new(Arc::default()).doing(Action::Open)?);
+        let socket = Arc::new(RegisteredSocket {
+            socket,
+            sink: Mutex::new(sink),
+            closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            gone: OnceLock::new(),
+        });
+        Ok(Self { thread, key: 0, socket: Some(socket) })
+    }
+}
+
+#[cfg(test)]
+impl RegisteredSocket {
+    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) {
+        if !self.closed.load(Ordering::Acquire) {
+            self.sink.lock_own().deliver(self, batch);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 

@@ -61,9 +61,10 @@ const IFLA_INET6_CONF: u16 = 2;
 /// Where `IFLA_INET6_CONF` has the sysctl (include/uapi/linux/ipv6.h).
 const DEVCONF_DISABLE_IPV6: usize = 26;
 
-const AF_UNSPEC: u8 = libc::AF_UNSPEC as u8;
-const AF_INET: u8 = libc::AF_INET as u8;
-const AF_INET6: u8 = libc::AF_INET6 as u8;
+// In one octet, as these messages have them (include/linux/socket.h).
+const AF_UNSPEC: u8 = 0;
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
 
 impl Announcement {
     /// None for a message that says nothing of interest, such as one of a bridge about its port.

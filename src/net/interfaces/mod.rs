@@ -9,6 +9,7 @@
 
 mod dump;
 mod follower;
+mod groups;
 mod message;
 mod netlink;
 mod route;
@@ -27,6 +28,7 @@ use super::fault::{Action, Doing, Fault};
 use crate::model::InterfaceTable;
 use crate::sync::Lock;
 use follower::Follower;
+pub use groups::KernelGroups;
 use netlink::{Client, Kernel, Netlink};
 pub use route::{Route, RouteQuery};
 pub use table::LiveTable;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
 
-use super::message::{attributes, ip};
+use super::message::{AF_INET, AF_INET6, attributes, ip};
 use super::netlink::{Client, Message, Request, field};
 
 /// What is to be sent. Policy can depend on all of it.
@@ -58,6 +58,7 @@ const RTM_F_FIB_MATCH: u32 = 0x2000;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_SPORT: u16 = 28;
 const RTA_DPORT: u16 = 29;
+const IPPROTO_UDP: u8 = 17;
 /// Bytes of `struct rtmsg`.
 const ROUTE_HEADER: usize = 12;
 
@@ -72,21 +73,21 @@ fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<Found>
 
 fn request(query: &RouteQuery, flags: u32) -> Request {
     let octets = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec()),
-        IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec()),
+        IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
     };
     let bits = |octets: &[u8]| u8::try_from(octets.len() * 8).unwrap_or(u8::MAX);
     let (family, destination) = octets(query.destination.ip());
     let source = query.source.map(|source| octets(source).1);
     let mut header = [0; ROUTE_HEADER];
-    header[0] = u8::try_from(family).unwrap_or_default();
+    header[0] = family;
     header[1] = bits(&destination);
     header[2] = source.as_deref().map_or(0, bits);
     header[8..].copy_from_slice(&flags.to_ne_bytes());
 
     let mut request = Request::new(libc::RTM_GETROUTE, 0, &header)
         .attribute(RTA_DST, &destination)
-        .attribute(RTA_IP_PROTO, &[libc::IPPROTO_UDP as u8])
+        .attribute(RTA_IP_PROTO, &[IPPROTO_UDP])
         .attribute(RTA_DPORT, &query.destination.port().to_be_bytes());
     if let Some(port) = query.source_port {
         request = request.attribute(RTA_SPORT, &port.to_be_bytes());

@@ -81,7 +81,9 @@ impl LiveTable {
         if dump.complete {
             let known = self.interfaces.iter().map(|known| known.index);
             let gone: Vec<_> = known.filter(|index| !read.contains(index)).collect();
-            gone.into_iter().for_each(|index| self.remove(index));
+            for index in gone {
+                self.remove(index);
+            }
         }
     }
 
