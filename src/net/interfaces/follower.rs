@@ -190,3 +190,22 @@ fn copy(error: &io::Error) -> io::Error {
         None => io::Error::new(error.kind(), error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_at_once_and_then_at_its_pace() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        assert!(pace.is_due(now, false));
+
+        pace.last = Some(now);
+        assert_eq!(pace.rest(now, true), Pace::SHORTEST);
+        assert_eq!(pace.rest(now, false), InterfaceHealth::PERIOD);
+        assert!(!pace.is_due(now + Pace::SHORTEST / 2, true));
+        assert!(pace.is_due(now + Pace::SHORTEST, true) && !pace.is_due(now + Pace::SHORTEST, false));
+        assert!(pace.is_due(now + InterfaceHealth::PERIOD, false));
+    }
+}
