@@ -64,9 +64,21 @@ impl Follower {
                 fatal("interfaces cannot be followed");
             }
             self.reader = Reader::new(self.shared.netlink.clone());
-            let rest = (SHORTEST_REST * (1 << failures)).min(LONGEST_REST);
-            if let Ok(Woken::End) = wait(&self.wake, None, rest) {
+            if let Woken::End = self.rest((SHORTEST_REST * (1 << failures)).min(LONGEST_REST)) {
                 return;
+            }
+        }
+    }
+
+    /// Does nothing for so long, whoever wants the table.
+    fn rest(&self, rest: Duration) -> Woken {
+        let until = Instant::now() + rest;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match wait(&self.wake, None, left) {
+                Ok(Woken::End) => return Woken::End,
+                _ if left.is_zero() => return Woken::Work,
+                _ => {}
             }
         }
     }
