@@ -4,7 +4,7 @@
 //! panic has it opened again. A panic under a lock that resources share leaves half-changed state that everybody
 //! would go on with, so that it ends the process: its supervisor starts a whole one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 
 /// How to take a lock.
 pub(crate) trait Lock<T> {
@@ -22,8 +22,13 @@ impl<T> Lock<T> for Mutex<T> {
     }
 
     fn lock_shared(&self) -> MutexGuard<'_, T> {
-        self.lock().unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
+        whole(self.lock())
     }
+}
+
+/// What a lock that resources share guards, however it was taken. After a panic under it the process ends.
+pub(crate) fn whole<G>(taken: LockResult<G>) -> G {
+    taken.unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
 }
 
 /// Ends the process, because going on would do harm; a supervisor starts it again.

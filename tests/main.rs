@@ -1,4 +1,4 @@
-//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `store` for logs on
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `chaos` for all at once, `store` for logs on
 //! disk, `docs` for what users read,
 //! `tools` for what other people's programs make of what it gives out.
 
@@ -39,6 +39,7 @@ mod lab {
     mod dead_links;
     mod disks;
     mod early;
+    mod egress;
     mod forgotten;
     mod hearing;
     mod interfaces;
@@ -46,7 +47,9 @@ mod lab {
     mod isolation;
     mod leaving;
     mod mixing;
+    mod netlink;
     mod replies;
+    mod routes;
     mod scale;
     mod scope;
     mod selftest;
@@ -56,6 +59,8 @@ mod lab {
     mod storms;
     mod without_ipv6;
 }
+
+mod chaos;
 
 mod store;
 

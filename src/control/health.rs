@@ -4,12 +4,12 @@
 //! service do, and what to change; what else it is asked for works. A new check is a function that gives a
 //! [`Check`], and a place in [`Control::health`].
 
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Control, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
+use crate::sync::Lock;
 
 /// What was found out about one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl Control {
             shared.accepting(),
             shared.tasks_running(),
             shared.interfaces_followed(),
+            shared.hearing(),
             shared.lanes_running(),
             shared.store_works(),
             descriptors(),
@@ -60,7 +61,7 @@ impl Shared {
 
     fn tasks_running(&self) -> Check {
         const NAME: &str = "tasks";
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {
@@ -71,13 +72,41 @@ impl Shared {
 
     fn interfaces_followed(&self) -> Check {
         const NAME: &str = "interfaces";
-        if !self.interfaces.is_followed() {
+        let health = self.interfaces.health();
+        let found = self.interfaces.table().interfaces.len();
+        if health.is_current(Instant::now()) {
+            return Check::ok(NAME, format!("followed: {found}"));
+        }
+        let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
+        Check::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
+    }
+
+    fn hearing(&self) -> Check {
+        const NAME: &str = "hearing";
+        /// Even where thousands of sockets are opened in a storm of changes.
+        const LONGEST_ROUND: Duration = Duration::from_secs(30);
+        if self.reconciler.busy_for() > LONGEST_ROUND {
             return Check::failed(
                 NAME,
-                "interfaces that come, go or change are no longer noticed: restart the service",
+                "the thread that opens and closes sockets is stuck: restart the service",
             );
         }
-        Check::ok(NAME, format!("followed: {}", self.interfaces.table().interfaces.len()))
+        let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
+        let (mut count, mut example) = (0, String::new());
+        for membership in not_hearing {
+            count += 1;
+            if example.is_empty()
+                && let Some(reason) = membership.why_not_hearing()
+            {
+                example = format!(", as {} `{}` on {reason}", membership.kind(), membership.id());
+            }
+        }
+        match count {
+            0 => Check::ok(NAME, "all memberships and responders hear"),
+            _ => {
+                Check::warning(NAME, format!("memberships and responders that do not hear: {count}{example}"))
+            }
+        }
     }
 
     fn lanes_running(&self) -> Check {

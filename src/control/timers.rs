@@ -6,7 +6,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::answering::DelayedReply;
 use super::membership::Membership;
 use super::message::Message;
+use crate::sync::Lock;
 
 pub(super) enum Due {
     /// A message's window, or its stall, may have passed.
@@ -64,7 +65,7 @@ impl Timers {
                     }
                 }
             }
-            while let Some(due) = self.pop_due(Instant::now()) {
+            while let Some(due) = self.pop_due(tokio::time::Instant::now().into_std()) {
                 fire(due);
             }
         }
@@ -77,7 +78,7 @@ impl Timers {
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Entry>>> {
-        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heap.lock_shared()
     }
 }
 

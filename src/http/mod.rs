@@ -45,7 +45,7 @@ pub use operations::{
 pub use problem::FieldError;
 pub use reading::{Filter, Sender, Transcript, parse_time};
 
-use crate::control::Control;
+use crate::control::{Control, waiting};
 use crate::logging::rarely;
 use crate::traces::Traces;
 use admission::Admission;
@@ -110,7 +110,7 @@ impl Api {
         let mut response = match self.admission.admit(&request, way, page.as_ref()) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                let answering = self.routes.clone().call(request);
+                let answering = waiting::one_request(self.routes.clone().call(request));
                 let Ok(response) = match &span {
                     Some(span) => span.around(answering).await,
                     None => answering.await,

@@ -98,6 +98,7 @@ pub struct Registration {
 
 /// Resolves once a socket that was given up is closed: the batch under delivery is delivered, and nothing is sent.
 #[must_use = "until it resolves, a batch may still be delivered"]
+#[derive(Clone)]
 pub struct Closed(Option<CancellationToken>);
 
 impl ReceiveThreads {
@@ -328,6 +329,31 @@ impl Closed {
     /// Whether the socket is closed already.
     pub fn is_done(&self) -> bool {
         self.0.as_ref().is_none_or(CancellationToken::is_cancelled)
+    }
+}
+
+#[cfg(test)]
+impl Registration {
+    /// Of a socket that no thread reads: the test delivers.
+    pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, Fault> {
+        let thread = Arc::new(ReceiveThread::new(Arc::default()).doing(Action::Open)?);
+        let socket = Arc::new(RegisteredSocket {
+            socket,
+            sink: Mutex::new(sink),
+            closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            gone: OnceLock::new(),
+        });
+        Ok(Self { thread, key: 0, socket: Some(socket) })
+    }
+}
+
+#[cfg(test)]
+impl RegisteredSocket {
+    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) {
+        if !self.closed.load(Ordering::Acquire) {
+            self.sink.lock_own().deliver(self, batch);
+        }
     }
 }
 

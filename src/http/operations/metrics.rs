@@ -26,6 +26,7 @@ use super::traffic::{Answered, Traffic};
 use crate::control::{Control, Received, States, Tally};
 use crate::http::problem::{Kind, Problem};
 use crate::model::CloseReason;
+use crate::net::InterfaceHealth;
 use crate::store::{Condition, Store};
 use crate::traces::{SpanCounts, Traces};
 
@@ -76,6 +77,7 @@ async fn metrics(
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
             tally: control.tally(),
+            interfaces: control.interface_health(),
             store: control.store().map(Store::condition),
             traffic: traffic.report(),
             streams: streams.report(),
@@ -100,6 +102,7 @@ async fn metrics(
 #[derive(Debug)]
 struct Snapshot {
     tally: Tally,
+    interfaces: InterfaceHealth,
     store: Option<Condition>,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
@@ -116,6 +119,7 @@ impl Collector for Snapshot {
         self.datagrams(&mut page)?;
         self.messages(&mut page)?;
         self.resources(&mut page)?;
+        self.interfaces(&mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;
         self.spans(&mut page)?;
@@ -195,6 +199,17 @@ impl Snapshot {
         page.gauge("rollcall_memberships", help, of_states(census.memberships))?;
         let help = "Responders by the worst state among their interfaces.";
         page.gauge("rollcall_responders", help, of_states(census.responders))?;
+        let [memberships, responders] = census.not_hearing;
+        page.gauge(
+            "rollcall_not_hearing",
+            "Memberships and responders that hear nothing, or not everywhere that they should.",
+            [([("kind", "membership")], memberships), ([("kind", "responder")], responders)],
+        )?;
+        page.counter(
+            "rollcall_reopened",
+            "Memberships on an interface that were opened again because the kernel had forgotten them.",
+            [(ALONE, self.tally.reopened)],
+        )?;
         page.gauge(
             "rollcall_messages_collecting",
             "Messages that collect responses.",
@@ -203,6 +218,19 @@ impl Snapshot {
         let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
         page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
         page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
+    }
+
+    fn interfaces(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.counter(
+            "rollcall_netlink_overflows",
+            "How often interfaces changed faster than the changes were read, so that all were read again.",
+            [(ALONE, self.interfaces.overflows)],
+        )?;
+        page.counter(
+            "rollcall_interface_reads",
+            "How often all interfaces were read from the kernel.",
+            [(ALONE, self.interfaces.reads)],
+        )
     }
 
     /// Nothing where nothing is kept on disk.
@@ -322,10 +350,11 @@ fn of_kinds(counts: [u64; 3]) -> [(Labels<&'static str, 1>, u64); 3] {
     ]
 }
 
-fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 3] {
+fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 4] {
     [
         ([("state", "joined")], states.joined),
         ([("state", "pending")], states.pending),
         ([("state", "lost")], states.lost),
+        ([("state", "failed")], states.failed),
     ]
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::{DiskFault, Keeper, Row};
 use crate::store::Log;
+use crate::sync::{Lock, whole};
 
 pub(super) struct Inbox {
     /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
@@ -189,18 +190,17 @@ impl Inbox {
         let nothing = |queue: &mut Queue| queue.since.is_none() && !queue.end;
         match idle_after {
             Some(limit) => {
-                let waited = self.filled.wait_timeout_while(queue, limit, nothing);
-                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                queue = whole(self.filled.wait_timeout_while(queue, limit, nothing)).0;
                 if nothing(&mut queue) {
                     return Wake::Idle;
                 }
             }
-            None => queue = self.filled.wait_while(queue, nothing).unwrap_or_else(PoisonError::into_inner),
+            None => queue = whole(self.filled.wait_while(queue, nothing)),
         }
         let until = queue.since.map_or_else(Instant::now, |since| since + pause);
         let early = |queue: &mut Queue| !queue.end && (patient || !queue.hurry);
         let left = until.saturating_duration_since(Instant::now());
-        queue = self.filled.wait_timeout_while(queue, left, early).unwrap_or_else(PoisonError::into_inner).0;
+        queue = whole(self.filled.wait_timeout_while(queue, left, early)).0;
         if queue.end { Wake::End } else { Wake::Work }
     }
 
@@ -281,7 +281,7 @@ impl Inbox {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock_shared()
     }
 }
 

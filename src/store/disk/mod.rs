@@ -21,7 +21,7 @@ mod work;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::block::Block;
 use super::log::LogCounters;
 use super::{Budget, Log};
 use crate::model::Timestamp;
+use crate::sync::{Lock, whole};
 use directory::Directory;
 use inbox::{Inbox, Keep};
 use reader::Reader;
@@ -184,7 +185,7 @@ impl Store {
     /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.
     pub async fn close(&self) -> Result<(), DiskFault> {
         self.0.inbox.end();
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.0.thread.lock_shared().take();
         let ended = match thread {
             Some(thread) => tokio::task::spawn_blocking(move || thread.join()).await,
             None => Ok(Ok(Ok(()))),
@@ -198,7 +199,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
         // The directory is free once it has ended; unless it is itself that has held the last owner of a log.
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = whole(self.thread.get_mut()).take();
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);
     }

@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{DiskFault, Row, schema, shared};
 use crate::store::block::Block;
+use crate::sync::Lock;
 
 /// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.
 pub(super) struct Reader {
@@ -69,10 +70,10 @@ impl Reader {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock_shared()
     }
 
     fn recent(&self) -> MutexGuard<'_, LruCache<Row, Arc<Block>>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock_shared()
     }
 }

@@ -1,0 +1,192 @@
+//! The thread that follows the kernel: it applies each notification as it comes, and reads all where they left
+//! something open, where some were lost, and now and then.
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::dump::Reader;
+use super::netlink::{DATAGRAM_BYTES, NetlinkSocket};
+use super::table::LiveTable;
+use super::{Answer, InterfaceHealth, Shared};
+use crate::logging::rarely;
+use crate::model::InterfaceTable;
+use crate::sync::{Lock, fatal};
+
+pub(super) struct Follower {
+    shared: Arc<Shared>,
+    /// A byte comes when somebody waits for the table, and its end when the thread is to end.
+    wake: PipeReader,
+    reader: Reader,
+    table: LiveTable,
+    pace: Pace,
+    /// Who waits for a table that is as new as their request.
+    waiting: Vec<Answer>,
+    room: Box<[u8]>,
+}
+
+/// Why the thread does not wait any longer.
+enum Woken {
+    Work,
+    End,
+}
+
+impl Follower {
+    pub(super) fn new(shared: Arc<Shared>, wake: PipeReader) -> Self {
+        let reader = Reader::new(shared.netlink.clone());
+        let (table, pace) = (LiveTable::default(), Pace::default());
+        let room = vec![0; DATAGRAM_BYTES].into();
+        Self { shared, wake, reader, table, pace, waiting: Vec::new(), room }
+    }
+
+    /// Follows until it is told to end. What fails, or panics, is begun again with sockets of its own; where that
+    /// fails too, again and again, the process ends.
+    pub(super) fn run(mut self) {
+        /// Together half a minute of rests.
+        const MOST_FAILURES: u32 = 10;
+        const SHORTEST_REST: Duration = Duration::from_millis(50);
+        const LONGEST_REST: Duration = Duration::from_secs(5);
+        let mut failures = 0;
+        loop {
+            let reads = self.shared.health.lock_shared().reads;
+            match catch_unwind(AssertUnwindSafe(|| self.follow())) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => rarely!(ERROR, %error, "interfaces are not followed: trying again"),
+                Err(_) => rarely!(ERROR, "following interfaces panicked: trying again"),
+            }
+            failures = if self.shared.health.lock_shared().reads > reads { 1 } else { failures + 1 };
+            if failures > MOST_FAILURES {
+                fatal("interfaces cannot be followed");
+            }
+            self.reader = Reader::new(self.shared.netlink.clone());
+            let rest = (SHORTEST_REST * (1 << failures)).min(LONGEST_REST);
+            if let Ok(Woken::End) = wait(&self.wake, None, rest) {
+                return;
+            }
+        }
+    }
+
+    fn follow(&mut self) -> io::Result<()> {
+        let notifications = self.shared.netlink.subscribe()?;
+        // Whatever was announced before was not heard.
+        self.table.doubt();
+        loop {
+            let rest = self.pace.rest(Instant::now(), self.table.is_doubtful());
+            if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), rest)? {
+                return Ok(());
+            }
+            self.waiting.append(&mut self.shared.requests.lock_shared().take());
+            self.drain(&*notifications)?;
+            let wanted = self.table.is_doubtful() || !self.waiting.is_empty();
+            let read = self.pace.is_due(Instant::now(), wanted).then(|| self.read());
+            if self.table.take_changed() {
+                self.shared.table.send_replace(Arc::new(self.table.table()));
+            }
+            match read {
+                // They wait for the reading that is due.
+                None if self.table.is_doubtful() => {}
+                None | Some(Ok(())) => self.answer(Ok),
+                Some(Err(error)) => self.answer(|_| Err(copy(&error))),
+            }
+        }
+    }
+
+    /// Applies what has been announced.
+    fn drain(&mut self, notifications: &dyn NetlinkSocket) -> io::Result<()> {
+        /// At once, so that in a storm the table is published as well.
+        const MOST: usize = 1000;
+        for _ in 0..MOST {
+            match notifications.receive(&mut self.room) {
+                Ok(length) => self.table.apply(&self.room[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.shared.health.lock_shared().overflows += 1;
+                    self.table.doubt();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.table.doubt();
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let result = self.reader.read().map(|dump| self.table.replace(dump));
+        let now = Instant::now();
+        self.pace.last = Some(now);
+        if let Err(error) = &result {
+            rarely!(WARN, %error, "the interfaces could not be read");
+            self.table.doubt();
+        }
+        let mut health = self.shared.health.lock_shared();
+        health.last_error = result.as_ref().err().map(ToString::to_string);
+        if result.is_ok() {
+            health.reads += 1;
+            health.last_read = Some(now);
+        }
+        result
+    }
+
+    fn answer(&mut self, with: impl Fn(Arc<InterfaceTable>) -> io::Result<Arc<InterfaceTable>>) {
+        let table = self.shared.table.borrow().clone();
+        for waiting in self.waiting.drain(..) {
+            // Nobody is there any more whose time is over.
+            let _ = waiting.send(with(table.clone()));
+        }
+    }
+}
+
+/// When to read everything.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// From one reading to the next in a storm of changes.
+    const SHORTEST: Duration = Duration::from_millis(250);
+
+    fn is_due(&self, now: Instant, wanted: bool) -> bool {
+        self.rest(now, wanted).is_zero()
+    }
+
+    /// How long until a reading is due.
+    fn rest(&self, now: Instant, wanted: bool) -> Duration {
+        let pause = if wanted { Self::SHORTEST } else { InterfaceHealth::PERIOD };
+        self.last.map_or(Duration::ZERO, |last| (last + pause).saturating_duration_since(now))
+    }
+}
+
+/// Waits for notifications, for who wants the table, or for so long.
+fn wait(
+    mut wake: &PipeReader,
+    notifications: Option<BorrowedFd<'_>>,
+    longest: Duration,
+) -> io::Result<Woken> {
+    let milliseconds = u16::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+    let descriptors = std::iter::once(wake.as_fd()).chain(notifications);
+    let mut descriptors: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    match poll(&mut descriptors, PollTimeout::from(milliseconds)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let woken = descriptors[0].revents().unwrap_or(PollFlags::empty());
+    if woken.intersects(PollFlags::POLLIN | PollFlags::POLLHUP) {
+        let read = wake.read(&mut [0; 64])?;
+        return Ok(if read == 0 { Woken::End } else { Woken::Work });
+    }
+    Ok(Woken::Work)
+}
+
+/// The same error for another one who waits.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

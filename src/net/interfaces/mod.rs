@@ -1,0 +1,203 @@
+//! Interfaces, their addresses and routes, from the kernel by rtnetlink(7).
+//!
+//! Notifications have a socket of their own: where they come faster than they are read, its buffer overflows, and
+//! nothing but notifications is lost, after which all is read again. Requests have other sockets, and none waits for
+//! a reply: it is there when the request was sent, or it was lost, and is asked for again.
+//!
+//! Threads: one that follows the notifications, counted by the caller's tracker. Tasks: one that holds the writing
+//! end of a pipe until the service stops or the runtime goes; its end wakes the thread and ends it.
+
+mod dump;
+mod follower;
+mod groups;
+mod message;
+mod netlink;
+mod route;
+mod table;
+
+use std::io::{self, PipeWriter, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fault::{Action, Doing, Fault};
+use crate::model::InterfaceTable;
+use crate::sync::Lock;
+use follower::Follower;
+pub use groups::KernelGroups;
+use netlink::{Client, Kernel, Netlink};
+pub use route::{Route, RouteQuery};
+pub use table::LiveTable;
+
+/// The interfaces of this host as the kernel's last message says; cheap to clone.
+#[derive(Clone)]
+pub struct InterfaceWatch(Arc<Shared>);
+
+struct Shared {
+    netlink: Arc<dyn Netlink>,
+    table: watch::Sender<Arc<InterfaceTable>>,
+    /// Std lock: held for an addition, or to take all.
+    requests: Mutex<Requests>,
+    /// Std lock: held for an assignment or a copy.
+    health: Mutex<InterfaceHealth>,
+    /// Asks for routes; another one is made where it is in use. Std lock: held to take it or to put it back.
+    spare_client: Mutex<Option<Client>>,
+}
+
+type Answer = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
+
+/// Who waits for the thread.
+struct Requests {
+    waiting: Vec<Answer>,
+    /// Whether the thread has been woken for them.
+    woken: bool,
+    /// None once the thread is to end.
+    wake: Option<PipeWriter>,
+}
+
+/// How the following goes.
+#[derive(Debug, Clone, Default)]
+pub struct InterfaceHealth {
+    /// When everything was read from the kernel last.
+    pub last_read: Option<Instant>,
+    /// Why the latest attempt at that failed; none if it did not.
+    pub last_error: Option<String>,
+    pub reads: u64,
+    /// How often notifications came faster than they were read.
+    pub overflows: u64,
+}
+
+impl InterfaceWatch {
+    pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
+        Self::start_with(Arc::new(Kernel), tasks, stop).await
+    }
+
+    async fn start_with(
+        netlink: Arc<dyn Netlink>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, Fault> {
+        let (woken, wake) = io::pipe().doing(Action::Interfaces)?;
+        let shared = Arc::new(Shared {
+            netlink,
+            table: watch::Sender::default(),
+            requests: Mutex::new(Requests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
+            health: Mutex::default(),
+            spare_client: Mutex::default(),
+        });
+        let (follower, counted) = (Follower::new(shared.clone(), woken), tasks.token());
+        let thread = thread::Builder::new().name("interfaces".to_owned());
+        let run = move || {
+            follower.run();
+            drop(counted);
+        };
+        thread.spawn(run).doing(Action::Interfaces)?;
+        let (end, stop) = (EndThread(shared.clone()), stop.clone());
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(end);
+        });
+        let watch = Self(shared);
+        watch.refresh().await?;
+        Ok(watch)
+    }
+
+    /// The table as of the last change that the kernel announced.
+    pub fn table(&self) -> Arc<InterfaceTable> {
+        self.0.table.borrow().clone()
+    }
+
+    /// Resolves whenever the table is another one. An interface that has not changed is the same allocation in both.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<InterfaceTable>> {
+        self.0.table.subscribe()
+    }
+
+    /// A table that has all that had changed when this was called. Cancel-safe, and over within 2 seconds.
+    pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, Fault> {
+        const LONGEST: Duration = Duration::from_secs(2);
+        let (answer, answered) = oneshot::channel();
+        self.0.requests.lock_shared().add(answer).doing(Action::Interfaces)?;
+        let answered = tokio::time::timeout(LONGEST, answered).await;
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the kernel took too long");
+        answered
+            .map_err(late)
+            .and_then(|answered| answered.unwrap_or_else(|_| Err(ended())))
+            .doing(Action::Interfaces)
+    }
+
+    /// How a datagram leaves: some system calls, of microseconds. [`super::FaultKind::NoRoute`] is the kernel's own
+    /// word, and [`super::FaultKind::NoAddress`] says that there is an interface and no address.
+    pub fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+        let found = self.look_up(query)?;
+        let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+        let source = found.source.ok_or_else(missing).doing(Action::Interfaces)?;
+        Ok(Route { interface_index: found.interface, source })
+    }
+
+    /// The index of the interface by which a datagram leaves, also where there is no address to leave with.
+    pub fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
+        self.look_up(query).map(|found| found.interface)
+    }
+
+    fn look_up(&self, query: &RouteQuery) -> Result<route::Found, Fault> {
+        /// A reply about one route is some hundred bytes long.
+        const REPLY_BYTES: usize = 4096;
+        let spare = self.0.spare_client.lock_shared().take();
+        let mut client = spare.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
+        let found = route::look_up(&mut client, query).doing(Action::Interfaces);
+        *self.0.spare_client.lock_shared() = Some(client);
+        found
+    }
+
+    pub fn health(&self) -> InterfaceHealth {
+        self.0.health.lock_shared().clone()
+    }
+}
+
+impl InterfaceHealth {
+    /// Everything is read at least so often, in case that something was not announced.
+    pub const PERIOD: Duration = Duration::from_secs(30);
+
+    /// Whether everything has been read lately enough.
+    pub fn is_current(&self, now: Instant) -> bool {
+        self.last_read.is_some_and(|read| now.saturating_duration_since(read) < 3 * Self::PERIOD)
+    }
+}
+
+impl Requests {
+    fn add(&mut self, answer: Answer) -> io::Result<()> {
+        let wake = self.wake.as_mut().ok_or_else(ended)?;
+        if !self.woken {
+            wake.write_all(&[0])?;
+            self.woken = true;
+        }
+        self.waiting.retain(|answer| !answer.is_closed());
+        self.waiting.push(answer);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Vec<Answer> {
+        self.woken = false;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the service is stopping")
+}
+
+/// Ends the thread when it is dropped.
+struct EndThread(Arc<Shared>);
+
+impl Drop for EndThread {
+    fn drop(&mut self) {
+        self.0.requests.lock_shared().wake = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

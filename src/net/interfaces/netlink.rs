@@ -1,0 +1,257 @@
+//! Netlink sockets, and the form of the messages on them (netlink(7)).
+//!
+//! The kernel works on a request within sendto(2), and on each further part of a dump within recvmsg(2): a reply is
+//! there when the call returns, or it is lost. So nothing here waits, except for locks of the kernel's own.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netlink_packet_core::{
+    DecodeError, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+};
+use socket2::{Domain, Protocol, Type};
+
+use crate::net::sys;
+
+/// Where netlink sockets come from: the kernel, or in tests one whose replies get lost.
+pub(super) trait Netlink: Send + Sync {
+    /// A socket for requests.
+    fn open(&self) -> io::Result<Box<dyn NetlinkSocket>>;
+
+    /// A socket that hears of every change of links and addresses. It is used for nothing else: where notifications
+    /// overflow its buffer, a reply would be lost with them.
+    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>>;
+}
+
+/// A non-blocking socket. Only the kernel, and who may change interfaces anyway, can send to it.
+pub(super) trait NetlinkSocket: AsFd + Send {
+    fn send(&self, request: &[u8]) -> io::Result<()>;
+
+    /// The length of one datagram of messages; `ENOBUFS` when the socket has lost some.
+    fn receive(&self, room: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Room for any datagram: the kernel makes those of a dump up to 32 KiB long.
+pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
+
+/// Bytes of `struct nlmsghdr`.
+const HEADER_BYTES: usize = 16;
+
+/// The kernel's own sockets.
+pub(super) struct Kernel;
+
+impl Netlink for Kernel {
+    fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        Ok(Box::new(KernelSocket::open()?))
+    }
+
+    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        /// As much as `net.core.rmem_max` or our rights allow of it is for a storm of changes.
+        const BUFFER_BYTES: i32 = 4 << 20;
+        const GROUPS: [u32; 4] = [
+            libc::RTNLGRP_LINK,
+            libc::RTNLGRP_IPV4_IFADDR,
+            libc::RTNLGRP_IPV6_IFADDR,
+            libc::RTNLGRP_IPV6_IFINFO,
+        ];
+        let socket = KernelSocket::open()?;
+        let set_buffer =
+            |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, &BUFFER_BYTES.to_ne_bytes());
+        set_buffer(libc::SO_RCVBUFFORCE).or_else(|_| set_buffer(libc::SO_RCVBUF))?;
+        // An unbound socket would hear nothing: the kernel takes what it sends for its own.
+        sys::bind_netlink(socket.as_fd(), GROUPS.iter().map(|group| 1 << (group - 1)).sum())?;
+        Ok(Box::new(socket))
+    }
+}
+
+struct KernelSocket(socket2::Socket);
+
+impl KernelSocket {
+    fn open() -> io::Result<Self> {
+        let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_ROUTE));
+        socket2::Socket::new(domain, Type::RAW.nonblocking(), Some(protocol)).map(Self)
+    }
+}
+
+impl NetlinkSocket for KernelSocket {
+    fn send(&self, request: &[u8]) -> io::Result<()> {
+        self.0.send(request).map(drop)
+    }
+
+    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(room)
+    }
+}
+
+impl AsFd for KernelSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// One netlink message.
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    flags: u16,
+    sequence: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// The messages of one datagram; an error, after which there are none, where it is malformed or cut.
+pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Message<'_>>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let message = NetlinkBuffer::new_checked(rest);
+        // Each begins at a multiple of four bytes (`NLMSG_ALIGN`).
+        let length = message.as_ref().map_or(rest.len(), |message| message.length() as usize);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message.map_err(malformed).map(|message| Message {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+            payload: message.payload(),
+        }))
+    })
+}
+
+pub(super) fn malformed(error: DecodeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// So many bytes of a message or attribute, from a place on.
+pub(super) fn field<const LENGTH: usize>(bytes: &[u8], from: usize) -> io::Result<[u8; LENGTH]> {
+    let field = bytes.get(from..).and_then(<[u8]>::first_chunk);
+    field.copied().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a netlink message is too short"))
+}
+
+/// A request, which gets its number when it is sent.
+pub(super) struct Request(Vec<u8>);
+
+impl Request {
+    /// `header` is that of the message's kind, as rtnetlink(7) has it.
+    pub(super) fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes.extend(header);
+        let mut buffer = NetlinkBuffer::new(&mut bytes);
+        buffer.set_message_type(kind);
+        buffer.set_flags(NLM_F_REQUEST | flags);
+        Self(bytes)
+    }
+
+    pub(super) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = u16::try_from(4 + value.len()).expect("attributes are a few bytes long");
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    pub(super) fn numbered(&mut self, sequence: u32) -> &[u8] {
+        let length = u32::try_from(self.0.len()).expect("requests are short");
+        let mut buffer = NetlinkBuffer::new(&mut self.0);
+        buffer.set_length(length);
+        buffer.set_sequence_number(sequence);
+        &self.0
+    }
+}
+
+/// What the kernel replied.
+pub(super) struct Reply<T> {
+    pub(super) parts: Vec<T>,
+    /// Something changed during the dump, so that parts may lack in it (`NLM_F_DUMP_INTR`).
+    pub(super) interrupted: bool,
+}
+
+/// Sends requests one after the other.
+pub(super) struct Client {
+    netlink: Arc<dyn Netlink>,
+    /// None before the first request, and when a reply was lost: on another socket no late one can be taken for the
+    /// next.
+    socket: Option<Box<dyn NetlinkSocket>>,
+    room: Box<[u8]>,
+    sequence: u32,
+}
+
+enum Failure {
+    /// The kernel's own word.
+    Refused(io::Error),
+    Lost(io::Error),
+}
+
+impl Client {
+    pub(super) fn new(netlink: Arc<dyn Netlink>, longest_datagram: usize) -> Self {
+        Self { netlink, socket: None, room: vec![0; longest_datagram].into(), sequence: 0 }
+    }
+
+    /// Sends a request and gives what `read` makes of the reply. An error is the kernel's own, or of kind
+    /// [`io::ErrorKind::TimedOut`] where replies got lost again and again.
+    pub(super) fn ask<T>(
+        &mut self,
+        request: &mut Request,
+        mut read: impl FnMut(&Message<'_>) -> io::Result<Option<T>>,
+    ) -> io::Result<Reply<T>> {
+        const TRIES: usize = 3;
+        let mut lost = io::Error::from(io::ErrorKind::TimedOut);
+        for _ in 0..TRIES {
+            let socket = match self.socket.take() {
+                Some(socket) => socket,
+                None => self.netlink.open()?,
+            };
+            let result = match self.try_once(&*socket, request, &mut read) {
+                Err(Failure::Lost(error)) => {
+                    lost = error;
+                    continue;
+                }
+                Err(Failure::Refused(error)) => Err(error),
+                Ok(reply) => Ok(reply),
+            };
+            self.socket = Some(socket);
+            return result;
+        }
+        let lost = format!("the kernel's reply was lost {TRIES} times: {lost}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, lost))
+    }
+
+    fn try_once<T>(
+        &mut self,
+        socket: &dyn NetlinkSocket,
+        request: &mut Request,
+        read: &mut impl FnMut(&Message<'_>) -> io::Result<Option<T>>,
+    ) -> Result<Reply<T>, Failure> {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let started = Instant::now();
+        self.sequence = self.sequence.wrapping_add(1);
+        socket.send(request.numbered(self.sequence)).map_err(Failure::Lost)?;
+        let mut reply = Reply { parts: Vec::new(), interrupted: false };
+        while started.elapsed() < LONGEST {
+            let length = socket.receive(&mut self.room).map_err(Failure::Lost)?;
+            for message in messages(&self.room[..length]) {
+                let message = message.map_err(Failure::Lost)?;
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                reply.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                if let NLMSG_ERROR | NLMSG_DONE = message.kind {
+                    let code = i32::from_ne_bytes(field(message.payload, 0).map_err(Failure::Lost)?);
+                    let error = io::Error::from_raw_os_error(code.saturating_neg());
+                    return match (message.kind, code) {
+                        (NLMSG_DONE, 0) => Ok(reply),
+                        (NLMSG_DONE, _) => Err(Failure::Lost(error)),
+                        _ => Err(Failure::Refused(error)),
+                    };
+                }
+                reply.parts.extend(read(&message).map_err(Failure::Lost)?);
+                if message.flags & NLM_F_MULTIPART == 0 {
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(Failure::Lost(io::ErrorKind::TimedOut.into()))
+    }
+}

@@ -1,0 +1,125 @@
+//! By which interface, and from which address, a datagram leaves: the kernel's choice for a plain socket.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
+
+use super::message::{AF_INET, AF_INET6, attributes, ip};
+use super::netlink::{Client, Message, Request, field};
+
+/// What is to be sent. Policy can depend on all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteQuery {
+    pub destination: SocketAddr,
+    /// None where the kernel chooses a free one.
+    pub source_port: Option<u16>,
+    /// The index of the interface to leave by; none where the routing table says.
+    pub interface: Option<u32>,
+    /// The address to leave with; none for the kernel's choice.
+    pub source: Option<IpAddr>,
+}
+
+/// How it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub interface_index: u32,
+    /// Not always an address of the interface: a route can name another one.
+    pub source: IpAddr,
+}
+
+/// What the kernel says of a query.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) interface: u32,
+    /// None where there is no address to leave with.
+    pub(super) source: Option<IpAddr>,
+    /// The entry of the routing table is one of those that the kernel makes for every interface.
+    automatic: bool,
+}
+
+/// Where a group leads. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take the oldest
+/// interface: where nothing but these routes decides, it is the interface of the default route.
+pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<Found> {
+    /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
+    const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let chosen = query.destination.is_ipv4() || query.interface.is_some();
+    if chosen || !ask(client, query, RTM_F_FIB_MATCH)?.automatic {
+        return ask(client, query, 0);
+    }
+    let destination = SocketAddr::new(AWAY.into(), query.destination.port());
+    let default = ask(client, &RouteQuery { destination, ..*query }, 0)?;
+    ask(client, &RouteQuery { interface: Some(default.interface), ..*query }, 0)
+}
+
+/// Answers with the entry of the routing table instead of what comes of it (include/uapi/linux/rtnetlink.h).
+const RTM_F_FIB_MATCH: u32 = 0x2000;
+// include/uapi/linux/rtnetlink.h
+const RTA_IP_PROTO: u16 = 27;
+const RTA_SPORT: u16 = 28;
+const RTA_DPORT: u16 = 29;
+const IPPROTO_UDP: u8 = 17;
+/// Bytes of `struct rtmsg`.
+const ROUTE_HEADER: usize = 12;
+
+fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<Found> {
+    let mut reply = client.ask(&mut request(query, flags), |message| {
+        if message.kind == libc::RTM_NEWROUTE { Found::read(message).map(Some) } else { Ok(None) }
+    })?;
+    let mut found = reply.parts.pop().ok_or_else(|| io::Error::other("the kernel told no route"))?;
+    found.source = query.source.or(found.source);
+    Ok(found)
+}
+
+fn request(query: &RouteQuery, flags: u32) -> Request {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
+    };
+    let bits = |octets: &[u8]| u8::try_from(octets.len() * 8).unwrap_or(u8::MAX);
+    let (family, destination) = octets(query.destination.ip());
+    let source = query.source.map(|source| octets(source).1);
+    let mut header = [0; ROUTE_HEADER];
+    header[0] = family;
+    header[1] = bits(&destination);
+    header[2] = source.as_deref().map_or(0, bits);
+    header[8..].copy_from_slice(&flags.to_ne_bytes());
+
+    let mut request = Request::new(libc::RTM_GETROUTE, 0, &header)
+        .attribute(RTA_DST, &destination)
+        .attribute(RTA_IP_PROTO, &[IPPROTO_UDP])
+        .attribute(RTA_DPORT, &query.destination.port().to_be_bytes());
+    if let Some(port) = query.source_port {
+        request = request.attribute(RTA_SPORT, &port.to_be_bytes());
+    }
+    if let Some(index) = query.interface {
+        request = request.attribute(RTA_OIF, &index.to_ne_bytes());
+    }
+    if let Some(source) = source {
+        request = request.attribute(RTA_SRC, &source);
+    }
+    request
+}
+
+impl Found {
+    fn read(message: &Message<'_>) -> io::Result<Self> {
+        /// `RTPROT_KERNEL`: not from an administrator.
+        const BY_KERNEL: u8 = 2;
+        /// The first octet of IPv6 groups.
+        const GROUPS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
+        let [family, prefix, _, _, table, protocol] = field(message.payload, 0)?;
+        let (mut found, mut destination) = (Self::default(), None);
+        for attribute in attributes(message.payload, ROUTE_HEADER) {
+            let attribute = attribute?;
+            match attribute.kind() {
+                RTA_OIF => found.interface = u32::from_ne_bytes(field(attribute.value(), 0)?),
+                RTA_PREFSRC => found.source = ip(family, attribute.value())?,
+                RTA_DST => destination = ip(family, attribute.value())?,
+                _ => {}
+            }
+        }
+        let of_groups = destination == Some(GROUPS) && prefix == 8;
+        found.automatic = of_groups && table == libc::RT_TABLE_LOCAL && protocol == BY_KERNEL;
+        Ok(found)
+    }
+}

@@ -1,0 +1,234 @@
+//! The interfaces as the kernel's messages make them, one message after the other.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::dump::Dump;
+use super::message::{Address, Announcement, Link};
+use super::netlink::messages;
+use crate::model::{Interface, InterfaceTable, Ipv6Status};
+
+/// Follows what the kernel says. It needs no sockets: what they read is handed to it.
+#[derive(Debug, Default)]
+pub struct LiveTable {
+    /// By index.
+    interfaces: Vec<Arc<Interface>>,
+    /// How often lists of groups were seen to be forgotten, on any interface.
+    forgets: u32,
+    changed: bool,
+    doubtful: bool,
+}
+
+/// Below these the kernel takes the family off an interface (`inetdev_event`, `addrconf_notify`).
+const LEAST_MTU: [u32; 2] = [68, 1280];
+/// Where [`Interface::forgotten`] counts the families.
+const V4: usize = 0;
+const V6: usize = 1;
+
+impl LiveTable {
+    /// Applies a datagram of notifications. What cannot be read makes the table doubtful.
+    pub fn apply(&mut self, datagram: &[u8]) {
+        for message in messages(datagram) {
+            let announced = message.and_then(|message| Announcement::read(&message));
+            match announced {
+                Ok(Some(announced)) => self.announce(announced),
+                Ok(None) => {}
+                Err(_) => self.doubt(),
+            }
+        }
+    }
+
+    pub fn table(&self) -> InterfaceTable {
+        InterfaceTable { interfaces: self.interfaces.clone() }
+    }
+
+    /// Whether messages left open what is the case, so that all should be read.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Some message was missed, or said too little.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether there was a change since the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Takes over what was read. Where the reading was interrupted, what it lacks may be there all the same.
+    pub(super) fn replace(&mut self, dump: Dump) {
+        self.doubtful = !dump.complete;
+        let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
+        for address in dump.addresses.iter().filter(|address| address.usable) {
+            addresses.entry(address.index).or_default().push((address.ip, address.prefix));
+        }
+        let read: HashSet<_> = dump.links.iter().map(|link| link.index).collect();
+        for link in dump.links {
+            let mut addresses = addresses.remove(&link.index).unwrap_or_default();
+            let there = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
+            let at = self.place(link, there);
+            self.update(at, |interface| {
+                if !dump.complete {
+                    let lacking = interface.addresses.iter().filter(|known| !addresses.contains(known));
+                    addresses.extend(lacking.copied().collect::<Vec<_>>());
+                }
+                interface.addresses = addresses;
+            });
+        }
+        if dump.complete {
+            let known = self.interfaces.iter().map(|known| known.index);
+            let gone: Vec<_> = known.filter(|index| !read.contains(index)).collect();
+            for index in gone {
+                self.remove(index);
+            }
+        }
+    }
+
+    fn announce(&mut self, announced: Announcement) {
+        match announced {
+            Announcement::Link(link) => self.announce_link(link),
+            Announcement::LinkGone { index } => self.remove(index),
+            Announcement::Ipv6 { index, status } => {
+                if let Ok(at) = self.position(index) {
+                    self.update(at, |interface| interface.ipv6 = status);
+                }
+            }
+            Announcement::Address(address) => self.set_address(&address, address.usable),
+            Announcement::AddressGone(address) => self.set_address(&address, false),
+        }
+    }
+
+    /// A message of a new MTU leaves before the families follow it. So a small one means that they go; and a message
+    /// without a family that the MTU allows, that it was gone and comes.
+    fn announce_link(&mut self, mut link: Link) {
+        let loopback = link.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0;
+        let said = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
+        let known = self.position(link.index).ok().map(|at| &self.interfaces[at]);
+        let before = known.map(|known| [known.ipv4, known.ipv6 != Ipv6Status::Absent]);
+        let same_mtu = known.is_some_and(|known| known.mtu == link.mtu);
+        // IPv6 stays on `lo`, whatever its MTU.
+        let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
+        if let Some(before) = before {
+            // Where it was absent and nothing has changed, IPv6 is off for the whole system.
+            let opens = |family: usize| allowed[family] && !said[family] && (before[family] || !same_mtu);
+            self.doubtful |= opens(V4) || opens(V6);
+        }
+        let stays = [V4, V6].map(|family| said[family] && allowed[family]);
+        link.ipv4 &= allowed[V4];
+        if !allowed[V6] {
+            link.ipv6 = Ipv6Status::Absent;
+        }
+        self.place(link, stays);
+    }
+
+    /// Puts a link into the table, beside the addresses that are known of it, and gives its position. A family that
+    /// was there and is not `kept` has forgotten its groups.
+    fn place(&mut self, link: Link, kept: [bool; 2]) -> usize {
+        let at = match self.position(link.index) {
+            Ok(at) => at,
+            Err(at) => {
+                self.interfaces.insert(at, Arc::new(nameless(link.index, self.forgets)));
+                at
+            }
+        };
+        let before = &self.interfaces[at];
+        let (before, mut forgotten) = ([before.ipv4, before.ipv6 != Ipv6Status::Absent], before.forgotten);
+        for family in [V4, V6] {
+            if before[family] && !kept[family] {
+                self.forgets += 1;
+                forgotten[family] = self.forgets;
+            }
+        }
+        self.update(at, |interface| {
+            let has = |flag: i32| link.flags & flag.cast_unsigned() != 0;
+            *interface = Interface {
+                // The same allocation, where it is the same name.
+                name: if *interface.name == *link.name { interface.name.clone() } else { link.name.into() },
+                index: link.index,
+                mtu: link.mtu,
+                up: has(libc::IFF_UP),
+                running: has(libc::IFF_LOWER_UP),
+                loopback: has(libc::IFF_LOOPBACK),
+                multicast: has(libc::IFF_MULTICAST),
+                ipv4: link.ipv4,
+                ipv6: link.ipv6,
+                forgotten,
+                master: link.master,
+                hears_for_ports: link.hears_for_ports,
+                addresses: std::mem::take(&mut interface.addresses),
+            };
+        });
+        at
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Ok(at) = self.position(index) {
+            self.interfaces.remove(at);
+            self.changed = true;
+            // Should one with this index come, it is another one, or it was in another namespace meanwhile.
+            self.forgets += 1;
+        }
+    }
+
+    /// Lists an address or not. Their order, and whether the interface has it twice with other peers, the kernel
+    /// says when all is read, and so it does whether IPv6 was disabled when the addresses went.
+    fn set_address(&mut self, address: &Address, listed: bool) {
+        let Ok(at) = self.position(address.index) else { return };
+        let entry = (address.ip, address.prefix);
+        if self.interfaces[at].addresses.contains(&entry) == listed {
+            return;
+        }
+        self.doubt();
+        self.update(at, |interface| {
+            if listed {
+                // IPv4 first, as the kernel lists them.
+                let at = match address.ip {
+                    IpAddr::V4(_) => interface.addresses.iter().take_while(|(ip, _)| ip.is_ipv4()).count(),
+                    IpAddr::V6(_) => interface.addresses.len(),
+                };
+                interface.addresses.insert(at, entry);
+            } else {
+                interface.addresses.retain(|known| *known != entry);
+            }
+        });
+    }
+
+    /// Changes an interface; one that stays as it is stays the same allocation.
+    fn update(&mut self, at: usize, change: impl FnOnce(&mut Interface)) {
+        let mut next = Interface::clone(&self.interfaces[at]);
+        change(&mut next);
+        if next != *self.interfaces[at] {
+            self.interfaces[at] = Arc::new(next);
+            self.changed = true;
+        }
+    }
+
+    fn position(&self, index: u32) -> Result<usize, usize> {
+        self.interfaces.binary_search_by_key(&index, |interface| interface.index)
+    }
+}
+
+/// An interface of which nothing is known yet.
+fn nameless(index: u32, forgets: u32) -> Interface {
+    Interface {
+        name: "".into(),
+        index,
+        mtu: 0,
+        up: false,
+        running: false,
+        loopback: false,
+        ipv4: false,
+        ipv6: Ipv6Status::Absent,
+        forgotten: [forgets; 2],
+        multicast: false,
+        master: None,
+        hears_for_ports: false,
+        addresses: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! The kernel of this machine, and faults on the way to it and back.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+
+use super::netlink::NetlinkSocket;
+use super::*;
+use crate::net::FaultKind;
+
+#[tokio::test]
+async fn a_lost_reply_is_asked_for_again() {
+    let host = Host::start().await;
+    for lost in 1..3 {
+        host.faults.lose.store(lost, Ordering::SeqCst);
+        host.doubt();
+        assert_eq!(host.watch.refresh().await.unwrap().by_index(1).unwrap().name.as_ref(), "lo");
+        assert_eq!(host.faults.lose.load(Ordering::SeqCst), 0);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn without_any_reply_a_request_ends_with_an_error() {
+    let host = Host::start().await;
+    host.faults.lose.store(u32::MAX, Ordering::SeqCst);
+    host.doubt();
+    let fault = host.watch.refresh().await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::TimedOut, "{fault}");
+    assert!(host.watch.health().last_error.is_some());
+
+    host.faults.lose.store(0, Ordering::SeqCst);
+    host.doubt();
+    host.watch.refresh().await.unwrap();
+    assert!(host.watch.health().last_error.is_none());
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_dump_that_is_cut_short_or_interrupted_is_repeated() {
+    let host = Host::start().await;
+    let before = host.watch.table();
+    for fault in [&host.faults.cut, &host.faults.interrupt] {
+        fault.store(2, Ordering::SeqCst);
+        host.doubt();
+        assert_eq!(host.watch.refresh().await.unwrap(), before);
+        assert_eq!(fault.load(Ordering::SeqCst), 0);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_overflow_is_counted_and_leads_to_a_full_reading() {
+    let host = Host::start().await;
+    let before = host.watch.health();
+    host.faults.overflow.store(3, Ordering::SeqCst);
+    host.watch.refresh().await.unwrap();
+    let after = host.watch.health();
+    assert_eq!(after.overflows, before.overflows + 3);
+    assert!(after.reads > before.reads);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn many_requests_share_one_reading() {
+    let host = Host::start().await;
+    host.doubt();
+    let before = host.watch.health().reads;
+    let asked = (0..100).map(|_| host.watch.refresh());
+    for table in futures_util::future::join_all(asked).await {
+        table.unwrap();
+    }
+    assert!(host.watch.health().reads <= before + 2);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_is_survived() {
+    let host = Host::start().await;
+    host.faults.panic.store(1, Ordering::SeqCst);
+    assert!(host.watch.refresh().await.unwrap().by_name("lo").is_some());
+    assert_eq!(host.faults.panic.load(Ordering::SeqCst), 0);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
+    let host = Host::start().await;
+    let (returns, returning) = mpsc::channel::<()>();
+    *host.faults.stuck.lock().unwrap() = Some(returning);
+    host.doubt();
+    let fault = host.watch.refresh().await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::TimedOut, "{fault}");
+    drop(returns);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
+    let host = Host::start().await;
+    let query = RouteQuery {
+        destination: SocketAddr::from(([127, 0, 0, 1], 9)),
+        source_port: None,
+        interface: None,
+        source: None,
+    };
+    let expected = Route { interface_index: 1, source: [127, 0, 0, 1].into() };
+    for lost in 0..3 {
+        host.faults.lose.store(lost, Ordering::SeqCst);
+        assert_eq!(host.watch.route(&query).unwrap(), expected);
+    }
+    host.faults.lose.store(3, Ordering::SeqCst);
+    assert_eq!(host.watch.route(&query).unwrap_err().kind(), FaultKind::TimedOut);
+    assert_eq!(host.watch.route(&query).unwrap(), expected);
+
+    let nowhere = RouteQuery { interface: Some(u32::MAX >> 1), ..query };
+    assert_eq!(host.watch.route(&nowhere).unwrap_err().kind(), FaultKind::NoDevice);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn it_ends_with_the_service() {
+    let host = Host::start().await;
+    let watch = host.watch.clone();
+    host.stop().await;
+    watch.refresh().await.unwrap_err();
+}
+
+#[test]
+fn it_is_current_for_three_periods() {
+    let read = Instant::now();
+    let health = InterfaceHealth { last_read: Some(read), ..InterfaceHealth::default() };
+    assert!(health.is_current(read) && health.is_current(read + Duration::from_secs(89)));
+    assert!(!health.is_current(read + Duration::from_secs(90)));
+    assert!(!InterfaceHealth::default().is_current(read));
+}
+
+/// This machine, with faults between its kernel and the service.
+struct Host {
+    watch: InterfaceWatch,
+    faults: Arc<Faults>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Host {
+    async fn start() -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let faults = Arc::<Faults>::default();
+        let watch = InterfaceWatch::start_with(Arc::new(Faulty(faults.clone())), &tasks, &stop).await;
+        Self { watch: watch.unwrap(), faults, tasks, stop }
+    }
+
+    /// Makes the next request wait for a reading.
+    fn doubt(&self) {
+        self.faults.overflow.store(1, Ordering::SeqCst);
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// How often each is still to happen.
+#[derive(Default)]
+struct Faults {
+    lose: AtomicU32,
+    cut: AtomicU32,
+    interrupt: AtomicU32,
+    overflow: AtomicU32,
+    panic: AtomicU32,
+    /// A reply comes when the other end is dropped.
+    stuck: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+struct Faulty(Arc<Faults>);
+
+struct FaultySocket {
+    socket: Box<dyn NetlinkSocket>,
+    faults: Arc<Faults>,
+    notifies: bool,
+}
+
+impl Netlink for Faulty {
+    fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        Ok(Box::new(FaultySocket { socket: Kernel.open()?, faults: self.0.clone(), notifies: false }))
+    }
+
+    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        Ok(Box::new(FaultySocket { socket: Kernel.subscribe()?, faults: self.0.clone(), notifies: true }))
+    }
+}
+
+impl NetlinkSocket for FaultySocket {
+    fn send(&self, request: &[u8]) -> io::Result<()> {
+        self.socket.send(request)
+    }
+
+    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+        let happens = |fault: &AtomicU32| {
+            fault.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        if self.notifies {
+            assert!(!happens(&self.faults.panic), "a panic on purpose");
+            if happens(&self.faults.overflow) {
+                return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+            }
+            return self.socket.receive(room);
+        }
+        if let Some(returning) = self.faults.stuck.lock().unwrap().take() {
+            let _ = returning.recv();
+        }
+        let length = self.socket.receive(room)?;
+        if happens(&self.faults.lose) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if happens(&self.faults.interrupt) {
+            room[6] |= 16;
+        }
+        Ok(if happens(&self.faults.cut) { length / 2 - 1 } else { length })
+    }
+}
+
+impl AsFd for FaultySocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
