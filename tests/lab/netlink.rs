@@ -113,7 +113,8 @@ async fn in_a_storm_of_changes_every_request_is_answered() {
     let lines = |line: fn(u32) -> String| (0..PAIRS).map(line).collect::<Vec<_>>().join("\n");
     ip(&lines(|n| format!("link add a{n} type veth peer b{n}\nlink set b{n} up")));
     let watch = start().await;
-    let until = Instant::now() + Duration::from_secs(3);
+    let started = Instant::now();
+    let until = started + Duration::from_secs(3);
     let storm = std::thread::spawn(move || {
         while Instant::now() < until {
             ip(&lines(|n| {
@@ -130,7 +131,8 @@ async fn in_a_storm_of_changes_every_request_is_answered() {
     storm.join().unwrap();
     assert!(answered > 3);
     agrees(&watch, "the storm").await;
-    assert!(watch.health().reads < 4 * 4 + 5, "{:?}", watch.health());
+    let (health, elapsed) = (watch.health(), started.elapsed());
+    assert!(health.reads <= elapsed.as_secs() * 4 + 5, "{health:?} in {elapsed:?}");
 }
 
 /// Ends with the process.
@@ -160,7 +162,7 @@ async fn agrees(watch: &InterfaceWatch, change: &str) {
         if followed == read {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(1), "{change}: {followed:?} and not {read:?}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{change}: {followed:?} and not {read:?}");
     }
 }
 
