@@ -49,6 +49,7 @@ mod lab {
     mod mixing;
     mod netlink;
     mod replies;
+    mod routes;
     mod scale;
     mod scope;
     mod selftest;

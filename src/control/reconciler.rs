@@ -225,6 +225,9 @@ impl ReconcilerThread {
     /// Opens again what the kernel's lists have lacked twice in a row.
     fn compare(&mut self) {
         let memberships: Vec<_> = self.shared.joined_all().collect();
+        if memberships.is_empty() {
+            return;
+        }
         let sockets = &*self.shared.membership_context.sockets;
         let lacking = comparison::lacking(sockets, &memberships).unwrap_or_else(|error| {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");

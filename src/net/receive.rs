@@ -217,11 +217,9 @@ impl ReceiveThread {
             return;
         };
         let batch = Batch::new(room, buffers);
-        let delivered = catch_unwind(AssertUnwindSafe(|| socket.sink.lock_own().deliver(socket, &batch)));
-        if delivered.is_err() {
+        if !socket.deliver(&batch) {
             // Otherwise epoll would say without end that there is something to read.
             let _ = self.epoll.remove(socket.as_fd());
-            socket.failed.store(true, Ordering::Release);
             self.failures.panicked.notify_one();
         }
     }
@@ -255,6 +253,18 @@ impl RegisteredSocket {
     /// Whether its sink has panicked, so that it delivers nothing any more.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Hands over a batch; false if the sink panics at it.
+    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) -> bool {
+        if self.closed.load(Ordering::Acquire) || self.has_failed() {
+            return true;
+        }
+        let delivered = catch_unwind(AssertUnwindSafe(|| self.sink.lock_own().deliver(self, batch)));
+        if delivered.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        delivered.is_ok()
     }
 }
 
@@ -325,15 +335,6 @@ impl Registration {
             gone: OnceLock::new(),
         });
         Ok(Self { thread, key: 0, socket: Some(socket) })
-    }
-}
-
-#[cfg(test)]
-impl RegisteredSocket {
-    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) {
-        if !self.closed.load(Ordering::Acquire) {
-            self.sink.lock_own().deliver(self, batch);
-        }
     }
 }
 

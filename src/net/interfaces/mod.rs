@@ -92,10 +92,12 @@ impl InterfaceWatch {
             spare_client: Mutex::default(),
             progress: Arc::default(),
         });
-        let (follower, counted) = (Follower::new(shared.clone(), woken), tasks.token());
+        let (follower, counted, ending) =
+            (Follower::new(shared.clone(), woken), tasks.token(), shared.clone());
         let thread = thread::Builder::new().name("interfaces".to_owned());
         let run = move || {
             follower.run();
+            ending.health.lock_shared().end();
             drop(counted);
         };
         thread.spawn(run).doing(Action::Interfaces)?;
@@ -169,6 +171,12 @@ impl InterfaceWatch {
 impl InterfaceHealth {
     /// Everything is read at least so often, in case that something was not announced.
     pub const PERIOD: Duration = Duration::from_secs(30);
+
+    /// Nothing is read any more.
+    fn end(&mut self) {
+        self.last_read = None;
+        self.last_error = Some(ended().to_string());
+    }
 
     /// Whether everything has been read lately enough.
     pub fn is_current(&self, now: Instant) -> bool {
