@@ -162,6 +162,7 @@ impl Control {
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let ledger = Arc::new(Ledger::default());
+        let recovery = Arc::new(Recovery::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
             message_context: MessageContext {
@@ -172,6 +173,7 @@ impl Control {
                 closed: Arc::new(ClosedMessages::default()),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                recovery: recovery.clone(),
             },
             membership_context: MembershipContext {
                 sockets: sockets.clone(),
@@ -194,7 +196,7 @@ impl Control {
             messages: Registry::default(),
             claims: Claims::default(),
             ledger,
-            recovery: Arc::default(),
+            recovery,
             store,
             tasks,
             standing: Mutex::default(),

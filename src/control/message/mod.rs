@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 use super::Kind;
 use super::events::{EventKind, Events};
+use super::recovery::Recovery;
 use super::timers::Timers;
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
@@ -52,7 +53,7 @@ pub struct Message {
     /// Std lock: held while sockets are registered or given up. No sink takes it, and `collection` is not taken under
     /// it.
     sockets: Mutex<MessageSockets>,
-    /// A task that sent it has panicked.
+    /// The task that sends it has panicked.
     sending_failed: AtomicBool,
     /// Its counts are in the ledger.
     entered: AtomicBool,
@@ -80,6 +81,7 @@ pub(super) struct MessageContext {
     pub(super) closed: Arc<ClosedMessages>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) events: Arc<Events>,
+    pub(super) recovery: Arc<Recovery>,
 }
 
 /// A message as others see it at one moment.

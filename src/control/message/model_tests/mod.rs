@@ -33,14 +33,33 @@ fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
     }
 }
 
-fn run(spec: MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let world = World::new(script);
-        let control = Control::start_with(settings(), |_, _| world.clone()).await.expect("a core");
-        let _ = world.control.set(Arc::downgrade(&control.0));
-        tokio::time::pause();
+#[test]
+fn a_panic_fails_the_message_alone_also_when_it_comes_with_the_first_copy() {
+    for step in 0..24 {
+        let mut script = vec![Vec::new(); step];
+        script.push(vec![Event::Panic]);
+        let repeat = Repeat { count: 5, interval: Duration::from_millis(10) };
+        for window in [0, 200] {
+            let spec = MessageSpec { repeat, window: Duration::from_millis(window), ..message() };
+            with_core(script.clone(), async |control, world| {
+                let sent = control.send_as(world.id.clone(), spec).await.expect("it is there");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let (reason, _) = sent.0.view().closed.expect("it is closed");
+                let all_sent = reason == CloseReason::Window && world.records().sent == 10;
+                assert!(reason == CloseReason::Failed || all_sent, "{step}: {reason:?}");
+                assert_eq!(world.open_sockets(), 0, "{step}");
+                control.forget(&world.id).await.expect("it is there");
 
+                let again = MessageSpec { repeat: Repeat::ONCE, ..message() };
+                let (again, _) = control.send_as(world.id.clone(), again).await.expect("all others go on");
+                assert_eq!(again.view().results.iter().map(|result| result.sent).sum::<u32>(), 2);
+            });
+        }
+    }
+}
+
+fn run(spec: MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
+    with_core(script, async |control, world| {
         let sent = control.send_as(world.id.clone(), spec.clone()).await;
         if let Err(refusal) = sent {
             let records = world.records();
@@ -58,10 +77,22 @@ fn run(spec: MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
         }
         let longest = Duration::from_secs(60) + spec.window + spec.linger;
         tokio::time::sleep(longest).await;
-        check(&control, &world, cancel);
+        check(control, world, cancel);
 
         control.forget(&world.id).await.expect("it is there");
         assert_eq!(world.open_sockets(), 0);
+    });
+}
+
+/// Runs a test with a core of its own, in which time passes only where the test sleeps.
+fn with_core(script: Vec<Vec<Event>>, test: impl AsyncFnOnce(&Control, &World)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(script);
+        let control = Control::start_with(settings(), |_, _| world.clone()).await.expect("a core");
+        let _ = world.control.set(Arc::downgrade(&control.0));
+        tokio::time::pause();
+        test(&control, &world).await;
     });
 }
 
