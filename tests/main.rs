@@ -47,7 +47,9 @@ mod lab {
     mod isolation;
     mod leaving;
     mod mixing;
+    mod netlink;
     mod replies;
+    mod routes;
     mod scale;
     mod scope;
     mod selftest;

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Control, Shared};
+use super::{Control, JoinState, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
 use crate::sync::Lock;
@@ -37,6 +37,8 @@ impl Control {
             shared.interfaces_followed(),
             shared.hearing(),
             shared.lanes_running(),
+            shared.timers_run(),
+            shared.resources_whole(),
             shared.store_works(),
             descriptors(),
         ];
@@ -85,7 +87,7 @@ impl Shared {
         const NAME: &str = "hearing";
         /// Even where thousands of sockets are opened in a storm of changes.
         const LONGEST_ROUND: Duration = Duration::from_secs(30);
-        if self.reconciler.busy_for() > LONGEST_ROUND {
+        if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
             return Check::failed(
                 NAME,
                 "the thread that opens and closes sockets is stuck: restart the service",
@@ -122,6 +124,35 @@ impl Shared {
             );
         }
         Check::ok(NAME, detail)
+    }
+
+    fn timers_run(&self) -> Check {
+        const NAME: &str = "timers";
+        const LATE: Duration = Duration::from_secs(5);
+        let late = self.services.timers.late(Instant::now());
+        if late >= LATE && !self.stop.is_cancelled() {
+            let late = late.as_secs();
+            return Check::failed(
+                NAME,
+                format!("windows, leases, retries and replies are {late} s late: restart the service"),
+            );
+        }
+        Check::ok(NAME, "windows, leases, retries and replies are in time")
+    }
+
+    fn resources_whole(&self) -> Check {
+        const NAME: &str = "resources";
+        let failed_now = self.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
+        let failed_now = failed_now.count();
+        match self.recovery.failures() {
+            0 => Check::ok(NAME, "no resource has failed"),
+            failures => Check::warning(
+                NAME,
+                format!(
+                    "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
+                ),
+            ),
+        }
     }
 
     fn store_works(&self) -> Check {

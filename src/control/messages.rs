@@ -38,9 +38,8 @@ impl Control {
     /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
         let (message, outcome) = self.send_once(&id, spec).await?;
-        let sent = message.with_collection(|collection| collection.copies_sent());
         // What was sent was sent, also if the service stops now.
-        match self.0.settled(Done::Sent(sent)).await {
+        match self.0.settled(Done::Sent(message.copies_sent())).await {
             Err(Refusal::TimedOut { done }) => Err(Refusal::TimedOut { done }),
             _ => Ok((message, outcome)),
         }
@@ -140,6 +139,13 @@ impl Control {
         self.0.settled(Done::DeletionUnderWay).await?;
         registry.end_deletion(&message);
         Ok(())
+    }
+}
+
+impl Message {
+    /// By all its interfaces.
+    pub fn copies_sent(&self) -> u32 {
+        self.with_collection(|collection| collection.copies_sent())
     }
 }
 

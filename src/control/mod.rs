@@ -1,13 +1,17 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]), the
-//! one that follows interfaces ([`crate::net::InterfaceWatch`]) and the one that reconciles memberships with the kernel
-//! ([`reconciler`]), the timers, the one that keeps house, and one for each message's first send and its repeats.
+//! Threads and tasks, all in one tracker and ended by one token: the threads that receive
+//! ([`crate::net::ReceiveThreads`]), the one that follows the interfaces ([`crate::net::InterfaceWatch`]) and the one
+//! that keeps memberships in line with them ([`reconciler`]); the tasks of the timers, of retention and of
+//! [`recovery`], and one for each message's first send and its repeats. Beside them, the store's writer and the
+//! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
 
 mod answering;
 mod claims;
 mod comparison;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod groups;
 mod health;
 mod histogram;
@@ -26,6 +30,7 @@ mod timers;
 mod totals;
 mod views;
 pub mod waiting;
+mod watchdog;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -52,7 +57,7 @@ pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, Res
 pub use waiting::Done;
 
 use crate::model::CloseReason;
-use crate::net::{Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::net::{Action, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
@@ -64,6 +69,7 @@ use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
+use watchdog::{Watchdog, Watched};
 
 /// The service's core; cheap to clone.
 #[derive(Clone)]
@@ -130,6 +136,7 @@ struct Shared {
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
+    _watchdog: Watchdog,
 }
 
 impl Control {
@@ -158,11 +165,13 @@ impl Control {
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
         let sockets = backend(receive_threads.clone(), interfaces.clone());
-        let timers = Arc::new(Timers::default());
+        let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
+        let watched =
+            Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
+        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
-        let ledger = Arc::new(Ledger::default());
-        let recovery = Arc::new(Recovery::default());
+        let (ledger, recovery) = (Arc::new(Ledger::default()), Arc::<Recovery>::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
             message_context: MessageContext {
@@ -185,7 +194,7 @@ impl Control {
                 events: events.clone(),
                 reopened: Arc::default(),
             },
-            reconciler: Arc::default(),
+            reconciler,
             budget,
             events,
             settings,
@@ -201,6 +210,7 @@ impl Control {
             tasks,
             standing: Mutex::default(),
             stop,
+            _watchdog: watchdog,
         }));
         control.restore(saved).await?;
         if let Some(store) = control.store() {
@@ -218,6 +228,11 @@ impl Control {
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// Whether nothing that the service needs is stuck: what its supervisor wants to know.
+    pub fn is_alive(&self) -> bool {
+        self.0.makes_progress()
     }
 
     /// What happens to resources.

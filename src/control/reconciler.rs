@@ -16,7 +16,7 @@ use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, Fault, Registration};
-use crate::sync::{Lock, fatal};
+use crate::sync::{Lock, Progress, fatal};
 
 /// What is asked of the thread.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(super) struct Reconciler {
     /// Std lock: held to add to it or to take it all.
     requests: Mutex<Requests>,
     asked: Condvar,
-    /// Since when it has been at work; none while it waits. Std lock: held to copy or to set it.
-    busy_since: Mutex<Option<Instant>>,
+    /// Of the thread.
+    pub(super) progress: Arc<Progress>,
 }
 
 #[derive(Default)]
@@ -49,11 +49,6 @@ impl Reconciler {
         self.ask(|requests| requests.closing.extend(sockets));
     }
 
-    /// For how long it has been at one piece of work.
-    pub(super) fn busy_for(&self) -> Duration {
-        self.busy_since.lock_shared().map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
     fn ask(&self, add: impl FnOnce(&mut Requests)) {
         add(&mut self.requests());
         self.asked.notify_one();
@@ -61,13 +56,13 @@ impl Reconciler {
 
     /// What was asked meanwhile; waits for it until the deadline at most.
     fn wait_until(&self, deadline: Instant) -> Requests {
-        *self.busy_since.lock_shared() = None;
+        self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
         let Ok((mut requests, _)) = waited else {
             fatal("the reconciler's requests were left half changed");
         };
-        *self.busy_since.lock_shared() = Some(Instant::now());
+        self.progress.work();
         std::mem::take(&mut *requests)
     }
 
@@ -182,6 +177,7 @@ impl ReconcilerThread {
             let deadline = self.following.at.map_or(*backstop, |at| at.min(*backstop));
             let requests = reconciler.wait_until(deadline);
             if requests.stopped {
+                reconciler.progress.rest();
                 return;
             }
             for socket in requests.closing {
@@ -229,6 +225,9 @@ impl ReconcilerThread {
     /// Opens again what the kernel's lists have lacked twice in a row.
     fn compare(&mut self) {
         let memberships: Vec<_> = self.shared.joined_all().collect();
+        if memberships.is_empty() {
+            return;
+        }
         let sockets = &*self.shared.membership_context.sockets;
         let lacking = comparison::lacking(sockets, &memberships).unwrap_or_else(|error| {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
@@ -257,10 +256,13 @@ impl ReconcilerThread {
         forgotten: &HashSet<SocketId>,
         is_retry: bool,
     ) {
+        let progress = &self.shared.reconciler.progress;
         for membership in memberships {
+            progress.work();
             self.shared.contain(membership, || membership.follow(table, forgotten));
         }
         for membership in memberships {
+            progress.work();
             self.shared.contain(membership, || membership.join_missing(table, is_retry));
             self.shared.arm(membership);
         }

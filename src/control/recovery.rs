@@ -41,6 +41,11 @@ impl Recovery {
         self.panicked.notify_one();
     }
 
+    /// How many resources have failed since the start.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     fn count(&self, kind: Kind) -> &AtomicU64 {
         let at = Kind::ALL.iter().position(|known| *known == kind);
         &self.failures[at.expect("all are there")]
@@ -51,6 +56,11 @@ impl Control {
     /// To be told when code that answers a request has panicked.
     pub fn note_panic(&self) {
         self.0.recovery.note_panic();
+    }
+
+    /// Errors of the threads that receive, after which they tried again.
+    pub fn receive_errors(&self) -> u64 {
+        self.0.receive_threads.epoll_errors()
     }
 
     /// How many resources have failed since the start, by kind.
@@ -78,10 +88,15 @@ impl Shared {
 
     /// Fails whatever is broken, whenever something has panicked. Cancel-safe: what was not seen to is still broken.
     pub(super) async fn recover(&self) {
+        let writer_caught = async || match &self.store {
+            Some(store) => store.panicked().await,
+            None => std::future::pending().await,
+        };
         loop {
             tokio::select! {
                 () = self.recovery.panicked.notified() => {}
                 () = self.receive_threads.panicked() => {}
+                () = writer_caught() => {}
             }
             self.fail_broken();
         }
@@ -163,3 +178,6 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, sta
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

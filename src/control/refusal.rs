@@ -55,6 +55,11 @@ pub enum Refusal {
     NoAddress { interface: Arc<str>, family: Family },
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
+    #[error(
+        "the routing table refuses what goes to {group} ({}): look for a `blackhole` or `prohibit` route or rule, or name an interface in `interfaces`",
+        .fault.source
+    )]
+    RouteRefused { group: Group, fault: Fault },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
@@ -143,6 +148,7 @@ impl Refusal {
             | FaultKind::Down
             | FaultKind::Busy
             | FaultKind::TimedOut
+            | FaultKind::Refused
             | FaultKind::Other => Self::Failed(fault),
         }
     }

@@ -115,3 +115,40 @@ impl<T> Registry<T> {
         self.entries.lock_shared()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_can_be_waited_for_until_it_is_over() {
+        let (registry, id) = (Registry::default(), Id::parse("a").unwrap());
+        registry.insert(id.clone(), Arc::new(1)).unwrap();
+        let (deleted, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(is_new && registry.find(&id).is_none());
+        let (again, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(!is_new && Arc::ptr_eq(&deleted, &again));
+        registry.insert(id.clone(), Arc::new(2)).unwrap();
+        let (newer, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(is_new && *newer == 2, "the one that is there goes first");
+        registry.end_deletion(&newer);
+        registry.end_deletion(&deleted);
+        assert!(registry.begin_deletion(&id).is_none());
+    }
+
+    #[test]
+    fn pages_pass_over_what_is_not_wanted() {
+        let registry = Registry::default();
+        for number in 0..1_000 {
+            registry.insert(Id::parse(&format!("{number:04}")).unwrap(), Arc::new(number)).unwrap();
+        }
+        let page = |after: Option<&Id>, limit| registry.page(after, limit, |number| number % 100 == 0);
+        let (first, more) = page(None, 4);
+        assert_eq!(
+            (first.iter().map(|number| **number).collect::<Vec<_>>(), more),
+            (vec![0, 100, 200, 300], true)
+        );
+        let (rest, more) = page(Some(&Id::parse("0300").unwrap()), 6);
+        assert_eq!((rest.len(), *rest[5], more), (6, 900, false));
+    }
+}

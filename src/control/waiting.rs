@@ -45,7 +45,7 @@ impl fmt::Display for Done {
             Self::Sent(copies) => {
                 write!(
                     f,
-                    "{copies} copies are sent, but that is not on disk yet: a PUT of the same message waits for that and sends nothing"
+                    "{copies} copies are sent, but not all is done: to PUT the same again waits for the rest and sends nothing"
                 )
             }
             Self::DeletionUnderWay => f.write_str(
@@ -57,7 +57,12 @@ impl fmt::Display for Done {
 
 /// Answers one request: all its waits together take no longer than [`LIMIT`]. Elsewhere each wait has the whole of it.
 pub async fn one_request<T>(answering: impl Future<Output = T>) -> T {
-    LEFT.scope(Cell::new(LIMIT), answering).await
+    limited(LIMIT, answering).await
+}
+
+/// The same with another limit.
+pub(super) async fn limited<T>(limit: Duration, answering: impl Future<Output = T>) -> T {
+    LEFT.scope(Cell::new(limit), answering).await
 }
 
 /// Waits for what the service itself does, as long as the request has time left. `done`: what was done before.
@@ -70,21 +75,4 @@ pub async fn within<T>(done: Done, work: impl Future<Output = T>) -> Result<T, R
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn all_waits_of_a_request_have_one_limit_and_say_what_was_done() {
-        let request = async {
-            assert_eq!(within(Done::Nothing, async { 1 }).await.ok(), Some(1));
-            let first = within(Done::Sent(2), pending::<()>()).await;
-            assert!(matches!(first, Err(Refusal::TimedOut { done: Done::Sent(2) })));
-            assert!(LEFT.with(Cell::get).is_zero(), "nothing is left for the next");
-            let second = within(Done::Created, pending::<()>()).await;
-            assert!(matches!(second, Err(Refusal::TimedOut { done: Done::Created })));
-        };
-        LEFT.scope(Cell::new(Duration::from_millis(20)), request).await;
-    }
-}
+mod tests;

@@ -305,7 +305,9 @@ impl From<Refusal> for Problem {
             Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
             Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
             Refusal::Unusable(_) | Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
-            Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::NoRoute { .. } | Refusal::RouteRefused { .. } | Refusal::NoRouteBy { .. } => {
+                problem(Kind::NoRoute).at("/interfaces")
+            }
             Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
                 problem(Kind::AddressNotLocal).at("/source")
             }
@@ -370,5 +372,29 @@ impl FieldErrors {
     /// Where the fields are parameters of the URL.
     pub(super) fn into_parameters(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidParameter, self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_too_long_says_what_was_done() {
+        for (done, name, copies) in [
+            (Done::Nothing, "nothing", None),
+            (Done::Created, "created", None),
+            (Done::Changed, "changed", None),
+            (Done::Sent(3), "sent", Some(3)),
+            (Done::DeletionUnderWay, "deletion-under-way", None),
+        ] {
+            let problem = Problem::from(Refusal::TimedOut { done });
+            let shown = serde_json::to_value(&problem).unwrap();
+            assert_eq!(shown["type"], "urn:rollcall:problem:timeout");
+            assert_eq!((&shown["done"], shown["sent"].as_u64()), (&name.into(), copies));
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
     }
 }

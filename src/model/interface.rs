@@ -43,8 +43,8 @@ pub struct Interface {
     /// It takes part in IPv4 (the kernel has an `in_device` for it).
     pub ipv4: bool,
     pub ipv6: Ipv6Status,
-    /// How often the kernel has forgotten its lists of IPv4 and of IPv6 groups, as far as it was seen: with the
-    /// address family, or as it moved to another namespace and back.
+    /// For IPv4 and for IPv6, a number that is another one whenever the kernel was seen to have forgotten its list of
+    /// groups here: with the family, or as the interface was made again, or moved to another namespace and back.
     pub forgotten: [u32; 2],
     /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
     pub multicast: bool,

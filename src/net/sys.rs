@@ -20,6 +20,18 @@ pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Binds a netlink socket to a port of the kernel's choice and subscribes it to these groups, one bit for each.
+pub(super) fn bind_netlink(fd: BorrowedFd<'_>, groups: u32) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sockaddr_nl.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = groups;
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is readable for `length` bytes, and the kernel only reads it during the call.
+    let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Fills `value` and returns how many of its bytes the kernel wrote.
 pub(super) fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
     let mut length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;

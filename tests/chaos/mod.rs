@@ -72,7 +72,7 @@ async fn whatever_happens_the_service_says_what_is_so() {
         world.live_through(Phase::draw(seed, phases)).await;
         phases += 1;
     }
-    let after = if world.service.lives() { Some(world.tidy_up(before).await) } else { None };
+    let after = if world.service.lives() { Some(world.tidy_up(before, phases * 1_000).await) } else { None };
 
     let after = after.map_or_else(|| "it has ended".to_owned(), |after| after.to_string());
     say(&format!(
@@ -81,6 +81,9 @@ async fn whatever_happens_the_service_says_what_is_so() {
         world.service.generation(),
         world.report,
     ));
+    for number in world.report.phases() {
+        say(&Phase::draw(seed, number).describe());
+    }
     assert_eq!(world.report.violations(), 0, "run it again with {SEED}={seed}");
 }
 
@@ -140,14 +143,14 @@ impl World {
         self.checks(index, theme).when_mended(number, Some(steady).filter(|_| !was_killed)).await;
     }
 
-    /// Deletes everything, and gives what the service still takes.
-    async fn tidy_up(&self, before: Footprint) -> Footprint {
-        let checks = self.checks(0, Theme::Links);
+    /// Deletes everything, and gives what the service still takes. `index` is behind all operations.
+    async fn tidy_up(&self, before: Footprint, index: u64) -> Footprint {
+        let checks = self.checks(index, Theme::Links);
         checks.delete_everything().await;
         // Idle threads of the runtime end after 10 s.
         let limit = Duration::from_secs(20);
         let back = within(limit, async || self.service.footprint().is_back_to(&before)).await;
-        self.report.expect("leak", 0, back);
+        self.report.expect("leak", index, back);
         self.service.footprint()
     }
 

@@ -37,6 +37,9 @@ impl Checks<'_> {
             "window_ms": 0,
         });
         let (status, answer) = self.exchange(Method::PUT, &path, Some(&body)).await?;
+        if status == 202 {
+            self.exchange(Method::DELETE, &path, None).await?;
+        }
         let expected = match situation {
             Situation::Up | Situation::SmallMtu | Situation::Ipv6Disabled => (202, ""),
             Situation::Down | Situation::NoCarrier => (422, "interface-down"),
@@ -45,9 +48,6 @@ impl Checks<'_> {
         };
         let problem = answer["type"].as_str().unwrap_or_default();
         let problem = problem.trim_start_matches("urn:rollcall:problem:");
-        if status == 202 {
-            self.exchange(Method::DELETE, &path, None).await?;
-        }
         if (status, problem) == expected { Ok(()) } else { Err(format!("{answer} is not {expected:?}")) }
     }
 

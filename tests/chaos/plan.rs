@@ -1,5 +1,6 @@
 //! What will happen: a pure function of the seed and the number of the phase.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -110,6 +111,17 @@ impl Phase {
         });
         let aftermath = Link::TROUBLED.map(|_| Situation::draw(&mut rng));
         Self { number, theme, clients, disturbances, aftermath, has_reply_address: rng.bool() }
+    }
+
+    /// What happens to links and process, to be read.
+    pub(super) fn describe(&self) -> String {
+        let mut text = format!("  phase {} ({:?}):", self.number, self.theme);
+        for Operation { index, pause, what } in &self.disturbances {
+            let _ = write!(text, "\n    {index}: after {pause:?} {what:?}");
+        }
+        let Self { aftermath, has_reply_address, .. } = self;
+        let _ = write!(text, "\n    then {aftermath:?}, reply address {has_reply_address}");
+        text
     }
 
     /// The index of what is found out when all of it has happened.

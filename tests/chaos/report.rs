@@ -1,6 +1,6 @@
 //! What has happened, and what should not have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard};
 
@@ -61,6 +61,14 @@ impl Report {
 
     pub(super) fn violations(&self) -> usize {
         self.counts().violations.values().map(Vec::len).sum()
+    }
+
+    /// The phases that they are of, the first few.
+    pub(super) fn phases(&self) -> Vec<u64> {
+        const SHOWN: usize = 3;
+        let counts = self.counts();
+        let phases = counts.violations.values().flatten().map(|violation| violation.index / 1_000);
+        phases.collect::<BTreeSet<_>>().into_iter().take(SHOWN).collect()
     }
 
     pub(super) fn is_hopeless(&self) -> bool {

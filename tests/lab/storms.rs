@@ -1,6 +1,5 @@
 //! A host whose links change faster than the service can read.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,8 +23,7 @@ async fn ten_storms_of_link_changes_leave_no_request_without_an_answer() {
     let (node, neighbour) = (Node::start(&host, &[]).await, Node::start(&neighbour, &[]).await);
     let group = "239.4.11.1:10000";
     let membership = node.join(json!({"group": group})).await;
-    let spinners =
-        [(); 2].map(|()| host.spawn("nice", &["timeout", "120", "sh", "-c", "while :; do :; done"]));
+    let spinners = [(); 2].map(|()| host.spawn("nice", &["sh", "-c", "ulimit -t 60; while :; do :; done"]));
 
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
@@ -77,32 +75,37 @@ fn is_right(reply: &Reply) {
     }
 }
 
-/// Two hundred veth pairs come, change for two seconds and go. The service is stopped during half of the changes, so
-/// that the kernel's announcements overflow its buffers, as on a host that is too busy.
+/// Two hundred veth pairs come, change for two seconds and go. So do hundreds of addresses, and the service is stopped
+/// each time they come, as on a busy host: the announcements overflow its buffer, and until it has read them all, the
+/// kernel drops answers too.
 fn storm(node: &Node, host: &Host) {
     const PAIRS: usize = 200;
-    let lines = |line: fn(&mut String, usize)| {
-        let mut lines = String::new();
-        (0..PAIRS).for_each(|nth| line(&mut lines, nth));
-        lines
+    const ADDRESSES: usize = 400;
+    let pairs = |line: fn(usize) -> String| (0..PAIRS).map(line).collect::<String>();
+    let come = pairs(|nth| format!("link add name s{nth} group 7 type veth peer name t{nth} group 7\n"));
+    let up = pairs(|nth| {
+        format!("link set s{nth} up\nlink set t{nth} up\naddr add 10.79.0.{nth}/32 dev s{nth}\n")
+    });
+    let down = pairs(|nth| format!("addr flush dev s{nth}\nlink set s{nth} down\nlink set t{nth} down\n"));
+    let addresses = |verb: &str| {
+        let line = |nth| format!("addr {verb} 10.80.{}.{}/32 dev lo\n", nth / 200, nth % 200);
+        (0..ADDRESSES).map(line).collect::<String>()
     };
-    let come = lines(|lines, nth| {
-        let _ = writeln!(lines, "link add name s{nth} group 7 type veth peer name t{nth} group 7");
-    });
-    let up = lines(|lines, nth| {
-        let _ =
-            writeln!(lines, "link set s{nth} up\nlink set t{nth} up\naddr add 10.79.0.{nth}/32 dev s{nth}");
-    });
-    let down = lines(|lines, nth| {
-        let _ = writeln!(lines, "addr flush dev s{nth}\nlink set s{nth} down\nlink set t{nth} down");
-    });
-    let start = Instant::now();
+    let (add, delete) = (addresses("add"), addresses("del"));
     host.ip(&come);
-    while start.elapsed() < Duration::from_secs(2) {
-        node.while_stopped(|| host.ip(&up));
-        host.ip(&down);
-        thread::sleep(Duration::from_millis(20));
-    }
+    let end = Instant::now() + Duration::from_secs(2);
+    thread::scope(|storm| {
+        storm.spawn(|| {
+            while Instant::now() < end {
+                host.ip(&up);
+                host.ip(&down);
+            }
+        });
+        while Instant::now() < end {
+            node.while_stopped(|| host.ip(&add));
+            host.ip(&delete);
+        }
+    });
     host.ip("link del group 7\n");
 }
 

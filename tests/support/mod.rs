@@ -3,6 +3,7 @@
 pub(crate) mod cabled;
 pub(crate) mod client;
 pub(crate) mod collector;
+pub(crate) mod inside;
 pub(crate) mod kept;
 pub(crate) mod lab;
 pub(crate) mod metrics;

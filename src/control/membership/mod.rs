@@ -12,6 +12,8 @@ mod interface;
 mod joining;
 mod keeping;
 mod leaving;
+#[cfg(test)]
+mod model_tests;
 mod opening;
 mod reconciling;
 mod sink;

@@ -200,8 +200,10 @@ impl State {
             }
         }
         if self.interfaces.len() > known {
-            self.interfaces.sort_by_cached_key(|interface| {
-                table.interfaces.iter().position(|known| known.name == interface.name)
+            let spec = &self.spec.interfaces;
+            self.interfaces.sort_by_cached_key(|known| match spec {
+                Interfaces::Named(names) => names.iter().position(|name| *name == known.name),
+                Interfaces::Default => table.interfaces.iter().position(|now| now.name == known.name),
             });
         }
         self.count_joined();

@@ -7,7 +7,7 @@ use super::MessageContext;
 use super::interface::EgressInterface;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
-use crate::net::{Fault, FaultKind, RouteQuery};
+use crate::net::{Action, Fault, FaultKind, RouteQuery};
 
 impl MessageContext {
     /// The interfaces that a message leaves by: those named, the one that has its source, or the one that the kernel
@@ -50,7 +50,7 @@ impl MessageContext {
     ) -> Result<&'t Arc<Interface>, Refusal> {
         let index = self.sockets.egress_index(&query(spec, None)).map_err(|fault| match fault.kind() {
             FaultKind::NoRoute => Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) },
-            FaultKind::Denied => Refusal::Denied(fault),
+            FaultKind::Denied | FaultKind::Refused => Refusal::RouteRefused { group: spec.group, fault },
             _ => Refusal::Failed(fault),
         })?;
         // One that the table does not have yet.
@@ -77,11 +77,15 @@ impl MessageContext {
                 Ok(route) if route.interface_index == interface.index => return Ok(route.source),
                 _ => {}
             }
-        } else if let Some(own) = own_on_loopback(interface, spec.group.family()) {
-            return Ok(own);
         }
-        let route = self.sockets.route(&query(spec, Some(interface.index)));
-        route.map(|route| route.source).map_err(|fault| self.cause(fault, spec, &interface.name, None))
+        match self.sockets.route(&query(spec, Some(interface.index))) {
+            Ok(route) if !interface.loopback || interface.can_send_from(route.source) => Ok(route.source),
+            routed => match (own_on_loopback(interface, spec.group.family()), routed) {
+                (Some(own), _) => Ok(own),
+                (None, Ok(route)) => Ok(route.source),
+                (None, Err(fault)) => Err(self.cause(fault, spec, &interface.name, None)),
+            },
+        }
     }
 
     /// Why an interface did not take what it was given. What the kernel has said of the interface goes before what an
@@ -109,6 +113,9 @@ impl MessageContext {
         match fault.kind() {
             FaultKind::NoDevice => Refusal::InterfaceGone { interface },
             FaultKind::Down => Refusal::InterfaceDown { interface },
+            FaultKind::Denied | FaultKind::Refused if fault.action == Action::Interfaces => {
+                Refusal::RouteRefused { group: spec.group, fault }
+            }
             // Where it is told the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
             FaultKind::NoRoute if family == Family::V4 => Refusal::InterfaceDown { interface },
             FaultKind::AddressNotLocal | FaultKind::NoAddress => match spec.source {

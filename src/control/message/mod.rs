@@ -81,6 +81,7 @@ pub(super) struct MessageContext {
     pub(super) closed: Arc<ClosedMessages>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) events: Arc<Events>,
+    /// To be told when sending has panicked.
     pub(super) recovery: Arc<Recovery>,
 }
 

@@ -23,7 +23,8 @@ use super::exposition::{ALONE, Labels, Page};
 use super::process::Process;
 use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
-use crate::control::{Control, Received, States, Tally};
+use crate::control::waiting::within;
+use crate::control::{Control, Done, Kind as ResourceKind, Received, States, Tally};
 use crate::http::problem::{Kind, Problem};
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
@@ -79,6 +80,8 @@ async fn metrics(
             tally: control.tally(),
             interfaces: control.interface_health(),
             store: control.store().map(Store::condition),
+            failures: control.failures(),
+            receive_errors: control.receive_errors(),
             traffic: traffic.report(),
             streams: streams.report(),
             problems: operations.configuration().problems.len(),
@@ -93,7 +96,8 @@ async fn metrics(
             .map(|()| body)
     });
     let internal = |error: &dyn fmt::Display| Problem::new(Kind::Internal, error.to_string());
-    let body = written.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let written = within(Done::Nothing, written).await?;
+    let body = written.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
     let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
@@ -104,6 +108,8 @@ struct Snapshot {
     tally: Tally,
     interfaces: InterfaceHealth,
     store: Option<Condition>,
+    failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
+    receive_errors: u64,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
     /// Of the configuration.
@@ -216,6 +222,16 @@ impl Snapshot {
             [(ALONE, census.collecting)],
         )?;
         let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
+        page.counter(
+            "rollcall_resource_failures",
+            "Resources that have failed because the service's own code panicked at them; all others went on.",
+            self.failures.map(|(kind, count)| ([("kind", kind.name())], count)),
+        )?;
+        page.counter(
+            "rollcall_receive_errors",
+            "Errors of epoll_wait(2), after which the thread that receives tried again.",
+            [(ALONE, self.receive_errors)],
+        )?;
         page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
         page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
     }

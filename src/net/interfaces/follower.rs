@@ -64,9 +64,21 @@ impl Follower {
                 fatal("interfaces cannot be followed");
             }
             self.reader = Reader::new(self.shared.netlink.clone());
-            let rest = (SHORTEST_REST * (1 << failures)).min(LONGEST_REST);
-            if let Ok(Woken::End) = wait(&self.wake, None, rest) {
+            if let Woken::End = self.rest((SHORTEST_REST * (1 << failures)).min(LONGEST_REST)) {
                 return;
+            }
+        }
+    }
+
+    /// Does nothing for so long, whoever wants the table.
+    fn rest(&self, rest: Duration) -> Woken {
+        let until = Instant::now() + rest;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match wait(&self.wake, None, left) {
+                Ok(Woken::End) => return Woken::End,
+                _ if left.is_zero() => return Woken::Work,
+                _ => {}
             }
         }
     }
@@ -77,9 +89,11 @@ impl Follower {
         self.table.doubt();
         loop {
             let rest = self.pace.rest(Instant::now(), self.table.is_doubtful());
+            self.shared.progress.rest();
             if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), rest)? {
                 return Ok(());
             }
+            self.shared.progress.work();
             self.waiting.append(&mut self.shared.requests.lock_shared().take());
             self.drain(&*notifications)?;
             let wanted = self.table.is_doubtful() || !self.waiting.is_empty();
@@ -188,5 +202,24 @@ fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_at_once_and_then_at_its_pace() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        assert!(pace.is_due(now, false));
+
+        pace.last = Some(now);
+        assert_eq!(pace.rest(now, true), Pace::SHORTEST);
+        assert_eq!(pace.rest(now, false), InterfaceHealth::PERIOD);
+        assert!(!pace.is_due(now + Pace::SHORTEST / 2, true));
+        assert!(pace.is_due(now + Pace::SHORTEST, true) && !pace.is_due(now + Pace::SHORTEST, false));
+        assert!(pace.is_due(now + InterfaceHealth::PERIOD, false));
     }
 }

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::{Action, Doing, Fault};
 use crate::model::InterfaceTable;
-use crate::sync::Lock;
+use crate::sync::{Lock, Progress};
 use follower::Follower;
 pub use groups::KernelGroups;
 use netlink::{Client, Kernel, Netlink};
@@ -46,6 +46,8 @@ struct Shared {
     health: Mutex<InterfaceHealth>,
     /// Asks for routes; another one is made where it is in use. Std lock: held to take it or to put it back.
     spare_client: Mutex<Option<Client>>,
+    /// Of the thread.
+    progress: Arc<Progress>,
 }
 
 type Answer = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
@@ -88,11 +90,14 @@ impl InterfaceWatch {
             requests: Mutex::new(Requests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
             health: Mutex::default(),
             spare_client: Mutex::default(),
+            progress: Arc::default(),
         });
-        let (follower, counted) = (Follower::new(shared.clone(), woken), tasks.token());
+        let (follower, counted, ending) =
+            (Follower::new(shared.clone(), woken), tasks.token(), shared.clone());
         let thread = thread::Builder::new().name("interfaces".to_owned());
         let run = move || {
             follower.run();
+            ending.health.lock_shared().end();
             drop(counted);
         };
         thread.spawn(run).doing(Action::Interfaces)?;
@@ -153,6 +158,11 @@ impl InterfaceWatch {
         found
     }
 
+    /// How far the thread has come that follows the kernel.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.0.progress
+    }
+
     pub fn health(&self) -> InterfaceHealth {
         self.0.health.lock_shared().clone()
     }
@@ -161,6 +171,12 @@ impl InterfaceWatch {
 impl InterfaceHealth {
     /// Everything is read at least so often, in case that something was not announced.
     pub const PERIOD: Duration = Duration::from_secs(30);
+
+    /// Nothing is read any more.
+    fn end(&mut self) {
+        self.last_read = None;
+        self.last_error = Some(ended().to_string());
+    }
 
     /// Whether everything has been read lately enough.
     pub fn is_current(&self, now: Instant) -> bool {

@@ -50,20 +50,18 @@ impl Netlink for Kernel {
     fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
         /// As much as `net.core.rmem_max` or our rights allow of it is for a storm of changes.
         const BUFFER_BYTES: i32 = 4 << 20;
-        let socket = KernelSocket::open()?;
-        let set =
-            |level, name, value: i32| sys::set_option(socket.as_fd(), level, name, &value.to_ne_bytes());
-        if set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER_BYTES).is_err() {
-            set(libc::SOL_SOCKET, libc::SO_RCVBUF, BUFFER_BYTES)?;
-        }
-        for group in [
+        const GROUPS: [u32; 4] = [
             libc::RTNLGRP_LINK,
             libc::RTNLGRP_IPV4_IFADDR,
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_IFINFO,
-        ] {
-            set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group.cast_signed())?;
-        }
+        ];
+        let socket = KernelSocket::open()?;
+        let set_buffer =
+            |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, &BUFFER_BYTES.to_ne_bytes());
+        set_buffer(libc::SO_RCVBUFFORCE).or_else(|_| set_buffer(libc::SO_RCVBUF))?;
+        // An unbound socket would hear nothing: the kernel takes what it sends for its own.
+        sys::bind_netlink(socket.as_fd(), GROUPS.iter().map(|group| 1 << (group - 1)).sum())?;
         Ok(Box::new(socket))
     }
 }

@@ -123,8 +123,10 @@ async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
 async fn it_ends_with_the_service() {
     let host = Host::start().await;
     let watch = host.watch.clone();
+    assert!(watch.health().is_current(Instant::now()));
     host.stop().await;
     watch.refresh().await.unwrap_err();
+    assert!(!watch.health().is_current(Instant::now()));
 }
 
 #[test]

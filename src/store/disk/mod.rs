@@ -6,7 +6,8 @@
 //! give way. Readers fetch blocks by connections of their
 //! own ([`Reader`](reader::Reader)). Who is not the service, and wants to read what it has kept, has an [`Archive`].
 //!
-//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`].
+//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: what it was
+//! at is half done in memory, and whole on disk. Code of a log or its owner may panic there, and then fails alone.
 
 mod archive;
 mod directory;
@@ -20,6 +21,7 @@ mod schema;
 mod work;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
@@ -29,7 +31,7 @@ use super::block::Block;
 use super::log::LogCounters;
 use super::{Budget, Log};
 use crate::model::Timestamp;
-use crate::sync::{Lock, whole};
+use crate::sync::{Lock, Progress, fatal, whole};
 use directory::Directory;
 use inbox::{Inbox, Keep};
 use reader::Reader;
@@ -136,7 +138,16 @@ impl Store {
             outlook,
             settings.flush,
         );
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
+        let progress = inbox.progress.clone();
+        let run = move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+            // What was under way in the database is undone by the next start.
+            let ended =
+                ended.unwrap_or_else(|_| fatal("the thread that writes to the data directory panicked"));
+            progress.rest();
+            ended
+        };
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
         Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
@@ -178,6 +189,16 @@ impl Store {
         Ok(())
     }
 
+    /// Resolves when code of a log or of its owner has panicked at the writer since the last call. Cancel-safe.
+    pub async fn panicked(&self) {
+        self.0.inbox.panicked().await;
+    }
+
+    /// How far the writer has come.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.0.inbox.progress
+    }
+
     pub fn condition(&self) -> Condition {
         self.0.inbox.condition(self.0.budget.confined_to())
     }
@@ -191,7 +212,7 @@ impl Store {
             None => Ok(Ok(Ok(()))),
         };
         self.0.inbox.abandon(DiskFault::Closed);
-        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::WriterDied))
+        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::Closed))
     }
 }
 

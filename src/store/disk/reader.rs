@@ -17,7 +17,8 @@ pub(super) struct Reader {
     /// Std lock: held for a look-up or an insertion. Blocks that were fetched of late: whoever reads page by page,
     /// or many who read the same, come back to a block several times.
     recent: Mutex<LruCache<Row, Arc<Block>>>,
-    turns: Semaphore,
+    /// Held by the thread that fetches, also when nobody waits for it any more: a disk that hangs takes no more threads.
+    turns: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -31,7 +32,7 @@ impl Reader {
             path,
             idle: Mutex::default(),
             recent: Mutex::new(LruCache::new(Self::RECENT)),
-            turns: Semaphore::new(Self::AT_ONCE),
+            turns: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }
     }
 
@@ -45,9 +46,13 @@ impl Reader {
         if let Some(block) = self.recent().get(&row) {
             return Ok(Some(block.clone()));
         }
-        let _turn = self.turns.acquire().await;
+        let turn = self.turns.clone().acquire_owned().await;
         let reader = self.clone();
-        let fetched = tokio::task::spawn_blocking(move || reader.fetch_now(row, first, next)).await;
+        let fetch = move || {
+            let _turn = turn;
+            reader.fetch_now(row, first, next)
+        };
+        let fetched = tokio::task::spawn_blocking(fetch).await;
         let block = fetched.map_err(|error| DiskFault::other(&self.path, &error))??;
         if let Some(block) = &block {
             self.recent().insert(row, block.clone());

@@ -9,9 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::control::{Control, Settings};
+use crate::control::{Control, Settings, fixtures};
 use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat, Retention};
-use crate::store::Limits;
 use world::{Becomes, Event, World};
 
 proptest! {
@@ -185,16 +184,7 @@ fn scripts() -> impl Strategy<Value = Vec<Vec<Event>>> {
     proptest::collection::vec(proptest::collection::vec(event, 0..3), 0..80)
 }
 
+/// However the clock jumps, closed messages stay.
 fn settings() -> Settings {
-    Settings {
-        lanes: 1,
-        receive_buffer: 1 << 16,
-        log_limits: Limits { entries: 1_000, bytes: 1 << 20, age: None },
-        total_bytes: 1 << 24,
-        store: None,
-        message_age: Duration::from_hours(1_000_000),
-        kept_messages: 10,
-        replies_per_source: 0,
-        replies_total: 0,
-    }
+    Settings { message_age: Duration::from_hours(1_000_000), ..fixtures::settings() }
 }

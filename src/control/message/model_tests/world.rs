@@ -217,7 +217,7 @@ impl World {
                 segment: None,
                 bytes: b"here",
             };
-            socket.deliver(&Batch::of(&[received]));
+            assert!(socket.deliver(&Batch::of(&[received])), "a sink panicked");
         }
     }
 

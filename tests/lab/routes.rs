@@ -1,0 +1,113 @@
+//! By which interface and from which address datagrams leave, beside a plain socket.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rollcall::net::{FaultKind, InterfaceWatch, Route, RouteQuery};
+use socket2::{Domain, Socket, Type};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::support::inside::{ip, on_a_host};
+
+#[tokio::test]
+async fn routes_are_those_of_a_plain_socket() {
+    if !on_a_host("lab::routes::routes_are_those_of_a_plain_socket") {
+        return;
+    }
+    let watch = start().await;
+    ip("link add v0 type veth peer v1\nlink set v0 up\nlink set v1 up\n\
+        link add w0 type veth peer w1\nlink set w0 up\nlink set w1 up\n\
+        addr add 10.0.0.1/24 dev v0\naddr add 10.1.0.1/24 dev w0\naddr add 10.1.0.2/24 dev w0\n\
+        addr add fd00::1/64 dev v0 nodad\naddr add fd01::1/64 dev w0 nodad");
+    for change in [
+        "route add default via 10.1.0.9",
+        "route add 239.1.0.0/16 dev w0 src 10.0.0.1",
+        "route add 224.0.0.0/24 dev v0",
+        "rule add ipproto udp dport 10000 lookup 100\nroute add 239.0.0.0/8 dev v0 table 100",
+        "rule add ipproto udp sport 4711 lookup 101\nroute add default dev w0 src 10.1.0.2 table 101",
+        "route add unreachable 239.2.0.0/16\nroute add prohibit 239.3.0.0/16\nroute add blackhole 239.4.0.0/16",
+        "route del default",
+    ] {
+        ip(change);
+        for group in
+            ["224.0.0.5:9", "239.1.1.1:9", "239.2.1.1:9", "239.3.1.1:9", "239.4.1.1:9", "239.9.1.1:10000"]
+        {
+            for source_port in [None, Some(4711)] {
+                let query = query(group, source_port, None);
+                let (chosen, plain) = (watch.route(&query), plain(&query));
+                match (&chosen, &plain) {
+                    (Ok(chosen), Ok(plain)) => assert_eq!(chosen.source, *plain, "{change}: {query:?}"),
+                    (Err(fault), Err(error)) => {
+                        assert_eq!(fault.source.raw_os_error(), error.raw_os_error(), "{change}: {query:?}");
+                    }
+                    _ => panic!("{change}: {query:?}: {chosen:?} and not {plain:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
+    if !on_a_host("lab::routes::ipv6_groups_follow_the_default_route_unless_somebody_decided") {
+        return;
+    }
+    let watch = start().await;
+    ip("link add v0 type veth peer v1\nlink set v0 up\nlink set v1 up\n\
+        link add w0 type veth peer w1\nlink set w0 up\nlink set w1 up\n\
+        addr add fd00::1/64 dev v0 nodad\naddr add fd01::1/64 dev w0 nodad");
+    let group = |group| query(group, None, None);
+    let no_route = |group| watch.route(&query(group, None, None)).unwrap_err().kind() == FaultKind::NoRoute;
+    let leaves_by = |name: &str, query: &RouteQuery| {
+        let index = watch.table().by_name(name).unwrap().index;
+        let source = plain(&RouteQuery { interface: Some(index), ..*query }).unwrap();
+        assert_eq!(watch.route(query).unwrap(), Route { interface_index: index, source });
+    };
+    watch.refresh().await.unwrap();
+    assert!(no_route("[ff15::1]:9"));
+
+    ip("route add default via fd01::9 dev w0");
+    leaves_by("w0", &group("[ff15::1]:9"));
+    // In the table `main`, which is asked after `local`, routes for groups decide nothing.
+    ip("route add ff15::/16 dev v0");
+    leaves_by("w0", &group("[ff15::1]:9"));
+    let v0 = watch.table().by_name("v0").unwrap().index;
+    leaves_by("v0", &query("[ff15::1]:9", None, Some(v0)));
+
+    ip("route add ff15::/16 dev v0 table local");
+    leaves_by("v0", &group("[ff15::1]:9"));
+    leaves_by("w0", &group("[ff0e::1]:9"));
+    ip("route add unreachable ff05::/16 table local\nroute del default via fd01::9");
+    assert!(no_route("[ff05::1]:9") && no_route("[ff0e::1]:9"));
+    leaves_by("v0", &group("[ff15::1]:9"));
+
+    ip("addr flush dev v0");
+    let fault = watch.route(&group("[ff15::1]:9")).unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::NoAddress, "{fault}");
+    assert_eq!(watch.egress_index(&group("[ff15::1]:9")).unwrap(), v0);
+}
+
+fn query(group: &str, source_port: Option<u16>, interface: Option<u32>) -> RouteQuery {
+    RouteQuery { destination: group.parse().unwrap(), source_port, interface, source: None }
+}
+
+/// The address that a plain socket leaves with.
+fn plain(query: &RouteQuery) -> io::Result<IpAddr> {
+    let socket = Socket::new(Domain::for_address(query.destination), Type::DGRAM, None)?;
+    if let Some(index) = query.interface {
+        socket.set_multicast_if_v6(index)?;
+    }
+    let any: IpAddr = match query.destination {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    socket.bind(&SocketAddr::new(any, query.source_port.unwrap_or(0)).into())?;
+    socket.connect(&query.destination.into())?;
+    Ok(socket.local_addr()?.as_socket().unwrap().ip())
+}
+
+/// Ends with the process.
+async fn start() -> InterfaceWatch {
+    InterfaceWatch::start(&TaskTracker::new(), &CancellationToken::new()).await.unwrap()
+}
