@@ -80,7 +80,9 @@ impl Control {
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
-        if let Err(refusal) = shared.begin(&message, interfaces, sockets) {
+        let mut begun = Ok(());
+        shared.contain(&message, || begun = shared.begin(&message, interfaces, sockets));
+        if let Err(refusal) = begun {
             shared.messages.remove_if(id, &message);
             message.fail_trace(&refusal);
             message.close(CloseReason::Cancelled);

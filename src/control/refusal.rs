@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Kind;
 use super::waiting::{self, Done};
-use crate::model::{Family, Group, Id};
+use crate::model::{Family, Group, Id, NotHearing};
 use crate::net::{Fault, FaultKind, rights};
 use crate::store::DiskFault;
 
@@ -38,16 +38,11 @@ pub enum Refusal {
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
     InterfaceDown { interface: Arc<str> },
-    #[error("{interface} has no carrier: check the cable or its peer")]
-    NoCarrier { interface: Arc<str> },
+    /// It has no carrier, or takes no part in the family.
+    #[error(transparent)]
+    Unusable(NotHearing),
     #[error("{interface} is gone: GET /v1/interfaces lists those that are there")]
     InterfaceGone { interface: Arc<str> },
-    #[error("{interface} has no IPv6: its MTU of {mtu} is below 1280")]
-    MtuBelowIpv6 { interface: Arc<str>, mtu: u32 },
-    #[error("{interface} has no IPv6: the kernel does not have it there")]
-    NoIpv6 { interface: Arc<str> },
-    #[error("IPv6 is disabled on {interface}: `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`")]
-    Ipv6Disabled { interface: Arc<str> },
     #[error("the send buffer of {interface} was full for {} s", .after.as_secs())]
     NoRoom { interface: Arc<str>, after: Duration },
     #[error(
@@ -60,6 +55,11 @@ pub enum Refusal {
     NoAddress { interface: Arc<str>, family: Family },
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
+    #[error(
+        "the routing table refuses what goes to {group} ({}): look for a `blackhole` or `prohibit` route or rule, or name an interface in `interfaces`",
+        .fault.source
+    )]
+    RouteRefused { group: Group, fault: Fault },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
@@ -148,6 +148,7 @@ impl Refusal {
             | FaultKind::Down
             | FaultKind::Busy
             | FaultKind::TimedOut
+            | FaultKind::Refused
             | FaultKind::Other => Self::Failed(fault),
         }
     }
@@ -159,10 +160,7 @@ impl Refusal {
             Self::UnknownInterface { .. }
                 | Self::InterfaceGone { .. }
                 | Self::InterfaceDown { .. }
-                | Self::NoCarrier { .. }
-                | Self::MtuBelowIpv6 { .. }
-                | Self::NoIpv6 { .. }
-                | Self::Ipv6Disabled { .. }
+                | Self::Unusable(_)
                 | Self::NoAddress { .. }
                 | Self::NoRoute { .. }
                 | Self::NoRouteBy { .. }

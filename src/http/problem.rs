@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::operations::Check;
 use crate::control::{Done, Purpose, Refusal};
+use crate::model::NotHearing;
 
 /// An error as the client sees it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -298,16 +299,15 @@ impl From<Refusal> for Problem {
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
             Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
-            Refusal::InterfaceDown { .. } | Refusal::NoCarrier { .. } => {
+            Refusal::InterfaceDown { .. } | Refusal::Unusable(NotHearing::NoCarrier(_)) => {
                 problem(Kind::InterfaceDown).at("/interfaces")
             }
             Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
-            Refusal::MtuBelowIpv6 { .. } | Refusal::NoIpv6 { .. } | Refusal::Ipv6Disabled { .. } => {
-                problem(Kind::NoAddress).at("/interfaces")
-            }
             Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
-            Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
-            Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::Unusable(_) | Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
+            Refusal::NoRoute { .. } | Refusal::RouteRefused { .. } | Refusal::NoRouteBy { .. } => {
+                problem(Kind::NoRoute).at("/interfaces")
+            }
             Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
                 problem(Kind::AddressNotLocal).at("/source")
             }

@@ -47,6 +47,22 @@ impl Interface {
         }
     }
 
+    /// Whether datagrams of the family can come and go, as far as its being up does not matter.
+    pub fn carries(&self, family: Family) -> Result<(), NotHearing> {
+        let interface = self.name.clone();
+        if !self.takes_part_in(family) {
+            return Err(if self.mtu < smallest_mtu(family) {
+                NotHearing::SmallMtu { interface, family, mtu: self.mtu }
+            } else {
+                NotHearing::NoFamily { interface, family }
+            });
+        }
+        if family == Family::V6 && self.ipv6 == Ipv6Status::Disabled {
+            return Err(NotHearing::Ipv6Disabled { interface });
+        }
+        Ok(())
+    }
+
     /// How often the kernel has forgotten which groups of the family were joined there.
     pub fn forgotten(&self, family: Family) -> u32 {
         let [v4, v6] = self.forgotten;
@@ -71,17 +87,7 @@ impl InterfaceTable {
         if let Some(master) = self.hearing_master(interface) {
             return Err(NotHearing::Port { interface: name(), master: master.name.clone() });
         }
-        if !interface.takes_part_in(family) {
-            return Err(if interface.mtu < smallest_mtu(family) {
-                NotHearing::SmallMtu { interface: name(), family, mtu: interface.mtu }
-            } else {
-                NotHearing::NoFamily { interface: name(), family }
-            });
-        }
-        if family == Family::V6 && interface.ipv6 == Ipv6Status::Disabled {
-            return Err(NotHearing::Ipv6Disabled { interface: name() });
-        }
-        Ok(())
+        interface.carries(family)
     }
 
     /// Whether the default set of a membership in a group of this family includes the interface. One without a

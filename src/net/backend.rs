@@ -28,6 +28,9 @@ pub trait SocketBackend: Send + Sync {
     /// How the kernel would send a datagram now. Does not wait.
     fn route(&self, query: &RouteQuery) -> Result<Route, Fault>;
 
+    /// The index of the interface by which it would, also where there is no address to send from.
+    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault>;
+
     /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
     fn open_group_socket(
         &self,
@@ -74,6 +77,10 @@ impl SocketBackend for KernelSockets {
 
     fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
         self.interfaces.route(query)
+    }
+
+    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
+        self.interfaces.egress_index(query)
     }
 
     fn open_group_socket(

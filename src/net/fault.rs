@@ -57,6 +57,8 @@ pub enum FaultKind {
     Busy,
     /// There is no address to send from.
     NoAddress,
+    /// The routing table discards it: a `blackhole`.
+    Refused,
     /// The kernel gave no answer in time.
     TimedOut,
     Other,
@@ -77,6 +79,7 @@ impl Fault {
             }
             Some(libc::ENETDOWN) => FaultKind::Down,
             Some(libc::EADDRNOTAVAIL) if self.action == Action::Interfaces => FaultKind::NoAddress,
+            Some(libc::EINVAL) if self.action == Action::Interfaces => FaultKind::Refused,
             Some(libc::EADDRNOTAVAIL) => FaultKind::AddressNotLocal,
             // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
             Some(libc::EINVAL) if self.action == Action::Send => FaultKind::AddressNotLocal,

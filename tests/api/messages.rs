@@ -152,6 +152,55 @@ async fn a_source_port_is_one_messages_at_a_time() {
 }
 
 #[tokio::test]
+async fn the_same_request_twice_at_once_waits_for_the_first() {
+    let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
+    let member = Peer::in_group(&group);
+    for nth in 0..10 {
+        let body = on_lo(&group, json!({"payload": "once", "source_port": port, "linger_ms": 0}));
+        let path = format!("/v1/messages/roll-{nth}");
+        let put = || server.put(&path, body.clone());
+        let replies = tokio::join!(put(), put(), put(), put());
+        let mut statuses = [replies.0.status, replies.1.status, replies.2.status, replies.3.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 200, 200, 202]);
+
+        // Deleted and sent again at once, as often as one likes: the port is free when a DELETE is answered.
+        server.delete(&path).await.expect(204);
+        assert_eq!(member.receive().await.0, "once");
+    }
+    Peer::at("127.0.0.1").send(&group, "the next thing");
+    assert_eq!(member.receive().await.0, "the next thing");
+}
+
+#[tokio::test]
+async fn a_source_address_is_used_and_must_be_the_interfaces() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let member = Peer::in_group(&group);
+    for window_ms in [0, 50] {
+        let message = server.call(&group, json!({"source": "127.0.0.9", "window_ms": window_ms})).await;
+        assert_eq!(message["source"], "127.0.0.9");
+        let (_, source) = member.receive().await;
+        assert!(source.starts_with("127.0.0.9:"), "{source}");
+        assert_eq!(message["sent"][0]["source"], source);
+    }
+    let raw = format!("/v1/messages?group={group}&interfaces=lo&source=127.0.0.8&window_ms=0");
+    server.request(Method::POST, &raw).body("text/plain", "raw").send().await.expect(202);
+    assert!(member.receive().await.1.starts_with("127.0.0.8:"));
+
+    for (source, problem) in [
+        ("192.0.2.7", "address-not-local"),
+        ("::1", "invalid-request"),
+        ("localhost", "invalid-request"),
+        ("239.1.2.3", "address-not-local"),
+    ] {
+        let body = on_lo(&group, json!({"payload": "x", "source": source}));
+        server.post("/v1/messages", body).await.problem(422, problem, "/source");
+    }
+    let anywhere = json!({"group": group, "payload": "x", "source": "192.0.2.7"});
+    server.post("/v1/messages", anywhere).await.problem(422, "address-not-local", "/source");
+}
+
+#[tokio::test]
 async fn a_deleted_message_is_gone() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let message = server.send(&group, json!({"window_ms": 60000})).await;

@@ -51,6 +51,9 @@ enum Expected {
     NoDefaultRoute,
     /// A plain socket sends from 0.0.0.0, to which nobody can answer: the message is refused.
     NoAddress,
+    /// On `lo`, a plain socket passes over 127.0.0.1, which is of this host alone, for an address of another
+    /// interface: the message leaves from `lo`'s own.
+    OwnOfLo,
 }
 
 const PORT: u16 = 10_000;
@@ -214,6 +217,7 @@ impl Row {
         let as_expected = match (&self.send.expected, &self.plain_by_default_route) {
             (_, Some(plain)) => same(with_window, plain),
             (Expected::Same, _) => same(with_window, &self.plain),
+            (Expected::OwnOfLo, _) => with_window == "lo 127.0.0.1",
             _ => refused(with_window),
         };
         if !as_expected {
@@ -239,6 +243,7 @@ impl fmt::Display for Row {
             Expected::DefaultRoute(_) => f.write_str("; intended: the default route's interface")?,
             Expected::NoDefaultRoute => f.write_str("; intended: refused without a default route")?,
             Expected::NoAddress => f.write_str("; intended: refused without an address")?,
+            Expected::OwnOfLo => f.write_str("; intended: the own address of lo")?,
         }
         self.fault().map_or(Ok(()), |fault| write!(f, "   <-- {fault}"))
     }

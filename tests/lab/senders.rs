@@ -146,7 +146,7 @@ impl Scene {
 
     /// Waits until two copies of each message have failed for a reason with this word; none counts as sent.
     async fn assert_failing(&self, senders: &[Sender], word: &str) {
-        for sender in senders {
+        join_all(senders.iter().map(async |sender| {
             let fails = |count: u64| move |view: &Value| view["sent"][0]["failed"].as_u64() >= Some(count);
             let first = self.node.until(&sender.message, fails(1)).await["sent"][0].clone();
             let failed = first["failed"].as_u64().expect("a number");
@@ -157,7 +157,8 @@ impl Scene {
                 assert!(error.contains(word) && !error.contains("route"), "{}: {error}", sender.kind);
                 assert_eq!(sent["interface"], "eth0", "{}", sender.kind);
             }
-        }
+        }))
+        .await;
     }
 
     /// The next copy of each message leaves from one of these addresses, and none fails from now on.
@@ -201,11 +202,13 @@ impl Scene {
 /// Messages that differ in the sockets that they send from.
 fn kinds(is_ipv6: bool) -> Vec<(&'static str, Value)> {
     let repeat = |count: u32| json!({"count": count, "interval_ms": INTERVAL_MS});
+    // So few that they last only with longer pauses.
+    let tracked = json!({"count": 8, "interval_ms": 3 * INTERVAL_MS});
     let mut kinds = vec![
         ("shared", json!({"window_ms": 0, "repeat": repeat(1_000_000)})),
         ("own-port", json!({"window_ms": 0, "source_port": 20_001, "repeat": repeat(1_000_000)})),
         ("collecting", json!({"window_ms": 86_400_000, "repeat": repeat(80_000)})),
-        ("tracked", json!({"window_ms": 60_000, "track_attempts": true, "repeat": repeat(8)})),
+        ("tracked", json!({"window_ms": 60_000, "track_attempts": true, "repeat": tracked})),
     ];
     // For IPv6 it would take the interface of the default route, which there is not.
     if !is_ipv6 {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::MessageContext;
 use super::interface::EgressInterface;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, Ipv6Status, MessageSpec};
-use crate::net::{Fault, FaultKind, RouteQuery};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
+use crate::net::{Action, Fault, FaultKind, RouteQuery};
 
 impl MessageContext {
     /// The interfaces that a message leaves by: those named, the one that has its source, or the one that the kernel
@@ -48,15 +48,14 @@ impl MessageContext {
         spec: &MessageSpec,
         table: &'t InterfaceTable,
     ) -> Result<&'t Arc<Interface>, Refusal> {
-        let no_route = || Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) };
-        let route = self.sockets.route(&query(spec, None)).map_err(|fault| match fault.kind() {
-            FaultKind::NoRoute => no_route(),
+        let index = self.sockets.egress_index(&query(spec, None)).map_err(|fault| match fault.kind() {
+            FaultKind::NoRoute => Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) },
+            FaultKind::Denied | FaultKind::Refused => Refusal::RouteRefused { group: spec.group, fault },
             _ => Refusal::Failed(fault),
         })?;
-        let interface = table.by_index(route.interface_index);
-        interface.ok_or_else(|| Refusal::InterfaceGone {
-            interface: format!("if{}", route.interface_index).into(),
-        })
+        // One that the table does not have yet.
+        let unknown = || Refusal::InterfaceGone { interface: format!("if{index}").into() };
+        table.by_index(index).ok_or_else(unknown)
     }
 
     /// The address that a message leaves with by this interface: its own choice, else the kernel's.
@@ -72,15 +71,21 @@ impl MessageContext {
             }
             return Err(Refusal::SourceNotThere { source_address, interfaces: vec![interface.name.clone()] });
         }
-        // Where the kernel was not told an interface, the address may be another than on that interface.
-        if chosen_by_route
-            && let Ok(route) = self.sockets.route(&query(spec, None))
-            && route.interface_index == interface.index
-        {
-            return Ok(route.source);
+        if chosen_by_route {
+            // Where the kernel was told no interface, it may choose another address than on that interface.
+            match self.sockets.route(&query(spec, None)) {
+                Ok(route) if route.interface_index == interface.index => return Ok(route.source),
+                _ => {}
+            }
         }
-        let route = self.sockets.route(&query(spec, Some(interface.index)));
-        route.map(|route| route.source).map_err(|fault| self.cause(fault, spec, &interface.name, None))
+        match self.sockets.route(&query(spec, Some(interface.index))) {
+            Ok(route) if !interface.loopback || interface.can_send_from(route.source) => Ok(route.source),
+            routed => match (own_on_loopback(interface, spec.group.family()), routed) {
+                (Some(own), _) => Ok(own),
+                (None, Ok(route)) => Ok(route.source),
+                (None, Err(fault)) => Err(self.cause(fault, spec, &interface.name, None)),
+            },
+        }
     }
 
     /// Why an interface did not take what it was given. What the kernel has said of the interface goes before what an
@@ -108,9 +113,12 @@ impl MessageContext {
         match fault.kind() {
             FaultKind::NoDevice => Refusal::InterfaceGone { interface },
             FaultKind::Down => Refusal::InterfaceDown { interface },
+            FaultKind::Denied | FaultKind::Refused if fault.action == Action::Interfaces => {
+                Refusal::RouteRefused { group: spec.group, fault }
+            }
             // Where it is told the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
             FaultKind::NoRoute if family == Family::V4 => Refusal::InterfaceDown { interface },
-            FaultKind::AddressNotLocal => match spec.source {
+            FaultKind::AddressNotLocal | FaultKind::NoAddress => match spec.source {
                 Some(source_address) => {
                     Refusal::SourceNotThere { source_address, interfaces: vec![interface] }
                 }
@@ -127,24 +135,15 @@ pub(super) fn usable<'t>(
     name: &Arc<str>,
     family: Family,
 ) -> Result<&'t Arc<Interface>, Refusal> {
-    /// RFC 8200 section 5: below it, the kernel takes IPv6 off the interface.
-    const LEAST_IPV6_MTU: u32 = 1_280;
-    let found = table.by_name(name).ok_or_else(|| Refusal::InterfaceGone { interface: name.clone() })?;
-    let interface = name.clone();
+    let interface = || name.clone();
+    let found = table.by_name(name).ok_or_else(|| Refusal::InterfaceGone { interface: interface() })?;
     if !found.up {
-        return Err(Refusal::InterfaceDown { interface });
+        return Err(Refusal::InterfaceDown { interface: interface() });
     }
     if !found.running {
-        return Err(Refusal::NoCarrier { interface });
+        return Err(Refusal::Unusable(NotHearing::NoCarrier(interface())));
     }
-    match (family, found.ipv6) {
-        (Family::V6, Ipv6Status::Absent) if found.mtu < LEAST_IPV6_MTU => {
-            Err(Refusal::MtuBelowIpv6 { interface, mtu: found.mtu })
-        }
-        (Family::V6, Ipv6Status::Absent) => Err(Refusal::NoIpv6 { interface }),
-        (Family::V6, Ipv6Status::Disabled) => Err(Refusal::Ipv6Disabled { interface }),
-        _ => Ok(found),
-    }
+    found.carries(family).map(|()| found).map_err(Refusal::Unusable)
 }
 
 fn query(spec: &MessageSpec, interface: Option<u32>) -> RouteQuery {
@@ -154,6 +153,12 @@ fn query(spec: &MessageSpec, interface: Option<u32>) -> RouteQuery {
         interface,
         source: None,
     }
+}
+
+/// On `lo`, the kernel would pass over 127.0.0.1, which is of this host alone, for an address of another interface.
+fn own_on_loopback(interface: &Interface, family: Family) -> Option<IpAddr> {
+    let mut own = interface.addresses.iter().map(|(address, _)| *address);
+    own.find(|address| interface.loopback && Family::of(*address) == family)
 }
 
 /// The one interface that has this address.

@@ -11,7 +11,7 @@ use super::collection::{EgressResult, PortId};
 use super::egress::usable;
 use super::opening::{Egress, NumberedSockets, OpenedSockets};
 use crate::control::refusal::Refusal;
-use crate::model::{Family, Interface, InterfaceTable, MessageSpec};
+use crate::model::{Interface, InterfaceTable, MessageSpec};
 
 pub(in crate::control) struct EgressInterface {
     pub(super) name: Arc<str>,
@@ -162,9 +162,9 @@ impl Egress {
     /// Whether copies can go on to leave by it.
     fn suits(&self, spec: &MessageSpec, interface: &Interface, source: IpAddr) -> bool {
         // With hop limit 0 the socket is a member of the group, which the kernel may have forgotten.
-        let family = usize::from(spec.group.family() == Family::V6);
+        let family = spec.group.family();
         let is_member = spec.hop_limit.0 == 0 && !interface.loopback;
-        let forgotten = is_member && self.interface.forgotten[family] != interface.forgotten[family];
+        let forgotten = is_member && self.interface.forgotten(family) != interface.forgotten(family);
         self.interface.index == interface.index && self.source == source && !forgotten
     }
 }

@@ -53,7 +53,7 @@ pub struct Message {
     /// Std lock: held while sockets are registered or given up. No sink takes it, and `collection` is not taken under
     /// it.
     sockets: Mutex<MessageSockets>,
-    /// A task that sent it has panicked.
+    /// The task that sends it has panicked.
     sending_failed: AtomicBool,
     /// Its counts are in the ledger.
     entered: AtomicBool,

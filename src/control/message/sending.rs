@@ -3,10 +3,12 @@
 //! Each copy is noted just before it leaves, and taken back if it did not: whoever is cancelled in between leaves a
 //! message whose counts are right.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -175,29 +177,19 @@ impl Message {
         waiting: Vec<usize>,
         stop: CancellationToken,
     ) {
-        let sending = Sending(&self);
         let interfaces = interfaces.iter_mut().enumerate();
         let all = interfaces.map(|(nth, interface)| interface.send_rest(&self, waiting.contains(&nth)));
-        stop.run_until_cancelled(join_all(all)).await;
-        drop(sending);
+        let sending = AssertUnwindSafe(stop.run_until_cancelled(join_all(all))).catch_unwind();
+        if sending.await.is_ok() {
+            self.finish_sending();
+        } else {
+            self.sending_failed.store(true, Ordering::Release);
+            self.context.recovery.note_panic();
+        }
     }
 
     pub(in crate::control) fn finish_sending(self: &Arc<Self>) {
         self.with_collection(|collection| collection.sending_done());
         self.check();
-    }
-}
-
-/// Sending is under way; also if it ends in a panic, somebody learns that it is over.
-struct Sending<'a>(&'a Arc<Message>);
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.sending_failed.store(true, Ordering::Release);
-            self.0.context.recovery.note_panic();
-        } else {
-            self.0.finish_sending();
-        }
     }
 }

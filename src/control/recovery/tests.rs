@@ -205,6 +205,10 @@ impl SocketBackend for PanickingSockets {
         self.0.route(query)
     }
 
+    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
+        self.0.egress_index(query)
+    }
+
     fn open_group_socket(
         &self,
         group: &Group,

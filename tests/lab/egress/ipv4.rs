@@ -1,6 +1,6 @@
 //! The IPv4 set-ups. eth0 has 10.0.0.1/24 and eth1 has 10.0.1.1/24; nothing else is there before.
 
-use super::Expected::NoAddress;
+use super::Expected::{NoAddress, OwnOfLo};
 use super::{SetUp, to};
 
 pub(super) const SET_UPS: &[SetUp] = &[
@@ -8,6 +8,11 @@ pub(super) const SET_UPS: &[SetUp] = &[
         name: "no route at all",
         commands: "",
         sends: &[to("239.1.1.1"), to("239.1.1.1").by("eth1"), to("224.0.0.251").by("eth1")],
+    },
+    SetUp {
+        name: "lo by its name",
+        commands: "ip link set lo up",
+        sends: &[to("239.1.1.1").by("lo").but(OwnOfLo), to("224.0.0.251").by("lo").but(OwnOfLo)],
     },
     SetUp {
         name: "the default route only",

@@ -174,6 +174,10 @@ impl SocketBackend for Arc<Kernel> {
         unreachable!("there are no messages")
     }
 
+    fn egress_index(&self, _: &RouteQuery) -> Result<u32, Fault> {
+        unreachable!("there are no messages")
+    }
+
     fn open_group_socket(
         &self,
         group: &Group,

@@ -42,6 +42,10 @@ impl SocketBackend for World {
         Ok(Route { interface_index: index, source: *source })
     }
 
+    fn egress_index(&self, _: &RouteQuery) -> Result<u32, Fault> {
+        unreachable!("all interfaces are named")
+    }
+
     fn open_group_socket(
         &self,
         _: &Group,

@@ -29,6 +29,8 @@ pub(super) enum Event {
         full: bool,
     },
     FailBind(i32),
+    /// The next send ends in a panic.
+    Panic,
     /// The time of day is set.
     SetClock {
         hours: i64,
@@ -66,6 +68,7 @@ pub(super) struct State {
     pub(super) sockets: Vec<OpenSocket>,
     full: bool,
     pub(super) bind_fault: Option<i32>,
+    panics: bool,
     set_by: i64,
     pub(super) ticks: i64,
     records: Records,
@@ -115,6 +118,7 @@ impl World {
                 sockets: Vec::new(),
                 full: false,
                 bind_fault: None,
+                panics: false,
                 set_by: 0,
                 ticks: 0,
                 records: Records::default(),
@@ -171,6 +175,7 @@ impl World {
             Event::Interface { nth, becomes } => state.change(nth, becomes),
             Event::SendBuffers { full } => state.full = full,
             Event::FailBind(error) => state.bind_fault = Some(error),
+            Event::Panic => state.panics = true,
             Event::SetClock { hours } => {
                 state.set_by += hours * 3_600_000_000_000;
                 let ticks = state.ticks;
@@ -247,6 +252,8 @@ impl World {
 
     fn send(&self, nth: usize, copies: usize) -> io::Result<usize> {
         let (_, order) = self.tick();
+        let panics = std::mem::take(&mut self.state().panics);
+        assert!(!panics, "a send that panics on purpose");
         let mut state = self.state();
         let State { sockets, table, shown, full, records, .. } = &mut *state;
         let socket = &mut sockets[nth];
