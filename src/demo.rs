@@ -71,6 +71,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
 fn message(group: Group) -> MessageSpec {
     MessageSpec {
         group,
+        source: None,
         interfaces: Interfaces::Named(vec!["lo".into()]),
         payload: Bytes::from_static(PAYLOAD),
         hop_limit: HopLimit(1),

@@ -93,7 +93,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     };
     tokio::select! {
         served = serving => served,
-        never = notify::keep_alive() => match never {},
+        never = notify::keep_alive(|| control.is_alive()) => match never {},
     }
 }
 

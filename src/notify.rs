@@ -18,10 +18,11 @@ pub fn stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Says that the service is alive, twice in each interval of the watchdog; never ends.
+/// Says that the service is alive, twice in each interval of the watchdog, as long as it is; never ends.
 ///
-/// A runtime whose threads are all stuck says nothing, and the manager ends the process.
-pub async fn keep_alive() -> Infallible {
+/// A service in which something is stuck says nothing, and neither does a runtime whose threads all are: the manager ends
+/// the process.
+pub async fn keep_alive(is_alive: impl Fn() -> bool) -> Infallible {
     // The manager's 0 means that it does not watch.
     let Some(interval) = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero()) else {
         return std::future::pending().await;
@@ -29,7 +30,9 @@ pub async fn keep_alive() -> Infallible {
     let mut ticks = tokio::time::interval(interval / 2);
     loop {
         ticks.tick().await;
-        tell(NotifyState::Watchdog);
+        if is_alive() {
+            tell(NotifyState::Watchdog);
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! Locks, and what a panic under each of them means.
+//! What threads share: locks, and what a panic under each of them means; and how far a thread has come.
 //!
 //! A panic under a lock that one resource owns concerns this resource alone: it is `failed`, and whoever caught the
 //! panic has it opened again. A panic under a lock that resources share leaves half-changed state that everybody
 //! would go on with, so that it ends the process: its supervisor starts a whole one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How to take a lock.
 pub(crate) trait Lock<T> {
@@ -22,8 +25,13 @@ impl<T> Lock<T> for Mutex<T> {
     }
 
     fn lock_shared(&self) -> MutexGuard<'_, T> {
-        self.lock().unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
+        whole(self.lock())
     }
+}
+
+/// What a lock that resources share guards, however it was taken. After a panic under it the process ends.
+pub(crate) fn whole<G>(taken: LockResult<G>) -> G {
+    taken.unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
 }
 
 /// Ends the process, because going on would do harm; a supervisor starts it again.
@@ -32,4 +40,83 @@ pub(crate) fn fatal(reason: &str) -> ! {
     const INTERNAL_ERROR: i32 = 70;
     tracing::error!(reason, "the process ends");
     std::process::exit(INTERNAL_ERROR)
+}
+
+/// Since when a thread or a task has been at one piece of work; told by itself, looked at by others.
+pub(crate) struct Progress {
+    started: Instant,
+    /// Milliseconds after `started`, plus one; 0 while it waits for work.
+    busy_since: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { started: Instant::now(), busy_since: AtomicU64::new(0) }
+    }
+}
+
+impl Progress {
+    /// It begins another piece of work.
+    pub(crate) fn work(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.busy_since.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// It waits for work.
+    pub(crate) fn rest(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn busy_for(&self, now: Instant) -> Duration {
+        self.under_way().map_or(Duration::ZERO, |since| {
+            let since = Duration::from_millis(since.get() - 1);
+            now.saturating_duration_since(self.started).saturating_sub(since)
+        })
+    }
+
+    /// What tells the piece of work under way from those of other milliseconds.
+    pub(crate) fn under_way(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.busy_since.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_under_a_lock_that_resources_share_ends_the_process() {
+        let mut itself = Command::new(std::env::current_exe().unwrap());
+        let ended =
+            itself.args(["--ignored", "--exact", "sync::tests::panic_under_a_shared_lock"]).output().unwrap();
+        assert_eq!(ended.status.code(), Some(70), "{ended:?}");
+    }
+
+    #[test]
+    #[ignore = "it ends its process, see above"]
+    fn panic_under_a_shared_lock() {
+        let lock = Mutex::new(());
+        std::thread::scope(|scope| {
+            let panicked = scope.spawn(|| {
+                let _held = lock.lock_shared();
+                panic!("under a lock, on purpose");
+            });
+            panicked.join().unwrap_err();
+        });
+        drop(lock.lock_own());
+        drop(lock.lock_shared());
+    }
+
+    #[test]
+    fn progress_tells_how_long_one_piece_of_work_takes() {
+        let progress = Progress::default();
+        let later = Instant::now() + Duration::from_secs(9);
+        assert_eq!((progress.under_way(), progress.busy_for(later)), (None, Duration::ZERO));
+        progress.work();
+        assert!(progress.under_way().is_some() && progress.busy_for(later) > Duration::from_secs(8));
+        progress.rest();
+        assert_eq!(progress.busy_for(later), Duration::ZERO);
+    }
 }

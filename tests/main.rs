@@ -1,4 +1,4 @@
-//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `store` for logs on
+//! All integration tests in one binary: `api` on loopback, `lab` between hosts, `chaos` for all at once, `store` for logs on
 //! disk, `docs` for what users read,
 //! `tools` for what other people's programs make of what it gives out.
 
@@ -36,7 +36,12 @@ mod api {
 
 mod lab {
     mod classic;
+    mod dead_links;
     mod disks;
+    mod early;
+    mod egress;
+    mod forgotten;
+    mod hearing;
     mod interfaces;
     mod ipv6;
     mod isolation;
@@ -48,8 +53,14 @@ mod lab {
     mod scale;
     mod scope;
     mod selftest;
+    mod senders;
+    mod source_address;
     mod sources;
+    mod storms;
+    mod without_ipv6;
 }
+
+mod chaos;
 
 mod store;
 

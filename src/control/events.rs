@@ -1,16 +1,17 @@
 //! What happens to resources: a bounded ring that readers follow with cursors, as they do logs.
 //!
-//! Telling costs a lock and a push, and nothing is put into words before somebody reads.
+//! To emit one costs a lock and a push.
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::Kind;
 use crate::model::{CloseReason, Group, Id, Timestamp};
 use crate::store::{Cursor, Gap, GapReason};
+use crate::sync::Lock;
 
 /// Something that happened to a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Event {
     /// Its place among all events, from 1.
     pub sequence: u64,
     pub at: Timestamp,
-    pub happening: Happening,
+    pub event: EventKind,
     pub kind: Kind,
     pub id: Id,
     pub group: Group,
@@ -26,14 +27,20 @@ pub struct Event {
     pub interface: Option<Arc<str>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// On an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// On an interface, and it hears there unless `NotHearing` follows.
     Joined,
     /// On an interface, which is waited for; without one: no interface is usable yet.
     Pending,
-    /// On an interface that was joined and went away.
+    /// On an interface that was joined and went away, or that the kernel forgot.
     Lost,
+    /// It hears on an interface again.
+    Hearing,
+    /// It is joined on an interface, and hears nothing there any more, for this reason.
+    NotHearing(Arc<str>),
+    /// On an interface, whose socket was closed because of a fault of the service's own.
+    Failed(Arc<str>),
     /// A PUT changed what is wanted.
     Changed,
     /// On an interface that is no longer wanted; without one: altogether.
@@ -80,7 +87,7 @@ impl Events {
 
     pub(super) fn emit(
         &self,
-        happening: Happening,
+        event: EventKind,
         kind: Kind,
         id: &Id,
         group: Group,
@@ -90,7 +97,7 @@ impl Events {
         let mut ring = self.ring();
         let oldest = if ring.events.len() >= self.capacity { ring.events.pop_front() } else { None };
         let (sequence, at) = (ring.next, Timestamp::now());
-        ring.events.push_back(Event { sequence, at, happening, kind, id, group, interface });
+        ring.events.push_back(Event { sequence, at, event, kind, id, group, interface });
         ring.next += 1;
         drop(ring);
         drop(oldest);
@@ -128,7 +135,7 @@ impl Events {
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock_shared()
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
         let (group, _) = Group::parse("239.1.2.3:10000").unwrap();
         let id = Id::parse("a").unwrap();
         for _ in 0..count {
-            events.emit(Happening::Joined, Kind::Membership, &id, group, Some("lo".into()));
+            events.emit(EventKind::Joined, Kind::Membership, &id, group, Some("lo".into()));
         }
     }
 

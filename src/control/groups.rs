@@ -35,9 +35,9 @@ impl GroupView {
     fn add(&mut self, membership: &Membership) {
         let view = membership.view();
         if view.responder.is_some() { &mut self.responders } else { &mut self.memberships }.push(view.id);
-        for port in view.ports.iter().filter(|port| port.state == JoinState::Joined) {
-            if let Err(at) = self.interfaces.binary_search(&port.interface) {
-                self.interfaces.insert(at, port.interface.clone());
+        for interface in view.interfaces.iter().filter(|interface| interface.state == JoinState::Joined) {
+            if let Err(at) = self.interfaces.binary_search(&interface.name) {
+                self.interfaces.insert(at, interface.name.clone());
             }
         }
         self.datagrams += view.log.appended;

@@ -4,12 +4,12 @@
 //! service do, and what to change; what else it is asked for works. A new check is a function that gives a
 //! [`Check`], and a place in [`Control::health`].
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Control, Shared};
+use super::{Control, JoinState, Shared};
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
+use crate::sync::Lock;
 
 /// What was found out about one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,10 @@ impl Control {
             shared.accepting(),
             shared.tasks_running(),
             shared.interfaces_followed(),
+            shared.hearing(),
             shared.lanes_running(),
+            shared.timers_run(),
+            shared.resources_whole(),
             shared.store_works(),
             descriptors(),
         ];
@@ -60,7 +63,7 @@ impl Shared {
 
     fn tasks_running(&self) -> Check {
         const NAME: &str = "tasks";
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {
@@ -80,6 +83,34 @@ impl Shared {
         Check::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
     }
 
+    fn hearing(&self) -> Check {
+        const NAME: &str = "hearing";
+        /// Even where thousands of sockets are opened in a storm of changes.
+        const LONGEST_ROUND: Duration = Duration::from_secs(30);
+        if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
+            return Check::failed(
+                NAME,
+                "the thread that opens and closes sockets is stuck: restart the service",
+            );
+        }
+        let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
+        let (mut count, mut example) = (0, String::new());
+        for membership in not_hearing {
+            count += 1;
+            if example.is_empty()
+                && let Some(reason) = membership.why_not_hearing()
+            {
+                example = format!(", as {} `{}` on {reason}", membership.kind(), membership.id());
+            }
+        }
+        match count {
+            0 => Check::ok(NAME, "all memberships and responders hear"),
+            _ => {
+                Check::warning(NAME, format!("memberships and responders that do not hear: {count}{example}"))
+            }
+        }
+    }
+
     fn lanes_running(&self) -> Check {
         const NAME: &str = "lanes";
         /// A receive thread that is at one batch for longer is stuck.
@@ -93,6 +124,35 @@ impl Shared {
             );
         }
         Check::ok(NAME, detail)
+    }
+
+    fn timers_run(&self) -> Check {
+        const NAME: &str = "timers";
+        const LATE: Duration = Duration::from_secs(5);
+        let late = self.services.timers.late(Instant::now());
+        if late >= LATE && !self.stop.is_cancelled() {
+            let late = late.as_secs();
+            return Check::failed(
+                NAME,
+                format!("windows, leases, retries and replies are {late} s late: restart the service"),
+            );
+        }
+        Check::ok(NAME, "windows, leases, retries and replies are in time")
+    }
+
+    fn resources_whole(&self) -> Check {
+        const NAME: &str = "resources";
+        let failed_now = self.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
+        let failed_now = failed_now.count();
+        match self.recovery.failures() {
+            0 => Check::ok(NAME, "no resource has failed"),
+            failures => Check::warning(
+                NAME,
+                format!(
+                    "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
+                ),
+            ),
+        }
     }
 
     fn store_works(&self) -> Check {

@@ -3,8 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Message, Shared};
 use crate::model::Timestamp;
@@ -34,7 +38,7 @@ impl Shared {
         loop {
             let _ = tokio::time::timeout(Self::ROUND, self.budget.exceeded()).await;
             let now = Timestamp::now();
-            self.forget_expired(now);
+            self.caught(|| self.forget_expired(now));
             self.expire(now).await;
             if self.budget.is_exceeded() {
                 let forget = |before| self.forget_closed(before);
@@ -48,8 +52,13 @@ impl Shared {
     }
 
     async fn expire(&self, now: Timestamp) {
+        // A disk that hangs keeps no log from letting go of what is in memory.
+        let deadline = Instant::now() + Self::ROUND;
         for (nth, owner) in self.owners().into_iter().enumerate() {
-            owner.log().expire(now).await;
+            let expiring = AssertUnwindSafe(owner.log().expire(now)).catch_unwind();
+            if let Ok(Err(_panicked)) = timeout_at(deadline, expiring).await {
+                self.recovery.note_panic();
+            }
             give_way(nth).await;
         }
     }
@@ -64,7 +73,10 @@ impl Shared {
         called_for: impl Fn() -> bool,
     ) {
         let owners = self.owners();
-        let aged = |(nth, owner): (usize, &Owner)| oldest(owner.log()).map(|oldest| Reverse((oldest, nth)));
+        let aged = |(nth, owner): (usize, &Owner)| {
+            let oldest = self.caught(|| oldest(owner.log())).flatten()?;
+            Some(Reverse((oldest, nth)))
+        };
         let mut heap: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
         let mut evicted = 0;
         while called_for() {
@@ -72,7 +84,7 @@ impl Shared {
                 let Some(Reverse((_, nth))) = heap.pop() else {
                     return;
                 };
-                let_go(owners[nth].log());
+                self.caught(|| let_go(owners[nth].log()));
                 heap.extend(aged((nth, &owners[nth])));
             }
             evicted += 1;

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use super::{Control, Refusal};
+use super::waiting::{Done, within};
+use super::{Control, Refusal, Shared};
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
-use crate::net::{Fault, InterfaceHealth};
+use crate::net::InterfaceHealth;
 
 /// The interfaces as a client named them: in `interfaces`, as the zone of the group, or both alike.
 #[derive(Debug, Clone, Default)]
@@ -13,8 +14,8 @@ pub struct InterfaceChoice {
 
 impl Control {
     /// Interfaces as the kernel has them now.
-    pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, Fault> {
-        self.0.interfaces.refresh().await
+    pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, Refusal> {
+        self.0.refreshed().await
     }
 
     /// How it goes with following them.
@@ -32,11 +33,18 @@ impl Control {
         match choice.resolve(&table, &allowed) {
             // The table may lag behind an interface that was made just now.
             Err(Refusal::UnknownInterface { .. }) => {
-                let table = self.interfaces().await.map_err(Refusal::Failed)?;
+                let table = self.interfaces().await?;
                 choice.resolve(&table, &allowed)
             }
             result => result,
         }
+    }
+}
+
+impl Shared {
+    /// Interfaces as the kernel has them now, for a request that has changed nothing yet.
+    pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, Refusal> {
+        within(Done::Nothing, self.interfaces.refresh()).await?.map_err(Refusal::Failed)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answering::{Active, Answering};
+use super::answering::{ActiveRules, Answering};
+use super::membership::Unchanged;
 use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
+use super::waiting::{Done, within};
 use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
 use crate::model::{
     Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
@@ -30,11 +32,6 @@ pub struct JoinRequest {
 }
 
 impl Control {
-    /// Joins under a new id.
-    pub async fn join(&self, request: JoinRequest) -> Result<Arc<Membership>, Refusal> {
-        self.join_as(Id::generate(), request, true).await.map(|(membership, _)| membership)
-    }
-
     /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease. Once this returns,
     /// the store knows, too, unless it fails.
     pub async fn join_as(
@@ -54,35 +51,37 @@ impl Control {
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
-                if let Ok(changed) = existing.change(&spec, &request, &table) {
-                    changed?;
-                    existing.keep_change();
-                    shared.settled().await?;
-                    shared.catch_up(&existing, &table);
-                    shared.arm(&existing);
-                    return Ok((existing, Outcome::Kept));
+                let changed = existing.change(&spec, &request, &table);
+                match within(Done::Nothing, changed).await? {
+                    Err(Unchanged::Refused(refusal)) => return Err(refusal),
+                    Err(Unchanged::Left) => {
+                        // Its lease ran out just now: a new one takes its place.
+                        registry.remove_if(&id, &existing);
+                        continue;
+                    }
+                    Ok(()) => {}
                 }
-                // Its lease ran out just now: a new one takes its place.
-                registry.remove_if(&id, &existing);
-                continue;
+                existing.keep_change();
+                shared.catch_up(&existing, &table);
+                shared.arm(&existing);
+                shared.settled(Done::Changed).await?;
+                return Ok((existing, Outcome::Kept));
             }
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
-                Arc::new(Answering::new(Active::new(&spec.group, rules), shared.services.clone()))
+                let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
+                Arc::new(Answering::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;
-            let environment = shared.environment.clone();
-            let joined = Membership::join(id.clone(), spec, &request, answering, environment, &table)?;
-            let membership = Arc::new(joined);
-            if registry.insert(id.clone(), membership.clone()).is_ok() {
-                membership.registered();
+            let context = shared.membership_context.clone();
+            let new = Membership::prepare(id.clone(), spec, &request, answering, context, table.clone())?;
+            if let Some(membership) = new.publish(registry) {
                 shared.catch_up(&membership, &table);
                 shared.arm(&membership);
                 membership.keep(true);
-                shared.settled().await?;
+                shared.settled(Done::Created).await?;
                 return Ok((membership, Outcome::Created));
             }
-            membership.leave();
         }
     }
 
@@ -96,19 +95,30 @@ impl Control {
         kind: Kind,
         query: &ListQuery,
         state: Option<JoinState>,
+        hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
         self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
-            query.group.is_none_or(|group| membership.spec().group == group)
-                && state.is_none_or(|state| membership.join_state() == state)
+            query.group.is_none_or(|group| membership.spec().group == group) && {
+                let (is, does) = membership.condition();
+                state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
+            }
         })
     }
 
-    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails.
+    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If that takes
+    /// too long, the same again goes on to wait for it.
     pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let membership = self.0.joined(kind).remove(id);
-        membership.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?.leave();
-        self.0.settled().await
+        let registry = self.0.joined(kind);
+        let deletion = registry.begin_deletion(id);
+        let (membership, is_new) = deletion.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
+        if is_new {
+            membership.leave();
+        }
+        within(Done::DeletionUnderWay, membership.sockets_closed()).await?;
+        self.0.settled(Done::DeletionUnderWay).await?;
+        registry.end_deletion(&membership);
+        Ok(())
     }
 
     /// Those that a configuration file wants.
@@ -165,10 +175,11 @@ impl Shared {
     }
 
     /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
-    /// worth more than what the service does. If the service stops meanwhile, it may not be kept.
-    pub(super) async fn settled(&self) -> Result<(), Refusal> {
+    /// worth more than what the service does. If the service stops meanwhile, it may not be kept. `done`: what was done
+    /// if the disk takes too long.
+    pub(super) async fn settled(&self, done: Done) -> Result<(), Refusal> {
         let Some(store) = &self.store else { return Ok(()) };
-        match store.settled().await {
+        match within(done, store.settled()).await? {
             Err(DiskFault::Closed) => Err(Refusal::Stopping),
             _ => Ok(()),
         }
@@ -176,19 +187,16 @@ impl Shared {
 
     /// An interface that came or went between the look at the table and the entry in the registry has
     /// been announced to everybody but this membership.
-    fn catch_up(&self, membership: &Membership, seen: &Arc<InterfaceTable>) {
-        let table = self.interfaces.table();
-        if !Arc::ptr_eq(&table, seen) {
-            membership.reconcile(&table);
+    fn catch_up(&self, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
+        if !Arc::ptr_eq(&self.interfaces.table(), seen) {
+            self.reconciler.retry(membership);
         }
     }
 
     /// The interfaces as known or, where an address of the host is asked for that may be new, as they are now.
     async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, Refusal> {
         match &request.rules {
-            Some(rules) if rules.reply_from.is_some() => {
-                self.interfaces.refresh().await.map_err(Refusal::Failed)
-            }
+            Some(rules) if rules.reply_from.is_some() => self.refreshed().await,
             _ => Ok(self.interfaces.table()),
         }
     }
@@ -205,7 +213,8 @@ impl Shared {
     }
 
     pub(super) fn check_lease(&self, membership: &Arc<Membership>) {
-        if membership.leave_if_expired(Instant::now()) {
+        if let Some(sockets) = membership.leave_if_expired(Instant::now()) {
+            self.reconciler.close(sockets);
             tracing::info!(id = %membership.id(), "the lease ran out: left");
             self.memberships.remove_if(membership.id(), membership);
             self.responders.remove_if(membership.id(), membership);

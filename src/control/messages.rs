@@ -3,16 +3,14 @@
 //! Tasks: one for each message that is sent more than once or had to wait for its first send, until its last send
 //! or its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::message::{Collection, Message, Outlet};
-use super::refusal::{Attempt, Purpose, Refusal};
+use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets};
+use super::refusal::Refusal;
 use super::totals::Totals;
+use super::waiting::{Done, within};
 use super::{Control, Kind, Shared};
-use crate::model::{ClockReading, CloseReason, Group, Id, MessageSpec, Timestamp};
-use crate::net::{Fault, FaultKind};
+use crate::model::{CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::store::{Log, Store};
 
 /// Whether a PUT created what it names or found it there.
@@ -33,50 +31,62 @@ pub struct ListQuery {
 impl Control {
     /// Sends under a new id.
     pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, Refusal> {
-        self.send_once(Id::generate(), spec).await.map(|(message, _)| message)
+        self.send_once(&Id::generate(), spec).await.map(|(message, _)| message)
     }
 
     /// Sends under the client's id, once: the same again finds the message, another is refused.
     /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
-        let (message, outcome) = self.send_once(id, spec).await?;
-        if outcome == Outcome::Created {
-            // It was sent, also if the service stops now.
-            let _ = self.0.settled().await;
+        let (message, outcome) = self.send_once(&id, spec).await?;
+        // What was sent was sent, also if the service stops now.
+        match self.0.settled(Done::Sent(message.copies_sent())).await {
+            Err(Refusal::TimedOut { done }) => Err(Refusal::TimedOut { done }),
+            _ => Ok((message, outcome)),
         }
-        Ok((message, outcome))
     }
 
-    async fn send_once(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
+    async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
         let shared = &self.0;
-        if let Some(message) = shared.messages.find(&id) {
+        // The same request a second time waits for the first.
+        let _claim = within(Done::Nothing, shared.claims.claim(id)).await?;
+        if let Some(message) = shared.messages.find(id) {
             return same(message, &spec);
         }
         shared.goes_on()?;
-        let interfaces = shared.egress(&spec).await?;
+        if let Some(deleted) = shared.messages.under_deletion(id) {
+            // It may hold the port that this one wants.
+            within(Done::Nothing, deleted.sockets_closed()).await?;
+        }
+        let (interfaces, sockets) = match shared.open_sockets(&spec).await {
+            // The table may lag behind what has become of an interface just now.
+            Err(refusal) if refusal.is_of_interface() => {
+                let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
+                refreshed.map_err(Refusal::Failed)?;
+                shared.open_sockets(&spec).await?
+            }
+            opened => opened?,
+        };
         shared.forget_oldest();
+        // No await from here on: a client that goes away cannot leave a message half sent.
+        let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
+        let number = |(place, sockets): (usize, Option<OpenedSockets>)| {
+            sockets.map(|sockets| sockets.number(place, &mut collection))
+        };
+        let sockets: Vec<_> = sockets.into_iter().enumerate().map(number).collect();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
-        let place = shared.store.as_ref().map(Store::place);
-        let log = Arc::new(Log::new(limits, shared.budget.clone(), place));
-        let message = Arc::new(Message::new(id.clone(), spec, log, shared.clockwork.clone()));
+        let log = Arc::new(Log::new(limits, shared.budget.clone(), shared.store.as_ref().map(Store::place)));
+        let context = shared.message_context.clone();
+        let message = Arc::new(Message::new(id.clone(), spec, log, collection, context));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
             return same(taken, message.spec());
         }
-        message.begin_trace();
-        // No await from here on: a client that goes away cannot leave a message half sent.
-        let sent = match shared.open_outlets(&message, interfaces) {
-            // It is registered by now: either the shutdown finds and closes it, or is noticed here.
-            Ok(_) if shared.stop.is_cancelled() => Err(Refusal::Stopping),
-            Ok(outlets) => shared.send_first(&message, outlets),
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = sent {
-            shared.messages.remove_if(&id, &message);
+        if let Err(refusal) = shared.begin(&message, interfaces, sockets) {
+            shared.messages.remove_if(id, &message);
             message.fail_trace(&refusal);
             message.close(CloseReason::Cancelled);
             message.end_linger();
             message.log().close();
-            // It is no message that ended, but what could not be sent is told.
+            // No message has ended, but copies that could not be sent count.
             message
                 .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
             return Err(refusal);
@@ -104,27 +114,36 @@ impl Control {
         self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
-        self.0.settled().await?;
+        self.0.settled(Done::Changed).await?;
         Ok(message)
     }
 
-    /// Stops and forgets; once this returns, the store has forgotten it, too, unless it fails.
+    /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
+    /// that takes too long, the same again goes on to wait for it.
     pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let message = self.0.messages.remove(id);
-        let message = message.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
-        message.discard();
-        self.0.settled().await
+        let registry = &self.0.messages;
+        let message = {
+            let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
+            let deletion = registry.begin_deletion(id);
+            let (message, is_new) =
+                deletion.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
+            if is_new {
+                message.discard();
+            }
+            message
+        };
+        within(Done::DeletionUnderWay, message.sockets_closed()).await?;
+        self.0.settled(Done::DeletionUnderWay).await?;
+        registry.end_deletion(&message);
+        Ok(())
     }
 }
 
 impl Message {
-    pub(super) fn discard(self: &Arc<Self>) {
-        self.close(CloseReason::Cancelled);
-        self.end_linger();
-        self.log().close();
-        self.enter_totals(|totals| totals);
-        self.tell_deleted();
+    /// By all its interfaces.
+    pub fn copies_sent(&self) -> u32 {
+        self.with_collection(|collection| collection.copies_sent())
     }
 }
 
@@ -137,47 +156,72 @@ fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outc
 }
 
 impl Shared {
-    /// Sends the first attempt by every outlet; what has to wait for room in a send buffer, and the repeats,
-    /// are left to a task.
-    fn send_first(self: &Arc<Self>, message: &Arc<Message>, outlets: Vec<Outlet>) -> Result<(), Refusal> {
-        let mut waiting = Vec::new();
-        let mut failure = None;
-        for (route, outlet) in outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open()) {
-            let departure = Departure { message, outlet, route, attempt: 1 };
-            match departure.try_now() {
-                Ok(()) => {}
-                Err(fault) if fault.kind() == FaultKind::Busy => waiting.push(route),
-                Err(fault) => {
-                    let refusal = departure.failed(fault);
-                    failure.get_or_insert(refusal);
+    /// Opens the sockets of a message to be. Fails when no interface can be used at all; one that cannot, beside others
+    /// that can, is tried again with the first copy.
+    async fn open_sockets(
+        &self,
+        spec: &MessageSpec,
+    ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), Refusal> {
+        let interfaces = self.message_context.egress(spec)?;
+        let (mut opened, mut refusal) = (Vec::new(), None);
+        for interface in &interfaces {
+            match self.open_on(interface, spec).await {
+                Ok(sockets) => opened.push(Some(sockets)),
+                Err(error) => {
+                    refusal.get_or_insert(error);
+                    opened.push(None);
                 }
             }
         }
-        let any_sent =
-            message.with_collection(|collection| collection.routes().iter().any(|route| route.sent > 0));
-        if let Some(refusal) = failure.filter(|_| !any_sent) {
-            return Err(refusal);
+        match refusal {
+            Some(refusal) if opened.iter().all(Option::is_none) => Err(refusal),
+            _ => Ok((interfaces, opened)),
         }
-        message.tell_sent();
+    }
+
+    /// Where descriptors or the port are wanted, messages that linger give up theirs first.
+    async fn open_on(
+        &self,
+        interface: &EgressInterface,
+        spec: &MessageSpec,
+    ) -> Result<OpenedSockets, Refusal> {
+        let opened = interface.open(spec, &self.message_context);
+        let Err(refusal) = &opened else { return opened };
+        let ended = self.message_context.make_room(refusal);
+        if ended.is_empty() {
+            return opened;
+        }
+        let closed = async {
+            for message in ended {
+                message.sockets_closed().await;
+            }
+        };
+        within(Done::Nothing, closed).await?;
+        interface.open(spec, &self.message_context)
+    }
+
+    /// Registers the sockets of a message that can be found by now, and sends its first copies. What has to wait for
+    /// room in a send buffer, and the repeats, are left to a task.
+    fn begin(
+        &self,
+        message: &Arc<Message>,
+        mut interfaces: Vec<EgressInterface>,
+        sockets: Vec<Option<NumberedSockets>>,
+    ) -> Result<(), Refusal> {
+        message.begin_trace();
+        for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
+            interface.register(sockets, message);
+        }
+        // It can be found by now: either the shutdown finds and closes it, or is noticed here.
+        self.goes_on()?;
+        let waiting = message.send_first(&mut interfaces)?;
+        message.emit_sent();
         if waiting.is_empty() && message.spec().repeat.count == 1 {
-            finish_sending(message);
-            return Ok(());
+            message.finish_sending();
+        } else {
+            message.check();
+            self.tasks.spawn(message.clone().send_rest(interfaces, waiting, self.stop.clone()));
         }
-        let stop = self.stop.clone();
-        let message = message.clone();
-        message.check(Instant::now());
-        self.tasks.spawn(async move {
-            let sending = async {
-                for route in waiting {
-                    let departure =
-                        Departure { message: &message, outlet: &outlets[route], route, attempt: 1 };
-                    departure.when_writable().await;
-                }
-                repeat(&message, &outlets).await;
-            };
-            stop.run_until_cancelled(sending).await;
-            finish_sending(&message);
-        });
         Ok(())
     }
 
@@ -187,7 +231,7 @@ impl Shared {
             let closed = message.with_collection(|collection| collection.closed());
             closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= self.settings.message_age))
         };
-        while let Some(oldest) = self.clockwork.closing.oldest_if(expired) {
+        while let Some(oldest) = self.message_context.closed.oldest_if(expired) {
             self.messages.remove_if(oldest.id(), &oldest);
             oldest.discard();
         }
@@ -199,7 +243,7 @@ impl Shared {
             let closed = message.with_collection(|collection| collection.closed());
             closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
         };
-        let Some(oldest) = self.clockwork.closing.oldest_if(is_older) else { return false };
+        let Some(oldest) = self.message_context.closed.oldest_if(is_older) else { return false };
         self.messages.remove_if(oldest.id(), &oldest);
         oldest.discard();
         true
@@ -208,147 +252,11 @@ impl Shared {
     /// Lets the oldest closed messages go when there are more than are kept.
     fn forget_oldest(&self) {
         while self.messages.len() >= self.settings.kept_messages {
-            let Some(oldest) = self.clockwork.closing.oldest_if(|_| true) else {
+            let Some(oldest) = self.message_context.closed.oldest_if(|_| true) else {
                 return;
             };
             self.messages.remove_if(oldest.id(), &oldest);
             oldest.discard();
         }
-    }
-}
-
-fn finish_sending(message: &Arc<Message>) {
-    message.with_collection(Collection::sending_done);
-    message.check(Instant::now());
-}
-
-/// Sends the second and later attempts until the message is closed.
-async fn repeat(message: &Arc<Message>, outlets: &[Outlet]) {
-    let open = || outlets.iter().enumerate().filter(|(_, outlet)| outlet.is_open());
-    if message.spec().repeat.interval.is_zero() && !message.spec().track_attempts {
-        for (route, outlet) in open() {
-            burst(&Departure { message, outlet, route, attempt: 1 }).await;
-        }
-        return;
-    }
-    let repeat = message.spec().repeat;
-    let start = tokio::time::Instant::now();
-    for attempt in 2..=repeat.count {
-        tokio::select! {
-            () = tokio::time::sleep_until(start + repeat.interval * (attempt - 1)) => {}
-            () = message.wait_closed() => return,
-        }
-        if message.is_closed() {
-            return;
-        }
-        for (route, outlet) in open() {
-            let departure = Departure { message, outlet, route, attempt };
-            match departure.try_now() {
-                Ok(()) => {}
-                Err(fault) if fault.kind() == FaultKind::Busy => departure.when_writable().await,
-                Err(fault) => drop(departure.failed(fault)),
-            }
-        }
-    }
-}
-
-/// Sends all repeats by one interface as fast as it takes them, after the first send.
-async fn burst(first: &Departure<'_>) {
-    /// Calls, of about 0.1 ms each, after which other tasks get a turn.
-    const BEFORE_YIELD: u32 = 8;
-    let count = first.message.spec().repeat.count;
-    let (mut done, mut calls) = (1, 0);
-    while done < count && !first.message.is_closed() {
-        let departure = Departure { attempt: done + 1, ..*first };
-        match departure.try_copies(count - done) {
-            Ok(sent) => done += sent,
-            Err(fault) if fault.kind() == FaultKind::Busy => {
-                if departure.outlet.writable(departure.attempt).await.is_err() {
-                    return;
-                }
-            }
-            Err(fault) => {
-                drop(departure.failed(fault));
-                done += 1;
-            }
-        }
-        calls += 1;
-        if calls % BEFORE_YIELD == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// One copy of a message on its way out by one interface.
-struct Departure<'a> {
-    message: &'a Message,
-    outlet: &'a Outlet,
-    route: usize,
-    attempt: u32,
-}
-
-impl Departure<'_> {
-    /// Notes the send and tries it; after [`FaultKind::Busy`] the note stands, for [`Self::when_writable`].
-    fn try_now(&self) -> Result<(), Fault> {
-        let now = ClockReading::now();
-        self.message
-            .with_collection(|collection| collection.sending(self.route, self.port(), self.attempt, 1, now));
-        self.outlet.send(self.message.spec(), self.attempt)
-    }
-
-    /// Notes and sends as many copies as the socket takes at once. When sending failed, the note of one copy
-    /// stands for [`Self::failed`]; when the socket is busy, none.
-    fn try_copies(&self, most: u32) -> Result<u32, Fault> {
-        /// What one call takes with GSO.
-        const AT_ONCE: u32 = 1_024;
-        let (planned, now) = (most.min(AT_ONCE), ClockReading::now());
-        let last = self.attempt + planned - 1;
-        self.message
-            .with_collection(|collection| collection.sending(self.route, self.port(), last, planned, now));
-        let outcome = self.outlet.send_copies(self.message.spec(), self.attempt, planned as usize);
-        let stands = match &outcome {
-            Ok(sent) => u32::try_from(*sent).unwrap_or(planned),
-            Err(fault) => u32::from(fault.kind() != FaultKind::Busy),
-        };
-        self.message
-            .with_collection(|collection| collection.not_sent(self.route, self.port(), planned - stands));
-        outcome.map(|_| stands)
-    }
-
-    /// Sends what was noted as soon as the send buffer has room.
-    async fn when_writable(&self) {
-        loop {
-            let sent = match self.outlet.writable(self.attempt).await {
-                Ok(()) => self.outlet.send(self.message.spec(), self.attempt),
-                Err(fault) => Err(fault),
-            };
-            match sent {
-                Ok(()) => return,
-                Err(fault) if fault.kind() == FaultKind::Busy => {}
-                Err(fault) => return drop(self.failed(fault)),
-            }
-        }
-    }
-
-    /// Takes the note back and shows in the route why.
-    fn failed(&self, fault: Fault) -> Refusal {
-        let spec = self.message.spec();
-        let attempt = Attempt {
-            purpose: Purpose::Send,
-            group: &spec.group,
-            interface: &self.outlet.interface.name,
-            bind: SocketAddr::new(spec.group.ip(), 0),
-            sources: 0,
-            payload: spec.payload.len(),
-        };
-        let refusal = Refusal::of(fault, &attempt);
-        let (route, port) = (self.route, self.port());
-        self.message.with_collection(|collection| collection.send_failed(route, port, refusal.to_string()));
-        refusal
-    }
-
-    /// The message's source port that this copy leaves from.
-    fn port(&self) -> usize {
-        self.route * self.message.spec().ports_per_interface() as usize + self.outlet.port(self.attempt)
     }
 }

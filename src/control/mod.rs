@@ -1,11 +1,17 @@
 //! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Tasks, all in one tracker and ended by one token: the threads that receive ([`crate::net::ReceiveThreads`]) and
-//! the one that follows interfaces ([`crate::net::InterfaceWatch`]), the timers, the one that
-//! reconciles memberships when interfaces change, the one that keeps house, and one for each message's first send and its repeats.
+//! Threads and tasks, all in one tracker and ended by one token: the threads that receive
+//! ([`crate::net::ReceiveThreads`]), the one that follows the interfaces ([`crate::net::InterfaceWatch`]) and the one
+//! that keeps memberships in line with them ([`reconciler`]); the tasks of the timers, of retention and of
+//! [`recovery`], and one for each message's first send and its repeats. Beside them, the store's writer and the
+//! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
 
 mod answering;
+mod claims;
+mod comparison;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod groups;
 mod health;
 mod histogram;
@@ -15,46 +21,55 @@ mod membership;
 mod memberships;
 mod message;
 mod messages;
+mod reconciler;
+mod recovery;
 mod refusal;
 mod registry;
 mod restoring;
 mod timers;
 mod totals;
 mod views;
+pub mod waiting;
+mod watchdog;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use answering::ReplyCounters;
-pub use events::{Event, EventPage, Events, Happening};
+pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
 pub use health::{Check, Verdict};
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
-pub use message::{AnswerCounters, Message, MessageView, Responder, Route};
+pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{Purpose, Refusal, Unsettled};
 pub use restoring::saved_group;
 pub use totals::{Census, Held, Received, States, Tally, Totals};
-pub use views::{JoinState, Lease, MembershipView, PortView, ResponderView};
+pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
+pub use waiting::Done;
 
-use crate::model::{CloseReason, Family};
-use crate::net::{BlindSocket, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
+use crate::model::CloseReason;
+use crate::net::{Action, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
 use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
+use crate::sync::Lock;
 use answering::{ReplyLimits, Services};
-use membership::Environment;
-use message::{Clockwork, Closing};
+use claims::Claims;
+use membership::MembershipContext;
+use message::{ClosedMessages, MessageContext, SharedSendSockets};
+use reconciler::Reconciler;
+use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
 use totals::Ledger;
+use watchdog::{Watchdog, Watched};
 
 /// The service's core; cheap to clone.
 #[derive(Clone)]
@@ -103,28 +118,39 @@ struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
     receive_threads: Arc<ReceiveThreads>,
-    sockets: Arc<dyn SocketBackend>,
     services: Services,
-    clockwork: Clockwork,
-    environment: Environment,
+    message_context: MessageContext,
+    membership_context: MembershipContext,
+    reconciler: Arc<Reconciler>,
     budget: Arc<Budget>,
     events: Arc<Events>,
-    /// Std lock: held for a look-up or an open.
-    blind: Mutex<HashMap<(Family, bool), Arc<BlindSocket>>>,
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
+    /// Ids of messages.
+    claims: Claims,
     ledger: Arc<Ledger>,
+    recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
+    _watchdog: Watchdog,
 }
 
 impl Control {
     /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+        Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
+            .await
+    }
+
+    /// With sockets from there; model tests have their own.
+    async fn start_with(
+        settings: Settings,
+        backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
+    ) -> Result<Self, StartFault> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
             settings.store.as_ref().map(|store| store.memory_bytes),
@@ -138,20 +164,27 @@ impl Control {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.lanes, &tasks, &stop)?);
-        let sockets: Arc<dyn SocketBackend> = Arc::new(KernelSockets(receive_threads.clone()));
-        let timers = Arc::new(Timers::default());
+        let sockets = backend(receive_threads.clone(), interfaces.clone());
+        let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
+        let watched =
+            Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
+        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
-        let ledger = Arc::new(Ledger::default());
+        let (ledger, recovery) = (Arc::new(Ledger::default()), Arc::<Recovery>::default());
         let control = Self(Arc::new(Shared {
             services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
-            clockwork: Clockwork {
+            message_context: MessageContext {
+                sockets: sockets.clone(),
+                shared_sockets: Arc::new(SharedSendSockets::default()),
+                receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
-                closing: Arc::new(Closing::default()),
+                closed: Arc::new(ClosedMessages::default()),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                recovery: recovery.clone(),
             },
-            environment: Environment {
+            membership_context: MembershipContext {
                 sockets: sockets.clone(),
                 receive_buffer: settings.receive_buffer,
                 log_limits: settings.log_limits,
@@ -159,37 +192,47 @@ impl Control {
                 store: store.clone(),
                 ledger: ledger.clone(),
                 events: events.clone(),
+                reopened: Arc::default(),
             },
+            reconciler,
             budget,
             events,
             settings,
             interfaces,
             receive_threads,
-            sockets,
-            blind: Mutex::default(),
             memberships: Registry::default(),
             responders: Registry::default(),
             messages: Registry::default(),
+            claims: Claims::default(),
             ledger,
+            recovery,
             store,
             tasks,
             standing: Mutex::default(),
             stop,
+            _watchdog: watchdog,
         }));
         control.restore(saved).await?;
         if let Some(store) = control.store() {
             store.note_restored();
         }
-        control
-            .spawn(|shared| async move { shared.clone().clockwork.timers.run(|due| shared.fire(due)).await });
-        control.spawn(|shared| async move { shared.follow_interfaces().await });
-        control.spawn(|shared| async move { shared.keep_house().await });
+        control.spawn("timers", |shared| async move {
+            shared.message_context.timers.run(|due| shared.fire(due)).await;
+        });
+        control.start_reconciler()?;
+        control.spawn("retention", |shared| async move { shared.keep_house().await });
+        control.spawn("recovery", |shared| async move { shared.recover().await });
         Ok(control)
     }
 
     /// Ends when the service stops; long polls and streams end with it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
+    }
+
+    /// Whether nothing that the service needs is stuck: what its supervisor wants to know.
+    pub fn is_alive(&self) -> bool {
+        self.0.makes_progress()
     }
 
     /// What happens to resources.
@@ -202,10 +245,11 @@ impl Control {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come into the log until now is on disk. Cancel-safe.
+    /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
     pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
-        store.caught_up(log).await.map_err(Unsettled::Fault)
+        let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
+        caught_up.map_err(|_| Unsettled::TimedOut)?.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can
@@ -229,14 +273,16 @@ impl Control {
         saved
     }
 
-    /// Starts a task that runs until the service stops; one that ends before is missed by [`Self::health`].
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Arc<Shared>) -> F) {
-        let stop = self.0.stop.clone();
-        let task = task(self.0.clone());
+    /// Starts a task that runs until the service stops, see [`keep_running`].
+    fn spawn<F>(&self, name: &'static str, task: impl Fn(Arc<Shared>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, stop) = (self.0.clone(), self.0.stop.clone());
         let spawned = self.0.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
+            stop.run_until_cancelled(keep_running(name, || task(shared.clone()))).await;
         });
-        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).push(spawned.abort_handle());
+        self.0.standing.lock_shared().push(spawned.abort_handle());
     }
 }
 
@@ -245,38 +291,26 @@ impl Shared {
         match due {
             Due::CheckWindow(message) => {
                 if let Some(message) = message.upgrade() {
-                    message.check(Instant::now());
+                    self.contain(&message, || message.check());
                 }
             }
             Due::EndLinger(message) => {
                 if let Some(message) = message.upgrade() {
-                    message.end_linger();
+                    self.contain(&message, || message.end_linger());
                 }
             }
             Due::CheckLease(membership) => {
                 if let Some(membership) = membership.upgrade() {
-                    self.check_lease(&membership);
+                    self.contain(&membership, || self.check_lease(&membership));
                 }
             }
             Due::Retry(membership) => {
                 if let Some(membership) = membership.upgrade() {
-                    membership.retry(&self.interfaces.table());
-                    self.arm(&membership);
+                    self.reconciler.retry(&membership);
                 }
             }
-            Due::Reply(reply) => reply.send(),
-        }
-    }
-
-    /// Follows interfaces as they come and go. Cancel-safe: each round starts from the whole table.
-    async fn follow_interfaces(&self) {
-        let mut changes = self.interfaces.subscribe();
-        while changes.changed().await.is_ok() {
-            let table = changes.borrow_and_update().clone();
-            for membership in self.joined_all() {
-                membership.reconcile(&table);
-                self.arm(&membership);
-            }
+            // It has no resource of its own: if one is broken by it, that is found.
+            Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Kind;
+use super::waiting::{self, Done};
 use crate::model::{Family, Group, Id};
 use crate::net::{Fault, FaultKind, rights};
 use crate::store::DiskFault;
@@ -13,9 +15,11 @@ pub enum Unsettled {
     NoStore,
     #[error(transparent)]
     Fault(#[from] DiskFault),
+    #[error("not on disk after {} s: try again", waiting::LIMIT.as_secs())]
+    TimedOut,
 }
 
-/// Why a verb was not carried out. Nothing has changed when one is returned.
+/// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
@@ -34,6 +38,18 @@ pub enum Refusal {
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
     InterfaceDown { interface: Arc<str> },
+    #[error("{interface} has no carrier: check the cable or its peer")]
+    NoCarrier { interface: Arc<str> },
+    #[error("{interface} is gone: GET /v1/interfaces lists those that are there")]
+    InterfaceGone { interface: Arc<str> },
+    #[error("{interface} has no IPv6: its MTU of {mtu} is below 1280")]
+    MtuBelowIpv6 { interface: Arc<str>, mtu: u32 },
+    #[error("{interface} has no IPv6: the kernel does not have it there")]
+    NoIpv6 { interface: Arc<str> },
+    #[error("IPv6 is disabled on {interface}: `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`")]
+    Ipv6Disabled { interface: Arc<str> },
+    #[error("the send buffer of {interface} was full for {} s", .after.as_secs())]
+    NoRoom { interface: Arc<str>, after: Duration },
     #[error(
         "a message on {interface} with `ttl` 0 stays on this host, and without `loopback` nobody here hears it: raise `ttl`, or allow `loopback`"
     )]
@@ -46,6 +62,10 @@ pub enum Refusal {
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
+    #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
+    SourceNotThere { source_address: IpAddr, interfaces: Vec<Arc<str>> },
+    #[error("{source_address} is an address of {}: name one of them in `interfaces`", .interfaces.join(" and "))]
+    SourceAmbiguous { source_address: IpAddr, interfaces: Vec<Arc<str>> },
     #[error("{address} is not an address of this host: GET /v1/interfaces lists them")]
     AddressNotLocal { address: IpAddr },
     #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
@@ -73,6 +93,8 @@ pub enum Refusal {
     Failed(#[source] Fault),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
+    #[error("not over after {} s: {done}", waiting::LIMIT.as_secs())]
+    TimedOut { done: Done },
 }
 
 /// What a socket was opened for.
@@ -123,11 +145,34 @@ impl Refusal {
             }
             FaultKind::AddressNotLocal
             | FaultKind::NoDevice
+            | FaultKind::Down
             | FaultKind::Busy
             | FaultKind::TimedOut
             | FaultKind::Other => Self::Failed(fault),
         }
     }
+
+    /// Whether an interface is the cause, of which the kernel may have said something else meanwhile.
+    pub(super) fn is_of_interface(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownInterface { .. }
+                | Self::InterfaceGone { .. }
+                | Self::InterfaceDown { .. }
+                | Self::NoCarrier { .. }
+                | Self::MtuBelowIpv6 { .. }
+                | Self::NoIpv6 { .. }
+                | Self::Ipv6Disabled { .. }
+                | Self::NoAddress { .. }
+                | Self::NoRoute { .. }
+                | Self::NoRouteBy { .. }
+                | Self::SourceNotThere { .. }
+        )
+    }
+}
+
+fn places(interfaces: &[Arc<str>]) -> String {
+    if interfaces.is_empty() { "this host".to_owned() } else { interfaces.join(" or ") }
 }
 
 fn naming(names: &[Arc<str>]) -> String {

@@ -1,23 +1,31 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::Id;
+use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order in which lists show them.
 pub(super) struct Registry<T> {
-    /// Std lock: held for one look-up, insertion or page. Entries' own locks may be taken under it, never the
-    /// other way round.
+    /// Std lock: held for one look-up, insertion or part of a page, and never while an entry's own lock is taken.
     entries: Mutex<BTreeMap<Id, Arc<T>>>,
+    /// Entries that were deleted and may not be gone yet, the oldest first. Std lock: held for a look-up or a push.
+    deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
 }
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Self { entries: Mutex::default() }
+        Self { entries: Mutex::default(), deleted: Mutex::default() }
     }
 }
 
 impl<T> Registry<T> {
+    /// Deletions that are under way at once, after which the oldest can no longer be waited for by its id: it takes a
+    /// disk that hangs, or a receive thread that is stuck, to have any for longer than a moment.
+    const DELETIONS: usize = 1_024;
+    /// Entries of a page that are looked at before others get the lock.
+    const AT_ONCE: usize = 256;
+
     pub(super) fn find(&self, id: &Id) -> Option<Arc<T>> {
         self.entries().get(id).cloned()
     }
@@ -33,8 +41,30 @@ impl<T> Registry<T> {
         }
     }
 
-    pub(super) fn remove(&self, id: &Id) -> Option<Arc<T>> {
-        self.entries().remove(id)
+    /// Takes the entry out, to be deleted; or gives again one whose deletion is not over. `true`: it was taken out now.
+    pub(super) fn begin_deletion(&self, id: &Id) -> Option<(Arc<T>, bool)> {
+        let removed = self.entries().remove(id);
+        let Some(entry) = removed else {
+            return self.under_deletion(id).map(|entry| (entry, false));
+        };
+        let mut deleted = self.deleted.lock_shared();
+        if deleted.len() >= Self::DELETIONS {
+            deleted.pop_front();
+        }
+        deleted.push_back((id.clone(), entry.clone()));
+        Some((entry, true))
+    }
+
+    /// The latest entry with this id whose deletion is not over.
+    pub(super) fn under_deletion(&self, id: &Id) -> Option<Arc<T>> {
+        let deleted = self.deleted.lock_shared();
+        let mut latest = deleted.iter().rev().filter(|(known, _)| known == id);
+        latest.next().map(|(_, entry)| entry.clone())
+    }
+
+    /// The entry is gone, and nobody waits for it any more.
+    pub(super) fn end_deletion(&self, entry: &Arc<T>) {
+        self.deleted.lock_shared().retain(|(_, deleted)| !Arc::ptr_eq(deleted, entry));
     }
 
     /// Removes the entry if the id still stands for this very one.
@@ -60,16 +90,65 @@ impl<T> Registry<T> {
         limit: usize,
         wanted: impl Fn(&T) -> bool,
     ) -> (Vec<Arc<T>>, bool) {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = self.entries();
-        let rest = entries.range::<Id, _>((start, Bound::Unbounded)).map(|(_, entry)| entry);
-        let mut matching = rest.filter(|entry| wanted(entry));
-        let page: Vec<_> = matching.by_ref().take(limit).cloned().collect();
-        let more = matching.next().is_some();
-        (page, more)
+        let mut page = Vec::new();
+        let mut after = after.cloned();
+        loop {
+            let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let entries = self.entries();
+            let rest = entries.range::<Id, _>((start, Bound::Unbounded)).take(Self::AT_ONCE);
+            let part: Vec<_> = rest.map(|(id, entry)| (id.clone(), entry.clone())).collect();
+            drop(entries);
+            let Some((last, _)) = part.last() else { return (page, false) };
+            after = Some(last.clone());
+            for (_, entry) in part {
+                if wanted(&entry) {
+                    if page.len() == limit {
+                        return (page, true);
+                    }
+                    page.push(entry);
+                }
+            }
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<T>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock_shared()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_can_be_waited_for_until_it_is_over() {
+        let (registry, id) = (Registry::default(), Id::parse("a").unwrap());
+        registry.insert(id.clone(), Arc::new(1)).unwrap();
+        let (deleted, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(is_new && registry.find(&id).is_none());
+        let (again, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(!is_new && Arc::ptr_eq(&deleted, &again));
+        registry.insert(id.clone(), Arc::new(2)).unwrap();
+        let (newer, is_new) = registry.begin_deletion(&id).unwrap();
+        assert!(is_new && *newer == 2, "the one that is there goes first");
+        registry.end_deletion(&newer);
+        registry.end_deletion(&deleted);
+        assert!(registry.begin_deletion(&id).is_none());
+    }
+
+    #[test]
+    fn pages_pass_over_what_is_not_wanted() {
+        let registry = Registry::default();
+        for number in 0..1_000 {
+            registry.insert(Id::parse(&format!("{number:04}")).unwrap(), Arc::new(number)).unwrap();
+        }
+        let page = |after: Option<&Id>, limit| registry.page(after, limit, |number| number % 100 == 0);
+        let (first, more) = page(None, 4);
+        assert_eq!(
+            (first.iter().map(|number| **number).collect::<Vec<_>>(), more),
+            (vec![0, 100, 200, 300], true)
+        );
+        let (rest, more) = page(Some(&Id::parse("0300").unwrap()), 6);
+        assert_eq!((rest.len(), *rest[5], more), (6, 900, false));
     }
 }

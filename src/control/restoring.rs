@@ -17,7 +17,7 @@ impl Control {
             let name = format!("{} `{}`", saved.kind, saved.id);
             let restored = match Kind::named(&saved.kind) {
                 Some(Kind::Message) => self.restore_message(saved).map(|message| messages.push(message)),
-                Some(Kind::Membership | Kind::Responder) => self.restore_membership(saved),
+                Some(Kind::Membership | Kind::Responder) => self.restore_membership(saved).await,
                 None => Err(serde::de::Error::custom("there is no such kind of resource")),
             };
             restored.map_err(|error| self.unreadable(&name, &error))?;
@@ -25,10 +25,9 @@ impl Control {
         self.resume(messages).await
     }
 
-    fn restore_membership(&self, saved: Saved) -> serde_json::Result<()> {
+    async fn restore_membership(&self, saved: Saved) -> serde_json::Result<()> {
         let shared = &self.0;
-        let table = shared.interfaces.table();
-        let Some(membership) = Membership::restore(saved, &shared.environment, &shared.services, &table)?
+        let Some(membership) = Membership::restore(saved, &shared.membership_context, &shared.services)?
         else {
             return Ok(());
         };
@@ -36,8 +35,7 @@ impl Control {
         membership.begin_counting();
         if shared.joined(membership.kind()).insert(membership.id().clone(), membership.clone()).is_ok() {
             membership.keep(false);
-            membership.reconcile(&table);
-            membership.registered();
+            membership.resume(&shared.interfaces.table()).await;
             shared.arm(&membership);
         }
         Ok(())
@@ -46,7 +44,7 @@ impl Control {
     fn restore_message(&self, saved: Saved) -> serde_json::Result<Arc<Message>> {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
-        let message = Message::restore(saved, limits, &shared.budget, &shared.clockwork)?;
+        let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
         shared.ledger.begin_with(message.totals());
         Ok(Arc::new(message))
     }
@@ -66,8 +64,8 @@ impl Control {
                 continue;
             }
             if message.is_closed() {
-                message.stay_closed();
-            } else if let Err(error) = message.recall().await {
+                message.restore_closed();
+            } else if let Err(error) = message.replay_responses().await {
                 return Err(self.unreadable(&format!("message `{}`", message.id()), &error).into());
             }
         }

@@ -6,14 +6,15 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::answering::DelayedReply;
 use super::membership::Membership;
 use super::message::Message;
+use crate::sync::{Lock, Progress};
 
 pub(super) enum Due {
     /// A message's window, or its stall, may have passed.
@@ -32,6 +33,7 @@ pub(super) struct Timers {
     /// Std lock: held for a push or a pop.
     heap: Mutex<BinaryHeap<Reverse<Entry>>>,
     sooner: Notify,
+    progress: Progress,
 }
 
 struct Entry {
@@ -50,12 +52,23 @@ impl Timers {
         }
     }
 
+    /// How late what is due first is, or how long the task has been at what it fires now.
+    pub(super) fn late(&self, now: Instant) -> Duration {
+        let first = self.first().map(|at| now.saturating_duration_since(at));
+        self.progress.busy_for(now).max(first.unwrap_or_default())
+    }
+
+    /// When the first of what waits is due.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.heap().peek().map(|Reverse(first)| first.at)
+    }
+
     /// Hands over what is due, for ever. Cancel-safe: an entry is taken and fired without an await between.
     pub(super) async fn run(&self, mut fire: impl FnMut(Due)) {
         loop {
             let sooner = self.sooner.notified();
-            let first = self.heap().peek().map(|Reverse(first)| first.at);
-            match first {
+            self.progress.rest();
+            match self.first() {
                 None => sooner.await,
                 Some(at) => {
                     tokio::select! {
@@ -64,7 +77,8 @@ impl Timers {
                     }
                 }
             }
-            while let Some(due) = self.pop_due(Instant::now()) {
+            while let Some(due) = self.pop_due(tokio::time::Instant::now().into_std()) {
+                self.progress.work();
                 fire(due);
             }
         }
@@ -77,7 +91,7 @@ impl Timers {
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Entry>>> {
-        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heap.lock_shared()
     }
 }
 
@@ -100,3 +114,20 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_and_not_done_is_late() {
+        let (timers, now) = (Timers::default(), Instant::now());
+        assert_eq!(timers.late(now), Duration::ZERO);
+        timers.arm(now, Due::EndLinger(Weak::new()));
+        timers.arm(now + Duration::from_secs(5), Due::EndLinger(Weak::new()));
+        assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(7));
+        assert!(timers.pop_due(now).is_some());
+        assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(2));
+        assert_eq!(timers.late(now + Duration::from_secs(4)), Duration::ZERO);
+    }
+}

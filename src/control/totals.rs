@@ -4,13 +4,15 @@
 //! resource enters its counts as it ends: so nothing is counted twice on the paths of datagrams.
 
 use std::ops::AddAssign;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
 use super::{Control, JoinState, Kind, ReplyCounters};
 use crate::model::CloseReason;
 use crate::store::LogCounters;
+use crate::sync::Lock;
 
 /// Counts that never go down while the service runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Received {
 pub struct Census {
     pub memberships: States,
     pub responders: States,
+    /// Memberships and responders that do not hear.
+    pub not_hearing: [u64; 2],
     /// Messages that collect.
     pub collecting: u64,
     /// In the logs of memberships, responders and messages.
@@ -60,6 +64,7 @@ pub struct States {
     pub joined: u64,
     pub pending: u64,
     pub lost: u64,
+    pub failed: u64,
 }
 
 /// What logs hold.
@@ -75,6 +80,8 @@ pub struct Held {
 pub struct Tally {
     pub totals: Totals,
     pub census: Census,
+    /// Interface memberships that were opened again because the kernel had forgotten them.
+    pub reopened: u64,
     /// Round-trip times of responses.
     pub rtt: Distribution,
 }
@@ -87,12 +94,8 @@ impl Control {
         // Before the resources: one that ends meanwhile is missed, and never counted twice.
         let mut totals = shared.ledger.ended();
         let mut census = Census::default();
-        for (kind, states, at) in
-            [(Kind::Membership, &mut census.memberships, 0), (Kind::Responder, &mut census.responders, 1)]
-        {
-            for membership in shared.joined(kind).all() {
-                membership.count_into(&mut totals, states, &mut census.held[at]);
-            }
+        for membership in shared.joined_all() {
+            membership.count_into(&mut totals, &mut census);
         }
         for message in shared.messages.all() {
             let counted = message.totals();
@@ -100,7 +103,12 @@ impl Control {
             census.held[2].add(message.log().counters());
             totals += counted;
         }
-        Tally { totals: shared.ledger.never_less(totals), census, rtt: shared.ledger.rtt.distribution() }
+        Tally {
+            totals: shared.ledger.never_less(totals),
+            census,
+            reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
+            rtt: shared.ledger.rtt.distribution(),
+        }
     }
 }
 
@@ -221,12 +229,25 @@ impl Received {
     }
 }
 
+impl Census {
+    pub(super) fn add_membership(&mut self, kind: Kind, state: JoinState, hears: bool, log: LogCounters) {
+        let (states, at) = match kind {
+            Kind::Responder => (&mut self.responders, 1),
+            Kind::Membership | Kind::Message => (&mut self.memberships, 0),
+        };
+        states.add(state);
+        self.not_hearing[at] += u64::from(!hears);
+        self.held[at].add(log);
+    }
+}
+
 impl States {
-    pub(super) fn add(&mut self, state: JoinState) {
+    fn add(&mut self, state: JoinState) {
         *match state {
             JoinState::Joined => &mut self.joined,
             JoinState::Pending => &mut self.pending,
             JoinState::Lost => &mut self.lost,
+            JoinState::Failed => &mut self.failed,
         } += 1;
     }
 }
@@ -239,7 +260,7 @@ impl Held {
 }
 
 fn locked(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
-    totals.lock().unwrap_or_else(PoisonError::into_inner)
+    totals.lock_shared()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::answering::ReplyCounters;
-use super::membership::{Port, PortState};
 use crate::model::{Id, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::BufferSize;
 use crate::store::LogCounters;
@@ -17,7 +16,8 @@ pub struct MembershipView {
     pub created_at: Timestamp,
     pub spec: MembershipSpec,
     pub state: JoinState,
-    pub ports: Vec<PortView>,
+    pub hears: bool,
+    pub interfaces: Vec<InterfaceView>,
     pub lease: Option<Lease>,
     pub log: LogCounters,
     /// Buffers that the kernel dropped because the log's side was too slow.
@@ -33,12 +33,24 @@ pub struct ResponderView {
 }
 
 #[derive(Clone)]
-pub struct PortView {
-    pub interface: Arc<str>,
+pub struct InterfaceView {
+    pub name: Arc<str>,
     pub state: JoinState,
+    pub hears: bool,
+    /// There where it is not joined, or does not hear.
     pub reason: Option<String>,
+    pub received: ReceivedOn,
     pub buffer: Option<BufferSize>,
     pub dropped_buffers: u64,
+}
+
+/// What has come in on one interface since the service started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceivedOn {
+    pub datagrams: u64,
+    /// Of their payloads.
+    pub bytes: u64,
+    pub last_received_at: Option<Timestamp>,
 }
 
 /// Of one interface, or of a whole membership: then the worst of its interfaces.
@@ -47,6 +59,7 @@ pub enum JoinState {
     Joined,
     Pending,
     Lost,
+    Failed,
 }
 
 /// A promise to leave unless renewed.
@@ -69,21 +82,5 @@ impl Lease {
     pub(super) fn resumed(self) -> Option<Self> {
         let left = self.expires_at.since(Timestamp::now())?;
         Some(Self { ends: Instant::now() + left, ..self })
-    }
-}
-
-impl PortView {
-    pub(super) fn of(port: &Port) -> Self {
-        let (reason, buffer) = match &port.state {
-            PortState::Joined { buffer, .. } => (None, Some(*buffer)),
-            PortState::Pending { reason } | PortState::Lost { reason } => (Some(reason.clone()), None),
-        };
-        Self {
-            interface: port.interface.clone(),
-            state: port.state.join_state(),
-            reason,
-            buffer,
-            dropped_buffers: port.dropped_buffers(),
-        }
     }
 }

@@ -20,7 +20,7 @@ use super::message_view::Reason;
 use super::operations::Streamed;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{After, EndReason, EventStream, Format, GapBody, HEARTBEAT, sse, streamed, varying};
-use crate::control::{self, Control, EventPage, Happening};
+use crate::control::{self, Control, EventKind, EventPage};
 use crate::store::Cursor;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
@@ -81,9 +81,15 @@ struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<Reason>,
+    /// Of `not_hearing` and `failed`: why, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
 }
 
-/// `joined`, `pending` and `lost`: on an interface. `left`: on an interface that is no longer wanted or, without
+/// `joined`, `pending` and `lost`: on an interface. `not_hearing`: it is joined on an interface, and nothing can arrive
+/// there; `hearing`: now it can. What is `joined` hears unless `not_hearing` follows. `failed`: its sockets are closed
+/// because of a fault of the service's own, and opened again after a pause. `left`: on an interface that is no longer wanted or, without
 /// `interface`, altogether. `expired`: the lease ran out. `changed`: by a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +98,9 @@ enum Name {
     Joined,
     Pending,
     Lost,
+    Hearing,
+    NotHearing,
+    Failed,
     Changed,
     Left,
     Expired,
@@ -245,42 +254,50 @@ fn render(page: &EventPage, out: &mut Vec<u8>) {
 impl From<&control::Event> for Event {
     fn from(event: &control::Event) -> Self {
         Self {
-            event: event.happening.into(),
+            event: Name::of(&event.event),
             at: rfc3339(event.at),
             kind: event.kind.to_string(),
             id: event.id.to_string(),
             group: event.group.to_string(),
             interface: event.interface.as_deref().map(str::to_owned),
-            reason: match event.happening {
-                Happening::Closed(reason) => Some(reason.into()),
+            reason: match event.event {
+                EventKind::Closed(reason) => Some(reason.into()),
+                _ => None,
+            },
+            detail: match &event.event {
+                EventKind::NotHearing(detail) | EventKind::Failed(detail) => Some(detail.to_string()),
                 _ => None,
             },
         }
     }
 }
 
-impl From<Happening> for Name {
-    fn from(happening: Happening) -> Self {
-        match happening {
-            Happening::Joined => Self::Joined,
-            Happening::Pending => Self::Pending,
-            Happening::Lost => Self::Lost,
-            Happening::Changed => Self::Changed,
-            Happening::Left => Self::Left,
-            Happening::Expired => Self::Expired,
-            Happening::Sent => Self::MessageSent,
-            Happening::Closed(_) => Self::MessageClosed,
-            Happening::Deleted => Self::MessageDeleted,
+impl Name {
+    fn of(event: &EventKind) -> Self {
+        match event {
+            EventKind::Joined => Self::Joined,
+            EventKind::Pending => Self::Pending,
+            EventKind::Lost => Self::Lost,
+            EventKind::Hearing => Self::Hearing,
+            EventKind::NotHearing(_) => Self::NotHearing,
+            EventKind::Failed(_) => Self::Failed,
+            EventKind::Changed => Self::Changed,
+            EventKind::Left => Self::Left,
+            EventKind::Expired => Self::Expired,
+            EventKind::Sent => Self::MessageSent,
+            EventKind::Closed(_) => Self::MessageClosed,
+            EventKind::Deleted => Self::MessageDeleted,
         }
     }
-}
 
-impl Name {
     fn name(self) -> &'static str {
         match self {
             Self::Joined => "joined",
             Self::Pending => "pending",
             Self::Lost => "lost",
+            Self::Hearing => "hearing",
+            Self::NotHearing => "not_hearing",
+            Self::Failed => "failed",
             Self::Changed => "changed",
             Self::Left => "left",
             Self::Expired => "expired",

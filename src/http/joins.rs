@@ -1,16 +1,21 @@
 //! What memberships and responders have in common over HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as JsonAnswer;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::fields::{self, InterfaceName, RetentionBody, Sources, rfc3339};
+use super::lists::{default_limit, list_query};
 use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
-use crate::control::{Control, JoinRequest, JoinState, Kind, MembershipView, Outcome, PortView};
+use crate::control;
+use crate::control::{
+    Control, Done, InterfaceView, JoinRequest, JoinState, Kind, MembershipView, Outcome, Refusal,
+};
 use crate::model::{Id, limits};
 
 /// The fields of a request to join, whoever asks.
@@ -46,8 +51,9 @@ impl JoinFields {
 /// A membership: what was asked for, and what has come of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "monitor", "group": "239.1.2.3:10000", "state": "joined",
-    "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
+    "id": "monitor", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
+    "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 2, "bytes": 38,
+        "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false,
     "created_at": "2026-01-02T03:04:05.678901234Z", "expires_at": "2026-01-02T03:05:05.678901234Z",
     "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0}
@@ -57,6 +63,9 @@ pub(super) struct Membership {
     group: String,
     /// The worst of its interfaces.
     state: State,
+    /// Whether anything can arrive: on all interfaces if it names them, else on one at least (on `lo` alone only if
+    /// there is no other).
+    hears: bool,
     /// State on each interface.
     interfaces: Vec<InterfaceState>,
     /// Present where not every source is heard.
@@ -78,8 +87,10 @@ pub(super) struct Membership {
     counters: Counters,
 }
 
-/// `joined`: it hears. `pending`: it could not join yet and tries again. `lost`: it was joined until the
-/// interface went away.
+/// `joined`: the kernel's list of groups has it; whether anything can arrive is said by `hears`. `pending`: it could not
+/// join yet and tries again, or a responder cannot reply from where it should. `lost`: it was joined until the interface
+/// went away or the kernel forgot it, and is joined again. `failed`: a fault of the service's own has closed it; it is
+/// opened again after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = MembershipState)]
@@ -87,6 +98,7 @@ pub(super) enum State {
     Joined,
     Pending,
     Lost,
+    Failed,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -94,10 +106,20 @@ struct InterfaceState {
     /// The interface.
     name: String,
     state: State,
-    /// Why it is not joined.
+    /// Whether anything can arrive here.
+    hears: bool,
+    /// Why it is not joined, or does not hear.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
+    /// Datagrams that have come in here since the service started.
+    datagrams: u64,
+    /// Their payload bytes.
+    bytes: u64,
+    /// When the last of them came; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    last_received_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     receive_buffer: Option<ReceiveBuffer>,
@@ -142,7 +164,8 @@ impl From<&MembershipView> for Membership {
             id: view.id.to_string(),
             group: view.spec.group.to_string(),
             state: view.state.into(),
-            interfaces: view.ports.iter().map(InterfaceState::from).collect(),
+            hears: view.hears,
+            interfaces: view.interfaces.iter().map(InterfaceState::from).collect(),
             sources: Sources::of(&view.spec.sources),
             allow_missing: view.spec.allow_missing,
             exact_drops: view.spec.exact_drops,
@@ -161,19 +184,23 @@ impl From<&MembershipView> for Membership {
     }
 }
 
-impl From<&PortView> for InterfaceState {
-    fn from(port: &PortView) -> Self {
-        let receive_buffer = port.buffer.map(|size| ReceiveBuffer {
+impl From<&InterfaceView> for InterfaceState {
+    fn from(interface: &InterfaceView) -> Self {
+        let receive_buffer = interface.buffer.map(|size| ReceiveBuffer {
             requested: size.requested as u64,
             granted: size.granted as u64,
             raise: (size.granted < size.requested).then_some("net.core.rmem_max"),
         });
         Self {
-            name: port.interface.to_string(),
-            state: port.state.into(),
-            reason: port.reason.clone(),
+            name: interface.name.to_string(),
+            state: interface.state.into(),
+            hears: interface.hears,
+            reason: interface.reason.clone(),
+            datagrams: interface.received.datagrams,
+            bytes: interface.received.bytes,
+            last_received_at: interface.received.last_received_at.map(rfc3339),
             receive_buffer,
-            dropped_buffers: port.dropped_buffers,
+            dropped_buffers: interface.dropped_buffers,
         }
     }
 }
@@ -184,6 +211,7 @@ impl From<JoinState> for State {
             JoinState::Joined => Self::Joined,
             JoinState::Pending => Self::Pending,
             JoinState::Lost => Self::Lost,
+            JoinState::Failed => Self::Failed,
         }
     }
 }
@@ -194,8 +222,42 @@ impl From<State> for JoinState {
             State::Joined => Self::Joined,
             State::Pending => Self::Pending,
             State::Lost => Self::Lost,
+            State::Failed => Self::Failed,
         }
     }
+}
+
+/// Which part of the memberships or responders to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct JoinListParams {
+    /// The list's `next_cursor`: show what comes after it.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// Only those of this group.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
+    /// Only those in this state.
+    #[param(inline, nullable = false)]
+    state: Option<State>,
+    /// Only those that hear, or that do not.
+    #[param(nullable = false)]
+    hears: Option<bool>,
+}
+
+/// The memberships or responders that were asked for, and whether there are more.
+pub(super) fn list(
+    control: &Control,
+    kind: Kind,
+    params: &JoinListParams,
+) -> Result<(Vec<Arc<control::Membership>>, bool), Problem> {
+    let query = list_query(params.after.as_deref(), params.limit, params.group.as_deref())?;
+    Ok(control.memberships(kind, &query, params.state.map(Into::into), params.hears))
 }
 
 /// Creates under a new id: 201 and where it is.
@@ -204,9 +266,13 @@ pub(super) async fn create<T: Serialize>(
     request: JoinRequest,
     show: impl Fn(&MembershipView) -> T,
 ) -> Result<Response, Problem> {
-    let kind = kind_of(&request);
-    let membership = control.join(request).await?;
-    let view = membership.view();
+    let (kind, id) = (kind_of(&request), Id::generate());
+    let joined = control.join_as(id.clone(), request, true).await;
+    if let Err(refusal @ Refusal::TimedOut { done: Done::Created }) = joined {
+        // It is there, and the client has to learn under which id.
+        return Ok((location(kind, &id), Problem::from(refusal)).into_response());
+    }
+    let view = joined?.0.view();
     Ok((StatusCode::CREATED, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
 }
 

@@ -71,14 +71,18 @@ impl<T: ToSchema> PartialSchema for List<T> {
 
 impl<S: ToSchema> ListParams<S> {
     pub(super) fn query(&self) -> Result<ListQuery, Problem> {
-        let after = self.after.as_deref().map(Id::parse).transpose();
-        let after = after
-            .map_err(|_| invalid("/after", "this is no cursor: pass a `next_cursor` as it was given"))?;
-        let limit = list_limit(self.limit)?;
-        let group = self.group.as_deref().map(Group::parse).transpose();
-        let group = group.map_err(|error| invalid("/group", &error.to_string()))?;
-        Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
+        list_query(self.after.as_deref(), self.limit, self.group.as_deref())
     }
+}
+
+pub(super) fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<ListQuery, Problem> {
+    let after = after.map(Id::parse).transpose();
+    let after =
+        after.map_err(|_| invalid("/after", "this is no cursor: pass a `next_cursor` as it was given"))?;
+    let limit = list_limit(limit)?;
+    let group = group.map(Group::parse).transpose();
+    let group = group.map_err(|error| invalid("/group", &error.to_string()))?;
+    Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
 }
 
 impl<T> List<T> {

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::extract::{Json, PathId, Query};
 use super::fields::{InterfaceName, RetentionBody, Sources, object};
-use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
-use super::lists::{List, ListParams};
+use super::joins::{self, JoinFields, JoinListParams, Membership, OnlyCreate};
+use super::lists::List;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{
     Capture, Datagram, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading,
@@ -125,16 +125,16 @@ type MembershipList = List<Membership>;
 
 /// List memberships
 #[utoipa::path(get, path = "/v1/memberships", tag = "memberships", operation_id = "list_memberships",
-    params(ListParams<State>),
+    params(JoinListParams),
     responses(
         (status = 200, description = "A part of the list", body = MembershipList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(
     AppState(control): AppState<Control>,
-    Query(params): Query<ListParams<State>>,
+    Query(params): Query<JoinListParams>,
 ) -> Result<JsonAnswer<List<Membership>>, Problem> {
-    let (page, more) = control.memberships(Kind::Membership, &params.query()?, params.state.map(Into::into));
+    let (page, more) = joins::list(&control, Kind::Membership, &params)?;
     let items = page.iter().map(|membership| Membership::from(&membership.view())).collect();
     Ok(JsonAnswer(List::new(items, page.last().map(|membership| membership.id()), more)))
 }

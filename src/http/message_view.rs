@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::fields::{Encoding, Payload, RetentionBody, millis, rfc3339};
 use super::reading::{GapBody, Response};
 use super::sending::RepeatBody;
-use crate::control::{MessageView, Responder as Heard, Route};
+use crate::control::{EgressResult, MessageView, Responder as Heard};
 use crate::model::CloseReason;
 
 /// A message: what was sent, and who has answered.
@@ -45,6 +45,10 @@ pub(super) struct Message {
     #[schema(minimum = 0, maximum = 255)]
     ttl: u8,
     loopback: bool,
+    /// The address that it was to leave from; absent where the kernel chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 65535)]
     source_port: Option<u16>,
@@ -80,7 +84,7 @@ pub(super) enum State {
 }
 
 /// `window`: it passed. `expected`: as many responders as expected have answered. `stalled`: no new one for
-/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile.
+/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile. `failed`: of an error of its own.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
@@ -90,6 +94,7 @@ pub(super) enum Reason {
     Stalled,
     Cancelled,
     Restarted,
+    Failed,
 }
 
 /// What went out on one interface.
@@ -98,8 +103,8 @@ pub(super) enum Reason {
 struct SentBy {
     /// The interface.
     interface: String,
-    /// Address and port it left from; absent if nothing could be sent there. With `track_attempts`, the
-    /// first attempt's.
+    /// Address and port it left from, the latest if the interface got another; absent if nothing could be sent there.
+    /// With `track_attempts`, the first attempt's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     source: Option<String>,
@@ -215,6 +220,7 @@ impl From<&MessageView> for Message {
             payload: Payload::new(&spec.payload, Encoding::Auto).into_owned(),
             ttl: spec.hop_limit.0,
             loopback: spec.loopback,
+            source: spec.source.map(|source| source.to_string()),
             source_port: spec.source_port,
             window_ms: millis(spec.window),
             expect: spec.expect,
@@ -226,7 +232,7 @@ impl From<&MessageView> for Message {
             track_attempts: spec.track_attempts,
             linger_ms: millis(spec.linger),
             retention: RetentionBody::of(&spec.retention),
-            sent: view.routes.iter().map(SentBy::from).collect(),
+            sent: view.results.iter().map(SentBy::from).collect(),
             counters: Counters {
                 responses: view.counters.responses,
                 responders: view.counters.responders,
@@ -242,17 +248,17 @@ impl From<&MessageView> for Message {
     }
 }
 
-impl From<&Route> for SentBy {
-    fn from(route: &Route) -> Self {
+impl From<&EgressResult> for SentBy {
+    fn from(result: &EgressResult) -> Self {
         Self {
-            interface: route.interface.to_string(),
-            source: route.source.map(|source| source.to_string()),
-            count: route.sent,
-            failed: route.failed,
-            error: route.error.clone(),
-            first_sent_at: route.first_sent_at.map(rfc3339),
-            last_sent_at: route.last_sent_at.map(rfc3339),
-            loopback_ignored: route.loopback_ignored,
+            interface: result.interface.to_string(),
+            source: result.source.map(|source| source.to_string()),
+            count: result.sent,
+            failed: result.failed,
+            error: result.error.clone(),
+            first_sent_at: result.first_sent_at.map(rfc3339),
+            last_sent_at: result.last_sent_at.map(rfc3339),
+            loopback_ignored: result.loopback_ignored,
         }
     }
 }
@@ -277,6 +283,7 @@ impl From<CloseReason> for Reason {
             CloseReason::Stalled => Self::Stalled,
             CloseReason::Cancelled => Self::Cancelled,
             CloseReason::Restarted => Self::Restarted,
+            CloseReason::Failed => Self::Failed,
         }
     }
 }

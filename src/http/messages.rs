@@ -18,7 +18,7 @@ use super::reading::{
     page_of,
 };
 use super::sending::{MessageBody, RawOptions, RawPayload, Wanted};
-use crate::control::{Control, Kind, Message as Sent, Outcome};
+use crate::control::{Control, Done, Kind, Message as Sent, Outcome};
 use crate::model::MessageSpec;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
@@ -49,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request) -> Result<Answer, Problem> {
     let spec = read_spec(&control, request, false).await?;
     let message = control.send(spec).await?;
-    answer(&message, wait, StatusCode::ACCEPTED).await
+    answer(&message, wait, StatusCode::ACCEPTED, Done::Sent(message.copies_sent())).await
 }
 
 /// Send a message under an id of your own
@@ -77,7 +77,7 @@ async fn put(
     let spec = read_spec(&control, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
-    answer(&message, wait, otherwise).await
+    answer(&message, wait, otherwise, Done::Sent(message.copies_sent())).await
 }
 
 type MessageList = List<Message>;
@@ -116,7 +116,7 @@ async fn show(
     wait: Wait,
 ) -> Result<Answer, Problem> {
     let message = control.message(&id)?;
-    answer(&message, wait, StatusCode::OK).await
+    answer(&message, wait, StatusCode::OK, Done::Nothing).await
 }
 
 /// Stop collecting and keep what came
@@ -207,8 +207,8 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
 }
 
 /// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time
-/// or not waited for.
-async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Answer, Problem> {
+/// or not waited for. `done`: what the request has done until now.
+async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Answer, Problem> {
     let location = location(Kind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
@@ -220,7 +220,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode) -> Result<Ans
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = first_page(message.log()).await?;
+    let page = first_page(message.log(), done).await?;
     let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));
     let collected = Collected {
         message: Message::from(&view),

@@ -45,7 +45,7 @@ pub use operations::{
 pub use problem::FieldError;
 pub use reading::{Filter, Sender, Transcript, parse_time};
 
-use crate::control::Control;
+use crate::control::{Control, waiting};
 use crate::logging::rarely;
 use crate::traces::Traces;
 use admission::Admission;
@@ -66,6 +66,7 @@ pub struct Api {
     traffic: Arc<Traffic>,
     streams: Arc<Streams>,
     traces: Traces,
+    control: Control,
 }
 
 impl Api {
@@ -86,9 +87,9 @@ impl Api {
                     format!("this path does not take {method}: the header `allow` lists what it takes");
                 Problem::new(Kind::MethodNotAllowed, detail)
             })
-            .with_state(control);
+            .with_state(control.clone());
         let admission = Arc::new(Admission::new(door, access));
-        Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams, traces }
+        Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams, traces, control }
     }
 
     /// From now on only these tokens are accepted.
@@ -110,7 +111,7 @@ impl Api {
         let mut response = match self.admission.admit(&request, way, page.as_ref()) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                let answering = self.routes.clone().call(request);
+                let answering = waiting::one_request(self.routes.clone().call(request));
                 let Ok(response) = match &span {
                     Some(span) => span.around(answering).await,
                     None => answering.await,
@@ -128,6 +129,7 @@ impl Api {
                 let trace_id = span.as_ref().map(|span| span.trace_id().to_string());
                 match panic {
                     Some(panic) => {
+                        self.control.note_panic();
                         tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
                     }
                     None if problem.is_of_service() => {}

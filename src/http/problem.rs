@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::operations::Check;
-use crate::control::{Purpose, Refusal};
+use crate::control::{Done, Purpose, Refusal};
 
 /// An error as the client sees it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -39,6 +39,14 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<Check>, required = false)]
     checks: Option<Box<Checks>>,
+    /// Of a `timeout`: what the service had done when time was over. The same PUT or DELETE completes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    done: Option<DoneBefore>,
+    /// Of a `timeout`, if `done` is `sent`: how many copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sent: Option<u32>,
     /// Also in the header `x-request-id`, and in the service's log.
     pub(super) request_id: String,
 }
@@ -46,6 +54,18 @@ pub(super) struct Problem {
 /// In a box of their own, because problems are handed on by value and hardly ever have any.
 #[derive(Debug, Clone, Serialize)]
 struct Checks(Vec<Check>);
+
+/// What a request that took too long had done by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = Done)]
+enum DoneBefore {
+    Nothing,
+    Created,
+    Changed,
+    Sent,
+    DeletionUnderWay,
+}
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -73,6 +93,7 @@ pub(super) enum Kind {
     InterfaceDown,
     NoAddress,
     BodyTimeout,
+    Timeout,
     NoRoute,
     AddressNotLocal,
     PortInUse,
@@ -122,7 +143,8 @@ impl Kind {
                 ("unknown-interface", S::UNPROCESSABLE_ENTITY, "There is no such interface")
             }
             Self::InterfaceDown => ("interface-down", S::UNPROCESSABLE_ENTITY, "The interface is down"),
-            Self::BodyTimeout => ("timeout", S::REQUEST_TIMEOUT, "The body took too long"),
+            Self::BodyTimeout => ("body-timeout", S::REQUEST_TIMEOUT, "The body took too long"),
+            Self::Timeout => ("timeout", S::SERVICE_UNAVAILABLE, "The service took too long"),
             Self::NoAddress => {
                 ("no-address", S::UNPROCESSABLE_ENTITY, "The interface has no address to send from")
             }
@@ -141,7 +163,7 @@ impl Kind {
                 ("out-of-descriptors", S::SERVICE_UNAVAILABLE, "The service is out of file descriptors")
             }
             Self::NetworkFailure => {
-                ("network-failure", S::INTERNAL_SERVER_ERROR, "The network operation failed")
+                ("network-failure", S::SERVICE_UNAVAILABLE, "The network operation failed")
             }
             Self::TokenRequired => ("token-required", S::UNAUTHORIZED, "The service asks for a token"),
             Self::UnknownToken => ("unknown-token", S::UNAUTHORIZED, "The service does not know the token"),
@@ -168,6 +190,8 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             checks: None,
+            done: None,
+            sent: None,
             request_id: String::new(),
         }
     }
@@ -184,6 +208,18 @@ impl Problem {
 
     pub(super) fn with_checks(self, checks: Vec<Check>) -> Self {
         Self { checks: Some(Box::new(Checks(checks))), ..self }
+    }
+
+    /// The service took too long.
+    fn timeout(detail: String, done: Done) -> Self {
+        let (done, sent) = match done {
+            Done::Nothing => (DoneBefore::Nothing, None),
+            Done::Created => (DoneBefore::Created, None),
+            Done::Changed => (DoneBefore::Changed, None),
+            Done::Sent(copies) => (DoneBefore::Sent, Some(copies)),
+            Done::DeletionUnderWay => (DoneBefore::DeletionUnderWay, None),
+        };
+        Self { done: Some(done), sent, ..Self::new(Kind::Timeout, detail) }
     }
 
     /// The fields that are wrong, or what is wrong with them as a whole.
@@ -262,10 +298,19 @@ impl From<Refusal> for Problem {
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
             Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
-            Refusal::InterfaceDown { .. } => problem(Kind::InterfaceDown).at("/interfaces"),
+            Refusal::InterfaceDown { .. } | Refusal::NoCarrier { .. } => {
+                problem(Kind::InterfaceDown).at("/interfaces")
+            }
+            Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
+            Refusal::MtuBelowIpv6 { .. } | Refusal::NoIpv6 { .. } | Refusal::Ipv6Disabled { .. } => {
+                problem(Kind::NoAddress).at("/interfaces")
+            }
             Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
             Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
             Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
+                problem(Kind::AddressNotLocal).at("/source")
+            }
             Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),
             Refusal::AddressFamily { .. } => problem(Kind::InvalidRequest).at("/reply_from/address"),
             Refusal::PortInUse { purpose, .. } => problem(Kind::PortInUse).at(port_field(purpose)),
@@ -274,8 +319,9 @@ impl From<Refusal> for Problem {
             Refusal::Denied(_) => problem(Kind::PermissionDenied),
             Refusal::Descriptors(_) => problem(Kind::OutOfDescriptors),
             Refusal::TooLong { .. } => problem(Kind::InvalidRequest).at("/payload"),
-            Refusal::Failed(_) => problem(Kind::NetworkFailure),
+            Refusal::Failed(_) | Refusal::NoRoom { .. } => problem(Kind::NetworkFailure),
             Refusal::Stopping => problem(Kind::Stopping),
+            Refusal::TimedOut { done } => Self::timeout(detail, done),
         }
     }
 }
@@ -326,5 +372,29 @@ impl FieldErrors {
     /// Where the fields are parameters of the URL.
     pub(super) fn into_parameters(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidParameter, self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_too_long_says_what_was_done() {
+        for (done, name, copies) in [
+            (Done::Nothing, "nothing", None),
+            (Done::Created, "created", None),
+            (Done::Changed, "changed", None),
+            (Done::Sent(3), "sent", Some(3)),
+            (Done::DeletionUnderWay, "deletion-under-way", None),
+        ] {
+            let problem = Problem::from(Refusal::TimedOut { done });
+            let shown = serde_json::to_value(&problem).unwrap();
+            assert_eq!(shown["type"], "urn:rollcall:problem:timeout");
+            assert_eq!((&shown["done"], shown["sent"].as_u64()), (&name.into(), copies));
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
     }
 }

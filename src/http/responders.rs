@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::extract::{Json, PathId, Query};
 use super::fields::{InterfaceName, RetentionBody, Sources, object};
-use super::joins::{self, JoinFields, Membership, OnlyCreate, State};
-use super::lists::{List, ListParams};
+use super::joins::{self, JoinFields, JoinListParams, Membership, OnlyCreate};
+use super::lists::List;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{
     Capture, Datagram, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading,
@@ -101,8 +101,9 @@ impl ResponderBody {
 /// A responder: a membership that also answers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "lamp", "group": "239.1.2.3:10000", "state": "joined",
-    "interfaces": [{"name": "lo", "state": "joined", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
+    "id": "lamp", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
+    "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 1, "bytes": 19,
+        "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false, "created_at": "2026-01-02T03:04:05.678901234Z",
     "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0},
     "reply": {"payload": "ack"}, "reply_from": {"address": "127.0.0.2"}, "reply_addresses": ["127.0.0.2:10000"],
@@ -216,16 +217,16 @@ type ResponderList = List<Responder>;
 
 /// List responders
 #[utoipa::path(get, path = "/v1/responders", tag = "responders", operation_id = "list_responders",
-    params(ListParams<State>),
+    params(JoinListParams),
     responses(
         (status = 200, description = "A part of the list", body = ResponderList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(
     AppState(control): AppState<Control>,
-    Query(params): Query<ListParams<State>>,
+    Query(params): Query<JoinListParams>,
 ) -> Result<JsonAnswer<List<Responder>>, Problem> {
-    let (page, more) = control.memberships(Kind::Responder, &params.query()?, params.state.map(Into::into));
+    let (page, more) = joins::list(&control, Kind::Responder, &params)?;
     let items = page.iter().map(|responder| Responder::from(&responder.view())).collect();
     Ok(JsonAnswer(List::new(items, page.last().map(|responder| responder.id()), more)))
 }

@@ -45,6 +45,10 @@ pub(super) struct MessageBody {
     /// Let members on this host hear it too.
     #[schema(default = true)]
     loopback: Option<bool>,
+    /// Send from this address, which is one of an interface in `interfaces`; without `interfaces`, on the one that has
+    /// it. Without it, the kernel chooses.
+    #[schema(examples("192.0.2.7"))]
+    source: Option<String>,
     /// Send from this UDP port; without it, from a free one.
     #[schema(minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
@@ -115,6 +119,9 @@ pub(super) struct RawOptions {
     /// Let members on this host hear it too; true unless given.
     #[param(nullable = false)]
     loopback: Option<bool>,
+    /// Send from this address of an interface.
+    #[param(nullable = false, example = "127.0.0.1")]
+    source: Option<String>,
     /// Send from this UDP port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
@@ -179,6 +186,7 @@ impl RawOptions {
             interfaces: self.interfaces.map(names),
             ttl: self.ttl,
             loopback: self.loopback,
+            source: self.source,
             source_port: self.source_port,
             window_ms: self.window_ms,
             expect: self.expect,
@@ -228,7 +236,12 @@ impl MessageBody {
         let zone = group.as_ref().and_then(|(_, zone)| zone.clone());
         let interfaces = fields::read_interfaces(&mut errors, zone, self.interfaces);
         let placeholder = || Group::new([224, 0, 0, 1].into(), 1).expect("a group");
+        let source = self.source.and_then(|text| {
+            let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"));
+            errors.keep("/source", address)
+        });
         let spec = MessageSpec {
+            source: source.filter(|_| group.is_some()),
             group: group.map_or_else(placeholder, |(group, _)| group),
             interfaces: Interfaces::Default,
             payload: payload.unwrap_or_default(),

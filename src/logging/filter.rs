@@ -1,16 +1,19 @@
 //! What is logged, by level and module; it can be changed while the service runs.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use crate::sync::Lock;
 
 /// What decides whether a line is logged; cheap to clone.
 #[derive(Clone)]
 pub struct LogFilter {
     handle: reload::Handle<EnvFilter, Registry>,
     /// Std lock: held to copy, and while the filter is replaced, so that text and filter stay together.
+    /// After a panic under it they may not, and only what is shown of the filter is wrong.
     texts: Arc<Mutex<Texts>>,
 }
 
@@ -72,7 +75,7 @@ impl LogFilter {
     }
 
     fn texts(&self) -> MutexGuard<'_, Texts> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.texts.lock_own()
     }
 }
 

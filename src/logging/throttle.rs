@@ -1,12 +1,15 @@
 //! Failures come in floods: each place in the code logs its own once in a while, and says how many it left out.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::Lock;
 
 /// Lets one line through, then none for [`Self::PAUSE`].
 #[derive(Debug)]
 pub struct Throttle {
-    /// Std lock: held for a comparison.
+    /// Std lock: held for a comparison. Each place in the code owns one: whatever becomes of its two values, at worst
+    /// a line is missing.
     state: Mutex<State>,
 }
 
@@ -25,7 +28,7 @@ impl Throttle {
 
     /// Whether to log, and then how many lines were left out since the last one, if any.
     pub fn pass(&self, now: Instant) -> Option<Option<u64>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock_own();
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < Self::PAUSE) {
             state.suppressed += 1;
             return None;

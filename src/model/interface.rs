@@ -97,6 +97,12 @@ impl Interface {
         self.addresses.iter().any(|(own, _)| *own == address)
     }
 
+    /// Whether datagrams can leave with this address, as far as this interface goes: on `lo` with all of its networks'.
+    pub fn can_send_from(&self, address: IpAddr) -> bool {
+        let in_network = |(own, prefix): &(IpAddr, u8)| same_subnet(*own, address, *prefix);
+        self.has(address) || (self.loopback && self.addresses.iter().any(in_network))
+    }
+
     /// Whether `peer` is one hop away on this interface.
     pub fn is_on_link(&self, peer: IpAddr) -> bool {
         matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local())
@@ -135,10 +141,15 @@ impl InterfaceTable {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
-    /// Whether the default set of a membership includes this interface.
-    pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
+    /// The bridge, bond or team that receives in place of this interface.
+    pub fn hearing_master(&self, interface: &Interface) -> Option<&Arc<Interface>> {
         let master = interface.master.and_then(|index| self.by_index(index));
-        if let Some(master) = master.filter(|master| master.hears_for_ports) {
+        master.filter(|master| master.hears_for_ports)
+    }
+
+    /// Whether multicast works on this interface, whatever the family.
+    pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
+        if let Some(master) = self.hearing_master(interface) {
             return Err(Unusable::Port(master.name.clone()));
         }
         if !interface.up {

@@ -1,9 +1,10 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, Interfaces, Retention};
+use super::{Family, Group, Interfaces, Retention};
 
 /// Bounds of a message's numbers; each is also in the API document.
 pub mod limits {
@@ -31,6 +32,9 @@ pub struct HopLimit(pub u8);
 pub struct MessageSpec {
     pub group: Group,
     pub interfaces: Interfaces,
+    /// The address to send from; none: the one that the kernel chooses.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
     #[serde(with = "super::base64")]
     pub payload: Bytes,
     pub hop_limit: HopLimit,
@@ -51,6 +55,9 @@ impl MessageSpec {
         let longest = self.group.largest_payload();
         if self.payload.len() > longest {
             return Err(SpecError::PayloadTooLong { length: self.payload.len(), longest });
+        }
+        if let Some(address) = self.source.filter(|address| Family::of(*address) != self.group.family()) {
+            return Err(SpecError::SourceFamily { address, group: self.group });
         }
         if !self.window.is_zero() && self.repeat.span() >= self.window {
             return Err(SpecError::WindowWithinRepeats {
@@ -83,8 +90,8 @@ pub struct Repeat {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 5] =
-        [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted];
+    pub const ALL: [Self; 6] =
+        [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted, Self::Failed];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -94,6 +101,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Cancelled => "cancelled",
             Self::Restarted => "restarted",
+            Self::Failed => "failed",
         }
     }
 }
@@ -120,6 +128,8 @@ pub enum CloseReason {
     Cancelled,
     /// The service was stopped while it collected.
     Restarted,
+    /// The service's own code failed.
+    Failed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +138,8 @@ pub enum SpecError {
         "the payload has {length} bytes, and one datagram carries at most {longest}: shorten it or send several messages"
     )]
     PayloadTooLong { length: usize, longest: usize },
+    #[error("messages to {group} leave from an {} address, and {address} is not one", group.family())]
+    SourceFamily { address: IpAddr, group: Group },
     #[error(
         "the repeats take {span} ms, which the window of {window} ms does not exceed: lengthen `window_ms`, or use 0 to collect nothing"
     )]
@@ -147,6 +159,7 @@ impl SpecError {
     pub fn pointer(&self) -> &'static str {
         match self {
             Self::PayloadTooLong { .. } => "/payload",
+            Self::SourceFamily { .. } => "/source",
             Self::WindowWithinRepeats { .. } => "/window_ms",
             Self::TooManyTracked => "/repeat/count",
             Self::TrackedFixedPort => "/source_port",

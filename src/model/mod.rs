@@ -5,6 +5,7 @@
 mod base64;
 mod datagram;
 mod group;
+mod hearing;
 mod id;
 mod interface;
 mod membership;
@@ -16,6 +17,7 @@ mod time;
 
 pub use datagram::{Answer, Heard};
 pub use group::{Family, Group, GroupError, largest_payload};
+pub use hearing::NotHearing;
 pub use id::{Id, IdError};
 pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable};
 pub use membership::MembershipSpec;

@@ -32,6 +32,9 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
+    /// Nanoseconds by which the clocks may differ without a step.
+    const SLACK: i64 = 1_000_000;
+
     /// Reads both clocks close together: a reading that was interrupted for long is taken again.
     pub fn now() -> Self {
         const CLOSE: Duration = Duration::from_micros(50);
@@ -50,13 +53,18 @@ impl ClockReading {
         Self { real: Timestamp::now(), monotonic }
     }
 
+    /// Whether a time of day is ahead of this reading: it was then read before the clock was set back.
+    pub fn is_before(&self, time: Timestamp) -> bool {
+        time.0.saturating_sub(self.real.0) > Self::SLACK
+    }
+
     /// Whether the real-time clock was set between `earlier` and here. Slewing (adjtime(3), at most
     /// 500 ppm) is no step.
     pub fn stepped_since(&self, earlier: &Self) -> bool {
         let elapsed = self.monotonic.saturating_duration_since(earlier.monotonic).as_nanos();
         let real = i128::from(self.real.0) - i128::from(earlier.real.0);
         let drift = (real - i128::try_from(elapsed).unwrap_or(i128::MAX)).unsigned_abs();
-        drift > 1_000_000 + elapsed / 1_000
+        drift > u128::from(Self::SLACK.unsigned_abs()) + elapsed / 1_000
     }
 }
 

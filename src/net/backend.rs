@@ -1,20 +1,32 @@
-//! The seam between bookkeeping and the kernel: where resources get their sockets and the time.
+//! The seam between bookkeeping and the kernel: where resources get their sockets, routes and the time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use futures_util::future::BoxFuture;
+
+use super::fault::{Action, Doing, Fault};
 use super::group_socket::{GroupSocket, ReceiveOptions};
+use super::interfaces::{InterfaceWatch, KernelGroups, Route, RouteQuery};
 use super::receive::{ReceiveThreads, Registration, Sink};
-use super::send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
+use super::send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
 use super::socket::Socket;
-use crate::model::{ClockReading, Family, Group, Interface, SourceFilter};
+use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, SourceFilter};
 
 /// The kernel, or in model tests a stand-in that fails where it is told to.
 ///
 /// Sockets are opened first and registered last, when all that their sinks refer to is complete.
 pub trait SocketBackend: Send + Sync {
     fn clock(&self) -> ClockReading;
+
+    /// The interfaces as of the last change that the kernel announced.
+    fn interfaces(&self) -> Arc<InterfaceTable>;
+
+    /// The interfaces as they are now.
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>>;
+
+    /// How the kernel would send a datagram now. Does not wait.
+    fn route(&self, query: &RouteQuery) -> Result<Route, Fault>;
 
     /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
     fn open_group_socket(
@@ -26,24 +38,42 @@ pub trait SocketBackend: Send + Sync {
     ) -> Result<GroupSocket, Fault>;
 
     /// Opens a socket that sends a message on one interface and hears the answers.
-    fn open_message_socket(&self, spec: &CollectSpec<'_>) -> Result<Socket, Fault>;
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault>;
 
     /// Opens a socket that sends the messages whose answers nobody collects.
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<BlindSocket, Fault>;
+    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault>;
 
     /// Opens a socket that only sends, from this address; port 0 asks for a fresh one.
     fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault>;
 
     /// Starts to deliver what the socket receives.
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault>;
+
+    /// Which groups are joined, as the kernel lists them.
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault>;
 }
 
 /// The kernel's sockets, read by the receive threads.
-pub struct KernelSockets(pub Arc<ReceiveThreads>);
+pub struct KernelSockets {
+    pub threads: Arc<ReceiveThreads>,
+    pub interfaces: InterfaceWatch,
+}
 
 impl SocketBackend for KernelSockets {
     fn clock(&self) -> ClockReading {
         ClockReading::now()
+    }
+
+    fn interfaces(&self) -> Arc<InterfaceTable> {
+        self.interfaces.table()
+    }
+
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+        Box::pin(self.interfaces.refresh())
+    }
+
+    fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+        self.interfaces.route(query)
     }
 
     fn open_group_socket(
@@ -56,12 +86,12 @@ impl SocketBackend for KernelSockets {
         GroupSocket::open(group, interface, sources, options)
     }
 
-    fn open_message_socket(&self, spec: &CollectSpec<'_>) -> Result<Socket, Fault> {
-        CollectSocket::open(spec)
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+        MessageSocket::open(spec)
     }
 
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<BlindSocket, Fault> {
-        BlindSocket::open(family, loopback)
+    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault> {
+        SharedSendSocket::open(family, loopback)
     }
 
     fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
@@ -69,6 +99,9 @@ impl SocketBackend for KernelSockets {
     }
 
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
-        self.0.register(socket, sink)
+        self.threads.register(socket, sink)
+    }
+    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+        KernelGroups::read().doing(Action::Interfaces)
     }
 }

@@ -5,9 +5,13 @@ use super::wire::{self, Ancillary};
 use crate::model::Timestamp;
 
 /// What one recvmmsg(2) brought.
-pub struct Batch<'a> {
-    room: &'a ReceiveRoom,
-    buffers: usize,
+pub struct Batch<'a>(Buffers<'a>);
+
+enum Buffers<'a> {
+    /// So many in the room that the kernel has filled.
+    Room(&'a ReceiveRoom, usize),
+    #[cfg(test)]
+    Given(&'a [Received<'a>]),
 }
 
 /// One buffer from the kernel: a datagram, or several of one sender that `UDP_GRO` coalesced.
@@ -26,15 +30,35 @@ pub struct Received<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(room: &'a ReceiveRoom, buffers: usize) -> Self {
-        Self { room, buffers }
+        Self(Buffers::Room(room, buffers))
+    }
+
+    /// As if these had been received.
+    #[cfg(test)]
+    pub(crate) fn of(received: &'a [Received<'a>]) -> Self {
+        Self(Buffers::Given(received))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Received<'a>> {
-        let room = self.room;
-        (0..self.buffers).filter_map(move |slot| {
-            let raw = room.raw(slot);
-            Received::read(raw.address, raw.control, raw.payload, raw.truncated)
-        })
+        let buffers = match self.0 {
+            Buffers::Room(_, buffers) => buffers,
+            #[cfg(test)]
+            Buffers::Given(received) => received.len(),
+        };
+        (0..buffers).filter_map(|slot| self.0.get(slot))
+    }
+}
+
+impl<'a> Buffers<'a> {
+    fn get(&self, slot: usize) -> Option<Received<'a>> {
+        match self {
+            Self::Room(room, _) => {
+                let raw = room.raw(slot);
+                Received::read(raw.address, raw.control, raw.payload, raw.truncated)
+            }
+            #[cfg(test)]
+            Self::Given(received) => received.get(slot).copied(),
+        }
     }
 }
 

@@ -44,7 +44,10 @@ pub enum FaultKind {
     /// The process or the system is out of file descriptors.
     Descriptors,
     NoRoute,
+    /// The interface is gone, or has no list of the family's groups any more.
     NoDevice,
+    /// The interface is down.
+    Down,
     AddressNotLocal,
     /// The filter names more sources than `igmp_max_msf` or `mld_max_msf` allow.
     TooManySources,
@@ -67,11 +70,19 @@ impl Fault {
             Some(libc::EMFILE | libc::ENFILE) => FaultKind::Descriptors,
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => FaultKind::NoRoute,
             Some(libc::ENODEV | libc::ENXIO) => FaultKind::NoDevice,
-            Some(libc::EADDRNOTAVAIL) if self.action == Action::Bind => FaultKind::AddressNotLocal,
+            Some(libc::EINVAL | libc::EADDRNOTAVAIL)
+                if matches!(self.action, Action::Join | Action::Filter) =>
+            {
+                FaultKind::NoDevice
+            }
+            Some(libc::ENETDOWN) => FaultKind::Down,
+            Some(libc::EADDRNOTAVAIL) if self.action == Action::Interfaces => FaultKind::NoAddress,
+            Some(libc::EADDRNOTAVAIL) => FaultKind::AddressNotLocal,
+            // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
+            Some(libc::EINVAL) if self.action == Action::Send => FaultKind::AddressNotLocal,
             Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
             Some(libc::EMSGSIZE) => FaultKind::TooLong,
             Some(libc::EAGAIN) => FaultKind::Busy,
-            Some(libc::EADDRNOTAVAIL) => FaultKind::NoAddress,
             None if self.source.kind() == io::ErrorKind::TimedOut => FaultKind::TimedOut,
             _ => FaultKind::Other,
         }

@@ -12,6 +12,8 @@ mod group_socket;
 mod interfaces;
 mod receive;
 pub mod rights;
+#[cfg(test)]
+mod script;
 mod send_socket;
 mod socket;
 mod sys;
@@ -24,6 +26,8 @@ pub use fault::{Action, Fault, FaultKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
 pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
-pub use send_socket::{BlindSocket, CollectSocket, CollectSpec, ReplySocket};
+#[cfg(test)]
+pub(crate) use script::SendScript;
+pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
 pub use socket::{BufferSize, Socket};
 pub use sys::raise_descriptor_limit;

@@ -30,7 +30,7 @@ use super::fault::{Action, Doing, Fault};
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};
 use crate::logging::rarely;
-use crate::sync::{Lock, fatal};
+use crate::sync::{Lock, Progress, fatal};
 
 /// Takes what a socket received.
 pub trait Sink: Send {
@@ -63,15 +63,8 @@ struct ReceiveThread {
     epoll: Epoll,
     /// Std lock: held for a lookup, an insertion or a removal.
     sockets: Mutex<Slab<Arc<RegisteredSocket>>>,
-    progress: Progress,
+    progress: Arc<Progress>,
     failures: Arc<Failures>,
-}
-
-/// Since when a thread has been at one piece of work.
-struct Progress {
-    started: Instant,
-    /// Milliseconds after `started`, plus one; 0 while it waits for work.
-    busy_since: AtomicU64,
 }
 
 /// A socket that a receive thread reads. Whoever sends from it, or delivers what it received, holds it open for as
@@ -98,6 +91,7 @@ pub struct Registration {
 
 /// Resolves once a socket that was given up is closed: the batch under delivery is delivered, and nothing is sent.
 #[must_use = "until it resolves, a batch may still be delivered"]
+#[derive(Clone)]
 pub struct Closed(Option<CancellationToken>);
 
 impl ReceiveThreads {
@@ -110,7 +104,10 @@ impl ReceiveThreads {
             let (running, counted, stop) = (thread.clone(), tasks.token(), stop.clone());
             let handle = thread::Builder::new().name("receive".to_owned());
             let handle = handle.spawn(move || {
-                running.run(&stopped);
+                if catch_unwind(AssertUnwindSafe(|| running.run(&stopped))).is_err() {
+                    fatal("a receive thread panicked outside of any socket's sink");
+                }
+                running.progress.rest();
                 drop(counted);
             })?;
             tasks.spawn(async move {
@@ -131,6 +128,11 @@ impl ReceiveThreads {
             !handle.is_finished() && thread.progress.busy_for(now) < limit
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
+    }
+
+    /// How far each of the threads has come.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = &Arc<Progress>> {
+        self.threads.iter().map(|(thread, _)| &thread.progress)
     }
 
     /// Errors of `epoll_wait(2)` until now.
@@ -166,8 +168,7 @@ impl ReceiveThread {
     const REST: Duration = Duration::from_millis(20);
 
     fn new(failures: Arc<Failures>) -> io::Result<Self> {
-        let progress = Progress { started: Instant::now(), busy_since: AtomicU64::new(0) };
-        Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress, failures })
+        Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress: Arc::default(), failures })
     }
 
     /// Serves ready sockets until the pipe's other end is closed.
@@ -216,37 +217,15 @@ impl ReceiveThread {
             return;
         };
         let batch = Batch::new(room, buffers);
-        let delivered = catch_unwind(AssertUnwindSafe(|| socket.sink.lock_own().deliver(socket, &batch)));
-        if delivered.is_err() {
+        if !socket.deliver(&batch) {
             // Otherwise epoll would say without end that there is something to read.
             let _ = self.epoll.remove(socket.as_fd());
-            socket.failed.store(true, Ordering::Release);
             self.failures.panicked.notify_one();
         }
     }
 
     fn sockets(&self) -> MutexGuard<'_, Slab<Arc<RegisteredSocket>>> {
         self.sockets.lock_shared()
-    }
-}
-
-impl Progress {
-    fn work(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.busy_since.store(elapsed + 1, Ordering::Relaxed);
-    }
-
-    fn rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
-    }
-
-    fn busy_for(&self, now: Instant) -> Duration {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => {
-                now.saturating_duration_since(self.started).saturating_sub(Duration::from_millis(since - 1))
-            }
-        }
     }
 }
 
@@ -274,6 +253,18 @@ impl RegisteredSocket {
     /// Whether its sink has panicked, so that it delivers nothing any more.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Hands over a batch; false if the sink panics at it.
+    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) -> bool {
+        if self.closed.load(Ordering::Acquire) || self.has_failed() {
+            return true;
+        }
+        let delivered = catch_unwind(AssertUnwindSafe(|| self.sink.lock_own().deliver(self, batch)));
+        if delivered.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        delivered.is_ok()
     }
 }
 
@@ -328,6 +319,22 @@ impl Closed {
     /// Whether the socket is closed already.
     pub fn is_done(&self) -> bool {
         self.0.as_ref().is_none_or(CancellationToken::is_cancelled)
+    }
+}
+
+#[cfg(test)]
+impl Registration {
+    /// Of a socket that no thread reads: the test delivers.
+    pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, Fault> {
+        let thread = Arc::new(ReceiveThread::new(Arc::default()).doing(Action::Open)?);
+        let socket = Arc::new(RegisteredSocket {
+            socket,
+            sink: Mutex::new(sink),
+            closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            gone: OnceLock::new(),
+        });
+        Ok(Self { thread, key: 0, socket: Some(socket) })
     }
 }
 

@@ -14,10 +14,10 @@ use crate::model::{Family, Group, HopLimit, Interface};
 /// Bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so
 /// that answers to different messages never meet. Not bound to the device: an answer from the same host
 /// comes in by `lo`, and one from afar by whichever interface the way back leads to.
-pub struct CollectSocket;
+pub struct MessageSocket;
 
 #[derive(Debug, Clone, Copy)]
-pub struct CollectSpec<'a> {
+pub struct MessageSocketSpec<'a> {
     pub group: Group,
     pub interface: &'a Interface,
     pub source: IpAddr,
@@ -28,8 +28,8 @@ pub struct CollectSpec<'a> {
     pub receive_buffer: usize,
 }
 
-impl CollectSocket {
-    pub fn open(spec: &CollectSpec<'_>) -> Result<Socket, Fault> {
+impl MessageSocket {
+    pub fn open(spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
         let socket = Socket::open(Family::of(spec.source))?;
         if spec.port.is_some() {
             // A well-known port may be shared with a daemon that listens on the wildcard address.
@@ -60,17 +60,17 @@ impl CollectSocket {
 }
 
 /// Sends messages whose answers nobody collects; shared by all of one family and loopback setting.
-pub struct BlindSocket {
-    socket: Socket,
-    port: u16,
+pub struct SharedSendSocket {
+    pub(super) socket: Socket,
+    pub(super) port: u16,
 }
 
-impl BlindSocket {
+impl SharedSendSocket {
     pub fn open(family: Family, loopback: bool) -> Result<Self, Fault> {
         let socket = Socket::open(family)?;
         socket.set_loopback(loopback)?;
         socket.hear_only_own_groups()?;
-        socket.hear_nothing()?;
+        socket.drop_all_input()?;
         let wildcard: IpAddr = match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
@@ -139,7 +139,7 @@ impl ReplySocket {
         if port != 0 {
             socket.share_port(true)?;
         }
-        socket.hear_nothing()?;
+        socket.drop_all_input()?;
         socket.bind(scoped(source, port, interface_index))?;
         // Otherwise it would take, and drop, what others hear that share the port: a daemon, or a message
         // with this source port. A socket with a peer takes only what that peer sends, and sends to all.
@@ -179,10 +179,5 @@ impl Fault {
     /// The fault of a send from a socket that was closed in the meantime.
     pub fn socket_closed() -> Self {
         Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::EBADF) }
-    }
-
-    /// The fault of a message that has no address to leave from.
-    pub fn no_address() -> Self {
-        Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::ENETUNREACH) }
     }
 }

@@ -15,6 +15,8 @@ use crate::model::{Family, largest_payload};
 pub struct Socket {
     inner: socket2::Socket,
     family: Family,
+    #[cfg(test)]
+    pub(super) script: Option<super::script::SendScript>,
 }
 
 /// A receive buffer as asked for and as granted, in bytes (`SO_RCVBUF`; the kernel doubles what is
@@ -39,7 +41,12 @@ impl Socket {
         if family == Family::V6 {
             inner.set_only_v6(true).doing(Action::Configure)?;
         }
-        Ok(Self { inner, family })
+        Ok(Self {
+            inner,
+            family,
+            #[cfg(test)]
+            script: None,
+        })
     }
 
     pub fn family(&self) -> Family {
@@ -48,6 +55,10 @@ impl Socket {
 
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> Result<SocketAddr, Fault> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Ok(script.local);
+        }
         let address = self.inner.local_addr().doing(Action::Configure)?;
         address.as_socket().ok_or_else(|| io::Error::other("not an IP socket")).doing(Action::Configure)
     }
@@ -69,6 +80,10 @@ impl Socket {
 
     /// Waits until the send buffer has room. Rare, so the socket is registered only while it waits.
     pub async fn writable(&self) -> Result<(), Fault> {
+        #[cfg(test)]
+        if self.script.is_some() {
+            std::future::pending::<()>().await;
+        }
         let watched = sys::watch(self.as_fd(), Interest::WRITABLE).doing(Action::Send)?;
         let ready = watched.writable().await.doing(Action::Send)?;
         drop(ready);
@@ -77,6 +92,10 @@ impl Socket {
 
     /// Sends one datagram without waiting.
     pub(super) fn send(&self, destination: SocketAddr, control: &[u8], payload: &[u8]) -> Result<(), Fault> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return script.send(1).map(drop).doing(Action::Send);
+        }
         let address = AddressBytes::new(destination);
         let outgoing = sys::Outgoing { address: address.as_slice(), control, payload };
         sys::send(self.as_fd(), &[outgoing]).doing(Action::Send)?;
@@ -110,6 +129,10 @@ impl Socket {
         count: usize,
         mtu: u32,
     ) -> Result<usize, Fault> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return script.send(count).doing(Action::Send);
+        }
         let address = AddressBytes::new(destination);
         let fitting = largest_payload(self.family) / payload.len().max(1);
         let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
@@ -219,7 +242,7 @@ impl Socket {
     }
 
     /// Drops whatever arrives.
-    pub(super) fn hear_nothing(&self) -> Result<(), Fault> {
+    pub(super) fn drop_all_input(&self) -> Result<(), Fault> {
         sys::drop_everything(self.as_fd()).doing(Action::Configure)
     }
 

@@ -22,7 +22,10 @@ async fn it_says_that_it_lives_and_is_ready() {
             "accepting",
             "tasks",
             "interfaces",
+            "hearing",
             "lanes",
+            "timers",
+            "resources",
             "store",
             "descriptors",
             "rights.low_ports",
@@ -31,7 +34,7 @@ async fn it_says_that_it_lives_and_is_ready() {
             "configuration"
         ]
     );
-    for name in ["accepting", "tasks", "interfaces", "lanes"] {
+    for name in ["accepting", "tasks", "interfaces", "lanes", "timers", "resources"] {
         assert_eq!(check(&ready, name)["status"], "ok", "{ready}");
     }
     assert_eq!(check(&ready, "lanes")["detail"], "2 of 2 threads receive");
@@ -49,7 +52,7 @@ async fn what_stops_takes_no_work_and_says_why() {
         &json!({"name": "accepting", "status": "failed", "detail": "the service is stopping"})
     );
     // Its tasks and threads have ended.
-    for name in ["tasks", "interfaces", "lanes"] {
+    for name in ["tasks", "lanes"] {
         assert_eq!(check(&problem, name)["status"], "failed", "{problem}");
     }
     assert!(problem["detail"].as_str().unwrap().starts_with("accepting: the service is stopping; "));

@@ -81,7 +81,7 @@ async fn messages_are_counted_by_how_they_end() {
     let metrics = Metrics::of(&server).await;
     assert_eq!(metrics.count("rollcall_messages_collecting"), 0);
     for (reason, count) in
-        [("cancelled", 1), ("window", 1), ("stalled", 1), ("expected", 0), ("restarted", 0)]
+        [("cancelled", 1), ("window", 1), ("stalled", 1), ("expected", 0), ("restarted", 0), ("failed", 0)]
     {
         let row = format!(r#"rollcall_messages_total{{close_reason="{reason}"}}"#);
         assert_eq!(metrics.count(&row), count, "{row}");

@@ -1,10 +1,8 @@
 //! Which interfaces a membership hears and a message leaves by.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
-use crate::support::lab::{Bridge, Host, Lab, until};
+use crate::support::lab::{Bridge, Host, Lab, connect, until};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,6 +21,43 @@ async fn a_membership_hears_only_the_interface_it_named() {
 
     assert_eq!(payloads(&node.heard_until(&on_first, "first 2").await), ["first 1", "first 2"]);
     assert_eq!(payloads(&node.heard_until(&on_second, "second 2").await), ["second 1", "second 2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_interface_of_a_membership_counts_what_it_received() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Network::new(&mut lab).await;
+    let (node, first, second) = (&net.node, &net.first, &net.second);
+    for (group, kind) in [("239.4.1.8:10000", "memberships"), ("[ff15::4:8]:10000", "responders")] {
+        let put = format!("/v1/{kind}/both");
+        let body = json!({"group": group, "interfaces": ["eth0", "eth1"]});
+        let created = node.put(&put, body.clone()).await.expect(201);
+        for shown in created["interfaces"].as_array().unwrap() {
+            assert_eq!((&shown["datagrams"], &shown["bytes"]), (&json!(0), &json!(0)), "{shown}");
+            assert_eq!(shown.get("last_received_at"), None);
+        }
+        let say = |payload: &str| json!({"group": group, "payload": payload, "interfaces": ["eth0"]});
+        for payload in ["", "four"] {
+            first.say(say(payload)).await;
+        }
+        node.heard_until(&put, "four").await;
+        second.say(say("eleven byte")).await;
+
+        let heard = node.heard_until(&put, "eleven byte").await;
+        let view = node.get(&put).await.expect(200);
+        let shown = view["interfaces"].as_array().unwrap();
+        for (shown, (datagrams, bytes, last)) in shown.iter().zip([(2, 4, &heard[1]), (1, 11, &heard[2])]) {
+            assert_eq!(
+                (&shown["datagrams"], &shown["bytes"]),
+                (&json!(datagrams), &json!(bytes)),
+                "{view:#}"
+            );
+            assert_eq!(shown["last_received_at"], last["received_at"], "{view:#}");
+        }
+        // A PUT that changes nothing keeps the counts.
+        let kept = node.put(&put, body).await.expect(200);
+        assert_eq!(kept["interfaces"], view["interfaces"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,9 +132,7 @@ async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
         second.say(say("after")).await;
         assert_eq!(payloads(&node.heard_until(&membership, "after").await), ["before", "after"]);
 
-        let events = node.get("/v1/events?limit=1000").await.expect(200);
-        let mut told = events["items"].as_array().unwrap().clone();
-        told.retain(|event| membership.ends_with(event["id"].as_str().unwrap()));
+        let told = node.events_of(&membership).await;
         assert_eq!(texts(&told, "event"), ["joined", "lost", "joined"]);
         assert_eq!(texts(&told, "interface"), ["eth1"; 3]);
     }
@@ -211,26 +244,4 @@ impl Network {
 fn is(view: &Value, interface: &str, state: &str) -> bool {
     let interfaces = view["interfaces"].as_array().expect("a list");
     interfaces.iter().any(|shown| shown["name"] == interface && shown["state"] == state)
-}
-
-/// Cables from host to host, w0 to w0 and so on, each a network of its own.
-fn connect(one: &Host, other: &Host, count: usize) {
-    let (mut cables, mut ends) = (String::new(), [String::new(), String::new()]);
-    for n in 0..count {
-        let _ = writeln!(cables, "link add name w{n} type veth peer name w{n} netns {}", other.pid());
-        for (end, lines) in (1..).zip(&mut ends) {
-            let _ = writeln!(lines, "addr add 10.78.{n}.{end}/24 dev w{n}");
-            let _ = writeln!(lines, "addr add fd78:{n}::{end}/64 dev w{n}");
-            let _ = writeln!(lines, "link set dev w{n} up");
-        }
-    }
-    one.ip(&cables);
-    one.ip(&ends[0]);
-    other.ip(&ends[1]);
-    for host in [one, other] {
-        until("every cable has a carrier", || {
-            let up = host.run("ip", &["-br", "link", "show", "up", "type", "veth"]);
-            up.lines().filter(|line| line.split_whitespace().nth(1) == Some("UP")).count() == count
-        });
-    }
 }

@@ -1,9 +1,11 @@
 //! What became of a database behind the store's back, or while it could not be written to.
 
-use rollcall::store::{GapReason, Limits, Scope};
+use std::sync::{Arc, Weak};
+
+use rollcall::store::{GapReason, Keeper, Limits, Log, Scope};
 use rusqlite::Connection;
 
-use super::{AMPLE, append, change, crashed, fresh, goes_on_behind, keep, open, read_all, restore};
+use super::{AMPLE, append, budget, change, crashed, fresh, goes_on_behind, keep, open, read_all, restore};
 use crate::support::program::Scratch;
 
 #[tokio::test]
@@ -137,4 +139,34 @@ async fn of_two_logs_under_one_name_the_newer_one_is_kept() {
         database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert_eq!([count("logs"), count("blocks")], [1, 1]);
+}
+
+#[tokio::test]
+async fn an_owner_that_panics_at_the_writer_fails_alone() {
+    let scratch = Scratch::new();
+    let (_owner, store, log) = fresh(&scratch);
+    let harmed = Arc::new(Panicking);
+    let its_log = Arc::new(Log::new(AMPLE, budget(), Some(store.place())));
+    store.keep("membership", "harmed", &its_log, Arc::downgrade(&harmed) as Weak<dyn Keeper>, true);
+    append(&log, [b"kept" as &[u8]]);
+
+    store.settled().await.unwrap();
+    store.panicked().await;
+    store.close().await.unwrap();
+    drop((store, log, its_log));
+
+    let (_store, saved) = open(&scratch.path("data"));
+    assert_eq!(saved.iter().map(|saved| &*saved.id).collect::<Vec<_>>(), ["a"]);
+}
+
+struct Panicking;
+
+impl Keeper for Panicking {
+    fn wanted(&self) -> String {
+        panic!("an owner that panics on purpose")
+    }
+
+    fn progress(&self) -> String {
+        String::new()
+    }
 }

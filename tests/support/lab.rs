@@ -13,6 +13,8 @@
 //! ([`namespace`]), the links last as long as the namespaces, and the holders and programs
 //! ([`process`]) go with the values here, or with the test process if that is killed.
 
+mod cables;
+mod kernel;
 mod namespace;
 mod process;
 
@@ -23,6 +25,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use cables::connect;
 use namespace::Namespace;
 pub(crate) use process::Process;
 

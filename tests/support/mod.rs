@@ -1,5 +1,6 @@
 //! What the tests stand on: hosts, a service to start, a client to ask it with, and peers to talk to.
 
+pub(crate) mod cabled;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod inside;

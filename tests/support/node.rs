@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::client::Client;
-use super::lab::{Host, Process};
+use super::lab::{Host, Process, until};
 
 /// Reached by a unix socket: those do not belong to a network namespace.
 pub(crate) struct Node {
@@ -89,6 +89,56 @@ impl Node {
             assert!(start.elapsed() < Duration::from_secs(20), "it stays {now:#}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The resource at `path`, once it is as awaited. The service has one second from now, plus the time for which
+    /// this test itself waited for a processor.
+    pub(crate) async fn soon(&self, path: &str, awaited: impl Fn(&Value) -> bool) -> Value {
+        const PROMISED: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_millis(5);
+        let (start, mut late) = (Instant::now(), Duration::ZERO);
+        loop {
+            let now = self.get(path).await.expect(200);
+            if awaited(&now) {
+                return now;
+            }
+            assert!(start.elapsed() < PROMISED + late, "after a second, {path} is still {now:#}");
+            let pause = Instant::now();
+            tokio::time::sleep(PAUSE).await;
+            late += pause.elapsed().saturating_sub(PAUSE);
+        }
+    }
+
+    /// The events of the resource at `path`, in order.
+    pub(crate) async fn events_of(&self, path: &str) -> Vec<Value> {
+        let events = self.get("/v1/events?limit=1000").await.expect(200);
+        let mut events = events["items"].as_array().expect("a list").clone();
+        events.retain(|event| path.ends_with(event["id"].as_str().expect("an id")));
+        events
+    }
+
+    /// One of the checks of `/readyz`, whether all is well or not.
+    pub(crate) async fn check(&self, name: &str) -> Value {
+        let ready = self.get("/readyz").await.json();
+        let found = ready["checks"].as_array().into_iter().flatten().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {ready:#}")).clone()
+    }
+
+    /// Stops the service with a signal while `act` runs, as if a busy host gave it no processor. The service sees
+    /// the result, and reads the kernel's announcements, only afterwards.
+    pub(crate) fn while_stopped<T>(&self, act: impl FnOnce() -> T) -> T {
+        const SIGCONT: i32 = 18;
+        const SIGSTOP: i32 = 19;
+        block_in_place(|| {
+            self.process.signal(SIGSTOP);
+            let status = format!("/proc/{}/status", self.process.pid());
+            until("the service has stopped", || {
+                std::fs::read_to_string(&status).is_ok_and(|status| status.contains("\nState:\tT"))
+            });
+            let result = act();
+            self.process.signal(SIGCONT);
+            result
+        })
     }
 
     /// Asks it to stop, as a service manager does, and waits for its end.

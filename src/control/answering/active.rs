@@ -3,19 +3,23 @@ use std::sync::Arc;
 
 use super::sockets::ReplySockets;
 use crate::control::refusal::{Attempt, Purpose, Refusal};
-use crate::model::{Family, Group, Interface, ReplyFrom, ResponderRules};
-use crate::net::{Fault, Socket};
+use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules};
+use crate::net::{Fault, Socket, SocketBackend};
 
 /// The rules in force and the sockets they need; replaced as a whole.
-pub(in crate::control) struct Active {
+pub(in crate::control) struct ActiveRules {
     pub(in crate::control) rules: ResponderRules,
     pub(super) sockets: Arc<ReplySockets>,
 }
 
-impl Active {
-    pub(in crate::control) fn new(group: &Group, rules: ResponderRules) -> Self {
+impl ActiveRules {
+    pub(in crate::control) fn new(
+        group: &Group,
+        rules: ResponderRules,
+        backend: &Arc<dyn SocketBackend>,
+    ) -> Self {
         let port = rules.reply_from.and_then(|from| from.port).unwrap_or(group.port());
-        Self { rules, sockets: Arc::new(ReplySockets::new(port)) }
+        Self { rules, sockets: Arc::new(ReplySockets::new(backend.clone(), port)) }
     }
 
     /// Other rules with the same sockets, so that a fresh reply port stays the same.
@@ -23,8 +27,24 @@ impl Active {
         Self { rules, sockets: self.sockets.clone() }
     }
 
-    /// Opens what `reply_from` asks for on this interface, to learn at once whether it can be had.
-    pub(in crate::control) fn prepare(&self, group: &Group, interface: &Interface) -> Result<(), Refusal> {
+    /// Opens what `reply_from` asks for on each of these interfaces, to learn at once whether it can be had.
+    pub(in crate::control) fn prepare(
+        &self,
+        group: &Group,
+        interfaces: &[Arc<Interface>],
+    ) -> Result<(), Refusal> {
+        let address = self.rules.reply_from.and_then(|from| from.address);
+        // A link-local address is one of its interface only: that one must be among them.
+        if let Some(address) = address.filter(|address| is_link_local(*address))
+            && !interfaces.is_empty()
+            && !interfaces.iter().any(|interface| interface.has(address))
+        {
+            return Err(Refusal::AddressNotLocal { address });
+        }
+        interfaces.iter().try_for_each(|interface| self.prepare_on(group, interface))
+    }
+
+    fn prepare_on(&self, group: &Group, interface: &Interface) -> Result<(), Refusal> {
         let Some(from) = self.rules.reply_from else {
             return Ok(());
         };
@@ -34,7 +54,6 @@ impl Active {
         let Some(address) = from.address.or_else(|| interface.source_for(group)) else {
             return Ok(());
         };
-        // A link-local address is one of its interface only; elsewhere there is nothing to answer from it.
         if is_link_local(address) && !interface.has(address) {
             return Ok(());
         }
@@ -48,6 +67,22 @@ impl Active {
             payload: 0,
         };
         self.sockets.from(address, interface.index).map(drop).map_err(|fault| Refusal::of(fault, &attempt))
+    }
+
+    /// Closes the sockets whose addresses no interface has any more.
+    pub(in crate::control) fn close_stale(&self, table: &InterfaceTable) {
+        self.sockets.close_stale(|(address, scope)| {
+            let has = |interface: &Arc<Interface>| interface.has(address);
+            match scope {
+                0 => table.interfaces.iter().any(has),
+                index => table.by_index(index).is_some_and(has),
+            }
+        });
+    }
+
+    /// Whether replies leave from addresses other than that of the interface that heard.
+    pub(in crate::control) fn needs_addresses(&self) -> bool {
+        self.rules.reply_from.is_some() || !self.sockets.is_empty()
     }
 
     pub(in crate::control) fn reply_addresses(&self) -> Vec<SocketAddr> {
@@ -70,6 +105,6 @@ impl Active {
     }
 }
 
-pub(in crate::control) fn is_link_local(address: IpAddr) -> bool {
+fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }

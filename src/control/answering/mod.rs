@@ -12,7 +12,7 @@ mod sockets;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,11 +21,12 @@ use super::timers::{Due, Timers};
 use crate::logging::rarely;
 use crate::model::{Reply, Timestamp};
 use crate::net::{Batch, Fault, FaultKind, InterfaceWatch, RegisteredSocket, SendHandle};
+use crate::sync::Lock;
 use counters::Counters;
 use delayed::Via;
 use recent::RecentDatagrams;
 
-pub(super) use active::{Active, is_link_local};
+pub(super) use active::ActiveRules;
 pub use counters::ReplyCounters;
 pub(super) use delayed::DelayedReply;
 pub(super) use limits::ReplyLimits;
@@ -33,8 +34,10 @@ pub(super) use limits::ReplyLimits;
 pub(super) struct Answering {
     /// Tells responders apart in the rate limits.
     serial: u64,
-    active: RwLock<Arc<Active>>,
+    /// Std lock, like the next: held to copy or to replace it.
+    active: Mutex<Arc<ActiveRules>>,
     counters: Counters,
+    /// Held for a look-up; no request takes it.
     recent: Mutex<RecentDatagrams>,
     /// Delayed replies under way; bounded, so that a flood costs bounded memory.
     waiting: AtomicUsize,
@@ -59,16 +62,16 @@ impl Answering {
     /// Replies counted and handed to the kernel together.
     const AT_ONCE: usize = 64;
 
-    pub(super) fn new(active: Active, services: Services) -> Self {
+    pub(super) fn new(active: ActiveRules, services: Services) -> Self {
         Self::counting_from(active, services, ReplyCounters::default())
     }
 
     /// Goes on with the counts of an earlier run.
-    pub(super) fn counting_from(active: Active, services: Services, counted: ReplyCounters) -> Self {
+    pub(super) fn counting_from(active: ActiveRules, services: Services, counted: ReplyCounters) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
-            active: RwLock::new(Arc::new(active)),
+            active: Mutex::new(Arc::new(active)),
             counters: Counters::from(counted),
             recent: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -76,17 +79,29 @@ impl Answering {
         }
     }
 
-    pub(super) fn active(&self) -> Arc<Active> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn active(&self) -> Arc<ActiveRules> {
+        self.active.lock_own().clone()
     }
 
-    pub(super) fn replace(&self, active: Active) {
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
+    pub(super) fn replace(&self, active: ActiveRules) {
+        *self.active.lock_own() = Arc::new(active);
     }
 
     /// Closes the sockets of its own; what still waits is not sent.
     pub(super) fn close(&self) {
         self.active().sockets.close();
+    }
+
+    /// Whether a panic has left it half changed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.active.is_poisoned() || self.recent.is_poisoned()
+    }
+
+    /// Forgets what may be half changed: a copy of what was answered a moment ago may be answered, too.
+    pub(super) fn repair(&self) {
+        self.active.clear_poison();
+        self.recent.clear_poison();
+        *self.recent.lock_own() = RecentDatagrams::default();
     }
 
     pub(super) fn counters(&self) -> ReplyCounters {
@@ -116,7 +131,7 @@ impl Answering {
                 }
                 matched += 1;
                 let repeated = active.rules.dedupe && !alone && {
-                    let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut recent = self.recent.lock_own();
                     recent.is_copy(received_at, interface_index, received.source, datagram)
                 };
                 if repeated {

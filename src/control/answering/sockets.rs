@@ -5,21 +5,26 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::net::{Fault, ReplySocket, Socket};
+use crate::net::{Fault, Socket, SocketBackend};
+use crate::sync::Lock;
 
 /// Reply sockets by the local address they are bound to; opened when first needed.
 pub(super) struct ReplySockets {
+    backend: Arc<dyn SocketBackend>,
     /// 0: the kernel chooses a fresh port for each address.
     port: u16,
     /// Std lock: held for a look-up or an open.
-    by_address: Mutex<HashMap<(IpAddr, u32), Arc<Socket>>>,
+    by_address: Mutex<HashMap<LocalAddress, Arc<Socket>>>,
 }
 
+/// An address of this host, and for a link-local one the index of its interface, else 0.
+pub(super) type LocalAddress = (IpAddr, u32);
+
 impl ReplySockets {
-    pub(super) fn new(port: u16) -> Self {
-        Self { port, by_address: Mutex::default() }
+    pub(super) fn new(backend: Arc<dyn SocketBackend>, port: u16) -> Self {
+        Self { backend, port, by_address: Mutex::default() }
     }
 
     pub(super) fn from(&self, address: IpAddr, interface_index: u32) -> Result<Arc<Socket>, Fault> {
@@ -31,9 +36,25 @@ impl ReplySockets {
         if let Some(socket) = sockets.get(&(address, scope)) {
             return Ok(socket.clone());
         }
-        let socket = Arc::new(ReplySocket::open(interface_index, address, self.port)?);
+        let socket = Arc::new(self.backend.open_reply_socket(interface_index, address, self.port)?);
         sockets.insert((address, scope), socket.clone());
         Ok(socket)
+    }
+
+    /// Closes the sockets whose addresses have left the host.
+    pub(super) fn close_stale(&self, is_known: impl Fn(LocalAddress) -> bool) {
+        let unknown: Vec<_> =
+            self.by_address().keys().copied().filter(|address| !is_known(*address)).collect();
+        for (address, scope) in unknown {
+            // No interface has it, and still it may be local: all of 127.0.0.0/8 is, and so is what a route says.
+            if self.backend.open_reply_socket(scope, address, 0).is_err() {
+                self.by_address().remove(&(address, scope));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_address().is_empty()
     }
 
     pub(super) fn close(&self) {
@@ -48,7 +69,7 @@ impl ReplySockets {
         addresses
     }
 
-    fn by_address(&self) -> MutexGuard<'_, HashMap<(IpAddr, u32), Arc<Socket>>> {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    fn by_address(&self) -> MutexGuard<'_, HashMap<LocalAddress, Arc<Socket>>> {
+        self.by_address.lock_own()
     }
 }

@@ -1,115 +1,221 @@
-//! A membership that is to be another one: what can change in place does, and the rest is joined anew.
+//! A membership that is to be another one: what can change in place does, and the rest is opened.
 
-use super::ports::{self, Port};
-use super::{Membership, Stage, State, prepare_replies};
-use crate::control::Refusal;
-use crate::control::answering::Active;
-use crate::control::events::Happening;
+use std::sync::Arc;
+
+use super::interface::{InterfaceMembership, Reason, Status};
+use super::opening::{self, Delivering};
+use super::reconciling::{self, Adopted, Changing};
+use super::{Membership, Stage, State};
+use crate::control::answering::{ActiveRules, Answering};
+use crate::control::events::EventKind;
 use crate::control::memberships::JoinRequest;
+use crate::control::refusal::Refusal;
 use crate::control::totals::{Received, Totals};
 use crate::control::views::Lease;
-use crate::model::{InterfaceTable, MembershipSpec};
+use crate::model::{Interface, InterfaceTable, MembershipSpec};
+use crate::net::{Fault, FaultKind, GroupSocket, RegisteredSocket, Registration};
+use crate::store::Log;
 
-/// The membership was deleted in the meantime.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::control) struct Left;
+/// Why a membership could not be changed: nothing has changed.
+pub(in crate::control) enum Unchanged {
+    /// It was deleted in the meantime.
+    Left,
+    Refused(Refusal),
+}
 
-impl Membership {
-    /// Changes what the membership wants; on refusal it stays as it was. The log stays with the group.
-    pub(in crate::control) fn change(
-        &self,
-        spec: &MembershipSpec,
-        request: &JoinRequest,
-        table: &InterfaceTable,
-    ) -> Result<Result<(), Refusal>, Left> {
-        let mut state = self.state();
-        if state.stage == Stage::Left {
-            return Err(Left);
-        }
-        let rules_differ = self.answering.as_ref().zip(request.rules.as_ref());
-        let rules_differ = rules_differ.is_some_and(|(answering, rules)| answering.active().rules != *rules);
-        let differs = state.spec != *spec || rules_differ;
-        let changed = self.change_locked(&mut state, spec, request, table);
-        if changed.is_ok() {
-            if differs {
-                self.tell(&state, Happening::Changed, None);
-            }
-            self.tell_interfaces(&mut state);
-        }
-        Ok(changed)
-    }
-
-    fn change_locked(
-        &self,
-        state: &mut State,
-        spec: &MembershipSpec,
-        request: &JoinRequest,
-        table: &InterfaceTable,
-    ) -> Result<(), Refusal> {
-        let active = self.answering.as_ref().zip(request.rules.clone()).map(|(answering, rules)| {
-            // Sockets that stay as they are must not be opened anew: a fresh reply port would change.
-            let current = answering.active();
-            let keeps = state.spec.group == spec.group && current.rules.reply_from == rules.reply_from;
-            (answering, if keeps { current.with_rules(rules) } else { Active::new(&spec.group, rules) })
-        });
-        if let Some((_, active)) = &active {
-            prepare_replies(active, spec, table)?;
-        }
-        if spec.group == state.spec.group {
-            let previous = state.spec.clone();
-            ports::update_in_place(&state.ports, &previous, spec)?;
-            let kept = std::mem::take(&mut state.ports);
-            let delivery = self.delivery(state, state.log.clone());
-            match ports::open_missing(spec, table, &kept, &delivery) {
-                Ok(new) => {
-                    state.log.set_limits(self.environment.log_limits.narrowed(&spec.retention));
-                    state.adopt(spec, table, kept, new);
-                }
-                Err(refusal) => {
-                    state.ports = kept;
-                    let _ = ports::update_in_place(&state.ports, spec, &previous);
-                    return Err(refusal);
-                }
-            }
-        } else {
-            let log = self.environment.new_log(spec);
-            let delivery = self.delivery(state, log.clone());
-            let new = ports::open_missing(spec, table, &[], &delivery)?;
-            let dropped_buffers = state.close_ports();
-            (state.ports, state.dropped_before) = (new, 0);
-            let old = std::mem::replace(&mut state.log, log);
-            let mut ended = Totals::default();
-            *ended.received(self.kind()) = Received::of(old.counters(), dropped_buffers);
-            self.environment.ledger.enter(ended);
-            state.replaced.push(old);
-        }
-        state.spec = spec.clone();
-        state.lease = request.lease.map(Lease::starting_now);
-        state.declared |= request.declared;
-        state.count_joined();
-        if let Some((answering, active)) = active {
-            answering.replace(active);
-        }
-        Ok(())
+impl From<Refusal> for Unchanged {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
-impl State {
-    /// Keeps the ports that are still wanted, adds the new ones and closes the rest.
-    fn adopt(
-        &mut self,
+/// A socket that may go on, and its interface.
+type Kept = (Arc<Interface>, Arc<RegisteredSocket>);
+
+/// What is wanted from now on, beside the specification.
+struct Change<'a> {
+    request: &'a JoinRequest,
+    /// Given where the group is another one.
+    new_log: Option<Arc<Log>>,
+    /// The specification or the rules are others.
+    is_one: bool,
+    /// Interfaces where the kernel has forgotten what was joined.
+    forgotten: Vec<Arc<str>>,
+    replies: Result<(), Reason>,
+    delivering: Vec<Delivering>,
+}
+
+impl Membership {
+    /// Changes what the membership wants. The log stays with the group. Cancel-safe: nothing has changed while it
+    /// waits.
+    pub(in crate::control) async fn change(
+        &self,
+        spec: &MembershipSpec,
+        request: &JoinRequest,
+        table: &InterfaceTable,
+    ) -> Result<(), Unchanged> {
+        let changing = self.changing.lock().await;
+        // Again if it fails while the sockets are opened.
+        while !self.change_with(&changing, spec, request, table)? {}
+        Ok(())
+    }
+
+    /// Whether it fitted what the membership was by the time the sockets were open.
+    fn change_with(
+        &self,
+        _: &Changing<'_>,
+        spec: &MembershipSpec,
+        request: &JoinRequest,
+        table: &InterfaceTable,
+    ) -> Result<bool, Unchanged> {
+        let (previous, revision, kept, missing, mut delivery) = {
+            let state = self.state();
+            match state.stage {
+                Stage::Left => return Err(Unchanged::Left),
+                Stage::Stopped => return Err(Refusal::Stopping.into()),
+                Stage::Hearing => {}
+            }
+            let current = if state.spec.group == spec.group { &state.interfaces[..] } else { &[] };
+            let kept: Vec<Kept> = current.iter().filter_map(InterfaceMembership::kept).collect();
+            let missing = reconciling::missing(spec, table, current, true);
+            (state.spec.clone(), state.revision, kept, missing, self.delivery(&state))
+        };
+        let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
+        let rules_differ =
+            rules.as_ref().is_some_and(|(answering, next)| answering.active().rules != next.rules);
+
+        let forgotten = update_in_place(&kept, &previous, spec)?;
+        let opening = self.context.opening(spec, table);
+        let opened = opening.open_or_refuse(missing).inspect_err(|_| {
+            let _ = update_in_place(&kept, spec, &previous);
+        })?;
+        drop(kept);
+        let new_log = (previous.group != spec.group).then(|| self.context.new_log(spec));
+        delivery.log = new_log.clone().unwrap_or(delivery.log);
+        if let Some((answering, rules)) = rules {
+            answering.replace(rules);
+        }
+        let delivering = opening.deliver(opened, &delivery);
+
+        let mut state = self.state();
+        let fits = state.revision == revision && state.stage == Stage::Hearing;
+        let given_up = if fits {
+            let is_one = rules_differ || previous != *spec;
+            let change = Change { request, new_log, is_one, forgotten, replies, delivering };
+            self.apply(&mut state, change, spec, table)
+        } else {
+            delivering.into_iter().filter_map(Delivering::into_socket).collect()
+        };
+        drop(state);
+        self.close(given_up);
+        Ok(fits)
+    }
+
+    /// The rules of a responder from now on, and why it cannot reply by them, if so. Rules that are new, or the same
+    /// in another group, are refused then.
+    fn next_rules(
+        &self,
+        previous: &MembershipSpec,
+        spec: &MembershipSpec,
+        request: &JoinRequest,
+        table: &InterfaceTable,
+    ) -> Result<(Option<(&Arc<Answering>, ActiveRules)>, Result<(), Reason>), Refusal> {
+        let Some((answering, rules)) = self.answering.as_ref().zip(request.rules.clone()) else {
+            return Ok((None, Ok(())));
+        };
+        // Sockets that stay as they are must not be opened again: a fresh reply port would change.
+        let current = answering.active();
+        let stays = previous.group == spec.group && current.rules.reply_from == rules.reply_from;
+        let next = if stays {
+            current.with_rules(rules)
+        } else {
+            ActiveRules::new(&spec.group, rules, &self.context.sockets)
+        };
+        let prepared = next.prepare(&spec.group, &super::interfaces_there(spec, table));
+        match prepared {
+            Err(refusal) if !stays => Err(refusal),
+            prepared => Ok((Some((answering, next)), prepared.map_err(Reason::of_replies))),
+        }
+    }
+
+    /// Gives the sockets that are to be closed.
+    fn apply(
+        &self,
+        state: &mut State,
+        change: Change<'_>,
         spec: &MembershipSpec,
         table: &InterfaceTable,
-        mut kept: Vec<Port>,
-        mut new: Vec<Port>,
-    ) {
-        for (name, _) in ports::wanted(&spec.interfaces, table, &kept) {
-            if let Some(at) = new.iter().position(|port| port.interface == name) {
-                self.ports.push(new.swap_remove(at));
-            } else if let Some(at) = kept.iter().position(|port| port.interface == name) {
-                self.ports.push(kept.swap_remove(at));
+    ) -> Vec<Registration> {
+        let Change { request, new_log, is_one, forgotten, replies, delivering } = change;
+        let mut given_up = Vec::new();
+        match new_log {
+            None => {
+                state.log.set_limits(self.context.log_limits.narrowed(&spec.retention));
+                for interface in &mut state.interfaces {
+                    if forgotten.contains(&interface.name) {
+                        given_up
+                            .extend(interface.set(Status::Lost(Reason::Forgotten(interface.name.clone()))));
+                    }
+                }
+            }
+            Some(log) => {
+                given_up = state.take_sockets();
+                let old = std::mem::replace(&mut state.log, log);
+                let mut ended = Totals::default();
+                *ended.received(self.kind()) = Received::of(old.counters(), state.dropped_before);
+                self.context.ledger.enter(ended);
+                state.dropped_before = 0;
+                state.replaced.push(old);
             }
         }
-        self.dropped_before += kept.iter().map(Port::dropped_buffers).sum::<u64>();
+        state.spec = spec.clone();
+        given_up.extend(state.drop_unwanted(table));
+        state.replies = replies;
+        state.lease = request.lease.map(Lease::starting_now);
+        state.declared |= request.declared;
+        let Adopted { unused, .. } = state.adopt(state.revision, delivering, table);
+        given_up.extend(unused);
+        if is_one {
+            self.emit(state, EventKind::Changed, None);
+        }
+        self.emit_interfaces(state);
+        given_up
     }
+}
+
+impl InterfaceMembership {
+    fn kept(&self) -> Option<Kept> {
+        self.joined().map(|joined| (joined.interface.clone(), joined.registration.socket().clone()))
+    }
+}
+
+/// Applies what can change without a new socket; on refusal all are as before. Gives the interfaces where the kernel
+/// has forgotten what was joined: they are opened again.
+fn update_in_place(
+    kept: &[Kept],
+    previous: &MembershipSpec,
+    next: &MembershipSpec,
+) -> Result<Vec<Arc<str>>, Refusal> {
+    let mut forgotten = Vec::new();
+    for (at, (interface, socket)) in kept.iter().enumerate() {
+        let apply = |from: &MembershipSpec, to: &MembershipSpec| {
+            if from.sources != to.sources {
+                GroupSocket::set_sources(socket, &to.group, interface.index, &to.sources)?;
+            }
+            if from.exact_drops != to.exact_drops {
+                socket.set_coalescing(!to.exact_drops)?;
+            }
+            Ok::<_, Fault>(())
+        };
+        match apply(previous, next) {
+            Ok(()) => {}
+            Err(fault) if fault.kind() == FaultKind::NoDevice => forgotten.push(interface.name.clone()),
+            Err(fault) => {
+                let _ = apply(next, previous);
+                let _ = update_in_place(&kept[..at], next, previous);
+                return Err(opening::refusal(fault, next, interface));
+            }
+        }
+    }
+    Ok(forgotten)
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, Membership, State, prepare_replies};
-use crate::control::answering::{Active, Answering, ReplyCounters, Services};
+use super::{Membership, MembershipContext, State};
+use crate::control::answering::{ActiveRules, Answering, ReplyCounters, Services};
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Keeper, Log, Saved};
@@ -50,26 +50,21 @@ impl Membership {
     /// A membership as it was saved, joined nowhere yet. None if its lease has run out.
     pub(in crate::control) fn restore(
         saved: Saved,
-        environment: &Environment,
+        context: &MembershipContext,
         services: &Services,
-        table: &InterfaceTable,
     ) -> serde_json::Result<Option<Self>> {
         let wanted: Wanted = serde_json::from_str(&saved.wanted)?;
         let progress: Progress = read_progress(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
-        let limits = environment.log_limits.narrowed(&wanted.spec.retention);
-        let log = Arc::new(Log::restored(limits, environment.budget.clone(), saved.place, &saved.log));
+        let limits = context.log_limits.narrowed(&wanted.spec.retention);
+        let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
         let lease = wanted.lease.map(Lease::resumed);
         if lease.is_some_and(|lease| lease.is_none()) {
             log.close();
             return Ok(None);
         }
         let answering = wanted.rules.map(|rules| {
-            let active = Active::new(&wanted.spec.group, rules);
-            // Reply sockets that cannot be had now are tried again with each reply.
-            if let Err(refusal) = prepare_replies(&active, &wanted.spec, table) {
-                tracing::warn!(%id, %refusal, "the responder comes back without the sockets that it replies from");
-            }
+            let active = ActiveRules::new(&wanted.spec.group, rules, &context.sockets);
             Arc::new(Answering::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
         });
         let state = State {
@@ -78,20 +73,33 @@ impl Membership {
             dropped_before: progress.dropped_buffers,
             ..State::new(log, wanted.spec)
         };
-        let (created_at, environment) = (wanted.created_at, environment.clone());
-        Ok(Some(Self { id, created_at, answering, environment, state: Mutex::new(state) }))
+        Ok(Some(Self {
+            id,
+            created_at: wanted.created_at,
+            answering,
+            context: context.clone(),
+            changing: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Joins everywhere, once it can be found.
+    pub(in crate::control) async fn resume(&self, table: &InterfaceTable) {
+        let changing = self.changing.lock().await;
+        self.join_missing_with(&changing, table, true);
+        self.begin_reports(&mut self.state());
     }
 
     /// What it has counted in earlier runs is not of this one.
     pub(in crate::control) fn begin_counting(&self) {
         let state = self.state();
         let counted = self.totals(state.log.counters(), state.dropped_before);
-        self.environment.ledger.begin_with(counted);
+        self.context.ledger.begin_with(counted);
     }
 
     /// Sees to it that it is on disk from now on. `is_new`: it has not been there before.
     pub(in crate::control) fn keep(self: &Arc<Self>, is_new: bool) {
-        let Some(store) = &self.environment.store else {
+        let Some(store) = &self.context.store else {
             return;
         };
         let keeper = Arc::downgrade(self) as Weak<dyn Keeper>;

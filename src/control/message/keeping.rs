@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{AnswerCounters, Collection, Responder, Route};
-use super::{Clockwork, Message, news};
+use super::collection::{AnswerCounters, Collection, EgressResult, Responder};
+use super::{Message, MessageContext, event_flags};
 use crate::control::Kind;
 use crate::control::membership::read_progress;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
@@ -21,7 +21,8 @@ struct Wanted {
 #[derive(Default, Serialize, Deserialize)]
 struct Progress {
     closed: Option<(CloseReason, Timestamp)>,
-    routes: Vec<Route>,
+    #[serde(rename = "routes")]
+    results: Vec<EgressResult>,
     counters: AnswerCounters,
     dropped_buffers: u64,
     /// The first, once it is closed; before, the log has them all.
@@ -41,7 +42,7 @@ impl Keeper for Message {
         let listed = if closed.is_some() { Self::LISTED_RESPONDERS } else { 0 };
         let progress = Progress {
             closed,
-            routes: collection.routes().to_vec(),
+            results: collection.results().to_vec(),
             counters: collection.counters(),
             dropped_buffers,
             responders: collection.responders(listed),
@@ -52,30 +53,30 @@ impl Keeper for Message {
 }
 
 impl Message {
-    /// A message as it was saved; one that was still collecting has to be [recalled](Self::recall).
+    /// A message as it was saved; one that was still collecting has to be [replayed](Self::replay_responses).
     pub(in crate::control) fn restore(
         saved: Saved,
         limits: Limits,
         budget: &Arc<Budget>,
-        clockwork: &Clockwork,
+        context: &MessageContext,
     ) -> serde_json::Result<Self> {
         let wanted: Wanted = serde_json::from_str(&saved.wanted)?;
         let progress: Progress = read_progress(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = limits.narrowed(&wanted.spec.retention);
         let log = Arc::new(Log::restored(limits, budget.clone(), saved.place, &saved.log));
-        let Progress { closed, routes, counters, dropped_buffers, responders } = progress;
-        let mut message = Self::new(id, wanted.spec, log, clockwork.clone());
+        let Progress { closed, results, counters, dropped_buffers, responders } = progress;
+        let collection = Collection::restored(results, counters, responders, closed);
+        let mut message = Self::new(id, wanted.spec, log, collection, context.clone());
         message.created_at = wanted.created_at;
-        *message.dropped_before.get_mut() = dropped_buffers;
-        *message.news.get_mut() = news::SENT | if closed.is_some() { news::CLOSED } else { 0 };
-        let collection = message.collection.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *collection = Collection::restored(routes, counters, responders, closed);
+        message.sockets().set_dropped_before(dropped_buffers);
+        let closed = if closed.is_some() { event_flags::CLOSED } else { 0 };
+        *message.event_flags.get_mut() = event_flags::SENT | closed;
         Ok(message)
     }
 
     /// Finds in the log who has answered, and ends the collecting, as nobody listens any more.
-    pub(in crate::control) async fn recall(self: &Arc<Self>) -> Result<(), ReadError> {
+    pub(in crate::control) async fn replay_responses(self: &Arc<Self>) -> Result<(), ReadError> {
         const AT_ONCE: usize = 1_000;
         let mut cursor = None;
         let counters = self.log.counters();
@@ -86,7 +87,7 @@ impl Message {
         loop {
             let page = self.log.read(cursor, AT_ONCE, Scope::ALL).await?;
             let answers = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
-            self.collection().recall(answers, whole);
+            self.collection().replay(answers, whole);
             if page.is_empty() {
                 break;
             }
@@ -98,10 +99,10 @@ impl Message {
     }
 
     /// One that was closed already takes its place among those that are.
-    pub(in crate::control) fn stay_closed(self: &Arc<Self>) {
+    pub(in crate::control) fn restore_closed(self: &Arc<Self>) {
         let counters = self.collection().counters();
         self.carry_responders(&counters);
-        self.clockwork.closing.resume(self);
+        self.context.closed.restore(self);
         self.log.complete();
     }
 

@@ -1,33 +1,47 @@
-//! A message at work: its collection, the sockets that hear the answers, and its log.
+//! A message at work: what it has sent and heard, the sockets that hear the answers, and its log.
+//!
+//! A message is complete when it is made. Its sockets are opened before that, and registered when it can be found: what
+//! arrives in between waits in them, and nothing that arrives before the first send counts as an answer.
 
-mod closing;
+mod closed;
 mod collection;
 mod egress;
+mod ending;
+mod failing;
+mod interface;
 mod keeping;
+#[cfg(test)]
+mod model_tests;
+mod opening;
+mod sending;
 mod sink;
+mod sockets;
 mod spans;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::Kind;
-use super::events::{Events, Happening};
-use super::timers::{Due, Timers};
+use super::events::{EventKind, Events};
+use super::recovery::Recovery;
+use super::timers::Timers;
 use super::totals::{Ledger, Received, Totals};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::net::Registration;
+use crate::net::SocketBackend;
 use crate::store::{Log, LogCounters};
+use crate::sync::Lock;
 use crate::traces::Span;
 
-pub(super) use closing::Closing;
+pub(super) use closed::ClosedMessages;
 pub(super) use collection::Collection;
-pub use collection::{AnswerCounters, Responder, Route};
-pub(super) use egress::Outlet;
-use sink::AnswerSink;
+pub use collection::{AnswerCounters, EgressResult, Responder};
+pub(super) use interface::EgressInterface;
+pub(super) use opening::{NumberedSockets, OpenedSockets};
+use sockets::MessageSockets;
+pub(super) use sockets::SharedSendSockets;
 
 pub struct Message {
     id: Id,
@@ -36,34 +50,39 @@ pub struct Message {
     log: Arc<Log>,
     /// Std lock: held for the bookkeeping of one batch or one send.
     collection: Mutex<Collection>,
-    /// Std lock. Never taken by a sink, and `collection` is not held while these are closed: closing waits
-    /// for a sink that may be waiting for `collection`.
-    sockets: Mutex<Vec<Registration>>,
-    /// Buffers dropped at sockets that are closed by now.
-    dropped_before: AtomicU64,
+    /// Std lock: held while sockets are registered or given up. No sink takes it, and `collection` is not taken under
+    /// it.
+    sockets: Mutex<MessageSockets>,
+    /// A task that sent it has panicked.
+    sending_failed: AtomicBool,
     /// Its counts are in the ledger.
     entered: AtomicBool,
     closed: Notify,
-    clockwork: Clockwork,
-    /// What events have been due, as [`news`] has it: `closed` is told after `sent`, though it may come before.
-    news: AtomicU8,
+    context: MessageContext,
+    /// Which events were due, as [`event_flags`] has it: `closed` is emitted after `sent`, though it may come before.
+    event_flags: AtomicU8,
     /// The collecting, until it ends, where it is traced. Std lock: held to put it in or take it out.
     span: Mutex<Option<Span>>,
 }
 
-mod news {
+mod event_flags {
     pub(super) const SENT: u8 = 1;
     pub(super) const CLOSED: u8 = 2;
     pub(super) const DELETED: u8 = 4;
 }
 
-/// What makes a message end.
+/// What every message gets from the service.
 #[derive(Clone)]
-pub(super) struct Clockwork {
+pub(super) struct MessageContext {
+    pub(super) sockets: Arc<dyn SocketBackend>,
+    pub(super) shared_sockets: Arc<SharedSendSockets>,
+    pub(super) receive_buffer: usize,
     pub(super) timers: Arc<Timers>,
-    pub(super) closing: Arc<Closing>,
+    pub(super) closed: Arc<ClosedMessages>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) events: Arc<Events>,
+    /// To be told when sending has panicked.
+    pub(super) recovery: Arc<Recovery>,
 }
 
 /// A message as others see it at one moment.
@@ -72,7 +91,7 @@ pub struct MessageView {
     pub created_at: Timestamp,
     pub spec: MessageSpec,
     pub closed: Option<(CloseReason, Timestamp)>,
-    pub routes: Vec<Route>,
+    pub results: Vec<EgressResult>,
     pub counters: AnswerCounters,
     /// The first responders, in the order of their first responses.
     pub responders: Vec<(SocketAddr, Responder)>,
@@ -88,20 +107,27 @@ impl Message {
     const KEPT_BYTES: usize = 1_024;
     const RESPONDER_BYTES: usize = 256;
 
-    pub(super) fn new(id: Id, spec: MessageSpec, log: Arc<Log>, clockwork: Clockwork) -> Self {
+    /// `collection` has a result for each interface and every source port that there is to begin with.
+    pub(super) fn new(
+        id: Id,
+        spec: MessageSpec,
+        log: Arc<Log>,
+        collection: Collection,
+        context: MessageContext,
+    ) -> Self {
         log.carry(Self::kept_bytes(&spec, 0));
         Self {
             id,
             spec,
-            created_at: Timestamp::now(),
+            created_at: context.sockets.clock().real,
             log,
-            collection: Mutex::new(Collection::new(Vec::new(), 0)),
+            collection: Mutex::new(collection),
             sockets: Mutex::default(),
-            dropped_before: AtomicU64::new(0),
+            sending_failed: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             closed: Notify::new(),
-            clockwork,
-            news: AtomicU8::new(0),
+            context,
+            event_flags: AtomicU8::new(0),
             span: Mutex::default(),
         }
     }
@@ -156,7 +182,7 @@ impl Message {
             created_at: self.created_at,
             spec: self.spec.clone(),
             closed: collection.closed(),
-            routes: collection.routes().to_vec(),
+            results: collection.results().to_vec(),
             counters: collection.counters(),
             responders: collection.responders(Self::LISTED_RESPONDERS),
             log: self.log.counters(),
@@ -166,17 +192,16 @@ impl Message {
 
     /// Buffers that the kernel has dropped at its sockets, those closed by now included.
     pub fn dropped_buffers(&self) -> u64 {
-        let sockets = self.sockets();
-        self.dropped_before.load(Ordering::Relaxed) + dropped_at(&sockets)
+        self.sockets().dropped_buffers()
     }
 
     /// What it has sent and heard until now.
     pub(super) fn totals(&self) -> Totals {
         let received = Received::of(self.log.counters(), self.dropped_buffers());
         let collection = self.collection();
-        let routes = collection.routes().iter();
-        let (sent, send_failures) = routes.fold((0, 0), |(sent, failed), route| {
-            (sent + u64::from(route.sent), failed + u64::from(route.failed))
+        let results = collection.results().iter();
+        let (sent, send_failures) = results.fold((0, 0), |(sent, failed), result| {
+            (sent + u64::from(result.sent), failed + u64::from(result.failed))
         });
         let closed = collection.closed().map(|(reason, _)| reason);
         let closed = CloseReason::ALL.map(|reason| u64::from(closed == Some(reason)));
@@ -186,20 +211,7 @@ impl Message {
     /// Leaves its counts behind, once nothing is heard any more and nobody finds it.
     pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
         if !self.entered.swap(true, Ordering::Relaxed) {
-            self.clockwork.ledger.enter(entry(self.totals()));
-        }
-    }
-
-    /// Sets where the message leaves by, before the first send.
-    pub(super) fn prepare(&self, routes: Vec<Route>, sockets: Vec<Registration>) {
-        let ports = routes.len() * self.spec.ports_per_interface() as usize;
-        let mut collection = self.collection();
-        let closed = collection.closed();
-        *collection = Collection::new(routes, ports);
-        match closed {
-            // Cancelled, by somebody who knew the id, before it began.
-            Some((reason, at)) => drop(collection.close(reason, at)),
-            None => *self.sockets() = sockets,
+            self.context.ledger.enter(entry(self.totals()));
         }
     }
 
@@ -207,90 +219,15 @@ impl Message {
         change(&mut self.collection())
     }
 
-    /// Ends the collecting if it is time, else sees to it that this is asked again.
-    pub(super) fn check(self: &Arc<Self>, now: Instant) {
-        let collection = self.collection();
-        let done = collection.is_done(&self.spec, now);
-        let next = collection.next_check(&self.spec);
-        drop(collection);
-        match (done, next) {
-            (Some(reason), _) => self.close(reason),
-            (None, Some(next)) => self.clockwork.timers.arm(next, Due::CheckWindow(Arc::downgrade(self))),
-            (None, None) => {}
-        }
-    }
-
-    /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
-    pub(super) fn close(self: &Arc<Self>, reason: CloseReason) {
-        let mut collection = self.collection();
-        if collection.close(reason, Timestamp::now()) {
-            let counters = collection.counters();
-            drop(collection);
-            self.after_close(reason, &counters);
-        }
-    }
-
-    /// Tells that it was sent; what is told of it comes after that.
-    pub(super) fn tell_sent(&self) {
-        self.tell(Happening::Sent);
-        let before = self.news.fetch_or(news::SENT, Ordering::AcqRel);
-        if before & news::CLOSED != 0
-            && let Some((reason, _)) = self.collection().closed()
-        {
-            self.tell(Happening::Closed(reason));
-        }
-    }
-
-    pub(super) fn tell_deleted(&self) {
-        let before = self.news.fetch_or(news::DELETED, Ordering::AcqRel);
-        if before & (news::SENT | news::DELETED) == news::SENT {
-            self.tell(Happening::Deleted);
-        }
-    }
-
-    fn tell(&self, happening: Happening) {
-        self.clockwork.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
-    }
-
-    fn after_close(self: &Arc<Self>, reason: CloseReason, counters: &AnswerCounters) {
-        self.end_trace(reason, counters);
-        if self.news.fetch_or(news::CLOSED, Ordering::AcqRel) & news::SENT != 0 {
-            self.tell(Happening::Closed(reason));
-        }
-        if self.spec.window.is_zero() {
-            self.log.complete();
-        }
-        self.carry_responders(counters);
-        self.touch();
-        self.clockwork.closing.begin(self, &self.clockwork.timers);
-        self.closed.notify_waiters();
-    }
-
-    /// Whether the time for late replies is over.
-    pub(super) fn has_lingered(&self) -> bool {
-        let closed = self.collection().closed();
-        closed.is_some_and(|(_, at)| Timestamp::now().since(at).is_some_and(|time| time >= self.spec.linger))
-    }
-
-    /// Closes the sockets: once this returns, by whomever they are closed, their ports are free. Must not be
-    /// called from a sink.
-    pub(super) fn end_linger(&self) {
-        let mut sockets = self.sockets();
-        self.dropped_before.fetch_add(dropped_at(&sockets), Ordering::Relaxed);
-        sockets.clear();
-        drop(sockets);
-        self.log.complete();
+    fn emit(&self, happening: EventKind) {
+        self.context.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {
-        self.collection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collection.lock_own()
     }
 
-    fn sockets(&self) -> MutexGuard<'_, Vec<Registration>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sockets(&self) -> MutexGuard<'_, MessageSockets> {
+        self.sockets.lock_own()
     }
-}
-
-fn dropped_at(sockets: &[Registration]) -> u64 {
-    sockets.iter().map(|registration| u64::from(registration.socket().dropped_buffers())).sum()
 }

@@ -5,29 +5,28 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Message;
-use super::collection::Verdict;
-use crate::model::{ClockReading, CloseReason, Heard, Timestamp};
-use crate::net::{Batch, InterfaceWatch, RegisteredSocket, Sink};
+use super::collection::{PortId, Verdict};
+use crate::model::{CloseReason, Heard};
+use crate::net::{Batch, RegisteredSocket, Sink};
 use crate::store::Run;
 
 /// Takes what one of a message's sockets hears.
-pub(in crate::control) struct AnswerSink {
+pub(super) struct ResponseSink {
     /// Weak: the message owns the registration that owns this sink.
-    pub(in crate::control) message: Weak<Message>,
-    /// Which of the message's source ports this is.
-    pub(in crate::control) port: usize,
-    pub(in crate::control) local: SocketAddr,
-    pub(in crate::control) egress: (u32, Arc<str>),
-    pub(in crate::control) interfaces: InterfaceWatch,
+    pub(super) message: Weak<Message>,
+    pub(super) port: PortId,
+    pub(super) local: SocketAddr,
+    /// The interface that the message leaves by.
+    pub(super) egress: (u32, Arc<str>),
 }
 
-impl Sink for AnswerSink {
+impl Sink for ResponseSink {
     fn deliver(&mut self, _: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
         let Some(message) = self.message.upgrade() else {
             return;
         };
-        let now = ClockReading::now();
-        let names = self.interface_names(batch);
+        let now = message.context.sockets.clock();
+        let names = self.interface_names(&message, batch);
         let mut collection = message.collection();
         let mut next = message.log.next_sequence();
         let mut runs = Vec::new();
@@ -38,7 +37,7 @@ impl Sink for AnswerSink {
                 Verdict::Keep(answer) => {
                     next += 1;
                     if let Some(rtt_us) = answer.rtt_us {
-                        message.clockwork.ledger.rtt.note(Duration::from_micros(rtt_us));
+                        message.context.ledger.rtt.note(Duration::from_micros(rtt_us));
                     }
                     let heard = Heard {
                         received_at,
@@ -51,9 +50,9 @@ impl Sink for AnswerSink {
                     runs.push(Run { heard, answer: Some(answer), segment: None, bytes: received.bytes });
                     if let Some(reason @ CloseReason::Expected) =
                         collection.is_done(&message.spec, now.monotonic)
-                        && collection.close(reason, Timestamp::now())
+                        && collection.close(reason, now.real)
                     {
-                        message.after_close(reason, &collection.counters());
+                        message.after_close(reason, &collection.counters(), now.monotonic);
                     }
                 }
             }
@@ -63,13 +62,13 @@ impl Sink for AnswerSink {
     }
 }
 
-impl AnswerSink {
+impl ResponseSink {
     /// The interfaces that a batch came in by, the egress first.
-    fn interface_names(&self, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
+    fn interface_names(&self, message: &Message, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
         let mut names = vec![self.egress.clone()];
         for index in batch.iter().filter_map(|received| received.interface_index) {
             if names.iter().all(|(known, _)| *known != index) {
-                let table = self.interfaces.table();
+                let table = message.context.sockets.interfaces();
                 let name = table.by_index(index).map(|interface| interface.name.clone());
                 names.push((index, name.unwrap_or_else(|| format!("if{index}").into())));
             }

@@ -1,10 +1,11 @@
 //! A message in the trace of the request that sends it: one span, from before the first send until it is closed.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use super::{AnswerCounters, Message};
 use crate::control::Refusal;
 use crate::model::CloseReason;
+use crate::sync::Lock;
 use crate::traces::{Description, KeyValue, Span};
 
 impl Message {
@@ -37,11 +38,14 @@ impl Message {
             span.set("rollcall.message.responders", count(counters.responders));
             span.set("rollcall.message.responses", count(counters.responses));
             span.set("rollcall.message.close_reason", reason.name());
+            if reason == CloseReason::Failed {
+                span.fail("internal error");
+            }
         }
     }
 
     fn span(&self) -> MutexGuard<'_, Option<Span>> {
-        self.span.lock().unwrap_or_else(PoisonError::into_inner)
+        self.span.lock_own()
     }
 }
 

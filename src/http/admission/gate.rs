@@ -3,7 +3,7 @@
 //! Requests are judged by the listener that they came in through, never by their source address: a proxy on
 //! this host makes everybody look local.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
@@ -13,6 +13,7 @@ use super::tokens::{Scope, Tokens};
 use crate::http::METRICS;
 use crate::http::problem::{Kind, Problem};
 use crate::logging::rarely;
+use crate::sync::Lock;
 
 /// Who may call, as configured.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +53,7 @@ impl Gate {
 
     /// From now on only these are accepted.
     pub(super) fn replace(&self, tokens: Tokens) {
-        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tokens));
+        *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
 
     pub(super) fn admit(&self, request: &Request, way: Way) -> Result<(), Problem> {
@@ -63,7 +64,7 @@ impl Gate {
         if is_open(path) || (self.open_metrics && path == METRICS) {
             return Ok(());
         }
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tokens = self.tokens.lock_shared().clone();
         let Some(tokens) = tokens else {
             return Ok(());
         };

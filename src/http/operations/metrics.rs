@@ -23,7 +23,8 @@ use super::exposition::{ALONE, Labels, Page};
 use super::process::Process;
 use super::streams::Streams;
 use super::traffic::{Answered, Traffic};
-use crate::control::{Control, Received, States, Tally};
+use crate::control::waiting::within;
+use crate::control::{Control, Done, Kind as ResourceKind, Received, States, Tally};
 use crate::http::problem::{Kind, Problem};
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
@@ -79,6 +80,8 @@ async fn metrics(
             tally: control.tally(),
             interfaces: control.interface_health(),
             store: control.store().map(Store::condition),
+            failures: control.failures(),
+            receive_errors: control.receive_errors(),
             traffic: traffic.report(),
             streams: streams.report(),
             problems: operations.configuration().problems.len(),
@@ -93,7 +96,8 @@ async fn metrics(
             .map(|()| body)
     });
     let internal = |error: &dyn fmt::Display| Problem::new(Kind::Internal, error.to_string());
-    let body = written.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let written = within(Done::Nothing, written).await?;
+    let body = written.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
     let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
@@ -104,6 +108,8 @@ struct Snapshot {
     tally: Tally,
     interfaces: InterfaceHealth,
     store: Option<Condition>,
+    failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
+    receive_errors: u64,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
     /// Of the configuration.
@@ -199,12 +205,33 @@ impl Snapshot {
         page.gauge("rollcall_memberships", help, of_states(census.memberships))?;
         let help = "Responders by the worst state among their interfaces.";
         page.gauge("rollcall_responders", help, of_states(census.responders))?;
+        let [memberships, responders] = census.not_hearing;
+        page.gauge(
+            "rollcall_not_hearing",
+            "Memberships and responders that hear nothing, or not everywhere that they should.",
+            [([("kind", "membership")], memberships), ([("kind", "responder")], responders)],
+        )?;
+        page.counter(
+            "rollcall_reopened",
+            "Memberships on an interface that were opened again because the kernel had forgotten them.",
+            [(ALONE, self.tally.reopened)],
+        )?;
         page.gauge(
             "rollcall_messages_collecting",
             "Messages that collect responses.",
             [(ALONE, census.collecting)],
         )?;
         let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
+        page.counter(
+            "rollcall_resource_failures",
+            "Resources that have failed because the service's own code panicked at them; all others went on.",
+            self.failures.map(|(kind, count)| ([("kind", kind.name())], count)),
+        )?;
+        page.counter(
+            "rollcall_receive_errors",
+            "Errors of epoll_wait(2), after which the thread that receives tried again.",
+            [(ALONE, self.receive_errors)],
+        )?;
         page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
         page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
     }
@@ -339,10 +366,11 @@ fn of_kinds(counts: [u64; 3]) -> [(Labels<&'static str, 1>, u64); 3] {
     ]
 }
 
-fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 3] {
+fn of_states(states: States) -> [(Labels<&'static str, 1>, u64); 4] {
     [
         ([("state", "joined")], states.joined),
         ([("state", "pending")], states.pending),
         ([("state", "lost")], states.lost),
+        ([("state", "failed")], states.failed),
     ]
 }

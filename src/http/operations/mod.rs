@@ -10,12 +10,13 @@ pub(super) mod spans;
 mod streams;
 mod traffic;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::Control;
 use crate::logging::LogFilter;
+use crate::sync::Lock;
 use crate::traces::Traces;
 
 pub use configuration::{
@@ -43,12 +44,12 @@ impl Operations {
     }
 
     pub fn configuration(&self) -> Configuration {
-        self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.configuration.lock_shared().clone()
     }
 
     /// From now on this is shown.
     pub fn show(&self, configuration: Configuration) {
-        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
+        *self.configuration.lock_shared() = configuration;
     }
 }
 

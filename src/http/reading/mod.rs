@@ -43,8 +43,9 @@ use super::extract::parse_query;
 use super::fields::Encoding;
 use super::operations::Streamed;
 use super::problem::{FieldErrors, Kind, Problem};
-use crate::control::{Control, Unsettled};
-use crate::store::{DiskFault, Log, Page, ReadError, Scope};
+use crate::control::waiting::within;
+use crate::control::{Control, Done, Unsettled};
+use crate::store::{Cursor, DiskFault, Log, Page, ReadError, Scope};
 use page::Wanted;
 use stream::Course;
 
@@ -205,9 +206,15 @@ impl ReadQuery {
     }
 }
 
-/// The first datagrams of a log, at most [`LARGEST_PAGE`].
-pub(super) async fn first_page(log: &Log) -> Result<Page, Problem> {
-    log.read(None, LARGEST_PAGE, Scope::ALL).await.map_err(unreadable)
+/// The first datagrams of a log, at most [`LARGEST_PAGE`]. `done`: what the request had done before.
+pub(super) async fn first_page(log: &Log, done: Done) -> Result<Page, Problem> {
+    let reading = log.read(None, LARGEST_PAGE, Scope::ALL);
+    within(done, reading).await?.map_err(unreadable)
+}
+
+/// Reads a log for a request that changes nothing.
+async fn read(log: &Log, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Page, Problem> {
+    within(Done::Nothing, log.read(after, limit, scope)).await?.map_err(unreadable)
 }
 
 /// Why a log could not be read.
@@ -226,6 +233,7 @@ fn unsettled(reason: Unsettled) -> Problem {
             let detail = "nothing is on disk, as the service runs with --memory: leave this out";
             Problem::new(Kind::InvalidParameter, detail).at("/durable")
         }
+        Unsettled::TimedOut => Problem::new(Kind::Timeout, reason.to_string()),
         Unsettled::Fault(DiskFault::Closed) => Problem::new(Kind::Stopping, "the service is stopping"),
         Unsettled::Fault(fault) => Problem::new(Kind::Store, fault.to_string()),
     }

@@ -96,7 +96,7 @@ impl Wanted {
         loop {
             let changed = source.log().changed();
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = source.log().read(found.next, at_once, self.scope).await.map_err(super::unreadable)?;
+            let page = super::read(source.log(), found.next, at_once, self.scope).await?;
             if page.gap.is_some() && !found.items.is_empty() {
                 // Overtaken while scanning: the next page will tell.
                 return Ok(found.page(source));

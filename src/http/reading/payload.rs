@@ -39,9 +39,9 @@ impl Place {
             return Err(Problem::new(Kind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
-        let start = log.read(None, 0, Scope::ALL).await.map_err(super::unreadable)?;
+        let start = super::read(log, None, 0, Scope::ALL).await?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = log.read(Some(cursor), 1, Scope::ALL).await.map_err(super::unreadable)?;
+        let page = super::read(log, Some(cursor), 1, Scope::ALL).await?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::datagram::GapBody;
 use super::filter::Filter;
 use super::source::{Items, Source};
+use crate::control::Done;
+use crate::control::waiting::within;
 use crate::logging::rarely;
 use crate::store::{Cursor, Entry, Page, ReadError, Scope};
 
@@ -111,7 +113,7 @@ enum Look {
     More(Page),
     Nothing,
     End(EndReason),
-    Failed(ReadError),
+    Failed(io::Error),
     /// All that was there at the beginning has been read.
     AllRead,
 }
@@ -156,7 +158,7 @@ impl<F: Form> Walk<F> {
                 Look::Failed(error) => {
                     self.state = State::Ended;
                     rarely!(WARN, %error, "a stream was broken off");
-                    return Some(Err(io::Error::other(error)));
+                    return Some(Err(error));
                 }
                 Look::End(reason) => {
                     self.state = State::Ended;
@@ -206,11 +208,16 @@ async fn look(course: &Course, cursor: Option<Cursor>, all_read: bool) -> Look {
     if all_read {
         return Look::AllRead;
     }
-    match course.source.log().read(cursor, AT_ONCE, course.scope).await {
+    let reading = course.source.log().read(cursor, AT_ONCE, course.scope);
+    let read = match within(Done::Nothing, reading).await {
+        Ok(read) => read,
+        Err(late) => return Look::Failed(io::Error::other(late)),
+    };
+    match read {
         // The service closes its logs when it stops.
         Err(ReadError::Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
         Err(ReadError::Closed) => Look::End(EndReason::Deleted),
-        Err(error) => Look::Failed(error),
+        Err(error) => Look::Failed(io::Error::other(error)),
         Ok(page) if !page.is_empty() || page.gap.is_some() => Look::More(page),
         Ok(_) if !course.follow => Look::AllRead,
         Ok(page) if page.complete => Look::End(EndReason::Complete),

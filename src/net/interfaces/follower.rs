@@ -89,9 +89,11 @@ impl Follower {
         self.table.doubt();
         loop {
             let rest = self.pace.rest(Instant::now(), self.table.is_doubtful());
+            self.shared.progress.rest();
             if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), rest)? {
                 return Ok(());
             }
+            self.shared.progress.work();
             self.waiting.append(&mut self.shared.requests.lock_shared().take());
             self.drain(&*notifications)?;
             let wanted = self.table.is_doubtful() || !self.waiting.is_empty();

@@ -98,6 +98,14 @@ impl KernelGroups {
     }
 }
 
+#[cfg(test)]
+impl KernelGroups {
+    /// As if the kernel listed these.
+    pub(crate) fn of(users: HashMap<(u32, IpAddr), u32>) -> Self {
+        Self { users, sources: HashMap::new() }
+    }
+}
+
 /// Empty where the kernel does not know the protocol.
 fn list(name: &str) -> io::Result<String> {
     match fs::read(format!("/proc/net/{name}")) {

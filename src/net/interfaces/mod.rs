@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::{Action, Doing, Fault};
 use crate::model::InterfaceTable;
-use crate::sync::Lock;
+use crate::sync::{Lock, Progress};
 use follower::Follower;
 pub use groups::KernelGroups;
 use netlink::{Client, Kernel, Netlink};
@@ -46,6 +46,8 @@ struct Shared {
     health: Mutex<InterfaceHealth>,
     /// Asks for routes; another one is made where it is in use. Std lock: held to take it or to put it back.
     spare_client: Mutex<Option<Client>>,
+    /// Of the thread.
+    progress: Arc<Progress>,
 }
 
 type Answer = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
@@ -88,6 +90,7 @@ impl InterfaceWatch {
             requests: Mutex::new(Requests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
             health: Mutex::default(),
             spare_client: Mutex::default(),
+            progress: Arc::default(),
         });
         let (follower, counted, ending) =
             (Follower::new(shared.clone(), woken), tasks.token(), shared.clone());
@@ -153,6 +156,11 @@ impl InterfaceWatch {
         let found = route::look_up(&mut client, query).doing(Action::Interfaces);
         *self.0.spare_client.lock_shared() = Some(client);
         found
+    }
+
+    /// How far the thread has come that follows the kernel.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.0.progress
     }
 
     pub fn health(&self) -> InterfaceHealth {

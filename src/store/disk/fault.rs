@@ -32,8 +32,6 @@ pub enum DiskFault {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("the data directory is closed: the service stops")]
     Closed,
-    #[error("the thread that writes to the data directory has failed: the log says why, restart the service")]
-    WriterDied,
     #[error("{path}: {detail}", path = .path.display())]
     Other { path: PathBuf, detail: String },
 }

@@ -1,14 +1,16 @@
 //! What the writer is to do, told by everybody else.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{DiskFault, Keeper, Row};
 use crate::store::Log;
+use crate::sync::{Lock, Progress, whole};
 
 pub(super) struct Inbox {
     /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
@@ -21,6 +23,10 @@ pub(super) struct Inbox {
     file_bytes: AtomicU64,
     lost_blocks: AtomicU64,
     restored: AtomicBool,
+    /// Of the writer.
+    pub(super) progress: Arc<Progress>,
+    /// Code of a log, or of its owner, has panicked at the writer.
+    panicked: Notify,
 }
 
 /// What there is to do.
@@ -107,6 +113,8 @@ impl Inbox {
             file_bytes: AtomicU64::new(0),
             lost_blocks: AtomicU64::new(0),
             restored: AtomicBool::new(false),
+            progress: Arc::default(),
+            panicked: Notify::new(),
         }
     }
 
@@ -189,18 +197,17 @@ impl Inbox {
         let nothing = |queue: &mut Queue| queue.since.is_none() && !queue.end;
         match idle_after {
             Some(limit) => {
-                let waited = self.filled.wait_timeout_while(queue, limit, nothing);
-                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                queue = whole(self.filled.wait_timeout_while(queue, limit, nothing)).0;
                 if nothing(&mut queue) {
                     return Wake::Idle;
                 }
             }
-            None => queue = self.filled.wait_while(queue, nothing).unwrap_or_else(PoisonError::into_inner),
+            None => queue = whole(self.filled.wait_while(queue, nothing)),
         }
         let until = queue.since.map_or_else(Instant::now, |since| since + pause);
         let early = |queue: &mut Queue| !queue.end && (patient || !queue.hurry);
         let left = until.saturating_duration_since(Instant::now());
-        queue = self.filled.wait_timeout_while(queue, left, early).unwrap_or_else(PoisonError::into_inner).0;
+        queue = whole(self.filled.wait_timeout_while(queue, left, early)).0;
         if queue.end { Wake::End } else { Wake::Work }
     }
 
@@ -229,6 +236,19 @@ impl Inbox {
 
     pub(super) fn is_restored(&self) -> bool {
         self.restored.load(Ordering::Relaxed)
+    }
+
+    /// Runs code of a log or of its owner; none if it panics: then that one is broken, and all else is written.
+    pub(super) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.panicked.notify_one();
+        }
+        done.ok()
+    }
+
+    pub(super) async fn panicked(&self) {
+        self.panicked.notified().await;
     }
 
     pub(super) fn note_lost(&self) {
@@ -281,7 +301,7 @@ impl Inbox {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock_shared()
     }
 }
 

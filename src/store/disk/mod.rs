@@ -6,7 +6,8 @@
 //! give way. Readers fetch blocks by connections of their
 //! own ([`Reader`](reader::Reader)). Who is not the service, and wants to read what it has kept, has an [`Archive`].
 //!
-//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`].
+//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: what it was
+//! at is half done in memory, and whole on disk. Code of a log or its owner may panic there, and then fails alone.
 
 mod archive;
 mod directory;
@@ -20,8 +21,9 @@ mod schema;
 mod work;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use super::block::Block;
 use super::log::LogCounters;
 use super::{Budget, Log};
 use crate::model::Timestamp;
+use crate::sync::{Lock, Progress, fatal, whole};
 use directory::Directory;
 use inbox::{Inbox, Keep};
 use reader::Reader;
@@ -135,7 +138,16 @@ impl Store {
             outlook,
             settings.flush,
         );
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
+        let progress = inbox.progress.clone();
+        let run = move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+            // What was under way in the database is undone by the next start.
+            let ended =
+                ended.unwrap_or_else(|_| fatal("the thread that writes to the data directory panicked"));
+            progress.rest();
+            ended
+        };
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
         Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
@@ -177,6 +189,16 @@ impl Store {
         Ok(())
     }
 
+    /// Resolves when code of a log or of its owner has panicked at the writer since the last call. Cancel-safe.
+    pub async fn panicked(&self) {
+        self.0.inbox.panicked().await;
+    }
+
+    /// How far the writer has come.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.0.inbox.progress
+    }
+
     pub fn condition(&self) -> Condition {
         self.0.inbox.condition(self.0.budget.confined_to())
     }
@@ -184,13 +206,13 @@ impl Store {
     /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.
     pub async fn close(&self) -> Result<(), DiskFault> {
         self.0.inbox.end();
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.0.thread.lock_shared().take();
         let ended = match thread {
             Some(thread) => tokio::task::spawn_blocking(move || thread.join()).await,
             None => Ok(Ok(Ok(()))),
         };
         self.0.inbox.abandon(DiskFault::Closed);
-        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::WriterDied))
+        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::Closed))
     }
 }
 
@@ -198,7 +220,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
         // The directory is free once it has ended; unless it is itself that has held the last owner of a log.
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = whole(self.thread.get_mut()).take();
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);
     }

@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{DiskFault, Row, schema, shared};
 use crate::store::block::Block;
+use crate::sync::Lock;
 
 /// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.
 pub(super) struct Reader {
@@ -16,7 +17,8 @@ pub(super) struct Reader {
     /// Std lock: held for a look-up or an insertion. Blocks that were fetched of late: whoever reads page by page,
     /// or many who read the same, come back to a block several times.
     recent: Mutex<LruCache<Row, Arc<Block>>>,
-    turns: Semaphore,
+    /// Held by the thread that fetches, also when nobody waits for it any more: a disk that hangs takes no more threads.
+    turns: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -30,7 +32,7 @@ impl Reader {
             path,
             idle: Mutex::default(),
             recent: Mutex::new(LruCache::new(Self::RECENT)),
-            turns: Semaphore::new(Self::AT_ONCE),
+            turns: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }
     }
 
@@ -44,9 +46,13 @@ impl Reader {
         if let Some(block) = self.recent().get(&row) {
             return Ok(Some(block.clone()));
         }
-        let _turn = self.turns.acquire().await;
+        let turn = self.turns.clone().acquire_owned().await;
         let reader = self.clone();
-        let fetched = tokio::task::spawn_blocking(move || reader.fetch_now(row, first, next)).await;
+        let fetch = move || {
+            let _turn = turn;
+            reader.fetch_now(row, first, next)
+        };
+        let fetched = tokio::task::spawn_blocking(fetch).await;
         let block = fetched.map_err(|error| DiskFault::other(&self.path, &error))??;
         if let Some(block) = &block {
             self.recent().insert(row, block.clone());
@@ -69,10 +75,10 @@ impl Reader {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock_shared()
     }
 
     fn recent(&self) -> MutexGuard<'_, LruCache<Row, Arc<Block>>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock_shared()
     }
 }

@@ -103,9 +103,9 @@ impl Writer {
 
     /// Gives why something is not on disk in the end.
     pub(super) fn run(mut self) -> Result<(), DiskFault> {
-        let _watch = Watch(self.inbox.clone());
         self.note_size();
         loop {
+            self.inbox.progress.rest();
             let failing = self.disk == Disk::Fails;
             let pause = match self.starved {
                 _ if failing => Self::RETRY,
@@ -114,7 +114,9 @@ impl Writer {
             };
             let idle_after = if self.wasteful { Self::WASTEFUL } else { Self::IDLE };
             let is_done = !self.wasteful && !self.unchecked && self.budget.confined_to().is_none();
-            match self.inbox.wait(pause, failing, (!is_done).then_some(idle_after)) {
+            let wake = self.inbox.wait(pause, failing, (!is_done).then_some(idle_after));
+            self.inbox.progress.work();
+            match wake {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.wasteful => self.give_back(),
@@ -147,6 +149,7 @@ impl Writer {
     fn round(&mut self, last: bool) -> Result<(), DiskFault> {
         // What comes from here on has yet to find room.
         let kept = self.budget.kept();
+        self.inbox.progress.work();
         self.work.take(self.inbox.take());
         self.inbox.begun(self.work.since);
         match self.write(last) {
@@ -189,7 +192,7 @@ impl Writer {
         });
         if outcome.is_ok() {
             for (log, unsaved) in &written.logs {
-                log.saved(unsaved);
+                self.inbox.contain(|| log.saved(unsaved));
             }
             self.work.done(&written);
             self.unchecked = true;
@@ -210,7 +213,7 @@ impl Writer {
             }
             // Those whose turn did not come must not wait for the disk either.
             for log in self.work.unsaved_logs() {
-                log.not_saved();
+                self.inbox.contain(|| log.not_saved());
             }
         }
         outcome
@@ -230,7 +233,7 @@ impl Writer {
     }
 
     fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
-        let Self { database, work, next_row, outlook, .. } = self;
+        let Self { database, inbox, work, next_row, outlook, .. } = self;
         let at_once = outlook.at_once;
         let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
         written.deleted =
@@ -249,15 +252,18 @@ impl Writer {
         let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
             let Some(keep) = work.kept.get(&number) else { return Ok(()) };
             let room = for_blocks.saturating_sub(written.bytes);
-            let Some(unsaved) = keep.log.unsaved(&mut fresh_row, room, last) else { return Ok(()) };
+            let is_changed = work.new.contains(&number) || work.touched.contains(&number);
+            let gathered = inbox.contain(|| {
+                let unsaved = keep.log.unsaved(&mut fresh_row, room, last)?;
+                Some((unsaved, is_changed.then(|| keep.wanted()), keep.progress()))
+            });
+            let Some(Some((unsaved, wanted, progress))) = gathered else { return Ok(()) };
             written.bytes += Self::PAGES as usize;
-            if work.new.contains(&number) || work.touched.contains(&number) {
-                let wanted = keep.wanted();
+            if let Some(wanted) = wanted {
                 written.bytes += wanted.len();
                 let owner = params![number, keep.kind, keep.id, wanted];
                 transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
             }
-            let progress = keep.progress();
             write_log(&transaction, number, &unsaved, &progress)?;
             written.bytes += progress.len();
             written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
@@ -294,6 +300,7 @@ impl Writer {
     fn let_go(&mut self) {
         let mut count = 64;
         while count > 0 && !(self.work.removed.is_empty() && self.work.freed.is_empty()) {
+            self.inbox.progress.work();
             self.check_point();
             let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
                 delete(&transaction, &self.work, count)?;
@@ -385,17 +392,6 @@ impl Keep {
 
     fn progress(&self) -> String {
         self.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
-    }
-}
-
-/// Tells if the thread dies: what nobody writes any more must not be waited for.
-struct Watch(Arc<Inbox>);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.abandon(DiskFault::WriterDied);
-        }
     }
 }
 

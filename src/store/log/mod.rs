@@ -8,7 +8,7 @@ mod state;
 mod tests;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use super::cursor::Cursor;
 use super::disk::{DiskFault, Place, SavedLog};
 use super::record::Run;
 use crate::model::{Retention, Timestamp};
+use crate::sync::Lock;
 use page::Closed;
 pub use page::{Page, ReadError};
 pub(super) use saving::Unsaved;
@@ -256,6 +257,17 @@ impl Log {
         self.changed.notify_waiters();
     }
 
+    /// Whether a panic has left it half changed.
+    pub fn is_broken(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
+    /// Ends a log that is broken. What it kept is lost.
+    pub fn abandon(&self) {
+        self.state.clear_poison();
+        self.close();
+    }
+
     pub fn counters(&self) -> LogCounters {
         let state = self.state();
         LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
@@ -313,7 +325,7 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_own()
     }
 }
 

@@ -28,7 +28,7 @@ pub(in crate::store) struct Unsaved {
 }
 
 impl Log {
-    /// What is not on disk yet, up to so many bytes; none if the log is closed. `rows` gives fresh rows. `last`:
+    /// What is not on disk yet, up to so many bytes; none if the log is closed, or broken. `rows` gives fresh rows. `last`:
     /// nothing will come any more, so nothing is set aside.
     pub(in crate::store) fn unsaved(
         &self,
@@ -37,7 +37,7 @@ impl Log {
         last: bool,
     ) -> Option<Unsaved> {
         let mut state = self.state();
-        if state.closed {
+        if state.closed || self.is_broken() {
             return None;
         }
         let unsaved = state.unsaved(rows, most, last);

@@ -92,6 +92,12 @@ impl Process {
         assert!(status.is_ok_and(|status| status.success()), "{kill}");
     }
 
+    /// Ends it as `kill -9` does, and waits until it has ended.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     fn text(&self) -> String {
         self.lines().join("\n")
     }
@@ -99,8 +105,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if thread::panicking() {
             eprintln!("--- {} printed\n{}", self.name, self.text());
         }

@@ -1,12 +1,12 @@
 //! What a message has sent and heard, and when it is done: bookkeeping without I/O, handed the time.
 
+mod results;
 mod sends;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -14,32 +14,43 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Answer, ClockReading, CloseReason, MessageSpec, Timestamp};
 use sends::Sends;
 
+pub use results::EgressResult;
+
 pub(in crate::control) struct Collection {
-    routes: Vec<Route>,
-    /// Sends by source port, of which a route has several when attempts are tracked.
-    ports: Vec<Sends>,
+    /// One for each interface.
+    results: Vec<EgressResult>,
+    /// The source ports in use: several of an interface when attempts are tracked, or while answers to an address that
+    /// it had before are under way.
+    ports: BTreeMap<PortId, SourcePort>,
+    next_port: PortId,
     responders: HashMap<SocketAddr, Responder>,
     counters: AnswerCounters,
-    first_send: Option<ClockReading>,
-    last_progress: Option<Instant>,
+    /// When sending was first tried: the window starts there.
+    first_send: Option<Instant>,
+    last_send: Option<Instant>,
+    last_new_responder: Option<Instant>,
     all_sent: bool,
     closed: Option<(CloseReason, Timestamp)>,
 }
 
-/// How a message left by one interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    pub interface: Arc<str>,
-    /// Address and port that it left with; the first attempt's when each has a port of its own.
-    pub source: Option<SocketAddr>,
-    pub sent: u32,
-    pub failed: u32,
-    pub first_sent_at: Option<Timestamp>,
-    pub last_sent_at: Option<Timestamp>,
-    /// Why the latest failed send failed.
-    pub error: Option<String>,
-    /// `loopback: false` was asked for, and `lo` does not honour it.
-    pub loopback_ignored: bool,
+/// A source port of a message; never given twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::control) struct PortId(u64);
+
+struct SourcePort {
+    /// The place of its interface among the results.
+    place: usize,
+    sends: Sends,
+}
+
+/// A send that was noted just before it happened, to be taken back if it did not.
+#[must_use = "a send that failed is taken back with it"]
+pub(in crate::control) struct NotedSend {
+    port: PortId,
+    copies: u32,
+    /// As it was before.
+    last_sent_at: Option<Timestamp>,
+    last_send: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,41 +82,60 @@ pub(in crate::control) enum Verdict {
 }
 
 impl Collection {
-    pub(in crate::control) fn new(routes: Vec<Route>, ports: usize) -> Self {
+    pub(in crate::control) fn new(results: Vec<EgressResult>) -> Self {
         Self {
-            routes,
-            ports: (0..ports).map(|_| Sends::default()).collect(),
+            results,
+            ports: BTreeMap::new(),
+            next_port: PortId::default(),
             responders: HashMap::new(),
             counters: AnswerCounters::default(),
             first_send: None,
-            last_progress: None,
+            last_send: None,
+            last_new_responder: None,
             all_sent: false,
             closed: None,
         }
     }
 
-    /// As it was in an earlier run. The responders are the first, or none until they are [recalled](Self::recall).
+    /// As it was in an earlier run. The responders are the first, or none until they are [replayed](Self::replay).
     pub(in crate::control) fn restored(
-        routes: Vec<Route>,
+        results: Vec<EgressResult>,
         counters: AnswerCounters,
         responders: Vec<(SocketAddr, Responder)>,
         closed: Option<(CloseReason, Timestamp)>,
     ) -> Self {
-        let mut collection = Self::new(routes, 0);
-        collection.counters = counters;
-        collection.responders = responders.into_iter().collect();
-        collection.closed = closed;
-        collection
+        let responders = responders.into_iter().collect();
+        Self { counters, responders, closed, ..Self::new(results) }
     }
 
-    /// Counts the answers anew as they are [recalled](Self::recall): what was saved of the counts may be a moment older
+    /// Adds a source port of the interface at this place among the results, before anything can arrive there.
+    pub(in crate::control) fn add_port(&mut self, place: usize) -> PortId {
+        let port = self.next_port;
+        self.next_port = PortId(port.0 + 1);
+        self.ports.insert(port, SourcePort { place, sends: Sends::default() });
+        port
+    }
+
+    /// Forgets a source port whose socket is given up.
+    pub(in crate::control) fn drop_port(&mut self, port: PortId) {
+        self.ports.remove(&port);
+    }
+
+    /// Sets the address and port that the interface at this place sends from now on.
+    pub(in crate::control) fn set_source(&mut self, place: usize, source: SocketAddr) {
+        if let Some(result) = self.results.get_mut(place) {
+            result.source = Some(source);
+        }
+    }
+
+    /// Counts the answers again as they are [replayed](Self::replay): what was saved of the counts may be a moment older
     /// or younger than the log.
     pub(in crate::control) fn recount(&mut self) {
         self.counters = AnswerCounters { strays: self.counters.strays, ..AnswerCounters::default() };
     }
 
     /// Notes who has answered, as the log has it, in its order. `count`: and how often.
-    pub(in crate::control) fn recall(
+    pub(in crate::control) fn replay(
         &mut self,
         answers: impl Iterator<Item = (u64, SocketAddr, Option<Answer>)>,
         count: bool,
@@ -133,61 +163,68 @@ impl Collection {
     /// which is this attempt.
     pub(in crate::control) fn sending(
         &mut self,
-        route: usize,
-        port: usize,
+        port: PortId,
         attempt: u32,
         copies: u32,
         now: ClockReading,
-    ) {
-        self.first_send.get_or_insert(now);
-        self.last_progress = Some(now.monotonic);
-        self.ports[port].note(attempt, copies, now);
-        let route = &mut self.routes[route];
-        route.sent += copies;
-        route.first_sent_at.get_or_insert(now.real);
-        route.last_sent_at = Some(now.real);
+    ) -> NotedSend {
+        self.first_send.get_or_insert(now.monotonic);
+        let mut noted = NotedSend { port, copies, last_sent_at: None, last_send: self.last_send };
+        self.last_send = Some(now.monotonic);
+        if let Some(source_port) = self.ports.get_mut(&port) {
+            source_port.sends.note(attempt, copies, now);
+            let result = &mut self.results[source_port.place];
+            noted.last_sent_at = result.last_sent_at;
+            result.sent += copies;
+            result.first_sent_at.get_or_insert(now.real);
+            result.last_sent_at = Some(now.real);
+        }
+        noted
     }
 
-    /// Takes back the latest sends of a route that did not happen after all.
-    pub(in crate::control) fn not_sent(&mut self, route: usize, port: usize, copies: u32) {
-        self.ports[port].take_back(copies);
-        let of_route = self.ports.len() / self.routes.len();
-        let ports = &self.ports[route * of_route..(route + 1) * of_route];
-        let latest = ports.iter().filter_map(Sends::latest).max();
-        let route = &mut self.routes[route];
-        route.sent -= copies;
-        route.last_sent_at = latest.filter(|_| route.sent > 0);
-        if route.sent == 0 {
-            route.first_sent_at = None;
+    /// Takes back so many of the copies that were noted last at a port: they did not leave after all.
+    pub(in crate::control) fn not_sent(&mut self, noted: &NotedSend, copies: u32) {
+        let Some(source_port) = self.ports.get_mut(&noted.port) else { return };
+        source_port.sends.take_back(copies);
+        let result = &mut self.results[source_port.place];
+        result.sent = result.sent.saturating_sub(copies);
+        if copies == noted.copies {
+            result.last_sent_at = noted.last_sent_at;
+            self.last_send = noted.last_send;
+        }
+        if result.sent == 0 {
+            result.first_sent_at = None;
         }
     }
 
-    /// Takes back the latest send of a route: it failed.
-    pub(in crate::control) fn send_failed(&mut self, route: usize, port: usize, error: String) {
-        self.not_sent(route, port, 1);
-        self.routes[route].failed += 1;
-        self.routes[route].error = Some(error);
+    /// Counts copies that could not be sent by the interface at this place.
+    pub(in crate::control) fn send_failed(&mut self, place: usize, copies: u32, error: String) {
+        if let Some(result) = self.results.get_mut(place) {
+            result.failed = result.failed.saturating_add(copies);
+            result.error = Some(error);
+        }
     }
 
     pub(in crate::control) fn sending_done(&mut self) {
         self.all_sent = true;
     }
 
-    /// Judges a datagram that arrived at a port; `sequence` is the number it will have in the log.
+    /// Judges a datagram that arrived at a port; `sequence` is the number it will have in the log. What arrived before
+    /// the first send from there answers somebody else.
     pub(in crate::control) fn hear(
         &mut self,
-        port: usize,
+        port: PortId,
         source: SocketAddr,
         received_at: Timestamp,
         sequence: u64,
         now: &ClockReading,
     ) -> Verdict {
-        let stepped = self.first_send.is_none_or(|first| now.stepped_since(&first));
-        if !stepped && !self.ports[port].sent_before(received_at) {
+        let sends = self.ports.get(&port).map(|source_port| &source_port.sends);
+        let Some(sends) = sends.filter(|sends| sends.precede(received_at, now)) else {
             self.counters.strays += 1;
             return Verdict::Stray;
-        }
-        let (attempt, rtt) = self.ports[port].answered(received_at, stepped);
+        };
+        let (attempt, rtt) = sends.answered(received_at, now);
         let rtt_us = rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         let late = self.closed.is_some();
         let known = self.responders.get_mut(&source);
@@ -200,7 +237,7 @@ impl Collection {
             self.responders.insert(source, responder);
             if !late {
                 self.counters.responders += 1;
-                self.last_progress = self.last_progress.max(Some(now.monotonic));
+                self.last_new_responder = self.last_new_responder.max(Some(now.monotonic));
             }
         }
         self.counters.responses += 1;
@@ -216,6 +253,9 @@ impl Collection {
         }
         if spec.expect.is_some_and(|expected| self.counters.responders >= expected) {
             return Some(CloseReason::Expected);
+        }
+        if spec.window.is_zero() {
+            return self.all_sent.then_some(CloseReason::Window);
         }
         if self.window_end(spec).is_some_and(|end| now >= end) {
             return Some(CloseReason::Window);
@@ -249,8 +289,13 @@ impl Collection {
         self.counters
     }
 
-    pub(in crate::control) fn routes(&self) -> &[Route] {
-        &self.routes
+    pub(in crate::control) fn results(&self) -> &[EgressResult] {
+        &self.results
+    }
+
+    /// Copies that left, by whichever interface.
+    pub(in crate::control) fn copies_sent(&self) -> u32 {
+        self.results.iter().fold(0, |sent, result| sent.saturating_add(result.sent))
     }
 
     /// The responders in the order of their first responses, up to `limit`.
@@ -262,17 +307,14 @@ impl Collection {
         all
     }
 
-    /// The window starts at the first send; without a window, a message is done once it is sent.
+    /// The window starts at the first send, or at what was to be it.
     fn window_end(&self, spec: &MessageSpec) -> Option<Instant> {
-        if spec.window.is_zero() {
-            return self.last_progress.filter(|_| self.all_sent);
-        }
-        self.first_send.map(|first| first.monotonic + spec.window)
+        self.first_send.filter(|_| !spec.window.is_zero()).map(|first| first + spec.window)
     }
 
     /// A stall is counted from the last send or the last new responder, whichever was later.
     fn stall_end(&self, spec: &MessageSpec) -> Option<Instant> {
         let stall = spec.stall.filter(|_| self.all_sent)?;
-        self.last_progress.map(|progress| progress + stall)
+        self.last_send.max(self.last_new_responder).map(|progress| progress + stall)
     }
 }

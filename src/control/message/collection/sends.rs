@@ -40,26 +40,32 @@ impl Sends {
         }
     }
 
-    /// When the latest was sent.
-    pub(super) fn latest(&self) -> Option<Timestamp> {
-        self.sends.back().map(|latest| latest.at.real)
-    }
-
-    pub(super) fn sent_before(&self, received_at: Timestamp) -> bool {
-        self.forgot || self.sends.front().is_some_and(|send| send.at.real <= received_at)
+    /// Whether what arrived then can be an answer. When the clock was stepped since the first send, timestamps do not
+    /// tell; a time that is ahead of `now` was read before a step that came before the first send.
+    pub(super) fn precede(&self, received_at: Timestamp, now: &ClockReading) -> bool {
+        let Some(first) = self.sends.front() else { return false };
+        self.stepped(now) || ((self.forgot || first.at.real <= received_at) && !now.is_before(received_at))
     }
 
     /// The attempt that an answer belongs to, if only one is possible, and the time since the latest send
     /// before it. After a step of the clock, timestamps before and after cannot be compared.
-    pub(super) fn answered(&self, received_at: Timestamp, stepped: bool) -> (Option<u32>, Option<Duration>) {
+    pub(super) fn answered(
+        &self,
+        received_at: Timestamp,
+        now: &ClockReading,
+    ) -> (Option<u32>, Option<Duration>) {
         let first = self.sends.front().filter(|first| first.copies == 1 && !self.forgot);
         let attempt = first.map(|first| first.attempt);
-        if stepped {
+        if self.stepped(now) {
             return (attempt.filter(|_| self.sends.len() == 1), None);
         }
         let before = self.sends.partition_point(|send| send.at.real <= received_at);
         let attempt = attempt.filter(|_| before == 1);
         let latest = before.checked_sub(1).map(|last| self.sends[last].at);
         (attempt, latest.and_then(|send| received_at.since(send.real)))
+    }
+
+    fn stepped(&self, now: &ClockReading) -> bool {
+        self.sends.front().is_some_and(|first| now.stepped_since(&first.at))
     }
 }

@@ -9,6 +9,7 @@ fn spec() -> MessageSpec {
     MessageSpec {
         group: Group::parse("239.1.1.1:1").unwrap().0,
         interfaces: Interfaces::Default,
+        source: None,
         payload: Bytes::new(),
         hop_limit: HopLimit(1),
         loopback: true,
@@ -23,17 +24,15 @@ fn spec() -> MessageSpec {
     }
 }
 
-fn route() -> Route {
-    Route {
-        interface: "eth0".into(),
-        source: None,
-        sent: 0,
-        failed: 0,
-        first_sent_at: None,
-        last_sent_at: None,
-        error: None,
-        loopback_ignored: false,
-    }
+fn result() -> EgressResult {
+    EgressResult::new("eth0".into(), false)
+}
+
+/// By one interface and one port.
+fn collection() -> (Collection, PortId) {
+    let mut collection = Collection::new(vec![result()]);
+    let port = collection.add_port(0);
+    (collection, port)
 }
 
 fn host(last: u8) -> SocketAddr {
@@ -51,14 +50,14 @@ fn at(start: ClockReading, ms: u64) -> ClockReading {
 
 fn sent_once() -> (Collection, ClockReading) {
     let start = ClockReading::now();
-    let mut collection = Collection::new(vec![route()], 1);
-    collection.sending(0, 0, 1, 1, start);
+    let (mut collection, port) = collection();
+    let _ = collection.sending(port, 1, 1, start);
     collection.sending_done();
     (collection, start)
 }
 
 fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> Answer {
-    match collection.hear(0, source, now.real, 1, &now) {
+    match collection.hear(PortId(0), source, now.real, 1, &now) {
         Verdict::Keep(answer) => answer,
         Verdict::Stray => panic!("a stray"),
     }
@@ -93,7 +92,7 @@ fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
 #[test]
 fn attempts_are_told_only_where_one_is_possible() {
     let (mut collection, start) = sent_once();
-    collection.sending(0, 0, 2, 1, at(start, 100));
+    let _ = collection.sending(PortId(0), 2, 1, at(start, 100));
     let between = hear(&mut collection, host(1), at(start, 50));
     assert_eq!((between.attempt, between.rtt_us), (Some(1), Some(50_000)));
     let after = hear(&mut collection, host(2), at(start, 130));
@@ -104,19 +103,47 @@ fn attempts_are_told_only_where_one_is_possible() {
 fn a_long_burst_keeps_its_latest_sends() {
     let (mut collection, start) = sent_once();
     for attempt in 2..=1000 {
-        collection.sending(0, 0, attempt, 1, at(start, u64::from(attempt)));
+        let _ = collection.sending(PortId(0), attempt, 1, at(start, u64::from(attempt)));
     }
     let answer = hear(&mut collection, host(1), at(start, 1005));
     assert_eq!((answer.attempt, answer.rtt_us), (None, Some(5_000)));
 }
 
 #[test]
-fn what_was_under_way_before_the_send_is_a_stray() {
+fn what_arrives_before_the_send_is_a_stray_whatever_the_clock_does() {
     let start = ClockReading::now();
-    let mut collection = Collection::new(vec![route()], 1);
-    collection.sending(0, 0, 1, 1, at(start, 10));
-    assert_eq!(collection.hear(0, host(1), start.real, 1, &at(start, 10)), Verdict::Stray);
-    assert_eq!(collection.counters(), AnswerCounters { strays: 1, ..Default::default() });
+    let hour = 3_600_000_000_000;
+    for step in [0, hour, -hour] {
+        let (mut collection, port) = collection();
+        let stepped = |ms| {
+            let now = at(start, ms);
+            ClockReading { real: Timestamp(now.real.0 + step), ..now }
+        };
+        let hear = |collection: &mut Collection, received_at: ClockReading, now| {
+            collection.hear(port, host(1), received_at.real, 1, &now)
+        };
+        assert_eq!(hear(&mut collection, start, start), Verdict::Stray);
+        assert_eq!(hear(&mut collection, start, stepped(5)), Verdict::Stray);
+        let _ = collection.sending(port, 1, 1, stepped(10));
+        assert_eq!(hear(&mut collection, start, stepped(11)), Verdict::Stray, "it was in the socket");
+        assert!(matches!(hear(&mut collection, stepped(12), stepped(12)), Verdict::Keep(_)));
+        let counters = AnswerCounters { responses: 1, responders: 1, strays: 3, ..Default::default() };
+        assert_eq!(collection.counters(), counters);
+    }
+}
+
+#[test]
+fn each_port_has_its_own_first_send_and_a_strange_port_has_none() {
+    let start = ClockReading::now();
+    let (mut collection, first) = collection();
+    let second = collection.add_port(0);
+    let _ = collection.sending(first, 1, 1, start);
+    let mut hear = |port| collection.hear(port, host(1), at(start, 1).real, 1, &at(start, 1));
+    assert!(matches!(hear(first), Verdict::Keep(_)));
+    assert_eq!(hear(second), Verdict::Stray);
+    assert_eq!(hear(PortId(7)), Verdict::Stray);
+    collection.drop_port(first);
+    assert_eq!(collection.hear(first, host(1), at(start, 2).real, 1, &at(start, 2)), Verdict::Stray);
 }
 
 #[test]
@@ -131,8 +158,19 @@ fn a_step_of_the_clock_leaves_no_false_round_trip_time() {
 #[test]
 fn a_failed_send_is_taken_back() {
     let start = ClockReading::now();
-    let mut collection = Collection::new(vec![route()], 1);
-    collection.sending(0, 0, 1, 1, start);
-    collection.send_failed(0, 0, "no".into());
-    assert_eq!(collection.routes()[0], Route { failed: 1, error: Some("no".into()), ..route() });
+    let (mut collection, port) = collection();
+    let noted = collection.sending(port, 1, 1, start);
+    collection.not_sent(&noted, 1);
+    collection.send_failed(0, 1, "no".into());
+    let failed = EgressResult { failed: 1, error: Some("no".into()), ..result() };
+    assert_eq!(collection.results()[0], failed);
+
+    let noted = collection.sending(port, 100, 100, at(start, 1));
+    collection.not_sent(&noted, 40);
+    let noted = collection.sending(port, 61, 1, at(start, 2));
+    collection.not_sent(&noted, 1);
+    collection.send_failed(0, 3, "down".into());
+    let time = Some(at(start, 1).real);
+    let expected = EgressResult { sent: 60, first_sent_at: time, last_sent_at: time, failed: 4, ..failed };
+    assert_eq!(collection.results()[0], EgressResult { error: Some("down".into()), ..expected });
 }

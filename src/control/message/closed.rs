@@ -1,15 +1,16 @@
 //! What becomes of closed messages: they linger for late replies, and are forgotten in the end.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use super::Message;
 use crate::control::timers::{Due, Timers};
+use crate::sync::Lock;
 
 /// Closed messages, the longest closed first.
 #[derive(Default)]
-pub(in crate::control) struct Closing {
+pub(in crate::control) struct ClosedMessages {
     /// Std lock: held for a push, a pop, or a sweep of what is gone.
     queues: Mutex<Queues>,
 }
@@ -24,14 +25,14 @@ struct Queues {
     sweep_at: usize,
 }
 
-impl Closing {
+impl ClosedMessages {
     /// Half of a descriptor limit of 8,192, the smallest that is common for services.
     const MOST_LINGERING: usize = 4_096;
     const SWEEP_FROM: usize = 1_024;
 
     /// Takes note of a message that has just been closed. Callable from a sink: sockets are closed by the
     /// timers' task, not here.
-    pub(in crate::control) fn begin(&self, message: &Arc<Message>, timers: &Timers) {
+    pub(in crate::control) fn begin(&self, message: &Arc<Message>, timers: &Timers, now: Instant) {
         let mut queues = self.queues();
         queues.closed.push_back(Arc::downgrade(message));
         if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {
@@ -41,7 +42,6 @@ impl Closing {
         if message.spec().window.is_zero() {
             return;
         }
-        let now = Instant::now();
         timers.arm(now + message.spec().linger, Due::EndLinger(Arc::downgrade(message)));
         queues.lingering.push_back(Arc::downgrade(message));
         if queues.lingering.len() > Self::MOST_LINGERING
@@ -52,17 +52,18 @@ impl Closing {
     }
 
     /// Takes note of a message that was closed in an earlier run, the longest closed first.
-    pub(in crate::control) fn resume(&self, message: &Arc<Message>) {
+    pub(in crate::control) fn restore(&self, message: &Arc<Message>) {
         self.queues().closed.push_back(Arc::downgrade(message));
     }
 
-    /// Ends the lingering of those messages now, because what they hold is needed. Must not be called from a
-    /// sink.
-    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) {
-        let all: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
-        for message in all.iter().filter(|message| which(message)) {
+    /// Ends the lingering of those messages now, because what they hold is needed; gives them.
+    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> Vec<Arc<Message>> {
+        let mut ended: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
+        ended.retain(|message| which(message));
+        for message in &ended {
             message.end_linger();
         }
+        ended
     }
 
     /// Takes the message that has been closed for the longest, if it is one of those.
@@ -82,6 +83,6 @@ impl Closing {
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock_shared()
     }
 }

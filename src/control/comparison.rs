@@ -1,0 +1,89 @@
+//! Compares the sockets that are joined with the kernel's own lists of groups, to find those that it has forgotten.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::membership::{JoinedSocket, Membership, SocketId};
+use crate::model::SourceFilter;
+use crate::net::{Fault, KernelGroups, SocketBackend};
+
+/// A socket that the kernel's lists lack, and whose it is.
+pub(super) type Lacking = (SocketId, Arc<Membership>);
+
+/// Reads the lists, and gives the sockets that they lack. Where the kernel counts fewer sockets in a group than there
+/// are, all of them: it does not say which ones. A list that changes while it is read may lack a group for once.
+pub(super) fn lacking(
+    sockets: &dyn SocketBackend,
+    memberships: &[Arc<Membership>],
+) -> Result<Vec<Lacking>, Fault> {
+    // A socket counts only if it is joined before the lists are read and after.
+    let mut before = HashSet::new();
+    for_each_joined(memberships, |_, socket| {
+        before.insert(socket.id);
+    });
+    let kernel = sockets.kernel_groups()?;
+
+    let mut ours = Counts::default();
+    for_each_joined(memberships, |_, socket| {
+        if before.contains(&socket.id) {
+            ours.add(socket);
+        }
+    });
+    let short = ours.beyond(&kernel);
+    let mut lacking = Vec::new();
+    if !short.is_empty() {
+        for_each_joined(memberships, |membership, socket| {
+            if before.contains(&socket.id) && short.contains(&(socket.interface_index, socket.group)) {
+                lacking.push((socket.id, membership.clone()));
+            }
+        });
+    }
+    Ok(lacking)
+}
+
+fn for_each_joined(
+    memberships: &[Arc<Membership>],
+    mut each: impl FnMut(&Arc<Membership>, &JoinedSocket<'_>),
+) {
+    for membership in memberships {
+        membership.for_each_joined(|socket| each(membership, &socket));
+    }
+}
+
+/// Our sockets, by interface and group.
+#[derive(Default)]
+struct Counts {
+    users: HashMap<(u32, IpAddr), u32>,
+    including: HashMap<(u32, IpAddr, IpAddr), u32>,
+    excluding: HashMap<(u32, IpAddr, IpAddr), u32>,
+}
+
+impl Counts {
+    fn add(&mut self, socket: &JoinedSocket<'_>) {
+        let (index, group) = (socket.interface_index, socket.group);
+        *self.users.entry((index, group)).or_default() += 1;
+        let (counts, sources) = match socket.sources {
+            SourceFilter::Any => return,
+            SourceFilter::Include(sources) => (&mut self.including, sources),
+            SourceFilter::Exclude(sources) => (&mut self.excluding, sources),
+        };
+        for source in sources {
+            *counts.entry((index, group, *source)).or_default() += 1;
+        }
+    }
+
+    /// The groups in which we have more sockets than the kernel.
+    fn beyond(&self, kernel: &KernelGroups) -> HashSet<(u32, IpAddr)> {
+        let users = self.users.iter();
+        let users = users.filter(|((index, group), ours)| **ours > kernel.users(*index, *group));
+        let including = self.including.iter();
+        let including = including
+            .filter(|((index, group, source), ours)| **ours > kernel.included(*index, *group, *source));
+        let excluding = self.excluding.iter();
+        let excluding = excluding
+            .filter(|((index, group, source), ours)| **ours > kernel.excluded(*index, *group, *source));
+        let of_sources = including.chain(excluding).map(|((index, group, _), _)| (*index, *group));
+        users.map(|(group, _)| *group).chain(of_sources).collect()
+    }
+}

@@ -1,0 +1,46 @@
+//! What tests of the core share.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use super::{InterfaceChoice, JoinRequest, Settings};
+use crate::model::{Group, InterfaceRef, Retention, SourceFilter};
+use crate::store::Limits;
+
+/// One thread that receives, and nothing on disk.
+pub(super) fn settings() -> Settings {
+    Settings {
+        lanes: 1,
+        receive_buffer: 1 << 20,
+        log_limits: Limits { entries: 1 << 20, bytes: 1 << 26, age: None },
+        total_bytes: 1 << 28,
+        store: None,
+        message_age: Duration::from_mins(1),
+        kept_messages: 10,
+        replies_per_source: 0,
+        replies_total: 0,
+    }
+}
+
+/// To join a group that no other test has, on `lo`.
+pub(super) fn on_lo() -> JoinRequest {
+    JoinRequest {
+        group: fresh_group(),
+        interfaces: InterfaceChoice { zone: None, named: Some(vec![InterfaceRef::Name("lo".to_owned())]) },
+        allow_missing: false,
+        sources: SourceFilter::Any,
+        exact_drops: false,
+        retention: Retention::default(),
+        lease: None,
+        declared: false,
+        rules: None,
+    }
+}
+
+pub(super) fn fresh_group() -> Group {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [_, b, c, d] = std::process::id().to_be_bytes();
+    let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed);
+    Group::new(IpAddr::from([239, 100 + b % 100, c, d]), port).unwrap()
+}

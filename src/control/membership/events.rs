@@ -1,0 +1,88 @@
+//! What a membership reports of itself as events.
+
+use std::sync::Arc;
+
+use super::interface::InterfaceMembership;
+use super::{Membership, Stage, State};
+use crate::control::events::EventKind;
+use crate::control::views::JoinState;
+
+/// An interface as events have told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reported {
+    interface: Arc<str>,
+    state: JoinState,
+    hears: bool,
+}
+
+impl Membership {
+    /// Begins to report what happens to it: it can be found from now on.
+    pub(super) fn begin_reports(&self, state: &mut State) {
+        if state.stage == Stage::Left || state.reported.is_some() {
+            return;
+        }
+        if state.interfaces.is_empty() {
+            self.emit(state, EventKind::Pending, None);
+        }
+        state.reported = Some(Vec::new());
+        self.emit_interfaces(state);
+    }
+
+    /// Reports how its interfaces differ from what was reported last.
+    pub(super) fn emit_interfaces(&self, state: &mut State) {
+        let Some(before) = state.reported.take() else { return };
+        let mut now = Vec::new();
+        for interface in &state.interfaces {
+            let reported = before.iter().find(|reported| reported.interface == interface.name);
+            now.push(self.emit_interface(state, reported, interface));
+        }
+        for gone in before {
+            if now.iter().all(|reported| reported.interface != gone.interface) {
+                self.emit(state, EventKind::Left, Some(gone.interface));
+            }
+        }
+        state.reported = Some(now);
+    }
+
+    fn emit_interface(
+        &self,
+        state: &State,
+        before: Option<&Reported>,
+        interface: &InterfaceMembership,
+    ) -> Reported {
+        let now = Reported {
+            interface: interface.name.clone(),
+            state: interface.state(state.replies()),
+            hears: interface.hears(),
+        };
+        let reason = || Arc::from(interface.reason(state.replies()).unwrap_or_default());
+        let emit = |event| self.emit(state, event, Some(interface.name.clone()));
+        let heard_before = before.is_some_and(|before| before.hears);
+        let mut understood = heard_before;
+        if before.is_none_or(|before| before.state != now.state) {
+            // To be joined is to hear, unless the next event says otherwise; to be lost is not to hear.
+            understood = match now.state {
+                JoinState::Joined => true,
+                JoinState::Pending => heard_before && interface.is_joined(),
+                JoinState::Lost | JoinState::Failed => false,
+            };
+            emit(match now.state {
+                JoinState::Joined => EventKind::Joined,
+                JoinState::Pending => EventKind::Pending,
+                JoinState::Lost => EventKind::Lost,
+                JoinState::Failed => EventKind::Failed(reason()),
+            });
+        }
+        match (understood, now.hears) {
+            (true, false) if interface.is_joined() => emit(EventKind::NotHearing(reason())),
+            (false, true) => emit(EventKind::Hearing),
+            _ => {}
+        }
+        now
+    }
+
+    /// Under the state's lock, so that events come in the order of what they tell.
+    pub(super) fn emit(&self, state: &State, event: EventKind, interface: Option<Arc<str>>) {
+        self.context.events.emit(event, self.kind(), &self.id, state.spec.group, interface);
+    }
+}

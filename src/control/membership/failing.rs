@@ -1,0 +1,47 @@
+//! A fault of the service's own in one membership: it is closed, says so, and is opened again after a pause.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::interface::{InterfaceMembership, Reason, Status};
+use super::{Membership, Stage};
+
+impl Membership {
+    /// Whether a panic has left it half changed, or without one of its sockets.
+    pub(in crate::control) fn is_broken(&self) -> bool {
+        let answering_is_broken = || self.answering.as_ref().is_some_and(|answering| answering.is_broken());
+        self.state.is_poisoned() || answering_is_broken() || {
+            let state = self.state();
+            let mut joined = state.interfaces.iter().filter_map(InterfaceMembership::joined);
+            state.log.is_broken() || joined.any(|joined| joined.registration.socket().has_failed())
+        }
+    }
+
+    /// Closes what it has open, so that it is legal again. A log that is half changed is replaced.
+    pub(in crate::control) fn fail(self: &Arc<Self>) {
+        self.state.clear_poison();
+        if let Some(answering) = &self.answering {
+            answering.repair();
+        }
+        let mut state = self.state();
+        if state.stage != Stage::Hearing {
+            return;
+        }
+        state.revision += 1;
+        state.retries.note_failure(Instant::now());
+        let failed =
+            state.interfaces.iter_mut().filter_map(|known| known.set(Status::Failed(Reason::Failed)));
+        let sockets = failed.collect();
+        state.count_joined();
+        if state.log.is_broken() {
+            let log = self.context.new_log(&state.spec);
+            let old = std::mem::replace(&mut state.log, log);
+            old.abandon();
+            state.replaced.push(old);
+        }
+        self.emit_interfaces(&mut state);
+        drop(state);
+        self.close(sockets);
+        self.keep_change();
+    }
+}

@@ -1,0 +1,248 @@
+//! A membership on one interface: joined there, or with the reason why not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::reconciling::SocketId;
+use super::sink::InterfaceCounters;
+use crate::control::refusal::Refusal;
+use crate::control::views::{InterfaceView, JoinState};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, NotHearing};
+use crate::net::{BufferSize, Fault, Registration};
+
+pub(super) struct InterfaceMembership {
+    pub(super) name: Arc<str>,
+    pub(super) status: Status,
+    /// Shared with the sinks: they go on when a socket is opened again.
+    pub(super) counters: Arc<InterfaceCounters>,
+    pub(super) loopback: bool,
+    /// Buffers dropped at sockets that are closed by now.
+    dropped_before: u64,
+}
+
+pub(super) enum Status {
+    Joined(Joined),
+    /// Not joined yet; tried again.
+    Pending(Reason),
+    /// Was joined, until the interface went away or the kernel forgot it.
+    Lost(Reason),
+    /// Closed because of a fault of the service's own; opened again after a pause.
+    Failed(Reason),
+}
+
+pub(super) struct Joined {
+    pub(super) id: SocketId,
+    /// As the kernel described it last.
+    pub(super) interface: Arc<Interface>,
+    pub(super) registration: Registration,
+    pub(super) buffer: BufferSize,
+    /// Why nothing can arrive, if so.
+    pub(super) hearing: Result<(), NotHearing>,
+}
+
+/// Why a membership is not joined on an interface, or a responder cannot answer there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Reason {
+    #[error("there is no such interface yet")]
+    NotThere,
+    #[error("it is being joined")]
+    BeingJoined,
+    #[error("{0}")]
+    NotHearing(NotHearing),
+    #[error("the kernel has forgotten that the group was joined on {0}; it is joined again")]
+    Forgotten(Arc<str>),
+    #[error("{interface} is changing, and is tried again: {fault}")]
+    Changing { interface: Arc<str>, fault: Fault },
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("{address}, from which replies go, is no address of this host")]
+    ReplyAddressGone { address: IpAddr },
+    #[error("the service has a fault, which its log describes; it is opened again after a pause")]
+    Failed,
+}
+
+impl InterfaceMembership {
+    pub(super) fn new(
+        name: Arc<str>,
+        status: Status,
+        counters: Arc<InterfaceCounters>,
+        loopback: bool,
+    ) -> Self {
+        Self { name, status, counters, loopback, dropped_before: 0 }
+    }
+
+    pub(super) fn joined(&self) -> Option<&Joined> {
+        match &self.status {
+            Status::Joined(joined) => Some(joined),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined().is_some()
+    }
+
+    pub(super) fn hears(&self) -> bool {
+        self.joined().is_some_and(|joined| joined.hearing.is_ok())
+    }
+
+    /// `replies`: why a responder cannot answer, if so.
+    pub(super) fn state(&self, replies: Result<(), &Reason>) -> JoinState {
+        match &self.status {
+            Status::Joined(_) if replies.is_ok() => JoinState::Joined,
+            Status::Joined(_) | Status::Pending(_) => JoinState::Pending,
+            Status::Lost(_) => JoinState::Lost,
+            Status::Failed(_) => JoinState::Failed,
+        }
+    }
+
+    /// Why it is not joined or does not hear; none where it is and does.
+    pub(super) fn reason(&self, replies: Result<(), &Reason>) -> Option<String> {
+        match &self.status {
+            Status::Joined(Joined { hearing: Err(reason), .. }) => Some(reason.to_string()),
+            Status::Joined(_) => replies.err().map(ToString::to_string),
+            Status::Pending(reason) | Status::Lost(reason) | Status::Failed(reason) => {
+                Some(reason.to_string())
+            }
+        }
+    }
+
+    pub(super) fn view(&self, replies: Result<(), &Reason>) -> InterfaceView {
+        InterfaceView {
+            name: self.name.clone(),
+            state: self.state(replies),
+            hears: self.hears(),
+            reason: self.reason(replies),
+            received: self.counters.read(),
+            buffer: self.joined().map(|joined| joined.buffer),
+            dropped_buffers: self.dropped_buffers(),
+        }
+    }
+
+    pub(super) fn dropped_buffers(&self) -> u64 {
+        self.dropped_before + self.joined().map_or(0, Joined::dropped_buffers)
+    }
+
+    pub(super) fn into_socket(self) -> Option<Registration> {
+        match self.status {
+            Status::Joined(joined) => Some(joined.registration),
+            _ => None,
+        }
+    }
+
+    /// Takes note of the interface as it is now. If the kernel has forgotten what was joined there, gives the socket,
+    /// to be closed. `forgotten`: its list of groups says so.
+    pub(super) fn follow(
+        &mut self,
+        interface: Option<&Arc<Interface>>,
+        table: &InterfaceTable,
+        family: Family,
+        forgotten: bool,
+    ) -> Option<Registration> {
+        let hearing = table.hearing(interface.map(AsRef::as_ref), family);
+        let Some(interface) = interface else {
+            if let Status::Pending(reason) = &mut self.status {
+                *reason = Reason::NotThere;
+                return None;
+            }
+            return self.set(Status::Lost(Reason::NotHearing(NotHearing::Gone)));
+        };
+        let has_list = interface.takes_part_in(family);
+        match &mut self.status {
+            Status::Joined(joined) if has_list && !forgotten && joined.is_on(interface, family) => {
+                joined.interface = interface.clone();
+                joined.hearing = hearing;
+                None
+            }
+            Status::Joined(_) => {
+                let reason = match hearing {
+                    Err(reason) if !has_list => Reason::NotHearing(reason),
+                    _ => Reason::Forgotten(interface.name.clone()),
+                };
+                self.set(Status::Lost(reason))
+            }
+            Status::Pending(current) | Status::Lost(current) => {
+                if let (false, Err(reason)) = (has_list, hearing) {
+                    *current = Reason::NotHearing(reason);
+                }
+                None
+            }
+            Status::Failed(_) => None,
+        }
+    }
+
+    /// Takes over what came of opening a socket. Gives the one that it had before, or does not need.
+    pub(super) fn adopt(&mut self, opened: Result<Joined, Reason>) -> Option<Registration> {
+        let status = match (opened, &self.status) {
+            (Ok(joined), Status::Joined(_)) => return Some(joined.registration),
+            (Err(_), Status::Joined(_)) => return None,
+            (Ok(joined), _) => Status::Joined(joined),
+            (Err(reason), Status::Pending(_)) => Status::Pending(reason),
+            (Err(reason), Status::Lost(_)) => Status::Lost(reason),
+            (Err(reason), Status::Failed(_)) => Status::Failed(reason),
+        };
+        self.set(status)
+    }
+
+    /// Gives the socket that it had, to be closed where no lock is held.
+    pub(super) fn set(&mut self, status: Status) -> Option<Registration> {
+        match std::mem::replace(&mut self.status, status) {
+            Status::Joined(joined) => {
+                self.dropped_before += joined.dropped_buffers();
+                Some(joined.registration)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Joined {
+    /// Whether it is joined on this very interface: one that was made again has another index, and one that lost
+    /// its list of groups meanwhile has a new one.
+    pub(super) fn is_on(&self, interface: &Interface, family: Family) -> bool {
+        self.interface.index == interface.index
+            && self.interface.name == interface.name
+            && self.interface.forgotten(family) == interface.forgotten(family)
+    }
+
+    fn dropped_buffers(&self) -> u64 {
+        self.registration.socket().dropped_buffers().into()
+    }
+}
+
+/// The interfaces on which a membership should be joined now, with what the table knows of each.
+pub(super) fn wanted(
+    interfaces: &Interfaces,
+    family: Family,
+    table: &InterfaceTable,
+    current: &[InterfaceMembership],
+) -> Vec<(Arc<str>, Option<Arc<Interface>>)> {
+    match interfaces {
+        Interfaces::Named(names) => {
+            names.iter().map(|name| (name.clone(), table.by_name(name).cloned())).collect()
+        }
+        Interfaces::Default => table
+            .interfaces
+            .iter()
+            .filter(|interface| {
+                table.is_usable_for(interface, family) || stays_joined(interface, family, table, current)
+            })
+            .map(|interface| (interface.name.clone(), Some(interface.clone())))
+            .collect(),
+    }
+}
+
+/// The kernel keeps memberships while an interface is down, or IPv6 is disabled there: so do we.
+fn stays_joined(
+    interface: &Interface,
+    family: Family,
+    table: &InterfaceTable,
+    current: &[InterfaceMembership],
+) -> bool {
+    let hearing = table.hearing(Some(interface), family);
+    let is_off = matches!(hearing, Err(NotHearing::Down(_) | NotHearing::Ipv6Disabled { .. }));
+    let is_member = || {
+        current.iter().filter_map(InterfaceMembership::joined).any(|joined| joined.is_on(interface, family))
+    };
+    is_off && interface.takes_part_in(family) && table.hearing_master(interface).is_none() && is_member()
+}

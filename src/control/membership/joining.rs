@@ -1,0 +1,87 @@
+//! A membership that comes into being: its sockets are opened first, then it can be found, and then it hears.
+
+use std::sync::{Arc, Mutex};
+
+use super::interface::{self, InterfaceMembership, Reason, Status};
+use super::opening::{Missing, Opened};
+use super::reconciling::Adopted;
+use super::{Membership, MembershipContext, State};
+use crate::control::Registry;
+use crate::control::answering::Answering;
+use crate::control::memberships::JoinRequest;
+use crate::control::refusal::Refusal;
+use crate::control::views::Lease;
+use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
+
+/// A membership whose sockets are open, and which nobody can find or be answered by yet.
+pub(in crate::control) struct NewMembership {
+    membership: Arc<Membership>,
+    opened: Vec<Opened>,
+    table: Arc<InterfaceTable>,
+}
+
+impl Membership {
+    /// Opens what a new membership needs; on refusal nothing stays open.
+    pub(in crate::control) fn prepare(
+        id: Id,
+        spec: MembershipSpec,
+        request: &JoinRequest,
+        answering: Option<Arc<Answering>>,
+        context: MembershipContext,
+        table: Arc<InterfaceTable>,
+    ) -> Result<NewMembership, Refusal> {
+        let wanted = interface::wanted(&spec.interfaces, spec.group.family(), &table, &[]);
+        if let Some(answering) = &answering {
+            let there: Vec<_> = wanted.iter().filter_map(|(_, interface)| interface.clone()).collect();
+            answering.active().prepare(&spec.group, &there)?;
+        }
+        let as_missing = |(name, interface)| Missing { name, interface, counters: Arc::default() };
+        let missing: Vec<_> = wanted.into_iter().map(as_missing).collect();
+        let interfaces = missing.iter().map(InterfaceMembership::being_joined).collect();
+        let opened = context.opening(&spec, &table).open_or_refuse(missing)?;
+        let state = State {
+            declared: request.declared,
+            lease: request.lease.map(Lease::starting_now),
+            interfaces,
+            ..State::new(context.new_log(&spec), spec)
+        };
+        let membership = Self {
+            id,
+            created_at: Timestamp::now(),
+            answering,
+            context,
+            changing: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        };
+        Ok(NewMembership { membership: Arc::new(membership), opened, table })
+    }
+}
+
+impl NewMembership {
+    /// Lets it be found, and only then hear and answer. None if somebody else has the id by now.
+    pub(in crate::control) fn publish(self, registry: &Registry<Membership>) -> Option<Arc<Membership>> {
+        let Self { membership, opened, table } = self;
+        let changing = membership.changing.try_lock().expect("nobody else knows it yet");
+        registry.insert(membership.id.clone(), membership.clone()).ok()?;
+        let (revision, spec, delivery) = {
+            let state = membership.state();
+            (state.revision, state.spec.clone(), membership.delivery(&state))
+        };
+        let delivering = membership.context.opening(&spec, &table).deliver(opened, &delivery);
+        let mut state = membership.state();
+        let Adopted { unused, .. } = state.adopt(revision, delivering, &table);
+        membership.begin_reports(&mut state);
+        drop(state);
+        membership.close(unused);
+        drop(changing);
+        Some(membership)
+    }
+}
+
+impl InterfaceMembership {
+    fn being_joined(missing: &Missing) -> Self {
+        let loopback = missing.interface.as_ref().is_some_and(|interface| interface.loopback);
+        let status = Status::Pending(Reason::BeingJoined);
+        Self::new(missing.name.clone(), status, missing.counters.clone(), loopback)
+    }
+}

@@ -1,0 +1,315 @@
+//! Memberships and responders on a kernel that fails, forgets, and changes between two calls: after every step they
+//! are as a simple model says, no socket is left over, and what arrives is in the log.
+
+mod kernel;
+mod model;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Membership, MembershipContext, SocketId, Unchanged};
+use crate::control::answering::{ActiveRules, Answering, ReplyLimits, Services};
+use crate::control::events::Events;
+use crate::control::memberships::JoinRequest;
+use crate::control::timers::Timers;
+use crate::control::totals::Ledger;
+use crate::control::{InterfaceChoice, Registry, comparison};
+use crate::model::{
+    Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyFrom, ResponderRules,
+    Retention, SourceFilter,
+};
+use crate::net::{InterfaceWatch, SocketBackend};
+use crate::store::{Budget, Limits};
+use kernel::{Change, Kernel, NAMES, REPLY_ADDRESS};
+use model::{Model, Wanted, name, why};
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Change(Change),
+    /// Within the next open.
+    Between(Change),
+    FailNextOpen(i32),
+    /// The reconciler follows the table.
+    Follow,
+    Retry,
+    Compare,
+    Put(usize, Wanted),
+    Panic,
+}
+
+#[test]
+fn memberships_and_responders_are_as_the_model_says() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let interfaces = runtime.block_on(InterfaceWatch::start(&tasks, &stop)).expect("interfaces");
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) };
+    proptest!(config, |(steps in proptest::collection::vec(steps(), 0..40))| {
+        let mut world = World::new(interfaces.clone(), runtime.handle().clone());
+        for step in steps {
+            world.take(step);
+            world.check();
+        }
+        world.settle();
+        world.end();
+    });
+}
+
+struct World {
+    kernel: Arc<Kernel>,
+    runtime: tokio::runtime::Handle,
+    events: Arc<Events>,
+    /// As the kernel has announced it.
+    table: Arc<InterfaceTable>,
+    resources: Vec<(Arc<Membership>, Model)>,
+}
+
+impl World {
+    /// A membership and a responder.
+    fn new(interfaces: InterfaceWatch, runtime: tokio::runtime::Handle) -> Self {
+        let (kernel, events, ledger) =
+            (Kernel::new(), Arc::new(Events::new(1_000)), Arc::<Ledger>::default());
+        let sockets: Arc<dyn SocketBackend> = Arc::new(kernel.clone());
+        let context = MembershipContext {
+            sockets: sockets.clone(),
+            receive_buffer: 4096,
+            log_limits: Limits { entries: 10_000, bytes: 1 << 20, age: None },
+            budget: Arc::new(Budget::new(1 << 24, None)),
+            store: None,
+            ledger,
+            events: events.clone(),
+            reopened: Arc::default(),
+        };
+        let limits = Arc::new(ReplyLimits::new(0, 0));
+        let services = Services { limits, timers: Arc::new(Timers::default()), interfaces };
+        let (table, registry) = (kernel.table(), Registry::default());
+        let wanted = Wanted { interfaces: [true, true], group: 0 };
+        let resources = [false, true].map(|answers| {
+            let answering = request(answers).rules.map(|rules| {
+                let active = ActiveRules::new(&group(0), rules, &sockets);
+                Arc::new(Answering::new(active, services.clone()))
+            });
+            let id = Id::parse(if answers { "responder" } else { "membership" }).expect("an id");
+            let (request, context) = (request(answers), context.clone());
+            let new = Membership::prepare(id, spec(wanted), &request, answering, context, table.clone());
+            let membership = new.expect("it works").publish(&registry).expect("the id is free");
+            (membership, Model::new(wanted, answers, &table, kernel.take_opens()))
+        });
+        Self { kernel, runtime, events, table, resources: resources.into() }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Change(change) => self.kernel.state().apply(change),
+            Step::Between(change) => self.kernel.state().between = Some(change),
+            Step::FailNextOpen(error) => self.kernel.state().faults.push_back(error),
+            Step::Follow => {
+                self.table = self.kernel.table();
+                self.reconcile(&HashSet::new(), [[false; 2]; 2], false);
+            }
+            Step::Retry => self.reconcile(&HashSet::new(), [[false; 2]; 2], true),
+            Step::Compare => self.compare(),
+            Step::Put(nth, wanted) => self.put(nth, wanted),
+            Step::Panic => self.kernel.panics.store(true, Ordering::Relaxed),
+        }
+    }
+
+    fn reconcile(&mut self, lacking: &HashSet<SocketId>, forgotten: [[bool; 2]; 2], is_retry: bool) {
+        for ((membership, model), forgotten) in self.resources.iter_mut().zip(forgotten) {
+            membership.follow(&self.table, lacking);
+            model.follow(&self.table, forgotten);
+        }
+        for (membership, model) in &mut self.resources {
+            membership.join_missing(&self.table, is_retry);
+            let opens = self.kernel.take_opens();
+            model.join(&self.table, opens, is_retry, &self.kernel.state());
+        }
+    }
+
+    /// Where the kernel counts fewer sockets than there are, all of them are opened again.
+    fn compare(&mut self) {
+        let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
+        let lacking = comparison::lacking(&self.kernel, &all).expect("lists");
+        let joined =
+            |model: &Model, nth| model.joined_on(nth).map(|index| (index, group(model.wanted.group).ip()));
+        let is_short = |model: &Model, nth| {
+            let Some(key) = joined(model, nth) else { return false };
+            let ours = self.resources.iter().flat_map(|(_, other)| [0, 1].map(|nth| joined(other, nth)));
+            let ours = ours.filter(|other| *other == Some(key)).count();
+            ours > self.kernel.state().users.get(&key).map_or(0, |users| *users as usize)
+        };
+        let forgotten = [0, 1].map(|at| [0, 1].map(|nth| is_short(&self.resources[at].1, nth)));
+        assert_eq!(lacking.len(), forgotten.as_flattened().iter().filter(|short| **short).count());
+        let lacking = lacking.into_iter().map(|(socket, _)| socket).collect();
+        self.reconcile(&lacking, forgotten, false);
+    }
+
+    fn put(&mut self, nth: usize, wanted: Wanted) {
+        let (membership, model) = &mut self.resources[nth];
+        let could_reply = self.kernel.state().has_address();
+        let (spec, request) = (spec(wanted), request(nth == 1));
+        let changed = self.runtime.block_on(membership.change(&spec, &request, &self.table));
+        let changed = match changed {
+            Ok(()) => true,
+            Err(Unchanged::Refused(_)) => false,
+            Err(Unchanged::Left) => panic!("nobody has left"),
+        };
+        assert_eq!(changed, model.put(wanted, &self.table, self.kernel.take_opens(), could_reply));
+    }
+
+    /// A datagram comes to each group on each interface, and everything is as the model says.
+    fn check(&mut self) {
+        for (nth, at) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let arrives = self.kernel.would_deliver(nth, group(at));
+            self.kernel.deliver(nth, group(at));
+            for (membership, model) in &mut self.resources {
+                let is_member =
+                    arrives.is_some() && model.joined_on(nth) == arrives && model.wanted.group == at;
+                if membership.is_broken() {
+                    assert!(is_member);
+                    membership.fail();
+                    model.fail();
+                } else if is_member {
+                    model.logged += 1;
+                    model.received[nth] += 1;
+                }
+            }
+        }
+        let mut open = 0;
+        for (membership, model) in &self.resources {
+            open += usize::from(model.replies_from);
+            let view = membership.view();
+            let wanted = [0, 1].into_iter().filter(|nth| model.wanted.interfaces[*nth]);
+            assert_eq!(view.interfaces.len(), wanted.clone().count());
+            for (interface, nth) in view.interfaces.iter().zip(wanted) {
+                assert_eq!(&*interface.name, NAMES[nth]);
+                let shown = (interface.state, interface.hears, interface.reason.as_deref().map(why));
+                assert_eq!(Some(shown), model.shown(nth), "{} {:?}", membership.id(), interface.reason);
+                assert_eq!(interface.received.datagrams, model.received[nth]);
+                open += usize::from(model.joined_on(nth).is_some());
+            }
+            let shown = || view.interfaces.iter();
+            assert_eq!(Some(view.state), shown().map(|interface| interface.state).max());
+            assert_eq!(view.hears, shown().all(|interface| interface.hears));
+            assert_eq!(view.log.appended, model.logged);
+            self.check_events(membership, model);
+        }
+        assert_eq!(self.kernel.open_sockets(), open);
+    }
+
+    fn check_events(&self, membership: &Membership, model: &Model) {
+        let events = self.events.read(None, usize::MAX).events;
+        let own = events.iter().filter(|event| event.id == *membership.id());
+        let at = |interface: &str| NAMES.iter().position(|name| *name == interface);
+        let told = own.map(|event| (name(&event.event), event.interface.as_deref().and_then(at)));
+        assert_eq!(told.collect::<Vec<_>>(), model.events, "{}", membership.id());
+    }
+
+    /// When the kernel fails no more, everything is joined where it can be, and the kernel knows of all of it.
+    fn settle(&mut self) {
+        {
+            let mut state = self.kernel.state();
+            (state.between, state.faults) = (None, Default::default());
+            state.apply(Change::AddressReturns);
+        }
+        self.kernel.panics.store(false, Ordering::Relaxed);
+        for step in [Step::Follow, Step::Retry, Step::Compare, Step::Compare] {
+            self.take(step);
+            self.check();
+        }
+        for (_, model) in &self.resources {
+            for nth in [0, 1] {
+                let link = self
+                    .table
+                    .by_name(NAMES[nth])
+                    .filter(|link| link.takes_part_in(crate::model::Family::V6));
+                if let Some(link) = link.filter(|_| model.wanted.interfaces[nth]) {
+                    assert_eq!(model.joined_on(nth), Some(link.index));
+                }
+            }
+        }
+        let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
+        assert!(comparison::lacking(&self.kernel, &all).expect("lists").is_empty());
+    }
+
+    fn end(self) {
+        for (membership, mut model) in self.resources {
+            membership.leave();
+            self.runtime.block_on(membership.sockets_closed());
+            model.events.push(("left", None));
+            let events = self.events.read(None, usize::MAX).events;
+            let last = events.iter().rfind(|event| event.id == *membership.id());
+            assert_eq!(last.map(|event| (name(&event.event), &event.interface)), Some(("left", &None)));
+        }
+        assert_eq!(self.kernel.open_sockets(), 0);
+    }
+}
+
+fn group(nth: usize) -> Group {
+    let text = ["[ff15::1]:10000", "[ff15::2]:10000"][nth];
+    Group::parse(text).expect("a group").0
+}
+
+fn spec(wanted: Wanted) -> MembershipSpec {
+    let names = [0, 1].into_iter().filter(|nth| wanted.interfaces[*nth]);
+    MembershipSpec {
+        group: group(wanted.group),
+        interfaces: Interfaces::Named(names.map(|nth| NAMES[nth].into()).collect()),
+        allow_missing: true,
+        sources: SourceFilter::Any,
+        exact_drops: false,
+        retention: Retention::default(),
+    }
+}
+
+fn request(answers: bool) -> JoinRequest {
+    let rules = ResponderRules {
+        reply: Reply::Fixed(Bytes::from_static(b"ack")),
+        matches: Match::All,
+        delay: Delay::NONE,
+        reply_from: Some(ReplyFrom { address: Some(REPLY_ADDRESS), port: None }),
+        dedupe: true,
+    };
+    JoinRequest {
+        group: group(0),
+        interfaces: InterfaceChoice::default(),
+        allow_missing: true,
+        sources: SourceFilter::Any,
+        exact_drops: false,
+        retention: Retention::default(),
+        lease: None,
+        declared: false,
+        rules: answers.then_some(rules),
+    }
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let change = (0_usize..2, 0_usize..9).prop_map(|(nth, which)| match which {
+        0 => Change::Up(nth),
+        1 => Change::Down(nth),
+        2 => Change::Gone(nth),
+        3 => Change::MadeAgain(nth),
+        4 => Change::SmallMtu(nth),
+        5 => Change::LargeMtu(nth),
+        6 => Change::Forget(nth),
+        7 => Change::AddressLeaves,
+        _ => Change::AddressReturns,
+    });
+    let wanted = prop_oneof![Just([true, true]), Just([true, false]), Just([false, true])];
+    let put = (0_usize..2, wanted, 0_usize..2);
+    prop_oneof![
+        6 => change.clone().prop_map(Step::Change),
+        1 => change.prop_map(Step::Between),
+        1 => prop_oneof![Just(libc::EADDRINUSE), Just(libc::EMFILE)].prop_map(Step::FailNextOpen),
+        6 => Just(Step::Follow),
+        2 => Just(Step::Retry),
+        2 => Just(Step::Compare),
+        3 => put.prop_map(|(nth, interfaces, group)| Step::Put(nth, Wanted { interfaces, group })),
+        1 => Just(Step::Panic),
+    ]
+}

@@ -1,0 +1,276 @@
+//! What a membership should be, as simply as can be said. It is told what the kernel did, and not how it came to that.
+
+use super::kernel::{NAMES, State};
+use crate::control::JoinState;
+use crate::control::events::EventKind;
+use crate::model::{Family, InterfaceTable};
+
+/// Which of the two interfaces, and which of two groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) interfaces: [bool; 2],
+    pub(super) group: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    NotThere,
+    Gone,
+    Down,
+    NoList,
+    Forgotten,
+    Changing,
+    Refused,
+    ReplyAddress,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Joined { index: u32, forgotten: u32, hears: bool },
+    Not(JoinState, Why),
+}
+
+/// State, hears, why.
+pub(super) type Shown = (JoinState, bool, Option<Why>);
+pub(super) type Opens = Vec<(usize, Result<u32, i32>)>;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) wanted: Wanted,
+    entries: [Option<Entry>; 2],
+    answers: bool,
+    /// Its reply socket is open.
+    pub(super) replies_from: bool,
+    can_reply: bool,
+    pub(super) logged: u64,
+    pub(super) received: [u64; 2],
+    pub(super) events: Vec<(&'static str, Option<usize>)>,
+    reported: [Option<(JoinState, bool)>; 2],
+}
+
+impl Model {
+    pub(super) fn new(wanted: Wanted, answers: bool, table: &InterfaceTable, opens: Opens) -> Self {
+        let mut model = Self {
+            wanted,
+            entries: [None; 2],
+            answers,
+            replies_from: answers,
+            can_reply: true,
+            logged: 0,
+            received: [0; 2],
+            events: Vec::new(),
+            reported: [None; 2],
+        };
+        model.opened(table, opens, true);
+        model.report();
+        model
+    }
+
+    /// The first step of following the table. `forgotten`: interfaces where the kernel's lists lack the group.
+    pub(super) fn follow(&mut self, table: &InterfaceTable, forgotten: [bool; 2]) {
+        for nth in 0..2 {
+            let Some(entry) = &mut self.entries[nth] else { continue };
+            let Some(link) = table.by_name(NAMES[nth]) else {
+                *entry = match *entry {
+                    Entry::Not(JoinState::Pending, _) => Entry::Not(JoinState::Pending, Why::NotThere),
+                    _ => Entry::Not(JoinState::Lost, Why::Gone),
+                };
+                continue;
+            };
+            let has_list = link.takes_part_in(Family::V6);
+            let why = if link.up { Why::NoList } else { Why::Down };
+            let now = (link.index, link.forgotten[1]);
+            *entry = match *entry {
+                Entry::Joined { index, forgotten: times, .. }
+                    if has_list && (index, times) == now && !forgotten[nth] =>
+                {
+                    Entry::Joined { index, forgotten: times, hears: link.up }
+                }
+                Entry::Joined { .. } if has_list => Entry::Not(JoinState::Lost, Why::Forgotten),
+                Entry::Joined { .. } => Entry::Not(JoinState::Lost, why),
+                Entry::Not(state, _) if !has_list && state != JoinState::Failed => Entry::Not(state, why),
+                entry => entry,
+            };
+        }
+        self.report();
+    }
+
+    /// The second step: what came of opening where it is not joined.
+    pub(super) fn join(&mut self, table: &InterfaceTable, opens: Opens, is_retry: bool, kernel: &State) {
+        self.opened(table, opens, is_retry);
+        if self.answers {
+            let is_known = table.interfaces.iter().any(|link| link.has(super::REPLY_ADDRESS));
+            self.replies_from &= is_known || kernel.has_address();
+            self.can_reply = self.prepare(table, kernel);
+        }
+        self.report();
+    }
+
+    /// Gives false if it is refused.
+    pub(super) fn put(
+        &mut self,
+        wanted: Wanted,
+        table: &InterfaceTable,
+        opens: Opens,
+        could_reply: bool,
+    ) -> bool {
+        let stays = self.wanted.group == wanted.group;
+        let there = self.is_any_there(wanted, table);
+        let refused = opens.iter().any(|(_, opened)| *opened == Err(libc::EMFILE));
+        if refused || self.answers && !stays && there && !could_reply {
+            self.replies_from |= self.answers && stays && there && could_reply;
+            return false;
+        }
+        if self.answers {
+            self.replies_from = there && could_reply || stays && self.replies_from;
+            self.can_reply = !there || self.replies_from;
+        }
+        if self.wanted != wanted {
+            self.events.push(("changed", None));
+        }
+        self.wanted = wanted;
+        if !stays {
+            (self.entries, self.logged) = ([None; 2], 0);
+        }
+        for nth in 0..2 {
+            if !wanted.interfaces[nth] {
+                self.entries[nth] = None;
+            }
+            if self.entries[nth].is_none() {
+                self.received[nth] = 0;
+            }
+        }
+        self.opened(table, opens, true);
+        self.report();
+        true
+    }
+
+    pub(super) fn fail(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            *entry = Entry::Not(JoinState::Failed, Why::Failed);
+        }
+        self.report();
+    }
+
+    /// Where an open is due, the kernel was asked in this order.
+    fn opened(&mut self, table: &InterfaceTable, opens: Opens, is_retry: bool) {
+        let mut opens = opens.into_iter();
+        for nth in (0..2).filter(|nth| self.wanted.interfaces[*nth]) {
+            let link = table.by_name(NAMES[nth]);
+            let (state, why) = match self.entries[nth] {
+                Some(Entry::Joined { .. }) => continue,
+                Some(Entry::Not(JoinState::Failed, _)) if !is_retry => continue,
+                Some(Entry::Not(state, why)) => (state, why),
+                None => (JoinState::Pending, Why::NotThere),
+            };
+            let result = match link {
+                None => Err(why),
+                Some(link) if !link.takes_part_in(Family::V6) => {
+                    Err(if link.up { Why::NoList } else { Why::Down })
+                }
+                Some(link) => {
+                    let (asked, opened) = opens.next().expect("it is opened where it can be");
+                    assert_eq!(asked, nth);
+                    let joined =
+                        |index| Entry::Joined { index, forgotten: link.forgotten[1], hears: link.up };
+                    opened.map(joined).map_err(|error| match error {
+                        libc::ENODEV | libc::EINVAL => Why::Changing,
+                        _ => Why::Refused,
+                    })
+                }
+            };
+            self.entries[nth] = Some(result.unwrap_or_else(|why| Entry::Not(state, why)));
+        }
+        assert_eq!(opens.next(), None, "and nowhere else");
+    }
+
+    fn prepare(&mut self, table: &InterfaceTable, kernel: &State) -> bool {
+        let there = self.is_any_there(self.wanted, table);
+        self.replies_from |= there && kernel.has_address();
+        !there || self.replies_from
+    }
+
+    fn is_any_there(&self, wanted: Wanted, table: &InterfaceTable) -> bool {
+        (0..2).any(|nth| wanted.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
+    }
+
+    pub(super) fn joined_on(&self, nth: usize) -> Option<u32> {
+        match self.entries[nth] {
+            Some(Entry::Joined { index, .. }) => Some(index),
+            _ => None,
+        }
+    }
+
+    pub(super) fn shown(&self, nth: usize) -> Option<Shown> {
+        Some(match self.entries[nth]? {
+            Entry::Joined { hears, .. } => {
+                let state = if self.can_reply { JoinState::Joined } else { JoinState::Pending };
+                let why =
+                    if hears { (!self.can_reply).then_some(Why::ReplyAddress) } else { Some(Why::Down) };
+                (state, hears, why)
+            }
+            Entry::Not(state, why) => (state, false, Some(why)),
+        })
+    }
+
+    fn report(&mut self) {
+        for nth in 0..2 {
+            let Some((state, hears, _)) = self.shown(nth) else { continue };
+            let before = self.reported[nth].replace((state, hears));
+            let heard = before.is_some_and(|(_, heard)| heard);
+            let is_open = self.joined_on(nth).is_some();
+            let mut told = heard;
+            if before.is_none_or(|(before, _)| before != state) {
+                let (event, means) = match state {
+                    JoinState::Joined => ("joined", true),
+                    JoinState::Pending => ("pending", heard && is_open),
+                    JoinState::Lost => ("lost", false),
+                    JoinState::Failed => ("failed", false),
+                };
+                self.events.push((event, Some(nth)));
+                told = means;
+            }
+            match (told, hears) {
+                (true, false) if is_open => self.events.push(("not_hearing", Some(nth))),
+                (false, true) => self.events.push(("hearing", Some(nth))),
+                _ => {}
+            }
+        }
+        for nth in 0..2 {
+            if self.entries[nth].is_none() && self.reported[nth].take().is_some() {
+                self.events.push(("left", Some(nth)));
+            }
+        }
+    }
+}
+
+pub(super) fn name(event: &EventKind) -> &'static str {
+    match event {
+        EventKind::Joined => "joined",
+        EventKind::Pending => "pending",
+        EventKind::Lost => "lost",
+        EventKind::Hearing => "hearing",
+        EventKind::NotHearing(_) => "not_hearing",
+        EventKind::Failed(_) => "failed",
+        EventKind::Changed => "changed",
+        EventKind::Left => "left",
+        _ => "another",
+    }
+}
+
+pub(super) fn why(reason: &str) -> Why {
+    [
+        ("no such interface", Why::NotThere),
+        ("is gone", Why::Gone),
+        ("is down", Why::Down),
+        ("MTU", Why::NoList),
+        ("forgotten", Why::Forgotten),
+        ("is changing", Why::Changing),
+        ("from which replies go", Why::ReplyAddress),
+        ("has a fault", Why::Failed),
+    ]
+    .into_iter()
+    .find_map(|(text, why)| reason.contains(text).then_some(why))
+    .unwrap_or(Why::Refused)
+}

@@ -1,0 +1,161 @@
+//! Opening a membership's sockets. It takes a while where many processes change the network, because the kernel has
+//! one lock for all of that: so the membership's own lock is not held meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::interface::{InterfaceMembership, Joined, Reason, Status};
+use super::reconciling::SocketId;
+use super::sink::{InterfaceCounters, MembershipSink};
+use crate::control::answering::Answering;
+use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
+use crate::net::{Fault, FaultKind, GroupSocket, ReceiveOptions, Registration, SocketBackend};
+use crate::store::Log;
+
+/// An interface on which a membership is to be joined.
+pub(super) struct Missing {
+    pub(super) name: Arc<str>,
+    /// None: it is not there.
+    pub(super) interface: Option<Arc<Interface>>,
+    pub(super) counters: Arc<InterfaceCounters>,
+}
+
+/// What is wanted, and of what the interfaces are known to be.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    pub(super) sockets: &'a dyn SocketBackend,
+    pub(super) receive_buffer: usize,
+    pub(super) spec: &'a MembershipSpec,
+    pub(super) table: &'a InterfaceTable,
+}
+
+/// Where the sinks of a membership deliver to.
+pub(super) struct Delivery {
+    pub(super) log: Arc<Log>,
+    pub(super) answering: Option<Arc<Answering>>,
+    pub(super) joined: Arc<AtomicUsize>,
+}
+
+/// A socket that has joined, or the reason why there is none. What it hears waits in the kernel: it is delivered only
+/// once the membership is complete and can be found.
+pub(super) struct Opened {
+    missing: Missing,
+    socket: Result<(Arc<Interface>, GroupSocket), Reason>,
+}
+
+/// What has come of it.
+pub(super) struct Delivering {
+    pub(super) name: Arc<str>,
+    counters: Arc<InterfaceCounters>,
+    loopback: bool,
+    pub(super) joined: Result<Joined, Reason>,
+}
+
+impl Opening<'_> {
+    /// Joins on these interfaces, for a request. An interface that is not there, or cannot be joined for now, is
+    /// pending; any other failure of a named one is a refusal.
+    pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, Refusal> {
+        let or_refuse = |opened: Opened| match opened.socket {
+            Err(Reason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
+            _ => Ok(opened),
+        };
+        missing.into_iter().map(|missing| or_refuse(self.open(missing))).collect()
+    }
+
+    /// Joins on these interfaces, for what is wanted already: there is nobody to refuse anything.
+    pub(super) fn open_all(self, missing: Vec<Missing>) -> Vec<Opened> {
+        missing.into_iter().map(|missing| self.open(missing)).collect()
+    }
+
+    fn open(self, missing: Missing) -> Opened {
+        let socket = match &missing.interface {
+            None => Err(Reason::NotThere),
+            Some(interface) => self.open_on(interface).map(|socket| (interface.clone(), socket)),
+        };
+        Opened { missing, socket }
+    }
+
+    fn open_on(self, interface: &Interface) -> Result<GroupSocket, Reason> {
+        let Self { sockets, receive_buffer, spec, table } = self;
+        let family = spec.group.family();
+        if let Err(reason) = table.hearing(Some(interface), family)
+            && !interface.takes_part_in(family)
+        {
+            return Err(Reason::NotHearing(reason));
+        }
+        let options = ReceiveOptions { receive_buffer, coalesce: !spec.exact_drops };
+        let opened = sockets.open_group_socket(&spec.group, interface, &spec.sources, options);
+        opened.map_err(|fault| reason(fault, spec, interface))
+    }
+
+    /// Whether a request is refused and does not wait: the failure concerns the whole service, or an interface that
+    /// was asked for by name.
+    fn is_final(self, refusal: &Refusal) -> bool {
+        match refusal {
+            Refusal::PortInUse { .. } => false,
+            Refusal::Denied(_)
+            | Refusal::PortDenied { .. }
+            | Refusal::Descriptors(_)
+            | Refusal::TooManySources { .. } => true,
+            _ => matches!(self.spec.interfaces, Interfaces::Named(_)),
+        }
+    }
+
+    /// Begins to deliver what was opened.
+    pub(super) fn deliver(self, opened: Vec<Opened>, to: &Delivery) -> Vec<Delivering> {
+        opened.into_iter().map(|opened| self.deliver_one(opened, to)).collect()
+    }
+
+    fn deliver_one(self, opened: Opened, to: &Delivery) -> Delivering {
+        let Missing { name, interface, counters } = opened.missing;
+        let loopback = interface.is_some_and(|interface| interface.loopback);
+        let joined = opened.socket.and_then(|(interface, GroupSocket { socket, buffer })| {
+            let sink = MembershipSink {
+                log: to.log.clone(),
+                interface: interface.name.clone(),
+                index: interface.index,
+                group: self.spec.group,
+                counters: counters.clone(),
+                answering: to.answering.clone(),
+                joined: to.joined.clone(),
+            };
+            let registration = self.sockets.register(socket, Box::new(sink));
+            let registration = registration.map_err(|fault| reason(fault, self.spec, &interface))?;
+            let hearing = self.table.hearing(Some(&interface), self.spec.group.family());
+            Ok(Joined { id: SocketId::fresh(), interface, registration, buffer, hearing })
+        });
+        Delivering { name, counters, loopback, joined }
+    }
+}
+
+impl Delivering {
+    pub(super) fn into_socket(self) -> Option<Registration> {
+        self.joined.ok().map(|joined| joined.registration)
+    }
+
+    pub(super) fn into_membership(self) -> InterfaceMembership {
+        let status = self.joined.map_or_else(Status::Pending, Status::Joined);
+        InterfaceMembership::new(self.name, status, self.counters, self.loopback)
+    }
+}
+
+/// Why it is not joined, by what is the case: the kernel's error alone does not tell.
+fn reason(fault: Fault, spec: &MembershipSpec, interface: &Interface) -> Reason {
+    if fault.kind() == FaultKind::NoDevice {
+        return Reason::Changing { interface: interface.name.clone(), fault };
+    }
+    Reason::Refused(refusal(fault, spec, interface))
+}
+
+pub(super) fn refusal(fault: Fault, spec: &MembershipSpec, interface: &Interface) -> Refusal {
+    let attempt = Attempt {
+        purpose: Purpose::Join,
+        group: &spec.group,
+        interface: &interface.name,
+        bind: spec.group.socket_addr(interface.index),
+        sources: spec.sources.len(),
+        payload: 0,
+    };
+    Refusal::of(fault, &attempt)
+}

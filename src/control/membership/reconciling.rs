@@ -1,0 +1,278 @@
+//! Keeps a membership in line with the interfaces and with the kernel's lists of groups.
+//!
+//! In two steps, of which the first is taken for all memberships before the second for any: a socket whose membership
+//! the kernel has forgotten takes, when it is closed, that of another socket in the same group away
+//! (`ip_mc_dec_group`, `__ipv6_dev_mc_dec`). So all of them are closed before the first is opened again.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::interface::{self, InterfaceMembership, Reason, Status};
+use super::opening::{Delivering, Missing};
+use super::{Membership, Stage, State};
+use crate::control::refusal::Refusal;
+use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
+use crate::net::Registration;
+
+/// Tells the sockets of all memberships apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::control) struct SocketId(u64);
+
+impl SocketId {
+    pub(super) fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A socket that is joined, as the kernel's lists should show it.
+pub(in crate::control) struct JoinedSocket<'a> {
+    pub(in crate::control) id: SocketId,
+    pub(in crate::control) interface_index: u32,
+    pub(in crate::control) group: IpAddr,
+    pub(in crate::control) sources: &'a SourceFilter,
+}
+
+/// Proof that nobody else opens or closes sockets of this membership.
+pub(super) type Changing<'a> = tokio::sync::MutexGuard<'a, ()>;
+
+/// When what failed is tried again.
+pub(super) struct Retries {
+    pause: Duration,
+    is_armed: bool,
+    failed_at: Option<Instant>,
+}
+
+impl Membership {
+    /// The first step: takes note of how the interfaces are now, and closes the sockets that the kernel has forgotten.
+    /// Waits for requests that change the membership, so not for a task of the runtime.
+    pub(in crate::control) fn follow(&self, table: &InterfaceTable, forgotten: &HashSet<SocketId>) {
+        self.follow_with(&self.changing.blocking_lock(), table, forgotten);
+    }
+
+    /// The second step: joins where it should be joined and is not. `is_retry`: also what has failed.
+    pub(in crate::control) fn join_missing(&self, table: &InterfaceTable, is_retry: bool) {
+        self.join_missing_with(&self.changing.blocking_lock(), table, is_retry);
+    }
+
+    fn follow_with(&self, _: &Changing<'_>, table: &InterfaceTable, forgotten: &HashSet<SocketId>) {
+        let mut state = self.state();
+        if state.stage != Stage::Hearing {
+            return;
+        }
+        let given_up = state.follow(table, forgotten);
+        self.emit_interfaces(&mut state);
+        drop(state);
+        self.close(given_up);
+    }
+
+    pub(super) fn join_missing_with(&self, _: &Changing<'_>, table: &InterfaceTable, is_retry: bool) {
+        let (revision, spec, delivery, missing) = {
+            let mut state = self.state();
+            if is_retry {
+                state.retries.is_armed = false;
+            }
+            if state.stage != Stage::Hearing {
+                return;
+            }
+            let missing = missing(&state.spec, table, &state.interfaces, is_retry);
+            if missing.is_empty() && self.answering.is_none() {
+                return;
+            }
+            (state.revision, state.spec.clone(), self.delivery(&state), missing)
+        };
+        let opening = self.context.opening(&spec, table);
+        let delivering = opening.deliver(opening.open_all(missing), &delivery);
+        let replies = self.prepare_replies(&spec, table);
+        let mut state = self.state();
+        if state.revision == revision {
+            state.replies = replies;
+        }
+        let Adopted { unused, reopened } = state.adopt(revision, delivering, table);
+        self.context.reopened.fetch_add(reopened, Ordering::Relaxed);
+        self.emit_interfaces(&mut state);
+        drop(state);
+        self.close(unused);
+    }
+
+    /// Closes reply sockets whose addresses have left the host, and opens those that `reply_from` asks for.
+    fn prepare_replies(&self, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), Reason> {
+        let Some(answering) = &self.answering else { return Ok(()) };
+        let active = answering.active();
+        active.close_stale(table);
+        active.prepare(&spec.group, &super::interfaces_there(spec, table)).map_err(Reason::of_replies)
+    }
+
+    /// When a retry is to be armed, if something could not be joined; each pause is longer than the last.
+    pub(in crate::control) fn next_retry(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        let is_well = state.replies.is_ok() && state.interfaces.iter().all(InterfaceMembership::is_joined);
+        if state.stage != Stage::Hearing || is_well {
+            state.retries.rest(now);
+            return None;
+        }
+        state.retries.next(now)
+    }
+
+    /// Hands over the sockets that are joined.
+    pub(in crate::control) fn for_each_joined(&self, mut each: impl FnMut(JoinedSocket<'_>)) {
+        let state = self.state();
+        for joined in state.interfaces.iter().filter_map(InterfaceMembership::joined) {
+            each(JoinedSocket {
+                id: joined.id,
+                interface_index: joined.interface.index,
+                group: state.spec.group.ip(),
+                sources: &state.spec.sources,
+            });
+        }
+    }
+
+    /// Whether a change of the interfaces with these names can concern it.
+    pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
+        let may_reply_from_others =
+            self.answering.as_ref().is_some_and(|answering| answering.active().needs_addresses());
+        may_reply_from_others
+            || match &self.state().spec.interfaces {
+                Interfaces::Default => !changed.is_empty(),
+                Interfaces::Named(names) => names.iter().any(|name| changed.contains(name)),
+            }
+    }
+}
+
+/// What came of taking over opened sockets.
+pub(super) struct Adopted {
+    /// Sockets that do not fit any more, to be closed where no lock is held.
+    pub(super) unused: Vec<Registration>,
+    /// On how many interfaces it is joined again that it had lost.
+    pub(super) reopened: u64,
+}
+
+impl State {
+    /// Gives the sockets that are to be closed.
+    fn follow(&mut self, table: &InterfaceTable, forgotten: &HashSet<SocketId>) -> Vec<Registration> {
+        let family = self.spec.group.family();
+        let mut given_up = self.drop_unwanted(table);
+        for interface in &mut self.interfaces {
+            let is_forgotten = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
+            let now = table.by_name(&interface.name);
+            given_up.extend(interface.follow(now, table, family, is_forgotten));
+        }
+        self.count_joined();
+        given_up
+    }
+
+    /// Drops the interfaces that are not wanted any more, and gives their sockets, to be closed.
+    pub(super) fn drop_unwanted(&mut self, table: &InterfaceTable) -> Vec<Registration> {
+        let family = self.spec.group.family();
+        let wanted = interface::wanted(&self.spec.interfaces, family, table, &self.interfaces);
+        let is_wanted = |known: &InterfaceMembership| wanted.iter().any(|(name, _)| *name == known.name);
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.interfaces).into_iter().partition(is_wanted);
+        self.interfaces = kept;
+        self.dropped_before += dropped.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>();
+        dropped.into_iter().filter_map(InterfaceMembership::into_socket).collect()
+    }
+
+    /// Takes over sockets that were opened for the state of this revision.
+    pub(super) fn adopt(
+        &mut self,
+        revision: u64,
+        delivering: Vec<Delivering>,
+        table: &InterfaceTable,
+    ) -> Adopted {
+        let mut adopted = Adopted { unused: Vec::new(), reopened: 0 };
+        if self.stage != Stage::Hearing || self.revision != revision {
+            adopted.unused = delivering.into_iter().filter_map(Delivering::into_socket).collect();
+            return adopted;
+        }
+        let known = self.interfaces.len();
+        for opened in delivering {
+            match self.interfaces.iter_mut().find(|interface| interface.name == opened.name) {
+                Some(interface) => {
+                    let was_lost = matches!(interface.status, Status::Lost(_));
+                    adopted.unused.extend(interface.adopt(opened.joined));
+                    adopted.reopened += u64::from(was_lost && interface.is_joined());
+                }
+                None => self.interfaces.push(opened.into_membership()),
+            }
+        }
+        if self.interfaces.len() > known {
+            let spec = &self.spec.interfaces;
+            self.interfaces.sort_by_cached_key(|known| match spec {
+                Interfaces::Named(names) => names.iter().position(|name| *name == known.name),
+                Interfaces::Default => table.interfaces.iter().position(|now| now.name == known.name),
+            });
+        }
+        self.count_joined();
+        adopted
+    }
+}
+
+/// The interfaces on which it should be joined and is not. `is_retry`: also those where it has failed.
+pub(super) fn missing(
+    spec: &MembershipSpec,
+    table: &InterfaceTable,
+    current: &[InterfaceMembership],
+    is_retry: bool,
+) -> Vec<Missing> {
+    let wanted = interface::wanted(&spec.interfaces, spec.group.family(), table, current);
+    let as_missing = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
+        let counters = match current.iter().find(|known| known.name == name) {
+            None => Arc::default(),
+            Some(known) => match known.status {
+                Status::Joined(_) => return None,
+                Status::Failed(_) if !is_retry => return None,
+                _ if interface.is_none() => return None,
+                _ => known.counters.clone(),
+            },
+        };
+        Some(Missing { name, interface, counters })
+    };
+    wanted.into_iter().filter_map(as_missing).collect()
+}
+
+impl Reason {
+    pub(super) fn of_replies(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::AddressNotLocal { address } => Self::ReplyAddressGone { address },
+            refusal => Self::Refused(refusal),
+        }
+    }
+}
+
+impl Retries {
+    /// The first and the longest pause before what failed is tried again.
+    const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+    /// A fault of the service's own: one that comes again soon is not tried again at once.
+    pub(super) fn note_failure(&mut self, now: Instant) {
+        self.failed_at = Some(now);
+    }
+
+    /// All is well: the next failure is tried again soon, unless there was a fault just now.
+    fn rest(&mut self, now: Instant) {
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) <= Self::PAUSES.1;
+        if !self.failed_at.is_some_and(is_fresh) {
+            *self = Self { is_armed: self.is_armed, ..Self::default() };
+        }
+    }
+
+    /// When to try again; none if that is armed already.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        if std::mem::replace(&mut self.is_armed, true) {
+            return None;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(Self::PAUSES.1);
+        Some(now + pause)
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { pause: Self::PAUSES.0, is_armed: false, failed_at: None }
+    }
+}

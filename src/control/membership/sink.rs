@@ -1,0 +1,81 @@
+//! What a membership does with what it hears: into the log it goes, and a responder answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use crate::control::answering::Answering;
+use crate::control::views::ReceivedOn;
+use crate::model::{Group, Heard, Timestamp};
+use crate::net::{Batch, RegisteredSocket, Sink};
+use crate::store::{Log, Run};
+
+/// Takes what is heard on one interface.
+pub(super) struct MembershipSink {
+    pub(super) log: Arc<Log>,
+    pub(super) interface: Arc<str>,
+    pub(super) index: u32,
+    pub(super) group: Group,
+    pub(super) counters: Arc<InterfaceCounters>,
+    pub(super) answering: Option<Arc<Answering>>,
+    /// On how many interfaces it is joined: with one alone there are no copies to suppress.
+    pub(super) joined: Arc<AtomicUsize>,
+}
+
+impl Sink for MembershipSink {
+    fn deliver(&mut self, socket: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
+        let destination = self.group.socket_addr(self.index);
+        let mut counted = ReceivedOn::default();
+        self.log.append(batch.iter().map(|received| {
+            let received_at = received.received_at.unwrap_or_else(Timestamp::now);
+            counted.datagrams += received.datagrams().count() as u64;
+            counted.bytes += received.bytes.len() as u64;
+            counted.last_received_at = counted.last_received_at.max(Some(received_at));
+            Run {
+                heard: Heard {
+                    received_at,
+                    source: received.source,
+                    destination,
+                    interface: &self.interface,
+                    hop_limit: received.hop_limit,
+                    truncated: received.truncated,
+                },
+                answer: None,
+                segment: received.segment,
+                bytes: received.bytes,
+            }
+        }));
+        self.counters.add(counted);
+        if let Some(answering) = &self.answering {
+            let alone = self.joined.load(Ordering::Relaxed) < 2;
+            answering.answer(socket, self.index, alone, batch);
+        }
+    }
+}
+
+/// What came in on one interface, as it is counted.
+#[derive(Default)]
+pub(super) struct InterfaceCounters {
+    datagrams: AtomicU64,
+    bytes: AtomicU64,
+    /// Nanoseconds since 1970; 0 before anything has come.
+    last_received_at: AtomicI64,
+}
+
+impl InterfaceCounters {
+    fn add(&self, received: ReceivedOn) {
+        self.datagrams.fetch_add(received.datagrams, Ordering::Relaxed);
+        self.bytes.fetch_add(received.bytes, Ordering::Relaxed);
+        if let Some(Timestamp(last)) = received.last_received_at {
+            self.last_received_at.fetch_max(last, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> ReceivedOn {
+        let last = self.last_received_at.load(Ordering::Relaxed);
+        ReceivedOn {
+            datagrams: self.datagrams.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            last_received_at: (last != 0).then_some(Timestamp(last)),
+        }
+    }
+}

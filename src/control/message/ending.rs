@@ -1,0 +1,111 @@
+//! How a message ends: it closes, lingers for late replies, and is forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{AnswerCounters, Message, event_flags};
+use crate::control::events::EventKind;
+use crate::control::timers::Due;
+use crate::model::CloseReason;
+use crate::net::Closed;
+
+impl Message {
+    /// Ends the collecting if it is time, else sees to it that this is asked again.
+    pub(in crate::control) fn check(self: &Arc<Self>) {
+        let now = self.context.sockets.clock().monotonic;
+        let collection = self.collection();
+        let done = collection.is_done(&self.spec, now);
+        let next = collection.next_check(&self.spec);
+        drop(collection);
+        match (done, next) {
+            (Some(reason), _) => self.close(reason),
+            (None, Some(next)) => self.context.timers.arm(next, Due::CheckWindow(Arc::downgrade(self))),
+            (None, None) => {}
+        }
+    }
+
+    /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
+    pub(in crate::control) fn close(self: &Arc<Self>, reason: CloseReason) {
+        let now = self.context.sockets.clock();
+        let mut collection = self.collection();
+        if collection.close(reason, now.real) {
+            let counters = collection.counters();
+            drop(collection);
+            self.after_close(reason, &counters, now.monotonic);
+        }
+    }
+
+    /// Callable from a sink, under the collection's lock.
+    pub(super) fn after_close(
+        self: &Arc<Self>,
+        reason: CloseReason,
+        counters: &AnswerCounters,
+        now: Instant,
+    ) {
+        self.end_trace(reason, counters);
+        if self.event_flags.fetch_or(event_flags::CLOSED, Ordering::AcqRel) & event_flags::SENT != 0 {
+            self.emit(EventKind::Closed(reason));
+        }
+        if self.spec.window.is_zero() {
+            self.log.complete();
+        }
+        self.carry_responders(counters);
+        self.touch();
+        self.context.closed.begin(self, &self.context.timers, now);
+        self.closed.notify_waiters();
+    }
+
+    /// Emits that it was sent; other events of it come after that.
+    pub(in crate::control) fn emit_sent(&self) {
+        self.emit(EventKind::Sent);
+        let before = self.event_flags.fetch_or(event_flags::SENT, Ordering::AcqRel);
+        if before & event_flags::CLOSED != 0
+            && let Some((reason, _)) = self.collection().closed()
+        {
+            self.emit(EventKind::Closed(reason));
+        }
+    }
+
+    fn emit_deleted(&self) {
+        let before = self.event_flags.fetch_or(event_flags::DELETED, Ordering::AcqRel);
+        if before & (event_flags::SENT | event_flags::DELETED) == event_flags::SENT {
+            self.emit(EventKind::Deleted);
+        }
+    }
+
+    /// Whether the time for late replies is over.
+    pub(in crate::control) fn has_lingered(&self) -> bool {
+        let closed = self.collection().closed();
+        let now = self.context.sockets.clock().real;
+        closed.is_some_and(|(_, at)| now.since(at).is_some_and(|time| time >= self.spec.linger))
+    }
+
+    /// Gives up its sockets; [`Self::sockets_closed`] resolves when they are closed.
+    pub(in crate::control) fn end_linger(&self) {
+        self.sockets().end();
+        self.log.complete();
+    }
+
+    /// Resolves once the sockets that were given up are closed, and their ports free. Cancel-safe.
+    pub(in crate::control) async fn sockets_closed(&self) {
+        let given_up = self.sockets().given_up();
+        all_closed(&given_up).await;
+    }
+
+    /// Ends it altogether; nobody finds it any more.
+    pub(in crate::control) fn discard(self: &Arc<Self>) {
+        self.close(CloseReason::Cancelled);
+        self.end_linger();
+        self.log.close();
+        self.enter_totals(|totals| totals);
+        self.emit_deleted();
+    }
+}
+
+/// Resolves once all of them are closed. Cancel-safe.
+pub(super) async fn all_closed(sockets: &[Closed]) {
+    for closed in sockets {
+        closed.wait().await;
+    }
+}

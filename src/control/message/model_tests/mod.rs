@@ -1,0 +1,169 @@
+//! Messages on a kernel that fails, changes and delivers between any two calls: whatever happens, the counts are right.
+
+mod backend;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::control::{Control, Settings};
+use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat, Retention};
+use crate::store::Limits;
+use world::{Becomes, Event, World};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn the_counts_are_right_whatever_happens_between_two_calls(spec in specs(), script in scripts(), cancel: bool) {
+        run(spec, script, cancel);
+    }
+}
+
+#[test]
+fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
+    for step in 0..16 {
+        let mut script = vec![Vec::new(); step];
+        script.push(vec![Event::Arrive { socket: 0, host: 9 }, Event::Deliver]);
+        let spec = MessageSpec { expect: Some(1), ..message() };
+        run(spec, script, false);
+    }
+}
+
+fn run(spec: MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(script);
+        let control = Control::start_with(settings(), |_, _| world.clone()).await.expect("a core");
+        let _ = world.control.set(Arc::downgrade(&control.0));
+        tokio::time::pause();
+
+        let sent = control.send_as(world.id.clone(), spec.clone()).await;
+        if let Err(refusal) = sent {
+            let records = world.records();
+            assert_eq!((records.sent, records.answers), (0, 0), "{refusal}");
+            assert_eq!(world.open_sockets(), 0, "{refusal}");
+            assert!(control.message(&world.id).is_err(), "{refusal}");
+            return;
+        }
+        while !world.is_over() {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            world.step();
+        }
+        if cancel {
+            control.cancel(&world.id).await.expect("it is there");
+        }
+        let longest = Duration::from_secs(60) + spec.window + spec.linger;
+        tokio::time::sleep(longest).await;
+        check(&control, &world, cancel);
+
+        control.forget(&world.id).await.expect("it is there");
+        assert_eq!(world.open_sockets(), 0);
+    });
+}
+
+/// Compares what the message says with what was the case.
+fn check(control: &Control, world: &World, cancel: bool) {
+    let view = control.message(&world.id).expect("it is there").view();
+    let (records, counters, spec) = (world.records(), view.counters, view.spec);
+    assert_eq!(records.violations, [""; 0]);
+    let (reason, _) = view.closed.expect("it is closed");
+    assert!(reason != CloseReason::Failed && (cancel || reason != CloseReason::Cancelled), "{reason:?}");
+
+    let sum = |count: fn(&super::EgressResult) -> u32| view.results.iter().map(count).sum::<u32>();
+    let (sent, failed) = (sum(|result| result.sent), sum(|result| result.failed));
+    let wanted = spec.repeat.count * u32::try_from(view.results.len()).expect("few");
+    assert_eq!(sent, records.sent);
+    assert!(sent + failed <= wanted, "{sent} sent and {failed} failed of {wanted}");
+    if reason == CloseReason::Window && spec.window.is_zero() {
+        assert_eq!(sent + failed, wanted);
+    }
+
+    assert_eq!(counters.responses + counters.strays, records.delivered);
+    assert!(counters.strays >= records.early, "{counters:?} {records:?}");
+    assert!(counters.responses >= records.answers, "{counters:?} {records:?}");
+    if records.unclear == 0 {
+        assert_eq!(counters.late, records.late);
+        assert_eq!(counters.responders, records.answered_in_time);
+        assert_eq!(counters.duplicates, records.answers - records.answered_by.len() as u64);
+        let enough = spec.expect.is_some_and(|expected| records.answered_in_time >= expected);
+        assert_eq!(reason == CloseReason::Expected, enough, "{reason:?} {records:?}");
+    }
+}
+
+fn message() -> MessageSpec {
+    MessageSpec {
+        group: Group::parse("239.1.2.3:10000").expect("a group").0,
+        interfaces: Interfaces::Named(vec!["eth0".into(), "eth1".into()]),
+        source: None,
+        payload: Bytes::from_static(b"who is there?"),
+        hop_limit: HopLimit(1),
+        loopback: true,
+        source_port: None,
+        window: Duration::from_millis(200),
+        expect: None,
+        stall: None,
+        repeat: Repeat::ONCE,
+        track_attempts: false,
+        linger: Duration::from_millis(100),
+        retention: Retention::default(),
+    }
+}
+
+fn specs() -> impl Strategy<Value = MessageSpec> {
+    let times = (prop_oneof![Just(0_u64), Just(50), Just(500)], any::<bool>(), any::<bool>());
+    let repeat = (1_u32..5, prop_oneof![Just(0_u64), Just(10)], any::<bool>());
+    (times, repeat, proptest::option::of(1_u64..3), proptest::option::of(Just(20_000_u16)), 1_usize..3)
+        .prop_map(|((window, stalls, lingers), (count, interval, track), expect, source_port, interfaces)| {
+            let names = ["eth0".into(), "eth1".into()];
+            MessageSpec {
+                interfaces: Interfaces::Named(names[..interfaces].to_vec()),
+                window: Duration::from_millis(window),
+                stall: stalls.then_some(Duration::from_millis(30)),
+                linger: Duration::from_millis(if lingers { 100 } else { 0 }),
+                repeat: Repeat { count, interval: Duration::from_millis(interval) },
+                track_attempts: track && source_port.is_none(),
+                expect,
+                source_port,
+                ..message()
+            }
+        })
+}
+
+fn scripts() -> impl Strategy<Value = Vec<Vec<Event>>> {
+    let becomes = prop_oneof![
+        3 => Just(Becomes::Up),
+        1 => Just(Becomes::Down),
+        1 => Just(Becomes::WithoutCarrier),
+        1 => Just(Becomes::Gone),
+        1 => Just(Becomes::Renumbered),
+        2 => Just(Becomes::MadeAgain),
+        1 => Just(Becomes::WithoutAddress),
+    ];
+    let event = prop_oneof![
+        6 => (0_usize..8, 1_u8..5).prop_map(|(socket, host)| Event::Arrive { socket, host }),
+        6 => Just(Event::Deliver),
+        3 => (0_usize..2, becomes).prop_map(|(nth, becomes)| Event::Interface { nth, becomes }),
+        1 => any::<bool>().prop_map(|full| Event::SendBuffers { full }),
+        1 => prop_oneof![Just(libc::EADDRINUSE), Just(libc::EMFILE), Just(libc::EACCES)].prop_map(Event::FailBind),
+        1 => prop_oneof![Just(1_i64), Just(-1)].prop_map(|hours| Event::SetClock { hours }),
+    ];
+    proptest::collection::vec(proptest::collection::vec(event, 0..3), 0..80)
+}
+
+fn settings() -> Settings {
+    Settings {
+        lanes: 1,
+        receive_buffer: 1 << 16,
+        log_limits: Limits { entries: 1_000, bytes: 1 << 20, age: None },
+        total_bytes: 1 << 24,
+        store: None,
+        message_age: Duration::from_hours(1_000_000),
+        kept_messages: 10,
+        replies_per_source: 0,
+        replies_total: 0,
+    }
+}

@@ -1,0 +1,308 @@
+//! The kernel as model tests have it: interfaces that come and go, sockets that send nothing, a clock that jumps. At each
+//! call of the bookkeeping something of the script happens, and the world keeps true records of it.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crate::control::{Control, Message, Shared};
+use crate::model::{ClockReading, Id, InterfaceTable, Timestamp};
+use crate::net::{Batch, Received, RegisteredSocket, SendScript};
+
+/// Something that happens between two calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// A datagram of this host comes to one of the open sockets.
+    Arrive {
+        socket: usize,
+        host: u8,
+    },
+    /// The receive threads come round.
+    Deliver,
+    Interface {
+        nth: usize,
+        becomes: Becomes,
+    },
+    SendBuffers {
+        full: bool,
+    },
+    FailBind(i32),
+    /// The time of day is set.
+    SetClock {
+        hours: i64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Becomes {
+    Up,
+    Down,
+    WithoutCarrier,
+    Gone,
+    /// Another address.
+    Renumbered,
+    /// As it was at first, with another index.
+    MadeAgain,
+    WithoutAddress,
+}
+
+pub(super) struct World {
+    state: Mutex<State>,
+    pub(super) control: OnceLock<Weak<Shared>>,
+    pub(super) id: Id,
+    start: Instant,
+    this: Weak<Self>,
+}
+
+pub(super) struct State {
+    script: VecDeque<Vec<Event>>,
+    /// Something happens just now: it is not interrupted.
+    busy: bool,
+    pub(super) table: Arc<InterfaceTable>,
+    /// What the bookkeeping was told of it last.
+    pub(super) shown: Arc<InterfaceTable>,
+    pub(super) sockets: Vec<OpenSocket>,
+    full: bool,
+    pub(super) bind_fault: Option<i32>,
+    set_by: i64,
+    pub(super) ticks: i64,
+    records: Records,
+}
+
+pub(super) struct OpenSocket {
+    pub(super) local: SocketAddr,
+    index: u32,
+    /// Not shared by messages.
+    own: bool,
+    /// Gone with the socket.
+    open: Weak<()>,
+    pub(super) registered: Weak<RegisteredSocket>,
+    waiting: VecDeque<(SocketAddr, Timestamp, i64)>,
+    /// By the tick.
+    first_sent: Option<i64>,
+}
+
+/// What was the case, whatever the bookkeeping made of it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Records {
+    pub(super) sent: u32,
+    pub(super) delivered: u64,
+    /// Datagrams that came before the first send from the socket that they came to.
+    pub(super) early: u64,
+    /// Datagrams of which the clock's steps let nobody say that.
+    pub(super) unclear: u64,
+    pub(super) late: u64,
+    pub(super) answers: u64,
+    pub(super) answered_by: HashSet<SocketAddr>,
+    pub(super) answered_in_time: u64,
+    /// Copies that left though the bookkeeping had been told that they cannot.
+    pub(super) violations: Vec<String>,
+    /// When the time of day was set, by the tick.
+    steps: Vec<i64>,
+}
+
+impl World {
+    pub(super) fn new(script: Vec<Vec<Event>>) -> Arc<Self> {
+        let table = Arc::new(super::backend::first_table());
+        Arc::new_cyclic(|this| Self {
+            state: Mutex::new(State {
+                script: script.into(),
+                busy: false,
+                shown: table.clone(),
+                table,
+                sockets: Vec::new(),
+                full: false,
+                bind_fault: None,
+                set_by: 0,
+                ticks: 0,
+                records: Records::default(),
+            }),
+            control: OnceLock::new(),
+            id: Id::parse("one").expect("an id"),
+            start: tokio::time::Instant::now().into_std(),
+            this: this.clone(),
+        })
+    }
+
+    pub(super) fn records(&self) -> Records {
+        self.state().records.clone()
+    }
+
+    pub(super) fn open_sockets(&self) -> usize {
+        self.state().sockets.iter().filter(|socket| socket.own && socket.is_open()).count()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state().script.is_empty()
+    }
+
+    /// Lets what comes next happen.
+    pub(super) fn step(&self) {
+        let mut state = self.state();
+        if state.busy {
+            return;
+        }
+        state.busy = true;
+        let events = state.script.pop_front().unwrap_or_default();
+        drop(state);
+        events.into_iter().for_each(|event| self.happen(event));
+        self.state().busy = false;
+    }
+
+    fn happen(&self, event: Event) {
+        let now = self.tick();
+        let mut state = self.state();
+        match event {
+            Event::Arrive { socket, host } => {
+                let mut open: Vec<_> =
+                    state.sockets.iter_mut().filter(|socket| socket.own && socket.is_open()).collect();
+                let count = open.len().max(1);
+                if let Some(socket) = open.get_mut(socket % count) {
+                    let source = SocketAddr::from(([192, 0, 2, host], 10_000));
+                    socket.waiting.push_back((source, now.0.real, now.1));
+                }
+            }
+            Event::Deliver => {
+                drop(state);
+                self.deliver();
+            }
+            Event::Interface { nth, becomes } => state.change(nth, becomes),
+            Event::SendBuffers { full } => state.full = full,
+            Event::FailBind(error) => state.bind_fault = Some(error),
+            Event::SetClock { hours } => {
+                state.set_by += hours * 3_600_000_000_000;
+                let ticks = state.ticks;
+                state.records.steps.push(ticks);
+            }
+        }
+    }
+
+    /// Both clocks, ahead of all readings before, and the order of this moment.
+    pub(super) fn tick(&self) -> (ClockReading, i64) {
+        let mut state = self.state();
+        state.ticks += 1;
+        let elapsed = tokio::time::Instant::now().into_std() - self.start;
+        let elapsed = elapsed + Duration::from_nanos(state.ticks.unsigned_abs());
+        let real = i64::try_from(elapsed.as_nanos()).expect("a short test") + state.set_by;
+        /// In 2027.
+        const EPOCH: i64 = 1_800_000_000_000_000_000;
+        let reading = ClockReading { real: Timestamp(EPOCH + real), monotonic: self.start + elapsed };
+        (reading, state.ticks)
+    }
+
+    fn deliver(&self) {
+        loop {
+            let mut state = self.state();
+            let next = state.sockets.iter_mut().find_map(|socket| {
+                let registered = socket.registered.upgrade()?;
+                let (source, received_at, order) = socket.waiting.pop_front()?;
+                Some((registered, source, received_at, order, socket.first_sent))
+            });
+            drop(state);
+            let Some((socket, source, received_at, order, first_sent)) = next else { return };
+            self.judge(source, order, first_sent);
+            let received = Received {
+                source,
+                received_at: Some(received_at),
+                interface_index: None,
+                hop_limit: None,
+                truncated: false,
+                segment: None,
+                bytes: b"here",
+            };
+            assert!(socket.deliver(&Batch::of(&[received])), "a sink panicked");
+        }
+    }
+
+    /// What a datagram is, before the bookkeeping judges it.
+    fn judge(&self, source: SocketAddr, order: i64, first_sent: Option<i64>) {
+        let closed = self.message().is_some_and(|message| message.is_closed());
+        let mut state = self.state();
+        let records = &mut state.records;
+        records.delivered += 1;
+        let stepped_since = |then| records.steps.iter().any(|step| *step >= then);
+        let is_early = first_sent.is_none_or(|sent| order < sent);
+        let unclear = match first_sent {
+            Some(sent) => stepped_since(if is_early { sent } else { order }),
+            None => false,
+        };
+        if unclear {
+            records.unclear += 1;
+        } else if is_early {
+            records.early += 1;
+        } else {
+            records.answers += 1;
+            records.late += u64::from(closed);
+            let is_new = records.answered_by.insert(source);
+            records.answered_in_time += u64::from(is_new && !closed);
+        }
+    }
+
+    fn message(&self) -> Option<Arc<Message>> {
+        let control = Control(self.control.get()?.upgrade()?);
+        control.message(&self.id).ok()
+    }
+
+    fn send(&self, nth: usize, copies: usize) -> io::Result<usize> {
+        let (_, order) = self.tick();
+        let mut state = self.state();
+        let State { sockets, table, shown, full, records, .. } = &mut *state;
+        let socket = &mut sockets[nth];
+        if *full {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        let mut sent = copies;
+        if socket.own {
+            let leaves = |table: &InterfaceTable| {
+                let interface = table.by_index(socket.index);
+                interface.is_some_and(|interface| {
+                    interface.up && interface.running && interface.has(socket.local.ip())
+                })
+            };
+            if !leaves(shown) {
+                records.violations.push(format!("{} sent, and {shown:?} was known", socket.local));
+            }
+            if !leaves(table) {
+                return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            }
+            sent = copies.div_ceil(2);
+        }
+        socket.first_sent.get_or_insert(order);
+        records.sent += u32::try_from(sent).expect("few");
+        drop(state);
+        self.step();
+        Ok(sent)
+    }
+
+    /// A socket that asks this world what comes of its sends.
+    pub(super) fn script(&self, local: SocketAddr, index: u32, own: bool) -> SendScript {
+        let (open, mut state) = (Arc::new(()), self.state());
+        let nth = state.sockets.len();
+        state.sockets.push(OpenSocket {
+            local,
+            index,
+            own,
+            open: Arc::downgrade(&open),
+            registered: Weak::new(),
+            waiting: VecDeque::new(),
+            first_sent: None,
+        });
+        let world = self.this.clone();
+        SendScript::new(local, move |copies| {
+            let _open = &open;
+            world.upgrade().map_or(Ok(copies), |world| world.send(nth, copies))
+        })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic")
+    }
+}
+
+impl OpenSocket {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.strong_count() > 0
+    }
+}

@@ -1,0 +1,215 @@
+//! How a message's sockets come to be, step by step: opened, given their ports in the bookkeeping, registered. Each step
+//! takes what the one before gave, so that nothing arrives that nobody expects.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::collection::{Collection, PortId};
+use super::sink::ResponseSink;
+use super::{Message, MessageContext};
+use crate::control::refusal::Refusal;
+use crate::model::{Interface, MessageSpec};
+use crate::net::{Fault, MessageSocketSpec, SendHandle, SharedSendSocket, Socket};
+
+/// Sockets to send by one interface with; they hear already, and nobody takes what they hear.
+pub(in crate::control) struct OpenedSockets {
+    pub(super) interface: Arc<Interface>,
+    pub(super) source: IpAddr,
+    /// Address and port of the first.
+    pub(super) local: SocketAddr,
+    sockets: OpenSockets<Socket>,
+}
+
+/// The same with their ports in the message's collection.
+pub(in crate::control) struct NumberedSockets {
+    opened: OpenedSockets,
+    ports: Vec<PortId>,
+}
+
+/// How a message leaves by one interface.
+pub(super) struct Egress {
+    pub(super) interface: Arc<Interface>,
+    pub(super) source: IpAddr,
+    sockets: OpenSockets<SendSocket>,
+    /// One for each socket.
+    ports: Vec<PortId>,
+}
+
+enum OpenSockets<S> {
+    /// Sockets of the message's own: one, or one for each tracked attempt.
+    Own(Vec<S>),
+    Shared(Arc<SharedSendSocket>),
+}
+
+/// A socket of one message.
+enum SendSocket {
+    /// It hears answers; the message owns its registration.
+    Collecting(SendHandle),
+    Sending(Socket),
+}
+
+impl MessageContext {
+    pub(super) fn open(
+        &self,
+        spec: &MessageSpec,
+        interface: &Arc<Interface>,
+        source: IpAddr,
+    ) -> Result<OpenedSockets, Refusal> {
+        let stays_here = spec.hop_limit.0 == 0;
+        if stays_here && !spec.loopback && !interface.loopback {
+            return Err(Refusal::ReachesNobody { interface: interface.name.clone() });
+        }
+        let opened = if spec.window.is_zero() && spec.source_port.is_none() && !stays_here {
+            let shared = self.shared_sockets.get(&*self.sockets, spec.group.family(), spec.loopback);
+            shared.map(|shared| (SocketAddr::new(source, shared.port()), OpenSockets::Shared(shared)))
+        } else {
+            self.open_own(spec, interface, source)
+        };
+        let refused = |fault| self.cause(fault, spec, &interface.name, Some(source));
+        let (local, sockets) = opened.map_err(refused)?;
+        Ok(OpenedSockets { interface: interface.clone(), source, local, sockets })
+    }
+
+    fn open_own(
+        &self,
+        spec: &MessageSpec,
+        interface: &Interface,
+        source: IpAddr,
+    ) -> Result<(SocketAddr, OpenSockets<Socket>), Fault> {
+        let own = MessageSocketSpec {
+            group: spec.group,
+            interface,
+            source,
+            port: spec.source_port,
+            hop_limit: spec.hop_limit,
+            loopback: spec.loopback,
+            receive_buffer: self.receive_buffer,
+        };
+        let first = self.sockets.open_message_socket(&own)?;
+        let local = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..spec.ports_per_interface() {
+            sockets.push(self.sockets.open_message_socket(&own)?);
+        }
+        Ok((local, OpenSockets::Own(sockets)))
+    }
+}
+
+impl OpenedSockets {
+    /// Lets the collection know of the ports, of the interface at this place among the results.
+    pub(in crate::control) fn number(self, place: usize, collection: &mut Collection) -> NumberedSockets {
+        let count = match &self.sockets {
+            OpenSockets::Own(sockets) => sockets.len(),
+            OpenSockets::Shared(_) => 1,
+        };
+        let ports = (0..count).map(|_| collection.add_port(place)).collect();
+        collection.set_source(place, self.local);
+        NumberedSockets { opened: self, ports }
+    }
+}
+
+impl NumberedSockets {
+    /// Starts to take what the sockets hear, if the message collects; on failure nothing stays open.
+    pub(super) fn register(self, message: &Arc<Message>) -> Result<Egress, Fault> {
+        let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
+        let sockets = match sockets {
+            OpenSockets::Shared(shared) => OpenSockets::Shared(shared),
+            OpenSockets::Own(own) if message.spec.window.is_zero() => {
+                OpenSockets::Own(own.into_iter().map(SendSocket::Sending).collect())
+            }
+            OpenSockets::Own(own) => {
+                let register = |(socket, port)| message.register(socket, port, &interface);
+                match own.into_iter().zip(ports.iter().copied()).map(register).collect() {
+                    Ok(handles) => OpenSockets::Own(handles),
+                    Err(fault) => {
+                        message.give_up(&ports);
+                        return Err(fault);
+                    }
+                }
+            }
+        };
+        Ok(Egress { interface, source, sockets, ports })
+    }
+}
+
+impl Message {
+    fn register(
+        self: &Arc<Self>,
+        socket: Socket,
+        port: PortId,
+        interface: &Interface,
+    ) -> Result<SendSocket, Fault> {
+        let sink = ResponseSink {
+            message: Arc::downgrade(self),
+            port,
+            local: socket.local_addr()?,
+            egress: (interface.index, interface.name.clone()),
+        };
+        let register = || self.context.sockets.register(socket, Box::new(sink));
+        self.sockets().register(port, register).map(SendSocket::Collecting)
+    }
+
+    /// Gives up the sockets of these ports: nothing more is heard from them.
+    pub(super) fn give_up(&self, ports: &[PortId]) {
+        let mut sockets = self.sockets();
+        ports.iter().for_each(|port| sockets.give_up(*port));
+        drop(sockets);
+        let mut collection = self.collection();
+        ports.iter().for_each(|port| collection.drop_port(*port));
+    }
+}
+
+impl Egress {
+    /// The source port that this attempt uses.
+    pub(super) fn port(&self, attempt: u32) -> PortId {
+        self.ports[self.nth(attempt)]
+    }
+
+    pub(super) fn ports(&self) -> &[PortId] {
+        &self.ports
+    }
+
+    /// Sends up to `count` copies without waiting, the first of them as this attempt; how many the socket took.
+    pub(super) fn send(&self, spec: &MessageSpec, attempt: u32, count: u32) -> Result<u32, Fault> {
+        let (interface, payload) = (&*self.interface, &spec.payload);
+        let destination = spec.group.socket_addr(interface.index);
+        let own = |socket: &Socket| match count {
+            1 => socket.send_to(destination, payload).map(|()| 1),
+            _ => socket.send_copies_to(interface, destination, payload, count as usize),
+        };
+        let sent = match &self.sockets {
+            OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
+                SendSocket::Collecting(handle) => own(&*handle.open().ok_or_else(Fault::socket_closed)?)?,
+                SendSocket::Sending(socket) => own(socket)?,
+            },
+            OpenSockets::Shared(shared) => {
+                let (source, hop_limit) = (self.source, spec.hop_limit);
+                match count {
+                    1 => shared.send(interface, source, hop_limit, destination, payload).map(|()| 1)?,
+                    _ => {
+                        let copies = count as usize;
+                        shared.send_copies(interface, source, hop_limit, destination, payload, copies)?
+                    }
+                }
+            }
+        };
+        Ok(u32::try_from(sent).unwrap_or(count).min(count))
+    }
+
+    /// Waits until another copy can be sent as this attempt. Cancel-safe.
+    pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
+        match &self.sockets {
+            OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
+                SendSocket::Collecting(handle) => {
+                    handle.open().ok_or_else(Fault::socket_closed)?.writable().await
+                }
+                SendSocket::Sending(socket) => socket.writable().await,
+            },
+            OpenSockets::Shared(shared) => shared.socket().writable().await,
+        }
+    }
+
+    fn nth(&self, attempt: u32) -> usize {
+        (attempt.max(1) as usize - 1).min(self.ports.len() - 1)
+    }
+}

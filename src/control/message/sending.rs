@@ -1,0 +1,203 @@
+//! How a message is sent: at once, again and again, or as fast as an interface takes it.
+//!
+//! Each copy is noted just before it leaves, and taken back if it did not: whoever is cancelled in between leaves a
+//! message whose counts are right.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Message;
+use super::interface::EgressInterface;
+use crate::control::refusal::Refusal;
+use crate::net::FaultKind;
+
+/// What came of trying to send.
+pub(in crate::control) enum Attempted {
+    Sent(u32),
+    /// The send buffer has no room; nothing is counted.
+    Full,
+    /// Why so many copies cannot be sent; not counted yet.
+    Refused(Refusal, u32),
+}
+
+impl EgressInterface {
+    /// Copies that are handed over at once: what one call takes with GSO.
+    const AT_ONCE: u32 = 1_024;
+    /// For how long one copy waits for room in the send buffer. An interface that takes none for so long is stuck.
+    const LONGEST_WAIT: Duration = Duration::from_secs(10);
+    /// How soon an interface that has gone meanwhile is noticed.
+    const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+    /// Sends up to `most` copies by the interface as it is now, the first of them as this attempt, without waiting.
+    pub(in crate::control) fn try_send(
+        &mut self,
+        message: &Arc<Message>,
+        attempt: u32,
+        most: u32,
+    ) -> Attempted {
+        let planned = most.min(Self::AT_ONCE);
+        let egress = match self.follow(message) {
+            Ok(egress) => egress,
+            Err(refusal) => return Attempted::Refused(refusal, planned),
+        };
+        let (spec, now) = (&message.spec, message.context.sockets.clock());
+        let (port, last) = (egress.port(attempt), attempt + planned - 1);
+        let noted = message.with_collection(|collection| collection.sending(port, last, planned, now));
+        let sent = egress.send(spec, attempt, planned);
+        let unsent = planned - sent.as_ref().unwrap_or(&0);
+        if unsent > 0 {
+            message.with_collection(|collection| collection.not_sent(&noted, unsent));
+        }
+        match sent {
+            Ok(sent) => {
+                self.works = true;
+                Attempted::Sent(sent)
+            }
+            Err(fault) if fault.kind() == FaultKind::Busy => Attempted::Full,
+            Err(fault) => {
+                let source = egress.source;
+                Attempted::Refused(message.context.cause(fault, spec, &self.name, Some(source)), 1)
+            }
+        }
+    }
+
+    /// Counts copies that cannot be sent.
+    pub(in crate::control) fn count_failed(&mut self, message: &Message, refusal: &Refusal, copies: u32) {
+        self.works = false;
+        let error = refusal.to_string();
+        message.with_collection(|collection| collection.send_failed(self.place, copies, error));
+    }
+
+    /// Sends what is left after the first attempt, or with it if that had to wait. Ends when the message is closed.
+    async fn send_rest(&mut self, message: &Arc<Message>, first_waits: bool) {
+        let repeat = message.spec.repeat;
+        let start = Instant::now();
+        if first_waits {
+            self.send(message, 1, 1).await;
+        }
+        if repeat.interval.is_zero() && !message.spec.track_attempts {
+            return self.burst(message).await;
+        }
+        for attempt in 2..=repeat.count {
+            tokio::select! {
+                () = sleep_until(start + repeat.interval * (attempt - 1)) => {}
+                () = message.wait_closed() => return,
+            }
+            self.send(message, attempt, 1).await;
+        }
+    }
+
+    /// Sends all repeats as fast as the interface takes them.
+    async fn burst(&mut self, message: &Arc<Message>) {
+        /// Calls, of about 0.1 ms each, after which other tasks get a turn.
+        const BEFORE_YIELD: u32 = 8;
+        let count = message.spec.repeat.count;
+        let (mut done, mut calls) = (1, 0);
+        while done < count && !message.is_closed() {
+            done += self.send(message, done + 1, count - done).await;
+            calls += 1;
+            if calls % BEFORE_YIELD == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Sends up to `most` copies, if need be once there is room or once the kernel has said what has become of the
+    /// interface; gives how many were sent or counted as failed.
+    async fn send(&mut self, message: &Arc<Message>, attempt: u32, most: u32) -> u32 {
+        let full_at = Instant::now() + Self::LONGEST_WAIT;
+        while !message.is_closed() {
+            match self.try_send(message, attempt, most) {
+                Attempted::Sent(sent) => return sent,
+                Attempted::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
+                Attempted::Full => {
+                    let refusal = Refusal::NoRoom { interface: self.name.clone(), after: Self::LONGEST_WAIT };
+                    self.count_failed(message, &refusal, most);
+                    return most;
+                }
+                // The interface may have changed just now.
+                Attempted::Refused(refusal, _) if self.works && refusal.is_of_interface() => {
+                    self.works = false;
+                    let _ = timeout(Self::LONGEST_WAIT, message.context.sockets.refresh()).await;
+                }
+                Attempted::Refused(refusal, copies) => {
+                    self.count_failed(message, &refusal, copies);
+                    return copies;
+                }
+            }
+        }
+        0
+    }
+
+    async fn wait_for_room(&self, message: &Message, attempt: u32) {
+        let Some(egress) = &self.egress else { return };
+        tokio::select! {
+            _ = timeout(Self::LOOK_AGAIN, egress.writable(attempt)) => {}
+            () = message.wait_closed() => {}
+        }
+    }
+}
+
+impl Message {
+    /// Sends the first attempt by every interface, without waiting. Gives those that wait for room; refused where
+    /// nothing was sent and nothing will be.
+    pub(in crate::control) fn send_first(
+        self: &Arc<Self>,
+        interfaces: &mut [EgressInterface],
+    ) -> Result<Vec<usize>, Refusal> {
+        let (mut waiting, mut failure) = (Vec::new(), None);
+        for (nth, interface) in interfaces.iter_mut().enumerate() {
+            match interface.try_send(self, 1, 1) {
+                Attempted::Sent(_) => {}
+                Attempted::Full => waiting.push(nth),
+                Attempted::Refused(refusal, copies) => {
+                    interface.count_failed(self, &refusal, copies);
+                    failure.get_or_insert(refusal);
+                }
+            }
+        }
+        let any_sent = self.with_collection(|collection| collection.copies_sent() > 0);
+        match failure {
+            Some(refusal) if !any_sent && waiting.is_empty() => Err(refusal),
+            _ => Ok(waiting),
+        }
+    }
+
+    /// Sends what is left, by all interfaces at the same time, until the message is closed or the service stops.
+    pub(in crate::control) async fn send_rest(
+        self: Arc<Self>,
+        mut interfaces: Vec<EgressInterface>,
+        waiting: Vec<usize>,
+        stop: CancellationToken,
+    ) {
+        let sending = Sending(&self);
+        let interfaces = interfaces.iter_mut().enumerate();
+        let all = interfaces.map(|(nth, interface)| interface.send_rest(&self, waiting.contains(&nth)));
+        stop.run_until_cancelled(join_all(all)).await;
+        drop(sending);
+    }
+
+    pub(in crate::control) fn finish_sending(self: &Arc<Self>) {
+        self.with_collection(|collection| collection.sending_done());
+        self.check();
+    }
+}
+
+/// Sending is under way; also if it ends in a panic, somebody learns that it is over.
+struct Sending<'a>(&'a Arc<Message>);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.sending_failed.store(true, Ordering::Release);
+            self.0.context.recovery.note_panic();
+        } else {
+            self.0.finish_sending();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The sockets of messages: those that hear the answers to one, and those that all share which collect nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::collection::PortId;
+use crate::model::Family;
+use crate::net::{Closed, Fault, Registration, SendHandle, SharedSendSocket, SocketBackend};
+use crate::sync::Lock;
+
+/// The sockets that hear the answers to one message.
+#[derive(Default)]
+pub(super) struct MessageSockets {
+    open: Vec<(PortId, Registration)>,
+    given_up: Vec<Closed>,
+    /// Buffers dropped at sockets that are closed by now.
+    dropped_before: u64,
+    /// Nothing is heard any more.
+    ended: bool,
+}
+
+impl MessageSockets {
+    /// Starts to hear from a socket, unless the message hears nothing any more.
+    pub(super) fn register(
+        &mut self,
+        port: PortId,
+        register: impl FnOnce() -> Result<Registration, Fault>,
+    ) -> Result<SendHandle, Fault> {
+        if self.ended {
+            return Err(Fault::socket_closed());
+        }
+        let registration = register()?;
+        let handle = SendHandle::new(registration.socket());
+        self.open.push((port, registration));
+        Ok(handle)
+    }
+
+    /// Gives up the socket of one port.
+    pub(super) fn give_up(&mut self, port: PortId) {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == port) {
+            let (_, registration) = self.open.swap_remove(at);
+            self.close(registration);
+        }
+    }
+
+    /// Gives up all sockets, also those that would come.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        for (_, registration) in std::mem::take(&mut self.open) {
+            self.close(registration);
+        }
+    }
+
+    fn close(&mut self, registration: Registration) {
+        self.dropped_before += u64::from(registration.socket().dropped_buffers());
+        self.given_up.retain(|closed| !closed.is_done());
+        let closed = registration.close();
+        if !closed.is_done() {
+            self.given_up.push(closed);
+        }
+    }
+
+    /// Those given up that may not be closed yet.
+    pub(super) fn given_up(&self) -> Vec<Closed> {
+        self.given_up.clone()
+    }
+
+    pub(super) fn dropped_buffers(&self) -> u64 {
+        let open = self.open.iter().map(|(_, registration)| registration.socket().dropped_buffers());
+        self.dropped_before + open.map(u64::from).sum::<u64>()
+    }
+
+    pub(super) fn set_dropped_before(&mut self, dropped: u64) {
+        self.dropped_before = dropped;
+    }
+
+    /// Whether one delivers nothing any more, because delivering has panicked.
+    pub(super) fn any_failed(&self) -> bool {
+        self.open.iter().any(|(_, registration)| registration.socket().has_failed())
+    }
+}
+
+/// The sockets that send for all messages which collect nothing, one for each family and loopback setting.
+#[derive(Default)]
+pub(in crate::control) struct SharedSendSockets {
+    /// Std lock: held for a look-up or an open.
+    open: Mutex<HashMap<(Family, bool), Arc<SharedSendSocket>>>,
+}
+
+impl SharedSendSockets {
+    /// Opened when first needed.
+    pub(super) fn get(
+        &self,
+        backend: &dyn SocketBackend,
+        family: Family,
+        loopback: bool,
+    ) -> Result<Arc<SharedSendSocket>, Fault> {
+        let mut open = self.open.lock_shared();
+        if let Some(socket) = open.get(&(family, loopback)) {
+            return Ok(socket.clone());
+        }
+        let socket = Arc::new(backend.open_shared_send_socket(family, loopback)?);
+        open.insert((family, loopback), socket.clone());
+        Ok(socket)
+    }
+}

@@ -1,0 +1,293 @@
+//! Keeps memberships and responders in line with the interfaces and the kernel's lists of groups.
+//!
+//! Thread: one, counted by the tracker. It opens and closes sockets, for which it may wait while many processes change
+//! the network: so it is none of the runtime's workers, and not the task of the timers. It works when the table of
+//! interfaces has changed, when a retry is due, and every half minute. Tasks: one that wakes it when the table changes,
+//! and one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other ends the process.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::membership::{Membership, SocketId};
+use super::{Control, Shared, comparison};
+use crate::logging::rarely;
+use crate::model::{Interface, InterfaceTable};
+use crate::net::{Action, Fault, Registration};
+use crate::sync::{Lock, Progress, fatal};
+
+/// What is asked of the thread.
+#[derive(Default)]
+pub(super) struct Reconciler {
+    /// Std lock: held to add to it or to take it all.
+    requests: Mutex<Requests>,
+    asked: Condvar,
+    /// Of the thread.
+    pub(super) progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Requests {
+    table_changed: bool,
+    /// Memberships that are to be looked at, and opened again where they have failed.
+    retries: Vec<Weak<Membership>>,
+    /// Sockets that are to be closed, of those who have no time for it.
+    closing: Vec<Registration>,
+    stopped: bool,
+}
+
+impl Reconciler {
+    /// Looks at the membership soon, and tries again what has failed.
+    pub(super) fn retry(&self, membership: &Arc<Membership>) {
+        self.ask(|requests| requests.retries.push(Arc::downgrade(membership)));
+    }
+
+    /// Closes the sockets soon.
+    pub(super) fn close(&self, sockets: Vec<Registration>) {
+        self.ask(|requests| requests.closing.extend(sockets));
+    }
+
+    fn ask(&self, add: impl FnOnce(&mut Requests)) {
+        add(&mut self.requests());
+        self.asked.notify_one();
+    }
+
+    /// What was asked meanwhile; waits for it until the deadline at most.
+    fn wait_until(&self, deadline: Instant) -> Requests {
+        self.progress.rest();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
+        let Ok((mut requests, _)) = waited else {
+            fatal("the reconciler's requests were left half changed");
+        };
+        self.progress.work();
+        std::mem::take(&mut *requests)
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock_shared()
+    }
+}
+
+impl Requests {
+    fn is_empty(&self) -> bool {
+        !self.table_changed && !self.stopped && self.retries.is_empty() && self.closing.is_empty()
+    }
+}
+
+/// Ends the thread when it is dropped.
+struct EndsThread(Arc<Reconciler>);
+
+impl Drop for EndsThread {
+    fn drop(&mut self) {
+        self.0.ask(|requests| requests.stopped = true);
+    }
+}
+
+impl Control {
+    /// Starts the thread, which runs until the service stops or the runtime goes.
+    pub(super) fn start_reconciler(&self) -> Result<(), Fault> {
+        let mut thread = ReconcilerThread::new(self.0.clone());
+        let counted = self.0.tasks.token();
+        let run = move || {
+            if catch_unwind(AssertUnwindSafe(|| thread.run())).is_err() {
+                fatal("the thread that follows the interfaces panicked");
+            }
+            drop(counted);
+        };
+        let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
+        spawned.map_err(|source| Fault { action: Action::Interfaces, source })?;
+        let (ends_thread, stop) = (EndsThread(self.0.reconciler.clone()), self.0.stop.clone());
+        self.0.tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(ends_thread);
+        });
+        self.spawn("interfaces", |shared| async move {
+            let mut changes = shared.interfaces.subscribe();
+            loop {
+                shared.reconciler.ask(|requests| requests.table_changed = true);
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+struct ReconcilerThread {
+    shared: Arc<Shared>,
+    /// The table that memberships were brought in line with last.
+    table: Arc<InterfaceTable>,
+    following: Due,
+    comparing: Due,
+    /// Sockets that the kernel's lists lacked when they were compared last: once more, and they are opened again.
+    suspects: HashSet<SocketId>,
+}
+
+/// Work that is done again and again, and rests in between: a storm of changes leaves most of the thread's time.
+struct Due {
+    /// When it is done next.
+    at: Option<Instant>,
+    /// It is not done before then.
+    earliest: Instant,
+    /// The shortest pause, and the rest as a multiple of the time that the work took.
+    pause: Duration,
+    rest: u32,
+}
+
+impl Due {
+    fn new(pause: Duration, rest: u32) -> Self {
+        Self { at: None, earliest: Instant::now(), pause, rest }
+    }
+
+    fn soon(&mut self) {
+        self.at = Some(self.at.map_or(self.earliest, |at| at.min(self.earliest)));
+    }
+
+    fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn done(&mut self, begun: Instant) {
+        let now = Instant::now();
+        let rest = now.saturating_duration_since(begun) * self.rest;
+        *self = Self { at: None, earliest: now + rest.max(self.pause), ..*self };
+    }
+}
+
+impl ReconcilerThread {
+    /// How often the kernel's lists are compared at least, whatever has changed.
+    const BACKSTOP: Duration = Duration::from_secs(30);
+
+    fn new(shared: Arc<Shared>) -> Self {
+        let table = Arc::default();
+        let following = Due::new(Duration::from_millis(10), 10);
+        // At most four times a second, and a fifteenth of the time.
+        let comparing = Due::new(Duration::from_millis(250), 15);
+        Self { shared, table, following, comparing, suspects: HashSet::new() }
+    }
+
+    fn run(&mut self) {
+        let reconciler = self.shared.reconciler.clone();
+        loop {
+            let backstop = self.comparing.at.get_or_insert_with(|| Instant::now() + Self::BACKSTOP);
+            let deadline = self.following.at.map_or(*backstop, |at| at.min(*backstop));
+            let requests = reconciler.wait_until(deadline);
+            if requests.stopped {
+                reconciler.progress.rest();
+                return;
+            }
+            for socket in requests.closing {
+                let _closed = socket.close();
+            }
+            if requests.table_changed {
+                self.following.soon();
+            }
+            self.retry(&requests.retries);
+            if self.following.is_due() {
+                let begun = Instant::now();
+                self.follow_table();
+                self.following.done(begun);
+                self.comparing.soon();
+            }
+            if self.comparing.is_due() {
+                let begun = Instant::now();
+                self.compare();
+                self.comparing.done(begun);
+                if !self.suspects.is_empty() {
+                    self.comparing.soon();
+                }
+            }
+        }
+    }
+
+    fn retry(&self, memberships: &[Weak<Membership>]) {
+        let memberships: Vec<_> = memberships.iter().filter_map(Weak::upgrade).collect();
+        if !memberships.is_empty() {
+            self.reconcile(&memberships, &self.shared.interfaces.table(), &HashSet::new(), true);
+        }
+    }
+
+    fn follow_table(&mut self) {
+        let table = self.shared.interfaces.table();
+        let changed = changed_names(&self.table, &table);
+        self.table = table;
+        if !changed.is_empty() {
+            let all = self.shared.joined_all();
+            let concerned: Vec<_> = all.filter(|membership| membership.is_concerned(&changed)).collect();
+            self.reconcile(&concerned, &self.table, &HashSet::new(), false);
+        }
+    }
+
+    /// Opens again what the kernel's lists have lacked twice in a row.
+    fn compare(&mut self) {
+        let memberships: Vec<_> = self.shared.joined_all().collect();
+        if memberships.is_empty() {
+            return;
+        }
+        let sockets = &*self.shared.membership_context.sockets;
+        let lacking = comparison::lacking(sockets, &memberships).unwrap_or_else(|error| {
+            rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
+            Vec::new()
+        });
+        let suspects: HashSet<_> = lacking.iter().map(|(socket, _)| *socket).collect();
+        let forgotten: HashSet<_> = suspects.intersection(&self.suspects).copied().collect();
+        if !forgotten.is_empty() {
+            let concerned = lacking.into_iter().filter(|(socket, _)| forgotten.contains(socket));
+            let concerned: Vec<_> = concerned.map(|(_, membership)| membership).collect();
+            rarely!(
+                WARN,
+                sockets = forgotten.len(),
+                "the kernel's lists lack groups that were joined: joined again"
+            );
+            self.reconcile(&concerned, &self.shared.interfaces.table(), &forgotten, false);
+        }
+        self.suspects = suspects;
+    }
+
+    /// `forgotten`: sockets that the kernel's lists lack. `is_retry`: also what has failed.
+    fn reconcile(
+        &self,
+        memberships: &[Arc<Membership>],
+        table: &InterfaceTable,
+        forgotten: &HashSet<SocketId>,
+        is_retry: bool,
+    ) {
+        let progress = &self.shared.reconciler.progress;
+        for membership in memberships {
+            progress.work();
+            self.shared.contain(membership, || membership.follow(table, forgotten));
+        }
+        for membership in memberships {
+            progress.work();
+            self.shared.contain(membership, || membership.join_missing(table, is_retry));
+            self.shared.arm(membership);
+        }
+    }
+}
+
+/// The names of the interfaces that are others than before, and of the ports of those.
+fn changed_names(before: &InterfaceTable, now: &InterfaceTable) -> HashSet<Arc<str>> {
+    let mut known: HashMap<u32, &Arc<Interface>> =
+        before.interfaces.iter().map(|interface| (interface.index, interface)).collect();
+    let mut changed = HashSet::new();
+    let mut indexes = HashSet::new();
+    for interface in &now.interfaces {
+        let old = known.remove(&interface.index);
+        if old.is_some_and(|old| Arc::ptr_eq(old, interface)) {
+            continue;
+        }
+        indexes.insert(interface.index);
+        changed.insert(interface.name.clone());
+        changed.extend(old.map(|old| old.name.clone()));
+    }
+    indexes.extend(known.keys());
+    changed.extend(known.values().map(|gone| gone.name.clone()));
+    let of_changed =
+        |interface: &&Arc<Interface>| interface.master.is_some_and(|index| indexes.contains(&index));
+    changed.extend(now.interfaces.iter().filter(of_changed).map(|port| port.name.clone()));
+    changed
+}

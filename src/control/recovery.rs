@@ -1,0 +1,183 @@
+//! What becomes of a resource when the service's own code panics at it: it fails, says so, and is opened again where
+//! somebody still wants it. The others go on.
+//!
+//! Task: one, which looks for what is broken whenever a panic was caught that names no resource. Whoever works on one
+//! resource ([`Shared::contain`]) fails it at once. Code that runs in a sink only reports: failing closes sockets.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+use super::{Control, Kind, Membership, Message, Shared};
+use crate::model::Id;
+use crate::sync::fatal;
+
+/// Panics that were caught, and the resources that have failed. What catches one has a reference to it.
+#[derive(Default)]
+pub(super) struct Recovery {
+    panicked: Notify,
+    /// In the order of [`Kind::ALL`].
+    failures: [AtomicU64; Kind::ALL.len()],
+}
+
+/// What can fail alone.
+pub(super) trait Resource {
+    fn name(&self) -> (Kind, &Id);
+    /// Whether a panic has left it half changed, or without one of its sockets.
+    fn is_broken(&self) -> bool;
+    /// Closes what it has open, so that it is legal again.
+    fn fail(self: &Arc<Self>);
+    /// Sees to it that it is opened again, if it should be.
+    fn reopen(self: &Arc<Self>, shared: &Shared);
+}
+
+impl Recovery {
+    /// Something has panicked: what is broken is found soon.
+    pub(super) fn note_panic(&self) {
+        self.panicked.notify_one();
+    }
+
+    /// How many resources have failed since the start.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    fn count(&self, kind: Kind) -> &AtomicU64 {
+        let at = Kind::ALL.iter().position(|known| *known == kind);
+        &self.failures[at.expect("all are there")]
+    }
+}
+
+impl Control {
+    /// To be told when code that answers a request has panicked.
+    pub fn note_panic(&self) {
+        self.0.recovery.note_panic();
+    }
+
+    /// Errors of the threads that receive, after which they tried again.
+    pub fn receive_errors(&self) -> u64 {
+        self.0.receive_threads.epoll_errors()
+    }
+
+    /// How many resources have failed since the start, by kind.
+    pub fn failures(&self) -> [(Kind, u64); Kind::ALL.len()] {
+        Kind::ALL.map(|kind| (kind, self.0.recovery.count(kind).load(Ordering::Relaxed)))
+    }
+}
+
+impl Shared {
+    /// Works on a resource, which fails alone if that panics. Must not be called from a sink.
+    pub(super) fn contain<R: Resource>(&self, resource: &Arc<R>, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.fail(resource);
+        }
+    }
+
+    /// Does something that concerns no resource, or which is not known; none if it has panicked.
+    pub(super) fn caught<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.recovery.note_panic();
+        }
+        done.ok()
+    }
+
+    /// Fails whatever is broken, whenever something has panicked. Cancel-safe: what was not seen to is still broken.
+    pub(super) async fn recover(&self) {
+        let writer_caught = async || match &self.store {
+            Some(store) => store.panicked().await,
+            None => std::future::pending().await,
+        };
+        loop {
+            tokio::select! {
+                () = self.recovery.panicked.notified() => {}
+                () = self.receive_threads.panicked() => {}
+                () = writer_caught() => {}
+            }
+            self.fail_broken();
+        }
+    }
+
+    fn fail_broken(&self) {
+        self.fail_those_broken(self.joined_all());
+        self.fail_those_broken(self.messages.all());
+    }
+
+    fn fail_those_broken<R: Resource>(&self, all: impl IntoIterator<Item = Arc<R>>) {
+        all.into_iter().filter(|resource| resource.is_broken()).for_each(|broken| self.fail(&broken));
+    }
+
+    fn fail<R: Resource>(&self, resource: &Arc<R>) {
+        let (kind, id) = resource.name();
+        self.recovery.count(kind).fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%kind, %id, "a fault of the service's own: the {kind} has failed, all others go on");
+        if catch_unwind(AssertUnwindSafe(|| resource.fail())).is_err() {
+            fatal("a resource that has failed could not be closed");
+        }
+        resource.reopen(self);
+    }
+}
+
+impl Resource for Membership {
+    fn name(&self) -> (Kind, &Id) {
+        (self.kind(), self.id())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken()
+    }
+
+    fn fail(self: &Arc<Self>) {
+        Self::fail(self);
+    }
+
+    /// It is desired state: tried again like one whose interface was not there.
+    fn reopen(self: &Arc<Self>, shared: &Shared) {
+        shared.arm(self);
+    }
+}
+
+impl Resource for Message {
+    fn name(&self) -> (Kind, &Id) {
+        (Kind::Message, self.id())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken()
+    }
+
+    fn fail(self: &Arc<Self>) {
+        Self::fail(self);
+    }
+
+    /// It is closed: what of it would be sent twice, nobody knows.
+    fn reopen(self: &Arc<Self>, _: &Shared) {}
+}
+
+/// Runs a task for as long as the service does. One that panics, or ends, is started again; if that does not help, the
+/// process ends.
+pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, start: impl Fn() -> F) {
+    /// Restarts in a row, each of which comes less than this after the one before.
+    const MOST: u32 = 5;
+    const SOON: Duration = Duration::from_mins(1);
+    const PAUSE: Duration = Duration::from_millis(100);
+    let mut restarts = 0;
+    loop {
+        let started = Instant::now();
+        let ended = AssertUnwindSafe(start()).catch_unwind().await;
+        restarts = if started.elapsed() < SOON { restarts + 1 } else { 1 };
+        if restarts > MOST {
+            fatal("a task that the service needs panics again and again");
+        }
+        let how = if ended.is_err() { "panicked" } else { "ended" };
+        tracing::error!(task = name, "a task of the service has {how}: it is started again");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

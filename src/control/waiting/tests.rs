@@ -1,0 +1,120 @@
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+
+use super::*;
+use crate::control::{Control, Kind, Outcome, fixtures};
+use crate::model::Id;
+use crate::store::{Budget, Keeper, Log, StoreSettings};
+
+#[tokio::test]
+async fn all_waits_of_a_request_have_one_limit_and_say_what_was_done() {
+    let request = async {
+        assert_eq!(within(Done::Nothing, async { 1 }).await.ok(), Some(1));
+        let first = within(Done::Sent(2), pending::<()>()).await;
+        assert!(matches!(first, Err(Refusal::TimedOut { done: Done::Sent(2) })));
+        assert!(LEFT.with(Cell::get).is_zero(), "nothing is left for the next");
+        let second = within(Done::Created, pending::<()>()).await;
+        assert!(matches!(second, Err(Refusal::TimedOut { done: Done::Created })));
+    };
+    limited(SHORT, request).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_no_request_waiting_and_the_same_again_completes_it() {
+    let disk = HangingDisk::start().await;
+    let (control, id, request) = (&disk.control, Id::parse("kept").unwrap(), fixtures::on_lo());
+
+    let created = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
+    assert!(matches!(created, Err(Refusal::TimedOut { done: Done::Created })));
+    let membership = control.membership(Kind::Membership, &id).expect("it is there");
+    let changed = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
+    assert!(matches!(changed, Err(Refusal::TimedOut { done: Done::Changed })));
+
+    disk.go_on();
+    let (again, outcome) = control.join_as(id.clone(), request, false).await.unwrap();
+    assert!(Arc::ptr_eq(&membership, &again) && outcome == Outcome::Kept);
+    disk.control.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_that_takes_too_long_goes_on_and_the_same_again_waits_for_it() {
+    let disk = HangingDisk::start().await;
+    let (control, id) = (&disk.control, Id::parse("kept").unwrap());
+    let created = limited(SHORT, control.join_as(id.clone(), fixtures::on_lo(), false)).await;
+    assert!(matches!(created, Err(Refusal::TimedOut { .. })));
+
+    for _ in 0..2 {
+        let deleted = limited(SHORT, control.leave(Kind::Membership, &id)).await;
+        assert!(matches!(deleted, Err(Refusal::TimedOut { done: Done::DeletionUnderWay })));
+        assert!(control.membership(Kind::Membership, &id).is_err(), "nobody finds it");
+    }
+
+    disk.go_on();
+    control.leave(Kind::Membership, &id).await.expect("it is deleted");
+    let gone = control.leave(Kind::Membership, &id).await;
+    assert!(matches!(gone, Err(Refusal::NotFound { .. })));
+    disk.control.shutdown().await.unwrap();
+}
+
+/// Of the limit of a request.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A core whose writer waits, at an owner that does not answer, until it may go on.
+struct HangingDisk {
+    control: Control,
+    directory: PathBuf,
+    go_on: Sender<()>,
+    _owner: Arc<SilentOwner>,
+}
+
+struct SilentOwner {
+    asked: Sender<()>,
+    may_answer: Mutex<Receiver<()>>,
+}
+
+impl HangingDisk {
+    async fn start() -> Self {
+        let unique = format!("rollcall-waiting-{}", Id::generate());
+        let directory = std::env::temp_dir().join(unique);
+        let store = StoreSettings {
+            directory: directory.clone(),
+            flush: Duration::from_millis(1),
+            memory_bytes: 1 << 26,
+        };
+        let control = Control::start(crate::control::Settings { store: Some(store), ..fixtures::settings() });
+        let control = control.await.unwrap();
+        let ((asked, is_asked), (go_on, may_answer)) = (channel(), channel());
+        let owner = Arc::new(SilentOwner { asked, may_answer: Mutex::new(may_answer) });
+        let store = control.store().unwrap();
+        let budget = Arc::new(Budget::new(usize::MAX, None));
+        let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.place())));
+        store.keep("membership", "silent", &log, Arc::downgrade(&owner) as Weak<dyn Keeper>, true);
+        tokio::task::spawn_blocking(move || is_asked.recv()).await.unwrap().unwrap();
+        log.close();
+        Self { control, directory, go_on, _owner: owner }
+    }
+
+    fn go_on(&self) {
+        self.go_on.send(()).unwrap();
+    }
+}
+
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Keeper for SilentOwner {
+    fn wanted(&self) -> String {
+        let _ = self.asked.send(());
+        let _ = self.may_answer.lock().unwrap().recv();
+        "{}".to_owned()
+    }
+
+    fn progress(&self) -> String {
+        "{}".to_owned()
+    }
+}

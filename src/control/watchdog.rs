@@ -1,0 +1,132 @@
+//! Ends the process when something that everything depends on is stuck: the supervisor starts a whole one.
+//!
+//! Thread: one, none of the runtime's, which may be stuck itself. It wakes every few seconds, and ends with the last
+//! [`Control`](super::Control). It counts its own looks and not the time: after a process was stopped and goes on
+//! (`SIGSTOP`, a laptop's lid), nothing has been at work for longer than before.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::timers::Timers;
+use crate::net::{InterfaceWatch, ReceiveThreads};
+use crate::store::Store;
+use crate::sync::{Progress, fatal};
+
+/// For how long one piece of work may take. The longest that is legal is a transaction on a slow disk.
+const LONGEST_WORK: Duration = Duration::from_mins(1);
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Watches until it is dropped.
+pub(super) struct Watchdog {
+    _ends: Sender<()>,
+}
+
+/// Whoever must not be at the same piece of work for long.
+pub(super) struct Watched {
+    name: &'static str,
+    /// What tells the piece of work under way from others; none while there is nothing to do.
+    under_way: Box<dyn Fn() -> Option<u64> + Send>,
+    before: Option<u64>,
+    /// How often in a row it was seen at the same one.
+    seen: u32,
+}
+
+impl Watchdog {
+    pub(super) fn start(watched: Vec<Watched>) -> io::Result<Self> {
+        let (ends, ended) = channel();
+        thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(watched, &ended))?;
+        Ok(Self { _ends: ends })
+    }
+}
+
+fn watch(mut all: Vec<Watched>, ended: &Receiver<()>) {
+    while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+        if let Some(stuck) = all.iter_mut().find_map(|watched| watched.is_stuck().then_some(watched.name)) {
+            tracing::error!(stuck, "no progress for {} s", LONGEST_WORK.as_secs());
+            fatal("a thread that the service needs is stuck");
+        }
+    }
+}
+
+impl Watched {
+    fn new(name: &'static str, under_way: impl Fn() -> Option<u64> + Send + 'static) -> Self {
+        Self { name, under_way: Box::new(under_way), before: None, seen: 0 }
+    }
+
+    fn progress(name: &'static str, progress: &Arc<Progress>) -> Self {
+        let progress = progress.clone();
+        Self::new(name, move || progress.under_way().map(Into::into))
+    }
+
+    /// What the core needs.
+    pub(super) fn all(
+        threads: &ReceiveThreads,
+        interfaces: &InterfaceWatch,
+        reconciler: &Arc<Progress>,
+        timers: &Arc<Timers>,
+        store: Option<&Store>,
+        stop: &CancellationToken,
+    ) -> Vec<Self> {
+        let (timers, stop, started) = (timers.clone(), stop.clone(), Instant::now());
+        // Also when the runtime is stuck, and the task does not run at all.
+        let overdue = move || {
+            let first = timers.first().filter(|first| *first < Instant::now() && !stop.is_cancelled())?;
+            u64::try_from(first.saturating_duration_since(started).as_nanos()).ok()
+        };
+        let mut all: Vec<_> =
+            threads.progress().map(|progress| Self::progress("a receive thread", progress)).collect();
+        all.push(Self::progress("the thread that follows the interfaces", interfaces.progress()));
+        all.push(Self::progress("the thread that opens sockets", reconciler));
+        all.push(Self::new("the timers", overdue));
+        all.extend(store.map(|store| Self::progress("the thread that writes to disk", store.progress())));
+        all
+    }
+
+    /// To be asked once in a period.
+    fn is_stuck(&mut self) -> bool {
+        let now = (self.under_way)();
+        let goes_on = now.is_some() && now == self.before;
+        (self.before, self.seen) = (now, if goes_on { self.seen + 1 } else { 0 });
+        PERIOD * self.seen >= LONGEST_WORK
+    }
+}
+
+impl Shared {
+    /// Whether all that the watchdog watches goes on.
+    pub(super) fn makes_progress(&self) -> bool {
+        let now = Instant::now();
+        let store = self.store.as_ref().map(Store::progress);
+        let others = [self.interfaces.progress(), &self.reconciler.progress].into_iter().chain(store);
+        let mut all = self.receive_threads.progress().chain(others);
+        all.all(|progress| progress.busy_for(now) < LONGEST_WORK)
+            && self.services.timers.late(now) < LONGEST_WORK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn only_the_same_piece_of_work_for_a_minute_is_stuck() {
+        let work = Arc::new(AtomicU64::new(0));
+        let under_way = work.clone();
+        let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));
+        let looks = LONGEST_WORK.div_duration_f64(PERIOD) as u32;
+        for _ in 0..3 {
+            work.fetch_add(1, Ordering::Relaxed);
+            assert!((0..looks).all(|_| !watched.is_stuck()), "it comes to an end in time");
+        }
+        assert!(watched.is_stuck());
+        let mut idle = Watched::new("a test", || None);
+        assert!((0..10 * looks).all(|_| !idle.is_stuck()));
+    }
+}

@@ -1,0 +1,53 @@
+//! What model tests use in place of the kernel: sockets that send nothing, and receive what a test delivers.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::send_socket::SharedSendSocket;
+use super::socket::Socket;
+use crate::model::Family;
+
+/// Decides what comes of each send of so many copies.
+#[derive(Clone)]
+pub(crate) struct SendScript {
+    /// The address that the socket seems to be bound to.
+    pub(super) local: SocketAddr,
+    send: Arc<dyn Fn(usize) -> io::Result<usize> + Send + Sync>,
+}
+
+impl SendScript {
+    pub(crate) fn new(
+        local: SocketAddr,
+        send: impl Fn(usize) -> io::Result<usize> + Send + Sync + 'static,
+    ) -> Self {
+        Self { local, send: Arc::new(send) }
+    }
+
+    pub(super) fn send(&self, copies: usize) -> io::Result<usize> {
+        (self.send)(copies)
+    }
+}
+
+impl fmt::Debug for SendScript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.local.fmt(f)
+    }
+}
+
+impl Socket {
+    pub(crate) fn scripted(script: SendScript) -> Result<Self, Fault> {
+        let mut socket = Self::open(Family::of(script.local.ip()))?;
+        socket.script = Some(script);
+        Ok(socket)
+    }
+}
+
+impl SharedSendSocket {
+    pub(crate) fn scripted(script: SendScript) -> Result<Self, Fault> {
+        let port = script.local.port();
+        Socket::scripted(script).map(|socket| Self { socket, port })
+    }
+}

@@ -1,0 +1,56 @@
+//! Datagrams that reach a message's port before the message is sent.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::lab::{Lab, peer};
+use crate::support::node::{Node, payloads};
+
+/// The source port is fixed, so that another host can know it in advance.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_before_the_first_send_are_strays_and_end_no_reception() {
+    const MESSAGES: usize = 300;
+    const PORT: u16 = 20_000;
+    let Some(mut lab) = Lab::new() else { return };
+    let second = lab.bridge();
+    let (mut host, outside, neighbour) = (lab.host(), lab.host(), lab.host());
+    lab.attach(&mut host, second);
+    let node = Node::start(&host, &[]).await;
+    let neighbour = Node::start(&neighbour, &[]).await;
+    let member = json!({"group": "239.4.10.1:10000", "interfaces": ["eth0"]});
+    let membership = node.join(member.clone()).await;
+    let address = host.ipv4().to_string();
+    let flooder = outside.spawn("python3", &[&peer("flooder.py"), &address, &PORT.to_string()]);
+    flooder.wait_for_line("flooding");
+
+    let (mut strays, mut responses) = (0, 0);
+    for nth in 0..MESSAGES {
+        let message = json!({
+            "group": "239.4.10.2:10000", "payload": "who is there?", "interfaces": ["eth0", "eth1"],
+            "source_port": PORT, "window_ms": 20, "linger_ms": 0,
+            "expect": if nth % 2 == 0 { json!(1) } else { Value::Null },
+        });
+        let message = node.call(message).await;
+        let answers = message["responses"].as_array().unwrap();
+        for answer in answers {
+            let sent = message["sent"].as_array().unwrap();
+            let sent = sent.iter().find(|sent| sent["source"] == answer["destination"]).unwrap();
+            let early = time(&answer["received_at"]) < time(&sent["first_sent_at"]);
+            assert!(!early, "message {nth} was sent as {sent}, and this came before: {answer}");
+        }
+        assert!(message["close_reason"] != "expected" || !answers.is_empty(), "{message:#}");
+        strays += message["counters"]["strays"].as_u64().unwrap();
+        responses += answers.len();
+    }
+
+    println!("{MESSAGES} messages: {strays} strays, {responses} responses");
+    assert!(strays > 0 && responses > 0, "{strays} strays, {responses} responses: no flood worth the name");
+    assert_eq!(node.check("lanes").await["status"], "ok");
+    node.get("/readyz").await.expect(200);
+    neighbour.say(json!({"group": member["group"], "payload": "still there?"})).await;
+    assert_eq!(payloads(&node.heard_until(&membership, "still there?").await), ["still there?"]);
+}
+
+fn time(text: &Value) -> Timestamp {
+    text.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{text} is no time"))
+}

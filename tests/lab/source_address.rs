@@ -1,0 +1,159 @@
+//! A message may name the address of its interface from which it leaves.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::lab::{Host, Lab};
+use crate::support::node::{Node, texts};
+
+/// eth0's second addresses.
+const SECOND: [&str; 2] = ["10.77.0.201", "fd77::201"];
+const GROUPS: [&str; 2] = ["239.4.17.1:10000", "[ff15::17:1]:10000"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_leaves_from_the_address_that_it_names() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for (group, source) in GROUPS.into_iter().zip(SECOND) {
+        let near = net.near.join(json!({"group": group, "interfaces": ["eth0"]})).await;
+        for window_ms in [0, 50] {
+            for interfaces in [json!(["eth0"]), Value::Null] {
+                let body = json!({"group": group, "interfaces": interfaces, "payload": "x", "source": source, "window_ms": window_ms});
+                let message = net.node.call(body).await;
+                let sent = message["sent"].as_array().unwrap();
+                assert_eq!(texts(sent, "interface"), ["eth0"], "{message:#}");
+                assert!(is_from(&sent[0], source), "{message:#}");
+            }
+        }
+        let path = format!("/v1/messages?group={group}&interfaces=eth0&source={source}&window_ms=0");
+        let raw = net.node.request(Method::POST, &path).body("text/plain", "raw");
+        assert!(is_from(&raw.send().await.expect(202)["sent"][0], source));
+
+        let heard = net.near.heard_until(&near, "raw").await;
+        assert_eq!(heard.len(), 5);
+        assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+    }
+}
+
+/// The routing table would take eth0, and for IPv6 nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_selects_its_interface_where_none_is_named() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for (group, source) in
+        GROUPS.into_iter().zip([net.host.ipv4_of(1).to_string(), net.host.ipv6_of(1).to_string()])
+    {
+        let far = net.far.join(json!({"group": group, "interfaces": ["eth0"]})).await;
+        let message = net
+            .node
+            .call(json!({"group": group, "payload": "there", "source": source, "window_ms": 50}))
+            .await;
+        assert_eq!(texts(message["sent"].as_array().unwrap(), "interface"), ["eth1"]);
+        let heard = net.far.heard_until(&far, "there").await;
+        assert!(is_from(&heard[0], &source), "{heard:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_not_the_interfaces_is_refused() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    let of_eth1 = [net.host.ipv4_of(1).to_string(), net.host.ipv6_of(1).to_string()];
+    let [ipv4, ipv6] = SECOND;
+    let right = json!({"group": GROUPS[0], "payload": "x", "source": ipv4, "window_ms": 0});
+    net.node.put("/v1/messages/right", right).await.expect(202);
+    for (group, sources) in [
+        (GROUPS[0], [&of_eth1[0], "10.77.0.250", "224.0.0.1", "0.0.0.0", "nonsense", ipv6]),
+        (GROUPS[1], [&of_eth1[1], "fd77::250", "ff02::1", "::", "", ipv4]),
+    ] {
+        for source in sources {
+            for interfaces in [json!(["eth0"]), Value::Null] {
+                if of_eth1.iter().any(|of_eth1| of_eth1 == source) && interfaces.is_null() {
+                    continue;
+                }
+                let body =
+                    json!({"group": group, "interfaces": interfaces, "payload": "x", "source": source});
+                let problem = net.node.post("/v1/messages", body.clone()).await.expect(422);
+                assert_eq!(problem["errors"][0]["pointer"], "/source", "{body}: {problem:#}");
+            }
+        }
+    }
+    let sent = net.node.get("/v1/messages").await.expect(200);
+    assert_eq!(texts(sent["items"].as_array().unwrap(), "id"), ["right"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_source_is_another_message() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    let path = "/v1/messages/once";
+    let body = |source: &str| json!({"group": GROUPS[0], "payload": "x", "source": source, "window_ms": 0});
+    net.node.put(path, body(SECOND[0])).await.expect(202);
+    net.node.put(path, body(SECOND[0])).await.expect(200);
+    net.node.put(path, body(&net.host.ipv4().to_string())).await.problem(409, "id-taken", "");
+}
+
+/// No copy leaves from another address instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_fail_while_the_named_address_is_not_there() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for ((group, source), prefix) in GROUPS.into_iter().zip(SECOND).zip([24, 64]) {
+        for (kind, window_ms) in [("shared", 0), ("collecting", 80_000_000)] {
+            let near = net.near.join(json!({"group": group, "interfaces": ["eth0"]})).await;
+            let repeat = json!({"count": 100_000, "interval_ms": 300});
+            let body = json!({"group": group, "interfaces": ["eth0"], "payload": kind, "source": source, "window_ms": window_ms, "repeat": repeat});
+            let reply = net.node.post("/v1/messages", body).await;
+            reply.expect(202);
+            let message = reply.header("location");
+            net.near.heard_until(&near, kind).await;
+
+            net.host.ip(&format!("addr del {source}/{prefix} dev eth0\n"));
+            let failing = |view: &Value| view["sent"][0]["failed"].as_u64() >= Some(2);
+            let view = net.node.until(message, failing).await;
+            let error = view["sent"][0]["error"].as_str().unwrap();
+            assert!(error.contains("address"), "{error}");
+            net.host.ip(&format!("addr add {source}/{prefix} dev eth0\n"));
+            let more = |now: &Value| now["sent"][0]["count"].as_u64() > view["sent"][0]["count"].as_u64();
+            net.node.until(message, more).await;
+
+            net.node.delete(message).await.expect(204);
+            let heard = net.near.heard_until(&near, kind).await;
+            assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+            net.near.delete(&near).await.expect(204);
+        }
+    }
+}
+
+/// A host on two segments, with two addresses of each family on the first, and a neighbour on each.
+struct Net {
+    node: Node,
+    near: Node,
+    far: Node,
+    host: Host,
+    _neighbours: [Host; 2],
+}
+
+impl Net {
+    async fn new(lab: &mut Lab) -> Self {
+        let second = lab.bridge();
+        let (mut host, near, mut far) = (lab.host(), lab.host(), lab.host_off());
+        lab.attach(&mut host, second);
+        lab.attach(&mut far, second);
+        let [ipv4, ipv6] = SECOND;
+        host.ip(&format!("addr add {ipv4}/24 dev eth0\naddr add {ipv6}/64 dev eth0\n"));
+        Self {
+            node: Node::start(&host, &[]).await,
+            near: Node::start(&near, &[]).await,
+            far: Node::start(&far, &[]).await,
+            host,
+            _neighbours: [near, far],
+        }
+    }
+}
+
+/// Whether a datagram came, or copies went, from this address.
+fn is_from(item: &Value, address: &str) -> bool {
+    let source = item["source"].as_str().unwrap_or_else(|| panic!("no source in {item}"));
+    source.starts_with(&format!("{address}:")) || source.starts_with(&format!("[{address}]:"))
+}

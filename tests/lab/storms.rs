@@ -1,0 +1,122 @@
+//! A host whose links change faster than the service can read.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::support::client::{Client, Reply};
+use crate::support::lab::{Host, Lab};
+use crate::support::node::{Node, payloads, texts};
+
+/// The service answers every request within this time, whatever the links do.
+const ANSWERED: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_storms_of_link_changes_leave_no_request_without_an_answer() {
+    const STORMS: usize = 10;
+    let Some(mut lab) = Lab::new() else { return };
+    let (host, neighbour) = (lab.host(), lab.host());
+    let (node, neighbour) = (Node::start(&host, &[]).await, Node::start(&neighbour, &[]).await);
+    let group = "239.4.11.1:10000";
+    let membership = node.join(json!({"group": group})).await;
+    let spinners = [(); 2].map(|()| host.spawn("nice", &["sh", "-c", "ulimit -t 60; while :; do :; done"]));
+
+    let over = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for nth in 0..5 {
+        clients.spawn(ask(Client::clone(&node), nth, over.clone()));
+    }
+    for _ in 0..STORMS {
+        block_in_place(|| storm(&node, &host));
+    }
+    over.store(true, Ordering::Relaxed);
+    let answers = clients.join_all().await;
+    drop(spinners);
+
+    println!("{STORMS} storms: {} requests answered", answers.into_iter().sum::<usize>());
+    the_table_is_right(&node, &host).await;
+    node.get("/readyz").await.expect(200);
+    let view = node.soon(&membership, |view| view["interfaces"].as_array().unwrap().len() == 2).await;
+    assert_eq!(view["state"], "joined", "{view:#}");
+    neighbour.say(json!({"group": group, "payload": "after the storms"})).await;
+    assert_eq!(payloads(&node.heard_until(&membership, "after the storms").await), ["after the storms"]);
+}
+
+/// Sends one request after another until the storms are over, and checks each answer; returns their number.
+async fn ask(client: Client, nth: usize, over: Arc<AtomicBool>) -> usize {
+    let mut answered = 0;
+    while !over.load(Ordering::Relaxed) {
+        let message = json!({"group": "239.4.11.2:10000", "payload": format!("{nth}"), "window_ms": 0});
+        let request = async {
+            if nth == 0 {
+                client.get("/v1/interfaces").await
+            } else {
+                client.post("/v1/messages", message).await
+            }
+        };
+        let reply = tokio::time::timeout(ANSWERED, request).await;
+        let reply = reply.unwrap_or_else(|_| panic!("client {nth} has no answer to request {answered}"));
+        is_right(&reply);
+        answered += 1;
+    }
+    answered
+}
+
+/// The request was carried out, or it ran out of time and may be repeated.
+#[track_caller]
+fn is_right(reply: &Reply) {
+    if !reply.status.is_success() {
+        let problem = reply.expect(503);
+        assert_eq!(reply.header("retry-after"), "1", "{problem:#}");
+    }
+}
+
+/// Two hundred veth pairs come, change for two seconds and go. The service is stopped during half of the changes, so
+/// that the kernel's announcements overflow its buffers, as on a host that is too busy.
+fn storm(node: &Node, host: &Host) {
+    const PAIRS: usize = 200;
+    let lines = |line: fn(&mut String, usize)| {
+        let mut lines = String::new();
+        (0..PAIRS).for_each(|nth| line(&mut lines, nth));
+        lines
+    };
+    let come = lines(|lines, nth| {
+        let _ = writeln!(lines, "link add name s{nth} group 7 type veth peer name t{nth} group 7");
+    });
+    let up = lines(|lines, nth| {
+        let _ =
+            writeln!(lines, "link set s{nth} up\nlink set t{nth} up\naddr add 10.79.0.{nth}/32 dev s{nth}");
+    });
+    let down = lines(|lines, nth| {
+        let _ = writeln!(lines, "addr flush dev s{nth}\nlink set s{nth} down\nlink set t{nth} down");
+    });
+    let start = Instant::now();
+    host.ip(&come);
+    while start.elapsed() < Duration::from_secs(2) {
+        node.while_stopped(|| host.ip(&up));
+        host.ip(&down);
+        thread::sleep(Duration::from_millis(20));
+    }
+    host.ip("link del group 7\n");
+}
+
+/// The service shows the same interfaces as the kernel.
+async fn the_table_is_right(node: &Node, host: &Host) {
+    let kernels: Value = serde_json::from_str(&host.run("ip", &["-json", "link"])).expect("JSON");
+    let names = texts(kernels.as_array().expect("a list"), "ifname");
+    assert_eq!(names, ["lo", "eth0"]);
+    let shown = node
+        .soon("/v1/interfaces", |shown| {
+            let items = shown["items"].as_array().expect("a list");
+            texts(items, "name") == names && items.iter().all(|item| item["up"] == true)
+        })
+        .await;
+    for (shown, kernels) in shown["items"].as_array().unwrap().iter().zip(kernels.as_array().unwrap()) {
+        assert_eq!((&shown["index"], &shown["mtu"]), (&kernels["ifindex"], &kernels["mtu"]));
+    }
+}
