@@ -8,6 +8,8 @@ mod documents;
 mod events;
 mod extract;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 mod joins;
 mod lists;
 mod memberships;
