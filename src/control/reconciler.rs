@@ -152,8 +152,10 @@ impl Due {
     }
 
     fn done(&mut self, begun: Instant) {
+        /// Work that took longer than this allows for was held up: by a stopped process, or a busy machine.
+        const LONGEST_REST: Duration = Duration::from_millis(500);
         let now = Instant::now();
-        let rest = now.saturating_duration_since(begun) * self.rest;
+        let rest = (now.saturating_duration_since(begun) * self.rest).min(LONGEST_REST);
         *self = Self { at: None, earliest: now + rest.max(self.pause), ..*self };
     }
 }
