@@ -8,7 +8,7 @@ use super::interface::{InterfaceMembership, Reason, Status};
 use super::sink::InterfaceCounters;
 use super::{Membership, MembershipContext, State};
 use crate::control::answering::{ActiveRules, Answering, ReplyCounters, Services};
-use crate::control::views::{Lease, ReceivedOn};
+use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Keeper, Log, Saved};
 
@@ -32,7 +32,6 @@ struct Progress {
 #[derive(Serialize, Deserialize)]
 struct InterfaceProgress {
     name: Arc<str>,
-    loopback: bool,
     received: ReceivedOn,
 }
 
@@ -52,7 +51,7 @@ impl Keeper for Membership {
     fn progress(&self) -> String {
         let replies = self.answering.as_ref().map(|answering| answering.counters());
         let state = self.state();
-        let interfaces = state.interfaces.iter().map(InterfaceProgress::of).collect();
+        let interfaces = state.interface_views().into_iter().map(InterfaceProgress::from).collect();
         let progress = Progress { dropped_buffers: state.dropped_buffers(), interfaces, replies };
         drop(state);
         serde_json::to_string(&progress).expect("it has nothing that JSON has not")
@@ -136,16 +135,17 @@ impl Membership {
     }
 }
 
-impl InterfaceProgress {
-    fn of(interface: &InterfaceMembership) -> Self {
-        let received = interface.counters.read();
-        Self { name: interface.name.clone(), loopback: interface.loopback, received }
+impl From<InterfaceView> for InterfaceProgress {
+    fn from(InterfaceView { name, received, .. }: InterfaceView) -> Self {
+        Self { name, received }
     }
+}
 
+impl InterfaceProgress {
     /// Goes on with the counts, wherever the interface is by now.
     fn resume(self) -> InterfaceMembership {
         let counters = Arc::new(InterfaceCounters::from(self.received));
-        InterfaceMembership::new(self.name, Status::Pending(Reason::NotThere), counters, self.loopback)
+        InterfaceMembership::new(self.name, Status::Pending(Reason::NotThere), counters, false)
     }
 }
 
