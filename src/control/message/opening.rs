@@ -152,10 +152,14 @@ impl Message {
     /// Gives up the sockets of these ports: nothing more is heard from them.
     pub(super) fn give_up(&self, ports: &[PortId]) {
         let mut sockets = self.sockets();
-        ports.iter().for_each(|port| sockets.give_up(*port));
+        for port in ports {
+            sockets.give_up(*port);
+        }
         drop(sockets);
         let mut collection = self.collection();
-        ports.iter().for_each(|port| collection.drop_port(*port));
+        for port in ports {
+            collection.drop_port(*port);
+        }
     }
 }
 
@@ -184,12 +188,11 @@ impl Egress {
             },
             OpenSockets::Shared(shared) => {
                 let (source, hop_limit) = (self.source, spec.hop_limit);
-                match count {
-                    1 => shared.send(interface, source, hop_limit, destination, payload).map(|()| 1)?,
-                    _ => {
-                        let copies = count as usize;
-                        shared.send_copies(interface, source, hop_limit, destination, payload, copies)?
-                    }
+                if count == 1 {
+                    shared.send(interface, source, hop_limit, destination, payload).map(|()| 1)?
+                } else {
+                    let copies = count as usize;
+                    shared.send_copies(interface, source, hop_limit, destination, payload, copies)?
                 }
             }
         };
