@@ -127,7 +127,7 @@ mod tests {
         let work = Arc::new(AtomicU64::new(0));
         let under_way = work.clone();
         let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));
-        let looks = LONGEST_WORK.div_duration_f64(PERIOD) as u32;
+        let looks = u32::try_from(LONGEST_WORK.as_millis() / PERIOD.as_millis()).expect("few");
         for _ in 0..3 {
             work.fetch_add(1, Ordering::Relaxed);
             assert!((0..looks).all(|_| !watched.is_stuck()), "it comes to an end in time");

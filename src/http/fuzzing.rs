@@ -27,23 +27,29 @@ pub type Refused = Vec<u8>;
 
 /// The JSON body of a message.
 pub fn message(body: &[u8]) -> Result<MessageSpec, Refused> {
-    parse_json::<MessageBody>(body).and_then(MessageBody::read).map(spec).map_err(document)
+    parse_json::<MessageBody>(body)
+        .and_then(MessageBody::read)
+        .map(spec)
+        .map_err(|problem| document(&problem))
 }
 
 /// The query and the body of a message whose body is its payload.
 pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, Refused> {
     let options = parse_query::<RawOptions>(query);
-    options.and_then(|options| options.read(Bytes::copy_from_slice(payload))).map(spec).map_err(document)
+    options
+        .and_then(|options| options.read(Bytes::copy_from_slice(payload)))
+        .map(spec)
+        .map_err(|problem| document(&problem))
 }
 
 /// The body of a membership.
 pub fn membership(body: &[u8]) -> Result<JoinRequest, Refused> {
-    parse_json::<MembershipBody>(body).and_then(MembershipBody::read).map_err(document)
+    parse_json::<MembershipBody>(body).and_then(MembershipBody::read).map_err(|problem| document(&problem))
 }
 
 /// The body of a responder.
 pub fn responder(body: &[u8]) -> Result<JoinRequest, Refused> {
-    parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(document)
+    parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(|problem| document(&problem))
 }
 
 /// What may be read: by a GET with this query and these headers.
@@ -64,11 +70,11 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
         Reads::Events => extract::<EventReading>(&mut parts).map(drop),
         Reads::Memberships => {
             let params = extract::<Query<ListParams<joins::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(document)
+            params.0.query().map(drop).map_err(|problem| document(&problem))
         }
         Reads::Messages => {
             let params = extract::<Query<ListParams<message_view::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(document)
+            params.0.query().map(drop).map_err(|problem| document(&problem))
         }
     }
 }
@@ -101,9 +107,9 @@ fn extract<T: FromRequestParts<()>>(parts: &mut Parts) -> Result<T, Refused> {
 }
 
 fn refused(response: &Response) -> Refused {
-    document(response.extensions().get::<Problem>().cloned().expect("a problem"))
+    document(response.extensions().get::<Problem>().expect("a problem"))
 }
 
-fn document(problem: Problem) -> Refused {
-    serde_json::to_vec(&problem).expect("it has nothing that JSON has not")
+fn document(problem: &Problem) -> Refused {
+    serde_json::to_vec(problem).expect("it has nothing that JSON has not")
 }

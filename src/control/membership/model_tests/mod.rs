@@ -214,7 +214,8 @@ impl World {
     fn settle(&mut self) {
         {
             let mut state = self.kernel.state();
-            (state.between, state.faults) = (None, Default::default());
+            state.between = None;
+            state.faults.clear();
             state.apply(Change::AddressReturns);
         }
         self.kernel.panics.store(false, Ordering::Relaxed);
