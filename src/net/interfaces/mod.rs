@@ -121,9 +121,9 @@ impl InterfaceWatch {
         self.0.table.subscribe()
     }
 
-    /// A table that has all that had changed when this was called. Cancel-safe, and over within 2 seconds.
+    /// A table that has all that had changed when this was called. Cancel-safe, and over within 5 seconds.
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, Fault> {
-        const LONGEST: Duration = Duration::from_secs(2);
+        const LONGEST: Duration = Duration::from_secs(5);
         let (answer, answered) = oneshot::channel();
         self.0.requests.lock_shared().add(answer).doing(Action::Interfaces)?;
         let answered = tokio::time::timeout(LONGEST, answered).await;
