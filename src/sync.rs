@@ -6,7 +6,8 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How to take a lock.
@@ -35,10 +36,19 @@ pub(crate) fn whole<G>(taken: LockResult<G>) -> G {
 }
 
 /// Ends the process, because going on would do harm; a supervisor starts it again.
-pub(crate) fn fatal(reason: &str) -> ! {
+pub(crate) fn fatal(reason: &'static str) -> ! {
     /// `EX_SOFTWARE`, sysexits(3).
     const INTERNAL_ERROR: i32 = 70;
-    tracing::error!(reason, "the process ends");
+    /// How long to wait for the log, as nobody may read standard error any more.
+    const LONGEST_LOG: Duration = Duration::from_secs(1);
+    let (logged, is_logged) = mpsc::channel::<()>();
+    let log = thread::Builder::new().spawn(move || {
+        tracing::error!(reason, "the process ends");
+        drop(logged);
+    });
+    if log.is_ok() {
+        let _ = is_logged.recv_timeout(LONGEST_LOG);
+    }
     std::process::exit(INTERNAL_ERROR)
 }
 

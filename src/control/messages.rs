@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets};
+use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets, trace_refused};
 use super::refusal::Refusal;
 use super::totals::Totals;
 use super::waiting::{Done, within};
@@ -57,15 +57,16 @@ impl Control {
             // It may hold the port that this one wants.
             within(Done::Nothing, deleted.sockets_closed()).await?;
         }
-        let (interfaces, sockets) = match shared.open_sockets(&spec).await {
+        let opened = match shared.open_sockets(&spec).await {
             // The table may lag behind what has become of an interface just now.
             Err(refusal) if refusal.is_of_interface() => {
                 let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
                 refreshed.map_err(Refusal::Failed)?;
-                shared.open_sockets(&spec).await?
+                shared.open_sockets(&spec).await
             }
-            opened => opened?,
+            opened => opened,
         };
+        let (interfaces, sockets) = opened.inspect_err(|refusal| trace_refused(id, &spec, refusal))?;
         shared.forget_oldest();
         // No await from here on: a client that goes away cannot leave a message half sent.
         let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());

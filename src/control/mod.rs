@@ -21,6 +21,7 @@ mod membership;
 mod memberships;
 mod message;
 mod messages;
+mod orphans;
 mod reconciler;
 mod recovery;
 mod refusal;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::membership::{Membership, SocketId};
+use super::orphans::Orphans;
 use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
@@ -125,6 +126,7 @@ struct ReconcilerThread {
     comparing: Due,
     /// Sockets that the kernel's lists lacked when they were compared last: once more, and they are opened again.
     suspects: HashSet<SocketId>,
+    orphans: Orphans,
 }
 
 /// Work that is done again and again, and rests in between: a storm of changes leaves most of the thread's time.
@@ -152,8 +154,10 @@ impl Due {
     }
 
     fn done(&mut self, begun: Instant) {
+        /// Work that took longer than this allows for was held up: by a stopped process, or a busy machine.
+        const LONGEST_REST: Duration = Duration::from_millis(500);
         let now = Instant::now();
-        let rest = now.saturating_duration_since(begun) * self.rest;
+        let rest = (now.saturating_duration_since(begun) * self.rest).min(LONGEST_REST);
         *self = Self { at: None, earliest: now + rest.max(self.pause), ..*self };
     }
 }
@@ -167,7 +171,8 @@ impl ReconcilerThread {
         let following = Due::new(Duration::from_millis(10), 10);
         // At most four times a second, and a fifteenth of the time.
         let comparing = Due::new(Duration::from_millis(250), 15);
-        Self { shared, table, following, comparing, suspects: HashSet::new() }
+        let (suspects, orphans) = (HashSet::new(), Orphans::default());
+        Self { shared, table, following, comparing, suspects, orphans }
     }
 
     fn run(&mut self) {
@@ -204,7 +209,7 @@ impl ReconcilerThread {
         }
     }
 
-    fn retry(&self, memberships: &[Weak<Membership>]) {
+    fn retry(&mut self, memberships: &[Weak<Membership>]) {
         let memberships: Vec<_> = memberships.iter().filter_map(Weak::upgrade).collect();
         if !memberships.is_empty() {
             self.reconcile(&memberships, &self.shared.interfaces.table(), &HashSet::new(), true);
@@ -218,7 +223,7 @@ impl ReconcilerThread {
         if !changed.is_empty() {
             let all = self.shared.joined_all();
             let concerned: Vec<_> = all.filter(|membership| membership.is_concerned(&changed)).collect();
-            self.reconcile(&concerned, &self.table, &HashSet::new(), false);
+            self.reconcile(&concerned, &self.table.clone(), &HashSet::new(), false);
         }
     }
 
@@ -228,8 +233,9 @@ impl ReconcilerThread {
         if memberships.is_empty() {
             return;
         }
-        let sockets = &*self.shared.membership_context.sockets;
-        let lacking = comparison::lacking(sockets, &memberships).unwrap_or_else(|error| {
+        let sockets = self.shared.membership_context.sockets.clone();
+        self.orphans.close_harmless(&self.table, &*sockets);
+        let lacking = comparison::lacking(&*sockets, &memberships).unwrap_or_else(|error| {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
             Vec::new()
         });
@@ -250,17 +256,19 @@ impl ReconcilerThread {
 
     /// `forgotten`: sockets that the kernel's lists lack. `is_retry`: also what has failed.
     fn reconcile(
-        &self,
+        &mut self,
         memberships: &[Arc<Membership>],
         table: &InterfaceTable,
         forgotten: &HashSet<SocketId>,
         is_retry: bool,
     ) {
         let progress = &self.shared.reconciler.progress;
+        let mut orphans = Vec::new();
         for membership in memberships {
             progress.work();
-            self.shared.contain(membership, || membership.follow(table, forgotten));
+            self.shared.contain(membership, || orphans.extend(membership.follow(table, forgotten)));
         }
+        self.orphans.take_in(orphans, table, &*self.shared.membership_context.sockets);
         for membership in memberships {
             progress.work();
             self.shared.contain(membership, || membership.join_missing(table, is_retry));

@@ -44,8 +44,8 @@ pub struct InterfaceView {
     pub dropped_buffers: u64,
 }
 
-/// What has come in on one interface since the service started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What has come in on one interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedOn {
     pub datagrams: u64,
     /// Of their payloads.

@@ -29,7 +29,8 @@ pub(super) struct Watchdog {
 
 /// Whoever must not be at the same piece of work for long.
 pub(super) struct Watched {
-    name: &'static str,
+    /// What is said if it is stuck.
+    stuck: &'static str,
     /// What tells the piece of work under way from others; none while there is nothing to do.
     under_way: Box<dyn Fn() -> Option<u64> + Send>,
     before: Option<u64>,
@@ -47,21 +48,20 @@ impl Watchdog {
 
 fn watch(mut all: Vec<Watched>, ended: &Receiver<()>) {
     while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-        if let Some(stuck) = all.iter_mut().find_map(|watched| watched.is_stuck().then_some(watched.name)) {
-            tracing::error!(stuck, "no progress for {} s", LONGEST_WORK.as_secs());
-            fatal("a thread that the service needs is stuck");
+        if let Some(stuck) = all.iter_mut().find_map(|watched| watched.is_stuck().then_some(watched.stuck)) {
+            fatal(stuck);
         }
     }
 }
 
 impl Watched {
-    fn new(name: &'static str, under_way: impl Fn() -> Option<u64> + Send + 'static) -> Self {
-        Self { name, under_way: Box::new(under_way), before: None, seen: 0 }
+    fn new(stuck: &'static str, under_way: impl Fn() -> Option<u64> + Send + 'static) -> Self {
+        Self { stuck, under_way: Box::new(under_way), before: None, seen: 0 }
     }
 
-    fn progress(name: &'static str, progress: &Arc<Progress>) -> Self {
+    fn progress(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
-        Self::new(name, move || progress.under_way().map(Into::into))
+        Self::new(stuck, move || progress.under_way().map(Into::into))
     }
 
     /// What the core needs.
@@ -79,12 +79,19 @@ impl Watched {
             let first = timers.first().filter(|first| *first < Instant::now() && !stop.is_cancelled())?;
             u64::try_from(first.saturating_duration_since(started).as_nanos()).ok()
         };
-        let mut all: Vec<_> =
-            threads.progress().map(|progress| Self::progress("a receive thread", progress)).collect();
-        all.push(Self::progress("the thread that follows the interfaces", interfaces.progress()));
-        all.push(Self::progress("the thread that opens sockets", reconciler));
-        all.push(Self::new("the timers", overdue));
-        all.extend(store.map(|store| Self::progress("the thread that writes to disk", store.progress())));
+        let mut all: Vec<_> = threads
+            .progress()
+            .map(|progress| Self::progress("a receive thread has been stuck for a minute", progress))
+            .collect();
+        all.push(Self::progress(
+            "the thread that follows the interfaces has been stuck for a minute",
+            interfaces.progress(),
+        ));
+        all.push(Self::progress("the thread that opens sockets has been stuck for a minute", reconciler));
+        all.push(Self::new("the timers have been stuck for a minute", overdue));
+        all.extend(store.map(|store| {
+            Self::progress("the thread that writes to disk has been stuck for a minute", store.progress())
+        }));
         all
     }
 
@@ -120,7 +127,7 @@ mod tests {
         let work = Arc::new(AtomicU64::new(0));
         let under_way = work.clone();
         let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));
-        let looks = LONGEST_WORK.div_duration_f64(PERIOD) as u32;
+        let looks = u32::try_from(LONGEST_WORK.as_millis() / PERIOD.as_millis()).expect("few");
         for _ in 0..3 {
             work.fetch_add(1, Ordering::Relaxed);
             assert!((0..looks).all(|_| !watched.is_stuck()), "it comes to an end in time");

@@ -123,7 +123,7 @@ struct EventList {
 }
 
 /// How a request wants to read: [`EventQuery`] and headers, understood.
-struct EventReading {
+pub(super) struct EventReading {
     after: Option<After>,
     /// Without it, as a stream.
     page: Option<(usize, Duration)>,

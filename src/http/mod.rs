@@ -8,6 +8,8 @@ mod documents;
 mod events;
 mod extract;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 mod joins;
 mod lists;
 mod memberships;
@@ -95,6 +97,11 @@ impl Api {
     /// From now on only these tokens are accepted.
     pub fn replace_tokens(&self, tokens: Tokens) {
         self.admission.replace_tokens(tokens);
+    }
+
+    /// To be told when the answer to a request has panicked after its head was sent.
+    pub fn note_panic(&self) {
+        self.control.note_panic();
     }
 
     /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name

@@ -1,5 +1,7 @@
 //! Errors as problem documents (RFC 9457).
 
+use std::num::NonZeroU32;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -46,8 +48,8 @@ pub(super) struct Problem {
     done: Option<DoneBefore>,
     /// Of a `timeout`, if `done` is `sent`: how many copies.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    sent: Option<u32>,
+    #[schema(value_type = u32, required = false)]
+    sent: Option<NonZeroU32>,
     /// Also in the header `x-request-id`, and in the service's log.
     pub(super) request_id: String,
 }
@@ -217,7 +219,7 @@ impl Problem {
             Done::Nothing => (DoneBefore::Nothing, None),
             Done::Created => (DoneBefore::Created, None),
             Done::Changed => (DoneBefore::Changed, None),
-            Done::Sent(copies) => (DoneBefore::Sent, Some(copies)),
+            Done::Sent(copies) => (DoneBefore::Sent, NonZeroU32::new(copies)),
             Done::DeletionUnderWay => (DoneBefore::DeletionUnderWay, None),
         };
         Self { done: Some(done), sent, ..Self::new(Kind::Timeout, detail) }

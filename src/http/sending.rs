@@ -47,7 +47,7 @@ pub(super) struct MessageBody {
     loopback: Option<bool>,
     /// Send from this address, which is one of an interface in `interfaces`; without `interfaces`, on the one that has
     /// it. Without it, the kernel chooses.
-    #[schema(examples("192.0.2.7"))]
+    #[schema(examples("127.0.0.1"))]
     source: Option<String>,
     /// Send from this UDP port; without it, from a free one.
     #[schema(minimum = 1, maximum = 65535)]

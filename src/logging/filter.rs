@@ -97,12 +97,27 @@ fn parse(text: &str) -> Result<EnvFilter, FilterError> {
         return Err(FilterError::Length);
     }
     // It would be the name of a module, and silence everything else.
-    let mistyped = |word: &&str| !word.contains(['=', '[', ':']) && word.parse::<LevelFilter>().is_err();
-    if let Some(word) = text.split(',').map(str::trim).find(mistyped) {
+    let mistyped = |word: &&&str| !word.contains(['=', '[', ':']) && word.parse::<LevelFilter>().is_err();
+    let words: Vec<_> = text.split(',').map(str::trim).collect();
+    if let Some(word) = words.iter().find(mistyped) {
         let reason = format!("`{word}` is no level");
         return Err(FilterError::Syntax { text: text.to_owned(), reason });
     }
     // Filters come from clients: they get no regular expressions to run on every line.
-    let parsed = EnvFilter::builder().with_regex(false).parse(text);
+    // Its parser counts characters in the trimmed word, and cuts the whole one: with white space before a word it
+    // misreads it, or panics.
+    let parsed = EnvFilter::builder().with_regex(false).parse(words.join(","));
     parsed.map_err(|error| FilterError::Syntax { text: text.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_between_words_means_nothing() {
+        let filter = parse(" info,\trollcall::net=debug ").unwrap();
+        assert_eq!(filter.to_string(), parse("info,rollcall::net=debug").unwrap().to_string());
+        assert!(parse("info,\t\u{fffd}[span{field=1}]").is_err());
+    }
 }

@@ -242,7 +242,7 @@ impl Socket {
     }
 
     /// Drops whatever arrives.
-    pub(super) fn drop_all_input(&self) -> Result<(), Fault> {
+    pub fn drop_all_input(&self) -> Result<(), Fault> {
         sys::drop_everything(self.as_fd()).doing(Action::Configure)
     }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -130,7 +132,13 @@ impl Desk {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.connections.spawn(connection::serve(stream, self.api.clone(), way, self.stop.clone()));
+        let api = self.api.clone();
+        let serving = connection::serve(stream, api.clone(), way, self.stop.clone());
+        self.connections.spawn(async move {
+            if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
+                api.note_panic();
+            }
+        });
     }
 }
 

@@ -8,6 +8,8 @@ mod block;
 mod budget;
 mod cursor;
 mod disk;
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod record;
 

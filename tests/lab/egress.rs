@@ -67,7 +67,7 @@ impl Send {
         Self { interface: Some(interface), ..self }
     }
 
-    const fn from_port(self, source_port: u16) -> Self {
+    const fn with_source_port(self, source_port: u16) -> Self {
         Self { source_port: Some(source_port), ..self }
     }
 

@@ -116,8 +116,9 @@ async fn it_tells(net: &Cabled, trouble: &Trouble, group: &str) {
         assert_eq!(texts(&events, "event"), ["joined", "not_hearing", "hearing"]);
         net.assert_heard(path, group, "w0", "the trouble is over").await;
     }
+    node.delete(&later).await.expect(204);
     assert_counts(node, [0, 0]).await;
-    for path in [membership, responder, later] {
+    for path in [membership, responder] {
         node.delete(&path).await.expect(204);
     }
 }

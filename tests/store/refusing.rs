@@ -78,3 +78,26 @@ async fn one_with_blocks_that_do_not_fit_together() {
     let refusal = refusal(&scratch.path("data"));
     assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
 }
+
+#[tokio::test]
+async fn one_with_numbers_that_cannot_be() {
+    for change_made in [
+        "UPDATE logs SET reserved = 0, first = 0",
+        "UPDATE logs SET first = reserved + 1",
+        "UPDATE logs SET first = 0",
+        "UPDATE logs SET appended = 9223372036854775807",
+        "UPDATE logs SET lost = -1",
+        "UPDATE logs SET number = 9223372036854775807; UPDATE owners SET log = 9223372036854775807",
+        "UPDATE blocks SET log = 9223372036854775807",
+        "UPDATE blocks SET row = 9223372036854775807",
+    ] {
+        let scratch = Scratch::new();
+        let (_owner, store, log) = fresh(&scratch);
+        append(&log, [b"one" as &[u8]]);
+        store.close().await.unwrap();
+        drop(store);
+        change(&scratch, |database| database.execute_batch(change_made));
+        let refusal = refusal(&scratch.path("data"));
+        assert!(matches!(refusal, DiskFault::Damaged { .. }), "{change_made}: {refusal}");
+    }
+}

@@ -23,6 +23,9 @@ pub(in crate::control) enum Unchanged {
     Refused(Refusal),
 }
 
+/// A responder, and the rules that it is to follow.
+type NextRules<'a> = (&'a Arc<Answering>, ActiveRules);
+
 impl From<Refusal> for Unchanged {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -119,7 +122,7 @@ impl Membership {
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
-    ) -> Result<(Option<(&Arc<Answering>, ActiveRules)>, Result<(), Reason>), Refusal> {
+    ) -> Result<(Option<NextRules<'_>>, Result<(), Reason>), Refusal> {
         let Some((answering, rules)) = self.answering.as_ref().zip(request.rules.clone()) else {
             return Ok((None, Ok(())));
         };

@@ -176,7 +176,10 @@ impl InterfaceMembership {
         let status = match (opened, &self.status) {
             (Ok(joined), Status::Joined(_)) => return Some(joined.registration),
             (Err(_), Status::Joined(_)) => return None,
-            (Ok(joined), _) => Status::Joined(joined),
+            (Ok(joined), _) => {
+                self.loopback = joined.interface.loopback;
+                Status::Joined(joined)
+            }
             (Err(reason), Status::Pending(_)) => Status::Pending(reason),
             (Err(reason), Status::Lost(_)) => Status::Lost(reason),
             (Err(reason), Status::Failed(_)) => Status::Failed(reason),

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 
+use super::interface::{InterfaceMembership, Reason, Status};
+use super::sink::InterfaceCounters;
 use super::{Membership, MembershipContext, State};
 use crate::control::answering::{ActiveRules, Answering, ReplyCounters, Services};
-use crate::control::views::Lease;
+use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Keeper, Log, Saved};
 
@@ -22,7 +24,15 @@ struct Wanted {
 #[derive(Default, Serialize, Deserialize)]
 struct Progress {
     dropped_buffers: u64,
+    #[serde(default)]
+    interfaces: Vec<InterfaceProgress>,
     replies: Option<ReplyCounters>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InterfaceProgress {
+    name: Arc<str>,
+    received: ReceivedOn,
 }
 
 impl Keeper for Membership {
@@ -39,9 +49,11 @@ impl Keeper for Membership {
     }
 
     fn progress(&self) -> String {
-        let dropped_buffers = self.state().dropped_buffers();
         let replies = self.answering.as_ref().map(|answering| answering.counters());
-        let progress = Progress { dropped_buffers, replies };
+        let state = self.state();
+        let interfaces = state.interface_views().into_iter().map(InterfaceProgress::from).collect();
+        let progress = Progress { dropped_buffers: state.dropped_buffers(), interfaces, replies };
+        drop(state);
         serde_json::to_string(&progress).expect("it has nothing that JSON has not")
     }
 }
@@ -71,6 +83,7 @@ impl Membership {
             lease: lease.flatten(),
             declared: wanted.declared,
             dropped_before: progress.dropped_buffers,
+            interfaces: progress.interfaces.into_iter().map(InterfaceProgress::resume).collect(),
             ..State::new(log, wanted.spec)
         };
         Ok(Some(Self {
@@ -86,6 +99,7 @@ impl Membership {
     /// Joins everywhere, once it can be found.
     pub(in crate::control) async fn resume(&self, table: &InterfaceTable) {
         let changing = self.changing.lock().await;
+        let _not_open = self.state().drop_unwanted(table);
         self.join_missing_with(&changing, table, true);
         self.begin_reports(&mut self.state());
     }
@@ -118,6 +132,20 @@ impl Membership {
         } else if let Some(place) = self.log().place() {
             place.touch();
         }
+    }
+}
+
+impl From<InterfaceView> for InterfaceProgress {
+    fn from(InterfaceView { name, received, .. }: InterfaceView) -> Self {
+        Self { name, received }
+    }
+}
+
+impl InterfaceProgress {
+    /// Goes on with the counts, wherever the interface is by now.
+    fn resume(self) -> InterfaceMembership {
+        let counters = Arc::new(InterfaceCounters::from(self.received));
+        InterfaceMembership::new(self.name, Status::Pending(Reason::NotThere), counters, false)
     }
 }
 

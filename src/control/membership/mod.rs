@@ -246,7 +246,7 @@ impl State {
     }
 
     fn replies(&self) -> Result<(), &Reason> {
-        self.replies.as_ref().map(|()| ())
+        self.replies.as_ref().copied()
     }
 
     fn interface_views(&self) -> Vec<InterfaceView> {

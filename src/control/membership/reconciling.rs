@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::interface::{self, InterfaceMembership, Reason, Status};
 use super::opening::{Delivering, Missing};
 use super::{Membership, Stage, State};
+use crate::control::orphans::Orphan;
 use crate::control::refusal::Refusal;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
 use crate::net::Registration;
@@ -47,10 +48,16 @@ pub(super) struct Retries {
 }
 
 impl Membership {
-    /// The first step: takes note of how the interfaces are now, and closes the sockets that the kernel has forgotten.
-    /// Waits for requests that change the membership, so not for a task of the runtime.
-    pub(in crate::control) fn follow(&self, table: &InterfaceTable, forgotten: &HashSet<SocketId>) {
-        self.follow_with(&self.changing.blocking_lock(), table, forgotten);
+    /// The first step: takes note of how the interfaces are now, and closes the sockets that the kernel has forgotten,
+    /// or gives those whose end may harm others. Waits for requests that change the membership, so not for a task of
+    /// the runtime.
+    #[must_use = "their end may harm others"]
+    pub(in crate::control) fn follow(
+        &self,
+        table: &InterfaceTable,
+        forgotten: &HashSet<SocketId>,
+    ) -> Vec<Orphan> {
+        self.follow_with(&self.changing.blocking_lock(), table, forgotten)
     }
 
     /// The second step: joins where it should be joined and is not. `is_retry`: also what has failed.
@@ -58,15 +65,21 @@ impl Membership {
         self.join_missing_with(&self.changing.blocking_lock(), table, is_retry);
     }
 
-    fn follow_with(&self, _: &Changing<'_>, table: &InterfaceTable, forgotten: &HashSet<SocketId>) {
+    fn follow_with(
+        &self,
+        _: &Changing<'_>,
+        table: &InterfaceTable,
+        forgotten: &HashSet<SocketId>,
+    ) -> Vec<Orphan> {
         let mut state = self.state();
         if state.stage != Stage::Hearing {
-            return;
+            return Vec::new();
         }
-        let given_up = state.follow(table, forgotten);
+        let (given_up, orphans) = state.follow(table, forgotten);
         self.emit_interfaces(&mut state);
         drop(state);
         self.close(given_up);
+        orphans
     }
 
     pub(super) fn join_missing_with(&self, _: &Changing<'_>, table: &InterfaceTable, is_retry: bool) {
@@ -151,17 +164,32 @@ pub(super) struct Adopted {
 }
 
 impl State {
-    /// Gives the sockets that are to be closed.
-    fn follow(&mut self, table: &InterfaceTable, forgotten: &HashSet<SocketId>) -> Vec<Registration> {
-        let family = self.spec.group.family();
-        let mut given_up = self.drop_unwanted(table);
+    /// Gives the sockets that are to be closed, and those whose end may harm others.
+    fn follow(
+        &mut self,
+        table: &InterfaceTable,
+        forgotten: &HashSet<SocketId>,
+    ) -> (Vec<Registration>, Vec<Orphan>) {
+        let (family, group) = (self.spec.group.family(), self.spec.group.ip());
+        let (mut given_up, mut orphans) = (self.drop_unwanted(table), Vec::new());
         for interface in &mut self.interfaces {
-            let is_forgotten = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
             let now = table.by_name(&interface.name);
-            given_up.extend(interface.follow(now, table, family, is_forgotten));
+            let is_lacking = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
+            // The interface is there, with a list of groups that is a new one.
+            let list_is_new = interface.joined().is_some_and(|joined| {
+                let now = now.filter(|now| now.takes_part_in(family) && now.index == joined.interface.index);
+                now.is_some_and(|now| now.forgotten(family) != joined.interface.forgotten(family))
+            });
+            let index = now.map(|now| now.index).filter(|_| list_is_new);
+            match (interface.follow(now, table, family, is_lacking), index) {
+                (Some(registration), Some(interface_index)) => {
+                    orphans.push(Orphan { registration, interface_index, group });
+                }
+                (registration, _) => given_up.extend(registration),
+            }
         }
         self.count_joined();
-        given_up
+        (given_up, orphans)
     }
 
     /// Drops the interfaces that are not wanted any more, and gives their sockets, to be closed.

@@ -61,6 +61,16 @@ pub(super) struct InterfaceCounters {
     last_received_at: AtomicI64,
 }
 
+impl From<ReceivedOn> for InterfaceCounters {
+    fn from(received: ReceivedOn) -> Self {
+        Self {
+            datagrams: AtomicU64::new(received.datagrams),
+            bytes: AtomicU64::new(received.bytes),
+            last_received_at: AtomicI64::new(received.last_received_at.map_or(0, |Timestamp(last)| last)),
+        }
+    }
+}
+
 impl InterfaceCounters {
     fn add(&self, received: ReceivedOn) {
         self.datagrams.fetch_add(received.datagrams, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::sync::Lock;
 /// Closed messages, the longest closed first.
 #[derive(Default)]
 pub(in crate::control) struct ClosedMessages {
-    /// Std lock: held for a push, a pop, or a sweep of what is gone.
+    /// Std lock: held for a push, a pop, or a sweep of what is gone, and never while a message's own lock is taken.
     queues: Mutex<Queues>,
 }
 
@@ -68,16 +68,25 @@ impl ClosedMessages {
 
     /// Takes the message that has been closed for the longest, if it is one of those.
     pub(in crate::control) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
+        loop {
+            // Not under the lock: to answer, a message may wait until a batch of its responses is judged.
+            let oldest = self.oldest().filter(|oldest| which(oldest))?;
+            let mut queues = self.queues();
+            let is_oldest = |front: &Weak<Message>| Weak::as_ptr(front) == Arc::as_ptr(&oldest);
+            if queues.closed.front().is_some_and(is_oldest) {
+                queues.closed.pop_front();
+                return Some(oldest);
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Arc<Message>> {
         let mut queues = self.queues();
-        while let Some(oldest) = queues.closed.front() {
-            let oldest = oldest.upgrade();
-            if oldest.as_ref().is_some_and(|message| !which(message)) {
-                return None;
+        while let Some(front) = queues.closed.front() {
+            if let Some(message) = front.upgrade() {
+                return Some(message);
             }
             queues.closed.pop_front();
-            if oldest.is_some() {
-                return oldest;
-            }
         }
         None
     }

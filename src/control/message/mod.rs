@@ -42,6 +42,7 @@ pub(super) use interface::EgressInterface;
 pub(super) use opening::{NumberedSockets, OpenedSockets};
 use sockets::MessageSockets;
 pub(super) use sockets::SharedSendSockets;
+pub(super) use spans::trace_refused;
 
 pub struct Message {
     id: Id,

@@ -160,10 +160,14 @@ impl Message {
     /// Gives up the sockets of these ports: nothing more is heard from them.
     pub(super) fn give_up(&self, ports: &[PortId]) {
         let mut sockets = self.sockets();
-        ports.iter().for_each(|port| sockets.give_up(*port));
+        for port in ports {
+            sockets.give_up(*port);
+        }
         drop(sockets);
         let mut collection = self.collection();
-        ports.iter().for_each(|port| collection.drop_port(*port));
+        for port in ports {
+            collection.drop_port(*port);
+        }
     }
 }
 

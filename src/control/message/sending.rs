@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Message;
+use super::collection::Collection;
 use super::interface::EgressInterface;
 use crate::control::refusal::Refusal;
 use crate::net::FaultKind;
@@ -194,7 +195,7 @@ impl Message {
     }
 
     pub(in crate::control) fn finish_sending(self: &Arc<Self>) {
-        self.with_collection(|collection| collection.sending_done());
+        self.with_collection(Collection::sending_done);
         self.check();
     }
 }

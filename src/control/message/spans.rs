@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use super::{AnswerCounters, Message};
 use crate::control::Refusal;
-use crate::model::CloseReason;
+use crate::model::{CloseReason, Id, MessageSpec};
 use crate::sync::Lock;
 use crate::traces::{Description, KeyValue, Span};
 
@@ -13,14 +13,7 @@ impl Message {
     pub(in crate::control) fn begin_trace(&self) {
         let collection = self.collection();
         if collection.closed().is_none() {
-            *self.span() = Span::child(|| Description {
-                name: "collect".into(),
-                attributes: vec![
-                    KeyValue::new("rollcall.message.id", self.id.to_string()),
-                    KeyValue::new("rollcall.message.group", self.spec.group.to_string()),
-                    KeyValue::new("rollcall.message.payload_bytes", count(self.spec.payload.len() as u64)),
-                ],
-            });
+            *self.span() = begin(&self.id, &self.spec);
         }
     }
 
@@ -47,6 +40,24 @@ impl Message {
     fn span(&self) -> MutexGuard<'_, Option<Span>> {
         self.span.lock_own()
     }
+}
+
+/// Traces a message that was refused before it was made.
+pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, refusal: &Refusal) {
+    if let Some(span) = begin(id, spec) {
+        span.fail(refusal.to_string());
+    }
+}
+
+fn begin(id: &Id, spec: &MessageSpec) -> Option<Span> {
+    Span::child(|| Description {
+        name: "collect".into(),
+        attributes: vec![
+            KeyValue::new("rollcall.message.id", id.to_string()),
+            KeyValue::new("rollcall.message.group", spec.group.to_string()),
+            KeyValue::new("rollcall.message.payload_bytes", count(spec.payload.len() as u64)),
+        ],
+    })
 }
 
 /// A count as spans have it.

@@ -103,7 +103,7 @@ async fn a_task_that_panics_is_started_again() {
     let start = || async {
         assert!(starts.fetch_add(1, Ordering::Relaxed) > 1, "a task that panics on purpose");
         runs.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = keep_running("of a test", start) => unreachable!("it runs"),

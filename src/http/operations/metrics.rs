@@ -14,6 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 use tokio::runtime::RuntimeMetrics;
+use tokio::task::JoinError;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -96,8 +97,12 @@ async fn metrics(
             .map(|()| body)
     });
     let internal = |error: &dyn fmt::Display| Problem::new(Kind::Internal, error.to_string());
-    let written = within(Done::Nothing, written).await?;
-    let body = written.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let body = match within(Done::Nothing, written).await?.map_err(JoinError::try_into_panic) {
+        Ok(body) => body.map_err(|error| internal(&error))?,
+        // As if it had panicked here: whoever answers requests sees to it.
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(error)) => return Err(internal(&error)),
+    };
     let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }

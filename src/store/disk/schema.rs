@@ -65,6 +65,9 @@ const AHEAD: i64 = 1_000;
 /// are some thousand times as many that a double holds.
 const SKIPPED: i64 = 1 << 40;
 
+/// No service gets to larger numbers of datagrams, bytes, logs or blocks.
+const LARGEST: i64 = i64::MAX >> 1;
+
 const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE number = ?2";
 const OPENED: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
 const LOGS: &str = "SELECT number, kind, id, wanted, progress, epoch, first, reserved, appended, payload_bytes, \
@@ -281,6 +284,10 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let log = FoundLog::read(row).map_err(failed)?;
+        if !log.is_possible() {
+            let detail = format!("the numbers of log {} cannot be", log.number);
+            return Err(DiskFault::damaged(path, &detail));
+        }
         places.insert(log.number, logs.len());
         logs.push(log);
     }
@@ -291,6 +298,9 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
     while let Some(row) = rows.next().map_err(failed)? {
         let stored = Stored::read(row).map_err(failed)?;
         let number: i64 = row.get(1).map_err(failed)?;
+        if stored.row > LARGEST || number > LARGEST {
+            return Err(DiskFault::damaged(path, &format!("block {} of log {number} cannot be", stored.row)));
+        }
         next_row = stored.row + 1;
         // Blocks may be there longer than their log: they must not find another one under its number.
         last_log = last_log.max(number);
@@ -321,12 +331,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
 impl FoundLog {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let number = |at| row.get(at).map(i64::cast_unsigned);
-        let complete = row.get::<_, i64>(13)? != 0;
         let next = number(7)?;
-        // No service gets there.
-        if next > u64::MAX >> 2 {
-            return Err(rusqlite::Error::IntegralValueOutOfRange(7, next.cast_signed()));
-        }
         Ok(Self {
             number: row.get(0)?,
             kind: row.get(1)?,
@@ -346,10 +351,21 @@ impl FoundLog {
                     lost: number(12)?,
                     kept_bytes: 0,
                 },
-                complete,
+                complete: row.get::<_, i64>(13)? != 0,
                 blocks: Vec::new(),
             },
         })
+    }
+
+    /// Whether a service can have written its numbers: they are in order, and it can go on from them.
+    fn is_possible(&self) -> bool {
+        let SavedLog { first, next, counters, .. } = &self.log;
+        let LogCounters { appended, payload_bytes, evicted, truncated, lost, .. } = *counters;
+        let largest = LARGEST.cast_unsigned();
+        self.number <= LARGEST
+            && (1..=largest).contains(next)
+            && (1..=*next).contains(first)
+            && [appended, payload_bytes, evicted, truncated, lost].iter().all(|count| *count <= largest)
     }
 
     pub(super) fn into_saved(self, place: impl FnOnce(i64) -> Place) -> Saved {

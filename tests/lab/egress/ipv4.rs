@@ -129,7 +129,7 @@ pub(super) const SET_UPS: &[SetUp] = &[
         commands: "ip route add default via 10.0.0.254
             ip route add default via 10.0.1.254 table 100
             ip rule add ipproto udp sport 4000 lookup 100",
-        sends: &[to("239.1.1.1"), to("239.1.1.1").from_port(4000)],
+        sends: &[to("239.1.1.1"), to("239.1.1.1").with_source_port(4000)],
     },
     SetUp {
         name: "a rule for the user",

@@ -1,4 +1,4 @@
-//! The IPv6 set-ups. eth0 has fd00:0::1/64 and eth1 has fd00:1::1/64, and eth0 is the older one; nothing else is
+//! The IPv6 set-ups. eth0 has `fd00:0::1/64` and eth1 has `fd00:1::1/64`, and eth0 is the older one; nothing else is
 //! there before.
 //!
 //! The automatic `ff00::/8` of each interface is in the table `local`, which the kernel asks first: a route in the
@@ -136,7 +136,7 @@ pub(super) const SET_UPS: &[SetUp] = &[
             ip -6 rule add pref 10 ipproto udp sport 4000 lookup 100
             ip -6 rule add pref 20 lookup local
             ip -6 rule del pref 0",
-        sends: &[to("ff15::1"), to("ff15::1").from_port(4000)],
+        sends: &[to("ff15::1"), to("ff15::1").with_source_port(4000)],
     },
     SetUp {
         name: "a rule for the user before that for the table local",

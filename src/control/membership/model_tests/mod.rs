@@ -121,7 +121,7 @@ impl World {
 
     fn reconcile(&mut self, lacking: &HashSet<SocketId>, forgotten: [[bool; 2]; 2], is_retry: bool) {
         for ((membership, model), forgotten) in self.resources.iter_mut().zip(forgotten) {
-            membership.follow(&self.table, lacking);
+            drop(membership.follow(&self.table, lacking));
             model.follow(&self.table, forgotten);
         }
         for (membership, model) in &mut self.resources {
@@ -214,7 +214,8 @@ impl World {
     fn settle(&mut self) {
         {
             let mut state = self.kernel.state();
-            (state.between, state.faults) = (None, Default::default());
+            state.between = None;
+            state.faults.clear();
             state.apply(Change::AddressReturns);
         }
         self.kernel.panics.store(false, Ordering::Relaxed);

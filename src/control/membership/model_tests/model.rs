@@ -90,7 +90,7 @@ impl Model {
                 Entry::Joined { .. } if has_list => Entry::Not(JoinState::Lost, Why::Forgotten),
                 Entry::Joined { .. } => Entry::Not(JoinState::Lost, why),
                 Entry::Not(state, _) if !has_list && state != JoinState::Failed => Entry::Not(state, why),
-                entry => entry,
+                entry @ Entry::Not(..) => entry,
             };
         }
         self.report();
@@ -116,7 +116,7 @@ impl Model {
         could_reply: bool,
     ) -> bool {
         let stays = self.wanted.group == wanted.group;
-        let there = self.is_any_there(wanted, table);
+        let there = is_any_there(wanted, table);
         let refused = opens.iter().any(|(_, opened)| *opened == Err(libc::EMFILE));
         if refused || self.answers && !stays && there && !could_reply {
             self.replies_from |= self.answers && stays && there && could_reply;
@@ -186,13 +186,9 @@ impl Model {
     }
 
     fn prepare(&mut self, table: &InterfaceTable, kernel: &State) -> bool {
-        let there = self.is_any_there(self.wanted, table);
+        let there = is_any_there(self.wanted, table);
         self.replies_from |= there && kernel.has_address();
         !there || self.replies_from
-    }
-
-    fn is_any_there(&self, wanted: Wanted, table: &InterfaceTable) -> bool {
-        (0..2).any(|nth| wanted.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
     }
 
     pub(super) fn joined_on(&self, nth: usize) -> Option<u32> {
@@ -273,4 +269,8 @@ pub(super) fn why(reason: &str) -> Why {
     .into_iter()
     .find_map(|(text, why)| reason.contains(text).then_some(why))
     .unwrap_or(Why::Refused)
+}
+
+fn is_any_there(wanted: Wanted, table: &InterfaceTable) -> bool {
+    (0..2).any(|nth| wanted.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
 }

@@ -105,7 +105,7 @@ impl Collection {
         closed: Option<(CloseReason, Timestamp)>,
     ) -> Self {
         let responders = responders.into_iter().collect();
-        Self { counters, responders, closed, ..Self::new(results) }
+        Self { responders, counters, closed, ..Self::new(results) }
     }
 
     /// Adds a source port of the interface at this place among the results, before anything can arrive there.

@@ -57,7 +57,7 @@ impl SocketBackend for World {
     }
 
     fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
-        unreachable!("messages join no group")
+        Ok(KernelGroups::default())
     }
 
     fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {

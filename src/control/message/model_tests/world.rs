@@ -151,7 +151,9 @@ impl World {
         state.busy = true;
         let events = state.script.pop_front().unwrap_or_default();
         drop(state);
-        events.into_iter().for_each(|event| self.happen(event));
+        for event in events {
+            self.happen(event);
+        }
         self.state().busy = false;
     }
 
@@ -186,13 +188,13 @@ impl World {
 
     /// Both clocks, ahead of all readings before, and the order of this moment.
     pub(super) fn tick(&self) -> (ClockReading, i64) {
+        /// In 2027.
+        const EPOCH: i64 = 1_800_000_000_000_000_000;
         let mut state = self.state();
         state.ticks += 1;
         let elapsed = tokio::time::Instant::now().into_std() - self.start;
         let elapsed = elapsed + Duration::from_nanos(state.ticks.unsigned_abs());
         let real = i64::try_from(elapsed.as_nanos()).expect("a short test") + state.set_by;
-        /// In 2027.
-        const EPOCH: i64 = 1_800_000_000_000_000_000;
         let reading = ClockReading { real: Timestamp(EPOCH + real), monotonic: self.start + elapsed };
         (reading, state.ticks)
     }
@@ -298,7 +300,8 @@ impl World {
         });
         let world = self.this.clone();
         SendScript::new(local, move |copies| {
-            let _open = &open;
+            // It counts as open for as long as the socket has this script.
+            debug_assert!(Arc::strong_count(&open) > 0);
             world.upgrade().map_or(Ok(copies), |world| world.send(nth, copies))
         })
     }

@@ -1,0 +1,115 @@
+//! For the fuzz targets in `tests/fuzz`: what a request goes through before anything is done with it.
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::Request;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::events::EventReading;
+use super::extract::{Query, Wait, parse_json, parse_query};
+use super::fields::Encoding;
+use super::lists::ListParams;
+use super::memberships::MembershipBody;
+use super::problem::Problem;
+use super::reading::{Datagram, Reading, Response as ResponseView};
+use super::responders::ResponderBody;
+use super::sending::{MessageBody, RawOptions, Wanted};
+use super::{joins, message_view};
+use crate::control::JoinRequest;
+use crate::model::{Interfaces, MessageSpec};
+use crate::store::Entry;
+
+/// The problem document that a request is refused with.
+pub type Refused = Vec<u8>;
+
+/// The JSON body of a message.
+pub fn message(body: &[u8]) -> Result<MessageSpec, Refused> {
+    parse_json::<MessageBody>(body)
+        .and_then(MessageBody::read)
+        .map(spec)
+        .map_err(|problem| document(&problem))
+}
+
+/// The query and the body of a message whose body is its payload.
+pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, Refused> {
+    let options = parse_query::<RawOptions>(query);
+    options
+        .and_then(|options| options.read(Bytes::copy_from_slice(payload)))
+        .map(spec)
+        .map_err(|problem| document(&problem))
+}
+
+/// The body of a membership.
+pub fn membership(body: &[u8]) -> Result<JoinRequest, Refused> {
+    parse_json::<MembershipBody>(body).and_then(MembershipBody::read).map_err(|problem| document(&problem))
+}
+
+/// The body of a responder.
+pub fn responder(body: &[u8]) -> Result<JoinRequest, Refused> {
+    parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(|problem| document(&problem))
+}
+
+/// What may be read: by a GET with this query and these headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    Log,
+    Events,
+    Memberships,
+    Messages,
+}
+
+/// A GET that reads; with a query or headers that HTTP itself refuses it is fine, as it never gets here.
+pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Refused> {
+    let Some(mut parts) = parts(query, headers) else { return Ok(()) };
+    let _ = extract::<Wait>(&mut parts);
+    match what {
+        Reads::Log => extract::<Reading>(&mut parts).map(drop),
+        Reads::Events => extract::<EventReading>(&mut parts).map(drop),
+        Reads::Memberships => {
+            let params = extract::<Query<ListParams<joins::State>>>(&mut parts)?;
+            params.0.query().map(drop).map_err(|problem| document(&problem))
+        }
+        Reads::Messages => {
+            let params = extract::<Query<ListParams<message_view::State>>>(&mut parts)?;
+            params.0.query().map(drop).map_err(|problem| document(&problem))
+        }
+    }
+}
+
+/// A datagram of a log as pages and streams show it.
+pub fn shown(entry: &Entry<'_>) -> Vec<u8> {
+    let shown = if entry.answer.is_some() {
+        serde_json::to_vec(&ResponseView::of(entry, Encoding::Auto))
+    } else {
+        serde_json::to_vec(&Datagram::of(entry, Encoding::Auto))
+    };
+    shown.expect("it has nothing that JSON has not")
+}
+
+fn spec(wanted: Wanted) -> MessageSpec {
+    wanted.on(Interfaces::Default)
+}
+
+fn parts(query: &str, headers: &[(&str, &str)]) -> Option<Parts> {
+    let mut request = Request::get(format!("/?{query}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).ok().map(|request| request.into_parts().0)
+}
+
+fn extract<T: FromRequestParts<()>>(parts: &mut Parts) -> Result<T, Refused> {
+    let extracted = T::from_request_parts(parts, &()).now_or_never().expect("there is nothing to wait for");
+    extracted.map_err(|rejection| refused(&rejection.into_response()))
+}
+
+fn refused(response: &Response) -> Refused {
+    document(response.extensions().get::<Problem>().expect("a problem"))
+}
+
+fn document(problem: &Problem) -> Refused {
+    serde_json::to_vec(problem).expect("it has nothing that JSON has not")
+}
