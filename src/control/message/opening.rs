@@ -9,7 +9,7 @@ use super::sink::ResponseSink;
 use super::{Message, MessageContext};
 use crate::control::refusal::Refusal;
 use crate::model::{Interface, MessageSpec};
-use crate::net::{Fault, MessageSocketSpec, SendHandle, SharedSendSocket, Socket};
+use crate::net::{Fault, MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket};
 
 /// Sockets to send by one interface with; they hear already, and nobody takes what they hear.
 pub(in crate::control) struct OpenedSockets {
@@ -39,6 +39,14 @@ enum OpenSockets<S> {
     /// Sockets of the message's own: one, or one for each tracked attempt.
     Own(Vec<S>),
     Shared(Arc<SharedSendSocket>),
+}
+
+/// Sends copies of one attempt.
+pub(super) enum Sender<'a> {
+    Collecting(Arc<RegisteredSocket>),
+    Sending(&'a Socket),
+    /// From this address.
+    Shared(&'a SharedSendSocket, IpAddr),
 }
 
 /// A socket of one message.
@@ -173,30 +181,17 @@ impl Egress {
         &self.ports
     }
 
-    /// Sends up to `count` copies without waiting, the first of them as this attempt; how many the socket took.
-    pub(super) fn send(&self, spec: &MessageSpec, attempt: u32, count: u32) -> Result<u32, Fault> {
-        let (interface, payload) = (&*self.interface, &spec.payload);
-        let destination = spec.group.socket_addr(interface.index);
-        let own = |socket: &Socket| match count {
-            1 => socket.send_to(destination, payload).map(|()| 1),
-            _ => socket.send_copies_to(interface, destination, payload, count as usize),
-        };
-        let sent = match &self.sockets {
+    /// What this attempt is sent with, which stays open until it is sent, also if the message ends meanwhile.
+    pub(super) fn sender(&self, attempt: u32) -> Result<Sender<'_>, Fault> {
+        Ok(match &self.sockets {
             OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
-                SendSocket::Collecting(handle) => own(&*handle.open().ok_or_else(Fault::socket_closed)?)?,
-                SendSocket::Sending(socket) => own(socket)?,
-            },
-            OpenSockets::Shared(shared) => {
-                let (source, hop_limit) = (self.source, spec.hop_limit);
-                if count == 1 {
-                    shared.send(interface, source, hop_limit, destination, payload).map(|()| 1)?
-                } else {
-                    let copies = count as usize;
-                    shared.send_copies(interface, source, hop_limit, destination, payload, copies)?
+                SendSocket::Collecting(handle) => {
+                    Sender::Collecting(handle.open().ok_or_else(Fault::socket_closed)?)
                 }
-            }
-        };
-        Ok(u32::try_from(sent).unwrap_or(count).min(count))
+                SendSocket::Sending(socket) => Sender::Sending(socket),
+            },
+            OpenSockets::Shared(shared) => Sender::Shared(shared, self.source),
+        })
     }
 
     /// Waits until another copy can be sent as this attempt. Cancel-safe.
@@ -214,5 +209,29 @@ impl Egress {
 
     fn nth(&self, attempt: u32) -> usize {
         (attempt.max(1) as usize - 1).min(self.ports.len() - 1)
+    }
+}
+
+impl Sender<'_> {
+    /// Sends up to `count` copies by the interface without waiting; how many the socket took.
+    pub(super) fn send(&self, spec: &MessageSpec, interface: &Interface, count: u32) -> Result<u32, Fault> {
+        let (payload, hop_limit) = (&spec.payload, spec.hop_limit);
+        let destination = spec.group.socket_addr(interface.index);
+        let copies = count as usize;
+        let own = |socket: &Socket| match count {
+            1 => socket.send_to(destination, payload).map(|()| 1),
+            _ => socket.send_copies_to(interface, destination, payload, copies),
+        };
+        let sent = match *self {
+            Self::Collecting(ref socket) => own(socket)?,
+            Self::Sending(socket) => own(socket)?,
+            Self::Shared(shared, source) if count == 1 => {
+                shared.send(interface, source, hop_limit, destination, payload).map(|()| 1)?
+            }
+            Self::Shared(shared, source) => {
+                shared.send_copies(interface, source, hop_limit, destination, payload, copies)?
+            }
+        };
+        Ok(u32::try_from(sent).unwrap_or(count).min(count))
     }
 }

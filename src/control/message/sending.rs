@@ -48,24 +48,25 @@ impl EgressInterface {
             Ok(egress) => egress,
             Err(refusal) => return Attempted::Refused(refusal, planned),
         };
-        let (spec, now) = (&message.spec, message.context.sockets.clock());
-        let (port, last) = (egress.port(attempt), attempt + planned - 1);
-        let noted = message.with_collection(|collection| collection.sending(port, last, planned, now));
-        let sent = egress.send(spec, attempt, planned);
-        let unsent = planned - sent.as_ref().unwrap_or(&0);
-        if unsent > 0 {
-            message.with_collection(|collection| collection.not_sent(&noted, unsent));
-        }
+        let (spec, source) = (&message.spec, egress.source);
+        let sent = egress.sender(attempt).and_then(|sender| {
+            let (port, last) = (egress.port(attempt), attempt + planned - 1);
+            let now = message.context.sockets.clock();
+            let noted = message.with_collection(|collection| collection.sending(port, last, planned, now));
+            let sent = sender.send(spec, &egress.interface, planned);
+            let unsent = planned - sent.as_ref().unwrap_or(&0);
+            if unsent > 0 {
+                message.with_collection(|collection| collection.not_sent(&noted, unsent));
+            }
+            sent
+        });
         match sent {
             Ok(sent) => {
                 self.works = true;
                 Attempted::Sent(sent)
             }
             Err(fault) if fault.kind() == FaultKind::Busy => Attempted::Full,
-            Err(fault) => {
-                let source = egress.source;
-                Attempted::Refused(message.context.cause(fault, spec, &self.name, Some(source)), 1)
-            }
+            Err(fault) => Attempted::Refused(message.context.cause(fault, spec, &self.name, Some(source)), 1),
         }
     }
 
@@ -155,6 +156,10 @@ impl Message {
     ) -> Result<Vec<usize>, Refusal> {
         let (mut waiting, mut failure) = (Vec::new(), None);
         for (nth, interface) in interfaces.iter_mut().enumerate() {
+            // By an answer to the first interface's copy, or on request.
+            if self.is_closed() {
+                break;
+            }
             match interface.try_send(self, 1, 1) {
                 Attempted::Sent(_) => {}
                 Attempted::Full => waiting.push(nth),
