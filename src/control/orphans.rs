@@ -52,6 +52,11 @@ impl Orphans {
         self.close_harmless(table, sockets);
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Closes those whose end harms nobody any more.
     pub(super) fn close_harmless(&mut self, table: &InterfaceTable, sockets: &dyn SocketBackend) {
         if self.0.is_empty() {

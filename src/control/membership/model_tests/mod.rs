@@ -17,6 +17,7 @@ use super::{Membership, MembershipContext, SocketId, Unchanged};
 use crate::control::answering::{ActiveRules, Answering, ReplyLimits, Services};
 use crate::control::events::Events;
 use crate::control::memberships::JoinRequest;
+use crate::control::orphans::Orphans;
 use crate::control::timers::Timers;
 use crate::control::totals::Ledger;
 use crate::control::{InterfaceChoice, Registry, comparison};
@@ -67,6 +68,7 @@ struct World {
     /// As the kernel has announced it.
     table: Arc<InterfaceTable>,
     resources: Vec<(Arc<Membership>, Model)>,
+    orphans: Orphans,
 }
 
 impl World {
@@ -100,7 +102,7 @@ impl World {
             let membership = new.expect("it works").publish(&registry).expect("the id is free");
             (membership, Model::new(wanted, answers, &table, kernel.take_opens()))
         });
-        Self { kernel, runtime, events, table, resources: resources.into() }
+        Self { kernel, runtime, events, table, resources: resources.into(), orphans: Orphans::default() }
     }
 
     fn take(&mut self, step: Step) {
@@ -120,10 +122,12 @@ impl World {
     }
 
     fn reconcile(&mut self, lacking: &HashSet<SocketId>, forgotten: [[bool; 2]; 2], is_retry: bool) {
+        let mut orphans = Vec::new();
         for ((membership, model), forgotten) in self.resources.iter_mut().zip(forgotten) {
-            drop(membership.follow(&self.table, lacking));
+            orphans.extend(membership.follow(&self.table, lacking));
             model.follow(&self.table, forgotten);
         }
+        self.orphans.take_in(orphans, &self.table, &self.kernel);
         for (membership, model) in &mut self.resources {
             membership.join_missing(&self.table, is_retry);
             let opens = self.kernel.take_opens();
@@ -180,7 +184,7 @@ impl World {
                 }
             }
         }
-        let mut open = 0;
+        let mut open = self.orphans.len();
         for (membership, model) in &self.resources {
             open += usize::from(model.replies_from);
             let view = membership.view();
@@ -239,6 +243,7 @@ impl World {
     }
 
     fn end(self) {
+        drop(self.orphans);
         for (membership, mut model) in self.resources {
             membership.leave();
             self.runtime.block_on(membership.sockets_closed());
