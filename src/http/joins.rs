@@ -112,7 +112,7 @@ struct InterfaceState {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// Datagrams that have come in here since the service started.
+    /// Datagrams that this membership has received here since it was created; a store keeps the number over restarts.
     datagrams: u64,
     /// Their payload bytes.
     bytes: u64,

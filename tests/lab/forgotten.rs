@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::cabled::{Cabled, on, states};
-use crate::support::lab::{Lab, connect, peer};
+use crate::support::lab::{Lab, Process, connect, peer};
 use crate::support::metrics::Metrics;
 
 const GROUPS: [&str; 2] = ["239.4.12.1:10000", "[ff15::12:1]:10000"];
@@ -104,10 +104,7 @@ async fn a_membership_that_the_kernel_forgot_unnoticed_is_joined_again() {
 }
 
 /// The kernel counts as many sockets as the service has, but the service's is not among them.
-#[tokio::test(flavor = "multi_thread")]
-async fn another_programs_join_does_not_hide_the_loss() {
-    let Some(mut lab) = Lab::new() else { return };
-    let net = Cabled::new(&mut lab, 1).await;
+async fn joined_again_beside_another_program(net: &Cabled) -> (String, Process) {
     let [group] = IPV6;
     let membership = net.node.join(json!({"group": group, "interfaces": ["w0"]})).await;
 
@@ -124,12 +121,35 @@ async fn another_programs_join_does_not_hide_the_loss() {
     net.node.soon("/v1/events", joined_again).await;
     net.assert_heard(&membership, group, "w0", "to both").await;
     block_in_place(|| joiner.wait_for_line("heard to both"));
+    (membership, joiner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_programs_join_does_not_hide_the_loss() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    let [group] = IPV6;
+    let (membership, joiner) = joined_again_beside_another_program(&net).await;
 
     // The kernel would take the other program's membership for that of the old socket (`__ipv6_dev_mc_dec`): the
     // service keeps it open until then.
     drop(joiner);
     net.listed_soon(&membership, group, 1).await;
     net.assert_heard(&membership, group, "w0", "to the service alone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_it_does_not_end_another_programs_join() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    let [group] = IPV6;
+    let (membership, joiner) = joined_again_beside_another_program(&net).await;
+
+    net.node.delete(&membership).await.expect(204);
+
+    let _speaker = net.speak(group, "w0", "to the other program");
+    block_in_place(|| joiner.wait_for_line("heard to the other program"));
+    assert_eq!(net.host.users("w0", group), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
