@@ -109,16 +109,16 @@ impl Control {
     /// too long, the same again goes on to wait for it.
     pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let registry = self.0.joined(kind);
-        let deletion = registry.begin_deletion(id);
+        let deletion = self.0.joined(kind).begin_deletion(id);
         let (membership, is_new) = deletion.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
         if is_new {
             membership.leave();
         }
-        within(Done::DeletionUnderWay, membership.sockets_closed()).await?;
-        self.0.settled(Done::DeletionUnderWay).await?;
-        registry.end_deletion(&membership);
-        Ok(())
+        let gone = async move {
+            membership.sockets_closed().await;
+            membership
+        };
+        self.0.finish_deletion(move |shared| shared.joined(kind), gone).await
     }
 
     /// Those that a configuration file wants.
@@ -207,13 +207,17 @@ impl Shared {
         if let Some(at) = membership.lease_check() {
             timers.arm(at, Due::CheckLease(Arc::downgrade(membership)));
         }
-        if let Some(at) = membership.next_retry(Instant::now()) {
+        if let Some(at) = membership.next_retry(self.now()) {
             timers.arm(at, Due::Retry(Arc::downgrade(membership)));
         }
     }
 
+    fn now(&self) -> Instant {
+        self.membership_context.sockets.clock().monotonic
+    }
+
     pub(super) fn check_lease(&self, membership: &Arc<Membership>) {
-        if let Some(sockets) = membership.leave_if_expired(Instant::now()) {
+        if let Some(sockets) = membership.leave_if_expired(self.now()) {
             self.reconciler.close(sockets);
             tracing::info!(id = %membership.id(), "the lease ran out: left");
             self.memberships.remove_if(membership.id(), membership);

@@ -125,10 +125,9 @@ impl Control {
     /// that takes too long, the same again goes on to wait for it.
     pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
         self.0.goes_on()?;
-        let registry = &self.0.messages;
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
-            let deletion = registry.begin_deletion(id);
+            let deletion = self.0.messages.begin_deletion(id);
             let (message, is_new) =
                 deletion.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
             if is_new {
@@ -136,10 +135,11 @@ impl Control {
             }
             message
         };
-        within(Done::DeletionUnderWay, message.sockets_closed()).await?;
-        self.0.settled(Done::DeletionUnderWay).await?;
-        registry.end_deletion(&message);
-        Ok(())
+        let gone = async move {
+            message.sockets_closed().await;
+            message
+        };
+        self.0.finish_deletion(|shared| &shared.messages, gone).await
     }
 }
 

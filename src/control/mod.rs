@@ -34,7 +34,7 @@ pub mod waiting;
 mod watchdog;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -137,7 +137,7 @@ struct Shared {
     /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
-    _watchdog: Watchdog,
+    watchdog: OnceLock<Watchdog>,
 }
 
 impl Control {
@@ -169,7 +169,6 @@ impl Control {
         let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
         let watched =
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
-        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
         let (ledger, recovery) = (Arc::new(Ledger::default()), Arc::<Recovery>::default());
@@ -211,7 +210,7 @@ impl Control {
             tasks,
             standing: Mutex::default(),
             stop,
-            _watchdog: watchdog,
+            watchdog: OnceLock::new(),
         }));
         control.restore(saved).await?;
         if let Some(store) = control.store() {
@@ -223,6 +222,9 @@ impl Control {
         control.start_reconciler()?;
         control.spawn("retention", |shared| async move { shared.keep_house().await });
         control.spawn("recovery", |shared| async move { shared.recover().await });
+        // Last: how long a start takes depends on what there is to restore.
+        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
+        let _ = control.0.watchdog.set(watchdog);
         Ok(control)
     }
 
@@ -250,7 +252,7 @@ impl Control {
     pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
         let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
         let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
-        caught_up.map_err(|_| Unsettled::TimedOut)?.map_err(Unsettled::Fault)
+        caught_up.map_err(|refusal| Unsettled::TimedOut(refusal.into()))?.map_err(Unsettled::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can

@@ -16,8 +16,8 @@ use super::orphans::Orphans;
 use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
-use crate::net::{Action, Fault, Registration};
-use crate::sync::{Lock, Progress, fatal};
+use crate::net::{Action, Fault, Registration, thread_cpu_time};
+use crate::sync::{Lock, Progress, fatal, whole};
 
 /// What is asked of the thread.
 #[derive(Default)]
@@ -60,9 +60,7 @@ impl Reconciler {
         self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
-        let Ok((mut requests, _)) = waited else {
-            fatal("the reconciler's requests were left half changed");
-        };
+        let (mut requests, _) = whole(waited);
         self.progress.work();
         std::mem::take(&mut *requests)
     }
@@ -129,13 +127,14 @@ struct ReconcilerThread {
     orphans: Orphans,
 }
 
-/// Work that is done again and again, and rests in between: a storm of changes leaves most of the thread's time.
+/// Work that is done again and again, and rests in between: a storm of changes leaves most of a processor's time.
 struct Due {
     /// When it is done next.
     at: Option<Instant>,
     /// It is not done before then.
     earliest: Instant,
-    /// The shortest pause, and the rest as a multiple of the time that the work took.
+    /// The shortest pause, and the rest as a multiple of the processor time that the work took: time for which the
+    /// thread or the process was stopped does not count.
     pause: Duration,
     rest: u32,
 }
@@ -153,12 +152,10 @@ impl Due {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    fn done(&mut self, begun: Instant) {
-        /// Work that took longer than this allows for was held up: by a stopped process, or a busy machine.
-        const LONGEST_REST: Duration = Duration::from_millis(500);
-        let now = Instant::now();
-        let rest = (now.saturating_duration_since(begun) * self.rest).min(LONGEST_REST);
-        *self = Self { at: None, earliest: now + rest.max(self.pause), ..*self };
+    /// `cost`: the processor time that it took.
+    fn done(&mut self, cost: Duration) {
+        let rest = (cost * self.rest).max(self.pause);
+        *self = Self { at: None, earliest: Instant::now() + rest, ..*self };
     }
 }
 
@@ -186,6 +183,7 @@ impl ReconcilerThread {
                 return;
             }
             for socket in requests.closing {
+                reconciler.progress.work();
                 let _closed = socket.close();
             }
             if requests.table_changed {
@@ -193,15 +191,15 @@ impl ReconcilerThread {
             }
             self.retry(&requests.retries);
             if self.following.is_due() {
-                let begun = Instant::now();
+                let before = thread_cpu_time();
                 self.follow_table();
-                self.following.done(begun);
+                self.following.done(thread_cpu_time().saturating_sub(before));
                 self.comparing.soon();
             }
             if self.comparing.is_due() {
-                let begun = Instant::now();
+                let before = thread_cpu_time();
                 self.compare();
-                self.comparing.done(begun);
+                self.comparing.done(thread_cpu_time().saturating_sub(before));
                 if !self.suspects.is_empty() {
                     self.comparing.soon();
                 }
@@ -212,7 +210,9 @@ impl ReconcilerThread {
     fn retry(&mut self, memberships: &[Weak<Membership>]) {
         let memberships: Vec<_> = memberships.iter().filter_map(Weak::upgrade).collect();
         if !memberships.is_empty() {
-            self.reconcile(&memberships, &self.shared.interfaces.table(), &HashSet::new(), true);
+            // First, so that all sockets that the kernel has forgotten are closed before one is opened again.
+            self.follow_table();
+            self.reconcile(&memberships, &self.table.clone(), &HashSet::new(), true);
         }
     }
 
@@ -229,12 +229,13 @@ impl ReconcilerThread {
 
     /// Opens again what the kernel's lists have lacked twice in a row.
     fn compare(&mut self) {
-        let memberships: Vec<_> = self.shared.joined_all().collect();
-        if memberships.is_empty() {
-            return;
-        }
         let sockets = self.shared.membership_context.sockets.clone();
         self.orphans.close_harmless(&self.table, &*sockets);
+        let memberships: Vec<_> = self.shared.joined_all().collect();
+        if memberships.is_empty() {
+            self.suspects.clear();
+            return;
+        }
         let lacking = comparison::lacking(&*sockets, &memberships).unwrap_or_else(|error| {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
             Vec::new()
@@ -247,7 +248,7 @@ impl ReconcilerThread {
             rarely!(
                 WARN,
                 sockets = forgotten.len(),
-                "the kernel's lists lack groups that were joined: joined again"
+                "the kernel's lists lack groups that the service has joined: it joins them again"
             );
             self.reconcile(&concerned, &self.shared.interfaces.table(), &forgotten, false);
         }

@@ -15,8 +15,8 @@ pub enum Unsettled {
     NoStore,
     #[error(transparent)]
     Fault(#[from] DiskFault),
-    #[error("not on disk after {} s: try again", waiting::LIMIT.as_secs())]
-    TimedOut,
+    #[error(transparent)]
+    TimedOut(Box<Refusal>),
 }
 
 /// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
@@ -71,7 +71,7 @@ pub enum Refusal {
     #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
     AddressFamily { group: Group, address: IpAddr },
     #[error(
-        "{address} is held by somebody who shares it with nobody (a program, or a message that still collects or lingers): end that use of it, or choose another port"
+        "another socket has {address} for itself (of a program, or of a message that still collects or lingers): close that socket, or choose another port"
     )]
     PortInUse { address: SocketAddr, purpose: Purpose },
     #[error("the kernel takes fewer sources than the {count} given: raise {}", sysctl(*.family))]
@@ -93,7 +93,7 @@ pub enum Refusal {
     Failed(#[source] Fault),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
-    #[error("not over after {} s: {done}", waiting::LIMIT.as_secs())]
+    #[error("the request did not finish within {} s: {done}", waiting::LIMIT.as_secs())]
     TimedOut { done: Done },
 }
 

@@ -2,7 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::Shared;
+use super::refusal::Refusal;
+use super::waiting::{Done, within};
 use crate::model::Id;
+use crate::store::DiskFault;
 use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order in which lists show them.
@@ -113,6 +117,31 @@ impl<T> Registry<T> {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<T>>> {
         self.entries.lock_shared()
+    }
+}
+
+impl Shared {
+    /// Waits until a deleted entry is gone, which `gone` resolves to, and the store has forgotten it. A task of its own
+    /// does so, and ends the deletion also if the client that asked for it does not wait any longer.
+    pub(super) async fn finish_deletion<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
+        gone: impl Future<Output = Arc<T>> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let shared = self.clone();
+        let ending = self.tasks.spawn(async move {
+            let entry = gone.await;
+            let settled = match &shared.store {
+                Some(store) => store.settled().await,
+                None => Ok(()),
+            };
+            registry(&shared).end_deletion(&entry);
+            settled
+        });
+        match within(Done::DeletionUnderWay, ending).await? {
+            Ok(Err(DiskFault::Closed)) | Err(_) => Err(Refusal::Stopping),
+            Ok(_) => Ok(()),
+        }
     }
 }
 

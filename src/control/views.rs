@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::answering::ReplyCounters;
-use crate::model::{Id, MembershipSpec, ResponderRules, Timestamp};
+use crate::model::{ClockReading, Id, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::BufferSize;
 use crate::store::LogCounters;
 
@@ -72,15 +72,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn starting_now(duration: Duration) -> Self {
+    pub(super) fn starting(now: ClockReading, duration: Duration) -> Self {
         let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        let expires_at = Timestamp(Timestamp::now().0.saturating_add(nanos));
-        Self { duration, ends: Instant::now() + duration, expires_at }
+        let expires_at = Timestamp(now.real.0.saturating_add(nanos));
+        Self { duration, ends: now.monotonic + duration, expires_at }
     }
 
     /// A promise of an earlier run, if it still stands.
-    pub(super) fn resumed(self) -> Option<Self> {
-        let left = self.expires_at.since(Timestamp::now())?;
-        Some(Self { ends: Instant::now() + left, ..self })
+    pub(super) fn resumed(self, now: ClockReading) -> Option<Self> {
+        let left = self.expires_at.since(now.real)?;
+        Some(Self { ends: now.monotonic + left, ..self })
     }
 }

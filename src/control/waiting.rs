@@ -37,20 +37,20 @@ impl fmt::Display for Done {
         match self {
             Self::Nothing => f.write_str("nothing was changed: try again"),
             Self::Created => {
-                f.write_str("it is created, but not on disk yet: repeat the request to wait for that")
+                f.write_str("it is created, but not on disk yet: send the same PUT to wait for that")
             }
             Self::Changed => {
-                f.write_str("it is changed, but not on disk yet: repeat the request to wait for that")
+                f.write_str("it is changed, but not on disk yet: send the same PUT to wait for that")
             }
             Self::Sent(copies) => {
                 write!(
                     f,
-                    "{copies} copies are sent, but not all is done: to PUT the same again waits for the rest and sends nothing"
+                    "{copies} copies are sent, and the message is not on disk yet: send the same PUT to wait for that, which sends no copy again"
                 )
             }
-            Self::DeletionUnderWay => f.write_str(
-                "nobody finds it any more, and its deletion goes on: repeat the request to wait for that",
-            ),
+            Self::DeletionUnderWay => {
+                f.write_str("it is deleted, but not from the disk yet: send the same DELETE to wait for that")
+            }
         }
     }
 }

@@ -220,7 +220,11 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = first_page(message.log(), done).await?;
+    let page = match first_page(message.log(), done).await {
+        Ok(page) => page,
+        // It is there, and the client has to learn under which id.
+        Err(problem) => return Ok((location, problem).into_response()),
+    };
     let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));
     let collected = Collected {
         message: Message::from(&view),

@@ -98,6 +98,7 @@ pub(super) enum Kind {
     BodyTimeout,
     Timeout,
     NoRoute,
+    RouteRefused,
     AddressNotLocal,
     PortInUse,
     TooManySources,
@@ -152,6 +153,9 @@ impl Kind {
                 ("no-address", S::UNPROCESSABLE_ENTITY, "The interface has no address to send from")
             }
             Self::NoRoute => ("no-route", S::UNPROCESSABLE_ENTITY, "There is no route to the group"),
+            Self::RouteRefused => {
+                ("route-refused", S::UNPROCESSABLE_ENTITY, "The routing table refuses the group")
+            }
             Self::AddressNotLocal => {
                 ("address-not-local", S::UNPROCESSABLE_ENTITY, "The address is not one of this host")
             }
@@ -307,9 +311,8 @@ impl From<Refusal> for Problem {
             Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
             Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
             Refusal::Unusable(_) | Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
-            Refusal::NoRoute { .. } | Refusal::RouteRefused { .. } | Refusal::NoRouteBy { .. } => {
-                problem(Kind::NoRoute).at("/interfaces")
-            }
+            Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
+            Refusal::RouteRefused { .. } => problem(Kind::RouteRefused).at("/interfaces"),
             Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
                 problem(Kind::AddressNotLocal).at("/source")
             }

@@ -38,7 +38,7 @@ impl fmt::Display for Action {
 /// What a fault means to whoever asked for the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Another program holds the port and shares it with nobody.
+    /// Another socket has the port for itself.
     PortInUse,
     Denied,
     /// The process or the system is out of file descriptors.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use super::fault::{Action, Doing, Fault};
+use super::rtnl::under_rtnl;
 use super::socket::{BufferSize, Socket};
 use super::{sys, wire};
 use crate::model::{Group, Interface, SourceFilter};
@@ -40,7 +41,7 @@ impl GroupSocket {
             socket.set_coalescing(true)?;
         }
         let buffer = socket.set_receive_buffer(options.receive_buffer)?;
-        join(&socket, group.ip(), interface.index, sources)?;
+        under_rtnl(|| join(&socket, group.ip(), interface.index, sources))?;
         socket.bind_shared(group.socket_addr(interface.index))?;
         Ok(Self { socket, buffer })
     }
@@ -57,7 +58,7 @@ impl GroupSocket {
             SourceFilter::Include(list) => (true, &list[..]),
             SourceFilter::Exclude(list) => (false, &list[..]),
         };
-        set_filter(socket, group.ip(), interface_index, include, list)
+        under_rtnl(|| set_filter(socket, group.ip(), interface_index, include, list))
     }
 }
 

@@ -12,6 +12,7 @@ mod group_socket;
 mod interfaces;
 mod receive;
 pub mod rights;
+mod rtnl;
 #[cfg(test)]
 mod script;
 mod send_socket;
@@ -30,4 +31,4 @@ pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHa
 pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
 pub use socket::{BufferSize, Socket};
-pub use sys::raise_descriptor_limit;
+pub use sys::{raise_descriptor_limit, thread_cpu_time};

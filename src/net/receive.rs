@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::Batch;
 use super::fault::{Action, Doing, Fault};
+use super::rtnl::under_rtnl;
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};
 use crate::logging::rarely;
@@ -281,6 +282,12 @@ impl Registration {
         self.socket.as_ref().expect("it is there until the registration is closed")
     }
 
+    /// From now on nothing more is received or sent; the socket is left to be closed.
+    pub fn stop(&self) {
+        self.socket().closed.store(true, Ordering::Release);
+        let _ = self.thread.epoll.remove(self.socket().as_fd());
+    }
+
     /// Gives the socket up: from now on nothing is received or sent. What is under way is awaited with the result.
     pub fn close(mut self) -> Closed {
         self.give_up()
@@ -292,7 +299,10 @@ impl Registration {
         let _ = self.thread.epoll.remove(socket.as_fd());
         self.thread.sockets().try_remove(self.key);
         match Arc::try_unwrap(socket) {
-            Ok(_closed_here) => Closed(None),
+            Ok(socket) => {
+                under_rtnl(|| drop(socket));
+                Closed(None)
+            }
             Err(socket) => {
                 let gone = CancellationToken::new();
                 let _ = socket.gone.set(gone.clone().drop_guard());
@@ -339,96 +349,4 @@ impl Registration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::model::Family;
-
-    /// Hands over how much each batch brought, and panics where it is told to.
-    struct Forward(mpsc::Sender<Vec<u8>>);
-
-    impl Sink for Forward {
-        fn deliver(&mut self, _: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
-            for received in batch.iter() {
-                assert_ne!(received.bytes, b"panic", "a sink that panics on purpose");
-                let _ = self.0.send(received.bytes.to_vec());
-            }
-        }
-    }
-
-    fn bound() -> (Socket, SocketAddr) {
-        let socket = Socket::open(Family::V4).unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = socket.local_addr().unwrap();
-        (socket, address)
-    }
-
-    #[tokio::test]
-    async fn a_sink_that_panics_fails_its_own_socket_alone() {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
-        let ((broken, broken_at), (whole, whole_at)) = (bound(), bound());
-        let (delivering, delivered) = mpsc::channel();
-        let broken = threads.register(broken, Box::new(Forward(delivering.clone()))).unwrap();
-        let whole = threads.register(whole, Box::new(Forward(delivering))).unwrap();
-
-        let sender = Socket::open(Family::V4).unwrap();
-        for serial in 0..100_u8 {
-            if serial == 50 {
-                sender.send_to(broken_at, b"panic").unwrap();
-            }
-            sender.send_to(whole_at, &[serial]).unwrap();
-        }
-        threads.panicked().await;
-
-        let heard: Vec<_> = (0..100).map(|_| delivered.recv().unwrap()[0]).collect();
-        assert_eq!(heard, (0..100).collect::<Vec<_>>());
-        assert!(broken.socket().has_failed() && !whole.socket().has_failed());
-        assert_eq!(threads.running(Duration::from_secs(5)), (1, 1));
-
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
-    }
-
-    /// Delivers only once it is allowed to.
-    struct Slow {
-        begun: mpsc::Sender<()>,
-        may_end: mpsc::Receiver<()>,
-    }
-
-    impl Sink for Slow {
-        fn deliver(&mut self, _: &Arc<RegisteredSocket>, _: &Batch<'_>) {
-            let _ = self.begun.send(());
-            let _ = self.may_end.recv();
-        }
-    }
-
-    #[tokio::test]
-    async fn closing_waits_for_the_batch_under_delivery_and_blocks_nobody() {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
-        let (socket, address) = bound();
-        let ((begun, has_begun), (end, may_end)) = (mpsc::channel(), mpsc::channel());
-        let registration = threads.register(socket, Box::new(Slow { begun, may_end })).unwrap();
-        let handle = SendHandle::new(registration.socket());
-        Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
-        has_begun.recv().unwrap();
-
-        let closed = registration.close();
-        assert!(!closed.is_done() && handle.open().is_none());
-        assert_eq!(threads.running(Duration::ZERO), (0, 1), "it is at work on one batch");
-        end.send(()).unwrap();
-        closed.wait().await;
-        assert!(bound_again(address), "the port is free");
-
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
-    }
-
-    fn bound_again(address: SocketAddr) -> bool {
-        Socket::open(Family::V4).unwrap().bind(address).is_ok()
-    }
-}
+mod tests;

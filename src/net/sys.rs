@@ -1,12 +1,13 @@
-//! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7) and
-//! socket options by number. The only module of the crate with `unsafe`.
-#![expect(unsafe_code, reason = "recvmmsg, sendmmsg, epoll and raw socket options have no safe wrapper here")]
+//! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7),
+//! `clock_gettime(2)` and socket options by number. The only module of the crate with `unsafe`.
+#![expect(unsafe_code, reason = "no dependency has a safe wrapper for these system calls")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes and constants of the kernel, all of them small")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -246,6 +247,14 @@ pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Resu
     // SAFETY: `owner` is moved into the result and keeps its descriptor open, and the same one, until it
     // is deregistered: `T` is one of our wrappers or a borrow, none of which can swap descriptors.
     Ok(unsafe { AsyncFd::register_with_interest(owner, interest) }?)
+}
+
+/// The processor time that the calling thread has taken.
+pub fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable, and the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
 }
 
 /// A level-triggered epoll(7) instance.

@@ -173,7 +173,7 @@ async fn a_port_that_is_held_alone_is_joined_once_it_is_free() {
         (&json!("pending"), &json!("pending"))
     );
     let reason = membership["interfaces"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("shares it with nobody"), "{reason}");
+    assert!(reason.contains("for itself"), "{reason}");
 
     drop(alone);
     let peer = Peer::at("127.0.0.1");

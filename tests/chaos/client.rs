@@ -213,8 +213,14 @@ impl ClientRun<'_> {
 
     /// Whether a request that is legal can be answered so while all this happens.
     fn may_be_refused(&self, status: u16, problem: &str) -> bool {
-        const CHANGED_HOST: [&str; 5] =
-            ["unknown-interface", "interface-down", "no-address", "no-route", "address-not-local"];
+        const CHANGED_HOST: [&str; 6] = [
+            "unknown-interface",
+            "interface-down",
+            "no-address",
+            "no-route",
+            "route-refused",
+            "address-not-local",
+        ];
         match status {
             404 => problem == "not-found",
             409 => problem == "port-in-use",

@@ -40,7 +40,10 @@ const TROUBLES: [Trouble; 3] = [
     },
     Trouble {
         begin: |net| net.host.ip("addr flush dev w0\n"),
-        end: |net| net.host.ip("addr add 10.78.0.1/24 dev w0\naddr add fd78:0::1/64 dev w0\n"),
+        end: |net| {
+            net.host.add_address("10.78.0.1/24", "w0");
+            net.host.add_address("fd78:0::1/64", "w0");
+        },
         shown: |w0| w0["addresses"] == json!([]),
         problem: "no-address",
         reason: "address",

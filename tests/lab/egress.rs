@@ -123,6 +123,14 @@ async fn compare(set_ups: &[SetUp], address: &str) {
     assert_eq!(wrong, 0, "rows are not as expected, see the table");
 }
 
+/// `ip`, which waits until addresses can be used, where the set-up does not want them to be tentative: the kernel makes
+/// an IPv6 address ready from a work queue that the whole machine shares.
+const WAITING_IP: &str = r#"ip() {
+    command ip "$@" || return
+    [ "$(cat /proc/sys/net/ipv6/conf/all/accept_dad)" = 0 ] || return 0
+    until [ -z "$(command ip -6 addr show tentative)" ]; do sleep 0.01; done
+}"#;
+
 /// A host with what every set-up has, and its own.
 fn host_of(lab: &mut Lab, set_up: &SetUp, address: &str) -> Host {
     let host = lab.host_off();
@@ -139,8 +147,9 @@ fn host_of(lab: &mut Lab, set_up: &SetUp, address: &str) -> Host {
             let addresses = std::fs::read_to_string(&addresses).expect("the host's addresses");
             addresses.lines().any(|line| line.starts_with("fe80") && line.ends_with(&format!("eth{nth}")))
         });
+        host.wait_for_addresses();
     }
-    host.run("sh", &["-ec", set_up.commands]);
+    host.run("sh", &["-ec", &format!("{WAITING_IP}\n{}", set_up.commands)]);
     host
 }
 

@@ -137,6 +137,7 @@ impl Scene {
         self.host.ip(&format!(
             "addr add {ipv4}/24 dev eth0\naddr add {ipv6}/64 dev eth0\nroute replace 224.0.0.0/4 dev eth0\n"
         ));
+        self.host.wait_for_addresses();
     }
 
     /// The message's result on its one interface.

@@ -113,7 +113,7 @@ async fn copies_fail_while_the_named_address_is_not_there() {
             let view = net.node.until(message, failing).await;
             let error = view["sent"][0]["error"].as_str().unwrap();
             assert!(error.contains("address"), "{error}");
-            net.host.ip(&format!("addr add {source}/{prefix} dev eth0\n"));
+            net.host.add_address(&format!("{source}/{prefix}"), "eth0");
             let more = |now: &Value| now["sent"][0]["count"].as_u64() > view["sent"][0]["count"].as_u64();
             net.node.until(message, more).await;
 
@@ -141,7 +141,8 @@ impl Net {
         lab.attach(&mut host, second);
         lab.attach(&mut far, second);
         let [ipv4, ipv6] = SECOND;
-        host.ip(&format!("addr add {ipv4}/24 dev eth0\naddr add {ipv6}/64 dev eth0\n"));
+        host.add_address(&format!("{ipv4}/24"), "eth0");
+        host.add_address(&format!("{ipv6}/64"), "eth0");
         Self {
             node: Node::start(&host, &[]).await,
             near: Node::start(&near, &[]).await,

@@ -13,6 +13,7 @@ async fn a_group_on_a_link_without_ipv6_is_pending_until_the_link_has_it() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     net.host.ip("link set w0 mtu 1200\n");
+    net.node.until("/v1/interfaces", |shown| shown.to_string().contains("1200")).await;
     let body = json!({"group": GROUP, "interfaces": ["w0"]});
     let mut paths = Vec::new();
     for kind in ["memberships", "responders"] {
@@ -88,7 +89,7 @@ async fn a_responder_whose_address_leaves_the_host_says_so_until_it_is_back() {
             .into_iter()
             .enumerate()
     {
-        host.ip(&format!("addr add {own} dev eth0\n"));
+        host.add_address(own, "eth0");
         let (address, _) = own.split_once('/').unwrap();
         let shown = |view: &Value| view["reply_addresses"].to_string().contains(address);
         node.until("/v1/interfaces", |view| view.to_string().contains(own)).await;
@@ -107,7 +108,7 @@ async fn a_responder_whose_address_leaves_the_host_says_so_until_it_is_back() {
         let listed = node.get("/v1/responders?state=pending&hears=true").await.expect(200);
         assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 
-        host.ip(&format!("addr add {own} dev eth0\n"));
+        host.add_address(own, "eth0");
         let view = node.soon(&responder, |view| view["state"] == "joined").await;
         assert!(shown(&view) && on(&view, "eth0").get("reason").is_none(), "{view:#}");
         let message = json!({"group": group, "interfaces": ["eth0"], "payload": format!("{nth}"), "expect": 1, "window_ms": 30_000});

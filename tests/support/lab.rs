@@ -177,6 +177,22 @@ impl Host {
         done(self.namespace.ip(batch));
     }
 
+    /// Adds `ADDRESS/PREFIX` to the interface, and waits until it can be used: the kernel makes an IPv6 address ready
+    /// from a work queue that the whole machine shares.
+    #[track_caller]
+    pub(crate) fn add_address(&self, address: &str, interface: &str) {
+        self.ip(&format!("addr add {address} dev {interface}\n"));
+        self.wait_for_addresses();
+    }
+
+    /// Waits until all IPv6 addresses can be used.
+    #[track_caller]
+    pub(crate) fn wait_for_addresses(&self) {
+        until("the IPv6 addresses can be used", || {
+            self.run("ip", &["-6", "addr", "show", "tentative"]).is_empty()
+        });
+    }
+
     /// A file as this host sees it; /proc/net and /proc/sys/net differ from host to host.
     #[track_caller]
     pub(crate) fn read(&self, path: &str) -> String {
@@ -233,7 +249,7 @@ fn done<T>(result: Result<T, String>) -> T {
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+        assert!(start.elapsed() < Duration::from_mins(1), "never: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::net::{Fault, Socket, SocketBackend};
+use crate::net::{Fault, FaultKind, Socket, SocketBackend};
 use crate::sync::Lock;
 
 /// Reply sockets by the local address they are bound to; opened when first needed.
@@ -47,7 +47,8 @@ impl ReplySockets {
             self.by_address().keys().copied().filter(|address| !is_known(*address)).collect();
         for (address, scope) in unknown {
             // No interface has it, and still it may be local: all of 127.0.0.0/8 is, and so is what a route says.
-            if self.backend.open_reply_socket(scope, address, 0).is_err() {
+            let opened = self.backend.open_reply_socket(scope, address, 0);
+            if opened.is_err_and(|fault| fault.kind() == FaultKind::AddressNotLocal) {
                 self.by_address().remove(&(address, scope));
             }
         }

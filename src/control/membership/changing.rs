@@ -174,7 +174,7 @@ impl Membership {
         state.spec = spec.clone();
         given_up.extend(state.drop_unwanted(table));
         state.replies = replies;
-        state.lease = request.lease.map(Lease::starting_now);
+        state.lease = request.lease.map(|lease| Lease::starting(self.context.sockets.clock(), lease));
         state.declared |= request.declared;
         let Adopted { unused, .. } = state.adopt(state.revision, delivering, table);
         given_up.extend(unused);

@@ -1,7 +1,6 @@
 //! A fault of the service's own in one membership: it is closed, says so, and is opened again after a pause.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::interface::{InterfaceMembership, Reason, Status};
 use super::{Membership, Stage};
@@ -28,7 +27,7 @@ impl Membership {
             return;
         }
         state.revision += 1;
-        state.retries.note_failure(Instant::now());
+        state.retries.note_failure(self.context.sockets.clock().monotonic);
         let failed =
             state.interfaces.iter_mut().filter_map(|known| known.set(Status::Failed(Reason::Failed)));
         let sockets = failed.collect();

@@ -11,7 +11,7 @@ use crate::control::answering::Answering;
 use crate::control::memberships::JoinRequest;
 use crate::control::refusal::Refusal;
 use crate::control::views::Lease;
-use crate::model::{Id, InterfaceTable, MembershipSpec, Timestamp};
+use crate::model::{Id, InterfaceTable, MembershipSpec};
 
 /// A membership whose sockets are open, and which nobody can find or be answered by yet.
 pub(in crate::control) struct NewMembership {
@@ -39,15 +39,16 @@ impl Membership {
         let missing: Vec<_> = wanted.into_iter().map(as_missing).collect();
         let interfaces = missing.iter().map(InterfaceMembership::being_joined).collect();
         let opened = context.opening(&spec, &table).open_or_refuse(missing)?;
+        let now = context.sockets.clock();
         let state = State {
             declared: request.declared,
-            lease: request.lease.map(Lease::starting_now),
+            lease: request.lease.map(|lease| Lease::starting(now, lease)),
             interfaces,
             ..State::new(context.new_log(&spec), spec)
         };
         let membership = Self {
             id,
-            created_at: Timestamp::now(),
+            created_at: now.real,
             answering,
             context,
             changing: tokio::sync::Mutex::default(),

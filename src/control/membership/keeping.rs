@@ -70,7 +70,7 @@ impl Membership {
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = context.log_limits.narrowed(&wanted.spec.retention);
         let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
-        let lease = wanted.lease.map(Lease::resumed);
+        let lease = wanted.lease.map(|lease| lease.resumed(context.sockets.clock()));
         if lease.is_some_and(|lease| lease.is_none()) {
             log.close();
             return Ok(None);

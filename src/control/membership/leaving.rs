@@ -32,12 +32,21 @@ impl Membership {
         }
     }
 
-    /// Leaves if the lease has run out, and gives the sockets, to be closed by somebody who has time for it.
+    /// Leaves if the lease has run out: nothing more is heard or answered. Gives the sockets, which the caller has
+    /// closed by a thread that may wait.
     pub(in crate::control) fn leave_if_expired(&self, now: Instant) -> Option<Vec<Registration>> {
         let mut state = self.state();
         state.lease_armed = None;
-        let expired = state.stage != Stage::Left && state.lease.is_some_and(|lease| lease.ends <= now);
-        expired.then(|| self.leave_with(&mut state, EventKind::Expired))
+        if state.stage == Stage::Left || state.lease.is_none_or(|lease| lease.ends > now) {
+            return None;
+        }
+        let sockets = self.leave_with(&mut state, EventKind::Expired);
+        drop(state);
+        sockets.iter().for_each(Registration::stop);
+        if let Some(answering) = &self.answering {
+            answering.close();
+        }
+        Some(sockets)
     }
 
     /// Closes the sockets for good, as the service stops; the rest stays as it was.

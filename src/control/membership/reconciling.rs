@@ -130,8 +130,10 @@ impl Membership {
         state.retries.next(now)
     }
 
-    /// Hands over the sockets that are joined.
+    /// Hands over the sockets that are joined; none while a request changes the membership, because the kernel may have
+    /// other sources by then than the specification.
     pub(in crate::control) fn for_each_joined(&self, mut each: impl FnMut(JoinedSocket<'_>)) {
+        let Ok(_unchanging) = self.changing.try_lock() else { return };
         let state = self.state();
         for joined in state.interfaces.iter().filter_map(InterfaceMembership::joined) {
             each(JoinedSocket {

@@ -83,7 +83,7 @@ impl MessageSockets {
 /// The sockets that send for all messages which collect nothing, one for each family and loopback setting.
 #[derive(Default)]
 pub(in crate::control) struct SharedSendSockets {
-    /// Std lock: held for a look-up or an open.
+    /// Std lock: held for a look-up or an insertion.
     open: Mutex<HashMap<(Family, bool), Arc<SharedSendSocket>>>,
 }
 
@@ -95,12 +95,12 @@ impl SharedSendSockets {
         family: Family,
         loopback: bool,
     ) -> Result<Arc<SharedSendSocket>, Fault> {
-        let mut open = self.open.lock_shared();
-        if let Some(socket) = open.get(&(family, loopback)) {
+        let kind = (family, loopback);
+        if let Some(socket) = self.open.lock_shared().get(&kind) {
             return Ok(socket.clone());
         }
-        let socket = Arc::new(backend.open_shared_send_socket(family, loopback)?);
-        open.insert((family, loopback), socket.clone());
-        Ok(socket)
+        let opened = Arc::new(backend.open_shared_send_socket(family, loopback)?);
+        // Somebody else may have opened one meanwhile: that one stays.
+        Ok(self.open.lock_shared().entry(kind).or_insert(opened).clone())
     }
 }

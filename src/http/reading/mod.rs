@@ -233,7 +233,7 @@ fn unsettled(reason: Unsettled) -> Problem {
             let detail = "nothing is on disk, as the service runs with --memory: leave this out";
             Problem::new(Kind::InvalidParameter, detail).at("/durable")
         }
-        Unsettled::TimedOut => Problem::new(Kind::Timeout, reason.to_string()),
+        Unsettled::TimedOut(refusal) => Problem::from(*refusal),
         Unsettled::Fault(DiskFault::Closed) => Problem::new(Kind::Stopping, "the service is stopping"),
         Unsettled::Fault(fault) => Problem::new(Kind::Store, fault.to_string()),
     }

@@ -35,5 +35,6 @@ pub(crate) fn connect(one: &Host, other: &Host, count: usize) {
             let names: HashSet<_> = carriers.filter_map(|line| line.split('@').next()).collect();
             (0..count).all(|n| names.contains(format!("w{n}").as_str()))
         });
+        host.wait_for_addresses();
     }
 }

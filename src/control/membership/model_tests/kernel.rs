@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) between: Option<Change>,
     /// On which interface each open was, and whether it worked.
     pub(super) opens: Vec<(usize, Result<u32, i32>)>,
+    /// It stands still, unless the test sets it.
+    pub(super) clock: ClockReading,
     sockets: Vec<Open>,
     ports: u16,
 }
@@ -89,6 +91,7 @@ impl Kernel {
             faults: VecDeque::new(),
             between: None,
             opens: Vec::new(),
+            clock: ClockReading::now(),
             sockets: Vec::new(),
             ports: 0,
         };
@@ -159,7 +162,7 @@ impl Kernel {
 /// Shared by a membership and the test, which owns it.
 impl SocketBackend for Arc<Kernel> {
     fn clock(&self) -> ClockReading {
-        ClockReading::now()
+        self.state().clock
     }
 
     fn interfaces(&self) -> Arc<InterfaceTable> {

@@ -2,6 +2,7 @@
 //! are as a simple model says, no socket is left over, and what arrives is in the log.
 
 mod kernel;
+mod leases;
 mod model;
 
 use std::collections::HashSet;

@@ -14,7 +14,7 @@ use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat
 use world::{Becomes, Event, World};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
 
     #[test]
     fn the_counts_are_right_whatever_happens_between_two_calls(spec in specs(), script in scripts(), cancel: bool) {

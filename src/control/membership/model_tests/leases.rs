@@ -1,0 +1,89 @@
+//! Leases, while time passes in leaps and somebody sets the time of day.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Wanted, World, group, request, spec};
+use crate::control::events::EventKind;
+use crate::control::memberships::JoinRequest;
+use crate::model::Timestamp;
+use crate::net::{InterfaceWatch, SocketBackend};
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Pass(Duration),
+    /// Sets the time of day by so many seconds.
+    Set(i64),
+    Renew(Duration),
+}
+
+#[test]
+fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let interfaces = runtime.block_on(InterfaceWatch::start(&tasks, &stop)).expect("interfaces");
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) };
+    proptest!(config, |(steps in proptest::collection::vec(steps(), 0..20))| {
+        live(&World::new(interfaces.clone(), runtime.handle().clone()), steps);
+    });
+}
+
+/// A responder: what it heard is logged and answered until its lease ends, and not after that.
+fn live(world: &World, steps: Vec<Step>) {
+    const WANTED: Wanted = Wanted { interfaces: [true, true], group: 0 };
+    let (responder, _) = &world.resources[1];
+    let sockets_before = world.kernel.open_sockets();
+    let mut left: Option<Duration> = None;
+    for step in steps {
+        match step {
+            Step::Pass(time) => {
+                let clock = &mut world.kernel.state().clock;
+                clock.monotonic += time;
+                clock.real.0 += i64::try_from(time.as_nanos()).expect("hours");
+                left = left.map(|left| left.saturating_sub(time));
+            }
+            Step::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
+            Step::Renew(lease) => {
+                let wanted = JoinRequest { lease: Some(lease), ..request(true) };
+                let renewed = world.runtime.block_on(responder.change(&spec(WANTED), &wanted, &world.table));
+                assert!(renewed.is_ok());
+                let expires_at = responder.view().lease.expect("it was just renewed").expires_at;
+                let nanos = i64::try_from(lease.as_nanos()).expect("hours");
+                assert_eq!(expires_at, Timestamp(world.kernel.clock().real.0 + nanos));
+                left = Some(lease);
+            }
+        }
+        let heard = responder.view().log.appended;
+        world.kernel.deliver(0, group(0));
+        assert_eq!(responder.view().log.appended, heard + 1);
+        let Some(sockets) = responder.leave_if_expired(world.kernel.clock().monotonic) else {
+            assert_ne!(left, Some(Duration::ZERO));
+            continue;
+        };
+        assert_eq!(left, Some(Duration::ZERO));
+        // Its sockets are still to be closed, and deliver nothing any more.
+        world.kernel.deliver(0, group(0));
+        assert_eq!(responder.view().log.appended, heard + 1);
+        assert_eq!(responder.view().responder.expect("it is one").reply_addresses, []);
+        drop(sockets);
+        // On two interfaces, and one to reply from.
+        assert_eq!(world.kernel.open_sockets(), sockets_before - 3);
+        let events = world.events.read(None, usize::MAX).events;
+        let last = events.iter().rfind(|event| event.id == *responder.id());
+        assert!(last.is_some_and(|event| matches!(event.event, EventKind::Expired)));
+        return;
+    }
+    responder.leave();
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let seconds = || (1_u64..100).prop_map(Duration::from_secs);
+    prop_oneof![
+        4 => seconds().prop_map(Step::Pass),
+        2 => (-1_000_000_i64..1_000_000).prop_map(Step::Set),
+        2 => seconds().prop_map(Step::Renew),
+    ]
+}
