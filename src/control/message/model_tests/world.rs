@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Message, Shared};
-use crate::model::{ClockReading, Id, InterfaceTable, Timestamp};
+use crate::model::{ClockReading, Id, Interface, InterfaceTable, Timestamp};
 use crate::net::{Batch, Received, RegisteredSocket, SendScript};
 
 /// Something that happens between two calls.
@@ -267,14 +267,14 @@ impl World {
             let is_up = |table: &InterfaceTable| {
                 table.by_index(socket.index).is_some_and(|interface| interface.up && interface.running)
             };
-            let has_address = |table: &InterfaceTable| {
-                table.by_index(socket.index).is_some_and(|interface| interface.has(socket.local.ip()))
-            };
-            // The kernel may have chosen an address that it has not announced yet.
-            if !is_up(shown) || !(has_address(shown) || has_address(table)) {
+            let source = socket.local.ip();
+            let is_elsewhere =
+                |interface: &Arc<Interface>| interface.index != socket.index && interface.has(source);
+            // An address that nobody has announced may be the kernel's choice of a moment ago; it refuses others.
+            if !is_up(shown) || shown.interfaces.iter().any(is_elsewhere) {
                 records.violations.push(format!("{} sent, and {shown:?} was known", socket.local));
             }
-            if !is_up(table) || !has_address(table) {
+            if !is_up(table) || !table.by_index(socket.index).is_some_and(|interface| interface.has(source)) {
                 return Err(io::Error::from_raw_os_error(libc::EINVAL));
             }
             sent = copies.div_ceil(2);
