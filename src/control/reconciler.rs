@@ -165,9 +165,9 @@ impl ReconcilerThread {
 
     fn new(shared: Arc<Shared>) -> Self {
         let table = Arc::default();
-        let following = Due::new(Duration::from_millis(10), 10);
-        // At most four times a second, and a fifteenth of the time.
-        let comparing = Due::new(Duration::from_millis(250), 15);
+        // Each takes a twentieth of a processor at most; the comparison is made at most four times a second.
+        let following = Due::new(Duration::from_millis(10), 20);
+        let comparing = Due::new(Duration::from_millis(250), 20);
         let (suspects, orphans) = (HashSet::new(), Orphans::default());
         Self { shared, table, following, comparing, suspects, orphans }
     }

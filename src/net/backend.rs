@@ -29,7 +29,7 @@ pub trait SocketBackend: Send + Sync {
     fn route(&self, query: &RouteQuery) -> Result<Route, Fault>;
 
     /// The index of the interface by which it would, also where there is no address to send from.
-    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault>;
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault>;
 
     /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
     fn open_group_socket(
@@ -79,8 +79,8 @@ impl SocketBackend for KernelSockets {
         self.interfaces.route(query)
     }
 
-    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
-        self.interfaces.egress_index(query)
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+        self.interfaces.egress(query)
     }
 
     fn open_group_socket(

@@ -85,7 +85,7 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
     ip("addr flush dev v0");
     let fault = watch.route(&group("[ff15::1]:9")).unwrap_err();
     assert_eq!(fault.kind(), FaultKind::NoAddress, "{fault}");
-    assert_eq!(watch.egress_index(&group("[ff15::1]:9")).unwrap(), v0);
+    assert_eq!(watch.egress(&group("[ff15::1]:9")).unwrap().0, v0);
 }
 
 fn query(group: &str, source_port: Option<u16>, interface: Option<u32>) -> RouteQuery {

@@ -36,26 +36,29 @@ impl MessageContext {
                 having(&table, source).map(|interface| vec![EgressInterface::new(0, interface)])
             }
             (Interfaces::Default, None) => {
-                let interface = self.routed(spec, &table)?;
-                Ok(vec![EgressInterface::chosen_by_route(interface)])
+                let (interface, source) = self.routed(spec, &table)?;
+                Ok(vec![EgressInterface::chosen_by_route(interface, source)])
             }
         }
     }
 
-    /// The interface by which the kernel sends to this group.
+    /// The interface by which the kernel sends to this group, and the address, if there is one to send from.
     fn routed<'t>(
         &self,
         spec: &MessageSpec,
         table: &'t InterfaceTable,
-    ) -> Result<&'t Arc<Interface>, Refusal> {
-        let index = self.sockets.egress_index(&query(spec, None)).map_err(|fault| match fault.kind() {
-            FaultKind::NoRoute => Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) },
-            FaultKind::Denied | FaultKind::Refused => Refusal::RouteRefused { group: spec.group, fault },
-            _ => Refusal::Failed(fault),
-        })?;
+    ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), Refusal> {
+        let (index, source) =
+            self.sockets.egress(&query(spec, None)).map_err(|fault| match fault.kind() {
+                FaultKind::NoRoute => {
+                    Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) }
+                }
+                FaultKind::Denied | FaultKind::Refused => Refusal::RouteRefused { group: spec.group, fault },
+                _ => Refusal::Failed(fault),
+            })?;
         // One that the table does not have yet.
         let unknown = || Refusal::InterfaceGone { interface: format!("if{index}").into() };
-        table.by_index(index).ok_or_else(unknown)
+        table.by_index(index).map(|interface| (interface, source)).ok_or_else(unknown)
     }
 
     /// The address that a message leaves with by this interface: its own choice, else the kernel's.

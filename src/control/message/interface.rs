@@ -20,6 +20,8 @@ pub(in crate::control) struct EgressInterface {
     pub(super) loopback: bool,
     /// The kernel chose the interface, and with it an address.
     chosen_by_route: bool,
+    /// That address, to open the first sockets with.
+    routed_source: Option<IpAddr>,
     /// How it leaves; none where that could not be opened.
     pub(super) egress: Option<Egress>,
     /// The interfaces as they were when `egress` was found to be right.
@@ -45,6 +47,7 @@ impl EgressInterface {
             place,
             loopback: interface.loopback,
             chosen_by_route: false,
+            routed_source: None,
             egress: None,
             seen: None,
             retired: VecDeque::new(),
@@ -52,8 +55,8 @@ impl EgressInterface {
         }
     }
 
-    pub(super) fn chosen_by_route(interface: &Interface) -> Self {
-        Self { chosen_by_route: true, ..Self::new(0, interface) }
+    pub(super) fn chosen_by_route(interface: &Interface, routed_source: Option<IpAddr>) -> Self {
+        Self { chosen_by_route: true, routed_source, ..Self::new(0, interface) }
     }
 
     /// Opens sockets to send by it with, as it is now.
@@ -64,7 +67,10 @@ impl EgressInterface {
     ) -> Result<OpenedSockets, Refusal> {
         let table = context.sockets.interfaces();
         let interface = usable(&table, &self.name, spec.group.family())?;
-        let source = context.source(spec, interface, self.chosen_by_route)?;
+        let source = match self.routed_source {
+            Some(source) => source,
+            None => context.source(spec, interface, self.chosen_by_route)?,
+        };
         context.open(spec, interface, source)
     }
 

@@ -205,8 +205,8 @@ impl SocketBackend for PanickingSockets {
         self.0.route(query)
     }
 
-    fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
-        self.0.egress_index(query)
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+        self.0.egress(query)
     }
 
     fn open_group_socket(

@@ -16,6 +16,7 @@ mod route;
 mod table;
 
 use std::io::{self, PipeWriter, Write};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,8 +45,8 @@ struct Shared {
     requests: Mutex<Requests>,
     /// Std lock: held for an assignment or a copy.
     health: Mutex<InterfaceHealth>,
-    /// Asks for routes; another one is made where it is in use. Std lock: held to take it or to put it back.
-    spare_client: Mutex<Option<Client>>,
+    /// Ask for routes; another one is made where all are in use. Std lock: held to take one or to put it back.
+    idle_clients: Mutex<Vec<Client>>,
     /// Of the thread.
     progress: Arc<Progress>,
 }
@@ -89,7 +90,7 @@ impl InterfaceWatch {
             table: watch::Sender::default(),
             requests: Mutex::new(Requests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
             health: Mutex::default(),
-            spare_client: Mutex::default(),
+            idle_clients: Mutex::default(),
             progress: Arc::default(),
         });
         let (follower, counted, ending) =
@@ -143,18 +144,23 @@ impl InterfaceWatch {
         Ok(Route { interface_index: found.interface, source })
     }
 
-    /// The index of the interface by which a datagram leaves, also where there is no address to leave with.
-    pub fn egress_index(&self, query: &RouteQuery) -> Result<u32, Fault> {
-        self.look_up(query).map(|found| found.interface)
+    /// The index of the interface by which a datagram leaves, and the address, if there is one to leave with.
+    pub fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+        self.look_up(query).map(|found| (found.interface, found.source))
     }
 
     fn look_up(&self, query: &RouteQuery) -> Result<route::Found, Fault> {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
-        let spare = self.0.spare_client.lock_shared().take();
-        let mut client = spare.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
+        /// As many as ask at once where there are many processors.
+        const MOST_IDLE: usize = 16;
+        let idle = self.0.idle_clients.lock_shared().pop();
+        let mut client = idle.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
         let found = route::look_up(&mut client, query).doing(Action::Interfaces);
-        *self.0.spare_client.lock_shared() = Some(client);
+        let mut idle = self.0.idle_clients.lock_shared();
+        if idle.len() < MOST_IDLE {
+            idle.push(client);
+        }
         found
     }
 

@@ -177,7 +177,7 @@ impl SocketBackend for Arc<Kernel> {
         unreachable!("there are no messages")
     }
 
-    fn egress_index(&self, _: &RouteQuery) -> Result<u32, Fault> {
+    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
         unreachable!("there are no messages")
     }
 

@@ -42,7 +42,7 @@ impl SocketBackend for World {
         Ok(Route { interface_index: index, source: *source })
     }
 
-    fn egress_index(&self, _: &RouteQuery) -> Result<u32, Fault> {
+    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
         unreachable!("all interfaces are named")
     }
 
