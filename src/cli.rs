@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Finding};
+use crate::config::{self, ConfigError};
 use crate::control::Settings;
 use crate::export::ExportArgs;
-use crate::http::{Access, Door, Operations, RequireToken, Tokens};
+use crate::http::{Access, AdminState, OriginPolicy, RequireToken, Tokens};
 use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
 use crate::store::{Limits, StoreSettings};
@@ -146,7 +146,7 @@ pub struct HealthcheckArgs {
 }
 
 impl ServeArgs {
-    pub fn config(&self) -> Result<Config, Vec<Finding>> {
+    pub fn config(&self) -> Result<Config, Vec<ConfigError>> {
         Ok(Config {
             listen: self.listen.clone(),
             allow_anonymous: self.allow_anonymous,
@@ -155,7 +155,7 @@ impl ServeArgs {
                 require_token: self.require_token,
                 open_metrics: self.open_metrics,
             },
-            door: Door { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
+            door: OriginPolicy { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
             settings: Settings {
@@ -177,12 +177,12 @@ impl ServeArgs {
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
             },
-            operations: Operations::default(),
+            operations: AdminState::default(),
             otlp_endpoint: self.otlp_endpoint.clone(),
         })
     }
 
-    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<Finding>> {
+    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<ConfigError>> {
         let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
         config::read_tokens(self.tokens_file.as_deref(), environment)
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Control, InterfaceChoice, JoinRequest, Refusal};
+use crate::control::{Control, ControlError, InterfaceChoice, JoinRequest};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
 };
-use crate::store::{Page, Scope};
+use crate::store::{Page, ReadRange};
 
 const GROUP: &str = "239.1.2.3:10000";
 const PAYLOAD: &[u8] = b"very important data";
@@ -18,7 +18,7 @@ const RESPONDERS: [(&str, Ipv4Addr); 2] =
     [("demo-1", Ipv4Addr::new(127, 0, 0, 2)), ("demo-2", Ipv4Addr::new(127, 0, 0, 3))];
 
 /// Starts the responders, calls the roll and prints who answered; the responders stay.
-pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), Refusal> {
+pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), ControlError> {
     let (group, _) = Group::parse(GROUP).expect("a group");
     for (id, address) in RESPONDERS {
         let id = Id::parse(id).expect("an id");
@@ -27,7 +27,7 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     println!("Roll call of {GROUP} on lo: \"{}\"", PAYLOAD.escape_ascii());
     let message = control.send(message(group)).await?;
     message.wait_closed().await;
-    let page = message.log().read(None, RESPONDERS.len(), Scope::ALL).await.ok();
+    let page = message.log().read(None, RESPONDERS.len(), ReadRange::ALL).await.ok();
     let mut answered = 0;
     for entry in page.iter().flat_map(Page::entries) {
         let rtt = entry

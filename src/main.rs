@@ -3,9 +3,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use rollcall::cli::{Cli, Command, ServeArgs};
-use rollcall::config::{Finding, Layers};
-use rollcall::control::Verdict;
-use rollcall::http::Operations;
+use rollcall::config::{ConfigError, Layers};
+use rollcall::control::CheckOutcome;
+use rollcall::http::AdminState;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
 use rollcall::server::Server;
@@ -22,7 +22,9 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
         // Who is told the wrong file would get what another service has kept.
-        Command::Export(_) if !layers.file.findings.is_empty() => Err(Finding::list(&layers.file.findings)),
+        Command::Export(_) if !layers.file.findings.is_empty() => {
+            Err(ConfigError::list(&layers.file.findings))
+        }
         Command::Export(args) => rollcall::export::run(&args).map_err(|error| error.to_string()),
         Command::Openapi => rollcall::http::document()
             .to_yaml()
@@ -46,7 +48,7 @@ async fn main() -> ExitCode {
 }
 
 fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
-    reload::check(args, layers).map_err(|findings| Finding::list(&findings))?;
+    reload::check(args, layers).map_err(|findings| ConfigError::list(&findings))?;
     match &layers.file.path {
         Some(path) => println!("{}: no mistakes found", path.display()),
         None => println!("flags and environment: no mistakes found; there is no file"),
@@ -55,9 +57,9 @@ fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
 }
 
 async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Result<(), String> {
-    let mut config = reload::check(args, &layers).map_err(|findings| Finding::list(&findings))?;
+    let mut config = reload::check(args, &layers).map_err(|findings| ConfigError::list(&findings))?;
     let filter = rollcall::logging::start(&args.log, args.log_format).map_err(|error| error.to_string())?;
-    config.operations = Operations::new(filter);
+    config.operations = AdminState::new(filter);
     rollcall::net::raise_descriptor_limit();
     let no_signals = |error| format!("cannot watch signals: {error}");
     let stop = stop_on_signals().map_err(no_signals)?;
@@ -68,7 +70,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
     reloader.start(layers, tokens).await;
-    for check in control.rights().iter().filter(|check| check.verdict == Verdict::Warning) {
+    for check in control.rights().iter().filter(|check| check.verdict == CheckOutcome::Warning) {
         tracing::info!(check = %check.name, "{}", check.detail);
     }
     for on in server.listening() {

@@ -9,7 +9,7 @@ mod packet;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::model::{Answer, Heard};
+use crate::model::{DatagramMeta, ResponseMeta};
 use packet::Packet;
 
 /// Writes one section of a capture file by appending whole blocks: what has been appended so far is a file
@@ -19,7 +19,7 @@ use packet::Packet;
 /// in the log, `truncated`, `ttl=unknown` (the header then has 0), and for a response `rtt_us=`, `attempt=`,
 /// `duplicate` and `late`.
 #[derive(Debug)]
-pub struct Writer {
+pub struct CaptureWriter {
     /// Numbers of the interfaces described so far that are still of use.
     interfaces: HashMap<Box<str>, u32>,
     /// How many have been described.
@@ -30,7 +30,7 @@ pub struct Writer {
     gap: Option<String>,
 }
 
-impl Writer {
+impl CaptureWriter {
     /// The media type of what it writes; not registered, but the one in use.
     pub const CONTENT_TYPE: &str = "application/x-pcapng";
 
@@ -57,8 +57,8 @@ impl Writer {
         &mut self,
         out: &mut Vec<u8>,
         sequence: u64,
-        heard: &Heard<'_>,
-        answer: Option<&Answer>,
+        heard: &DatagramMeta<'_>,
+        answer: Option<&ResponseMeta>,
         payload: &[u8],
     ) {
         let interface = self.interface(out, heard.interface);
@@ -150,7 +150,7 @@ impl OptionCode {
     const EPB_FLAGS: u16 = 2;
 }
 
-fn comment(sequence: u64, heard: &Heard<'_>, answer: Option<&Answer>) -> String {
+fn comment(sequence: u64, heard: &DatagramMeta<'_>, answer: Option<&ResponseMeta>) -> String {
     let mut text = format!("seq={sequence}");
     if heard.truncated {
         text.push_str(" truncated");
@@ -174,7 +174,7 @@ fn comment(sequence: u64, heard: &Heard<'_>, answer: Option<&Answer>) -> String 
 }
 
 /// `epb_flags` (section 4.3.1): inbound, and whether it was sent to one host or to a group.
-fn packet_flags(heard: &Heard<'_>) -> u32 {
+fn packet_flags(heard: &DatagramMeta<'_>) -> u32 {
     const INBOUND: u32 = 0b01;
     const UNICAST: u32 = 0b001 << 2;
     const MULTICAST: u32 = 0b010 << 2;
@@ -264,8 +264,8 @@ mod tests {
         u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
     }
 
-    fn heard(interface: &str) -> Heard<'_> {
-        Heard {
+    fn heard(interface: &str) -> DatagramMeta<'_> {
+        DatagramMeta {
             received_at: Timestamp(1_767_323_045_678_901_234),
             source: ([192, 0, 2, 1], 49152).into(),
             destination: ([239, 1, 2, 3], 10000).into(),
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_section_names_its_writer_and_each_interface_once() {
         let mut file = Vec::new();
-        let mut writer = Writer::new(&mut file);
+        let mut writer = CaptureWriter::new(&mut file);
         for interface in ["eth0", "lo", "eth0"] {
             writer.write(&mut file, 1, &heard(interface), None, b"x");
         }
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn what_comes_from_elsewhere_has_interfaces_of_its_own() {
         let mut file = Vec::new();
-        let mut writer = Writer::new(&mut file);
+        let mut writer = CaptureWriter::new(&mut file);
         for description in ["membership a", "message b"] {
             writer.describe(description);
             writer.write(&mut file, 1, &heard("lo"), None, b"x");
@@ -326,10 +326,10 @@ mod tests {
     #[test]
     fn comments_say_what_headers_cannot() {
         let mut file = Vec::new();
-        let mut writer = Writer::new(&mut file);
-        let odd = Heard { hop_limit: None, truncated: true, ..heard("lo") };
-        let late = Answer { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
-        let vague = Answer { rtt_us: None, attempt: None, duplicate: false, late: false };
+        let mut writer = CaptureWriter::new(&mut file);
+        let odd = DatagramMeta { hop_limit: None, truncated: true, ..heard("lo") };
+        let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
+        let vague = ResponseMeta { rtt_us: None, attempt: None, duplicate: false, late: false };
         writer.write(&mut file, 7, &odd, None, b"x");
         writer.gap(Some(12), "retention");
         writer.write(&mut file, 20, &heard("lo"), Some(&late), b"x");
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_payload_that_no_datagram_holds_is_cut_and_its_length_told() {
         let mut file = Vec::new();
-        Writer::new(&mut file).write(&mut file, 1, &heard("lo"), None, &vec![0; 70_000]);
+        CaptureWriter::new(&mut file).write(&mut file, 1, &heard("lo"), None, &vec![0; 70_000]);
         let packet = blocks(&file)[2].1;
         assert_eq!((read_word(packet, 12), read_word(packet, 16)), (65_535, 70_028));
     }
@@ -366,12 +366,12 @@ mod tests {
             before in 0_usize..8,
         ) {
             let mut file = vec![0xaa; before];
-            let mut writer = Writer::new(&mut file);
+            let mut writer = CaptureWriter::new(&mut file);
             for (at, (interface, (ip, port), time, payload)) in datagrams.iter().enumerate() {
                 let source = SocketAddr::new(*ip, *port);
                 let received_at = Timestamp(*time);
                 let name = format!("eth{interface}");
-                let heard = Heard { received_at, source, destination: source, ..heard(&name) };
+                let heard = DatagramMeta { received_at, source, destination: source, ..heard(&name) };
                 writer.write(&mut file, at as u64, &heard, None, payload);
             }
             let mut names = Vec::new();

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::config::{self, Finding, Layers};
-use crate::control::{Control, Kind};
-use crate::http::{Api, Configuration, ConfigurationProblem, Operations, TokenName, Tokens};
+use crate::config::{self, ConfigError, Layers};
+use crate::control::{Control, ResourceKind};
+use crate::http::{AdminState, Api, Configuration, ConfigurationProblem, TokenName, Tokens};
 use crate::server::Config;
 
 /// What changes without a new start, besides what the file declares.
@@ -18,7 +18,7 @@ pub struct Reloader {
     arguments: Vec<OsString>,
     api: Api,
     control: Control,
-    operations: Operations,
+    operations: AdminState,
 }
 
 /// A configuration without mistakes.
@@ -30,7 +30,7 @@ struct Fresh {
 
 impl Reloader {
     /// `arguments` are those that the service was started with.
-    pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: Operations) -> Self {
+    pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: AdminState) -> Self {
         Self { arguments, api, control, operations }
     }
 
@@ -54,8 +54,8 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<Fresh, Vec<Finding>> {
-        let wrong = |detail: String| vec![Finding { place: String::new(), line: None, detail }];
+    fn read(&self) -> Result<Fresh, Vec<ConfigError>> {
+        let wrong = |detail: String| vec![ConfigError { place: String::new(), line: None, detail }];
         let refused = |error: clap::Error| wrong(error.to_string());
         let layers = Layers::read(&Cli::command(), &self.arguments).map_err(refused)?;
         let Command::Serve(args) = Cli::from_arg_matches(&layers.matches).map_err(refused)?.command else {
@@ -64,7 +64,7 @@ impl Reloader {
         let tokens = check(&args, &layers)?.access.tokens;
         if tokens.is_none() && !self.operations.configuration().tokens.is_empty() {
             let detail = "no tokens are left: to let everybody in takes a new start";
-            return Err(vec![Finding { place: String::new(), line: None, detail: detail.to_owned() }]);
+            return Err(vec![ConfigError { place: String::new(), line: None, detail: detail.to_owned() }]);
         }
         Ok(Fresh { layers, tokens, log: args.log })
     }
@@ -101,7 +101,7 @@ impl Reloader {
             let declared = layers.file.declared.iter().filter(move |entry| entry.kind == kind);
             declared.map(|entry| entry.id.to_string()).collect::<Vec<_>>()
         };
-        let (memberships, responders) = (ids(Kind::Membership), ids(Kind::Responder));
+        let (memberships, responders) = (ids(ResourceKind::Membership), ids(ResourceKind::Responder));
         if let Some(path) = &layers.file.path {
             tracing::info!(
                 file = %path.display(),
@@ -124,7 +124,7 @@ impl Reloader {
 }
 
 /// Everything that can be known to be wrong before the service starts.
-pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<Finding>> {
+pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
     let mut findings = layers.file.findings.clone();
     match args.config() {
         Err(found) => findings.extend(found),
@@ -132,7 +132,7 @@ pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<Finding>> 
             Ok(()) if findings.is_empty() => return Ok(config),
             Ok(()) => {}
             Err(error) => {
-                findings.push(Finding { place: String::new(), line: None, detail: error.to_string() });
+                findings.push(ConfigError { place: String::new(), line: None, detail: error.to_string() });
             }
         },
     }
@@ -140,10 +140,10 @@ pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<Finding>> 
 }
 
 /// Logs what was found, and gives it as it is shown.
-fn told(findings: &[Finding]) -> Vec<ConfigurationProblem> {
-    let tell = |finding: &Finding| {
+fn told(findings: &[ConfigError]) -> Vec<ConfigurationProblem> {
+    let tell = |finding: &ConfigError| {
         tracing::error!(problem = %finding, "the configuration has a mistake");
-        let Finding { place, line, detail } = finding.clone();
+        let ConfigError { place, line, detail } = finding.clone();
         ConfigurationProblem { place, line, detail }
     };
     findings.iter().map(tell).collect()

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::{Control, Settings, StartFault};
-use crate::http::{Access, Api, Door, Operations, RequireToken};
-use crate::store::DiskFault;
+use crate::http::{Access, AdminState, Api, OriginPolicy, RequireToken};
+use crate::store::DiskError;
 use crate::traces::{Endpoint, Exporter, Traces};
-use listener::{Desk, Listener};
+use listener::{ConnectionSpawner, Listener};
 
 /// What can be set about the service.
 #[derive(Debug, Clone)]
@@ -28,13 +28,13 @@ pub struct Config {
     /// Accept requests over TCP from other hosts, whoever sends them.
     pub allow_anonymous: bool,
     pub access: Access,
-    pub door: Door,
+    pub door: OriginPolicy,
     /// Permissions of unix sockets.
     pub socket_mode: u32,
     /// How long requests under way may take once the service stops.
     pub grace: Duration,
     pub settings: Settings,
-    pub operations: Operations,
+    pub operations: AdminState,
     /// Where traces are sent; none: nothing is traced.
     pub otlp_endpoint: Option<Endpoint>,
 }
@@ -146,11 +146,11 @@ impl Server {
     /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives
     /// requests under way, and then the last spans, the grace period to finish. The fault is why not everything is on
     /// disk.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), DiskFault> {
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DiskError> {
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {
             let (api, connections, stop) = (self.api.clone(), connections.clone(), stop.clone());
-            accepting.spawn(listener.run(Desk { api, connections, stop }));
+            accepting.spawn(listener.run(ConnectionSpawner { api, connections, stop }));
         }
         stop.cancelled().await;
         accepting.close();

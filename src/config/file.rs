@@ -6,9 +6,9 @@ use clap::builder::{OsStr, Resettable};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Finding;
+use super::ConfigError;
 use super::values::{json, texts};
-use crate::control::{JoinRequest, Kind};
+use crate::control::{JoinRequest, ResourceKind};
 use crate::http::read_declared;
 use crate::model::Id;
 
@@ -17,7 +17,7 @@ use crate::model::Id;
 pub struct ConfigFile {
     pub path: Option<PathBuf>,
     pub declared: Vec<Declared>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ConfigError>,
     /// Names of settings with their values as texts.
     pub(super) values: Vec<(String, Vec<String>)>,
 }
@@ -25,7 +25,7 @@ pub struct ConfigFile {
 /// A membership or responder that is to be there as long as the file says so.
 #[derive(Debug)]
 pub struct Declared {
-    pub kind: Kind,
+    pub kind: ResourceKind,
     pub id: Id,
     pub request: JoinRequest,
     pub line: usize,
@@ -56,8 +56,8 @@ impl ConfigFile {
                 continue;
             }
             match name {
-                "memberships" => self.declare(Kind::Membership, value, line, &line_of),
-                "responders" => self.declare(Kind::Responder, value, line, &line_of),
+                "memberships" => self.declare(ResourceKind::Membership, value, line, &line_of),
+                "responders" => self.declare(ResourceKind::Responder, value, line, &line_of),
                 _ => match setting(serve, name) {
                     Some(argument) => match checked(serve, argument, value.get_ref()) {
                         Ok(texts) => self.values.push((name.to_owned(), texts)),
@@ -73,7 +73,7 @@ impl ConfigFile {
 
     fn declare(
         &mut self,
-        kind: Kind,
+        kind: ResourceKind,
         value: &Spanned<DeValue<'_>>,
         line: usize,
         line_of: &impl Fn(usize) -> usize,
@@ -106,7 +106,7 @@ impl ConfigFile {
 
     fn find(&mut self, line: Option<usize>, detail: String) {
         let place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-        self.findings.push(Finding { place, line, detail });
+        self.findings.push(ConfigError { place, line, detail });
     }
 }
 

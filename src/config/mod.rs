@@ -10,7 +10,7 @@ mod values;
 
 pub use directory::state_directory;
 pub use file::{ConfigFile, Declared};
-pub use finding::Finding;
+pub use finding::ConfigError;
 pub use layers::Layers;
 pub use reconcile::reconcile;
 pub use secrets::read_tokens;

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 
-use super::{ConfigFile, Finding};
+use super::{ConfigError, ConfigFile};
 use crate::control::Control;
 
 /// Makes everything be as the file declares it, and removes what it declared before and no longer does. What
 /// clients have made under other ids is left alone; so is everything where there is no file. Gives what was refused; the rest is done all the same.
-pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<Finding> {
+pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError> {
     let Some(path) = &file.path else {
         return Vec::new();
     };
@@ -21,7 +21,7 @@ pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<Finding> {
     for entry in &file.declared {
         let joined = control.join_as(entry.id.clone(), entry.request.clone(), false).await;
         if let Err(refusal) = joined {
-            findings.push(Finding {
+            findings.push(ConfigError {
                 place: path.display().to_string(),
                 line: Some(entry.line),
                 detail: format!("{} `{}`: {refusal}", entry.kind, entry.id),

@@ -1,15 +1,18 @@
 use std::path::Path;
 
-use super::Finding;
+use super::ConfigError;
 use crate::http::Tokens;
 
 /// The tokens of the file and those of the environment; none if neither is given.
-pub fn read_tokens(file: Option<&Path>, environment: Option<&str>) -> Result<Option<Tokens>, Vec<Finding>> {
+pub fn read_tokens(
+    file: Option<&Path>,
+    environment: Option<&str>,
+) -> Result<Option<Tokens>, Vec<ConfigError>> {
     const VARIABLE: &str = "ROLLCALL_TOKENS";
     let mut tokens: Option<Tokens> = None;
     let mut findings = Vec::new();
     let mut take = |place: String, text: std::io::Result<String>| {
-        let finding = |line, detail| Finding { place: place.clone(), line, detail };
+        let finding = |line, detail| ConfigError { place: place.clone(), line, detail };
         match text.map(|text| Tokens::parse(&text)) {
             Ok(Ok(more)) => match &mut tokens {
                 None => tokens = Some(more),

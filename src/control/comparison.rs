@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::membership::{JoinedSocket, Membership, SocketId};
 use crate::model::SourceFilter;
-use crate::net::{Fault, KernelGroups, SocketBackend};
+use crate::net::{KernelGroups, SocketBackend, SocketError};
 
 /// A socket that the kernel's lists lack, and whose it is.
 pub(super) type Lacking = (SocketId, Arc<Membership>);
@@ -16,7 +16,7 @@ pub(super) type Lacking = (SocketId, Arc<Membership>);
 pub(super) fn lacking(
     sockets: &dyn SocketBackend,
     memberships: &[Arc<Membership>],
-) -> Result<Vec<Lacking>, Fault> {
+) -> Result<Vec<Lacking>, SocketError> {
     // A socket counts only if it is joined before the lists are read and after.
     let mut before = HashSet::new();
     for_each_joined(memberships, |_, socket| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::Kind;
+use super::ResourceKind;
 use crate::model::{CloseReason, Group, Id, Timestamp};
 use crate::store::{Cursor, Gap, GapReason};
 use crate::sync::Lock;
@@ -20,7 +20,7 @@ pub struct Event {
     pub sequence: u64,
     pub at: Timestamp,
     pub event: EventKind,
-    pub kind: Kind,
+    pub kind: ResourceKind,
     pub id: Id,
     pub group: Group,
     /// None where it concerns the resource as a whole.
@@ -88,7 +88,7 @@ impl Events {
     pub(super) fn emit(
         &self,
         event: EventKind,
-        kind: Kind,
+        kind: ResourceKind,
         id: &Id,
         group: Group,
         interface: Option<Arc<str>>,
@@ -147,7 +147,7 @@ mod tests {
         let (group, _) = Group::parse("239.1.2.3:10000").unwrap();
         let id = Id::parse("a").unwrap();
         for _ in 0..count {
-            events.emit(EventKind::Joined, Kind::Membership, &id, group, Some("lo".into()));
+            events.emit(EventKind::Joined, ResourceKind::Membership, &id, group, Some("lo".into()));
         }
     }
 

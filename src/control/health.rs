@@ -13,15 +13,15 @@ use crate::sync::Lock;
 
 /// What was found out about one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct HealthCheck {
     pub name: &'static str,
-    pub verdict: Verdict,
+    pub verdict: CheckOutcome,
     /// What was found, and what to do about it.
     pub detail: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckOutcome {
     Ok,
     Warning,
     Failed,
@@ -29,7 +29,7 @@ pub enum Verdict {
 
 impl Control {
     /// All checks. They take a few system calls each and wait for nothing.
-    pub fn health(&self) -> Vec<Check> {
+    pub fn health(&self) -> Vec<HealthCheck> {
         let shared = &self.0;
         let mut checks = vec![
             shared.accepting(),
@@ -47,48 +47,48 @@ impl Control {
     }
 
     /// What the rights of the process and the settings of the host allow: never more than warnings.
-    pub fn rights(&self) -> [Check; 3] {
+    pub fn rights(&self) -> [HealthCheck; 3] {
         [low_ports(), receive_buffers(self.0.settings.receive_buffer), source_filters()]
     }
 }
 
 impl Shared {
-    fn accepting(&self) -> Check {
+    fn accepting(&self) -> HealthCheck {
         const NAME: &str = "accepting";
         if self.stop.is_cancelled() {
-            return Check::failed(NAME, "the service is stopping");
+            return HealthCheck::failed(NAME, "the service is stopping");
         }
-        Check::ok(NAME, "the service takes requests")
+        HealthCheck::ok(NAME, "the service takes requests")
     }
 
-    fn tasks_running(&self) -> Check {
+    fn tasks_running(&self) -> HealthCheck {
         const NAME: &str = "tasks";
         let standing = self.standing.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {
-            return Check::failed(NAME, format!("{detail}: the log says why, restart the service"));
+            return HealthCheck::failed(NAME, format!("{detail}: the log says why, restart the service"));
         }
-        Check::ok(NAME, detail)
+        HealthCheck::ok(NAME, detail)
     }
 
-    fn interfaces_followed(&self) -> Check {
+    fn interfaces_followed(&self) -> HealthCheck {
         const NAME: &str = "interfaces";
         let health = self.interfaces.health();
         let found = self.interfaces.table().interfaces.len();
         if health.is_current(Instant::now()) {
-            return Check::ok(NAME, format!("followed: {found}"));
+            return HealthCheck::ok(NAME, format!("followed: {found}"));
         }
         let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
-        Check::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
+        HealthCheck::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
     }
 
-    fn hearing(&self) -> Check {
+    fn hearing(&self) -> HealthCheck {
         const NAME: &str = "hearing";
         /// Even where thousands of sockets are opened in a storm of changes.
         const LONGEST_ROUND: Duration = Duration::from_secs(30);
         if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
-            return Check::failed(
+            return HealthCheck::failed(
                 NAME,
                 "the thread that opens and closes sockets is stuck: restart the service",
             );
@@ -104,49 +104,50 @@ impl Shared {
             }
         }
         match count {
-            0 => Check::ok(NAME, "all memberships and responders hear"),
-            _ => {
-                Check::warning(NAME, format!("memberships and responders that do not hear: {count}{example}"))
-            }
+            0 => HealthCheck::ok(NAME, "all memberships and responders hear"),
+            _ => HealthCheck::warning(
+                NAME,
+                format!("memberships and responders that do not hear: {count}{example}"),
+            ),
         }
     }
 
-    fn lanes_running(&self) -> Check {
+    fn lanes_running(&self) -> HealthCheck {
         const NAME: &str = "lanes";
         /// A receive thread that is at one batch for longer is stuck.
         const LONGEST_BATCH: Duration = Duration::from_secs(5);
         let (running, started) = self.receive_threads.running(LONGEST_BATCH);
         let detail = format!("{running} of {started} threads receive");
         if running < started {
-            return Check::failed(
+            return HealthCheck::failed(
                 NAME,
                 format!("{detail}: sockets of the others hear nothing, restart the service"),
             );
         }
-        Check::ok(NAME, detail)
+        HealthCheck::ok(NAME, detail)
     }
 
-    fn timers_run(&self) -> Check {
+    fn timers_run(&self) -> HealthCheck {
         const NAME: &str = "timers";
         const LATE: Duration = Duration::from_secs(5);
         let late = self.services.timers.late(Instant::now());
         if late >= LATE && !self.stop.is_cancelled() {
             let late = late.as_secs();
-            return Check::failed(
+            return HealthCheck::failed(
                 NAME,
                 format!("windows, leases, retries and replies are {late} s late: restart the service"),
             );
         }
-        Check::ok(NAME, "windows, leases, retries and replies are in time")
+        HealthCheck::ok(NAME, "windows, leases, retries and replies are in time")
     }
 
-    fn resources_whole(&self) -> Check {
+    fn resources_whole(&self) -> HealthCheck {
         const NAME: &str = "resources";
         let failed_now = self.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
         let failed_now = failed_now.count();
         match self.recovery.failures() {
-            0 => Check::ok(NAME, "no resource has failed"),
-            failures => Check::warning(
+            0 => HealthCheck::ok(NAME, "no resource has failed"),
+            failures => HealthCheck::warning(
                 NAME,
                 format!(
                     "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
@@ -155,21 +156,21 @@ impl Shared {
         }
     }
 
-    fn store_works(&self) -> Check {
+    fn store_works(&self) -> HealthCheck {
         const NAME: &str = "store";
         let Some(store) = &self.store else {
-            return Check::ok(NAME, "nothing is kept on disk (--memory)");
+            return HealthCheck::ok(NAME, "nothing is kept on disk (--memory)");
         };
         let condition = store.condition();
         match condition.fault {
-            Some(fault) => Check::failed(
+            Some(fault) => HealthCheck::failed(
                 NAME,
                 format!(
                     "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
                     condition.lag.as_secs()
                 ),
             ),
-            None if condition.lost_blocks > 0 => Check::warning(
+            None if condition.lost_blocks > 0 => HealthCheck::warning(
                 NAME,
                 format!(
                     "{} blocks of logs could not be read from the data directory, and are lost: check the disk",
@@ -177,69 +178,71 @@ impl Shared {
                 ),
             ),
             None => match condition.confined_to {
-                Some(bytes) => Check::warning(
+                Some(bytes) => HealthCheck::warning(
                     NAME,
                     format!(
                         "the disk is nearly full: logs keep {bytes} bytes together, and the oldest datagrams give way to new ones: make room, or keep less with --total-bytes"
                     ),
                 ),
-                None => Check::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes)),
+                None => {
+                    HealthCheck::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes))
+                }
             },
         }
     }
 }
 
-fn descriptors() -> Check {
+fn descriptors() -> HealthCheck {
     const NAME: &str = "descriptors";
     let found = Descriptors::now();
     let Descriptors { open: Some(open), limit: Some(limit) } = found else {
-        return Check::warning(NAME, "how many are open cannot be read from /proc");
+        return HealthCheck::warning(NAME, "how many are open cannot be read from /proc");
     };
     let detail = format!("{open} of {limit} are open");
     // Not a failure: what is joined is heard, and what ends frees some.
     if found.are_short() {
-        return Check::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
+        return HealthCheck::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
     }
-    Check::ok(NAME, detail)
+    HealthCheck::ok(NAME, detail)
 }
 
-fn low_ports() -> Check {
+fn low_ports() -> HealthCheck {
     const NAME: &str = "rights.low_ports";
     match rights::lowest_port() {
-        Ok(1) => Check::ok(NAME, "groups on all ports can be joined"),
-        Ok(lowest) => Check::warning(
+        Ok(1) => HealthCheck::ok(NAME, "groups on all ports can be joined"),
+        Ok(lowest) => HealthCheck::warning(
             NAME,
             format!(
                 "no groups on ports below {lowest}: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
             ),
         ),
-        Err(fault) => Check::warning(NAME, format!("cannot be told: {fault}")),
+        Err(fault) => HealthCheck::warning(NAME, format!("cannot be told: {fault}")),
     }
 }
 
-fn receive_buffers(requested: usize) -> Check {
+fn receive_buffers(requested: usize) -> HealthCheck {
     const NAME: &str = "rights.receive_buffers";
     match rights::receive_buffer(requested) {
         Ok(size) if size.granted >= size.requested => {
-            Check::ok(NAME, format!("sockets get the {requested} bytes that --receive-buffer asks for"))
+            HealthCheck::ok(NAME, format!("sockets get the {requested} bytes that --receive-buffer asks for"))
         }
-        Ok(size) => Check::warning(
+        Ok(size) => HealthCheck::warning(
             NAME,
             format!(
                 "sockets get {} of the {requested} bytes that --receive-buffer asks for, and lose datagrams in shorter bursts: raise net.core.rmem_max, or give CAP_NET_ADMIN",
                 size.granted
             ),
         ),
-        Err(fault) => Check::warning(NAME, format!("cannot be told: {fault}")),
+        Err(fault) => HealthCheck::warning(NAME, format!("cannot be told: {fault}")),
     }
 }
 
-fn source_filters() -> Check {
+fn source_filters() -> HealthCheck {
     const NAME: &str = "rights.source_filters";
     let [v4, v6] = [Family::V4, Family::V6].map(rights::most_sources);
     let detail = format!("a membership can name {v4} sources in IPv4 and {v6} in IPv6");
     if v4.min(v6) < limits::SOURCES {
-        return Check::warning(
+        return HealthCheck::warning(
             NAME,
             format!(
                 "{detail}: for up to {} raise net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf and net.core.optmem_max",
@@ -247,19 +250,19 @@ fn source_filters() -> Check {
             ),
         );
     }
-    Check::ok(NAME, detail)
+    HealthCheck::ok(NAME, detail)
 }
 
-impl Check {
+impl HealthCheck {
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, detail: detail.into() }
+        Self { name, verdict: CheckOutcome::Ok, detail: detail.into() }
     }
 
     fn warning(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warning, detail: detail.into() }
+        Self { name, verdict: CheckOutcome::Warning, detail: detail.into() }
     }
 
     fn failed(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Failed, detail: detail.into() }
+        Self { name, verdict: CheckOutcome::Failed, detail: detail.into() }
     }
 }

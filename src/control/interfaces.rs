@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::waiting::{Done, within};
-use super::{Control, Refusal, Shared};
+use super::{Control, ControlError, Shared};
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
 use crate::net::InterfaceHealth;
 
@@ -14,7 +14,7 @@ pub struct InterfaceChoice {
 
 impl Control {
     /// Interfaces as the kernel has them now.
-    pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, Refusal> {
+    pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, ControlError> {
         self.0.refreshed().await
     }
 
@@ -28,11 +28,11 @@ impl Control {
         &self,
         choice: &InterfaceChoice,
         allowed: impl Fn(&str) -> bool,
-    ) -> Result<Interfaces, Refusal> {
+    ) -> Result<Interfaces, ControlError> {
         let table = self.0.interfaces.table();
         match choice.resolve(&table, &allowed) {
             // The table may lag behind an interface that was made just now.
-            Err(Refusal::UnknownInterface { .. }) => {
+            Err(ControlError::UnknownInterface { .. }) => {
                 let table = self.interfaces().await?;
                 choice.resolve(&table, &allowed)
             }
@@ -43,8 +43,8 @@ impl Control {
 
 impl Shared {
     /// Interfaces as the kernel has them now, for a request that has changed nothing yet.
-    pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, Refusal> {
-        within(Done::Nothing, self.interfaces.refresh()).await?.map_err(Refusal::Failed)
+    pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, ControlError> {
+        within(Done::Nothing, self.interfaces.refresh()).await?.map_err(ControlError::Failed)
     }
 }
 
@@ -53,16 +53,16 @@ impl InterfaceChoice {
         &self,
         table: &InterfaceTable,
         allowed: &impl Fn(&str) -> bool,
-    ) -> Result<Interfaces, Refusal> {
+    ) -> Result<Interfaces, ControlError> {
         let name_of = |wanted: &InterfaceRef, position| match wanted {
             InterfaceRef::Name(name) => match table.by_name(name) {
                 Some(interface) => Ok(interface.name.clone()),
                 None if allowed(name) => Ok(Arc::from(&**name)),
-                None => Err(Refusal::UnknownInterface { name: name.clone(), position }),
+                None => Err(ControlError::UnknownInterface { name: name.clone(), position }),
             },
             InterfaceRef::Index(index) => match table.by_index(*index) {
                 Some(interface) => Ok(interface.name.clone()),
-                None => Err(Refusal::UnknownInterface { name: format!("index {index}"), position }),
+                None => Err(ControlError::UnknownInterface { name: format!("index {index}"), position }),
             },
         };
         let zone = self.zone.as_ref().map(|zone| name_of(zone, None)).transpose()?;
@@ -77,7 +77,7 @@ impl InterfaceChoice {
         names.sort_unstable();
         names.dedup();
         match zone {
-            Some(zone) if names != [zone.clone()] => Err(Refusal::ZoneDiffers { zone }),
+            Some(zone) if names != [zone.clone()] => Err(ControlError::ZoneDiffers { zone }),
             _ => Ok(Interfaces::Named(names)),
         }
     }

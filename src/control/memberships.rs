@@ -9,11 +9,11 @@ use super::messages::{ListQuery, Outcome};
 use super::timers::Due;
 use super::views::JoinState;
 use super::waiting::{Done, within};
-use super::{Control, InterfaceChoice, Kind, Membership, Refusal, Shared};
+use super::{Control, ControlError, InterfaceChoice, Membership, ResourceKind, Shared};
 use crate::model::{
     Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
 };
-use crate::store::DiskFault;
+use crate::store::DiskError;
 
 /// What a client wants of a membership or, with rules, of a responder.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Control {
         id: Id,
         request: JoinRequest,
         only_create: bool,
-    ) -> Result<(Arc<Membership>, Outcome), Refusal> {
+    ) -> Result<(Arc<Membership>, Outcome), ControlError> {
         let shared = &self.0;
         let kind = request.kind();
         let registry = shared.joined(kind);
@@ -47,7 +47,7 @@ impl Control {
             shared.goes_on()?;
             if let Some(existing) = registry.find(&id) {
                 if only_create {
-                    return Err(Refusal::Exists { kind, id });
+                    return Err(ControlError::Exists { kind, id });
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let table = shared.table_for(&request).await?;
@@ -85,14 +85,14 @@ impl Control {
         }
     }
 
-    pub fn membership(&self, kind: Kind, id: &Id) -> Result<Arc<Membership>, Refusal> {
-        self.0.joined(kind).find(id).ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })
+    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
+        self.0.joined(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
     }
 
     /// Memberships or responders in the order of their ids, and whether there are more.
     pub fn memberships(
         &self,
-        kind: Kind,
+        kind: ResourceKind,
         query: &ListQuery,
         state: Option<JoinState>,
         hears: Option<bool>,
@@ -107,10 +107,10 @@ impl Control {
 
     /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If that takes
     /// too long, the same again goes on to wait for it.
-    pub async fn leave(&self, kind: Kind, id: &Id) -> Result<(), Refusal> {
+    pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
         self.0.goes_on()?;
         let deletion = self.0.joined(kind).begin_deletion(id);
-        let (membership, is_new) = deletion.ok_or_else(|| Refusal::NotFound { kind, id: id.clone() })?;
+        let (membership, is_new) = deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
         if is_new {
             membership.leave();
         }
@@ -122,7 +122,7 @@ impl Control {
     }
 
     /// Those that a configuration file wants.
-    pub fn declared(&self) -> Vec<(Kind, Id)> {
+    pub fn declared(&self) -> Vec<(ResourceKind, Id)> {
         let declared = self.0.joined_all().filter(|membership| membership.is_declared());
         declared.map(|membership| (membership.kind(), membership.id().clone())).collect()
     }
@@ -131,7 +131,7 @@ impl Control {
         &self,
         request: &JoinRequest,
         existing: Option<&MembershipSpec>,
-    ) -> Result<MembershipSpec, Refusal> {
+    ) -> Result<MembershipSpec, ControlError> {
         // A renewal is not refused because an interface went away in the meantime.
         let known = |name: &str| match existing.map(|spec| &spec.interfaces) {
             Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
@@ -151,16 +151,16 @@ impl Control {
 }
 
 impl JoinRequest {
-    fn kind(&self) -> Kind {
-        if self.rules.is_some() { Kind::Responder } else { Kind::Membership }
+    fn kind(&self) -> ResourceKind {
+        if self.rules.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
     }
 }
 
 impl Shared {
-    pub(super) fn joined(&self, kind: Kind) -> &super::Registry<Membership> {
+    pub(super) fn joined(&self, kind: ResourceKind) -> &super::Registry<Membership> {
         match kind {
-            Kind::Responder => &self.responders,
-            Kind::Membership | Kind::Message => &self.memberships,
+            ResourceKind::Responder => &self.responders,
+            ResourceKind::Membership | ResourceKind::Message => &self.memberships,
         }
     }
 
@@ -170,17 +170,17 @@ impl Shared {
     }
 
     /// Refuses what would change something, once the service stops: whether it came to disk would be left to chance.
-    pub(super) fn goes_on(&self) -> Result<(), Refusal> {
-        if self.stop.is_cancelled() { Err(Refusal::Stopping) } else { Ok(()) }
+    pub(super) fn goes_on(&self) -> Result<(), ControlError> {
+        if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
     }
 
     /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
     /// worth more than what the service does. If the service stops meanwhile, it may not be kept. `done`: what was done
     /// if the disk takes too long.
-    pub(super) async fn settled(&self, done: Done) -> Result<(), Refusal> {
+    pub(super) async fn settled(&self, done: Done) -> Result<(), ControlError> {
         let Some(store) = &self.store else { return Ok(()) };
         match within(done, store.settled()).await? {
-            Err(DiskFault::Closed) => Err(Refusal::Stopping),
+            Err(DiskError::Closed) => Err(ControlError::Stopping),
             _ => Ok(()),
         }
     }
@@ -194,7 +194,7 @@ impl Shared {
     }
 
     /// The interfaces as known or, where an address of the host is asked for that may be new, as they are now.
-    async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, Refusal> {
+    async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, ControlError> {
         match &request.rules {
             Some(rules) if rules.reply_from.is_some() => self.refreshed().await,
             _ => Ok(self.interfaces.table()),

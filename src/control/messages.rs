@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets, trace_refused};
-use super::refusal::Refusal;
+use super::refusal::ControlError;
 use super::totals::Totals;
 use super::waiting::{Done, within};
-use super::{Control, Kind, Shared};
+use super::{Control, ResourceKind, Shared};
 use crate::model::{CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::store::{Log, Store};
 
@@ -30,22 +30,22 @@ pub struct ListQuery {
 
 impl Control {
     /// Sends under a new id.
-    pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, Refusal> {
+    pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, ControlError> {
         self.send_once(&Id::generate(), spec).await.map(|(message, _)| message)
     }
 
     /// Sends under the client's id, once: the same again finds the message, another is refused.
     /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
-    pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
+    pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
         let (message, outcome) = self.send_once(&id, spec).await?;
         // What was sent was sent, also if the service stops now.
         match self.0.settled(Done::Sent(message.copies_sent())).await {
-            Err(Refusal::TimedOut { done }) => Err(Refusal::TimedOut { done }),
+            Err(ControlError::TimedOut { done }) => Err(ControlError::TimedOut { done }),
             _ => Ok((message, outcome)),
         }
     }
 
-    async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
+    async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
         let shared = &self.0;
         // The same request a second time waits for the first.
         let _claim = within(Done::Nothing, shared.claims.claim(id)).await?;
@@ -61,7 +61,7 @@ impl Control {
             // The table may lag behind what has become of an interface just now.
             Err(refusal) if refusal.is_of_interface() => {
                 let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
-                refreshed.map_err(Refusal::Failed)?;
+                refreshed.map_err(ControlError::Failed)?;
                 shared.open_sockets(&spec).await
             }
             opened => opened,
@@ -100,8 +100,11 @@ impl Control {
         Ok((message, Outcome::Created))
     }
 
-    pub fn message(&self, id: &Id) -> Result<Arc<Message>, Refusal> {
-        self.0.messages.find(id).ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })
+    pub fn message(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
+        self.0
+            .messages
+            .find(id)
+            .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
     }
 
     /// Messages in the order of their ids, and whether there are more.
@@ -113,7 +116,7 @@ impl Control {
     }
 
     /// Stops collecting and keeps what came.
-    pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, Refusal> {
+    pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
         self.0.goes_on()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
@@ -123,13 +126,13 @@ impl Control {
 
     /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
     /// that takes too long, the same again goes on to wait for it.
-    pub async fn forget(&self, id: &Id) -> Result<(), Refusal> {
+    pub async fn forget(&self, id: &Id) -> Result<(), ControlError> {
         self.0.goes_on()?;
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
             let deletion = self.0.messages.begin_deletion(id);
-            let (message, is_new) =
-                deletion.ok_or_else(|| Refusal::NotFound { kind: Kind::Message, id: id.clone() })?;
+            let (message, is_new) = deletion
+                .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })?;
             if is_new {
                 message.discard();
             }
@@ -150,11 +153,11 @@ impl Message {
     }
 }
 
-fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outcome), Refusal> {
+fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
     if message.spec() == spec {
         Ok((message, Outcome::Kept))
     } else {
-        Err(Refusal::OtherBody { id: message.id().clone() })
+        Err(ControlError::OtherBody { id: message.id().clone() })
     }
 }
 
@@ -164,7 +167,7 @@ impl Shared {
     async fn open_sockets(
         &self,
         spec: &MessageSpec,
-    ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), Refusal> {
+    ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), ControlError> {
         let interfaces = self.message_context.egress(spec)?;
         let (mut opened, mut refusal) = (Vec::new(), None);
         for interface in &interfaces {
@@ -187,7 +190,7 @@ impl Shared {
         &self,
         interface: &EgressInterface,
         spec: &MessageSpec,
-    ) -> Result<OpenedSockets, Refusal> {
+    ) -> Result<OpenedSockets, ControlError> {
         let opened = interface.open(spec, &self.message_context);
         let Err(refusal) = &opened else { return opened };
         let ended = self.message_context.make_room(refusal);
@@ -210,7 +213,7 @@ impl Shared {
         message: &Arc<Message>,
         mut interfaces: Vec<EgressInterface>,
         sockets: Vec<Option<NumberedSockets>>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ControlError> {
         message.begin_trace();
         for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
             interface.register(sockets, message);

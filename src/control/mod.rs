@@ -44,24 +44,24 @@ use tokio_util::task::TaskTracker;
 pub use answering::ReplyCounters;
 pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
-pub use health::{Check, Verdict};
+pub use health::{CheckOutcome, HealthCheck};
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
 pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
-pub use refusal::{Purpose, Refusal, Unsettled};
+pub use refusal::{ControlError, DurabilityError, Purpose};
 pub use restoring::saved_group;
-pub use totals::{Census, Held, Received, States, Tally, Totals};
+pub use totals::{CurrentState, LogUsage, Received, ControlSnapshot, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
 use crate::model::CloseReason;
-use crate::net::{Action, Fault, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend};
-use crate::store::{Budget, DiskFault, Limits, Log, Store, StoreSettings};
+use crate::net::{Action, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend, SocketError};
+use crate::store::{Budget, DiskError, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
-use answering::{ReplyLimits, Services};
+use answering::{ReplyLimits, ResponderContext};
 use claims::Claims;
 use membership::MembershipContext;
 use message::{ClosedMessages, MessageContext, SharedSendSockets};
@@ -69,7 +69,7 @@ use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
 use timers::{Due, Timers};
-use totals::Ledger;
+use totals::TotalsAccumulator;
 use watchdog::{Watchdog, Watched};
 
 /// The service's core; cheap to clone.
@@ -100,7 +100,7 @@ pub struct Settings {
 
 /// The kinds of resources that clients make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ResourceKind {
     Membership,
     Responder,
     Message,
@@ -110,16 +110,16 @@ pub enum Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     #[error(transparent)]
-    Network(#[from] Fault),
+    Network(#[from] SocketError),
     #[error(transparent)]
-    Store(#[from] DiskFault),
+    Store(#[from] DiskError),
 }
 
 struct Shared {
     settings: Settings,
     interfaces: InterfaceWatch,
     receive_threads: Arc<ReceiveThreads>,
-    services: Services,
+    services: ResponderContext,
     message_context: MessageContext,
     membership_context: MembershipContext,
     reconciler: Arc<Reconciler>,
@@ -130,7 +130,7 @@ struct Shared {
     messages: Registry<Message>,
     /// Ids of messages.
     claims: Claims,
-    ledger: Arc<Ledger>,
+    ledger: Arc<TotalsAccumulator>,
     recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
@@ -171,9 +171,9 @@ impl Control {
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
-        let (ledger, recovery) = (Arc::new(Ledger::default()), Arc::<Recovery>::default());
+        let (ledger, recovery) = (Arc::new(TotalsAccumulator::default()), Arc::<Recovery>::default());
         let control = Self(Arc::new(Shared {
-            services: Services { limits, timers: timers.clone(), interfaces: interfaces.clone() },
+            services: ResponderContext { limits, timers: timers.clone(), interfaces: interfaces.clone() },
             message_context: MessageContext {
                 sockets: sockets.clone(),
                 shared_sockets: Arc::new(SharedSendSockets::default()),
@@ -223,7 +223,8 @@ impl Control {
         control.spawn("retention", |shared| async move { shared.keep_house().await });
         control.spawn("recovery", |shared| async move { shared.recover().await });
         // Last: how long a start takes depends on what there is to restore.
-        let watchdog = Watchdog::start(watched).map_err(|source| Fault { action: Action::Open, source })?;
+        let watchdog =
+            Watchdog::start(watched).map_err(|source| SocketError { action: Action::Open, source })?;
         let _ = control.0.watchdog.set(watchdog);
         Ok(control)
     }
@@ -249,15 +250,17 @@ impl Control {
     }
 
     /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
-    pub async fn caught_up(&self, log: &Log) -> Result<(), Unsettled> {
-        let store = self.0.store.as_ref().ok_or(Unsettled::NoStore)?;
+    pub async fn caught_up(&self, log: &Log) -> Result<(), DurabilityError> {
+        let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
         let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
-        caught_up.map_err(|refusal| Unsettled::TimedOut(refusal.into()))?.map_err(Unsettled::Fault)
+        caught_up
+            .map_err(|refusal| DurabilityError::TimedOut(refusal.into()))?
+            .map_err(DurabilityError::Fault)
     }
 
     /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can
     /// still be read; changes are refused. The fault is why not everything could be brought to disk.
-    pub async fn shutdown(&self) -> Result<(), DiskFault> {
+    pub async fn shutdown(&self) -> Result<(), DiskError> {
         let shared = &self.0;
         shared.stop.cancel();
         for message in shared.messages.all() {
@@ -318,7 +321,7 @@ impl Shared {
     }
 }
 
-impl Kind {
+impl ResourceKind {
     pub const ALL: [Self; 3] = [Self::Membership, Self::Responder, Self::Message];
 
     /// What it is called.
@@ -343,7 +346,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

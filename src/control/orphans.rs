@@ -20,9 +20,9 @@ pub(super) struct Orphan {
 }
 
 #[derive(Default)]
-pub(super) struct Orphans(VecDeque<Kept>);
+pub(super) struct Orphans(VecDeque<OrphanSocket>);
 
-struct Kept {
+struct OrphanSocket {
     socket: Arc<RegisteredSocket>,
     interface_index: u32,
     group: IpAddr,
@@ -47,7 +47,7 @@ impl Orphans {
             // Otherwise its buffer would fill. If it cannot be had, that is all.
             let _ = socket.drop_all_input();
             let _closed = registration.close();
-            self.0.push_back(Kept { socket, interface_index, group });
+            self.0.push_back(OrphanSocket { socket, interface_index, group });
         }
         self.close_harmless(table, sockets);
     }

@@ -16,21 +16,21 @@ use super::orphans::Orphans;
 use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
-use crate::net::{Action, Fault, Registration, thread_cpu_time};
+use crate::net::{Action, Registration, SocketError, thread_cpu_time};
 use crate::sync::{Lock, Progress, fatal, whole};
 
 /// What is asked of the thread.
 #[derive(Default)]
 pub(super) struct Reconciler {
     /// Std lock: held to add to it or to take it all.
-    requests: Mutex<Requests>,
+    requests: Mutex<ReconcileRequests>,
     asked: Condvar,
     /// Of the thread.
     pub(super) progress: Arc<Progress>,
 }
 
 #[derive(Default)]
-struct Requests {
+struct ReconcileRequests {
     table_changed: bool,
     /// Memberships that are to be looked at, and opened again where they have failed.
     retries: Vec<Weak<Membership>>,
@@ -50,13 +50,13 @@ impl Reconciler {
         self.ask(|requests| requests.closing.extend(sockets));
     }
 
-    fn ask(&self, add: impl FnOnce(&mut Requests)) {
+    fn ask(&self, add: impl FnOnce(&mut ReconcileRequests)) {
         add(&mut self.requests());
         self.asked.notify_one();
     }
 
     /// What was asked meanwhile; waits for it until the deadline at most.
-    fn wait_until(&self, deadline: Instant) -> Requests {
+    fn wait_until(&self, deadline: Instant) -> ReconcileRequests {
         self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
@@ -65,12 +65,12 @@ impl Reconciler {
         std::mem::take(&mut *requests)
     }
 
-    fn requests(&self) -> MutexGuard<'_, Requests> {
+    fn requests(&self) -> MutexGuard<'_, ReconcileRequests> {
         self.requests.lock_shared()
     }
 }
 
-impl Requests {
+impl ReconcileRequests {
     fn is_empty(&self) -> bool {
         !self.table_changed && !self.stopped && self.retries.is_empty() && self.closing.is_empty()
     }
@@ -87,7 +87,7 @@ impl Drop for EndsThread {
 
 impl Control {
     /// Starts the thread, which runs until the service stops or the runtime goes.
-    pub(super) fn start_reconciler(&self) -> Result<(), Fault> {
+    pub(super) fn start_reconciler(&self) -> Result<(), SocketError> {
         let mut thread = ReconcilerThread::new(self.0.clone());
         let counted = self.0.tasks.token();
         let run = move || {
@@ -97,7 +97,7 @@ impl Control {
             drop(counted);
         };
         let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
-        spawned.map_err(|source| Fault { action: Action::Interfaces, source })?;
+        spawned.map_err(|source| SocketError { action: Action::Interfaces, source })?;
         let (ends_thread, stop) = (EndsThread(self.0.reconciler.clone()), self.0.stop.clone());
         self.0.tasks.spawn(async move {
             stop.cancelled().await;

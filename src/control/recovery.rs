@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-use super::{Control, Kind, Membership, Message, Shared};
+use super::{Control, Membership, Message, ResourceKind, Shared};
 use crate::model::Id;
 use crate::sync::fatal;
 
@@ -21,12 +21,12 @@ use crate::sync::fatal;
 pub(super) struct Recovery {
     panicked: Notify,
     /// In the order of [`Kind::ALL`].
-    failures: [AtomicU64; Kind::ALL.len()],
+    failures: [AtomicU64; ResourceKind::ALL.len()],
 }
 
 /// What can fail alone.
 pub(super) trait Resource {
-    fn name(&self) -> (Kind, &Id);
+    fn name(&self) -> (ResourceKind, &Id);
     /// Whether a panic has left it half changed, or without one of its sockets.
     fn is_broken(&self) -> bool;
     /// Closes what it has open, so that it is legal again.
@@ -46,8 +46,8 @@ impl Recovery {
         self.failures.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    fn count(&self, kind: Kind) -> &AtomicU64 {
-        let at = Kind::ALL.iter().position(|known| *known == kind);
+    fn count(&self, kind: ResourceKind) -> &AtomicU64 {
+        let at = ResourceKind::ALL.iter().position(|known| *known == kind);
         &self.failures[at.expect("all are there")]
     }
 }
@@ -64,8 +64,8 @@ impl Control {
     }
 
     /// How many resources have failed since the start, by kind.
-    pub fn failures(&self) -> [(Kind, u64); Kind::ALL.len()] {
-        Kind::ALL.map(|kind| (kind, self.0.recovery.count(kind).load(Ordering::Relaxed)))
+    pub fn failures(&self) -> [(ResourceKind, u64); ResourceKind::ALL.len()] {
+        ResourceKind::ALL.map(|kind| (kind, self.0.recovery.count(kind).load(Ordering::Relaxed)))
     }
 }
 
@@ -123,7 +123,7 @@ impl Shared {
 }
 
 impl Resource for Membership {
-    fn name(&self) -> (Kind, &Id) {
+    fn name(&self) -> (ResourceKind, &Id) {
         (self.kind(), self.id())
     }
 
@@ -142,8 +142,8 @@ impl Resource for Membership {
 }
 
 impl Resource for Message {
-    fn name(&self) -> (Kind, &Id) {
-        (Kind::Message, self.id())
+    fn name(&self) -> (ResourceKind, &Id) {
+        (ResourceKind::Message, self.id())
     }
 
     fn is_broken(&self) -> bool {

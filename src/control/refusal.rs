@@ -2,30 +2,30 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Kind;
+use super::ResourceKind;
 use super::waiting::{self, Done};
 use crate::model::{Family, Group, Id, NotHearing};
-use crate::net::{Fault, FaultKind, rights};
-use crate::store::DiskFault;
+use crate::net::{SocketError, SocketErrorKind, rights};
+use crate::store::DiskError;
 
 /// Why it cannot be said that something is on disk.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsettled {
+pub enum DurabilityError {
     #[error("the service keeps nothing on disk")]
     NoStore,
     #[error(transparent)]
-    Fault(#[from] DiskFault),
+    Fault(#[from] DiskError),
     #[error(transparent)]
-    TimedOut(Box<Refusal>),
+    TimedOut(Box<ControlError>),
 }
 
 /// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum ControlError {
     #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
-    NotFound { kind: Kind, id: Id },
+    NotFound { kind: ResourceKind, id: Id },
     #[error("the {kind} `{id}` exists already: leave out If-None-Match to change it")]
-    Exists { kind: Kind, id: Id },
+    Exists { kind: ResourceKind, id: Id },
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
     #[error(
@@ -59,7 +59,7 @@ pub enum Refusal {
         "the routing table refuses what goes to {group} ({}): look for a `blackhole` or `prohibit` route or rule, or name an interface in `interfaces`",
         .fault.source
     )]
-    RouteRefused { group: Group, fault: Fault },
+    RouteRefused { group: Group, fault: SocketError },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
@@ -82,15 +82,15 @@ pub enum Refusal {
     )]
     PortDenied { port: u16, purpose: Purpose },
     #[error("the system refused: {0}; check the service's rights and the firewall")]
-    Denied(#[source] Fault),
+    Denied(#[source] SocketError),
     #[error(
         "out of file descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=`) or delete what is not needed"
     )]
-    Descriptors(#[source] Fault),
+    Descriptors(#[source] SocketError),
     #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
     TooLong { length: usize, interface: Arc<str> },
     #[error("{0}")]
-    Failed(#[source] Fault),
+    Failed(#[source] SocketError),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
     #[error("the request did not finish within {} s: {done}", waiting::LIMIT.as_secs())]
@@ -116,40 +116,42 @@ pub(super) struct Attempt<'a> {
     pub(super) payload: usize,
 }
 
-impl Refusal {
-    pub(super) fn of(fault: Fault, attempt: &Attempt<'_>) -> Self {
+impl ControlError {
+    pub(super) fn of(fault: SocketError, attempt: &Attempt<'_>) -> Self {
         match fault.kind() {
-            FaultKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
-            FaultKind::Denied
+            SocketErrorKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
+            SocketErrorKind::Denied
                 if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() =>
             {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
             // Denied: it is a broadcast address.
-            FaultKind::Denied | FaultKind::AddressNotLocal if attempt.purpose == Purpose::Reply => {
+            SocketErrorKind::Denied | SocketErrorKind::AddressNotLocal
+                if attempt.purpose == Purpose::Reply =>
+            {
                 Self::AddressNotLocal { address: attempt.bind.ip() }
             }
-            FaultKind::Denied => Self::Denied(fault),
-            FaultKind::Descriptors => Self::Descriptors(fault),
-            FaultKind::NoRoute => {
+            SocketErrorKind::Denied => Self::Denied(fault),
+            SocketErrorKind::Descriptors => Self::Descriptors(fault),
+            SocketErrorKind::NoRoute => {
                 Self::NoRouteBy { group: *attempt.group, interface: attempt.interface.clone() }
             }
-            FaultKind::TooManySources => {
+            SocketErrorKind::TooManySources => {
                 Self::TooManySources { family: attempt.group.family(), count: attempt.sources }
             }
-            FaultKind::TooLong => {
+            SocketErrorKind::TooLong => {
                 Self::TooLong { length: attempt.payload, interface: attempt.interface.clone() }
             }
-            FaultKind::NoAddress => {
+            SocketErrorKind::NoAddress => {
                 Self::NoAddress { interface: attempt.interface.clone(), family: attempt.group.family() }
             }
-            FaultKind::AddressNotLocal
-            | FaultKind::NoDevice
-            | FaultKind::Down
-            | FaultKind::Busy
-            | FaultKind::TimedOut
-            | FaultKind::Refused
-            | FaultKind::Other => Self::Failed(fault),
+            SocketErrorKind::AddressNotLocal
+            | SocketErrorKind::NoDevice
+            | SocketErrorKind::Down
+            | SocketErrorKind::Busy
+            | SocketErrorKind::TimedOut
+            | SocketErrorKind::Refused
+            | SocketErrorKind::Other => Self::Failed(fault),
         }
     }
 

@@ -3,10 +3,10 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Shared;
-use super::refusal::Refusal;
+use super::refusal::ControlError;
 use super::waiting::{Done, within};
 use crate::model::Id;
-use crate::store::DiskFault;
+use crate::store::DiskError;
 use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order in which lists show them.
@@ -127,7 +127,7 @@ impl Shared {
         self: &Arc<Self>,
         registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
         gone: impl Future<Output = Arc<T>> + Send + 'static,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ControlError> {
         let shared = self.clone();
         let ending = self.tasks.spawn(async move {
             let entry = gone.await;
@@ -139,7 +139,7 @@ impl Shared {
             settled
         });
         match within(Done::DeletionUnderWay, ending).await? {
-            Ok(Err(DiskFault::Closed)) | Err(_) => Err(Refusal::Stopping),
+            Ok(Err(DiskError::Closed)) | Err(_) => Err(ControlError::Stopping),
             Ok(_) => Ok(()),
         }
     }

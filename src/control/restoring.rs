@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Control, Kind, Membership, Message, StartFault};
+use super::{Control, Membership, Message, ResourceKind, StartFault};
 use crate::model::{Group, Timestamp};
-use crate::store::{DiskFault, Saved};
+use crate::store::{DiskError, Saved};
 
 impl Control {
     /// Makes everything be as it was saved: memberships and responders want what they wanted, wherever their
@@ -15,9 +15,13 @@ impl Control {
         let mut messages = Vec::new();
         for saved in saved {
             let name = format!("{} `{}`", saved.kind, saved.id);
-            let restored = match Kind::named(&saved.kind) {
-                Some(Kind::Message) => self.restore_message(saved).map(|message| messages.push(message)),
-                Some(Kind::Membership | Kind::Responder) => self.restore_membership(saved).await,
+            let restored = match ResourceKind::named(&saved.kind) {
+                Some(ResourceKind::Message) => {
+                    self.restore_message(saved).map(|message| messages.push(message))
+                }
+                Some(ResourceKind::Membership | ResourceKind::Responder) => {
+                    self.restore_membership(saved).await
+                }
                 None => Err(serde::de::Error::custom("there is no such kind of resource")),
             };
             restored.map_err(|error| self.unreadable(&name, &error))?;
@@ -72,9 +76,9 @@ impl Control {
         Ok(())
     }
 
-    fn unreadable(&self, name: &str, error: &dyn std::fmt::Display) -> DiskFault {
+    fn unreadable(&self, name: &str, error: &dyn std::fmt::Display) -> DiskError {
         let path = self.0.settings.store.as_ref().map(|store| store.directory.clone()).unwrap_or_default();
-        DiskFault::Damaged { path, detail: format!("{name}: {error}") }
+        DiskError::Damaged { path, detail: format!("{name}: {error}") }
     }
 }
 

@@ -31,12 +31,12 @@ pub(super) enum Due {
 #[derive(Default)]
 pub(super) struct Timers {
     /// Std lock: held for a push or a pop.
-    heap: Mutex<BinaryHeap<Reverse<Entry>>>,
+    heap: Mutex<BinaryHeap<Reverse<Timer>>>,
     sooner: Notify,
     progress: Progress,
 }
 
-struct Entry {
+struct Timer {
     at: Instant,
     due: Due,
 }
@@ -45,7 +45,7 @@ impl Timers {
     pub(super) fn arm(&self, at: Instant, due: Due) {
         let mut heap = self.heap();
         let is_first = heap.peek().is_none_or(|Reverse(first)| at < first.at);
-        heap.push(Reverse(Entry { at, due }));
+        heap.push(Reverse(Timer { at, due }));
         drop(heap);
         if is_first {
             self.sooner.notify_one();
@@ -90,30 +90,30 @@ impl Timers {
         if is_due { heap.pop().map(|Reverse(entry)| entry.due) } else { None }
     }
 
-    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Entry>>> {
+    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Timer>>> {
         self.heap.lock_shared()
     }
 }
 
-impl Ord for Entry {
+impl Ord for Timer {
     fn cmp(&self, other: &Self) -> Ordering {
         self.at.cmp(&other.at)
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for Timer {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for Timer {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
     }
 }
 
-impl Eq for Entry {}
+impl Eq for Timer {}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
-use super::{Control, JoinState, Kind, ReplyCounters};
+use super::{Control, JoinState, ReplyCounters, ResourceKind};
 use crate::model::CloseReason;
 use crate::store::LogCounters;
 use crate::sync::Lock;
@@ -47,7 +47,7 @@ pub struct Received {
 
 /// What there is at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct CurrentState {
     pub memberships: States,
     pub responders: States,
     /// Memberships and responders that do not hear.
@@ -55,7 +55,7 @@ pub struct Census {
     /// Messages that collect.
     pub collecting: u64,
     /// In the logs of memberships, responders and messages.
-    pub held: [Held; 3],
+    pub held: [LogUsage; 3],
 }
 
 /// Memberships by the worst of their interfaces.
@@ -69,7 +69,7 @@ pub struct States {
 
 /// What logs hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct LogUsage {
     pub datagrams: u64,
     /// Headers included.
     pub bytes: u64,
@@ -77,9 +77,9 @@ pub struct Held {
 
 /// All that can be counted, at one moment.
 #[derive(Debug)]
-pub struct Tally {
+pub struct ControlSnapshot {
     pub totals: Totals,
-    pub census: Census,
+    pub current: CurrentState,
     /// Interface memberships that were opened again because the kernel had forgotten them.
     pub reopened: u64,
     /// Round-trip times of responses.
@@ -89,23 +89,23 @@ pub struct Tally {
 impl Control {
     /// Asks every resource, each for well under a microsecond of its locks' time, and every socket that hears for
     /// its drops: milliseconds for thousands of them, so not for a task that others wait for.
-    pub fn tally(&self) -> Tally {
+    pub fn snapshot(&self) -> ControlSnapshot {
         let shared = &self.0;
         // Before the resources: one that ends meanwhile is missed, and never counted twice.
         let mut totals = shared.ledger.ended();
-        let mut census = Census::default();
+        let mut current = CurrentState::default();
         for membership in shared.joined_all() {
-            membership.count_into(&mut totals, &mut census);
+            membership.count_into(&mut totals, &mut current);
         }
         for message in shared.messages.all() {
             let counted = message.totals();
-            census.collecting += u64::from(counted.closed == Totals::default().closed);
-            census.held[2].add(message.log().counters());
+            current.collecting += u64::from(counted.closed == Totals::default().closed);
+            current.held[2].add(message.log().counters());
             totals += counted;
         }
-        Tally {
+        ControlSnapshot {
             totals: shared.ledger.never_less(totals),
-            census,
+            current,
             reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
             rtt: shared.ledger.rtt.distribution(),
         }
@@ -113,7 +113,7 @@ impl Control {
 }
 
 /// The counts of resources that are gone, and those that no resource keeps.
-pub(super) struct Ledger {
+pub(super) struct TotalsAccumulator {
     /// Std lock, like the next two: held for an addition.
     ended: Mutex<Totals>,
     /// What resources had counted before the service started: they go on from there, and this goes on from zero.
@@ -123,7 +123,7 @@ pub(super) struct Ledger {
     pub(super) rtt: Histogram,
 }
 
-impl Ledger {
+impl TotalsAccumulator {
     pub(super) fn enter(&self, ended: Totals) {
         *locked(&self.ended) += ended;
     }
@@ -147,7 +147,7 @@ impl Ledger {
     }
 }
 
-impl Default for Ledger {
+impl Default for TotalsAccumulator {
     fn default() -> Self {
         const fn us(microseconds: u64) -> Duration {
             Duration::from_micros(microseconds)
@@ -182,11 +182,11 @@ impl Default for Ledger {
 }
 
 impl Totals {
-    pub(super) fn received(&mut self, kind: Kind) -> &mut Received {
+    pub(super) fn received(&mut self, kind: ResourceKind) -> &mut Received {
         match kind {
-            Kind::Membership => &mut self.memberships,
-            Kind::Responder => &mut self.responders,
-            Kind::Message => &mut self.messages,
+            ResourceKind::Membership => &mut self.memberships,
+            ResourceKind::Responder => &mut self.responders,
+            ResourceKind::Message => &mut self.messages,
         }
     }
 
@@ -229,11 +229,17 @@ impl Received {
     }
 }
 
-impl Census {
-    pub(super) fn add_membership(&mut self, kind: Kind, state: JoinState, hears: bool, log: LogCounters) {
+impl CurrentState {
+    pub(super) fn add_membership(
+        &mut self,
+        kind: ResourceKind,
+        state: JoinState,
+        hears: bool,
+        log: LogCounters,
+    ) {
         let (states, at) = match kind {
-            Kind::Responder => (&mut self.responders, 1),
-            Kind::Membership | Kind::Message => (&mut self.memberships, 0),
+            ResourceKind::Responder => (&mut self.responders, 1),
+            ResourceKind::Membership | ResourceKind::Message => (&mut self.memberships, 0),
         };
         states.add(state);
         self.not_hearing[at] += u64::from(!hears);
@@ -252,7 +258,7 @@ impl States {
     }
 }
 
-impl Held {
+impl LogUsage {
     pub(super) fn add(&mut self, log: LogCounters) {
         self.datagrams += log.kept();
         self.bytes += log.kept_bytes;
@@ -269,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_was_shown_is_never_taken_back() {
-        let ledger = Ledger::default();
+        let ledger = TotalsAccumulator::default();
         let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
         ledger.enter(totals(1, 1));
         ledger.enter(totals(2, 0));

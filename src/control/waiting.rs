@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::Refusal;
+use super::ControlError;
 
 /// For how long a request waits in all. Long enough for a busy disk, and shorter than most clients wait.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -66,12 +66,12 @@ pub(super) async fn limited<T>(limit: Duration, answering: impl Future<Output = 
 }
 
 /// Waits for what the service itself does, as long as the request has time left. `done`: what was done before.
-pub async fn within<T>(done: Done, work: impl Future<Output = T>) -> Result<T, Refusal> {
+pub async fn within<T>(done: Done, work: impl Future<Output = T>) -> Result<T, ControlError> {
     let begun = Instant::now();
     let left = LEFT.try_with(Cell::get).unwrap_or(LIMIT);
     let outcome = tokio::time::timeout(left, work).await;
     let _ = LEFT.try_with(|left| left.set(left.get().saturating_sub(begun.elapsed())));
-    outcome.map_err(|_| Refusal::TimedOut { done })
+    outcome.map_err(|_| ControlError::TimedOut { done })
 }
 
 #[cfg(test)]

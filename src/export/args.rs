@@ -4,7 +4,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::config;
-use crate::control::Kind;
+use crate::control::ResourceKind;
 use crate::http::{Filter, Sender, parse_time};
 use crate::model::{Id, Timestamp};
 
@@ -19,7 +19,7 @@ pub struct ExportArgs {
     pub(super) list: bool,
     /// A JSON object in each line, or a capture file for Wireshark.
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
-    pub(super) format: Format,
+    pub(super) format: ExportFormat,
     /// The file to write to, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct ExportArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum ExportFormat {
     Ndjson,
     Pcapng,
 }
@@ -49,7 +49,7 @@ pub(super) enum Format {
 /// All of a kind, or one of it.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
-    pub(super) kind: Kind,
+    pub(super) kind: ResourceKind,
     pub(super) id: Option<Id>,
 }
 
@@ -71,7 +71,7 @@ impl FromStr for Choice {
         let (kind, id) = text.split_once('/').map_or((text, None), |(kind, id)| (kind, Some(id)));
         // Events and lines say `membership`.
         let name = kind.strip_suffix('s').unwrap_or(kind);
-        let kind = Kind::named(name).ok_or_else(|| {
+        let kind = ResourceKind::named(name).ok_or_else(|| {
             format!("`{kind}` is no kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")
         })?;
         let id = id.map(Id::parse).transpose().map_err(|error| error.to_string())?;

@@ -7,18 +7,18 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::control::{Kind, saved_group};
-use crate::http::{Transcript, rfc3339};
-use crate::store::{Archive, ArchivedLog, DiskFault};
+use crate::control::{ResourceKind, saved_group};
+use crate::http::{ExportWriter, rfc3339};
+use crate::store::{Archive, ArchivedLog, DiskError};
 pub use args::ExportArgs;
-use args::{Choice, Format};
+use args::{Choice, ExportFormat};
 use output::{Output, OutputFault};
 
 /// Why there is no export, or no more of it than was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportFault {
     #[error(transparent)]
-    Disk(#[from] DiskFault),
+    Disk(#[from] DiskError),
     #[error("there is no {name} in {directory}: `rollcall export --list` says what there is", directory = .directory.display())]
     NoSuch { name: String, directory: PathBuf },
     #[error("{name} in {directory} cannot be read: {detail}", directory = .directory.display())]
@@ -31,7 +31,7 @@ pub enum ExportFault {
 pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
     let (mut archive, logs) = Archive::open(&args.data_dir)?;
     let logs = chosen(logs, args)?;
-    let mut out = Output::open(args.output.as_deref(), !args.list && args.format == Format::Pcapng)?;
+    let mut out = Output::open(args.output.as_deref(), !args.list && args.format == ExportFormat::Pcapng)?;
     let exported = if args.list {
         list(&mut archive, &logs, args, &mut out)
     } else {
@@ -44,18 +44,21 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
 }
 
 /// The logs that are asked for, with their owners' kinds.
-fn chosen(logs: Vec<ArchivedLog>, args: &ExportArgs) -> Result<Vec<(Kind, ArchivedLog)>, ExportFault> {
+fn chosen(
+    logs: Vec<ArchivedLog>,
+    args: &ExportArgs,
+) -> Result<Vec<(ResourceKind, ArchivedLog)>, ExportFault> {
     let directory = || args.data_dir.clone();
     let mut kept = Vec::new();
     for log in logs {
-        let kind = Kind::named(&log.kind).ok_or_else(|| ExportFault::Unreadable {
+        let kind = ResourceKind::named(&log.kind).ok_or_else(|| ExportFault::Unreadable {
             name: format!("`{}`", log.id),
             directory: directory(),
             detail: format!("there is no kind of resource that is called `{}`", log.kind),
         })?;
         kept.push((kind, log));
     }
-    let is = |choice: &Choice, kind: Kind, log: &ArchivedLog| {
+    let is = |choice: &Choice, kind: ResourceKind, log: &ArchivedLog| {
         choice.kind == kind && choice.id.as_ref().is_none_or(|id| id.as_str() == log.id)
     };
     for choice in &args.choices {
@@ -75,14 +78,14 @@ fn chosen(logs: Vec<ArchivedLog>, args: &ExportArgs) -> Result<Vec<(Kind, Archiv
 /// Writes the logs one after the other, a block at a time.
 fn write(
     archive: &mut Archive,
-    logs: &[(Kind, ArchivedLog)],
+    logs: &[(ResourceKind, ArchivedLog)],
     args: &ExportArgs,
     out: &mut Output,
 ) -> Result<(), ExportFault> {
     let (several, filter) = (args.may_be_several(), args.filter());
     let mut transcript = match args.format {
-        Format::Ndjson => Transcript::lines(several, filter),
-        Format::Pcapng => Transcript::capture(several, filter),
+        ExportFormat::Ndjson => ExportWriter::lines(several, filter),
+        ExportFormat::Pcapng => ExportWriter::capture(several, filter),
     };
     let mut chunk = Vec::new();
     transcript.begin(&mut chunk);
@@ -114,7 +117,7 @@ struct Listed<'a> {
 
 fn list(
     archive: &mut Archive,
-    logs: &[(Kind, ArchivedLog)],
+    logs: &[(ResourceKind, ArchivedLog)],
     args: &ExportArgs,
     out: &mut Output,
 ) -> Result<(), ExportFault> {

@@ -6,15 +6,15 @@ use super::extract::parse_json;
 use super::memberships::MembershipBody;
 use super::problem::FieldError;
 use super::responders::ResponderBody;
-use crate::control::{JoinRequest, Kind};
+use crate::control::{JoinRequest, ResourceKind};
 
 /// Reads the fields of a declaration. It has no lease, and it waits for interfaces that are not there: it stays as
 /// long as it is declared.
-pub fn read_declared(kind: Kind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
+pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
     let body = fields.to_string();
     let request = match kind {
-        Kind::Responder => parse_json::<ResponderBody>(body.as_bytes()).and_then(ResponderBody::read),
-        Kind::Membership | Kind::Message => {
+        ResourceKind::Responder => parse_json::<ResponderBody>(body.as_bytes()).and_then(ResponderBody::read),
+        ResourceKind::Membership | ResourceKind::Message => {
             parse_json::<MembershipBody>(body.as_bytes()).and_then(MembershipBody::read)
         }
     };

@@ -7,7 +7,7 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::control::Control;
 
 /// The document as JSON and YAML, and a viewer that loads nothing from elsewhere.
@@ -30,7 +30,7 @@ pub(super) fn routes(document: &OpenApi) -> axum::Router<Control> {
 /// The viewer has no problem documents of its own.
 async fn missing(response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
-        return Problem::new(Kind::NotFound, "the documentation has no such file: see /docs/")
+        return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")
             .into_response();
     }
     response

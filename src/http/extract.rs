@@ -11,7 +11,7 @@ use hyper::body::Body;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::Segment;
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::model::Id;
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
@@ -61,13 +61,13 @@ impl Content {
 pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let given = given.map_or_else(|| "no content-type".to_owned(), |given| format!("content-type `{given}`"));
-    Problem::new(Kind::ContentType, format!("the request has {given}: send {accepted}"))
+    Problem::new(ProblemKind::ContentType, format!("the request has {given}: send {accepted}"))
 }
 
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("a body has at most {LARGEST_BODY} bytes: send less at once");
-        Problem::new(Kind::TooLarge, detail)
+        Problem::new(ProblemKind::TooLarge, detail)
     };
     if request.body().size_hint().lower() > LARGEST_BODY as u64 {
         return Err(too_large());
@@ -75,14 +75,15 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
         let detail = format!("a body must arrive within {} s: send it faster", BODY_TIMEOUT.as_secs());
-        return Err(Problem::new(Kind::BodyTimeout, detail));
+        return Err(Problem::new(ProblemKind::BodyTimeout, detail));
     };
     match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => {
-            Err(Problem::new(Kind::InvalidParameter, "the body ended before it was complete: send it again"))
-        }
+        Err(_) => Err(Problem::new(
+            ProblemKind::InvalidParameter,
+            "the body ended before it was complete: send it again",
+        )),
     }
 }
 
@@ -90,21 +91,22 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would take an array for the fields in their order.
     if bytes.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Err(Problem::new(Kind::InvalidRequest, "send a JSON object, not an array"));
+        return Err(Problem::new(ProblemKind::InvalidRequest, "send a JSON object, not an array"));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         if !error.is_data() {
             let (line, column) = (error.line(), error.column());
             let error = error.to_string();
             let detail = format!("{}, at line {line}, column {column}", without_place(&error));
-            return Problem::new(Kind::MalformedJson, detail);
+            return Problem::new(ProblemKind::MalformedJson, detail);
         }
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-            Ok(_) => Problem::new(Kind::InvalidRequest, error.to_string()),
+            Ok(_) => Problem::new(ProblemKind::InvalidRequest, error.to_string()),
             Err(error) => {
                 let pointer = pointer(error.path());
-                Problem::new(Kind::InvalidRequest, without_place(&error.inner().to_string())).at(pointer)
+                Problem::new(ProblemKind::InvalidRequest, without_place(&error.inner().to_string()))
+                    .at(pointer)
             }
         }
     })
@@ -125,7 +127,7 @@ pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = pointer(error.path());
-        Problem::new(Kind::InvalidParameter, error.inner().to_string()).at(pointer)
+        Problem::new(ProblemKind::InvalidParameter, error.inner().to_string()).at(pointer)
     })
 }
 
@@ -139,9 +141,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
         let text = Path::<String>::from_request_parts(parts, state).await;
         let text = text
             .map(|Path(text)| text)
-            .map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()))?;
+            .map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.to_string()))?;
         let id = Id::parse(&text);
-        id.map(Self).map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()).at("/id"))
+        id.map(Self).map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.to_string()).at("/id"))
     }
 }
 

@@ -16,7 +16,7 @@ use super::memberships::MembershipBody;
 use super::problem::Problem;
 use super::reading::{Datagram, Reading, Response as ResponseView};
 use super::responders::ResponderBody;
-use super::sending::{MessageBody, RawOptions, Wanted};
+use super::sending::{MessageBody, MessageRequest, RawOptions};
 use super::{joins, message_view};
 use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
@@ -89,7 +89,7 @@ pub fn shown(entry: &Entry<'_>) -> Vec<u8> {
     shown.expect("it has nothing that JSON has not")
 }
 
-fn spec(wanted: Wanted) -> MessageSpec {
+fn spec(wanted: MessageRequest) -> MessageSpec {
     wanted.on(Interfaces::Default)
 }
 

@@ -11,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::fields::{self, InterfaceName, RetentionBody, Sources, rfc3339};
 use super::lists::{default_limit, list_query};
-use super::problem::{FieldErrors, Kind as ProblemKind, Problem};
+use super::problem::{FieldErrors, Problem, ProblemKind};
 use crate::control;
 use crate::control::{
-    Control, Done, InterfaceView, JoinRequest, JoinState, Kind, MembershipView, Outcome, Refusal,
+    Control, ControlError, Done, InterfaceView, JoinRequest, JoinState, MembershipView, Outcome, ResourceKind,
 };
 use crate::model::{Id, limits};
 
@@ -253,7 +253,7 @@ pub(super) struct JoinListParams {
 /// The memberships or responders that were asked for, and whether there are more.
 pub(super) fn list(
     control: &Control,
-    kind: Kind,
+    kind: ResourceKind,
     params: &JoinListParams,
 ) -> Result<(Vec<Arc<control::Membership>>, bool), Problem> {
     let query = list_query(params.after.as_deref(), params.limit, params.group.as_deref())?;
@@ -268,7 +268,7 @@ pub(super) async fn create<T: Serialize>(
 ) -> Result<Response, Problem> {
     let (kind, id) = (kind_of(&request), Id::generate());
     let joined = control.join_as(id.clone(), request, true).await;
-    if let Err(refusal @ Refusal::TimedOut { done: Done::Created }) = joined {
+    if let Err(refusal @ ControlError::TimedOut { done: Done::Created }) = joined {
         // It is there, and the client has to learn under which id.
         return Ok((location(kind, &id), Problem::from(refusal)).into_response());
     }
@@ -291,11 +291,11 @@ pub(super) async fn put<T: Serialize>(
     Ok((status, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
 }
 
-fn kind_of(request: &JoinRequest) -> Kind {
-    if request.rules.is_some() { Kind::Responder } else { Kind::Membership }
+fn kind_of(request: &JoinRequest) -> ResourceKind {
+    if request.rules.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
 }
 
-pub(super) fn location(kind: Kind, id: &Id) -> [(HeaderName, String); 1] {
+pub(super) fn location(kind: ResourceKind, id: &Id) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("{}/{id}", kind.path()))]
 }
 

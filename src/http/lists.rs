@@ -7,7 +7,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 
@@ -102,5 +102,5 @@ pub(super) fn list_limit(limit: u64) -> Result<usize, Problem> {
 }
 
 fn invalid(pointer: &str, detail: &str) -> Problem {
-    Problem::new(Kind::InvalidParameter, detail).at(pointer)
+    Problem::new(ProblemKind::InvalidParameter, detail).at(pointer)
 }

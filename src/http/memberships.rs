@@ -13,9 +13,9 @@ use super::joins::{self, JoinFields, JoinListParams, Membership, OnlyCreate};
 use super::lists::List;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{
-    Capture, Datagram, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading,
+    Capture, Datagram, DatagramPage, DatagramPath, EventStream, Lines, RawBytes, ReadQuery, Reading,
 };
-use crate::control::{Control, JoinRequest, Kind};
+use crate::control::{Control, JoinRequest, ResourceKind};
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
@@ -134,7 +134,7 @@ async fn list(
     AppState(control): AppState<Control>,
     Query(params): Query<JoinListParams>,
 ) -> Result<JsonAnswer<List<Membership>>, Problem> {
-    let (page, more) = joins::list(&control, Kind::Membership, &params)?;
+    let (page, more) = joins::list(&control, ResourceKind::Membership, &params)?;
     let items = page.iter().map(|membership| Membership::from(&membership.view())).collect();
     Ok(JsonAnswer(List::new(items, page.last().map(|membership| membership.id()), more)))
 }
@@ -150,7 +150,7 @@ async fn show(
     AppState(control): AppState<Control>,
     PathId(id): PathId,
 ) -> Result<JsonAnswer<Membership>, Problem> {
-    let membership = control.membership(Kind::Membership, &id)?;
+    let membership = control.membership(ResourceKind::Membership, &id)?;
     Ok(JsonAnswer(Membership::from(&membership.view())))
 }
 
@@ -164,7 +164,7 @@ async fn show(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    control.leave(Kind::Membership, &id).await?;
+    control.leave(ResourceKind::Membership, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,7 +187,7 @@ async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(control.membership(Kind::Membership, &id)?, &control).await
+    reading.answer(control.membership(ResourceKind::Membership, &id)?, &control).await
 }
 
 /// Read the payload of one datagram
@@ -200,6 +200,6 @@ async fn datagrams(
         (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<Response, Problem> {
-    place.payload(&control.membership(Kind::Membership, &place.id)?.into()).await
+async fn payload(AppState(control): AppState<Control>, place: DatagramPath) -> Result<Response, Problem> {
+    place.payload(&control.membership(ResourceKind::Membership, &place.id)?.into()).await
 }

@@ -12,13 +12,13 @@ use super::fields::Encoding;
 use super::joins::location;
 use super::lists::{List, ListParams};
 use super::message_view::{Collected, Message, State};
-use super::problem::{Kind as ProblemKind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::reading::{
-    Capture, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading, Response, first_page,
-    page_of,
+    Capture, DatagramPage, DatagramPath, EventStream, Lines, RawBytes, ReadQuery, Reading, Response,
+    first_page, page_of,
 };
-use super::sending::{MessageBody, RawOptions, RawPayload, Wanted};
-use crate::control::{Control, Done, Kind, Message as Sent, Outcome};
+use super::sending::{MessageBody, MessageRequest, RawOptions, RawPayload};
+use crate::control::{Control, Done, Message as Sent, Outcome, ResourceKind};
 use crate::model::MessageSpec;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
@@ -178,7 +178,7 @@ async fn responses(
         (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<Answer, Problem> {
+async fn payload(AppState(control): AppState<Control>, place: DatagramPath) -> Result<Answer, Problem> {
     place.payload(&control.message(&place.id)?.into()).await
 }
 
@@ -186,7 +186,7 @@ async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<A
 async fn read_spec(control: &Control, request: Request, known: bool) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let wanted: Wanted = match content {
+    let wanted: MessageRequest = match content {
         Content::Json if !query.is_empty() => {
             let detail = "with a JSON body the options belong into the body: leave out the query";
             return Err(Problem::new(ProblemKind::InvalidParameter, detail));
@@ -209,7 +209,7 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
 /// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time
 /// or not waited for. `done`: what the request has done until now.
 async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Answer, Problem> {
-    let location = location(Kind::Message, message.id());
+    let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
     };

@@ -38,21 +38,21 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use admission::{Access, Door, LineError, RequireToken, Scope, Tokens, Way};
+pub use admission::{Access, LineError, ListenerKind, OriginPolicy, RequireToken, Scope, Tokens};
 pub use declared::read_declared;
 pub use fields::rfc3339;
 pub use operations::{
-    Configuration, ConfigurationProblem, Operations, Setting, SettingSource, SettingValue, TokenName,
+    AdminState, Configuration, ConfigurationProblem, Setting, SettingSource, SettingValue, TokenName,
 };
 pub use problem::FieldError;
-pub use reading::{Filter, Sender, Transcript, parse_time};
+pub use reading::{ExportWriter, Filter, Sender, parse_time};
 
 use crate::control::{Control, waiting};
 use crate::logging::rarely;
 use crate::traces::Traces;
-use admission::Admission;
-use operations::{Streams, Traffic, spans};
-use problem::{Kind, Problem};
+use admission::AccessPolicy;
+use operations::{HttpMetrics, Streams, spans};
+use problem::{Problem, ProblemKind};
 
 /// Where metrics are.
 const METRICS: &str = "/metrics";
@@ -64,33 +64,39 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 #[derive(Clone)]
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
-    admission: Arc<Admission>,
-    traffic: Arc<Traffic>,
+    admission: Arc<AccessPolicy>,
+    traffic: Arc<HttpMetrics>,
     streams: Arc<Streams>,
     traces: Traces,
     control: Control,
 }
 
 impl Api {
-    pub fn new(control: Control, door: Door, access: Access, operations: Operations, traces: Traces) -> Self {
-        let traffic = Arc::new(Traffic::on(document().paths.paths.keys().map(String::as_str)));
+    pub fn new(
+        control: Control,
+        door: OriginPolicy,
+        access: Access,
+        operations: AdminState,
+        traces: Traces,
+    ) -> Self {
+        let traffic = Arc::new(HttpMetrics::on(document().paths.paths.keys().map(String::as_str)));
         let streams = Arc::default();
         let (routes, document) = api(operations, &traffic, &streams, &traces).split_for_parts();
         let routes = routes
             .merge(documents::routes(&document))
             .fallback(async |uri: Uri| {
                 Problem::new(
-                    Kind::NotFound,
+                    ProblemKind::NotFound,
                     format!("there is nothing at {}: /docs lists the paths", uri.path()),
                 )
             })
             .method_not_allowed_fallback(async |method: Method| {
                 let detail =
                     format!("this path does not take {method}: the header `allow` lists what it takes");
-                Problem::new(Kind::MethodNotAllowed, detail)
+                Problem::new(ProblemKind::MethodNotAllowed, detail)
             })
             .with_state(control.clone());
-        let admission = Arc::new(Admission::new(door, access));
+        let admission = Arc::new(AccessPolicy::new(door, access));
         Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams, traces, control }
     }
 
@@ -109,7 +115,7 @@ impl Api {
     ///
     /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
     /// few allocations.
-    pub async fn answer(&self, request: Request, way: Way) -> Response {
+    pub async fn answer(&self, request: Request, way: ListenerKind) -> Response {
         let started = Instant::now();
         let asked = self.traffic.asked(&request);
         let id = request_id(&request);
@@ -160,12 +166,12 @@ impl Api {
 
 /// The API document, made from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api(Operations::default(), &Arc::default(), &Arc::default(), &Traces::default()).into_openapi()
+    api(AdminState::default(), &Arc::default(), &Arc::default(), &Traces::default()).into_openapi()
 }
 
 fn api(
-    operations: Operations,
-    traffic: &Arc<Traffic>,
+    operations: AdminState,
+    traffic: &Arc<HttpMetrics>,
     streams: &Arc<Streams>,
     traces: &Traces,
 ) -> OpenApiRouter<Control> {
@@ -241,7 +247,7 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =
         cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
     let message = message.unwrap_or("no message").to_owned();
-    let mut response = Problem::new(Kind::Internal, "Internal Server Error").into_response();
+    let mut response = Problem::new(ProblemKind::Internal, "Internal Server Error").into_response();
     response.extensions_mut().insert(Panic(message));
     response
 }

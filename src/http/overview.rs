@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::extract::Query;
 use super::lists::{List, default_limit, list_limit};
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::control::{Control, GroupView};
 use crate::model::{self, Id, InterfaceTable};
 
@@ -102,8 +102,8 @@ async fn groups(
 ) -> Result<Json<GroupList>, Problem> {
     let read = |pointer, text: Option<&String>| {
         let parsed = text.map(|text| model::Group::parse(text)).transpose();
-        let parsed =
-            parsed.map_err(|error| Problem::new(Kind::InvalidParameter, error.to_string()).at(pointer));
+        let parsed = parsed
+            .map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.to_string()).at(pointer));
         parsed.map(|parsed| parsed.map(|(group, _)| group))
     };
     let (after, only) = (read("/after", params.after.as_ref())?, read("/group", params.group.as_ref())?);
@@ -139,7 +139,7 @@ impl Group {
     ))]
 async fn interfaces(State(control): State<Control>) -> Result<Json<Interfaces>, Problem> {
     let table = control.interfaces().await;
-    let table = table.map_err(|error| Problem::new(Kind::NetworkFailure, error.to_string()))?;
+    let table = table.map_err(|error| Problem::new(ProblemKind::NetworkFailure, error.to_string()))?;
     Ok(Json(Interfaces {
         items: table.interfaces.iter().map(|interface| Interface::new(interface, &table)).collect(),
     }))

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::operations::Check;
-use crate::control::{Done, Purpose, Refusal};
+use crate::control::{ControlError, Done, Purpose};
 use crate::model::NotHearing;
 
 /// An error as the client sees it.
@@ -81,7 +81,7 @@ pub struct FieldError {
 
 /// The kinds of errors; what clients may tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProblemKind {
     MalformedJson,
     InvalidRequest,
     InvalidParameter,
@@ -116,7 +116,7 @@ pub(super) enum Kind {
     Internal,
 }
 
-impl Kind {
+impl ProblemKind {
     /// The one table of errors: name, status, title.
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
@@ -188,7 +188,7 @@ impl Kind {
 }
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let (name, status, title) = kind.row();
         Self {
             kind: name,
@@ -208,7 +208,7 @@ impl Problem {
         self
     }
 
-    pub(super) fn fields(kind: Kind, errors: Vec<FieldError>) -> Self {
+    pub(super) fn fields(kind: ProblemKind, errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(kind, detail) }
     }
@@ -226,7 +226,7 @@ impl Problem {
             Done::Sent(copies) => (DoneBefore::Sent, NonZeroU32::new(copies)),
             Done::DeletionUnderWay => (DoneBefore::DeletionUnderWay, None),
         };
-        Self { done: Some(done), sent, ..Self::new(Kind::Timeout, detail) }
+        Self { done: Some(done), sent, ..Self::new(ProblemKind::Timeout, detail) }
     }
 
     /// The fields that are wrong, or what is wrong with them as a whole.
@@ -255,7 +255,7 @@ impl Problem {
 
     /// Whether it says how the whole service is: that is logged where it changes, and not with each request.
     pub(super) fn is_of_service(&self) -> bool {
-        [Kind::Stopping, Kind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
+        [ProblemKind::Stopping, ProblemKind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
     }
 
     pub(super) fn detail(&self) -> &str {
@@ -293,40 +293,52 @@ impl Problem {
 }
 
 /// What the core refuses, as the client sees it: the field to change, where there is one.
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<ControlError> for Problem {
+    fn from(refusal: ControlError) -> Self {
         let detail = refusal.to_string();
         let problem = |kind| Self::new(kind, detail.clone());
         match refusal {
-            Refusal::NotFound { .. } => problem(Kind::NotFound),
-            Refusal::Exists { .. } => problem(Kind::AlreadyExists),
-            Refusal::OtherBody { .. } => problem(Kind::IdTaken),
-            Refusal::UnknownInterface { position, .. } => problem(Kind::UnknownInterface)
+            ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
+            ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
+            ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
+            ControlError::UnknownInterface { position, .. } => problem(ProblemKind::UnknownInterface)
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
-            Refusal::ZoneDiffers { .. } => problem(Kind::InvalidRequest).at("/interfaces"),
-            Refusal::InterfaceDown { .. } | Refusal::Unusable(NotHearing::NoCarrier(_)) => {
-                problem(Kind::InterfaceDown).at("/interfaces")
+            ControlError::ZoneDiffers { .. } => problem(ProblemKind::InvalidRequest).at("/interfaces"),
+            ControlError::InterfaceDown { .. } | ControlError::Unusable(NotHearing::NoCarrier(_)) => {
+                problem(ProblemKind::InterfaceDown).at("/interfaces")
             }
-            Refusal::InterfaceGone { .. } => problem(Kind::UnknownInterface).at("/interfaces"),
-            Refusal::ReachesNobody { .. } => problem(Kind::InvalidRequest).at("/loopback"),
-            Refusal::Unusable(_) | Refusal::NoAddress { .. } => problem(Kind::NoAddress).at("/interfaces"),
-            Refusal::NoRoute { .. } | Refusal::NoRouteBy { .. } => problem(Kind::NoRoute).at("/interfaces"),
-            Refusal::RouteRefused { .. } => problem(Kind::RouteRefused).at("/interfaces"),
-            Refusal::SourceNotThere { .. } | Refusal::SourceAmbiguous { .. } => {
-                problem(Kind::AddressNotLocal).at("/source")
+            ControlError::InterfaceGone { .. } => problem(ProblemKind::UnknownInterface).at("/interfaces"),
+            ControlError::ReachesNobody { .. } => problem(ProblemKind::InvalidRequest).at("/loopback"),
+            ControlError::Unusable(_) | ControlError::NoAddress { .. } => {
+                problem(ProblemKind::NoAddress).at("/interfaces")
             }
-            Refusal::AddressNotLocal { .. } => problem(Kind::AddressNotLocal).at("/reply_from/address"),
-            Refusal::AddressFamily { .. } => problem(Kind::InvalidRequest).at("/reply_from/address"),
-            Refusal::PortInUse { purpose, .. } => problem(Kind::PortInUse).at(port_field(purpose)),
-            Refusal::PortDenied { purpose, .. } => problem(Kind::PermissionDenied).at(port_field(purpose)),
-            Refusal::TooManySources { .. } => problem(Kind::TooManySources).at("/sources"),
-            Refusal::Denied(_) => problem(Kind::PermissionDenied),
-            Refusal::Descriptors(_) => problem(Kind::OutOfDescriptors),
-            Refusal::TooLong { .. } => problem(Kind::InvalidRequest).at("/payload"),
-            Refusal::Failed(_) | Refusal::NoRoom { .. } => problem(Kind::NetworkFailure),
-            Refusal::Stopping => problem(Kind::Stopping),
-            Refusal::TimedOut { done } => Self::timeout(detail, done),
+            ControlError::NoRoute { .. } | ControlError::NoRouteBy { .. } => {
+                problem(ProblemKind::NoRoute).at("/interfaces")
+            }
+            ControlError::RouteRefused { .. } => problem(ProblemKind::RouteRefused).at("/interfaces"),
+            ControlError::SourceNotThere { .. } | ControlError::SourceAmbiguous { .. } => {
+                problem(ProblemKind::AddressNotLocal).at("/source")
+            }
+            ControlError::AddressNotLocal { .. } => {
+                problem(ProblemKind::AddressNotLocal).at("/reply_from/address")
+            }
+            ControlError::AddressFamily { .. } => {
+                problem(ProblemKind::InvalidRequest).at("/reply_from/address")
+            }
+            ControlError::PortInUse { purpose, .. } => {
+                problem(ProblemKind::PortInUse).at(port_field(purpose))
+            }
+            ControlError::PortDenied { purpose, .. } => {
+                problem(ProblemKind::PermissionDenied).at(port_field(purpose))
+            }
+            ControlError::TooManySources { .. } => problem(ProblemKind::TooManySources).at("/sources"),
+            ControlError::Denied(_) => problem(ProblemKind::PermissionDenied),
+            ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
+            ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
+            ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
+            ControlError::Stopping => problem(ProblemKind::Stopping),
+            ControlError::TimedOut { done } => Self::timeout(detail, done),
         }
     }
 }
@@ -371,12 +383,12 @@ impl FieldErrors {
     }
 
     pub(super) fn into_result(self) -> Result<(), Problem> {
-        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidRequest, self.0)) }
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidRequest, self.0)) }
     }
 
     /// Where the fields are parameters of the URL.
     pub(super) fn into_parameters(self) -> Result<(), Problem> {
-        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(Kind::InvalidParameter, self.0)) }
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidParameter, self.0)) }
     }
 }
 
@@ -393,7 +405,7 @@ mod tests {
             (Done::Sent(3), "sent", Some(3)),
             (Done::DeletionUnderWay, "deletion-under-way", None),
         ] {
-            let problem = Problem::from(Refusal::TimedOut { done });
+            let problem = Problem::from(ControlError::TimedOut { done });
             let shown = serde_json::to_value(&problem).unwrap();
             assert_eq!(shown["type"], "urn:rollcall:problem:timeout");
             assert_eq!((&shown["done"], shown["sent"].as_u64()), (&name.into(), copies));

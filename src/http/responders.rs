@@ -13,10 +13,10 @@ use super::joins::{self, JoinFields, JoinListParams, Membership, OnlyCreate};
 use super::lists::List;
 use super::problem::{FieldErrors, Problem};
 use super::reading::{
-    Capture, Datagram, DatagramPage, EventStream, Lines, Place, RawBytes, ReadQuery, Reading,
+    Capture, Datagram, DatagramPage, DatagramPath, EventStream, Lines, RawBytes, ReadQuery, Reading,
 };
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, read_rules};
-use crate::control::{Control, JoinRequest, Kind, MembershipView};
+use crate::control::{Control, JoinRequest, MembershipView, ResourceKind};
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
@@ -226,7 +226,7 @@ async fn list(
     AppState(control): AppState<Control>,
     Query(params): Query<JoinListParams>,
 ) -> Result<JsonAnswer<List<Responder>>, Problem> {
-    let (page, more) = joins::list(&control, Kind::Responder, &params)?;
+    let (page, more) = joins::list(&control, ResourceKind::Responder, &params)?;
     let items = page.iter().map(|responder| Responder::from(&responder.view())).collect();
     Ok(JsonAnswer(List::new(items, page.last().map(|responder| responder.id()), more)))
 }
@@ -242,7 +242,7 @@ async fn show(
     AppState(control): AppState<Control>,
     PathId(id): PathId,
 ) -> Result<JsonAnswer<Responder>, Problem> {
-    let responder = control.membership(Kind::Responder, &id)?;
+    let responder = control.membership(ResourceKind::Responder, &id)?;
     Ok(JsonAnswer(Responder::from(&responder.view())))
 }
 
@@ -254,7 +254,7 @@ async fn show(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn leave(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    control.leave(Kind::Responder, &id).await?;
+    control.leave(ResourceKind::Responder, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -277,7 +277,7 @@ async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(control.membership(Kind::Responder, &id)?, &control).await
+    reading.answer(control.membership(ResourceKind::Responder, &id)?, &control).await
 }
 
 /// Read the payload of one datagram
@@ -290,6 +290,6 @@ async fn datagrams(
         (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn payload(AppState(control): AppState<Control>, place: Place) -> Result<Response, Problem> {
-    place.payload(&control.membership(Kind::Responder, &place.id)?.into()).await
+async fn payload(AppState(control): AppState<Control>, place: DatagramPath) -> Result<Response, Problem> {
+    place.payload(&control.membership(ResourceKind::Responder, &place.id)?.into()).await
 }

@@ -149,19 +149,19 @@ pub(super) struct RawOptions {
 }
 
 /// A message that is legal, up to which interfaces there are.
-pub(super) struct Wanted {
+pub(super) struct MessageRequest {
     pub(super) interfaces: InterfaceChoice,
     spec: MessageSpec,
 }
 
-impl Wanted {
+impl MessageRequest {
     pub(super) fn on(self, interfaces: Interfaces) -> MessageSpec {
         MessageSpec { interfaces, ..self.spec }
     }
 }
 
 impl RawOptions {
-    pub(super) fn read(self, payload: Bytes) -> Result<Wanted, Problem> {
+    pub(super) fn read(self, payload: Bytes) -> Result<MessageRequest, Problem> {
         let mut errors = FieldErrors::default();
         let Some(group) = self.group else {
             errors.push(
@@ -201,7 +201,7 @@ impl RawOptions {
 }
 
 impl MessageBody {
-    pub(super) fn read(mut self) -> Result<Wanted, Problem> {
+    pub(super) fn read(mut self) -> Result<MessageRequest, Problem> {
         let mut errors = FieldErrors::default();
         let (text, base64) = (self.payload.take(), self.payload_base64.take());
         let names = ["/payload", "/payload_base64"];
@@ -215,7 +215,7 @@ impl MessageBody {
         mut errors: FieldErrors,
         payload: Option<Bytes>,
         payload_pointer: &str,
-    ) -> Result<Wanted, Problem> {
+    ) -> Result<MessageRequest, Problem> {
         let mut number = |pointer, value: Option<u64>, bounds: std::ops::RangeInclusive<u64>| {
             value.map(|value| errors.bounded(pointer, value, bounds))
         };
@@ -264,6 +264,6 @@ impl MessageBody {
             errors.push(pointer, error);
         }
         errors.into_result()?;
-        Ok(Wanted { interfaces, spec })
+        Ok(MessageRequest { interfaces, spec })
     }
 }

@@ -10,11 +10,11 @@ use crate::sync::Lock;
 pub struct Throttle {
     /// Std lock: held for a comparison. Each place in the code owns one: whatever becomes of its two values, at worst
     /// a line is missing.
-    state: Mutex<State>,
+    state: Mutex<ThrottleState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ThrottleState {
     last: Option<Instant>,
     suppressed: u64,
 }
@@ -23,7 +23,7 @@ impl Throttle {
     pub const PAUSE: Duration = Duration::from_secs(10);
 
     pub const fn new() -> Self {
-        Self { state: Mutex::new(State { last: None, suppressed: 0 }) }
+        Self { state: Mutex::new(ThrottleState { last: None, suppressed: 0 }) }
     }
 
     /// Whether to log, and then how many lines were left out since the last one, if any.

@@ -4,7 +4,7 @@ use super::Timestamp;
 
 /// What is known of a received datagram besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct DatagramMeta<'a> {
     /// When the kernel received it (`SO_TIMESTAMPNS`, `CLOCK_REALTIME`).
     pub received_at: Timestamp,
     pub source: SocketAddr,
@@ -18,7 +18,7 @@ pub struct Heard<'a> {
 
 /// What is known of a response besides what is known of any datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResponseMeta {
     /// Microseconds from the send it answers to its arrival; none when the clock stepped between.
     pub rtt_us: Option<u64>,
     /// The attempt it answers, from 1; none where that cannot be told.

@@ -15,7 +15,7 @@ mod retention;
 mod sources;
 mod time;
 
-pub use datagram::{Answer, Heard};
+pub use datagram::{DatagramMeta, ResponseMeta};
 pub use group::{Family, Group, GroupError, largest_payload};
 pub use hearing::NotHearing;
 pub use id::{Id, IdError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, SocketError};
 use super::group_socket::{GroupSocket, ReceiveOptions};
 use super::interfaces::{InterfaceWatch, KernelGroups, Route, RouteQuery};
 use super::receive::{ReceiveThreads, Registration, Sink};
@@ -23,13 +23,13 @@ pub trait SocketBackend: Send + Sync {
     fn interfaces(&self) -> Arc<InterfaceTable>;
 
     /// The interfaces as they are now.
-    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>>;
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, SocketError>>;
 
     /// How the kernel would send a datagram now. Does not wait.
-    fn route(&self, query: &RouteQuery) -> Result<Route, Fault>;
+    fn route(&self, query: &RouteQuery) -> Result<Route, SocketError>;
 
     /// The index of the interface by which it would, also where there is no address to send from.
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault>;
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError>;
 
     /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
     fn open_group_socket(
@@ -38,22 +38,31 @@ pub trait SocketBackend: Send + Sync {
         interface: &Interface,
         sources: &SourceFilter,
         options: ReceiveOptions,
-    ) -> Result<GroupSocket, Fault>;
+    ) -> Result<GroupSocket, SocketError>;
 
     /// Opens a socket that sends a message on one interface and hears the answers.
-    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault>;
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError>;
 
     /// Opens a socket that sends the messages whose answers nobody collects.
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault>;
+    fn open_shared_send_socket(
+        &self,
+        family: Family,
+        loopback: bool,
+    ) -> Result<SharedSendSocket, SocketError>;
 
     /// Opens a socket that only sends, from this address; port 0 asks for a fresh one.
-    fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault>;
+    fn open_reply_socket(
+        &self,
+        interface_index: u32,
+        source: IpAddr,
+        port: u16,
+    ) -> Result<Socket, SocketError>;
 
     /// Starts to deliver what the socket receives.
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault>;
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError>;
 
     /// Which groups are joined, as the kernel lists them.
-    fn kernel_groups(&self) -> Result<KernelGroups, Fault>;
+    fn kernel_groups(&self) -> Result<KernelGroups, SocketError>;
 }
 
 /// The kernel's sockets, read by the receive threads.
@@ -71,15 +80,15 @@ impl SocketBackend for KernelSockets {
         self.interfaces.table()
     }
 
-    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, SocketError>> {
         Box::pin(self.interfaces.refresh())
     }
 
-    fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+    fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         self.interfaces.route(query)
     }
 
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         self.interfaces.egress(query)
     }
 
@@ -89,26 +98,35 @@ impl SocketBackend for KernelSockets {
         interface: &Interface,
         sources: &SourceFilter,
         options: ReceiveOptions,
-    ) -> Result<GroupSocket, Fault> {
+    ) -> Result<GroupSocket, SocketError> {
         GroupSocket::open(group, interface, sources, options)
     }
 
-    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         MessageSocket::open(spec)
     }
 
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault> {
+    fn open_shared_send_socket(
+        &self,
+        family: Family,
+        loopback: bool,
+    ) -> Result<SharedSendSocket, SocketError> {
         SharedSendSocket::open(family, loopback)
     }
 
-    fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
+    fn open_reply_socket(
+        &self,
+        interface_index: u32,
+        source: IpAddr,
+        port: u16,
+    ) -> Result<Socket, SocketError> {
         ReplySocket::open(interface_index, source, port)
     }
 
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         self.threads.register(socket, sink)
     }
-    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+    fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
         KernelGroups::read().doing(Action::Interfaces)
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 /// A socket operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} failed: {source}")]
-pub struct Fault {
+pub struct SocketError {
     pub action: Action,
     #[source]
     pub source: io::Error,
@@ -37,7 +37,7 @@ impl fmt::Display for Action {
 
 /// What a fault means to whoever asked for the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum SocketErrorKind {
     /// Another socket has the port for itself.
     PortInUse,
     Denied,
@@ -64,41 +64,41 @@ pub enum FaultKind {
     Other,
 }
 
-impl Fault {
-    pub fn kind(&self) -> FaultKind {
+impl SocketError {
+    pub fn kind(&self) -> SocketErrorKind {
         match self.source.raw_os_error() {
-            Some(libc::EADDRINUSE) => FaultKind::PortInUse,
-            Some(libc::EACCES | libc::EPERM) => FaultKind::Denied,
-            Some(libc::EMFILE | libc::ENFILE) => FaultKind::Descriptors,
-            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => FaultKind::NoRoute,
-            Some(libc::ENODEV | libc::ENXIO) => FaultKind::NoDevice,
+            Some(libc::EADDRINUSE) => SocketErrorKind::PortInUse,
+            Some(libc::EACCES | libc::EPERM) => SocketErrorKind::Denied,
+            Some(libc::EMFILE | libc::ENFILE) => SocketErrorKind::Descriptors,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => SocketErrorKind::NoRoute,
+            Some(libc::ENODEV | libc::ENXIO) => SocketErrorKind::NoDevice,
             Some(libc::EINVAL | libc::EADDRNOTAVAIL)
                 if matches!(self.action, Action::Join | Action::Filter) =>
             {
-                FaultKind::NoDevice
+                SocketErrorKind::NoDevice
             }
-            Some(libc::ENETDOWN) => FaultKind::Down,
-            Some(libc::EADDRNOTAVAIL) if self.action == Action::Interfaces => FaultKind::NoAddress,
-            Some(libc::EINVAL) if self.action == Action::Interfaces => FaultKind::Refused,
-            Some(libc::EADDRNOTAVAIL) => FaultKind::AddressNotLocal,
+            Some(libc::ENETDOWN) => SocketErrorKind::Down,
+            Some(libc::EADDRNOTAVAIL) if self.action == Action::Interfaces => SocketErrorKind::NoAddress,
+            Some(libc::EINVAL) if self.action == Action::Interfaces => SocketErrorKind::Refused,
+            Some(libc::EADDRNOTAVAIL) => SocketErrorKind::AddressNotLocal,
             // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
-            Some(libc::EINVAL) if self.action == Action::Send => FaultKind::AddressNotLocal,
-            Some(libc::ENOBUFS) if self.action == Action::Filter => FaultKind::TooManySources,
-            Some(libc::EMSGSIZE) => FaultKind::TooLong,
-            Some(libc::EAGAIN) => FaultKind::Busy,
-            None if self.source.kind() == io::ErrorKind::TimedOut => FaultKind::TimedOut,
-            _ => FaultKind::Other,
+            Some(libc::EINVAL) if self.action == Action::Send => SocketErrorKind::AddressNotLocal,
+            Some(libc::ENOBUFS) if self.action == Action::Filter => SocketErrorKind::TooManySources,
+            Some(libc::EMSGSIZE) => SocketErrorKind::TooLong,
+            Some(libc::EAGAIN) => SocketErrorKind::Busy,
+            None if self.source.kind() == io::ErrorKind::TimedOut => SocketErrorKind::TimedOut,
+            _ => SocketErrorKind::Other,
         }
     }
 }
 
 /// Names the action that an I/O error interrupted.
 pub(super) trait Doing<T> {
-    fn doing(self, action: Action) -> Result<T, Fault>;
+    fn doing(self, action: Action) -> Result<T, SocketError>;
 }
 
 impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, action: Action) -> Result<T, Fault> {
-        self.map_err(|source| Fault { action, source })
+    fn doing(self, action: Action) -> Result<T, SocketError> {
+        self.map_err(|source| SocketError { action, source })
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, SocketError};
 use super::rtnl::under_rtnl;
 use super::socket::{BufferSize, Socket};
 use super::{sys, wire};
@@ -32,7 +32,7 @@ impl GroupSocket {
         interface: &Interface,
         sources: &SourceFilter,
         options: ReceiveOptions,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, SocketError> {
         let socket = Socket::open(group.family())?;
         socket.bind_to_interface(interface.index)?;
         socket.hear_only_own_groups()?;
@@ -52,7 +52,7 @@ impl GroupSocket {
         group: &Group,
         interface_index: u32,
         sources: &SourceFilter,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SocketError> {
         let (include, list) = match sources {
             SourceFilter::Any => (false, &[][..]),
             SourceFilter::Include(list) => (true, &list[..]),
@@ -62,7 +62,12 @@ impl GroupSocket {
     }
 }
 
-fn join(socket: &Socket, group: IpAddr, interface_index: u32, sources: &SourceFilter) -> Result<(), Fault> {
+fn join(
+    socket: &Socket,
+    group: IpAddr,
+    interface_index: u32,
+    sources: &SourceFilter,
+) -> Result<(), SocketError> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     match sources {
         SourceFilter::Any | SourceFilter::Exclude(_) => {
@@ -90,7 +95,7 @@ impl Socket {
         group: IpAddr,
         interface_index: u32,
         source: IpAddr,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SocketError> {
         let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
         let request = wire::group_source_request(interface_index, group, source);
         sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).doing(Action::Join)
@@ -104,7 +109,7 @@ fn set_filter(
     interface_index: u32,
     include: bool,
     sources: &[IpAddr],
-) -> Result<(), Fault> {
+) -> Result<(), SocketError> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     let filter = wire::group_filter(interface_index, group, include, sources);
     sys::set_option(socket.as_fd(), level, libc::MCAST_MSFILTER, &filter).doing(Action::Filter)

@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batch;
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, SocketError};
 use super::rtnl::under_rtnl;
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};
@@ -96,7 +96,7 @@ pub struct Registration {
 pub struct Closed(Option<CancellationToken>);
 
 impl ReceiveThreads {
-    pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
+    pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
         let failures = Arc::<Failures>::default();
         let start = || {
             let thread = Arc::new(ReceiveThread::new(failures.clone())?);
@@ -147,7 +147,7 @@ impl ReceiveThreads {
     }
 
     /// Starts to deliver what the socket receives: the sink, and what it refers to, must be complete.
-    pub fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+    pub fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         let (thread, _) = &self.threads[self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len()];
         let socket = Arc::new(RegisteredSocket {
             socket,
@@ -240,7 +240,7 @@ impl SendHandle {
     }
 
     /// None once the socket is closed.
-    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Option<Result<(), Fault>> {
+    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Option<Result<(), SocketError>> {
         Some(self.open()?.send_to(destination, payload))
     }
 
@@ -335,7 +335,7 @@ impl Closed {
 #[cfg(test)]
 impl Registration {
     /// Of a socket that no thread reads: the test delivers.
-    pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, Fault> {
+    pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, SocketError> {
         let thread = Arc::new(ReceiveThread::new(Arc::default()).doing(Action::Open)?);
         let socket = Arc::new(RegisteredSocket {
             socket,

@@ -5,13 +5,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::fault::{Fault, FaultKind};
+use super::fault::{SocketError, SocketErrorKind};
 use super::socket::{BufferSize, Socket};
 use super::wire;
 use crate::model::Family;
 
 /// The lowest port that sockets can be bound to.
-pub fn lowest_port() -> Result<u16, Fault> {
+pub fn lowest_port() -> Result<u16, SocketError> {
     let open = lowest_open_port();
     if open <= 1 {
         return Ok(1);
@@ -19,8 +19,8 @@ pub fn lowest_port() -> Result<u16, Fault> {
     let socket = Socket::open(Family::V4)?;
     match socket.bind_shared(SocketAddr::from((LOW_GROUP, 1))) {
         // The right is asked for before the port (`__inet_bind`).
-        Err(fault) if fault.kind() == FaultKind::PortInUse => Ok(1),
-        Err(fault) if fault.kind() == FaultKind::Denied => Ok(open),
+        Err(fault) if fault.kind() == SocketErrorKind::PortInUse => Ok(1),
+        Err(fault) if fault.kind() == SocketErrorKind::Denied => Ok(open),
         Err(fault) => Err(fault),
         Ok(()) => Ok(1),
     }
@@ -32,7 +32,7 @@ pub fn lowest_open_port() -> u16 {
 }
 
 /// What a socket gets that asks for a receive buffer of so many bytes.
-pub fn receive_buffer(requested: usize) -> Result<BufferSize, Fault> {
+pub fn receive_buffer(requested: usize) -> Result<BufferSize, SocketError> {
     Socket::open(Family::V4)?.set_receive_buffer(requested)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::SocketError;
 use super::send_socket::SharedSendSocket;
 use super::socket::Socket;
 use crate::model::Family;
@@ -38,7 +38,7 @@ impl fmt::Debug for SendScript {
 }
 
 impl Socket {
-    pub(crate) fn scripted(script: SendScript) -> Result<Self, Fault> {
+    pub(crate) fn scripted(script: SendScript) -> Result<Self, SocketError> {
         let mut socket = Self::open(Family::of(script.local.ip()))?;
         socket.script = Some(script);
         Ok(socket)
@@ -46,7 +46,7 @@ impl Socket {
 }
 
 impl SharedSendSocket {
-    pub(crate) fn scripted(script: SendScript) -> Result<Self, Fault> {
+    pub(crate) fn scripted(script: SendScript) -> Result<Self, SocketError> {
         let port = script.local.port();
         Socket::scripted(script).map(|socket| Self { socket, port })
     }

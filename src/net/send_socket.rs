@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::fault::{Action, Fault};
+use super::fault::{Action, SocketError};
 use super::socket::Socket;
 use super::wire::ControlWriter;
 
@@ -29,7 +29,7 @@ pub struct MessageSocketSpec<'a> {
 }
 
 impl MessageSocket {
-    pub fn open(spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+    pub fn open(spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         let socket = Socket::open(Family::of(spec.source))?;
         if spec.port.is_some() {
             // A well-known port may be shared with a daemon that listens on the wildcard address.
@@ -66,7 +66,7 @@ pub struct SharedSendSocket {
 }
 
 impl SharedSendSocket {
-    pub fn open(family: Family, loopback: bool) -> Result<Self, Fault> {
+    pub fn open(family: Family, loopback: bool) -> Result<Self, SocketError> {
         let socket = Socket::open(family)?;
         socket.set_loopback(loopback)?;
         socket.hear_only_own_groups()?;
@@ -90,7 +90,7 @@ impl SharedSendSocket {
         hop_limit: HopLimit,
         destination: SocketAddr,
         payload: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SocketError> {
         let control = Self::control(interface, source, hop_limit);
         self.socket.send(destination, control.as_slice(), payload)
     }
@@ -104,7 +104,7 @@ impl SharedSendSocket {
         destination: SocketAddr,
         payload: &[u8],
         count: usize,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, SocketError> {
         let control = Self::control(interface, source, hop_limit);
         self.socket.send_copies(destination, control, payload, count, interface.mtu)
     }
@@ -134,7 +134,7 @@ impl ReplySocket {
     const SILENT_PORT: u16 = 9;
 
     /// `port` 0 asks for a fresh one.
-    pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
+    pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, SocketError> {
         let socket = Socket::open(Family::of(source))?;
         if port != 0 {
             socket.share_port(true)?;
@@ -150,7 +150,7 @@ impl ReplySocket {
 
 impl Socket {
     /// Sends one datagram without waiting; a full send buffer is [`super::FaultKind::Busy`].
-    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), Fault> {
+    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
         self.send(destination, &[], payload)
     }
 
@@ -161,7 +161,7 @@ impl Socket {
         destination: SocketAddr,
         payload: &[u8],
         count: usize,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, SocketError> {
         self.send_copies(destination, ControlWriter::default(), payload, count, interface.mtu)
     }
 }
@@ -175,7 +175,7 @@ fn scoped(ip: IpAddr, port: u16, interface_index: u32) -> SocketAddr {
     }
 }
 
-impl Fault {
+impl SocketError {
     /// The fault of a send from a socket that was closed in the meantime.
     pub fn socket_closed() -> Self {
         Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::EBADF) }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::fault::{Action, Doing, Fault, FaultKind};
+use super::fault::{Action, Doing, SocketError, SocketErrorKind};
 use super::sys;
 use super::wire::{AddressBytes, ControlWriter};
 use crate::model::{Family, largest_payload};
@@ -28,7 +28,7 @@ pub struct BufferSize {
 }
 
 impl Socket {
-    pub(super) fn open(family: Family) -> Result<Self, Fault> {
+    pub(super) fn open(family: Family) -> Result<Self, SocketError> {
         let domain = match family {
             Family::V4 => Domain::IPV4,
             Family::V6 => Domain::IPV6,
@@ -54,7 +54,7 @@ impl Socket {
     }
 
     /// The address that the socket is bound to.
-    pub fn local_addr(&self) -> Result<SocketAddr, Fault> {
+    pub fn local_addr(&self) -> Result<SocketAddr, SocketError> {
         #[cfg(test)]
         if let Some(script) = &self.script {
             return Ok(script.local);
@@ -79,7 +79,7 @@ impl Socket {
     }
 
     /// Waits until the send buffer has room. Rare, so the socket is registered only while it waits.
-    pub async fn writable(&self) -> Result<(), Fault> {
+    pub async fn writable(&self) -> Result<(), SocketError> {
         #[cfg(test)]
         if self.script.is_some() {
             std::future::pending::<()>().await;
@@ -91,7 +91,12 @@ impl Socket {
     }
 
     /// Sends one datagram without waiting.
-    pub(super) fn send(&self, destination: SocketAddr, control: &[u8], payload: &[u8]) -> Result<(), Fault> {
+    pub(super) fn send(
+        &self,
+        destination: SocketAddr,
+        control: &[u8],
+        payload: &[u8],
+    ) -> Result<(), SocketError> {
         #[cfg(test)]
         if let Some(script) = &self.script {
             return script.send(1).map(drop).doing(Action::Send);
@@ -107,7 +112,7 @@ impl Socket {
     pub fn send_batch<'a>(
         &self,
         batch: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, SocketError> {
         let batch: Vec<_> = batch
             .into_iter()
             .map(|(destination, payload)| (AddressBytes::new(destination), payload))
@@ -128,7 +133,7 @@ impl Socket {
         payload: &[u8],
         count: usize,
         mtu: u32,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, SocketError> {
         #[cfg(test)]
         if let Some(script) = &self.script {
             return script.send(count).doing(Action::Send);
@@ -167,12 +172,12 @@ impl Socket {
         }
     }
 
-    pub(super) fn bind(&self, address: SocketAddr) -> Result<(), Fault> {
+    pub(super) fn bind(&self, address: SocketAddr) -> Result<(), SocketError> {
         self.inner.bind(&address.into()).doing(Action::Bind)
     }
 
     /// Receives from this peer only.
-    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), Fault> {
+    pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), SocketError> {
         self.inner.connect(&peer.into()).doing(Action::Configure)
     }
 
@@ -182,11 +187,11 @@ impl Socket {
     /// source filters leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket
     /// of that receiver's group, filter or not (`udp_v4_early_demux`, then `inet_steal_sock`). Set after
     /// the bind, the option only lets in those who set nothing else.
-    pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), Fault> {
+    pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), SocketError> {
         self.inner.set_reuse_address(true).doing(Action::Configure)?;
         match self.bind(address) {
             // Held by somebody who set `SO_REUSEPORT` and not `SO_REUSEADDR`.
-            Err(fault) if fault.kind() == FaultKind::PortInUse => {
+            Err(fault) if fault.kind() == SocketErrorKind::PortInUse => {
                 self.share_port(true)?;
                 self.bind(address)
             }
@@ -196,20 +201,20 @@ impl Socket {
     }
 
     /// Whether others that do the same may hold the port too. After the bind it governs who may come later.
-    pub(super) fn share_port(&self, share: bool) -> Result<(), Fault> {
+    pub(super) fn share_port(&self, share: bool) -> Result<(), SocketError> {
         self.inner.set_reuse_address(share).doing(Action::Configure)?;
         self.inner.set_reuse_port(share).doing(Action::Configure)
     }
 
     /// Receives from and sends to this interface only (`SO_BINDTOIFINDEX`, needs no privilege).
-    pub(super) fn bind_to_interface(&self, index: u32) -> Result<(), Fault> {
+    pub(super) fn bind_to_interface(&self, index: u32) -> Result<(), SocketError> {
         /// include/uapi/asm-generic/socket.h
         const SO_BINDTOIFINDEX: i32 = 62;
         self.set(libc::SOL_SOCKET, SO_BINDTOIFINDEX, index.cast_signed()).doing(Action::Configure)
     }
 
     /// Hears only groups that this very socket joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
-    pub(super) fn hear_only_own_groups(&self) -> Result<(), Fault> {
+    pub(super) fn hear_only_own_groups(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0),
@@ -218,7 +223,7 @@ impl Socket {
     }
 
     /// Asks for kernel receive timestamps and hop limits.
-    pub(super) fn ask_for_times_and_hops(&self) -> Result<(), Fault> {
+    pub(super) fn ask_for_times_and_hops(&self) -> Result<(), SocketError> {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).doing(Action::Configure)?;
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
@@ -228,7 +233,7 @@ impl Socket {
     }
 
     /// Asks which interface each datagram came in by.
-    pub(super) fn ask_for_interface(&self) -> Result<(), Fault> {
+    pub(super) fn ask_for_interface(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
@@ -237,16 +242,16 @@ impl Socket {
     }
 
     /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (`UDP_GRO`).
-    pub fn set_coalescing(&self, on: bool) -> Result<(), Fault> {
+    pub fn set_coalescing(&self, on: bool) -> Result<(), SocketError> {
         self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).doing(Action::Configure)
     }
 
     /// Drops whatever arrives.
-    pub fn drop_all_input(&self) -> Result<(), Fault> {
+    pub fn drop_all_input(&self) -> Result<(), SocketError> {
         sys::drop_everything(self.as_fd()).doing(Action::Configure)
     }
 
-    pub(super) fn set_loopback(&self, on: bool) -> Result<(), Fault> {
+    pub(super) fn set_loopback(&self, on: bool) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.inner.set_multicast_loop_v4(on),
             Family::V6 => self.inner.set_multicast_loop_v6(on),
@@ -254,7 +259,7 @@ impl Socket {
         .doing(Action::Configure)
     }
 
-    pub(super) fn set_multicast_hop_limit(&self, limit: u8) -> Result<(), Fault> {
+    pub(super) fn set_multicast_hop_limit(&self, limit: u8) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.inner.set_multicast_ttl_v4(limit.into()),
             Family::V6 => self.inner.set_multicast_hops_v6(limit.into()),
@@ -262,7 +267,7 @@ impl Socket {
         .doing(Action::Configure)
     }
 
-    pub(super) fn set_multicast_interface(&self, index: u32) -> Result<(), Fault> {
+    pub(super) fn set_multicast_interface(&self, index: u32) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => {
                 // struct ip_mreqn: group, address, interface index
@@ -276,8 +281,8 @@ impl Socket {
     }
 
     /// Asks for a receive buffer of this size, beyond `net.core.rmem_max` where the rights allow it.
-    pub(super) fn set_receive_buffer(&self, requested: usize) -> Result<BufferSize, Fault> {
-        let granted = || Ok::<_, Fault>(self.inner.recv_buffer_size().doing(Action::Configure)? / 2);
+    pub(super) fn set_receive_buffer(&self, requested: usize) -> Result<BufferSize, SocketError> {
+        let granted = || Ok::<_, SocketError>(self.inner.recv_buffer_size().doing(Action::Configure)? / 2);
         self.inner.set_recv_buffer_size(requested).doing(Action::Configure)?;
         let mut size = BufferSize { requested, granted: granted()? };
         let forced = i32::try_from(requested).unwrap_or(i32::MAX);

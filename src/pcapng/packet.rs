@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::model::{Family, Heard, largest_payload};
+use crate::model::{DatagramMeta, Family, largest_payload};
 
 /// A datagram with IP and UDP headers as they were on the wire, as far as that is known.
 pub(super) struct Packet<'a> {
@@ -26,7 +26,7 @@ impl<'a> Packet<'a> {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
 
-    pub(super) fn new(heard: &Heard<'_>, payload: &'a [u8]) -> Self {
+    pub(super) fn new(heard: &DatagramMeta<'_>, payload: &'a [u8]) -> Self {
         let network = Network::between(heard.source, heard.destination);
         Self {
             hop_limit: heard.hop_limit.unwrap_or(0),
@@ -165,12 +165,12 @@ mod tests {
     use super::*;
     use crate::model::Timestamp;
 
-    fn heard(source: SocketAddr, destination: SocketAddr, hop_limit: Option<u8>) -> Heard<'static> {
+    fn heard(source: SocketAddr, destination: SocketAddr, hop_limit: Option<u8>) -> DatagramMeta<'static> {
         let (received_at, interface) = (Timestamp(0), "lo");
-        Heard { received_at, source, destination, interface, hop_limit, truncated: false }
+        DatagramMeta { received_at, source, destination, interface, hop_limit, truncated: false }
     }
 
-    fn bytes_of(heard: &Heard<'_>, payload: &[u8]) -> Vec<u8> {
+    fn bytes_of(heard: &DatagramMeta<'_>, payload: &[u8]) -> Vec<u8> {
         let (packet, mut bytes) = (Packet::new(heard, payload), Vec::new());
         packet.append_to(&mut bytes);
         assert_eq!(bytes.len(), packet.captured_length() as usize);

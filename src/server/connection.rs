@@ -25,14 +25,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Api, Way};
+use crate::http::{Api, ListenerKind};
 
 /// How long a connection may be silent once the service stops. Longer than what lies between the requests of a client
 /// that is at work, and short beside the grace period.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// Answers requests until the client goes, or the service stops and there is nothing left to answer.
-pub(super) async fn serve<S>(stream: S, api: Api, way: Way, stop: CancellationToken)
+pub(super) async fn serve<S>(stream: S, api: Api, way: ListenerKind, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use super::{Listen, StartError};
-use crate::http::{Api, Way};
+use crate::http::{Api, ListenerKind};
 use crate::logging::rarely;
 
 pub(super) enum Listener {
@@ -25,7 +25,7 @@ pub(super) enum Listener {
 
 /// Serves each connection in a task of its own.
 #[derive(Clone)]
-pub(super) struct Desk {
+pub(super) struct ConnectionSpawner {
     pub(super) api: Api,
     pub(super) connections: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -54,7 +54,7 @@ impl Listener {
     }
 
     /// Accepts connections until the service stops, and then those that are there already.
-    pub(super) async fn run(self, desk: Desk) {
+    pub(super) async fn run(self, desk: ConnectionSpawner) {
         desk.stop.run_until_cancelled(self.accept_all(&desk)).await;
         if let Err(error) = self.close(&desk) {
             tracing::warn!(%error, "connections that were not accepted yet are reset");
@@ -62,7 +62,7 @@ impl Listener {
     }
 
     /// Accepts connections for ever.
-    async fn accept_all(&self, desk: &Desk) {
+    async fn accept_all(&self, desk: &ConnectionSpawner) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
         let way = self.way();
@@ -84,7 +84,7 @@ impl Listener {
 
     /// Clients connect to the kernel, and closing would reset those that were not accepted yet. Asks the kernel itself,
     /// because the runtime may not have been told of the latest.
-    fn close(self, desk: &Desk) -> io::Result<()> {
+    fn close(self, desk: &ConnectionSpawner) -> io::Result<()> {
         let way = self.way();
         match self {
             Self::Tcp(listener) => {
@@ -116,19 +116,19 @@ impl Listener {
         }
     }
 
-    fn way(&self) -> Way {
+    fn way(&self) -> ListenerKind {
         match self {
             Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
-                Way::Loopback
+                ListenerKind::Loopback
             }
-            Self::Tcp(_) => Way::Remote,
-            Self::Unix(..) => Way::Unix,
+            Self::Tcp(_) => ListenerKind::Remote,
+            Self::Unix(..) => ListenerKind::Unix,
         }
     }
 }
 
-impl Desk {
-    fn serve<S>(&self, stream: S, way: Way)
+impl ConnectionSpawner {
+    fn serve<S>(&self, stream: S, way: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -1,16 +1,16 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::record::{Records, Run};
-use crate::model::{Answer, Heard, Timestamp};
+use super::record::{RecordBatch, Records};
+use crate::model::{DatagramMeta, ResponseMeta, Timestamp};
 
 /// One datagram of a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     pub sequence: u64,
-    pub heard: Heard<'a>,
+    pub heard: DatagramMeta<'a>,
     /// Given for responses.
-    pub answer: Option<Answer>,
+    pub answer: Option<ResponseMeta>,
     pub payload: &'a [u8],
 }
 
@@ -96,7 +96,7 @@ impl Block {
     }
 
     /// Whether this run would make it larger than `most` bytes.
-    pub(super) fn is_full_for(&self, run: &Run<'_>, most: usize) -> bool {
+    pub(super) fn is_full_for(&self, run: &RecordBatch<'_>, most: usize) -> bool {
         !self.is_empty() && self.bytes.len() + run.most_bytes() > most
     }
 
@@ -106,7 +106,7 @@ impl Block {
     }
 
     /// Appends a run and returns how many datagrams it is.
-    pub(super) fn push(&mut self, run: &Run<'_>) -> u64 {
+    pub(super) fn push(&mut self, run: &RecordBatch<'_>) -> u64 {
         let heard = &run.heard;
         let known = self.origin.as_ref().is_some_and(|(destination, name)| {
             *destination == heard.destination
@@ -146,7 +146,7 @@ fn widened(times: Option<(Timestamp, Timestamp)>, at: Timestamp) -> (Timestamp, 
     times.map_or((at, at), |(since, until)| (since.min(at), until.max(at)))
 }
 
-fn datagram<'a>(run: &Run<'a>, nth: u64) -> &'a [u8] {
+fn datagram<'a>(run: &RecordBatch<'a>, nth: u64) -> &'a [u8] {
     let Some(size) = run.segment.map(usize::from) else {
         return run.bytes;
     };

@@ -17,7 +17,7 @@ pub use block::Entry;
 pub use budget::Budget;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
 pub use disk::{
-    Archive, ArchivedLog, Condition, DiskFault, Keeper, Place, Saved, SavedLog, Store, StoreSettings,
+    Archive, ArchivedLog, Condition, DiskError, LogHandle, Persist, Saved, SavedLog, Store, StoreSettings,
 };
-pub use log::{Limits, Log, LogCounters, Page, ReadError, Scope};
-pub use record::Run;
+pub use log::{Limits, Log, LogCounters, Page, ReadError, ReadRange};
+pub use record::RecordBatch;

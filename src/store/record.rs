@@ -8,14 +8,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use crate::model::{Answer, Heard, Timestamp};
+use crate::model::{DatagramMeta, ResponseMeta, Timestamp};
 
 /// Datagrams to append that have everything but their payloads in common: what `UDP_GRO` coalesced, or one.
 #[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
-    pub heard: Heard<'a>,
+pub struct RecordBatch<'a> {
+    pub heard: DatagramMeta<'a>,
     /// Given for responses.
-    pub answer: Option<Answer>,
+    pub answer: Option<ResponseMeta>,
     /// Size of each datagram in `bytes`, the last may be shorter. None: `bytes` is one datagram.
     pub segment: Option<u16>,
     pub bytes: &'a [u8],
@@ -42,7 +42,7 @@ mod mark {
 /// Bytes that a record needs at most beside payload and origin.
 const MOST_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
 
-impl Run<'_> {
+impl RecordBatch<'_> {
     /// How many datagrams it is.
     pub(super) fn count(&self) -> u64 {
         let size = self.segment.map_or(self.bytes.len(), usize::from).max(1);
@@ -154,8 +154,8 @@ impl<'a> Records<'a> {
         self.rest.is_empty()
     }
 
-    fn read(&mut self) -> Option<Run<'a>> {
-        let mut reader = Reader(self.rest);
+    fn read(&mut self) -> Option<RecordBatch<'a>> {
+        let mut reader = RecordReader(self.rest);
         let [flags] = reader.take()?;
         let has = |flag| flags & flag != 0;
         let received_at = Timestamp(i64::from_le_bytes(reader.take()?));
@@ -171,22 +171,22 @@ impl<'a> Records<'a> {
         let bytes = reader.slice(length as usize)?;
         self.rest = reader.0;
         let truncated = has(flag::TRUNCATED);
-        let heard = Heard { received_at, source, destination, interface, hop_limit, truncated };
-        Some(Run { heard, answer, segment, bytes })
+        let heard = DatagramMeta { received_at, source, destination, interface, hop_limit, truncated };
+        Some(RecordBatch { heard, answer, segment, bytes })
     }
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = Run<'a>;
+    type Item = RecordBatch<'a>;
 
-    fn next(&mut self) -> Option<Run<'a>> {
+    fn next(&mut self) -> Option<RecordBatch<'a>> {
         self.read()
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct RecordReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> RecordReader<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -209,12 +209,12 @@ impl<'a> Reader<'a> {
         Some(SocketAddrV6::new(ip, port, 0, u32::from_le_bytes(self.take()?)).into())
     }
 
-    fn answer(&mut self) -> Option<Answer> {
+    fn answer(&mut self) -> Option<ResponseMeta> {
         let rtt = u64::from_le_bytes(self.take()?);
         let attempt = u32::from_le_bytes(self.take()?);
         let [marks] = self.take()?;
         let has = |mark| marks & mark != 0;
-        Some(Answer {
+        Some(ResponseMeta {
             rtt_us: has(mark::RTT).then_some(rtt),
             attempt: has(mark::ATTEMPT).then_some(attempt),
             duplicate: has(mark::DUPLICATE),
@@ -244,9 +244,14 @@ mod tests {
         })
     }
 
-    fn answer() -> impl Strategy<Value = Answer> {
+    fn answer() -> impl Strategy<Value = ResponseMeta> {
         let fields = (any::<Option<u64>>(), any::<Option<u32>>(), any::<bool>(), any::<bool>());
-        fields.prop_map(|(rtt_us, attempt, duplicate, late)| Answer { rtt_us, attempt, duplicate, late })
+        fields.prop_map(|(rtt_us, attempt, duplicate, late)| ResponseMeta {
+            rtt_us,
+            attempt,
+            duplicate,
+            late,
+        })
     }
 
     proptest! {
@@ -256,8 +261,8 @@ mod tests {
             hop_limit: Option<u8>, truncated: bool, answer in prop::option::of(answer()),
             segment in prop::option::of(1_u16..), bytes: Vec<u8>,
         ) {
-            let runs = destinations.iter().map(|&destination| Run {
-                heard: Heard {
+            let runs = destinations.iter().map(|&destination| RecordBatch {
+                heard: DatagramMeta {
                     received_at: Timestamp(at), source, destination, interface: "eth0", hop_limit, truncated,
                 },
                 answer,

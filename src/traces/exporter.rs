@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::queue::{Queue, Tally};
+use super::queue::{SpanCounters, SpanQueue};
 use super::{Endpoint, Traces};
 use crate::exchange::exchange;
 use crate::logging::rarely;
@@ -38,8 +38,8 @@ impl Exporter {
     /// Sends from now on what is traced by the [`Traces`].
     pub fn start(endpoint: Endpoint) -> (Self, Traces) {
         tracing::info!(%endpoint, "traces are sent");
-        let tally = Arc::new(Tally::default());
-        let (queue, waiting) = Queue::new(tally.clone());
+        let counters = Arc::new(SpanCounters::default());
+        let (queue, waiting) = SpanQueue::new(counters.clone());
         let (finishing, resource) = (CancellationToken::new(), resource());
         let worker = Worker {
             endpoint,
@@ -48,12 +48,12 @@ impl Exporter {
             batch: Vec::with_capacity(Worker::BATCH),
             in_flight: 0,
             finishing: finishing.clone(),
-            tally: tally.clone(),
+            counters: counters.clone(),
         };
         let provider =
             SdkTracerProvider::builder().with_resource(resource).with_span_processor(queue).build();
         let scope = InstrumentationScope::builder(NAME).with_version(VERSION).build();
-        let traces = Traces::new(provider.tracer_with_scope(scope), tally);
+        let traces = Traces::new(provider.tracer_with_scope(scope), counters);
         (Self { finishing, task: AbortOnDropHandle::new(tokio::spawn(worker.run())) }, traces)
     }
 
@@ -94,7 +94,7 @@ struct Worker {
     /// Spans that are being sent.
     in_flight: u64,
     finishing: CancellationToken,
-    tally: Arc<Tally>,
+    counters: Arc<SpanCounters>,
 }
 
 /// Why the collector has not taken a batch.
@@ -162,7 +162,7 @@ impl Worker {
             let final_word = !refused.may_pass() || self.finishing.is_cancelled();
             rarely!(WARN, endpoint = %self.endpoint, error = %refused, spans = self.in_flight, dropped = final_word, "the collector does not take spans");
             if final_word {
-                return self.tally.dropped(self.in_flight);
+                return self.counters.dropped(self.in_flight);
             }
             let _ = self.finishing.run_until_cancelled(tokio::time::sleep(pause)).await;
             pause = longest.min(pause * 2);
@@ -188,9 +188,9 @@ impl Worker {
             ExportTraceServiceResponse::decode(answer.clone()).ok().and_then(|answer| answer.partial_success);
         let rejected = partial.as_ref().and_then(|partial| u64::try_from(partial.rejected_spans).ok());
         let rejected = rejected.unwrap_or(0).min(self.in_flight);
-        self.tally.exported(self.in_flight - rejected);
+        self.counters.exported(self.in_flight - rejected);
         if let Some(partial) = partial.filter(|_| rejected > 0) {
-            self.tally.dropped(rejected);
+            self.counters.dropped(rejected);
             rarely!(WARN, endpoint = %self.endpoint, spans = rejected, reason = partial.error_message, "the collector has rejected spans");
         }
     }
@@ -212,7 +212,7 @@ impl Drop for Worker {
         self.waiting.close();
         let left = self.in_flight + (self.batch.len() + self.waiting.len()) as u64;
         if left > 0 {
-            self.tally.dropped(left);
+            self.counters.dropped(left);
             tracing::warn!(spans = left, "the service stops before the collector has taken all spans");
         }
     }

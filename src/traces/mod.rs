@@ -26,7 +26,7 @@ pub use exporter::Exporter;
 pub use opentelemetry::KeyValue;
 pub use queue::SpanCounts;
 
-use queue::Tally;
+use queue::SpanCounters;
 
 /// Begins traces, or continues those of callers; cheap to clone. By default it does neither.
 #[derive(Clone, Default)]
@@ -35,15 +35,15 @@ pub struct Traces(Option<Arc<Tracing>>);
 struct Tracing {
     /// Knows the tracer, and no span.
     root: Context,
-    tally: Arc<Tally>,
+    counters: Arc<SpanCounters>,
 }
 
 /// Work under way; it ends when this is dropped.
 pub struct Span(Context);
 
 impl Traces {
-    fn new(tracer: SdkTracer, tally: Arc<Tally>) -> Self {
-        Self(Some(Arc::new(Tracing { root: Context::new().with_value(tracer), tally })))
+    fn new(tracer: SdkTracer, counters: Arc<SpanCounters>) -> Self {
+        Self(Some(Arc::new(Tracing { root: Context::new().with_value(tracer), counters })))
     }
 
     pub fn are_off(&self) -> bool {
@@ -60,7 +60,7 @@ impl Traces {
 
     /// What became of spans; none where traces are off.
     pub fn counts(&self) -> Option<SpanCounts> {
-        self.0.as_ref().map(|tracing| tracing.tally.counts())
+        self.0.as_ref().map(|tracing| tracing.counters.counts())
     }
 }
 

@@ -13,14 +13,14 @@ use crate::logging::rarely;
 
 /// Where spans come in as they end, on whichever thread that is: it never waits.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SpanQueue {
     sender: mpsc::Sender<SpanData>,
-    tally: Arc<Tally>,
+    counters: Arc<SpanCounters>,
 }
 
 /// What became of spans, counted.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct SpanCounters {
     exported: AtomicU64,
     dropped: AtomicU64,
 }
@@ -32,17 +32,17 @@ pub struct SpanCounts {
     pub dropped: u64,
 }
 
-impl Queue {
+impl SpanQueue {
     /// As many as OpenTelemetry's own exporters keep unless told otherwise; about 2 MiB.
     pub(super) const DEPTH: usize = 2_048;
 
-    pub(super) fn new(tally: Arc<Tally>) -> (Self, mpsc::Receiver<SpanData>) {
+    pub(super) fn new(counters: Arc<SpanCounters>) -> (Self, mpsc::Receiver<SpanData>) {
         let (sender, receiver) = mpsc::channel(Self::DEPTH);
-        (Self { sender, tally }, receiver)
+        (Self { sender, counters }, receiver)
     }
 }
 
-impl SpanProcessor for Queue {
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
@@ -50,7 +50,7 @@ impl SpanProcessor for Queue {
             return;
         }
         let Err(refused) = self.sender.try_send(span) else { return };
-        self.tally.dropped(1);
+        self.counters.dropped(1);
         if let TrySendError::Full(_) = refused {
             rarely!(WARN, "spans are dropped: too many wait for the collector");
         }
@@ -66,7 +66,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-impl Tally {
+impl SpanCounters {
     pub(super) fn exported(&self, spans: u64) {
         self.exported.fetch_add(spans, Ordering::Relaxed);
     }

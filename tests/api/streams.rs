@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use rollcall::control::Kind;
+use rollcall::control::ResourceKind;
 use rollcall::model::Id;
 use rollcall::server::Config;
 use serde_json::{Value, json};
@@ -283,7 +283,7 @@ async fn streams_are_told_that_the_service_stops() {
 async fn a_stream_ends_when_its_client_goes_away() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.put("/v1/memberships/m", on_lo(&group, json!({}))).await.expect(201);
-    let membership = server.control().membership(Kind::Membership, &Id::parse("m").unwrap()).unwrap();
+    let membership = server.control().membership(ResourceKind::Membership, &Id::parse("m").unwrap()).unwrap();
     let alone = Arc::strong_count(&membership);
     let mut streams = Vec::new();
     for form in ["sse", "ndjson&follow=true", "pcapng&follow=true"] {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use rollcall::net::{FaultKind, InterfaceWatch, Route, RouteQuery};
+use rollcall::net::{InterfaceWatch, Route, RouteQuery, SocketErrorKind};
 use socket2::{Domain, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +58,8 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
         link add w0 type veth peer w1\nlink set w0 up\nlink set w1 up\n\
         addr add fd00::1/64 dev v0 nodad\naddr add fd01::1/64 dev w0 nodad");
     let group = |group| query(group, None, None);
-    let no_route = |group| watch.route(&query(group, None, None)).unwrap_err().kind() == FaultKind::NoRoute;
+    let no_route =
+        |group| watch.route(&query(group, None, None)).unwrap_err().kind() == SocketErrorKind::NoRoute;
     let leaves_by = |name: &str, query: &RouteQuery| {
         let index = watch.table().by_name(name).unwrap().index;
         let source = plain(&RouteQuery { interface: Some(index), ..*query }).unwrap();
@@ -84,7 +85,7 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
 
     ip("addr flush dev v0");
     let fault = watch.route(&group("[ff15::1]:9")).unwrap_err();
-    assert_eq!(fault.kind(), FaultKind::NoAddress, "{fault}");
+    assert_eq!(fault.kind(), SocketErrorKind::NoAddress, "{fault}");
     assert_eq!(watch.egress(&group("[ff15::1]:9")).unwrap().0, v0);
 }
 

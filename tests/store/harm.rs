@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use rollcall::store::{GapReason, Keeper, Limits, Log, Scope};
+use rollcall::store::{GapReason, Limits, Log, Persist, ReadRange};
 use rusqlite::Connection;
 
 use super::{AMPLE, append, budget, change, crashed, fresh, goes_on_behind, keep, open, read_all, restore};
@@ -93,7 +93,7 @@ async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_aga
     store.settled().await.unwrap_err();
     let mut seen = None;
     loop {
-        let page = log.read(seen, 1_000, Scope::ALL).await.unwrap();
+        let page = log.read(seen, 1_000, ReadRange::ALL).await.unwrap();
         seen = Some(page.next);
         if page.is_empty() {
             break;
@@ -147,7 +147,7 @@ async fn an_owner_that_panics_at_the_writer_fails_alone() {
     let (_owner, store, log) = fresh(&scratch);
     let harmed = Arc::new(Panicking);
     let its_log = Arc::new(Log::new(AMPLE, budget(), Some(store.place())));
-    store.keep("membership", "harmed", &its_log, Arc::downgrade(&harmed) as Weak<dyn Keeper>, true);
+    store.keep("membership", "harmed", &its_log, Arc::downgrade(&harmed) as Weak<dyn Persist>, true);
     append(&log, [b"kept" as &[u8]]);
 
     store.settled().await.unwrap();
@@ -161,7 +161,7 @@ async fn an_owner_that_panics_at_the_writer_fails_alone() {
 
 struct Panicking;
 
-impl Keeper for Panicking {
+impl Persist for Panicking {
     fn wanted(&self) -> String {
         panic!("an owner that panics on purpose")
     }

@@ -1,6 +1,6 @@
 //! What was kept is there again, under the same numbers.
 
-use rollcall::store::{GapReason, LogCounters, Scope};
+use rollcall::store::{GapReason, LogCounters, ReadRange};
 
 use super::{append, crashed, entries, fresh, goes_on_behind, open, read_all, restore};
 use crate::support::program::Scratch;
@@ -10,7 +10,7 @@ async fn a_log_goes_on_where_it_ended() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8], b"", b"three"]);
-    let cursor = log.read(None, 2, Scope::ALL).await.unwrap().next;
+    let cursor = log.read(None, 2, ReadRange::ALL).await.unwrap().next;
     let counters = log.counters();
     store.close().await.unwrap();
     drop((store, log));
@@ -75,13 +75,13 @@ async fn durable_readers_see_what_is_on_disk_and_no_more() {
     store.settled().await.unwrap();
     append(&log, [b"two" as &[u8]]);
 
-    let page = log.read(None, 10, Scope::DURABLE).await.unwrap();
+    let page = log.read(None, 10, ReadRange::DURABLE).await.unwrap();
     assert_eq!(entries(&page).collect::<Vec<_>>(), [(1, b"one".to_vec())]);
     let changed = log.changed();
-    assert!(log.read(Some(page.next), 10, Scope::DURABLE).await.unwrap().is_empty());
+    assert!(log.read(Some(page.next), 10, ReadRange::DURABLE).await.unwrap().is_empty());
     store.settled().await.unwrap();
     changed.await;
-    let page = log.read(Some(page.next), 10, Scope::DURABLE).await.unwrap();
+    let page = log.read(Some(page.next), 10, ReadRange::DURABLE).await.unwrap();
     assert_eq!(entries(&page).collect::<Vec<_>>(), [(2, b"two".to_vec())]);
 }
 
@@ -115,7 +115,7 @@ async fn after_a_crash_numbers_go_on_behind_all_that_were_seen() {
     for _ in 0..400 {
         append(&log, [b"seen" as &[u8]]);
     }
-    let seen = log.read(None, 1_000, Scope::ALL).await.unwrap().next;
+    let seen = log.read(None, 1_000, ReadRange::ALL).await.unwrap().next;
     assert_eq!(seen.sequence, 401);
     crashed(&scratch, "rollcall.db");
 

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rollcall::model::{Heard, Timestamp};
+use rollcall::model::{DatagramMeta, Timestamp};
 use rollcall::store::{
-    Budget, Cursor, Gap, GapReason, Keeper, Limits, Log, Page, Run, Saved, Scope, Store, StoreSettings,
+    Budget, Cursor, Gap, GapReason, Limits, Log, Page, Persist, ReadRange, RecordBatch, Saved, Store,
+    StoreSettings,
 };
 
 use rusqlite::Connection;
@@ -23,7 +24,7 @@ const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None }
 /// An owner that wants nothing.
 struct Owner;
 
-impl Keeper for Owner {
+impl Persist for Owner {
     fn wanted(&self) -> String {
         "wanted".to_owned()
     }
@@ -69,14 +70,14 @@ fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
     log
 }
 
-fn weak(owner: &Arc<Owner>) -> Weak<dyn Keeper> {
-    Arc::downgrade(owner) as Weak<dyn Keeper>
+fn weak(owner: &Arc<Owner>) -> Weak<dyn Persist> {
+    Arc::downgrade(owner) as Weak<dyn Persist>
 }
 
 /// Appends one datagram for each payload.
 fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
-    log.append(payloads.into_iter().map(|bytes| Run {
-        heard: Heard {
+    log.append(payloads.into_iter().map(|bytes| RecordBatch {
+        heard: DatagramMeta {
             received_at: Timestamp(0),
             source: ([192, 0, 2, 1], 1).into(),
             destination: ([239, 1, 1, 1], 1).into(),
@@ -94,7 +95,7 @@ fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
 async fn read_all(log: &Log, mut cursor: Option<Cursor>) -> (Vec<(u64, Vec<u8>)>, Vec<Gap>) {
     let (mut datagrams, mut gaps) = (Vec::new(), Vec::new());
     loop {
-        let page = log.read(cursor, 1_000, Scope::ALL).await.expect("it can be read");
+        let page = log.read(cursor, 1_000, ReadRange::ALL).await.expect("it can be read");
         gaps.extend(page.gap);
         datagrams.extend(entries(&page));
         if page.is_empty() && page.gap.is_none() {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use rollcall::store::{DiskFault, Store};
+use rollcall::store::{DiskError, Store};
 
 use super::{append, budget, change, fresh, open, settings};
 use crate::support::program::Scratch;
 
-fn refusal(directory: &Path) -> DiskFault {
+fn refusal(directory: &Path) -> DiskError {
     Store::open(&settings(directory), budget()).err().expect("it is refused")
 }
 
@@ -15,7 +15,7 @@ fn refusal(directory: &Path) -> DiskFault {
 async fn one_that_is_in_use() {
     let scratch = Scratch::new();
     let (store, _) = open(scratch.path("data").as_path());
-    assert!(matches!(refusal(&scratch.path("data")), DiskFault::InUse(_)));
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::InUse(_)));
     store.close().await.unwrap();
     drop(store);
     open(&scratch.path("data"));
@@ -27,7 +27,7 @@ fn one_that_a_newer_rollcall_wrote() {
     drop(open(&scratch.path("data")));
     change(&scratch, |database| database.pragma_update(None, "user_version", 99));
     let refusal = refusal(&scratch.path("data"));
-    assert!(matches!(refusal, DiskFault::Newer { found: 99, .. }), "{refusal}");
+    assert!(matches!(refusal, DiskError::Newer { found: 99, .. }), "{refusal}");
     assert!(refusal.to_string().contains("newer"));
 }
 
@@ -36,19 +36,19 @@ fn one_that_belongs_to_another_program() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path("data")).unwrap();
     change(&scratch, |database| database.execute_batch("CREATE TABLE theirs (a)"));
-    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Foreign(_)));
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::Foreign(_)));
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path("data")).unwrap();
     std::fs::write(scratch.path("data").join("rollcall.db"), "not a database, but a text\n".repeat(100))
         .unwrap();
-    assert!(matches!(refusal(&scratch.path("data")), DiskFault::Foreign(_)));
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::Foreign(_)));
 }
 
 #[test]
 fn a_file_in_its_place() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("data"), "").unwrap();
-    assert!(matches!(refusal(&scratch.path("data")), DiskFault::NoDirectory(_)));
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::NoDirectory(_)));
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn one_that_is_damaged() {
     bytes[from..].fill(0xa5);
     std::fs::write(&path, bytes).unwrap();
     let refusal = refusal(&scratch.path("data"));
-    assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
+    assert!(matches!(refusal, DiskError::Damaged { .. }), "{refusal}");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn one_with_blocks_that_do_not_fit_together() {
     drop(store);
     change(&scratch, |database| database.execute_batch("UPDATE blocks SET next = 7"));
     let refusal = refusal(&scratch.path("data"));
-    assert!(matches!(refusal, DiskFault::Damaged { .. }), "{refusal}");
+    assert!(matches!(refusal, DiskError::Damaged { .. }), "{refusal}");
 }
 
 #[tokio::test]
@@ -98,6 +98,6 @@ async fn one_with_numbers_that_cannot_be() {
         drop(store);
         change(&scratch, |database| database.execute_batch(change_made));
         let refusal = refusal(&scratch.path("data"));
-        assert!(matches!(refusal, DiskFault::Damaged { .. }), "{change_made}: {refusal}");
+        assert!(matches!(refusal, DiskError::Damaged { .. }), "{change_made}: {refusal}");
     }
 }

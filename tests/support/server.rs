@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hyper::Method;
 use rollcall::control::{Control, Settings};
-use rollcall::http::{Access, Door, Operations};
+use rollcall::http::{Access, AdminState, OriginPolicy};
 use rollcall::server::{Config, Listen, Server};
-use rollcall::store::{DiskFault, Limits, StoreSettings};
+use rollcall::store::{DiskError, Limits, StoreSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(crate) struct TestServer {
     listening: Vec<Listen>,
     control: Control,
     stop: CancellationToken,
-    running: JoinHandle<Result<(), DiskFault>>,
+    running: JoinHandle<Result<(), DiskError>>,
 }
 
 impl TestServer {
@@ -154,7 +154,7 @@ pub(crate) fn config() -> Config {
         listen: vec![Listen::Tcp(([127, 0, 0, 1], 0).into())],
         allow_anonymous: false,
         access: Access::default(),
-        door: Door::default(),
+        door: OriginPolicy::default(),
         socket_mode: 0o660,
         grace: Duration::from_secs(5),
         settings: Settings {
@@ -168,7 +168,7 @@ pub(crate) fn config() -> Config {
             replies_per_source: 100,
             replies_total: 10_000,
         },
-        operations: Operations::default(),
+        operations: AdminState::default(),
         otlp_endpoint: None,
     }
 }

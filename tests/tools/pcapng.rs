@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use rollcall::model::{Answer, Heard, Timestamp};
-use rollcall::pcapng::Writer;
+use rollcall::model::{DatagramMeta, ResponseMeta, Timestamp};
+use rollcall::pcapng::CaptureWriter;
 use serde_json::json;
 
 use crate::support::peer::Peer;
@@ -42,7 +42,7 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     let larger: Vec<u8> = (0..=250).cycle().take(65_527).collect();
     // The payload is what the checksum would be, which makes the checksum zero, and that is sent as all ones.
     let zeroing = [0xeb, 0xd6];
-    let late = Answer { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
+    let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
     let datagrams = [
         heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
         heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
@@ -57,7 +57,7 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
         .map(<[u8]>::to_vec);
 
     let mut file = Vec::new();
-    let mut writer = Writer::new(&mut file);
+    let mut writer = CaptureWriter::new(&mut file);
     for (at, (heard, payload)) in datagrams.iter().zip(&payloads).enumerate() {
         match at {
             2 => writer.write(&mut file, 3, heard, Some(&late), payload),
@@ -115,7 +115,7 @@ async fn tshark_reads_the_log_of_a_membership() {
         let text = |field: &str| json[field].as_str().expect("text");
         let time: jiff::Timestamp = text("received_at").parse().expect("a time");
         let ttl = json["ttl"].as_u64().and_then(|ttl| ttl.try_into().ok());
-        let heard = Heard {
+        let heard = DatagramMeta {
             received_at: Timestamp(time.as_nanosecond().try_into().expect("nanoseconds")),
             ..heard_at(text("source"), text("destination"), text("interface"), ttl)
         };
@@ -205,7 +205,7 @@ fn fields_of(file: &[u8], fields: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// What tshark is to show, in the order of [`FIELDS`] but for the last; the comment is left out.
-fn fields(heard: &Heard<'_>, payload: &[u8]) -> Vec<String> {
+fn fields(heard: &DatagramMeta<'_>, payload: &[u8]) -> Vec<String> {
     const GOOD: &str = "1";
     let (source, destination) = (heard.source.ip().to_string(), heard.destination.ip().to_string());
     let ttl = heard.hop_limit.unwrap_or(0).to_string();
@@ -236,8 +236,13 @@ fn digit(half: u8) -> char {
     char::from_digit(half.into(), 16).expect("half a byte")
 }
 
-fn heard_at<'a>(source: &str, destination: &str, interface: &'a str, hop_limit: Option<u8>) -> Heard<'a> {
-    Heard {
+fn heard_at<'a>(
+    source: &str,
+    destination: &str,
+    interface: &'a str,
+    hop_limit: Option<u8>,
+) -> DatagramMeta<'a> {
+    DatagramMeta {
         received_at: Timestamp(1_767_323_045_678_901_234),
         source: source.parse().expect("an address"),
         destination: destination.parse().expect("an address"),

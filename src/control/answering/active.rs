@@ -2,9 +2,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::sockets::ReplySockets;
-use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::control::refusal::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules};
-use crate::net::{Fault, Socket, SocketBackend};
+use crate::net::{Socket, SocketBackend, SocketError};
 
 /// The rules in force and the sockets they need; replaced as a whole.
 pub(in crate::control) struct ActiveRules {
@@ -32,24 +32,24 @@ impl ActiveRules {
         &self,
         group: &Group,
         interfaces: &[Arc<Interface>],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ControlError> {
         let address = self.rules.reply_from.and_then(|from| from.address);
         // A link-local address is one of its interface only: that one must be among them.
         if let Some(address) = address.filter(|address| is_link_local(*address))
             && !interfaces.is_empty()
             && !interfaces.iter().any(|interface| interface.has(address))
         {
-            return Err(Refusal::AddressNotLocal { address });
+            return Err(ControlError::AddressNotLocal { address });
         }
         interfaces.iter().try_for_each(|interface| self.prepare_on(group, interface))
     }
 
-    fn prepare_on(&self, group: &Group, interface: &Interface) -> Result<(), Refusal> {
+    fn prepare_on(&self, group: &Group, interface: &Interface) -> Result<(), ControlError> {
         let Some(from) = self.rules.reply_from else {
             return Ok(());
         };
         if let Some(address) = from.address.filter(|address| Family::of(*address) != group.family()) {
-            return Err(Refusal::AddressFamily { group: *group, address });
+            return Err(ControlError::AddressFamily { group: *group, address });
         }
         let Some(address) = from.address.or_else(|| interface.source_for(group)) else {
             return Ok(());
@@ -66,7 +66,10 @@ impl ActiveRules {
             sources: 0,
             payload: 0,
         };
-        self.sockets.from(address, interface.index).map(drop).map_err(|fault| Refusal::of(fault, &attempt))
+        self.sockets
+            .from(address, interface.index)
+            .map(drop)
+            .map_err(|fault| ControlError::of(fault, &attempt))
     }
 
     /// Closes the sockets whose addresses no interface has any more.
@@ -94,7 +97,7 @@ impl ActiveRules {
         &self,
         interface: Option<&Interface>,
         peer: IpAddr,
-    ) -> Option<Result<Arc<Socket>, Fault>> {
+    ) -> Option<Result<Arc<Socket>, SocketError>> {
         let interface = interface?;
         let address = match self.rules.reply_from {
             Some(ReplyFrom { address: Some(address), .. }) => address,

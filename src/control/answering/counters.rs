@@ -18,7 +18,7 @@ pub struct ReplyCounters {
 
 /// The same, as it is counted.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct AtomicReplyCounters {
     pub(super) received: Counter,
     pub(super) matched: Counter,
     pub(super) replied: Counter,
@@ -30,7 +30,7 @@ pub(super) struct Counters {
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
 
-impl Counters {
+impl AtomicReplyCounters {
     pub(super) fn read(&self) -> ReplyCounters {
         ReplyCounters {
             received: self.received.read(),
@@ -43,7 +43,7 @@ impl Counters {
     }
 }
 
-impl From<ReplyCounters> for Counters {
+impl From<ReplyCounters> for AtomicReplyCounters {
     fn from(counted: ReplyCounters) -> Self {
         let from = |count: u64| Counter(count.into());
         Self {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Answering;
-use crate::net::{Fault, SendHandle, Socket};
+use crate::net::{SendHandle, Socket, SocketError};
 
 /// A reply that has to wait.
 pub(in crate::control) struct DelayedReply {
@@ -28,7 +28,7 @@ pub(super) enum Via {
 impl DelayedReply {
     /// Sends the reply, unless its responder is gone.
     pub(in crate::control) fn send(self) {
-        let gone = || Err(Fault::socket_closed());
+        let gone = || Err(SocketError::socket_closed());
         let Some(answering) = self.answering.upgrade() else {
             return;
         };

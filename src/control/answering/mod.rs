@@ -20,9 +20,9 @@ use bytes::Bytes;
 use super::timers::{Due, Timers};
 use crate::logging::rarely;
 use crate::model::{Reply, Timestamp};
-use crate::net::{Batch, Fault, FaultKind, InterfaceWatch, RegisteredSocket, SendHandle};
+use crate::net::{Batch, InterfaceWatch, RegisteredSocket, SendHandle, SocketError, SocketErrorKind};
 use crate::sync::Lock;
-use counters::Counters;
+use counters::AtomicReplyCounters;
 use delayed::Via;
 use recent::RecentDatagrams;
 
@@ -36,17 +36,17 @@ pub(super) struct Answering {
     serial: u64,
     /// Std lock, like the next: held to copy or to replace it.
     active: Mutex<Arc<ActiveRules>>,
-    counters: Counters,
+    counters: AtomicReplyCounters,
     /// Held for a look-up; no request takes it.
     recent: Mutex<RecentDatagrams>,
     /// Delayed replies under way; bounded, so that a flood costs bounded memory.
     waiting: AtomicUsize,
-    services: Services,
+    services: ResponderContext,
 }
 
 /// What a responder needs of the service around it.
 #[derive(Clone)]
-pub(super) struct Services {
+pub(super) struct ResponderContext {
     pub(super) limits: Arc<ReplyLimits>,
     pub(super) timers: Arc<Timers>,
     pub(super) interfaces: InterfaceWatch,
@@ -62,17 +62,21 @@ impl Answering {
     /// Replies counted and handed to the kernel together.
     const AT_ONCE: usize = 64;
 
-    pub(super) fn new(active: ActiveRules, services: Services) -> Self {
+    pub(super) fn new(active: ActiveRules, services: ResponderContext) -> Self {
         Self::counting_from(active, services, ReplyCounters::default())
     }
 
     /// Goes on with the counts of an earlier run.
-    pub(super) fn counting_from(active: ActiveRules, services: Services, counted: ReplyCounters) -> Self {
+    pub(super) fn counting_from(
+        active: ActiveRules,
+        services: ResponderContext,
+        counted: ReplyCounters,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
             active: Mutex::new(Arc::new(active)),
-            counters: Counters::from(counted),
+            counters: AtomicReplyCounters::from(counted),
             recent: Mutex::default(),
             waiting: AtomicUsize::new(0),
             services,
@@ -205,7 +209,7 @@ impl Answering {
     }
 
     /// Counts a reply before it leaves, and takes it back if it did not.
-    fn counted(&self, send: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    fn counted(&self, send: impl FnOnce() -> Result<(), SocketError>) -> Result<(), SocketError> {
         self.counters.replied.add(1);
         let sent = send();
         if sent.is_err() {
@@ -217,7 +221,7 @@ impl Answering {
     /// Sees to a reply that was not sent: a full send buffer is tried again in a moment.
     fn settle(
         self: &Arc<Self>,
-        sent: Result<(), Fault>,
+        sent: Result<(), SocketError>,
         via: Via,
         destination: SocketAddr,
         payload: &[u8],
@@ -225,7 +229,7 @@ impl Answering {
     ) {
         match sent {
             Ok(()) => {}
-            Err(fault) if fault.kind() == FaultKind::Busy && tries_left > 0 => {
+            Err(fault) if fault.kind() == SocketErrorKind::Busy && tries_left > 0 => {
                 self.postpone(Instant::now() + Self::BUSY_PAUSE, via, destination, payload, tries_left - 1);
             }
             Err(error) => {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::net::{Fault, FaultKind, Socket, SocketBackend};
+use crate::net::{Socket, SocketBackend, SocketError, SocketErrorKind};
 use crate::sync::Lock;
 
 /// Reply sockets by the local address they are bound to; opened when first needed.
@@ -27,7 +27,7 @@ impl ReplySockets {
         Self { backend, port, by_address: Mutex::default() }
     }
 
-    pub(super) fn from(&self, address: IpAddr, interface_index: u32) -> Result<Arc<Socket>, Fault> {
+    pub(super) fn from(&self, address: IpAddr, interface_index: u32) -> Result<Arc<Socket>, SocketError> {
         let scope = match address {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => interface_index,
             _ => 0,
@@ -48,7 +48,7 @@ impl ReplySockets {
         for (address, scope) in unknown {
             // No interface has it, and still it may be local: all of 127.0.0.0/8 is, and so is what a route says.
             let opened = self.backend.open_reply_socket(scope, address, 0);
-            if opened.is_err_and(|fault| fault.kind() == FaultKind::AddressNotLocal) {
+            if opened.is_err_and(|fault| fault.kind() == SocketErrorKind::AddressNotLocal) {
                 self.by_address().remove(&(address, scope));
             }
         }

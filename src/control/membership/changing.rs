@@ -5,38 +5,38 @@ use std::sync::Arc;
 use super::interface::{InterfaceMembership, Reason, Status};
 use super::opening::{self, Delivering};
 use super::reconciling::{self, Adopted, Changing};
-use super::{Membership, Stage, State};
+use super::{Membership, MembershipState, Stage};
 use crate::control::answering::{ActiveRules, Answering};
 use crate::control::events::EventKind;
 use crate::control::memberships::JoinRequest;
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::control::totals::{Received, Totals};
 use crate::control::views::Lease;
 use crate::model::{Interface, InterfaceTable, MembershipSpec};
-use crate::net::{Fault, FaultKind, GroupSocket, RegisteredSocket, Registration};
+use crate::net::{GroupSocket, RegisteredSocket, Registration, SocketError, SocketErrorKind};
 use crate::store::Log;
 
 /// Why a membership could not be changed: nothing has changed.
 pub(in crate::control) enum Unchanged {
     /// It was deleted in the meantime.
     Left,
-    Refused(Refusal),
+    Refused(ControlError),
 }
 
 /// A responder, and the rules that it is to follow.
 type NextRules<'a> = (&'a Arc<Answering>, ActiveRules);
 
-impl From<Refusal> for Unchanged {
-    fn from(refusal: Refusal) -> Self {
+impl From<ControlError> for Unchanged {
+    fn from(refusal: ControlError) -> Self {
         Self::Refused(refusal)
     }
 }
 
 /// A socket that may go on, and its interface.
-type Kept = (Arc<Interface>, Arc<RegisteredSocket>);
+type KeptSocket = (Arc<Interface>, Arc<RegisteredSocket>);
 
 /// What is wanted from now on, beside the specification.
-struct Change<'a> {
+struct MembershipChange<'a> {
     request: &'a JoinRequest,
     /// Given where the group is another one.
     new_log: Option<Arc<Log>>,
@@ -75,11 +75,11 @@ impl Membership {
             let state = self.state();
             match state.stage {
                 Stage::Left => return Err(Unchanged::Left),
-                Stage::Stopped => return Err(Refusal::Stopping.into()),
+                Stage::Stopped => return Err(ControlError::Stopping.into()),
                 Stage::Hearing => {}
             }
             let current = if state.spec.group == spec.group { &state.interfaces[..] } else { &[] };
-            let kept: Vec<Kept> = current.iter().filter_map(InterfaceMembership::kept).collect();
+            let kept: Vec<KeptSocket> = current.iter().filter_map(InterfaceMembership::kept).collect();
             let missing = reconciling::missing(spec, table, current, true);
             (state.spec.clone(), state.revision, kept, missing, self.delivery(&state))
         };
@@ -104,7 +104,7 @@ impl Membership {
         let fits = state.revision == revision && state.stage == Stage::Hearing;
         let given_up = if fits {
             let is_one = rules_differ || previous != *spec;
-            let change = Change { request, new_log, is_one, forgotten, replies, delivering };
+            let change = MembershipChange { request, new_log, is_one, forgotten, replies, delivering };
             self.apply(&mut state, change, spec, table)
         } else {
             delivering.into_iter().filter_map(Delivering::into_socket).collect()
@@ -122,7 +122,7 @@ impl Membership {
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
-    ) -> Result<(Option<NextRules<'_>>, Result<(), Reason>), Refusal> {
+    ) -> Result<(Option<NextRules<'_>>, Result<(), Reason>), ControlError> {
         let Some((answering, rules)) = self.answering.as_ref().zip(request.rules.clone()) else {
             return Ok((None, Ok(())));
         };
@@ -144,12 +144,12 @@ impl Membership {
     /// Gives the sockets that are to be closed.
     fn apply(
         &self,
-        state: &mut State,
-        change: Change<'_>,
+        state: &mut MembershipState,
+        change: MembershipChange<'_>,
         spec: &MembershipSpec,
         table: &InterfaceTable,
     ) -> Vec<Registration> {
-        let Change { request, new_log, is_one, forgotten, replies, delivering } = change;
+        let MembershipChange { request, new_log, is_one, forgotten, replies, delivering } = change;
         let mut given_up = Vec::new();
         match new_log {
             None => {
@@ -187,7 +187,7 @@ impl Membership {
 }
 
 impl InterfaceMembership {
-    fn kept(&self) -> Option<Kept> {
+    fn kept(&self) -> Option<KeptSocket> {
         self.joined().map(|joined| (joined.interface.clone(), joined.registration.socket().clone()))
     }
 }
@@ -195,10 +195,10 @@ impl InterfaceMembership {
 /// Applies what can change without a new socket; on refusal all are as before. Gives the interfaces where the kernel
 /// has forgotten what was joined: they are opened again.
 fn update_in_place(
-    kept: &[Kept],
+    kept: &[KeptSocket],
     previous: &MembershipSpec,
     next: &MembershipSpec,
-) -> Result<Vec<Arc<str>>, Refusal> {
+) -> Result<Vec<Arc<str>>, ControlError> {
     let mut forgotten = Vec::new();
     for (at, (interface, socket)) in kept.iter().enumerate() {
         let apply = |from: &MembershipSpec, to: &MembershipSpec| {
@@ -208,11 +208,11 @@ fn update_in_place(
             if from.exact_drops != to.exact_drops {
                 socket.set_coalescing(!to.exact_drops)?;
             }
-            Ok::<_, Fault>(())
+            Ok::<_, SocketError>(())
         };
         match apply(previous, next) {
             Ok(()) => {}
-            Err(fault) if fault.kind() == FaultKind::NoDevice => forgotten.push(interface.name.clone()),
+            Err(fault) if fault.kind() == SocketErrorKind::NoDevice => forgotten.push(interface.name.clone()),
             Err(fault) => {
                 let _ = apply(next, previous);
                 let _ = update_in_place(&kept[..at], next, previous);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::interface::InterfaceMembership;
-use super::{Membership, Stage, State};
+use super::{Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::control::views::JoinState;
 
@@ -17,7 +17,7 @@ pub(super) struct Reported {
 
 impl Membership {
     /// Begins to report what happens to it: it can be found from now on.
-    pub(super) fn begin_reports(&self, state: &mut State) {
+    pub(super) fn begin_reports(&self, state: &mut MembershipState) {
         if state.stage == Stage::Left || state.reported.is_some() {
             return;
         }
@@ -29,7 +29,7 @@ impl Membership {
     }
 
     /// Reports how its interfaces differ from what was reported last.
-    pub(super) fn emit_interfaces(&self, state: &mut State) {
+    pub(super) fn emit_interfaces(&self, state: &mut MembershipState) {
         let Some(before) = state.reported.take() else { return };
         let mut now = Vec::new();
         for interface in &state.interfaces {
@@ -46,7 +46,7 @@ impl Membership {
 
     fn emit_interface(
         &self,
-        state: &State,
+        state: &MembershipState,
         before: Option<&Reported>,
         interface: &InterfaceMembership,
     ) -> Reported {
@@ -82,7 +82,7 @@ impl Membership {
     }
 
     /// Under the state's lock, so that events come in the order of what they tell.
-    pub(super) fn emit(&self, state: &State, event: EventKind, interface: Option<Arc<str>>) {
+    pub(super) fn emit(&self, state: &MembershipState, event: EventKind, interface: Option<Arc<str>>) {
         self.context.events.emit(event, self.kind(), &self.id, state.spec.group, interface);
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::reconciling::SocketId;
 use super::sink::InterfaceCounters;
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::control::views::{InterfaceView, JoinState};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, NotHearing};
-use crate::net::{BufferSize, Fault, Registration};
+use crate::net::{BufferSize, Registration, SocketError};
 
 pub(super) struct InterfaceMembership {
     pub(super) name: Arc<str>,
@@ -52,9 +52,9 @@ pub(super) enum Reason {
     #[error("the kernel has forgotten that the group was joined on {0}; it is joined again")]
     Forgotten(Arc<str>),
     #[error("{interface} is changing, and is tried again: {fault}")]
-    Changing { interface: Arc<str>, fault: Fault },
+    Changing { interface: Arc<str>, fault: SocketError },
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(ControlError),
     #[error("{address}, from which replies go, is no address of this host")]
     ReplyAddressGone { address: IpAddr },
     #[error("the service has a fault, which its log describes; it is opened again after a pause")]

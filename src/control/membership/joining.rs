@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use super::interface::{self, InterfaceMembership, Reason, Status};
 use super::opening::{Missing, Opened};
 use super::reconciling::Adopted;
-use super::{Membership, MembershipContext, State};
+use super::{Membership, MembershipContext, MembershipState};
 use crate::control::Registry;
 use crate::control::answering::Answering;
 use crate::control::memberships::JoinRequest;
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
 
@@ -29,7 +29,7 @@ impl Membership {
         answering: Option<Arc<Answering>>,
         context: MembershipContext,
         table: Arc<InterfaceTable>,
-    ) -> Result<NewMembership, Refusal> {
+    ) -> Result<NewMembership, ControlError> {
         let wanted = interface::wanted(&spec.interfaces, spec.group.family(), &table, &[]);
         if let Some(answering) = &answering {
             let there: Vec<_> = wanted.iter().filter_map(|(_, interface)| interface.clone()).collect();
@@ -40,11 +40,11 @@ impl Membership {
         let interfaces = missing.iter().map(InterfaceMembership::being_joined).collect();
         let opened = context.opening(&spec, &table).open_or_refuse(missing)?;
         let now = context.sockets.clock();
-        let state = State {
+        let state = MembershipState {
             declared: request.declared,
             lease: request.lease.map(|lease| Lease::starting(now, lease)),
             interfaces,
-            ..State::new(context.new_log(&spec), spec)
+            ..MembershipState::new(context.new_log(&spec), spec)
         };
         let membership = Self {
             id,

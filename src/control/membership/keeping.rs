@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::interface::{InterfaceMembership, Reason, Status};
 use super::sink::InterfaceCounters;
-use super::{Membership, MembershipContext, State};
-use crate::control::answering::{ActiveRules, Answering, ReplyCounters, Services};
+use super::{Membership, MembershipContext, MembershipState};
+use crate::control::answering::{ActiveRules, Answering, ReplyCounters, ResponderContext};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
-use crate::store::{Keeper, Log, Saved};
+use crate::store::{Log, Persist, Saved};
 
 #[derive(Serialize, Deserialize)]
-struct Wanted {
+struct StoredMembership {
     created_at: Timestamp,
     spec: MembershipSpec,
     rules: Option<ResponderRules>,
@@ -22,7 +22,7 @@ struct Wanted {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Progress {
+struct MembershipStatus {
     dropped_buffers: u64,
     #[serde(default)]
     interfaces: Vec<InterfaceProgress>,
@@ -35,10 +35,10 @@ struct InterfaceProgress {
     received: ReceivedOn,
 }
 
-impl Keeper for Membership {
+impl Persist for Membership {
     fn wanted(&self) -> String {
         let state = self.state();
-        let wanted = Wanted {
+        let wanted = StoredMembership {
             created_at: self.created_at,
             spec: state.spec.clone(),
             rules: self.answering.as_ref().map(|answering| answering.active().rules.clone()),
@@ -52,7 +52,7 @@ impl Keeper for Membership {
         let replies = self.answering.as_ref().map(|answering| answering.counters());
         let state = self.state();
         let interfaces = state.interface_views().into_iter().map(InterfaceProgress::from).collect();
-        let progress = Progress { dropped_buffers: state.dropped_buffers(), interfaces, replies };
+        let progress = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
         drop(state);
         serde_json::to_string(&progress).expect("it has nothing that JSON has not")
     }
@@ -63,10 +63,10 @@ impl Membership {
     pub(in crate::control) fn restore(
         saved: Saved,
         context: &MembershipContext,
-        services: &Services,
+        services: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {
-        let wanted: Wanted = serde_json::from_str(&saved.wanted)?;
-        let progress: Progress = read_progress(&saved.progress)?;
+        let wanted: StoredMembership = serde_json::from_str(&saved.wanted)?;
+        let progress: MembershipStatus = read_progress(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = context.log_limits.narrowed(&wanted.spec.retention);
         let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
@@ -79,12 +79,12 @@ impl Membership {
             let active = ActiveRules::new(&wanted.spec.group, rules, &context.sockets);
             Arc::new(Answering::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
         });
-        let state = State {
+        let state = MembershipState {
             lease: lease.flatten(),
             declared: wanted.declared,
             dropped_before: progress.dropped_buffers,
             interfaces: progress.interfaces.into_iter().map(InterfaceProgress::resume).collect(),
-            ..State::new(log, wanted.spec)
+            ..MembershipState::new(log, wanted.spec)
         };
         Ok(Some(Self {
             id,
@@ -116,7 +116,7 @@ impl Membership {
         let Some(store) = &self.context.store else {
             return;
         };
-        let keeper = Arc::downgrade(self) as Weak<dyn Keeper>;
+        let keeper = Arc::downgrade(self) as Weak<dyn Persist>;
         store.keep(self.kind().name(), self.id.as_str(), &self.log(), keeper, is_new);
     }
 

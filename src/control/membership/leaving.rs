@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AtTheEnd, Membership, Stage, State};
+use super::{AtTheEnd, Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::net::Registration;
 
@@ -78,7 +78,7 @@ impl Membership {
     }
 
     /// Leaves its counts behind. For one that has not left yet.
-    fn leave_with(&self, state: &mut State, event: EventKind) -> Vec<Registration> {
+    fn leave_with(&self, state: &mut MembershipState, event: EventKind) -> Vec<Registration> {
         state.stage = Stage::Left;
         let sockets = state.take_sockets();
         state.log.close();

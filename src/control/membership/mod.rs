@@ -26,10 +26,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::Kind;
+use super::ResourceKind;
 use super::answering::Answering;
 use super::events::Events;
-use super::totals::{Census, Ledger, Received, Totals};
+use super::totals::{CurrentState, Received, Totals, TotalsAccumulator};
 use super::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
 use crate::model::{Id, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{Closed, Registration, SocketBackend};
@@ -48,7 +48,7 @@ pub struct Membership {
     /// Held by whoever opens or closes its sockets. Tokio's lock, because requests wait for it; taken before `state`.
     changing: tokio::sync::Mutex<()>,
     /// Std lock: held for bookkeeping, and never while a socket is opened or closed. No sink takes it.
-    state: Mutex<State>,
+    state: Mutex<MembershipState>,
 }
 
 /// What every membership gets from the service.
@@ -59,7 +59,7 @@ pub(super) struct MembershipContext {
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
     pub(super) store: Option<Store>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
     /// Interface memberships that were opened again because the kernel had forgotten them.
     pub(super) reopened: Arc<AtomicU64>,
@@ -76,7 +76,7 @@ impl MembershipContext {
     }
 }
 
-struct State {
+struct MembershipState {
     spec: MembershipSpec,
     log: Arc<Log>,
     interfaces: Vec<InterfaceMembership>,
@@ -132,8 +132,8 @@ impl Membership {
         self.state().spec.clone()
     }
 
-    pub fn kind(&self) -> Kind {
-        if self.answering.is_some() { Kind::Responder } else { Kind::Membership }
+    pub fn kind(&self) -> ResourceKind {
+        if self.answering.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
     }
 
     pub(super) fn is_declared(&self) -> bool {
@@ -159,12 +159,12 @@ impl Membership {
     }
 
     /// Adds what it has heard and answered until now, its state and what it holds, unless it has left.
-    pub(super) fn count_into(&self, totals: &mut Totals, census: &mut Census) {
+    pub(super) fn count_into(&self, totals: &mut Totals, current: &mut CurrentState) {
         let state = self.state();
         if state.stage != Stage::Left {
             let log = state.log.counters();
             *totals += self.totals(log, state.dropped_buffers());
-            census.add_membership(self.kind(), state.join_state(), state.hears(), log);
+            current.add_membership(self.kind(), state.join_state(), state.hears(), log);
         }
     }
 
@@ -198,7 +198,7 @@ impl Membership {
         }
     }
 
-    fn delivery(&self, state: &State) -> Delivery {
+    fn delivery(&self, state: &MembershipState) -> Delivery {
         let (log, joined) = (state.log.clone(), state.joined.clone());
         Delivery { log, answering: self.answering.clone(), joined }
     }
@@ -214,12 +214,12 @@ impl Membership {
         state.given_up.extend(closed);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MembershipState> {
         self.state.lock_own()
     }
 }
 
-impl State {
+impl MembershipState {
     fn new(log: Arc<Log>, spec: MembershipSpec) -> Self {
         Self {
             log,

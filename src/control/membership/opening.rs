@@ -8,9 +8,9 @@ use super::interface::{InterfaceMembership, Joined, Reason, Status};
 use super::reconciling::SocketId;
 use super::sink::{InterfaceCounters, MembershipSink};
 use crate::control::answering::Answering;
-use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::control::refusal::{Attempt, ControlError, Purpose};
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
-use crate::net::{Fault, FaultKind, GroupSocket, ReceiveOptions, Registration, SocketBackend};
+use crate::net::{GroupSocket, ReceiveOptions, Registration, SocketBackend, SocketError, SocketErrorKind};
 use crate::store::Log;
 
 /// An interface on which a membership is to be joined.
@@ -55,7 +55,7 @@ pub(super) struct Delivering {
 impl Opening<'_> {
     /// Joins on these interfaces, for a request. An interface that is not there, or cannot be joined for now, is
     /// pending; any other failure of a named one is a refusal.
-    pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, Refusal> {
+    pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, ControlError> {
         let or_refuse = |opened: Opened| match opened.socket {
             Err(Reason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
             _ => Ok(opened),
@@ -91,13 +91,13 @@ impl Opening<'_> {
 
     /// Whether a request is refused and does not wait: the failure concerns the whole service, or an interface that
     /// was asked for by name.
-    fn is_final(self, refusal: &Refusal) -> bool {
+    fn is_final(self, refusal: &ControlError) -> bool {
         match refusal {
-            Refusal::PortInUse { .. } => false,
-            Refusal::Denied(_)
-            | Refusal::PortDenied { .. }
-            | Refusal::Descriptors(_)
-            | Refusal::TooManySources { .. } => true,
+            ControlError::PortInUse { .. } => false,
+            ControlError::Denied(_)
+            | ControlError::PortDenied { .. }
+            | ControlError::Descriptors(_)
+            | ControlError::TooManySources { .. } => true,
             _ => matches!(self.spec.interfaces, Interfaces::Named(_)),
         }
     }
@@ -141,14 +141,14 @@ impl Delivering {
 }
 
 /// Why it is not joined, by what is the case: the kernel's error alone does not tell.
-fn reason(fault: Fault, spec: &MembershipSpec, interface: &Interface) -> Reason {
-    if fault.kind() == FaultKind::NoDevice {
+fn reason(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> Reason {
+    if fault.kind() == SocketErrorKind::NoDevice {
         return Reason::Changing { interface: interface.name.clone(), fault };
     }
     Reason::Refused(refusal(fault, spec, interface))
 }
 
-pub(super) fn refusal(fault: Fault, spec: &MembershipSpec, interface: &Interface) -> Refusal {
+pub(super) fn refusal(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> ControlError {
     let attempt = Attempt {
         purpose: Purpose::Join,
         group: &spec.group,
@@ -157,5 +157,5 @@ pub(super) fn refusal(fault: Fault, spec: &MembershipSpec, interface: &Interface
         sources: spec.sources.len(),
         payload: 0,
     };
-    Refusal::of(fault, &attempt)
+    ControlError::of(fault, &attempt)
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::interface::{self, InterfaceMembership, Reason, Status};
 use super::opening::{Delivering, Missing};
-use super::{Membership, Stage, State};
+use super::{Membership, MembershipState, Stage};
 use crate::control::orphans::Orphan;
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
 use crate::net::Registration;
 
@@ -165,7 +165,7 @@ pub(super) struct Adopted {
     pub(super) reopened: u64,
 }
 
-impl State {
+impl MembershipState {
     /// Gives the sockets that are to be closed, and those whose end may harm others.
     fn follow(
         &mut self,
@@ -265,9 +265,9 @@ pub(super) fn missing(
 }
 
 impl Reason {
-    pub(super) fn of_replies(refusal: Refusal) -> Self {
+    pub(super) fn of_replies(refusal: ControlError) -> Self {
         match refusal {
-            Refusal::AddressNotLocal { address } => Self::ReplyAddressGone { address },
+            ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },
             refusal => Self::Refused(refusal),
         }
     }

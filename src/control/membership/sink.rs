@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::control::answering::Answering;
 use crate::control::views::ReceivedOn;
-use crate::model::{Group, Heard, Timestamp};
+use crate::model::{DatagramMeta, Group, Timestamp};
 use crate::net::{Batch, RegisteredSocket, Sink};
-use crate::store::{Log, Run};
+use crate::store::{Log, RecordBatch};
 
 /// Takes what is heard on one interface.
 pub(super) struct MembershipSink {
@@ -30,8 +30,8 @@ impl Sink for MembershipSink {
             counted.datagrams += received.datagrams().count() as u64;
             counted.bytes += received.bytes.len() as u64;
             counted.last_received_at = counted.last_received_at.max(Some(received_at));
-            Run {
-                heard: Heard {
+            RecordBatch {
+                heard: DatagramMeta {
                     received_at,
                     source: received.source,
                     destination,

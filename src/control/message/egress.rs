@@ -5,27 +5,32 @@ use std::sync::Arc;
 
 use super::MessageContext;
 use super::interface::EgressInterface;
-use crate::control::refusal::{Attempt, Purpose, Refusal};
+use crate::control::refusal::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
-use crate::net::{Action, Fault, FaultKind, RouteQuery};
+use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
     /// The interfaces that a message leaves by: those named, the one that has its source, or the one that the kernel
     /// chooses.
-    pub(in crate::control) fn egress(&self, spec: &MessageSpec) -> Result<Vec<EgressInterface>, Refusal> {
+    pub(in crate::control) fn egress(
+        &self,
+        spec: &MessageSpec,
+    ) -> Result<Vec<EgressInterface>, ControlError> {
         let table = self.sockets.interfaces();
         match (&spec.interfaces, spec.source) {
             (Interfaces::Named(names), source) => {
                 let named = names.iter().enumerate().map(|(position, name)| {
-                    let unknown =
-                        || Refusal::UnknownInterface { name: name.to_string(), position: Some(position) };
+                    let unknown = || ControlError::UnknownInterface {
+                        name: name.to_string(),
+                        position: Some(position),
+                    };
                     table.by_name(name).ok_or_else(unknown)
                 });
                 let named = named.collect::<Result<Vec<_>, _>>()?;
                 if let Some(source_address) = source
                     && !named.iter().any(|interface| interface.can_send_from(source_address))
                 {
-                    return Err(Refusal::SourceNotThere { source_address, interfaces: names.clone() });
+                    return Err(ControlError::SourceNotThere { source_address, interfaces: names.clone() });
                 }
                 Ok((0..)
                     .zip(named)
@@ -47,17 +52,19 @@ impl MessageContext {
         &self,
         spec: &MessageSpec,
         table: &'t InterfaceTable,
-    ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), Refusal> {
+    ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), ControlError> {
         let (index, source) =
             self.sockets.egress(&query(spec, None)).map_err(|fault| match fault.kind() {
-                FaultKind::NoRoute => {
-                    Refusal::NoRoute { group: spec.group, candidates: candidates(table, spec) }
+                SocketErrorKind::NoRoute => {
+                    ControlError::NoRoute { group: spec.group, candidates: candidates(table, spec) }
                 }
-                FaultKind::Denied | FaultKind::Refused => Refusal::RouteRefused { group: spec.group, fault },
-                _ => Refusal::Failed(fault),
+                SocketErrorKind::Denied | SocketErrorKind::Refused => {
+                    ControlError::RouteRefused { group: spec.group, fault }
+                }
+                _ => ControlError::Failed(fault),
             })?;
         // One that the table does not have yet.
-        let unknown = || Refusal::InterfaceGone { interface: format!("if{index}").into() };
+        let unknown = || ControlError::InterfaceGone { interface: format!("if{index}").into() };
         table.by_index(index).map(|interface| (interface, source)).ok_or_else(unknown)
     }
 
@@ -67,12 +74,15 @@ impl MessageContext {
         spec: &MessageSpec,
         interface: &Interface,
         chosen_by_route: bool,
-    ) -> Result<IpAddr, Refusal> {
+    ) -> Result<IpAddr, ControlError> {
         if let Some(source_address) = spec.source {
             if interface.can_send_from(source_address) {
                 return Ok(source_address);
             }
-            return Err(Refusal::SourceNotThere { source_address, interfaces: vec![interface.name.clone()] });
+            return Err(ControlError::SourceNotThere {
+                source_address,
+                interfaces: vec![interface.name.clone()],
+            });
         }
         if chosen_by_route {
             // Where the kernel was told no interface, it may choose another address than on that interface.
@@ -95,11 +105,11 @@ impl MessageContext {
     /// error number may mean.
     pub(super) fn cause(
         &self,
-        fault: Fault,
+        fault: SocketError,
         spec: &MessageSpec,
         name: &Arc<str>,
         source: Option<IpAddr>,
-    ) -> Refusal {
+    ) -> ControlError {
         let (table, family) = (self.sockets.interfaces(), spec.group.family());
         if let Err(refusal) = usable(&table, name, family) {
             return refusal;
@@ -114,20 +124,20 @@ impl MessageContext {
         };
         let interface = name.clone();
         match fault.kind() {
-            FaultKind::NoDevice => Refusal::InterfaceGone { interface },
-            FaultKind::Down => Refusal::InterfaceDown { interface },
-            FaultKind::Denied | FaultKind::Refused if fault.action == Action::Interfaces => {
-                Refusal::RouteRefused { group: spec.group, fault }
+            SocketErrorKind::NoDevice => ControlError::InterfaceGone { interface },
+            SocketErrorKind::Down => ControlError::InterfaceDown { interface },
+            SocketErrorKind::Denied | SocketErrorKind::Refused if fault.action == Action::Interfaces => {
+                ControlError::RouteRefused { group: spec.group, fault }
             }
             // Where it is told the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
-            FaultKind::NoRoute if family == Family::V4 => Refusal::InterfaceDown { interface },
-            FaultKind::AddressNotLocal | FaultKind::NoAddress => match spec.source {
+            SocketErrorKind::NoRoute if family == Family::V4 => ControlError::InterfaceDown { interface },
+            SocketErrorKind::AddressNotLocal | SocketErrorKind::NoAddress => match spec.source {
                 Some(source_address) => {
-                    Refusal::SourceNotThere { source_address, interfaces: vec![interface] }
+                    ControlError::SourceNotThere { source_address, interfaces: vec![interface] }
                 }
-                None => Refusal::NoAddress { interface, family },
+                None => ControlError::NoAddress { interface, family },
             },
-            _ => Refusal::of(fault, &attempt),
+            _ => ControlError::of(fault, &attempt),
         }
     }
 }
@@ -137,16 +147,16 @@ pub(super) fn usable<'t>(
     table: &'t InterfaceTable,
     name: &Arc<str>,
     family: Family,
-) -> Result<&'t Arc<Interface>, Refusal> {
+) -> Result<&'t Arc<Interface>, ControlError> {
     let interface = || name.clone();
-    let found = table.by_name(name).ok_or_else(|| Refusal::InterfaceGone { interface: interface() })?;
+    let found = table.by_name(name).ok_or_else(|| ControlError::InterfaceGone { interface: interface() })?;
     if !found.up {
-        return Err(Refusal::InterfaceDown { interface: interface() });
+        return Err(ControlError::InterfaceDown { interface: interface() });
     }
     if !found.running {
-        return Err(Refusal::Unusable(NotHearing::NoCarrier(interface())));
+        return Err(ControlError::Unusable(NotHearing::NoCarrier(interface())));
     }
-    found.carries(family).map(|()| found).map_err(Refusal::Unusable)
+    found.carries(family).map(|()| found).map_err(ControlError::Unusable)
 }
 
 fn query(spec: &MessageSpec, interface: Option<u32>) -> RouteQuery {
@@ -165,15 +175,15 @@ fn own_on_loopback(interface: &Interface, family: Family) -> Option<IpAddr> {
 }
 
 /// The one interface that has this address.
-fn having(table: &InterfaceTable, source_address: IpAddr) -> Result<&Arc<Interface>, Refusal> {
+fn having(table: &InterfaceTable, source_address: IpAddr) -> Result<&Arc<Interface>, ControlError> {
     let mut having = table.interfaces.iter().filter(|interface| interface.can_send_from(source_address));
     match (having.next(), having.next()) {
-        (None, _) => Err(Refusal::SourceNotThere { source_address, interfaces: Vec::new() }),
+        (None, _) => Err(ControlError::SourceNotThere { source_address, interfaces: Vec::new() }),
         (Some(only), None) => Ok(only),
         (Some(first), Some(second)) => {
             let interfaces =
                 [first, second].into_iter().chain(having).map(|interface| interface.name.clone());
-            Err(Refusal::SourceAmbiguous { source_address, interfaces: interfaces.collect() })
+            Err(ControlError::SourceAmbiguous { source_address, interfaces: interfaces.collect() })
         }
     }
 }

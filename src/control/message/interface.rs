@@ -10,7 +10,7 @@ use super::MessageContext;
 use super::collection::{EgressResult, PortId};
 use super::egress::usable;
 use super::opening::{Egress, NumberedSockets, OpenedSockets};
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::model::{Interface, InterfaceTable, MessageSpec};
 
 pub(in crate::control) struct EgressInterface {
@@ -64,7 +64,7 @@ impl EgressInterface {
         &self,
         spec: &MessageSpec,
         context: &MessageContext,
-    ) -> Result<OpenedSockets, Refusal> {
+    ) -> Result<OpenedSockets, ControlError> {
         let table = context.sockets.interfaces();
         let interface = usable(&table, &self.name, spec.group.family())?;
         let source = match self.routed_source {
@@ -76,7 +76,7 @@ impl EgressInterface {
 
     /// Sees to it that the next copy leaves by the interface as it is now. Where nothing has changed, that takes a
     /// comparison of two pointers.
-    pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&Egress, Refusal> {
+    pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&Egress, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
@@ -99,7 +99,7 @@ impl EgressInterface {
             }
             self.seen = Some(table);
         }
-        self.egress.as_ref().ok_or_else(|| Refusal::InterfaceGone { interface: self.name.clone() })
+        self.egress.as_ref().ok_or_else(|| ControlError::InterfaceGone { interface: self.name.clone() })
     }
 
     /// Registers what was opened before the message was made. If that fails, the first copy tries it again.
@@ -117,7 +117,7 @@ impl EgressInterface {
         spec: &MessageSpec,
         context: &MessageContext,
         interface: &Arc<Interface>,
-    ) -> Result<IpAddr, Refusal> {
+    ) -> Result<IpAddr, ControlError> {
         match &self.egress {
             Some(egress)
                 if Arc::ptr_eq(&egress.interface, interface) && interface.can_send_from(egress.source) =>
@@ -177,11 +177,11 @@ impl Egress {
 
 impl MessageContext {
     /// Lets messages that linger give up what there was too little of; gives them.
-    pub(in crate::control) fn make_room(&self, refusal: &Refusal) -> Vec<Arc<Message>> {
+    pub(in crate::control) fn make_room(&self, refusal: &ControlError) -> Vec<Arc<Message>> {
         match refusal {
-            Refusal::Descriptors(_) => self.closed.end_lingering(|_| true),
+            ControlError::Descriptors(_) => self.closed.end_lingering(|_| true),
             // Their time is over, and only the timers' task has not come round to them.
-            Refusal::PortInUse { .. } => self.closed.end_lingering(Message::has_lingered),
+            ControlError::PortInUse { .. } => self.closed.end_lingering(Message::has_lingered),
             _ => Vec::new(),
         }
     }

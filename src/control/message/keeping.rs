@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::collection::{AnswerCounters, Collection, EgressResult, Responder};
 use super::{Message, MessageContext, event_flags};
-use crate::control::Kind;
+use crate::control::ResourceKind;
 use crate::control::membership::read_progress;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::store::{Budget, Keeper, Limits, Log, ReadError, Saved, Scope, Store};
+use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, Saved, Store};
 
 #[derive(Serialize, Deserialize)]
-struct Wanted {
+struct StoredMessage {
     created_at: Timestamp,
     spec: MessageSpec,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Progress {
+struct MessageStatus {
     closed: Option<(CloseReason, Timestamp)>,
     #[serde(rename = "routes")]
     results: Vec<EgressResult>,
@@ -29,9 +29,9 @@ struct Progress {
     responders: Vec<(SocketAddr, Responder)>,
 }
 
-impl Keeper for Message {
+impl Persist for Message {
     fn wanted(&self) -> String {
-        let wanted = Wanted { created_at: self.created_at, spec: self.spec.clone() };
+        let wanted = StoredMessage { created_at: self.created_at, spec: self.spec.clone() };
         serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
     }
 
@@ -40,7 +40,7 @@ impl Keeper for Message {
         let collection = self.collection();
         let closed = collection.closed();
         let listed = if closed.is_some() { Self::LISTED_RESPONDERS } else { 0 };
-        let progress = Progress {
+        let progress = MessageStatus {
             closed,
             results: collection.results().to_vec(),
             counters: collection.counters(),
@@ -60,12 +60,12 @@ impl Message {
         budget: &Arc<Budget>,
         context: &MessageContext,
     ) -> serde_json::Result<Self> {
-        let wanted: Wanted = serde_json::from_str(&saved.wanted)?;
-        let progress: Progress = read_progress(&saved.progress)?;
+        let wanted: StoredMessage = serde_json::from_str(&saved.wanted)?;
+        let progress: MessageStatus = read_progress(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = limits.narrowed(&wanted.spec.retention);
         let log = Arc::new(Log::restored(limits, budget.clone(), saved.place, &saved.log));
-        let Progress { closed, results, counters, dropped_buffers, responders } = progress;
+        let MessageStatus { closed, results, counters, dropped_buffers, responders } = progress;
         let collection = Collection::restored(results, counters, responders, closed);
         let mut message = Self::new(id, wanted.spec, log, collection, context.clone());
         message.created_at = wanted.created_at;
@@ -85,7 +85,7 @@ impl Message {
             self.collection().recount();
         }
         loop {
-            let page = self.log.read(cursor, AT_ONCE, Scope::ALL).await?;
+            let page = self.log.read(cursor, AT_ONCE, ReadRange::ALL).await?;
             let answers = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
             self.collection().replay(answers, whole);
             if page.is_empty() {
@@ -108,8 +108,8 @@ impl Message {
 
     /// Sees to it that it is on disk from now on. `is_new`: it has not been there before.
     pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
-        let keeper = Arc::downgrade(self) as Weak<dyn Keeper>;
-        store.keep(Kind::Message.name(), self.id.as_str(), &self.log, keeper, is_new);
+        let keeper = Arc::downgrade(self) as Weak<dyn Persist>;
+        store.keep(ResourceKind::Message.name(), self.id.as_str(), &self.log, keeper, is_new);
     }
 
     /// Tells the store that something has changed.

@@ -24,11 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::Kind;
+use super::ResourceKind;
 use super::events::{EventKind, Events};
 use super::recovery::Recovery;
 use super::timers::Timers;
-use super::totals::{Ledger, Received, Totals};
+use super::totals::{Received, Totals, TotalsAccumulator};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::net::SocketBackend;
 use crate::store::{Log, LogCounters};
@@ -80,7 +80,7 @@ pub(super) struct MessageContext {
     pub(super) receive_buffer: usize,
     pub(super) timers: Arc<Timers>,
     pub(super) closed: Arc<ClosedMessages>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
     /// To be told when sending has panicked.
     pub(super) recovery: Arc<Recovery>,
@@ -221,7 +221,7 @@ impl Message {
     }
 
     fn emit(&self, happening: EventKind) {
-        self.context.events.emit(happening, Kind::Message, &self.id, self.spec.group, None);
+        self.context.events.emit(happening, ResourceKind::Message, &self.id, self.spec.group, None);
     }
 
     fn collection(&self) -> MutexGuard<'_, Collection> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::collection::{Collection, PortId};
 use super::sink::ResponseSink;
 use super::{Message, MessageContext};
-use crate::control::refusal::Refusal;
+use crate::control::refusal::ControlError;
 use crate::model::{Interface, MessageSpec};
-use crate::net::{Fault, MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket};
+use crate::net::{MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket, SocketError};
 
 /// Sockets to send by one interface with; they hear already, and nobody takes what they hear.
 pub(in crate::control) struct OpenedSockets {
@@ -62,10 +62,10 @@ impl MessageContext {
         spec: &MessageSpec,
         interface: &Arc<Interface>,
         source: IpAddr,
-    ) -> Result<OpenedSockets, Refusal> {
+    ) -> Result<OpenedSockets, ControlError> {
         let stays_here = spec.hop_limit.0 == 0;
         if stays_here && !spec.loopback && !interface.loopback {
-            return Err(Refusal::ReachesNobody { interface: interface.name.clone() });
+            return Err(ControlError::ReachesNobody { interface: interface.name.clone() });
         }
         let opened = if spec.window.is_zero() && spec.source_port.is_none() && !stays_here {
             let shared = self.shared_sockets.get(&*self.sockets, spec.group.family(), spec.loopback);
@@ -83,7 +83,7 @@ impl MessageContext {
         spec: &MessageSpec,
         interface: &Interface,
         source: IpAddr,
-    ) -> Result<(SocketAddr, OpenSockets<Socket>), Fault> {
+    ) -> Result<(SocketAddr, OpenSockets<Socket>), SocketError> {
         let own = MessageSocketSpec {
             group: spec.group,
             interface,
@@ -118,7 +118,7 @@ impl OpenedSockets {
 
 impl NumberedSockets {
     /// Starts to take what the sockets hear, if the message collects; on failure nothing stays open.
-    pub(super) fn register(self, message: &Arc<Message>) -> Result<Egress, Fault> {
+    pub(super) fn register(self, message: &Arc<Message>) -> Result<Egress, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
             OpenSockets::Shared(shared) => OpenSockets::Shared(shared),
@@ -146,7 +146,7 @@ impl Message {
         socket: Socket,
         port: PortId,
         interface: &Interface,
-    ) -> Result<SendSocket, Fault> {
+    ) -> Result<SendSocket, SocketError> {
         let sink = ResponseSink {
             message: Arc::downgrade(self),
             port,
@@ -182,11 +182,11 @@ impl Egress {
     }
 
     /// What this attempt is sent with, which stays open until it is sent, also if the message ends meanwhile.
-    pub(super) fn sender(&self, attempt: u32) -> Result<Sender<'_>, Fault> {
+    pub(super) fn sender(&self, attempt: u32) -> Result<Sender<'_>, SocketError> {
         Ok(match &self.sockets {
             OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
                 SendSocket::Collecting(handle) => {
-                    Sender::Collecting(handle.open().ok_or_else(Fault::socket_closed)?)
+                    Sender::Collecting(handle.open().ok_or_else(SocketError::socket_closed)?)
                 }
                 SendSocket::Sending(socket) => Sender::Sending(socket),
             },
@@ -195,11 +195,11 @@ impl Egress {
     }
 
     /// Waits until another copy can be sent as this attempt. Cancel-safe.
-    pub(super) async fn writable(&self, attempt: u32) -> Result<(), Fault> {
+    pub(super) async fn writable(&self, attempt: u32) -> Result<(), SocketError> {
         match &self.sockets {
             OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
                 SendSocket::Collecting(handle) => {
-                    handle.open().ok_or_else(Fault::socket_closed)?.writable().await
+                    handle.open().ok_or_else(SocketError::socket_closed)?.writable().await
                 }
                 SendSocket::Sending(socket) => socket.writable().await,
             },
@@ -214,7 +214,12 @@ impl Egress {
 
 impl Sender<'_> {
     /// Sends up to `count` copies by the interface without waiting; how many the socket took.
-    pub(super) fn send(&self, spec: &MessageSpec, interface: &Interface, count: u32) -> Result<u32, Fault> {
+    pub(super) fn send(
+        &self,
+        spec: &MessageSpec,
+        interface: &Interface,
+        count: u32,
+    ) -> Result<u32, SocketError> {
         let (payload, hop_limit) = (&spec.payload, spec.hop_limit);
         let destination = spec.group.socket_addr(interface.index);
         let copies = count as usize;

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::Message;
 use super::collection::Collection;
 use super::interface::EgressInterface;
-use crate::control::refusal::Refusal;
-use crate::net::FaultKind;
+use crate::control::refusal::ControlError;
+use crate::net::SocketErrorKind;
 
 /// What came of trying to send.
 pub(in crate::control) enum Attempted {
@@ -25,7 +25,7 @@ pub(in crate::control) enum Attempted {
     /// The send buffer has no room; nothing is counted.
     Full,
     /// Why so many copies cannot be sent; not counted yet.
-    Refused(Refusal, u32),
+    Refused(ControlError, u32),
 }
 
 impl EgressInterface {
@@ -65,13 +65,18 @@ impl EgressInterface {
                 self.works = true;
                 Attempted::Sent(sent)
             }
-            Err(fault) if fault.kind() == FaultKind::Busy => Attempted::Full,
+            Err(fault) if fault.kind() == SocketErrorKind::Busy => Attempted::Full,
             Err(fault) => Attempted::Refused(message.context.cause(fault, spec, &self.name, Some(source)), 1),
         }
     }
 
     /// Counts copies that cannot be sent.
-    pub(in crate::control) fn count_failed(&mut self, message: &Message, refusal: &Refusal, copies: u32) {
+    pub(in crate::control) fn count_failed(
+        &mut self,
+        message: &Message,
+        refusal: &ControlError,
+        copies: u32,
+    ) {
         self.works = false;
         let error = refusal.to_string();
         message.with_collection(|collection| collection.send_failed(self.place, copies, error));
@@ -120,7 +125,8 @@ impl EgressInterface {
                 Attempted::Sent(sent) => return sent,
                 Attempted::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
                 Attempted::Full => {
-                    let refusal = Refusal::NoRoom { interface: self.name.clone(), after: Self::LONGEST_WAIT };
+                    let refusal =
+                        ControlError::NoRoom { interface: self.name.clone(), after: Self::LONGEST_WAIT };
                     self.count_failed(message, &refusal, most);
                     return most;
                 }
@@ -153,7 +159,7 @@ impl Message {
     pub(in crate::control) fn send_first(
         self: &Arc<Self>,
         interfaces: &mut [EgressInterface],
-    ) -> Result<Vec<usize>, Refusal> {
+    ) -> Result<Vec<usize>, ControlError> {
         let (mut waiting, mut failure) = (Vec::new(), None);
         for (nth, interface) in interfaces.iter_mut().enumerate() {
             // By an answer to the first interface's copy, or on request.

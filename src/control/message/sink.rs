@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Message;
-use super::collection::{PortId, Verdict};
-use crate::model::{CloseReason, Heard};
+use super::collection::{Disposition, PortId};
+use crate::model::{CloseReason, DatagramMeta};
 use crate::net::{Batch, RegisteredSocket, Sink};
-use crate::store::Run;
+use crate::store::RecordBatch;
 
 /// Takes what one of a message's sockets hears.
 pub(super) struct ResponseSink {
@@ -33,13 +33,13 @@ impl Sink for ResponseSink {
         for received in batch.iter() {
             let received_at = received.received_at.unwrap_or(now.real);
             match collection.hear(self.port, received.source, received_at, next, &now) {
-                Verdict::Stray => {}
-                Verdict::Keep(answer) => {
+                Disposition::Stray => {}
+                Disposition::Keep(answer) => {
                     next += 1;
                     if let Some(rtt_us) = answer.rtt_us {
                         message.context.ledger.rtt.note(Duration::from_micros(rtt_us));
                     }
-                    let heard = Heard {
+                    let heard = DatagramMeta {
                         received_at,
                         source: received.source,
                         destination: self.local,
@@ -47,7 +47,12 @@ impl Sink for ResponseSink {
                         hop_limit: received.hop_limit,
                         truncated: received.truncated,
                     };
-                    runs.push(Run { heard, answer: Some(answer), segment: None, bytes: received.bytes });
+                    runs.push(RecordBatch {
+                        heard,
+                        answer: Some(answer),
+                        segment: None,
+                        bytes: received.bytes,
+                    });
                     if let Some(reason @ CloseReason::Expected) =
                         collection.is_done(&message.spec, now.monotonic)
                         && collection.close(reason, now.real)

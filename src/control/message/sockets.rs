@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::collection::PortId;
 use crate::model::Family;
-use crate::net::{Closed, Fault, Registration, SendHandle, SharedSendSocket, SocketBackend};
+use crate::net::{Closed, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
 
 /// The sockets that hear the answers to one message.
@@ -24,10 +24,10 @@ impl MessageSockets {
     pub(super) fn register(
         &mut self,
         port: PortId,
-        register: impl FnOnce() -> Result<Registration, Fault>,
-    ) -> Result<SendHandle, Fault> {
+        register: impl FnOnce() -> Result<Registration, SocketError>,
+    ) -> Result<SendHandle, SocketError> {
         if self.ended {
-            return Err(Fault::socket_closed());
+            return Err(SocketError::socket_closed());
         }
         let registration = register()?;
         let handle = SendHandle::new(registration.socket());
@@ -94,7 +94,7 @@ impl SharedSendSockets {
         backend: &dyn SocketBackend,
         family: Family,
         loopback: bool,
-    ) -> Result<Arc<SharedSendSocket>, Fault> {
+    ) -> Result<Arc<SharedSendSocket>, SocketError> {
         let kind = (family, loopback);
         if let Some(socket) = self.open.lock_shared().get(&kind) {
             return Ok(socket.clone());

@@ -3,7 +3,7 @@
 use std::sync::MutexGuard;
 
 use super::{AnswerCounters, Message};
-use crate::control::Refusal;
+use crate::control::ControlError;
 use crate::model::{CloseReason, Id, MessageSpec};
 use crate::sync::Lock;
 use crate::traces::{Description, KeyValue, Span};
@@ -18,7 +18,7 @@ impl Message {
     }
 
     /// It could not be sent.
-    pub(in crate::control) fn fail_trace(&self, refusal: &Refusal) {
+    pub(in crate::control) fn fail_trace(&self, refusal: &ControlError) {
         let span = self.span().take();
         if let Some(span) = span {
             span.fail(refusal.to_string());
@@ -43,7 +43,7 @@ impl Message {
 }
 
 /// Traces a message that was refused before it was made.
-pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, refusal: &Refusal) {
+pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, refusal: &ControlError) {
     if let Some(span) = begin(id, spec) {
         span.fail(refusal.to_string());
     }

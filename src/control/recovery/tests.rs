@@ -5,15 +5,15 @@ use serde_json::json;
 
 use super::*;
 use crate::control::fixtures;
-use crate::control::{EventKind, Verdict};
+use crate::control::{CheckOutcome, EventKind};
 use crate::model::{
     ClockReading, CloseReason, Family, Group, Interface, InterfaceTable, Retention, SourceFilter,
 };
 use crate::net::{
-    Batch, Fault, GroupSocket, KernelGroups, KernelSockets, MessageSocketSpec, ReceiveOptions,
-    RegisteredSocket, Registration, Route, RouteQuery, SharedSendSocket, Sink, Socket, SocketBackend,
+    Batch, GroupSocket, KernelGroups, KernelSockets, MessageSocketSpec, ReceiveOptions, RegisteredSocket,
+    Registration, Route, RouteQuery, SharedSendSocket, Sink, Socket, SocketBackend, SocketError,
 };
-use crate::store::{Cursor, Log, Scope};
+use crate::store::{Cursor, Log, ReadRange};
 
 #[tokio::test]
 async fn a_sink_that_panics_fails_its_membership_and_the_others_of_its_thread_lose_nothing() {
@@ -42,10 +42,13 @@ async fn a_sink_that_panics_fails_its_membership_and_the_others_of_its_thread_lo
     let heard: Vec<_> = payloads(&other.log()).await;
     let sent: Vec<_> = (0..sent + EACH).map(|number| number.to_be_bytes().to_vec()).collect();
     assert_eq!(heard, sent);
-    assert_eq!(control.failures(), [(Kind::Membership, 1), (Kind::Responder, 0), (Kind::Message, 0)]);
+    assert_eq!(
+        control.failures(),
+        [(ResourceKind::Membership, 1), (ResourceKind::Responder, 0), (ResourceKind::Message, 0)]
+    );
     let health = control.health();
     let resources = health.iter().find(|check| check.name == "resources").unwrap();
-    assert_eq!(resources.verdict, Verdict::Warning, "{resources:?}");
+    assert_eq!(resources.verdict, CheckOutcome::Warning, "{resources:?}");
     control.shutdown().await.unwrap();
 }
 
@@ -93,7 +96,7 @@ async fn a_message_whose_sink_panics_is_closed_as_failed() {
     message.wait_closed().await;
 
     assert_eq!(message.view().closed.map(|(reason, _)| reason), Some(CloseReason::Failed));
-    assert_eq!(control.failures()[2], (Kind::Message, 1));
+    assert_eq!(control.failures()[2], (ResourceKind::Message, 1));
     control.shutdown().await.unwrap();
 }
 
@@ -149,7 +152,7 @@ async fn holds(log: &Log, datagrams: u64) {
 async fn payloads(log: &Log) -> Vec<Vec<u8>> {
     let (mut payloads, mut cursor) = (Vec::new(), None::<Cursor>);
     loop {
-        let page = log.read(cursor, 1_000, Scope::ALL).await.unwrap();
+        let page = log.read(cursor, 1_000, ReadRange::ALL).await.unwrap();
         if page.is_empty() {
             return payloads;
         }
@@ -185,7 +188,7 @@ impl Sink for PanickingSink {
 }
 
 impl SocketBackend for PanickingSockets {
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         self.0.register(socket, Box::new(PanickingSink(sink)))
     }
 
@@ -197,15 +200,15 @@ impl SocketBackend for PanickingSockets {
         self.0.interfaces()
     }
 
-    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, SocketError>> {
         self.0.refresh()
     }
 
-    fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+    fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         self.0.route(query)
     }
 
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         self.0.egress(query)
     }
 
@@ -215,23 +218,32 @@ impl SocketBackend for PanickingSockets {
         interface: &Interface,
         sources: &SourceFilter,
         options: ReceiveOptions,
-    ) -> Result<GroupSocket, Fault> {
+    ) -> Result<GroupSocket, SocketError> {
         self.0.open_group_socket(group, interface, sources, options)
     }
 
-    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         self.0.open_message_socket(spec)
     }
 
-    fn open_shared_send_socket(&self, family: Family, loopback: bool) -> Result<SharedSendSocket, Fault> {
+    fn open_shared_send_socket(
+        &self,
+        family: Family,
+        loopback: bool,
+    ) -> Result<SharedSendSocket, SocketError> {
         self.0.open_shared_send_socket(family, loopback)
     }
 
-    fn open_reply_socket(&self, interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, Fault> {
+    fn open_reply_socket(
+        &self,
+        interface_index: u32,
+        source: IpAddr,
+        port: u16,
+    ) -> Result<Socket, SocketError> {
         self.0.open_reply_socket(interface_index, source, port)
     }
 
-    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+    fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
         self.0.kernel_groups()
     }
 }

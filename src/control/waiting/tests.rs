@@ -4,19 +4,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::*;
-use crate::control::{Control, Kind, Outcome, fixtures};
+use crate::control::{Control, Outcome, ResourceKind, fixtures};
 use crate::model::Id;
-use crate::store::{Budget, Keeper, Log, StoreSettings};
+use crate::store::{Budget, Log, Persist, StoreSettings};
 
 #[tokio::test]
 async fn all_waits_of_a_request_have_one_limit_and_say_what_was_done() {
     let request = async {
         assert_eq!(within(Done::Nothing, async { 1 }).await.ok(), Some(1));
         let first = within(Done::Sent(2), pending::<()>()).await;
-        assert!(matches!(first, Err(Refusal::TimedOut { done: Done::Sent(2) })));
+        assert!(matches!(first, Err(ControlError::TimedOut { done: Done::Sent(2) })));
         assert!(LEFT.with(Cell::get).is_zero(), "nothing is left for the next");
         let second = within(Done::Created, pending::<()>()).await;
-        assert!(matches!(second, Err(Refusal::TimedOut { done: Done::Created })));
+        assert!(matches!(second, Err(ControlError::TimedOut { done: Done::Created })));
     };
     limited(SHORT, request).await;
 }
@@ -27,10 +27,10 @@ async fn a_disk_that_hangs_keeps_no_request_waiting_and_the_same_again_completes
     let (control, id, request) = (&disk.control, Id::parse("kept").unwrap(), fixtures::on_lo());
 
     let created = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
-    assert!(matches!(created, Err(Refusal::TimedOut { done: Done::Created })));
-    let membership = control.membership(Kind::Membership, &id).expect("it is there");
+    assert!(matches!(created, Err(ControlError::TimedOut { done: Done::Created })));
+    let membership = control.membership(ResourceKind::Membership, &id).expect("it is there");
     let changed = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
-    assert!(matches!(changed, Err(Refusal::TimedOut { done: Done::Changed })));
+    assert!(matches!(changed, Err(ControlError::TimedOut { done: Done::Changed })));
 
     disk.go_on();
     let (again, outcome) = control.join_as(id.clone(), request, false).await.unwrap();
@@ -43,18 +43,18 @@ async fn a_deletion_that_takes_too_long_goes_on_and_the_same_again_waits_for_it(
     let disk = HangingDisk::start().await;
     let (control, id) = (&disk.control, Id::parse("kept").unwrap());
     let created = limited(SHORT, control.join_as(id.clone(), fixtures::on_lo(), false)).await;
-    assert!(matches!(created, Err(Refusal::TimedOut { .. })));
+    assert!(matches!(created, Err(ControlError::TimedOut { .. })));
 
     for _ in 0..2 {
-        let deleted = limited(SHORT, control.leave(Kind::Membership, &id)).await;
-        assert!(matches!(deleted, Err(Refusal::TimedOut { done: Done::DeletionUnderWay })));
-        assert!(control.membership(Kind::Membership, &id).is_err(), "nobody finds it");
+        let deleted = limited(SHORT, control.leave(ResourceKind::Membership, &id)).await;
+        assert!(matches!(deleted, Err(ControlError::TimedOut { done: Done::DeletionUnderWay })));
+        assert!(control.membership(ResourceKind::Membership, &id).is_err(), "nobody finds it");
     }
 
     disk.go_on();
-    control.leave(Kind::Membership, &id).await.expect("it is deleted");
-    let gone = control.leave(Kind::Membership, &id).await;
-    assert!(matches!(gone, Err(Refusal::NotFound { .. })));
+    control.leave(ResourceKind::Membership, &id).await.expect("it is deleted");
+    let gone = control.leave(ResourceKind::Membership, &id).await;
+    assert!(matches!(gone, Err(ControlError::NotFound { .. })));
     disk.control.shutdown().await.unwrap();
 }
 
@@ -90,7 +90,7 @@ impl HangingDisk {
         let store = control.store().unwrap();
         let budget = Arc::new(Budget::new(usize::MAX, None));
         let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.place())));
-        store.keep("membership", "silent", &log, Arc::downgrade(&owner) as Weak<dyn Keeper>, true);
+        store.keep("membership", "silent", &log, Arc::downgrade(&owner) as Weak<dyn Persist>, true);
         tokio::task::spawn_blocking(move || is_asked.recv()).await.unwrap().unwrap();
         log.close();
         Self { control, directory, go_on, _owner: owner }
@@ -107,7 +107,7 @@ impl Drop for HangingDisk {
     }
 }
 
-impl Keeper for SilentOwner {
+impl Persist for SilentOwner {
     fn wanted(&self) -> String {
         let _ = self.asked.send(());
         let _ = self.may_answer.lock().unwrap().recv();

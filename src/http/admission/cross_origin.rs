@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Door;
+use super::OriginPolicy;
 
 /// A request of a page of an origin that may call.
 pub(in crate::http) struct CrossOrigin {
@@ -16,7 +16,7 @@ pub(in crate::http) struct CrossOrigin {
 
 impl CrossOrigin {
     /// None for everybody else.
-    pub(super) fn of(request: &Request, door: &Door) -> Option<Self> {
+    pub(super) fn of(request: &Request, door: &OriginPolicy) -> Option<Self> {
         let origin = request.headers().get(header::ORIGIN)?;
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let is_preflight = request.method() == Method::OPTIONS && asks;

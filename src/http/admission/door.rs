@@ -9,32 +9,32 @@ use std::net::IpAddr;
 use axum::extract::Request;
 use axum::http::{Method, header};
 
-use super::Way;
-use crate::http::problem::{Kind, Problem};
+use super::ListenerKind;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// Which names and origins are let in besides the obvious.
 #[derive(Debug, Clone, Default)]
-pub struct Door {
+pub struct OriginPolicy {
     /// Names that clients know the service by, besides addresses and `localhost`.
     pub hosts: Vec<String>,
     /// Origins of web pages that may call, as `https://name:port`.
     pub origins: Vec<String>,
 }
 
-impl Door {
-    pub(super) fn admit(&self, request: &Request, way: Way) -> Result<(), Problem> {
+impl OriginPolicy {
+    pub(super) fn admit(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
         let (headers, method) = (request.headers(), request.method());
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
         let host = text(header::HOST).unwrap_or_default();
-        if way != Way::Unix && !self.knows(host) {
+        if way != ListenerKind::Unix && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
                 host,
                 name_of(host)
             );
-            return Err(Problem::new(Kind::ForbiddenHost, detail));
+            return Err(Problem::new(ProblemKind::ForbiddenHost, detail));
         }
         if let Some(origin) = text(header::ORIGIN)
             && !self.allows(origin)
@@ -42,7 +42,7 @@ impl Door {
         {
             let detail =
                 format!("pages of `{origin}` may not call: start the service with --allow-origin {origin}");
-            return Err(Problem::new(Kind::ForbiddenOrigin, detail));
+            return Err(Problem::new(ProblemKind::ForbiddenOrigin, detail));
         }
         // Sent by browsers also where they send no Origin; following a link to a page is harmless.
         let site = headers.get("sec-fetch-site").map(axum::http::HeaderValue::as_bytes);
@@ -50,7 +50,10 @@ impl Door {
             method == Method::GET && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
         if matches!(site, Some(b"cross-site" | b"same-site")) && !navigates && text(header::ORIGIN).is_none()
         {
-            return Err(Problem::new(Kind::ForbiddenOrigin, "pages of other sites may not call the service"));
+            return Err(Problem::new(
+                ProblemKind::ForbiddenOrigin,
+                "pages of other sites may not call the service",
+            ));
         }
         Ok(())
     }
@@ -87,17 +90,18 @@ fn is_same_origin(origin: &str, host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn admits(door: &Door, method: &Method, headers: &[(&'static str, &str)]) -> bool {
+    fn admits(door: &OriginPolicy, method: &Method, headers: &[(&'static str, &str)]) -> bool {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        door.admit(&request.body(axum::body::Body::empty()).unwrap(), Way::Loopback).is_ok()
+        door.admit(&request.body(axum::body::Body::empty()).unwrap(), ListenerKind::Loopback).is_ok()
     }
 
     #[test]
     fn lets_in_clients_and_own_pages_only() {
-        let door = Door { hosts: vec!["rollcall".into()], origins: vec!["https://noc.example".into()] };
+        let door =
+            OriginPolicy { hosts: vec!["rollcall".into()], origins: vec!["https://noc.example".into()] };
         for (headers, expected) in [
             (&[("host", "127.0.0.1:8080")][..], true),
             (&[("host", "[::1]:8080")], true),

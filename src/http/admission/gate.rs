@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 
-use super::Way;
+use super::ListenerKind;
 use super::tokens::{Scope, Tokens};
 use crate::http::METRICS;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::rarely;
 use crate::sync::Lock;
 
@@ -35,14 +35,14 @@ pub enum RequireToken {
     Always,
 }
 
-pub(super) struct Gate {
+pub(super) struct TokenAuth {
     /// Std lock: held to clone or to replace the handle.
     tokens: Mutex<Option<Arc<Tokens>>>,
     require_token: RequireToken,
     open_metrics: bool,
 }
 
-impl Gate {
+impl TokenAuth {
     pub(super) fn new(access: Access) -> Self {
         Self {
             tokens: Mutex::new(access.tokens.map(Arc::new)),
@@ -56,8 +56,8 @@ impl Gate {
         *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
 
-    pub(super) fn admit(&self, request: &Request, way: Way) -> Result<(), Problem> {
-        if way != Way::Remote && self.require_token == RequireToken::Remote {
+    pub(super) fn admit(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
+        if way != ListenerKind::Remote && self.require_token == RequireToken::Remote {
             return Ok(());
         }
         let path = request.uri().path();
@@ -70,13 +70,13 @@ impl Gate {
         };
         let Some(given) = bearer(request.headers()) else {
             let detail = "send a token of this service: `Authorization: Bearer TOKEN`";
-            return Err(Problem::new(Kind::TokenRequired, detail));
+            return Err(Problem::new(ProblemKind::TokenRequired, detail));
         };
         let Some(token) = tokens.find(given) else {
             // Somebody who forgot to change his token, or who guesses.
             rarely!(WARN, method = %request.method(), path, "a request with an unknown token was refused");
             let detail = "this is no token of this service: it is mistyped, or was replaced by another";
-            return Err(Problem::new(Kind::UnknownToken, detail));
+            return Err(Problem::new(ProblemKind::UnknownToken, detail));
         };
         let needed = needed(request.method());
         if !token.allows(needed) {
@@ -86,7 +86,7 @@ impl Gate {
                 request.method(),
                 needed.as_str()
             );
-            return Err(Problem::new(Kind::ScopeMissing, detail));
+            return Err(Problem::new(ProblemKind::ScopeMissing, detail));
         }
         Ok(())
     }

@@ -9,17 +9,17 @@ use axum::extract::Request;
 use axum::response::Response;
 
 use super::problem::Problem;
-use gate::Gate;
+use gate::TokenAuth;
 
 pub(super) use cross_origin::CrossOrigin;
-pub use door::Door;
+pub use door::OriginPolicy;
 pub use gate::{Access, RequireToken};
 pub(super) use gate::{is_open, needed};
 pub use tokens::{LineError, Scope, Tokens};
 
 /// How a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ListenerKind {
     /// Over a TCP address that other hosts reach.
     Remote,
     /// Over a loopback address.
@@ -29,14 +29,14 @@ pub enum Way {
 }
 
 /// What stands before the routes.
-pub(super) struct Admission {
-    door: Door,
-    gate: Gate,
+pub(super) struct AccessPolicy {
+    door: OriginPolicy,
+    gate: TokenAuth,
 }
 
-impl Admission {
-    pub(super) fn new(door: Door, access: Access) -> Self {
-        Self { door, gate: Gate::new(access) }
+impl AccessPolicy {
+    pub(super) fn new(door: OriginPolicy, access: Access) -> Self {
+        Self { door, gate: TokenAuth::new(access) }
     }
 
     /// From now on only these tokens are accepted.
@@ -53,7 +53,7 @@ impl Admission {
     pub(super) fn admit(
         &self,
         request: &Request,
-        way: Way,
+        way: ListenerKind,
         page: Option<&CrossOrigin>,
     ) -> Result<Option<Response>, Problem> {
         self.door.admit(request, way)?;

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Operations;
+use super::AdminState;
 use crate::control::Control;
 use crate::http::problem::Problem;
 
-pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {
+pub(super) fn routes(operations: AdminState) -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(show)).with_state(operations)
 }
 
@@ -99,6 +99,6 @@ pub struct ConfigurationProblem {
         (status = 200, description = "The configuration", body = Configuration),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn show(State(operations): State<Operations>) -> Json<Configuration> {
+async fn show(State(operations): State<AdminState>) -> Json<Configuration> {
     Json(operations.configuration())
 }

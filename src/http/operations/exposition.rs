@@ -8,7 +8,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use crate::control::Distribution;
 
 /// The page being written: a metric at a time, each with all its rows.
-pub(super) struct Page<'a>(DescriptorEncoder<'a>);
+pub(super) struct MetricsPage<'a>(DescriptorEncoder<'a>);
 
 /// Names and values of a row's labels.
 pub(super) type Labels<V, const N: usize> = [(&'static str, V); N];
@@ -16,7 +16,7 @@ pub(super) type Labels<V, const N: usize> = [(&'static str, V); N];
 /// Of the row of a metric that has but one.
 pub(super) const ALONE: Labels<&str, 0> = [];
 
-impl<'a> Page<'a> {
+impl<'a> MetricsPage<'a> {
     pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Self {
         Self(encoder)
     }

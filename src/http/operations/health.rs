@@ -7,11 +7,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Configuration, Operations};
-use crate::control::{self, Control, Verdict};
-use crate::http::problem::{Kind, Problem};
+use super::{AdminState, Configuration};
+use crate::control::{self, CheckOutcome, Control};
+use crate::http::problem::{Problem, ProblemKind};
 
-pub(super) fn routes(operations: &Operations) -> OpenApiRouter<Control> {
+pub(super) fn routes(operations: &AdminState) -> OpenApiRouter<Control> {
     let ready = OpenApiRouter::new().routes(routes!(readyz)).layer(Extension(operations.clone()));
     OpenApiRouter::new().routes(routes!(livez)).merge(ready)
 }
@@ -78,7 +78,7 @@ async fn livez() -> Json<Health> {
     ))]
 async fn readyz(
     State(control): State<Control>,
-    Extension(operations): Extension<Operations>,
+    Extension(operations): Extension<AdminState>,
 ) -> Result<Json<Readiness>, Problem> {
     let mut checks = control.health();
     checks.push(configuration(&operations.configuration()));
@@ -86,20 +86,20 @@ async fn readyz(
 }
 
 /// Not a failure: what was in force before goes on.
-fn configuration(configuration: &Configuration) -> control::Check {
+fn configuration(configuration: &Configuration) -> control::HealthCheck {
     let (verdict, detail) = match configuration.problems.len() {
-        0 => (Verdict::Ok, "what was read last is in force".to_owned()),
+        0 => (CheckOutcome::Ok, "what was read last is in force".to_owned()),
         count => (
-            Verdict::Warning,
+            CheckOutcome::Warning,
             format!(
                 "mistakes in what was read last: {count}; GET /v1/config shows them, mend them and send SIGHUP"
             ),
         ),
     };
-    control::Check { name: "configuration", verdict, detail }
+    control::HealthCheck { name: "configuration", verdict, detail }
 }
 
-fn readiness(checks: Vec<control::Check>, stopping: bool) -> Result<Json<Readiness>, Problem> {
+fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<Json<Readiness>, Problem> {
     let checks: Vec<_> = checks.into_iter().map(Check::from).collect();
     let failed: Vec<_> = checks
         .iter()
@@ -109,18 +109,18 @@ fn readiness(checks: Vec<control::Check>, stopping: bool) -> Result<Json<Readine
     if failed.is_empty() {
         return Ok(Json(Readiness { status: "ok", checks }));
     }
-    let kind = if stopping { Kind::Stopping } else { Kind::NotReady };
+    let kind = if stopping { ProblemKind::Stopping } else { ProblemKind::NotReady };
     Err(Problem::new(kind, failed.join("; ")).with_checks(checks))
 }
 
-impl From<control::Check> for Check {
-    fn from(check: control::Check) -> Self {
+impl From<control::HealthCheck> for Check {
+    fn from(check: control::HealthCheck) -> Self {
         Self {
             name: check.name,
             status: match check.verdict {
-                Verdict::Ok => CheckStatus::Ok,
-                Verdict::Warning => CheckStatus::Warning,
-                Verdict::Failed => CheckStatus::Failed,
+                CheckOutcome::Ok => CheckStatus::Ok,
+                CheckOutcome::Warning => CheckStatus::Warning,
+                CheckOutcome::Failed => CheckStatus::Failed,
             },
             detail: check.detail,
         }
@@ -134,21 +134,21 @@ mod tests {
 
     use super::*;
 
-    fn checks(verdicts: [Verdict; 2]) -> Vec<control::Check> {
-        let check = |(name, verdict)| control::Check { name, verdict, detail: format!("of {name}") };
+    fn checks(verdicts: [CheckOutcome; 2]) -> Vec<control::HealthCheck> {
+        let check = |(name, verdict)| control::HealthCheck { name, verdict, detail: format!("of {name}") };
         ["lanes", "descriptors"].into_iter().zip(verdicts).map(check).collect()
     }
 
     #[test]
     fn a_warning_does_not_keep_work_away() {
-        let Json(ready) = readiness(checks([Verdict::Ok, Verdict::Warning]), false).unwrap();
+        let Json(ready) = readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
         let shown = serde_json::to_value(&ready).unwrap();
         assert_eq!(shown["checks"][1]["status"], "warning");
     }
 
     #[test]
     fn a_failure_does_and_is_shown_with_the_rest() {
-        let problem = readiness(checks([Verdict::Failed, Verdict::Ok]), false).unwrap_err();
+        let problem = readiness(checks([CheckOutcome::Failed, CheckOutcome::Ok]), false).unwrap_err();
         assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
         let shown = serde_json::to_value(&problem).unwrap();
         assert_eq!(shown["type"], "urn:rollcall:problem:not-ready");

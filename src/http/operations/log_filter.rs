@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Operations;
+use super::AdminState;
 use crate::control::Control;
 use crate::http::extract::Json;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::LogFilter;
 
-pub(super) fn routes(operations: Operations) -> OpenApiRouter<Control> {
+pub(super) fn routes(operations: AdminState) -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(show, put)).with_state(operations)
 }
 
@@ -49,7 +49,7 @@ impl From<&LogFilter> for LogFilterView {
         (status = 200, description = "The filter", body = LogFilterView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn show(State(operations): State<Operations>) -> JsonAnswer<LogFilterView> {
+async fn show(State(operations): State<AdminState>) -> JsonAnswer<LogFilterView> {
     JsonAnswer(operations.log_filter().into())
 }
 
@@ -63,11 +63,11 @@ async fn show(State(operations): State<Operations>) -> JsonAnswer<LogFilterView>
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
-    State(operations): State<Operations>,
+    State(operations): State<AdminState>,
     Json(body): Json<LogFilterBody>,
 ) -> Result<JsonAnswer<LogFilterView>, Problem> {
     let filter = operations.log_filter();
     let set = filter.set(&body.filter);
-    set.map_err(|error| Problem::new(Kind::InvalidRequest, error.to_string()).at("/filter"))?;
+    set.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()).at("/filter"))?;
     Ok(JsonAnswer(filter.into()))
 }

@@ -19,23 +19,23 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Operations;
-use super::exposition::{ALONE, Labels, Page};
+use super::AdminState;
+use super::exposition::{ALONE, Labels, MetricsPage};
 use super::process::Process;
 use super::streams::Streams;
-use super::traffic::{Answered, Traffic};
+use super::traffic::{Answered, HttpMetrics};
 use crate::control::waiting::within;
-use crate::control::{Control, Done, Kind as ResourceKind, Received, States, Tally};
-use crate::http::problem::{Kind, Problem};
+use crate::control::{Control, Done, Received, ResourceKind, ControlSnapshot, States};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
 use crate::store::{Condition, Store};
 use crate::traces::{SpanCounts, Traces};
 
 pub(super) fn routes(
-    traffic: &Arc<Traffic>,
+    traffic: &Arc<HttpMetrics>,
     streams: &Arc<Streams>,
-    operations: &Operations,
+    operations: &AdminState,
     traces: &Traces,
 ) -> OpenApiRouter<Control> {
     let router = OpenApiRouter::new().routes(routes!(metrics));
@@ -65,9 +65,9 @@ struct Metrics(String);
     ))]
 async fn metrics(
     State(control): State<Control>,
-    Extension(traffic): Extension<Arc<Traffic>>,
+    Extension(traffic): Extension<Arc<HttpMetrics>>,
     Extension(streams): Extension<Arc<Streams>>,
-    Extension(operations): Extension<Operations>,
+    Extension(operations): Extension<AdminState>,
     Extension(traces): Extension<Traces>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -78,7 +78,7 @@ async fn metrics(
     // Thousands of memberships take milliseconds, in which a worker would keep others waiting.
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
-            tally: control.tally(),
+            control: control.snapshot(),
             interfaces: control.interface_health(),
             store: control.store().map(Store::condition),
             failures: control.failures(),
@@ -96,7 +96,7 @@ async fn metrics(
         if open { text::encode(&mut body, &registry) } else { prometheus_text::encode(&mut body, &registry) }
             .map(|()| body)
     });
-    let internal = |error: &dyn fmt::Display| Problem::new(Kind::Internal, error.to_string());
+    let internal = |error: &dyn fmt::Display| Problem::new(ProblemKind::Internal, error.to_string());
     let body = match within(Done::Nothing, written).await?.map_err(JoinError::try_into_panic) {
         Ok(body) => body.map_err(|error| internal(&error))?,
         // As if it had panicked here: whoever answers requests sees to it.
@@ -110,7 +110,7 @@ async fn metrics(
 /// Everything at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    tally: Tally,
+    control: ControlSnapshot,
     interfaces: InterfaceHealth,
     store: Option<Condition>,
     failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
@@ -126,7 +126,7 @@ struct Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
+        let mut page = MetricsPage::new(encoder);
         self.datagrams(&mut page)?;
         self.messages(&mut page)?;
         self.resources(&mut page)?;
@@ -139,8 +139,8 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
-    fn datagrams(&self, page: &mut Page<'_>) -> fmt::Result {
-        let totals = &self.tally.totals;
+    fn datagrams(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let totals = &self.control.totals;
         let by_kind = [totals.memberships, totals.responders, totals.messages];
         page.counter(
             "rollcall_received_datagrams",
@@ -179,8 +179,8 @@ impl Snapshot {
         )
     }
 
-    fn messages(&self, page: &mut Page<'_>) -> fmt::Result {
-        let totals = &self.tally.totals;
+    fn messages(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let totals = &self.control.totals;
         let closed = CloseReason::ALL.into_iter().zip(totals.closed);
         page.counter(
             "rollcall_messages",
@@ -200,17 +200,17 @@ impl Snapshot {
         page.histogram(
             "rollcall_response_rtt_seconds",
             "Time from the latest send before it to the arrival of a response, both in kernel time.",
-            [(ALONE, &self.tally.rtt)],
+            [(ALONE, &self.control.rtt)],
         )
     }
 
-    fn resources(&self, page: &mut Page<'_>) -> fmt::Result {
-        let census = &self.tally.census;
+    fn resources(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let current = &self.control.current;
         let help = "Memberships by the worst state among their interfaces.";
-        page.gauge("rollcall_memberships", help, of_states(census.memberships))?;
+        page.gauge("rollcall_memberships", help, of_states(current.memberships))?;
         let help = "Responders by the worst state among their interfaces.";
-        page.gauge("rollcall_responders", help, of_states(census.responders))?;
-        let [memberships, responders] = census.not_hearing;
+        page.gauge("rollcall_responders", help, of_states(current.responders))?;
+        let [memberships, responders] = current.not_hearing;
         page.gauge(
             "rollcall_not_hearing",
             "Memberships and responders that hear nothing, or not everywhere that they should.",
@@ -219,14 +219,14 @@ impl Snapshot {
         page.counter(
             "rollcall_reopened",
             "Memberships on an interface that were opened again because the kernel had forgotten them.",
-            [(ALONE, self.tally.reopened)],
+            [(ALONE, self.control.reopened)],
         )?;
         page.gauge(
             "rollcall_messages_collecting",
             "Messages that collect responses.",
-            [(ALONE, census.collecting)],
+            [(ALONE, current.collecting)],
         )?;
-        let [datagrams, bytes] = [census.held.map(|held| held.datagrams), census.held.map(|held| held.bytes)];
+        let [datagrams, bytes] = [current.held.map(|held| held.datagrams), current.held.map(|held| held.bytes)];
         page.counter(
             "rollcall_resource_failures",
             "Resources that have failed because the service's own code panicked at them; all others went on.",
@@ -241,7 +241,7 @@ impl Snapshot {
         page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
     }
 
-    fn interfaces(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn interfaces(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         page.counter(
             "rollcall_netlink_overflows",
             "How often interfaces changed faster than the changes were read, so that all were read again.",
@@ -255,7 +255,7 @@ impl Snapshot {
     }
 
     /// Nothing where nothing is kept on disk.
-    fn store(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_degraded",
@@ -280,7 +280,7 @@ impl Snapshot {
         )
     }
 
-    fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn requests(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let labels = |answered: &Answered| {
             [("route", Cow::from(answered.route.clone())), ("method", answered.method.into())]
         };
@@ -307,7 +307,7 @@ impl Snapshot {
     }
 
     /// Nothing where nothing is traced.
-    fn spans(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn spans(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let rows = self.spans.into_iter().flat_map(|spans| {
             [([("outcome", "exported")], spans.exported), ([("outcome", "dropped")], spans.dropped)]
         });
@@ -319,7 +319,7 @@ impl Snapshot {
         )
     }
 
-    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn process(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         page.gauge(
             "rollcall_build_info",
             "What runs; always 1.",

@@ -24,17 +24,17 @@ pub use configuration::{
 };
 pub(super) use health::Check;
 pub(super) use streams::{Streamed, Streams};
-pub(super) use traffic::Traffic;
+pub(super) use traffic::HttpMetrics;
 
 /// What operators see of the running service; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Operations {
+pub struct AdminState {
     /// Std lock: held to copy or to replace.
     configuration: Arc<Mutex<Configuration>>,
     log_filter: LogFilter,
 }
 
-impl Operations {
+impl AdminState {
     pub fn new(log_filter: LogFilter) -> Self {
         Self { log_filter, ..Self::default() }
     }
@@ -54,8 +54,8 @@ impl Operations {
 }
 
 pub(super) fn routes(
-    operations: Operations,
-    traffic: &Arc<Traffic>,
+    operations: AdminState,
+    traffic: &Arc<HttpMetrics>,
     streams: &Arc<Streams>,
     traces: &Traces,
 ) -> OpenApiRouter<Control> {

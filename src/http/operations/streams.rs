@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
-use crate::control::Kind;
+use crate::control::ResourceKind;
 use crate::http::reading::Format;
 use crate::traces::Span;
 
@@ -17,7 +17,7 @@ use crate::traces::Span;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Streamed {
     /// Whose log it is; none where it is events.
-    pub(in crate::http) kind: Option<Kind>,
+    pub(in crate::http) kind: Option<ResourceKind>,
     pub(in crate::http) format: Format,
 }
 
@@ -25,10 +25,10 @@ pub(in crate::http) struct Streamed {
 #[derive(Debug, Default)]
 pub(in crate::http) struct Streams([[AtomicU64; FORMATS.len()]; SHOWN.len()]);
 
-const SHOWN: [(Option<Kind>, &str); 4] = [
-    (Some(Kind::Membership), "membership"),
-    (Some(Kind::Responder), "responder"),
-    (Some(Kind::Message), "message"),
+const SHOWN: [(Option<ResourceKind>, &str); 4] = [
+    (Some(ResourceKind::Membership), "membership"),
+    (Some(ResourceKind::Responder), "responder"),
+    (Some(ResourceKind::Message), "message"),
     (None, "event"),
 ];
 const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use crate::control::{Distribution, Histogram};
 
 /// What was asked, and how often.
-pub(in crate::http) struct Traffic {
+pub(in crate::http) struct HttpMetrics {
     paths: matchit::Router<usize>,
     /// By the values of `paths`; the last is for whatever is at no known path.
     routes: Vec<Route>,
@@ -31,7 +31,7 @@ struct Answers {
 
 /// A request on its way: its place in the counts.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct RequestKey {
     route: usize,
     method: usize,
 }
@@ -62,7 +62,7 @@ const DOCUMENTS: [(&str, &str); 5] = [
     ("/openapi.yaml", "/openapi.yaml"),
 ];
 
-impl Traffic {
+impl HttpMetrics {
     /// Counts requests on these paths, templates as `/v1/messages/{id}`.
     pub(in crate::http) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
         let (mut paths, mut routes) = (matchit::Router::new(), Vec::<Route>::new());
@@ -78,7 +78,7 @@ impl Traffic {
         Self { paths, routes }
     }
 
-    pub(in crate::http) fn asked(&self, request: &Request) -> Asked {
+    pub(in crate::http) fn asked(&self, request: &Request) -> RequestKey {
         let unmatched = self.routes.len() - 1;
         let method = match *request.method() {
             Method::GET => 0,
@@ -88,18 +88,18 @@ impl Traffic {
             Method::HEAD => 4,
             _ => 5,
         };
-        Asked {
+        RequestKey {
             route: self.paths.at(request.uri().path()).map_or(unmatched, |matched| *matched.value),
             method,
         }
     }
 
     /// The template of the path that was asked for, if it is known.
-    pub(in crate::http) fn route(&self, asked: Asked) -> Option<&str> {
+    pub(in crate::http) fn route(&self, asked: RequestKey) -> Option<&str> {
         (asked.route < self.routes.len() - 1).then(|| &*self.routes[asked.route].template)
     }
 
-    pub(in crate::http) fn answered(&self, asked: Asked, status: StatusCode, duration: Duration) {
+    pub(in crate::http) fn answered(&self, asked: RequestKey, status: StatusCode, duration: Duration) {
         let answers = &self.routes[asked.route].methods[asked.method];
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
         answers.by_class[class - 1].fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Traffic {
     }
 }
 
-impl Default for Traffic {
+impl Default for HttpMetrics {
     fn default() -> Self {
         Self::on(std::iter::empty())
     }
@@ -169,7 +169,7 @@ mod tests {
     fn every_path_of_the_document_counts_as_itself() {
         let document = crate::http::document();
         let templates: Vec<_> = document.paths.paths.keys().cloned().collect();
-        let traffic = Traffic::on(templates.iter().map(String::as_str));
+        let traffic = HttpMetrics::on(templates.iter().map(String::as_str));
         let found = |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             &*traffic.routes[traffic.asked(&request).route].template
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_class() {
-        let traffic = Traffic::on(["/v1/messages"].into_iter());
+        let traffic = HttpMetrics::on(["/v1/messages"].into_iter());
         let count = |method: Method, status| {
             let request = Request::builder().method(method).uri("/v1/messages?a=b").body(Body::empty());
             traffic.answered(traffic.asked(&request.unwrap()), status, Duration::from_millis(2));

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 
 /// A form that logs can be read in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -28,7 +28,7 @@ impl Format {
             Self::Json => "application/json",
             Self::Sse => "text/event-stream",
             Self::Ndjson => "application/x-ndjson",
-            Self::Pcapng => crate::pcapng::Writer::CONTENT_TYPE,
+            Self::Pcapng => crate::pcapng::CaptureWriter::CONTENT_TYPE,
         }
     }
 
@@ -58,7 +58,7 @@ impl Format {
             let had: Vec<_> = among.iter().map(|format| format.media_type_text()).collect();
             let detail =
                 format!("`accept: {}` names nothing that there is: {}", lines.join(", "), had.join(", "));
-            Problem::new(Kind::NotAcceptable, detail)
+            Problem::new(ProblemKind::NotAcceptable, detail)
         })
     }
 

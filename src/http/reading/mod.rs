@@ -34,20 +34,20 @@ pub(super) use datagram::{Datagram, GapBody, Response};
 pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
 pub use filter::{Filter, Sender, parse_time};
 pub(super) use page::{DatagramPage, LARGEST_PAGE, page_of};
-pub(super) use payload::Place;
+pub(super) use payload::DatagramPath;
 pub(super) use source::Source;
 pub(super) use stream::{EndReason, HEARTBEAT};
-pub use transcript::Transcript;
+pub use transcript::ExportWriter;
 
 use super::extract::parse_query;
 use super::fields::Encoding;
 use super::operations::Streamed;
-use super::problem::{FieldErrors, Kind, Problem};
+use super::problem::{FieldErrors, Problem, ProblemKind};
 use crate::control::waiting::within;
-use crate::control::{Control, Done, Unsettled};
-use crate::store::{Cursor, DiskFault, Log, Page, ReadError, Scope};
-use page::Wanted;
-use stream::Course;
+use crate::control::{Control, Done, DurabilityError};
+use crate::store::{Cursor, DiskError, Log, Page, ReadError, ReadRange};
+use page::PageRequest;
+use stream::StreamParams;
 
 const LONGEST_WAIT_MS: u64 = 60_000;
 
@@ -95,7 +95,7 @@ pub(super) struct Reading {
     after: Option<After>,
     encoding: Encoding,
     filter: Filter,
-    scope: Scope,
+    scope: ReadRange,
     form: Form,
 }
 
@@ -129,7 +129,7 @@ impl Reading {
         let form = query.form(format, &mut errors);
         errors.into_parameters()?;
         let resumed = if format == Format::Sse { sse::last_event_id(headers)? } else { None };
-        let scope = Scope { durable: query.durable == Some(true), since: filter.since };
+        let scope = ReadRange { durable: query.durable == Some(true), since: filter.since };
         Ok(Self { after: resumed.map(After::Place).or(after), encoding: query.encoding, filter, scope, form })
     }
 
@@ -146,10 +146,11 @@ impl Reading {
         }
         let stop = control.stopping();
         let kind = Some(source.kind());
-        let course = |source, follow| Course { source, after, filter, scope, follow, stop: stop.clone() };
+        let course =
+            |source, follow| StreamParams { source, after, filter, scope, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
-                let wanted = Wanted { after, limit, wait, encoding: self.encoding, filter, scope };
+                let wanted = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
                 Json(wanted.read(&source, stop).await?).into_response()
             }
             Form::Events => {
@@ -157,7 +158,7 @@ impl Reading {
                 streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
             }
             Form::Lines { follow } => {
-                let form = ndjson::Lines::new(self.encoding);
+                let form = ndjson::NdjsonEncoder::new(self.encoding);
                 streamed(
                     Streamed { kind, format: Format::Ndjson },
                     stream::body(course(source, follow), form),
@@ -208,12 +209,12 @@ impl ReadQuery {
 
 /// The first datagrams of a log, at most [`LARGEST_PAGE`]. `done`: what the request had done before.
 pub(super) async fn first_page(log: &Log, done: Done) -> Result<Page, Problem> {
-    let reading = log.read(None, LARGEST_PAGE, Scope::ALL);
+    let reading = log.read(None, LARGEST_PAGE, ReadRange::ALL);
     within(done, reading).await?.map_err(unreadable)
 }
 
 /// Reads a log for a request that changes nothing.
-async fn read(log: &Log, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Page, Problem> {
+async fn read(log: &Log, after: Option<Cursor>, limit: usize, scope: ReadRange) -> Result<Page, Problem> {
     within(Done::Nothing, log.read(after, limit, scope)).await?.map_err(unreadable)
 }
 
@@ -221,21 +222,23 @@ async fn read(log: &Log, after: Option<Cursor>, limit: usize, scope: Scope) -> R
 #[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
 fn unreadable(error: ReadError) -> Problem {
     let kind = match &error {
-        ReadError::Closed => Kind::NotFound,
-        ReadError::Disk(_) => Kind::Store,
+        ReadError::Closed => ProblemKind::NotFound,
+        ReadError::Disk(_) => ProblemKind::Store,
     };
     Problem::new(kind, error.to_string())
 }
 
-fn unsettled(reason: Unsettled) -> Problem {
+fn unsettled(reason: DurabilityError) -> Problem {
     match reason {
-        Unsettled::NoStore => {
+        DurabilityError::NoStore => {
             let detail = "nothing is on disk, as the service runs with --memory: leave this out";
-            Problem::new(Kind::InvalidParameter, detail).at("/durable")
+            Problem::new(ProblemKind::InvalidParameter, detail).at("/durable")
         }
-        Unsettled::TimedOut(refusal) => Problem::from(*refusal),
-        Unsettled::Fault(DiskFault::Closed) => Problem::new(Kind::Stopping, "the service is stopping"),
-        Unsettled::Fault(fault) => Problem::new(Kind::Store, fault.to_string()),
+        DurabilityError::TimedOut(refusal) => Problem::from(*refusal),
+        DurabilityError::Fault(DiskError::Closed) => {
+            Problem::new(ProblemKind::Stopping, "the service is stopping")
+        }
+        DurabilityError::Fault(fault) => Problem::new(ProblemKind::Store, fault.to_string()),
     }
 }
 

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::datagram::GapBody;
 use super::source::Items;
-use super::stream::{EndReason, Form};
+use super::stream::{EndReason, StreamEncoder};
 use crate::http::fields::Encoding;
 use crate::store::{Cursor, Entry};
 
-pub(super) struct Lines {
+pub(super) struct NdjsonEncoder {
     encoding: Encoding,
     /// Whose log it is, where the lines are to say it.
     pub(super) owner: Option<Owner>,
@@ -31,7 +31,7 @@ struct Line<'a, T> {
     value: &'a T,
 }
 
-impl Lines {
+impl NdjsonEncoder {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self { encoding, owner: None }
     }
@@ -45,7 +45,7 @@ impl Lines {
     }
 }
 
-impl Form for Lines {
+impl StreamEncoder for NdjsonEncoder {
     fn begin(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 
     fn gap(&mut self, out: &mut Vec<u8>, _: Cursor, gap: &GapBody) {

@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::source::{Item, Source};
 use crate::http::fields::Encoding;
 use crate::http::problem::Problem;
-use crate::store::{Cursor, Entry, Gap, Page, Scope};
+use crate::store::{Cursor, Entry, Gap, Page, ReadRange};
 
 /// Datagrams that one page holds at most.
 pub(in crate::http) const LARGEST_PAGE: usize = 1_000;
@@ -74,16 +74,16 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
 }
 
 /// What a page is to hold, and how long to wait for it.
-pub(super) struct Wanted {
+pub(super) struct PageRequest {
     pub(super) after: Option<Cursor>,
     pub(super) limit: usize,
     pub(super) wait: Duration,
     pub(super) encoding: Encoding,
     pub(super) filter: Filter,
-    pub(super) scope: Scope,
+    pub(super) scope: ReadRange,
 }
 
-impl Wanted {
+impl PageRequest {
     /// Reads a page; with nothing to read, waits for something as long as asked, or until the service stops.
     pub(super) async fn read(
         self,
@@ -91,7 +91,7 @@ impl Wanted {
         stop: &CancellationToken,
     ) -> Result<DatagramPage<Item>, Problem> {
         let deadline = Instant::now() + self.wait;
-        let mut found = Found { items: Vec::new(), next: self.after, gap: None };
+        let mut found = PageSoFar { items: Vec::new(), next: self.after, gap: None };
         let mut left = MOST_SCANNED;
         loop {
             let changed = source.log().changed();
@@ -125,7 +125,7 @@ impl Wanted {
     }
 
     /// Takes what is wanted, up to the limit; gives how many datagrams were looked at.
-    fn take(&self, page: &Page, source: &Source, found: &mut Found) -> usize {
+    fn take(&self, page: &Page, source: &Source, found: &mut PageSoFar) -> usize {
         found.gap = found.gap.or(page.gap);
         let mut next = page.next;
         let mut seen = 0;
@@ -145,13 +145,13 @@ impl Wanted {
 }
 
 /// What a page holds so far.
-struct Found {
+struct PageSoFar {
     items: Vec<Item>,
     next: Option<Cursor>,
     gap: Option<Gap>,
 }
 
-impl Found {
+impl PageSoFar {
     fn page(self, source: &Source) -> DatagramPage<Item> {
         DatagramPage {
             items: self.items,

@@ -6,21 +6,21 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::source::Source;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
-use crate::store::{Cursor, GapReason, Scope};
+use crate::store::{Cursor, GapReason, ReadRange};
 
 /// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
-pub(in crate::http) struct Place {
+pub(in crate::http) struct DatagramPath {
     pub(in crate::http) id: Id,
     sequence: u64,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Place {
+impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let invalid = |detail: String| Problem::new(Kind::InvalidParameter, detail);
+        let invalid = |detail: String| Problem::new(ProblemKind::InvalidParameter, detail);
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((id, sequence)) = path.map_err(|error| invalid(error.to_string()))?;
         let id = Id::parse(&id).map_err(|error| invalid(error.to_string()).at("/id"))?;
@@ -31,17 +31,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
     }
 }
 
-impl Place {
+impl DatagramPath {
     /// The payload of a datagram that is kept.
     pub(in crate::http) async fn payload(&self, source: &Source) -> Result<Response, Problem> {
         let wanted = self.sequence;
         let Some(before) = wanted.checked_sub(1) else {
-            return Err(Problem::new(Kind::NotFound, "there is no datagram 0: a log begins with 1"));
+            return Err(Problem::new(ProblemKind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
-        let start = super::read(log, None, 0, Scope::ALL).await?;
+        let start = super::read(log, None, 0, ReadRange::ALL).await?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = super::read(log, Some(cursor), 1, Scope::ALL).await?;
+        let page = super::read(log, Some(cursor), 1, ReadRange::ALL).await?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());
@@ -56,6 +56,6 @@ impl Place {
         } else {
             format!("datagram {wanted} has made room for later ones: the log keeps only so many")
         };
-        Err(Problem::new(Kind::NotFound, detail))
+        Err(Problem::new(ProblemKind::NotFound, detail))
     }
 }

@@ -2,14 +2,14 @@
 
 use super::datagram::GapBody;
 use super::source::Items;
-use super::stream::{EndReason, Form};
-use crate::pcapng::Writer;
+use super::stream::{EndReason, StreamEncoder};
+use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, Entry};
 
 #[derive(Default)]
 pub(super) struct Capture {
     /// There once the file has begun.
-    writer: Option<Writer>,
+    writer: Option<CaptureWriter>,
 }
 
 impl Capture {
@@ -21,9 +21,9 @@ impl Capture {
     }
 }
 
-impl Form for Capture {
+impl StreamEncoder for Capture {
     fn begin(&mut self, out: &mut Vec<u8>, _: Option<Cursor>) {
-        self.writer = Some(Writer::new(out));
+        self.writer = Some(CaptureWriter::new(out));
     }
 
     fn gap(&mut self, _: &mut Vec<u8>, _: Cursor, gap: &GapBody) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::datagram::{Datagram, Response};
-use crate::control::{Kind, Membership, Message};
+use crate::control::{Membership, Message, ResourceKind};
 use crate::http::fields::Encoding;
 use crate::model::Id;
 use crate::store::{Entry, Log};
@@ -53,10 +53,10 @@ impl Source {
         }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ResourceKind {
         match self {
             Self::Heard(membership, _) => membership.kind(),
-            Self::Answered(_) => Kind::Message,
+            Self::Answered(_) => ResourceKind::Message,
         }
     }
 
@@ -83,10 +83,10 @@ impl Source {
 }
 
 impl Items {
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(super) fn of(kind: ResourceKind) -> Self {
         match kind {
-            Kind::Membership | Kind::Responder => Self::Datagrams,
-            Kind::Message => Self::Responses,
+            ResourceKind::Membership | ResourceKind::Responder => Self::Datagrams,
+            ResourceKind::Message => Self::Responses,
         }
     }
 

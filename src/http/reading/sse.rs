@@ -10,16 +10,16 @@ use serde_json::json;
 
 use super::datagram::GapBody;
 use super::source::Items;
-use super::stream::{EndReason, Form};
+use super::stream::{EndReason, StreamEncoder};
 use crate::http::fields::Encoding;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::store::{Cursor, Entry};
 
 pub(super) struct Events {
     pub(super) encoding: Encoding,
 }
 
-impl Form for Events {
+impl StreamEncoder for Events {
     fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>) {
         begin(out, after);
     }
@@ -77,6 +77,6 @@ pub(in crate::http) fn last_event_id(headers: &HeaderMap) -> Result<Option<Curso
     };
     Cursor::parse(id.to_str().unwrap_or_default()).map(Some).map_err(|_| {
         let detail = "this is no id of an event: send the last one that came, or leave the header out";
-        Problem::new(Kind::InvalidParameter, detail).at("/last-event-id")
+        Problem::new(ProblemKind::InvalidParameter, detail).at("/last-event-id")
     })
 }

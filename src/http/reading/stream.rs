@@ -20,10 +20,10 @@ use super::source::{Items, Source};
 use crate::control::Done;
 use crate::control::waiting::within;
 use crate::logging::rarely;
-use crate::store::{Cursor, Entry, Page, ReadError, Scope};
+use crate::store::{Cursor, Entry, Page, ReadError, ReadRange};
 
 /// How a stream is written down, by appending to a chunk.
-pub(super) trait Form: Send + 'static {
+pub(super) trait StreamEncoder: Send + 'static {
     /// `after`: the place that is read on from.
     fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
@@ -59,11 +59,11 @@ impl EndReason {
 pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where and how a stream reads.
-pub(super) struct Course {
+pub(super) struct StreamParams {
     pub(super) source: Source,
     pub(super) after: Option<Cursor>,
     pub(super) filter: Filter,
-    pub(super) scope: Scope,
+    pub(super) scope: ReadRange,
     /// To stay when all that is kept was read.
     pub(super) follow: bool,
     pub(super) stop: CancellationToken,
@@ -81,35 +81,36 @@ static TURNS: LazyLock<Semaphore> =
 
 /// Streams a log. One that does not follow ends with the last datagram that was there when it began, and breaks
 /// off if the log goes away before: nobody takes it for whole.
-pub(super) fn body(course: Course, form: impl Form) -> Body {
+pub(super) fn body(course: StreamParams, form: impl StreamEncoder) -> Body {
     let last = (!course.follow).then(|| course.source.log().next_sequence() - 1);
-    let walk = Walk { cursor: course.after, course, form, last, reached: 0, state: State::Beginning };
+    let walk =
+        LogStream { cursor: course.after, course, form, last, reached: 0, state: StreamPhase::Beginning };
     Body::from_stream(stream::unfold(walk, |mut walk| async move {
         let chunk = walk.next_chunk().await?;
         Some((chunk, walk))
     }))
 }
 
-struct Walk<F> {
-    course: Course,
+struct LogStream<F> {
+    course: StreamParams,
     form: F,
     cursor: Option<Cursor>,
     /// The sequence number to stop at, for one that does not follow.
     last: Option<u64>,
     /// The last sequence number that was read here.
     reached: u64,
-    state: State,
+    state: StreamPhase,
 }
 
 #[derive(PartialEq, Eq)]
-enum State {
+enum StreamPhase {
     Beginning,
     Going,
     Ended,
 }
 
 /// What a look into the log gave.
-enum Look {
+enum ReadOutcome {
     More(Page),
     Nothing,
     End(EndReason),
@@ -118,19 +119,19 @@ enum Look {
     AllRead,
 }
 
-impl<F: Form> Walk<F> {
+impl<F: StreamEncoder> LogStream<F> {
     async fn next_chunk(&mut self) -> Option<io::Result<Bytes>> {
         let mut out = Vec::new();
         match self.state {
-            State::Ended => return None,
-            State::Beginning => {
-                self.state = State::Going;
+            StreamPhase::Ended => return None,
+            StreamPhase::Beginning => {
+                self.state = StreamPhase::Going;
                 self.form.begin(&mut out, self.cursor);
                 if !out.is_empty() {
                     return Some(Ok(out.into()));
                 }
             }
-            State::Going => {}
+            StreamPhase::Going => {}
         }
         // Since the last bytes that the client got, however much has come that it does not want.
         let mut silent_until = Instant::now() + HEARTBEAT;
@@ -138,7 +139,7 @@ impl<F: Form> Walk<F> {
             let changed = self.course.source.log().changed();
             let all_read = self.last.is_some_and(|last| self.reached >= last);
             match look(&self.course, self.cursor, all_read).await {
-                Look::More(page) => {
+                ReadOutcome::More(page) => {
                     drop(changed);
                     let _turn = TURNS.acquire().await;
                     self.render(&page, &mut out);
@@ -146,22 +147,22 @@ impl<F: Form> Walk<F> {
                         tokio::task::yield_now().await;
                     }
                 }
-                Look::Nothing => {
+                ReadOutcome::Nothing => {
                     tokio::select! {
                         () = self.course.stop.cancelled() => {}
                         () = changed => {}
                         () = tokio::time::sleep_until(silent_until) => {}
                     }
                 }
-                Look::AllRead => return None,
+                ReadOutcome::AllRead => return None,
                 // The client finds the stream broken off and resumes it.
-                Look::Failed(error) => {
-                    self.state = State::Ended;
+                ReadOutcome::Failed(error) => {
+                    self.state = StreamPhase::Ended;
                     rarely!(WARN, %error, "a stream was broken off");
                     return Some(Err(error));
                 }
-                Look::End(reason) => {
-                    self.state = State::Ended;
+                ReadOutcome::End(reason) => {
+                    self.state = StreamPhase::Ended;
                     if !self.course.follow {
                         let lost = format!("the log went away while it was read: {}", reason.name());
                         return Some(Err(io::Error::other(lost)));
@@ -201,26 +202,26 @@ impl<F: Form> Walk<F> {
     }
 }
 
-async fn look(course: &Course, cursor: Option<Cursor>, all_read: bool) -> Look {
+async fn look(course: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> ReadOutcome {
     if course.follow && course.stop.is_cancelled() {
-        return Look::End(EndReason::Stopping);
+        return ReadOutcome::End(EndReason::Stopping);
     }
     if all_read {
-        return Look::AllRead;
+        return ReadOutcome::AllRead;
     }
     let reading = course.source.log().read(cursor, AT_ONCE, course.scope);
     let read = match within(Done::Nothing, reading).await {
         Ok(read) => read,
-        Err(late) => return Look::Failed(io::Error::other(late)),
+        Err(late) => return ReadOutcome::Failed(io::Error::other(late)),
     };
     match read {
         // The service closes its logs when it stops.
-        Err(ReadError::Closed) if course.stop.is_cancelled() => Look::End(EndReason::Stopping),
-        Err(ReadError::Closed) => Look::End(EndReason::Deleted),
-        Err(error) => Look::Failed(io::Error::other(error)),
-        Ok(page) if !page.is_empty() || page.gap.is_some() => Look::More(page),
-        Ok(_) if !course.follow => Look::AllRead,
-        Ok(page) if page.complete => Look::End(EndReason::Complete),
-        Ok(_) => Look::Nothing,
+        Err(ReadError::Closed) if course.stop.is_cancelled() => ReadOutcome::End(EndReason::Stopping),
+        Err(ReadError::Closed) => ReadOutcome::End(EndReason::Deleted),
+        Err(error) => ReadOutcome::Failed(io::Error::other(error)),
+        Ok(page) if !page.is_empty() || page.gap.is_some() => ReadOutcome::More(page),
+        Ok(_) if !course.follow => ReadOutcome::AllRead,
+        Ok(page) if page.complete => ReadOutcome::End(EndReason::Complete),
+        Ok(_) => ReadOutcome::Nothing,
     }
 }

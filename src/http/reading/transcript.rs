@@ -2,11 +2,11 @@
 
 use super::datagram::GapBody;
 use super::filter::Filter;
-use super::ndjson::{Lines, Owner};
+use super::ndjson::{NdjsonEncoder, Owner};
 use super::pcapng::Capture;
 use super::source::Items;
-use super::stream::Form;
-use crate::control::Kind;
+use super::stream::StreamEncoder;
+use crate::control::ResourceKind;
 use crate::http::fields::Encoding;
 use crate::store::{Cursor, Page};
 
@@ -14,7 +14,7 @@ use crate::store::{Cursor, Page};
 ///
 /// Where there may be several, each says whose it is: lines by fields in front, captures by the descriptions of
 /// their interfaces.
-pub struct Transcript {
+pub struct ExportWriter {
     form: Kept,
     filter: Filter,
     several: bool,
@@ -22,14 +22,14 @@ pub struct Transcript {
 }
 
 enum Kept {
-    Lines(Lines),
+    Lines(NdjsonEncoder),
     Capture(Capture),
 }
 
-impl Transcript {
+impl ExportWriter {
     /// `application/x-ndjson`. `several`: there may be more than one log.
     pub fn lines(several: bool, filter: Filter) -> Self {
-        Self::of(Kept::Lines(Lines::new(Encoding::Auto)), several, filter)
+        Self::of(Kept::Lines(NdjsonEncoder::new(Encoding::Auto)), several, filter)
     }
 
     /// `application/x-pcapng`.
@@ -47,7 +47,7 @@ impl Transcript {
     }
 
     /// What follows is of this log.
-    pub fn turn_to(&mut self, kind: Kind, id: &str) {
+    pub fn turn_to(&mut self, kind: ResourceKind, id: &str) {
         self.items = Items::of(kind);
         if self.several {
             match &mut self.form {
@@ -69,7 +69,7 @@ impl Transcript {
         }
     }
 
-    fn form(&mut self) -> &mut dyn Form {
+    fn form(&mut self) -> &mut dyn StreamEncoder {
         match &mut self.form {
             Kept::Lines(lines) => lines,
             Kept::Capture(capture) => capture,

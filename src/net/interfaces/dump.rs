@@ -18,9 +18,9 @@ pub(super) struct Dump {
 }
 
 /// Reads everything, on a socket of its own.
-pub(super) struct Reader(Client);
+pub(super) struct DumpReader(Client);
 
-impl Reader {
+impl DumpReader {
     pub(super) fn new(netlink: Arc<dyn Netlink>) -> Self {
         Self(Client::new(netlink, DATAGRAM_BYTES))
     }

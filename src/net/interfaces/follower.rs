@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::dump::Reader;
+use super::dump::DumpReader;
 use super::netlink::{DATAGRAM_BYTES, NetlinkSocket};
 use super::table::LiveTable;
-use super::{Answer, InterfaceHealth, Shared};
+use super::{InterfaceHealth, Shared, TableReply};
 use crate::logging::rarely;
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, fatal};
@@ -22,11 +22,11 @@ pub(super) struct Follower {
     shared: Arc<Shared>,
     /// A byte comes when somebody waits for the table, and its end when the thread is to end.
     wake: PipeReader,
-    reader: Reader,
+    reader: DumpReader,
     table: LiveTable,
     pace: Pace,
     /// Who waits for a table that is as new as their request.
-    waiting: Vec<Answer>,
+    waiting: Vec<TableReply>,
     room: Box<[u8]>,
 }
 
@@ -38,7 +38,7 @@ enum Woken {
 
 impl Follower {
     pub(super) fn new(shared: Arc<Shared>, wake: PipeReader) -> Self {
-        let reader = Reader::new(shared.netlink.clone());
+        let reader = DumpReader::new(shared.netlink.clone());
         let (table, pace) = (LiveTable::default(), Pace::default());
         let room = vec![0; DATAGRAM_BYTES].into();
         Self { shared, wake, reader, table, pace, waiting: Vec::new(), room }
@@ -63,7 +63,7 @@ impl Follower {
             if failures > MOST_FAILURES {
                 fatal("interfaces cannot be followed");
             }
-            self.reader = Reader::new(self.shared.netlink.clone());
+            self.reader = DumpReader::new(self.shared.netlink.clone());
             if let Woken::End = self.rest((SHORTEST_REST * (1 << failures)).min(LONGEST_REST)) {
                 return;
             }

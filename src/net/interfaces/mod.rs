@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fault::{Action, Doing, Fault};
+use super::fault::{Action, Doing, SocketError};
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, Progress};
 use follower::Follower;
@@ -42,7 +42,7 @@ struct Shared {
     netlink: Arc<dyn Netlink>,
     table: watch::Sender<Arc<InterfaceTable>>,
     /// Std lock: held for an addition, or to take all.
-    requests: Mutex<Requests>,
+    requests: Mutex<RefreshRequests>,
     /// Std lock: held for an assignment or a copy.
     health: Mutex<InterfaceHealth>,
     /// Ask for routes; another one is made where all are in use. Std lock: held to take one or to put it back.
@@ -51,11 +51,11 @@ struct Shared {
     progress: Arc<Progress>,
 }
 
-type Answer = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
+type TableReply = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
 
 /// Who waits for the thread.
-struct Requests {
-    waiting: Vec<Answer>,
+struct RefreshRequests {
+    waiting: Vec<TableReply>,
     /// Whether the thread has been woken for them.
     woken: bool,
     /// None once the thread is to end.
@@ -75,7 +75,7 @@ pub struct InterfaceHealth {
 }
 
 impl InterfaceWatch {
-    pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Fault> {
+    pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
         Self::start_with(Arc::new(Kernel), tasks, stop).await
     }
 
@@ -83,12 +83,12 @@ impl InterfaceWatch {
         netlink: Arc<dyn Netlink>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, SocketError> {
         let (woken, wake) = io::pipe().doing(Action::Interfaces)?;
         let shared = Arc::new(Shared {
             netlink,
             table: watch::Sender::default(),
-            requests: Mutex::new(Requests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
+            requests: Mutex::new(RefreshRequests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
             health: Mutex::default(),
             idle_clients: Mutex::default(),
             progress: Arc::default(),
@@ -123,7 +123,7 @@ impl InterfaceWatch {
     }
 
     /// A table that has all that had changed when this was called. Cancel-safe, and over within 5 seconds.
-    pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, Fault> {
+    pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, SocketError> {
         const LONGEST: Duration = Duration::from_secs(5);
         let (answer, answered) = oneshot::channel();
         self.0.requests.lock_shared().add(answer).doing(Action::Interfaces)?;
@@ -137,7 +137,7 @@ impl InterfaceWatch {
 
     /// How a datagram leaves: some system calls, of microseconds. [`super::FaultKind::NoRoute`] is the kernel's own
     /// word, and [`super::FaultKind::NoAddress`] says that there is an interface and no address.
-    pub fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+    pub fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         let found = self.look_up(query)?;
         let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
         let source = found.source.ok_or_else(missing).doing(Action::Interfaces)?;
@@ -145,11 +145,11 @@ impl InterfaceWatch {
     }
 
     /// The index of the interface by which a datagram leaves, and the address, if there is one to leave with.
-    pub fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+    pub fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         self.look_up(query).map(|found| (found.interface, found.source))
     }
 
-    fn look_up(&self, query: &RouteQuery) -> Result<route::Found, Fault> {
+    fn look_up(&self, query: &RouteQuery) -> Result<route::FoundRoute, SocketError> {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
         /// As many as ask at once where there are many processors.
@@ -190,8 +190,8 @@ impl InterfaceHealth {
     }
 }
 
-impl Requests {
-    fn add(&mut self, answer: Answer) -> io::Result<()> {
+impl RefreshRequests {
+    fn add(&mut self, answer: TableReply) -> io::Result<()> {
         let wake = self.wake.as_mut().ok_or_else(ended)?;
         if !self.woken {
             wake.write_all(&[0])?;
@@ -202,7 +202,7 @@ impl Requests {
         Ok(())
     }
 
-    fn take(&mut self) -> Vec<Answer> {
+    fn take(&mut self) -> Vec<TableReply> {
         self.woken = false;
         std::mem::take(&mut self.waiting)
     }

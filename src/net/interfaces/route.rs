@@ -30,7 +30,7 @@ pub struct Route {
 
 /// What the kernel says of a query.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FoundRoute {
     pub(super) interface: u32,
     /// None where there is no address to leave with.
     pub(super) source: Option<IpAddr>,
@@ -40,7 +40,7 @@ pub(super) struct Found {
 
 /// Where a group leads. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take the oldest
 /// interface: where nothing but these routes decides, it is the interface of the default route.
-pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<Found> {
+pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<FoundRoute> {
     /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
     const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
     let chosen = query.destination.is_ipv4() || query.interface.is_some();
@@ -62,9 +62,9 @@ const IPPROTO_UDP: u8 = 17;
 /// Bytes of `struct rtmsg`.
 const ROUTE_HEADER: usize = 12;
 
-fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<Found> {
+fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<FoundRoute> {
     let mut reply = client.ask(&mut request(query, flags), |message| {
-        if message.kind == libc::RTM_NEWROUTE { Found::read(message).map(Some) } else { Ok(None) }
+        if message.kind == libc::RTM_NEWROUTE { FoundRoute::read(message).map(Some) } else { Ok(None) }
     })?;
     let mut found = reply.parts.pop().ok_or_else(|| io::Error::other("the kernel told no route"))?;
     found.source = query.source.or(found.source);
@@ -101,7 +101,7 @@ fn request(query: &RouteQuery, flags: u32) -> Request {
     request
 }
 
-impl Found {
+impl FoundRoute {
     fn read(message: &Message<'_>) -> io::Result<Self> {
         /// `RTPROT_KERNEL`: not from an administrator.
         const BY_KERNEL: u8 = 2;

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use super::netlink::NetlinkSocket;
 use super::*;
-use crate::net::FaultKind;
+use crate::net::SocketErrorKind;
 
 #[tokio::test]
 async fn a_lost_reply_is_asked_for_again() {
@@ -27,7 +27,7 @@ async fn without_any_reply_a_request_ends_with_an_error() {
     host.faults.lose.store(u32::MAX, Ordering::SeqCst);
     host.doubt();
     let fault = host.watch.refresh().await.unwrap_err();
-    assert_eq!(fault.kind(), FaultKind::TimedOut, "{fault}");
+    assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
     assert!(host.watch.health().last_error.is_some());
 
     host.faults.lose.store(0, Ordering::SeqCst);
@@ -91,7 +91,7 @@ async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
     *host.faults.stuck.lock().unwrap() = Some(returning);
     host.doubt();
     let fault = host.watch.refresh().await.unwrap_err();
-    assert_eq!(fault.kind(), FaultKind::TimedOut, "{fault}");
+    assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
     drop(returns);
     host.stop().await;
 }
@@ -111,11 +111,11 @@ async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
         assert_eq!(host.watch.route(&query).unwrap(), expected);
     }
     host.faults.lose.store(3, Ordering::SeqCst);
-    assert_eq!(host.watch.route(&query).unwrap_err().kind(), FaultKind::TimedOut);
+    assert_eq!(host.watch.route(&query).unwrap_err().kind(), SocketErrorKind::TimedOut);
     assert_eq!(host.watch.route(&query).unwrap(), expected);
 
     let nowhere = RouteQuery { interface: Some(u32::MAX >> 1), ..query };
-    assert_eq!(host.watch.route(&nowhere).unwrap_err().kind(), FaultKind::NoDevice);
+    assert_eq!(host.watch.route(&nowhere).unwrap_err().kind(), SocketErrorKind::NoDevice);
     host.stop().await;
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
-use super::onlooker::Onlooker;
+use super::onlooker::SnapshotReader;
 use super::schema::{self, Owners};
-use super::{DiskFault, SavedLog, Stored, directory, shared};
+use super::{DiskError, SavedLog, Stored, directory, shared};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::{Gap, GapReason, Page};
 
 /// A data directory that is read: one that a service has left, or a copy of one, or that of a running service.
-pub struct Archive(Onlooker);
+pub struct Archive(SnapshotReader);
 
 /// A log in an archive, as it was when the archive was opened, and whose it is.
 pub struct ArchivedLog {
@@ -29,29 +29,30 @@ impl Archive {
     ///
     /// What they hold is read later, block by block, so that a service can go on writing in the meantime. What it
     /// lets go of until then is shown as a gap.
-    pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskFault> {
-        let mut onlooker = Onlooker::open(&directory::database_in(directory))?;
+    pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
+        let mut onlooker = SnapshotReader::open(&directory::database_in(directory))?;
         let path = onlooker.path().to_owned();
         let connection = onlooker.connection()?;
-        if schema::version(connection, &path).map_err(DiskFault::when_reading)? == 0 {
-            return Err(DiskFault::Foreign(path));
+        if schema::version(connection, &path).map_err(DiskError::when_reading)? == 0 {
+            return Err(DiskError::Foreign(path));
         }
-        let snapshot = connection.unchecked_transaction().map_err(|error| Onlooker::fault(&path, &error))?;
-        let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskFault::when_reading)?;
+        let snapshot =
+            connection.unchecked_transaction().map_err(|error| SnapshotReader::fault(&path, &error))?;
+        let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
         drop(snapshot);
         let logs = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
         Ok((Self(onlooker), logs))
     }
 
     /// What was kept of a log's owner ([`Keeper::wanted`](super::Keeper::wanted)); none if it is there no longer.
-    pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskFault> {
+    pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
         self.look(|connection| {
             connection.prepare_cached(schema::WANTED)?.query_row(log.identity(), |row| row.get(0)).optional()
         })
     }
 
     /// When the first and the last datagram of a log arrived.
-    pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskFault> {
+    pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskError> {
         let mut blocks = log.blocks();
         let Some(oldest) = blocks.next() else { return Ok(None) };
         let until = blocks.map(|stored| stored.times.1).fold(oldest.times.1, Timestamp::max);
@@ -76,7 +77,7 @@ impl Archive {
     }
 
     /// None if the service has let it go.
-    fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskFault> {
+    fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskError> {
         let found = self.look(|connection| {
             let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
             let [number, epoch] = log.identity();
@@ -87,16 +88,16 @@ impl Archive {
         let found = found.map(|(data, next): (Vec<u8>, i64)| (data, next.cast_unsigned()));
         let Some((data, next)) = found.filter(|(_, next)| *next >= stored.next) else { return Ok(None) };
         let damaged =
-            || DiskFault::damaged(self.0.path(), &format!("block {} is not what was written", stored.row));
+            || DiskError::damaged(self.0.path(), &format!("block {} is not what was written", stored.row));
         shared(data, stored.first, next).map(Some).ok_or_else(damaged)
     }
 
     fn look<T>(
         &mut self,
         look: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, DiskFault> {
+    ) -> Result<T, DiskError> {
         let found = look(self.0.connection()?);
-        found.map_err(|error| Onlooker::fault(self.0.path(), &error))
+        found.map_err(|error| SnapshotReader::fault(self.0.path(), &error))
     }
 }
 
@@ -138,7 +139,7 @@ pub struct Pages<'a, W> {
 }
 
 impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
-    type Item = Result<Page, DiskFault>;
+    type Item = Result<Page, DiskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let kept = &self.log.log;

@@ -3,7 +3,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::DiskFault;
+use super::DiskError;
 
 /// A data directory that no other process uses as long as this is there.
 pub(super) struct Directory {
@@ -16,12 +16,12 @@ impl Directory {
     const MARKED: [u8; 8] = *b"degraded";
     const UNMARKED: [u8; 8] = *b"in order";
 
-    pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
-        let fault = |error| DiskFault::of_files(path, &error);
+    pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
+        let fault = |error| DiskError::of_files(path, &error);
         // What was heard on a network is nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                DiskFault::NoDirectory(path.to_owned())
+                DiskError::NoDirectory(path.to_owned())
             }
             _ => fault(error),
         })?;
@@ -32,7 +32,7 @@ impl Directory {
         let lock = open("lock").map_err(fault)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DiskFault::InUse(path.to_owned())),
+            Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(fault(error)),
         }
         // It would be made for everybody to read.

@@ -5,7 +5,7 @@ use rusqlite::ErrorCode;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DiskFault {
+pub enum DiskError {
     #[error(
         "another process uses {path}: give each rollcall a directory of its own with --data-dir, or keep nothing with --memory",
         path = .0.display()
@@ -36,7 +36,7 @@ pub enum DiskFault {
     Other { path: PathBuf, detail: String },
 }
 
-impl DiskFault {
+impl DiskError {
     pub(super) fn other(path: &Path, detail: &dyn std::fmt::Display) -> Self {
         Self::Other { path: path.to_owned(), detail: detail.to_string() }
     }

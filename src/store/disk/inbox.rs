@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::{DiskFault, Keeper, Row};
+use super::{DiskError, Persist, Row};
 use crate::store::Log;
 use crate::sync::{Lock, Progress, whole};
 
-pub(super) struct Inbox {
+pub(super) struct WriteQueue {
     /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
-    queue: Mutex<Queue>,
+    queue: Mutex<QueuedWrites>,
     filled: Condvar,
     next_log: AtomicI64,
     /// Bytes appended since the writer looked last.
@@ -31,8 +31,8 @@ pub(super) struct Inbox {
 
 /// What there is to do.
 #[derive(Default)]
-pub(super) struct Queue {
-    pub(super) kept: Vec<(i64, Keep)>,
+pub(super) struct QueuedWrites {
+    pub(super) kept: Vec<(i64, TrackedLog)>,
     /// Owners that have changed.
     pub(super) touched: HashSet<i64>,
     pub(super) removed: Vec<i64>,
@@ -50,11 +50,11 @@ pub(super) struct Queue {
 }
 
 /// A log to be kept from now on.
-pub(super) struct Keep {
+pub(super) struct TrackedLog {
     pub(super) kind: String,
     pub(super) id: String,
     pub(super) log: Arc<Log>,
-    pub(super) keeper: Weak<dyn Keeper>,
+    pub(super) keeper: Weak<dyn Persist>,
     pub(super) is_new: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Keep {
 #[derive(Debug, Clone, Default)]
 struct Reached {
     asked: u64,
-    fault: Option<DiskFault>,
+    fault: Option<DiskError>,
     /// What is older than this is written.
     behind_since: Option<Instant>,
 }
@@ -71,7 +71,7 @@ struct Reached {
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// Why nothing can be written at the moment.
-    pub fault: Option<DiskFault>,
+    pub fault: Option<DiskError>,
     /// How long the oldest change has been waiting to be written.
     pub lag: Duration,
     /// The size of the database.
@@ -92,14 +92,14 @@ pub(super) enum Wake {
     End,
 }
 
-impl Queue {
+impl QueuedWrites {
     fn free(&mut self, rows: &mut Vec<Row>) {
         self.hurry |= self.starved && !rows.is_empty();
         self.freed.append(rows);
     }
 }
 
-impl Inbox {
+impl WriteQueue {
     /// So much at once is written without waiting for more.
     const MUCH: usize = 4 * 1024 * 1024;
 
@@ -122,7 +122,7 @@ impl Inbox {
         self.next_log.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn keep(&self, number: i64, keep: Keep) {
+    pub(super) fn keep(&self, number: i64, keep: TrackedLog) {
         self.push(|queue| queue.kept.push((number, keep)));
     }
 
@@ -157,7 +157,7 @@ impl Inbox {
         }
     }
 
-    pub(super) async fn settled(&self) -> Result<(), DiskFault> {
+    pub(super) async fn settled(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
         // While the disk fails, the writer pauses between its attempts: nobody is to wait for those.
         if let Some(fault) = &reached.borrow_and_update().fault {
@@ -194,7 +194,7 @@ impl Inbox {
     /// `idle_after`: to be woken after so long with nothing to do.
     pub(super) fn wait(&self, pause: Duration, patient: bool, idle_after: Option<Duration>) -> Wake {
         let mut queue = self.queue();
-        let nothing = |queue: &mut Queue| queue.since.is_none() && !queue.end;
+        let nothing = |queue: &mut QueuedWrites| queue.since.is_none() && !queue.end;
         match idle_after {
             Some(limit) => {
                 queue = whole(self.filled.wait_timeout_while(queue, limit, nothing)).0;
@@ -205,18 +205,18 @@ impl Inbox {
             None => queue = whole(self.filled.wait_while(queue, nothing)),
         }
         let until = queue.since.map_or_else(Instant::now, |since| since + pause);
-        let early = |queue: &mut Queue| !queue.end && (patient || !queue.hurry);
+        let early = |queue: &mut QueuedWrites| !queue.end && (patient || !queue.hurry);
         let left = until.saturating_duration_since(Instant::now());
         queue = whole(self.filled.wait_timeout_while(queue, left, early)).0;
         if queue.end { Wake::End } else { Wake::Work }
     }
 
     /// Takes out what there is to do.
-    pub(super) fn take(&self) -> Queue {
+    pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
         let (asked, end) = (queue.asked, queue.end);
-        std::mem::replace(&mut *queue, Queue { asked, end, ..Queue::default() })
+        std::mem::replace(&mut *queue, QueuedWrites { asked, end, ..QueuedWrites::default() })
     }
 
     /// Says that there is more to do than could be done at once.
@@ -274,7 +274,7 @@ impl Inbox {
     }
 
     /// `since`: when what could not be written began to wait.
-    pub(super) fn failed(&self, asked: u64, fault: DiskFault, since: Option<Instant>) {
+    pub(super) fn failed(&self, asked: u64, fault: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
             *reached = Reached { asked, fault: Some(fault), behind_since };
@@ -284,11 +284,11 @@ impl Inbox {
     }
 
     /// Nothing will be written any more.
-    pub(super) fn abandon(&self, fault: DiskFault) {
+    pub(super) fn abandon(&self, fault: DiskError) {
         self.failed(u64::MAX, fault, None);
     }
 
-    fn push(&self, change: impl FnOnce(&mut Queue)) {
+    fn push(&self, change: impl FnOnce(&mut QueuedWrites)) {
         let mut queue = self.queue();
         change(&mut queue);
         let is_first = queue.since.is_none();
@@ -300,7 +300,7 @@ impl Inbox {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, QueuedWrites> {
         self.queue.lock_shared()
     }
 }
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_is_being_written_still_waits() {
-        let inbox = Inbox::new(1);
+        let inbox = WriteQueue::new(1);
         inbox.touch(1);
         let since = inbox.take().since;
         inbox.begun(since);

@@ -33,15 +33,15 @@ use super::{Budget, Log};
 use crate::model::Timestamp;
 use crate::sync::{Lock, Progress, fatal, whole};
 use directory::Directory;
-use inbox::{Inbox, Keep};
-use reader::Reader;
+use inbox::{TrackedLog, WriteQueue};
+use reader::BlockReader;
 use schema::Database;
-use writer::Writer;
+use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
-pub use fault::DiskFault;
+pub use fault::DiskError;
 pub use inbox::Condition;
-pub use place::Place;
+pub use place::LogHandle;
 
 /// The number of a block's row.
 pub(super) type Row = i64;
@@ -57,7 +57,7 @@ pub struct StoreSettings {
 }
 
 /// Whoever owns a log that is kept on disk.
-pub trait Keeper: Send + Sync {
+pub trait Persist: Send + Sync {
     /// What it is, to be made again from.
     fn wanted(&self) -> String;
     /// What has come of it, beside what the log counts.
@@ -70,7 +70,7 @@ pub struct Saved {
     pub id: String,
     pub wanted: String,
     pub progress: String,
-    pub place: Place,
+    pub place: LogHandle,
     pub log: SavedLog,
 }
 
@@ -102,34 +102,34 @@ pub(super) struct Stored {
 pub struct Store(Arc<Handle>);
 
 struct Handle {
-    inbox: Arc<Inbox>,
+    inbox: Arc<WriteQueue>,
     budget: Arc<Budget>,
-    reader: Arc<Reader>,
+    reader: Arc<BlockReader>,
     /// Std lock: held to take it out.
-    thread: Mutex<Option<JoinHandle<Result<(), DiskFault>>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), DiskError>>>>,
 }
 
 impl Store {
     /// Opens or makes the directory, and gives what was kept there. Blocks for as long as it takes to find out
     /// what is there. `budget`: what the logs may keep; less, where the disk has no room for it.
-    pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskFault> {
+    pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
         let outlook = database.outlook().and_then(|outlook| {
             database.bound_journal(outlook.at_once)?;
             Ok(outlook)
         });
-        let outlook = outlook.map_err(|error| DiskFault::of_sqlite(&database.path, &error))?;
+        let outlook = outlook.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
         let found = database.begin(directory.is_marked(), outlook.at_once)?;
-        directory.mark(false).map_err(|error| DiskFault::of_files(&settings.directory, &error))?;
-        let inbox = Arc::new(Inbox::new(found.next_log));
-        let reader = Arc::new(Reader::new(directory.database()));
-        let place = |number| Place::new(inbox.clone(), reader.clone(), number);
+        directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
+        let inbox = Arc::new(WriteQueue::new(found.next_log));
+        let reader = Arc::new(BlockReader::new(directory.database()));
+        let place = |number| LogHandle::new(inbox.clone(), reader.clone(), number);
         let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
         found.superseded.into_iter().for_each(|number| inbox.remove(number));
         inbox.free(found.orphans);
         let path = directory.database();
-        let writer = Writer::new(
+        let writer = DiskWriter::new(
             directory,
             database,
             inbox.clone(),
@@ -148,7 +148,7 @@ impl Store {
             ended
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| DiskFault::other(&path, &error))?;
+        let thread = thread.map_err(|error| DiskError::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
         Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
     }
@@ -159,29 +159,30 @@ impl Store {
     }
 
     /// A place for a new log.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LogHandle {
         let inbox = self.0.inbox.clone();
         let number = inbox.fresh_number();
-        Place::new(inbox, self.0.reader.clone(), number)
+        LogHandle::new(inbox, self.0.reader.clone(), number)
     }
 
     /// From now on, the log and its owner are kept. `is_new`: they are not on disk yet.
-    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Keeper>, is_new: bool) {
+    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Persist>, is_new: bool) {
         if let Some(place) = log.place() {
-            let keep = Keep { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), keeper, is_new };
+            let keep =
+                TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), keeper, is_new };
             self.0.inbox.keep(place.number(), keep);
         }
     }
 
     /// Resolves once everything that was said of owners until now is on disk, and what came into logs as far as one
     /// transaction takes it; or cannot be brought there. Cancel-safe.
-    pub async fn settled(&self) -> Result<(), DiskFault> {
+    pub async fn settled(&self) -> Result<(), DiskError> {
         self.0.inbox.settled().await
     }
 
     /// Resolves once everything that has come into the log until now is on disk, or cannot be brought there.
     /// Cancel-safe.
-    pub async fn caught_up(&self, log: &Log) -> Result<(), DiskFault> {
+    pub async fn caught_up(&self, log: &Log) -> Result<(), DiskError> {
         let next = log.next_sequence();
         while !log.is_saved_before(next) {
             self.settled().await?;
@@ -204,15 +205,15 @@ impl Store {
     }
 
     /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.
-    pub async fn close(&self) -> Result<(), DiskFault> {
+    pub async fn close(&self) -> Result<(), DiskError> {
         self.0.inbox.end();
         let thread = self.0.thread.lock_shared().take();
         let ended = match thread {
             Some(thread) => tokio::task::spawn_blocking(move || thread.join()).await,
             None => Ok(Ok(Ok(()))),
         };
-        self.0.inbox.abandon(DiskFault::Closed);
-        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskFault::Closed))
+        self.0.inbox.abandon(DiskError::Closed);
+        ended.ok().and_then(Result::ok).unwrap_or(Err(DiskError::Closed))
     }
 }
 

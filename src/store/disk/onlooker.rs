@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{DiskFault, schema};
+use super::{DiskError, schema};
 
 /// Reads a database that others may have open, or open at any moment.
-pub(super) struct Onlooker {
+pub(super) struct SnapshotReader {
     path: PathBuf,
     connection: Connection,
     /// How the files were when nobody else had the database open, so that nothing was locked.
@@ -28,31 +28,31 @@ pub(super) struct Onlooker {
 /// What changes when somebody opens the database.
 #[derive(PartialEq, Eq)]
 struct Files {
-    database: Option<Look>,
-    log: Option<Look>,
-    index: Option<Look>,
+    database: Option<FileStamp>,
+    log: Option<FileStamp>,
+    index: Option<FileStamp>,
 }
 
 /// Inode, length, and time of the last change in seconds and nanoseconds.
-type Look = (u64, u64, i64, i64);
+type FileStamp = (u64, u64, i64, i64);
 
-impl Onlooker {
-    pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
+impl SnapshotReader {
+    pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
         std::fs::File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                DiskFault::Missing(path.parent().unwrap_or(path).to_owned())
+                DiskError::Missing(path.parent().unwrap_or(path).to_owned())
             }
-            _ => DiskFault::NotReadable { path: path.to_owned(), detail: error.to_string() },
+            _ => DiskError::NotReadable { path: path.to_owned(), detail: error.to_string() },
         })?;
         Self::connect(path)
     }
 
-    fn connect(path: &Path) -> Result<Self, DiskFault> {
+    fn connect(path: &Path) -> Result<Self, DiskError> {
         let files = Files::of(path);
         let alone = files.index.is_none().then_some(files);
         let connection = match &alone {
             Some(files) => connect_alone(path, files)?,
-            None => schema::connect_to_read(path).map_err(DiskFault::when_reading)?,
+            None => schema::connect_to_read(path).map_err(DiskError::when_reading)?,
         };
         Ok(Self { path: path.to_owned(), connection, alone })
     }
@@ -63,7 +63,7 @@ impl Onlooker {
 
     /// To be asked for before each look: once somebody has opened the database, it may change under a connection that
     /// locks nothing. It does not at once, as what is new goes into the log first; but they may be gone again.
-    pub(super) fn connection(&mut self) -> Result<&Connection, DiskFault> {
+    pub(super) fn connection(&mut self) -> Result<&Connection, DiskError> {
         if self.alone.as_ref().is_some_and(|files| *files != Files::of(&self.path)) {
             *self = Self::connect(&self.path)?;
         }
@@ -71,8 +71,8 @@ impl Onlooker {
     }
 
     /// Why something could not be read.
-    pub(super) fn fault(path: &Path, error: &rusqlite::Error) -> DiskFault {
-        DiskFault::of_sqlite(path, error).when_reading()
+    pub(super) fn fault(path: &Path, error: &rusqlite::Error) -> DiskError {
+        DiskError::of_sqlite(path, error).when_reading()
     }
 }
 
@@ -87,8 +87,8 @@ impl Files {
     }
 }
 
-fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskFault> {
-    let failed = |error| Onlooker::fault(path, &error);
+fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskError> {
+    let failed = |error| SnapshotReader::fault(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if files.log.is_none_or(|(_, length, ..)| length == 0) {
         let flags = flags | OpenFlags::SQLITE_OPEN_URI;

@@ -1,20 +1,20 @@
 use std::sync::Arc;
 
-use super::inbox::Inbox;
-use super::reader::Reader;
-use super::{DiskFault, Row};
+use super::inbox::WriteQueue;
+use super::reader::BlockReader;
+use super::{DiskError, Row};
 use crate::store::block::Block;
 
 /// Where a log is on disk, and whom to tell of its changes.
 #[derive(Clone)]
-pub struct Place {
-    inbox: Arc<Inbox>,
-    reader: Arc<Reader>,
+pub struct LogHandle {
+    inbox: Arc<WriteQueue>,
+    reader: Arc<BlockReader>,
     number: i64,
 }
 
-impl Place {
-    pub(super) fn new(inbox: Arc<Inbox>, reader: Arc<Reader>, number: i64) -> Self {
+impl LogHandle {
+    pub(super) fn new(inbox: Arc<WriteQueue>, reader: Arc<BlockReader>, number: i64) -> Self {
         Self { inbox, reader, number }
     }
 
@@ -53,7 +53,7 @@ impl Place {
         row: Row,
         first: u64,
         next: u64,
-    ) -> Result<Option<Arc<Block>>, DiskFault> {
+    ) -> Result<Option<Arc<Block>>, DiskError> {
         self.reader.fetch(row, first, next).await
     }
 }

@@ -5,12 +5,12 @@ use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
-use super::{DiskFault, Row, schema, shared};
+use super::{DiskError, Row, schema, shared};
 use crate::store::block::Block;
 use crate::sync::Lock;
 
 /// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.
-pub(super) struct Reader {
+pub(super) struct BlockReader {
     path: PathBuf,
     /// Std lock: held to take a connection or to put it back.
     idle: Mutex<Vec<Connection>>,
@@ -21,7 +21,7 @@ pub(super) struct Reader {
     turns: Arc<Semaphore>,
 }
 
-impl Reader {
+impl BlockReader {
     /// Blocks kept of those that were fetched: up to 16 MiB.
     const RECENT: usize = 256;
     /// Who fetches at the same time; more would only wait for the same disk.
@@ -42,7 +42,7 @@ impl Reader {
         row: Row,
         first: u64,
         next: u64,
-    ) -> Result<Option<Arc<Block>>, DiskFault> {
+    ) -> Result<Option<Arc<Block>>, DiskError> {
         if let Some(block) = self.recent().get(&row) {
             return Ok(Some(block.clone()));
         }
@@ -53,15 +53,15 @@ impl Reader {
             reader.fetch_now(row, first, next)
         };
         let fetched = tokio::task::spawn_blocking(fetch).await;
-        let block = fetched.map_err(|error| DiskFault::other(&self.path, &error))??;
+        let block = fetched.map_err(|error| DiskError::other(&self.path, &error))??;
         if let Some(block) = &block {
             self.recent().insert(row, block.clone());
         }
         Ok(block)
     }
 
-    fn fetch_now(&self, row: Row, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskFault> {
-        let failed = |error| DiskFault::of_sqlite(&self.path, &error);
+    fn fetch_now(&self, row: Row, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskError> {
+        let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let idle = self.idle().pop();
         let connection = idle.map_or_else(|| schema::connect_to_read(&self.path), Ok)?;
         let data = {
@@ -70,7 +70,7 @@ impl Reader {
         };
         self.idle().push(connection);
         let Some(data) = data else { return Ok(None) };
-        let damaged = || DiskFault::damaged(&self.path, &format!("block {row} is not what was written"));
+        let damaged = || DiskError::damaged(&self.path, &format!("block {row} is not what was written"));
         shared(data, first, next).map(Some).ok_or_else(damaged)
     }
 

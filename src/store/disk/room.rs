@@ -4,14 +4,14 @@ use nix::sys::statvfs::{Statvfs, statvfs};
 
 /// Room on the file system of a database. Logs may take all of it but a reserve: with that, what is deleted can be
 /// written down, and the service can start again.
-pub(super) struct Room {
+pub(super) struct DiskSpace {
     database: PathBuf,
     journal: PathBuf,
 }
 
 /// How much a database has and needs, in bytes, when all is in it that is only in `SQLite`'s own log yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
+pub(super) struct DbSize {
     pub(super) size: u64,
     /// Of that, what holds nothing, and is written to first.
     pub(super) unused: u64,
@@ -19,7 +19,7 @@ pub(super) struct Extent {
 
 /// What there is room for, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outlook {
+pub(super) struct SpaceEstimate {
     /// What the database may take in all.
     pub(super) capacity: u64,
     /// Of that, what is left; none, if it is too little for a block.
@@ -31,7 +31,7 @@ pub(super) struct Outlook {
     pub(super) taken: bool,
 }
 
-impl Outlook {
+impl SpaceEstimate {
     /// Whether so little is left that each transaction has to look first: less than can be written in the while for which
     /// the rest is taken for granted. On a small disk that is always so.
     pub(super) fn is_tight(&self) -> bool {
@@ -39,7 +39,7 @@ impl Outlook {
     }
 }
 
-impl Room {
+impl DiskSpace {
     /// What stays free at most, and as a share of what is free or the database's.
     const RESERVE: u64 = 128 * 1024 * 1024;
     const SHARE: u64 = 8;
@@ -54,7 +54,7 @@ impl Room {
         Self { database: database.to_owned(), journal: journal.into() }
     }
 
-    pub(super) fn outlook(&self, extent: Extent) -> Outlook {
+    pub(super) fn outlook(&self, extent: DbSize) -> SpaceEstimate {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let (free, all) = free_and_all(&self.database);
         let (file, journal) = (length(&self.database), length(&self.journal));
@@ -63,7 +63,7 @@ impl Room {
         let capacity = available - reserve;
         // What is in the journal alone has yet to find its place in the file.
         let growth = extent.size.saturating_sub(file);
-        Outlook {
+        SpaceEstimate {
             capacity,
             writable: capacity
                 .checked_sub(extent.size - extent.unused)

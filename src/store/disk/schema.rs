@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::room::{Extent, Outlook, Room};
-use super::{ArchivedLog, DiskFault, Place, Row, Saved, SavedLog, Stored};
+use super::room::{DbSize, DiskSpace, SpaceEstimate};
+use super::{ArchivedLog, DiskError, LogHandle, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;
 
@@ -97,11 +97,11 @@ pub(super) struct Database {
     /// Device and inode of the file: whether it is still the one there.
     identity: (u64, u64),
     pub(super) connection: Connection,
-    room: Room,
+    room: DiskSpace,
 }
 
 /// What was in the database.
-pub(super) struct Found {
+pub(super) struct SavedState {
     pub(super) logs: Vec<FoundLog>,
     /// Logs under whose names there are newer ones: they were on their way out.
     pub(super) superseded: Vec<i64>,
@@ -130,16 +130,17 @@ pub(super) struct FoundLog {
 
 impl Database {
     /// Opens the database, makes it if it is not there, and brings its layout up to date.
-    pub(super) fn open(path: &Path) -> Result<Self, DiskFault> {
+    pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let failed = |error| DiskFault::of_sqlite(path, &error);
+        let failed = |error| DiskError::of_sqlite(path, &error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let identity = identity(path).map_err(|error| DiskFault::of_files(path, &error))?;
+        let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
         // Nothing is changed before it is known whose it is.
         version(&connection, path)?;
-        let mut database = Self { path: path.to_owned(), identity, connection, room: Room::around(path) };
+        let mut database =
+            Self { path: path.to_owned(), identity, connection, room: DiskSpace::around(path) };
         database.configure().map_err(failed)?;
         database.migrate()?;
         Ok(database)
@@ -167,9 +168,9 @@ impl Database {
         self.connection.pragma_update(None, "journal_size_limit", bytes)
     }
 
-    fn migrate(&mut self) -> Result<(), DiskFault> {
+    fn migrate(&mut self) -> Result<(), DiskError> {
         let path = self.path.clone();
-        let failed = |error| DiskFault::of_sqlite(&path, &error);
+        let failed = |error| DiskError::of_sqlite(&path, &error);
         let version = version(&self.connection, &path)?;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -182,14 +183,14 @@ impl Database {
         transaction.commit().map_err(failed)
     }
 
-    pub(super) fn extent(&self) -> rusqlite::Result<Extent> {
+    pub(super) fn extent(&self) -> rusqlite::Result<DbSize> {
         let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let bytes = |pages: i64| pages.cast_unsigned() * u64::from(PAGE_BYTES);
-        Ok(Extent { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
+        Ok(DbSize { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
     }
 
     /// What there is room for now. Within a transaction, as if it were committed.
-    pub(super) fn outlook(&self) -> rusqlite::Result<Outlook> {
+    pub(super) fn outlook(&self) -> rusqlite::Result<SpaceEstimate> {
         self.extent().map(|extent| self.room.outlook(extent))
     }
 
@@ -203,22 +204,22 @@ impl Database {
     }
 
     /// The size of the file, if it is still there: in one that was removed, nothing is kept.
-    pub(super) fn check(&self) -> Result<u64, DiskFault> {
+    pub(super) fn check(&self) -> Result<u64, DiskError> {
         match std::fs::metadata(&self.path) {
             Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
-            Ok(_) => Err(DiskFault::other(&self.path, &"another file has taken its place: start anew")),
+            Ok(_) => Err(DiskError::other(&self.path, &"another file has taken its place: start anew")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(DiskFault::other(&self.path, &"it was removed: start anew"))
+                Err(DiskError::other(&self.path, &"it was removed: start anew"))
             }
-            Err(error) => Err(DiskFault::of_files(&self.path, &error)),
+            Err(error) => Err(DiskError::of_files(&self.path, &error)),
         }
     }
 
     /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
     /// written to. `skip`: numbers were shown that had not been set aside. `at_once`: how many bytes one transaction may
     /// write.
-    pub(super) fn begin(&self, skip: bool, at_once: u64) -> Result<Found, DiskFault> {
-        let failed = |error| DiskFault::of_sqlite(&self.path, &error);
+    pub(super) fn begin(&self, skip: bool, at_once: u64) -> Result<SavedState, DiskError> {
+        let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let mut found = find(&self.connection, &self.path, Owners::Whole)?;
         let skipped = if skip { SKIPPED } else { 0 };
         for log in found.logs.iter_mut().map(|found| &mut found.log).filter(|log| !log.complete) {
@@ -250,33 +251,33 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// A connection that only reads.
-pub(super) fn connect_to_read(path: &Path) -> Result<Connection, DiskFault> {
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, DiskError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let failed = |error| DiskFault::of_sqlite(path, &error);
+    let failed = |error| DiskError::of_sqlite(path, &error);
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
     Ok(connection)
 }
 
 /// The layout of the database, if this program knows it.
-pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, DiskFault> {
-    let failed = |error| DiskFault::of_sqlite(path, &error);
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, DiskError> {
+    let failed = |error| DiskError::of_sqlite(path, &error);
     let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
     let (found, known) = (get("user_version")?, KNOWN);
     let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     let is_new = found == 0 && tables.map_err(failed)? == 0;
     if !is_new && get("application_id")? != APPLICATION {
-        return Err(DiskFault::Foreign(path.to_owned()));
+        return Err(DiskError::Foreign(path.to_owned()));
     }
     if found > known {
-        return Err(DiskFault::Newer { path: path.to_owned(), found, known });
+        return Err(DiskError::Newer { path: path.to_owned(), found, known });
     }
     Ok(usize::try_from(found).unwrap_or_default())
 }
 
 /// Reads everything but the blocks' data.
-pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Result<Found, DiskFault> {
-    let failed = |error| DiskFault::of_sqlite(path, &error);
+pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Result<SavedState, DiskError> {
+    let failed = |error| DiskError::of_sqlite(path, &error);
     let logs_of = if owners == Owners::Whole { LOGS } else { NAMED_LOGS };
     let mut logs = Vec::new();
     let mut places = HashMap::new();
@@ -286,7 +287,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         let log = FoundLog::read(row).map_err(failed)?;
         if !log.is_possible() {
             let detail = format!("the numbers of log {} cannot be", log.number);
-            return Err(DiskFault::damaged(path, &detail));
+            return Err(DiskError::damaged(path, &detail));
         }
         places.insert(log.number, logs.len());
         logs.push(log);
@@ -299,7 +300,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         let stored = Stored::read(row).map_err(failed)?;
         let number: i64 = row.get(1).map_err(failed)?;
         if stored.row > LARGEST || number > LARGEST {
-            return Err(DiskFault::damaged(path, &format!("block {} of log {number} cannot be", stored.row)));
+            return Err(DiskError::damaged(path, &format!("block {} of log {number} cannot be", stored.row)));
         }
         next_row = stored.row + 1;
         // Blocks may be there longer than their log: they must not find another one under its number.
@@ -311,7 +312,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         let reached = found.log.blocks.last().map_or(1, |last| last.next);
         if stored.first < reached || stored.next < stored.first || stored.next > found.log.next {
             let detail = format!("block {} does not follow those before it", stored.row);
-            return Err(DiskFault::damaged(path, &detail));
+            return Err(DiskError::damaged(path, &detail));
         }
         found.log.blocks.push(stored);
     }
@@ -325,7 +326,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
         }
     }
     newest.reverse();
-    Ok(Found { logs: newest, superseded, orphans, next_log: last_log + 1, next_row })
+    Ok(SavedState { logs: newest, superseded, orphans, next_log: last_log + 1, next_row })
 }
 
 impl FoundLog {
@@ -368,7 +369,7 @@ impl FoundLog {
             && [appended, payload_bytes, evicted, truncated, lost].iter().all(|count| *count <= largest)
     }
 
-    pub(super) fn into_saved(self, place: impl FnOnce(i64) -> Place) -> Saved {
+    pub(super) fn into_saved(self, place: impl FnOnce(i64) -> LogHandle) -> Saved {
         let Self { number, kind, id, wanted, progress, log } = self;
         Saved { kind, id, wanted, progress, place: place(number), log }
     }

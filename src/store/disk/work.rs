@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Row;
-use super::inbox::{Keep, Queue};
+use super::inbox::{QueuedWrites, TrackedLog};
 use crate::store::Log;
 use crate::store::log::Unsaved;
 
 /// What is to be done, kept until it has been done.
 #[derive(Default)]
-pub(super) struct Work {
-    pub(super) kept: HashMap<i64, Keep>,
+pub(super) struct PendingWrites {
+    pub(super) kept: HashMap<i64, TrackedLog>,
     /// Owners that are not on disk yet.
     pub(super) new: HashSet<i64>,
     /// Owners that have changed.
@@ -30,7 +30,7 @@ pub(super) struct Work {
 
 /// What one transaction has done.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct CommitResult {
     /// How many of the logs that are gone, and of the rows that are not needed, it has deleted.
     pub(super) deleted: usize,
     pub(super) owners: Vec<i64>,
@@ -44,9 +44,9 @@ pub(super) struct Written {
     pub(super) starved: bool,
 }
 
-impl Work {
+impl PendingWrites {
     /// Adds what has come.
-    pub(super) fn take(&mut self, queue: Queue) {
+    pub(super) fn take(&mut self, queue: QueuedWrites) {
         self.since = self.since.or(queue.since);
         for (number, keep) in queue.kept {
             // Whoever closed it said so before, or will say so.
@@ -124,7 +124,7 @@ impl Work {
     }
 
     /// Strikes out what one transaction has done.
-    pub(super) fn done(&mut self, written: &Written) {
+    pub(super) fn done(&mut self, written: &CommitResult) {
         self.deleted(written.deleted);
         for number in &written.owners {
             self.new.remove(number);

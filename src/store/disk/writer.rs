@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::directory::Directory;
-use super::inbox::{Inbox, Keep, Wake};
-use super::room::{Extent, Outlook};
+use super::inbox::{TrackedLog, Wake, WriteQueue};
+use super::room::{DbSize, SpaceEstimate};
 use super::schema::{self, Database, PAGE_BYTES};
-use super::work::{Work, Written};
-use super::{DiskFault, Row};
+use super::work::{CommitResult, PendingWrites};
+use super::{DiskError, Row};
 use crate::store::Budget;
 use crate::store::log::Unsaved;
 
-pub(super) struct Writer {
+pub(super) struct DiskWriter {
     database: Database,
-    inbox: Arc<Inbox>,
+    inbox: Arc<WriteQueue>,
     budget: Arc<Budget>,
-    work: Work,
+    work: PendingWrites,
     next_row: Row,
     flush: Duration,
     disk: Disk,
     /// What there was room for when that was looked at last.
-    outlook: Outlook,
+    outlook: SpaceEstimate,
     looked_at: Instant,
     /// How many bytes logs may keep together for want of room.
     fitted: usize,
@@ -49,7 +49,7 @@ enum Disk {
     CatchesUp,
 }
 
-impl Writer {
+impl DiskWriter {
     /// What a log, or a deletion, takes of a transaction beside its blocks: pages of the tables.
     const PAGES: u32 = 2 * PAGE_BYTES;
     /// Deletions in one transaction at most.
@@ -75,17 +75,17 @@ impl Writer {
     pub(super) fn new(
         directory: Directory,
         database: Database,
-        inbox: Arc<Inbox>,
+        inbox: Arc<WriteQueue>,
         budget: Arc<Budget>,
         next_row: Row,
-        outlook: Outlook,
+        outlook: SpaceEstimate,
         flush: Duration,
     ) -> Self {
         Self {
             database,
             inbox,
             budget,
-            work: Work::default(),
+            work: PendingWrites::default(),
             next_row,
             flush,
             disk: Disk::Works,
@@ -102,7 +102,7 @@ impl Writer {
     }
 
     /// Gives why something is not on disk in the end.
-    pub(super) fn run(mut self) -> Result<(), DiskFault> {
+    pub(super) fn run(mut self) -> Result<(), DiskError> {
         self.note_size();
         loop {
             self.inbox.progress.rest();
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     /// Writes all that is left and sets no numbers aside any more.
-    fn end(mut self) -> Result<(), DiskFault> {
+    fn end(mut self) -> Result<(), DiskError> {
         self.work.wait_all();
         self.round(true)?;
         while !self.work.is_empty() {
@@ -146,7 +146,7 @@ impl Writer {
         Ok(())
     }
 
-    fn round(&mut self, last: bool) -> Result<(), DiskFault> {
+    fn round(&mut self, last: bool) -> Result<(), DiskError> {
         // What comes from here on has yet to find room.
         let kept = self.budget.kept();
         self.inbox.progress.work();
@@ -183,12 +183,12 @@ impl Writer {
     }
 
     /// Writes what there is to do, as far as it fits into one transaction.
-    fn write(&mut self, last: bool) -> Result<(), DiskFault> {
-        let mut written = Written::default();
+    fn write(&mut self, last: bool) -> Result<(), DiskError> {
+        let mut written = CommitResult::default();
         let mut outcome = self.database.check().and_then(|file_bytes| {
             self.inbox.note_size(file_bytes);
             self.transact(last, &mut written)
-                .map_err(|error| DiskFault::of_sqlite(&self.database.path, &error))
+                .map_err(|error| DiskError::of_sqlite(&self.database.path, &error))
         });
         if outcome.is_ok() {
             for (log, unsaved) in &written.logs {
@@ -200,10 +200,10 @@ impl Writer {
                 self.give_back();
             }
             if self.is_out_of_room(&written, last) {
-                outcome = Err(DiskFault::Full(self.database.path.clone()));
+                outcome = Err(DiskError::Full(self.database.path.clone()));
             }
         }
-        if matches!(outcome, Err(DiskFault::Full(_))) {
+        if matches!(outcome, Err(DiskError::Full(_))) {
             self.let_go();
         }
         if outcome.is_err() {
@@ -220,7 +220,7 @@ impl Writer {
     }
 
     /// Whether something has waited for room longer than it takes logs to give way.
-    fn is_out_of_room(&mut self, written: &Written, last: bool) -> bool {
+    fn is_out_of_room(&mut self, written: &CommitResult, last: bool) -> bool {
         if !written.starved {
             self.starved = None;
             return false;
@@ -232,7 +232,7 @@ impl Writer {
         last || taken || since.elapsed() > Self::PATIENCE
     }
 
-    fn transact(&mut self, last: bool, written: &mut Written) -> rusqlite::Result<()> {
+    fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
         let Self { database, inbox, work, next_row, outlook, .. } = self;
         let at_once = outlook.at_once;
         let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
@@ -249,7 +249,7 @@ impl Writer {
             *next_row += 1;
             *next_row - 1
         };
-        let mut write = |number: i64, written: &mut Written| -> rusqlite::Result<()> {
+        let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
             let Some(keep) = work.kept.get(&number) else { return Ok(()) };
             let room = for_blocks.saturating_sub(written.bytes);
             let is_changed = work.new.contains(&number) || work.touched.contains(&number);
@@ -360,7 +360,7 @@ impl Writer {
     /// written next has its place there.
     fn give_back(&mut self) {
         let is_wasteful =
-            |extent: Extent| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
+            |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
         let given = self.database.extent().and_then(|before| {
             if !is_wasteful(before) || self.budget.confined_to().is_some() {
                 return Ok(false);
@@ -385,7 +385,7 @@ impl Writer {
     }
 }
 
-impl Keep {
+impl TrackedLog {
     fn wanted(&self) -> String {
         self.keeper.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
     }
@@ -396,7 +396,7 @@ impl Keep {
 }
 
 /// Deletes up to so many of the logs that are gone, and of the rows that are not needed.
-fn delete(transaction: &Transaction<'_>, work: &Work, most: usize) -> rusqlite::Result<()> {
+fn delete(transaction: &Transaction<'_>, work: &PendingWrites, most: usize) -> rusqlite::Result<()> {
     for number in work.removed.iter().take(most) {
         for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {
             transaction.prepare_cached(table)?.execute([number])?;

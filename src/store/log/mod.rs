@@ -16,14 +16,14 @@ use tokio::sync::Notify;
 use super::block::Block;
 use super::budget::Budget;
 use super::cursor::Cursor;
-use super::disk::{DiskFault, Place, SavedLog};
-use super::record::Run;
+use super::disk::{DiskError, LogHandle, SavedLog};
+use super::record::RecordBatch;
 use crate::model::{Retention, Timestamp};
 use crate::sync::Lock;
 use page::Closed;
 pub use page::{Page, ReadError};
 pub(super) use saving::Unsaved;
-use state::{Piece, Plan, State};
+use state::{LogState, Piece, Plan};
 
 /// How much one log keeps; what exceeds it makes room from the oldest on.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +52,9 @@ impl Limits {
 pub struct Log {
     budget: Arc<Budget>,
     /// Where it is kept beside memory.
-    place: Option<Place>,
+    place: Option<LogHandle>,
     /// Std lock: writers hold it for the copy of one batch, readers for the copy of a little.
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     changed: Notify,
 }
 
@@ -83,36 +83,36 @@ impl LogCounters {
 
 /// What of a log a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scope {
+pub struct ReadRange {
     /// Only what is on disk.
     pub durable: bool,
     /// Whole blocks of what came before are left out, though not every datagram.
     pub since: Option<Timestamp>,
 }
 
-impl Scope {
+impl ReadRange {
     pub const ALL: Self = Self { durable: false, since: None };
     pub const DURABLE: Self = Self { durable: true, since: None };
 }
 
 impl Log {
-    pub fn new(limits: Limits, budget: Arc<Budget>, place: Option<Place>) -> Self {
-        Self::of(State::new(limits, fastrand::u64(..), 1), budget, place)
+    pub fn new(limits: Limits, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
+        Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, place)
     }
 
     /// A log as it was found on disk.
-    pub fn restored(limits: Limits, budget: Arc<Budget>, place: Place, saved: &SavedLog) -> Self {
-        let log = Self::of(State::restored(limits, saved), budget, Some(place));
-        log.change(State::retain);
+    pub fn restored(limits: Limits, budget: Arc<Budget>, place: LogHandle, saved: &SavedLog) -> Self {
+        let log = Self::of(LogState::restored(limits, saved), budget, Some(place));
+        log.change(LogState::retain);
         log
     }
 
-    fn of(state: State, budget: Arc<Budget>, place: Option<Place>) -> Self {
+    fn of(state: LogState, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
         Self { budget, place, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Appends a batch under one lock and wakes the readers that wait.
-    pub fn append<'a>(&self, batch: impl IntoIterator<Item = Run<'a>>) {
+    pub fn append<'a>(&self, batch: impl IntoIterator<Item = RecordBatch<'a>>) {
         self.change(|state| {
             if state.closed {
                 return;
@@ -180,16 +180,21 @@ impl Log {
 
     /// Lets go of its oldest block.
     pub fn evict(&self) {
-        self.change(State::evict_block);
+        self.change(LogState::evict_block);
     }
 
     /// Leaves its oldest block in memory to the disk. One that is not there yet is lost, and counted so.
     pub fn cool(&self) {
-        self.change(State::cool);
+        self.change(LogState::cool);
     }
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
-    pub async fn read(&self, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Page, ReadError> {
+    pub async fn read(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+        scope: ReadRange,
+    ) -> Result<Page, ReadError> {
         // A block that is gone when it is fetched makes for another plan: retention has taken it. If it is in that one,
         // too, it is lost.
         let mut missing = None;
@@ -210,7 +215,7 @@ impl Log {
                 match self.fetch(piece).await {
                     Ok(Some(block)) => blocks.push(block),
                     Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
-                    Err(ReadError::Disk(DiskFault::Damaged { .. })) => failed = Some((first, true)),
+                    Err(ReadError::Disk(DiskError::Damaged { .. })) => failed = Some((first, true)),
                     Err(fault) => return Err(fault),
                 }
                 if failed.is_some() {
@@ -250,7 +255,7 @@ impl Log {
 
     /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers learn it.
     pub fn close(&self) {
-        self.change(State::close);
+        self.change(LogState::close);
         if let Some(place) = &self.place {
             place.remove();
         }
@@ -295,7 +300,7 @@ impl Log {
     }
 
     /// Where it is kept beside memory.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&LogHandle> {
         self.place.as_ref()
     }
 
@@ -310,7 +315,7 @@ impl Log {
     }
 
     /// Changes the state and sees to it that budget and disk learn of it.
-    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut LogState) -> R) -> R {
         let mut state = self.state();
         let (before, bytes) = (state.extent(), state.counters.payload_bytes);
         let changed = change(&mut state);
@@ -324,7 +329,7 @@ impl Log {
         changed
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock_own()
     }
 }

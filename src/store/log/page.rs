@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::store::block::{Block, Entry};
 use crate::store::cursor::{Cursor, Gap};
-use crate::store::disk::DiskFault;
+use crate::store::disk::DiskError;
 
 /// What one read gives: datagrams in order, shared with the log or copied from its tail.
 pub struct Page {
@@ -51,7 +51,7 @@ pub enum ReadError {
     #[error("the log was deleted while it was read, or its membership moved to another group")]
     Closed,
     #[error(transparent)]
-    Disk(DiskFault),
+    Disk(DiskError),
 }
 
 impl From<Closed> for ReadError {

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use super::slot::Slot;
-use super::state::{Piece, Saving, State};
+use super::slot::BlockSlot;
+use super::state::{LogState, Piece, Saving};
 use super::{Limits, Log, LogCounters};
 use crate::store::block::Block;
-use crate::store::disk::{Place, Row, SavedLog};
+use crate::store::disk::{LogHandle, Row, SavedLog};
 
 /// What is to be written of a log.
 pub(in crate::store) struct Unsaved {
@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-impl State {
+impl LogState {
     /// Sequence numbers set aside at least, and for how many times what came since the last write.
     const LEAST_AHEAD: u64 = 1_000;
     const TIMES_AHEAD: u64 = 16;
@@ -74,7 +74,7 @@ impl State {
             if stored.next <= saved.first {
                 state.freed.push(stored.row);
             } else {
-                let slot = Slot::on_disk(stored);
+                let slot = BlockSlot::on_disk(stored);
                 state.slots_bytes += slot.cost;
                 state.slots.push_back(slot);
             }
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Tells the disk, if it has to know, that there is something to write.
-    pub(super) fn tell(&mut self, place: &Place, appended: usize) {
+    pub(super) fn tell(&mut self, place: &LogHandle, appended: usize) {
         let hurry = self.tail.next() >= self.saving.hurry_from;
         if hurry {
             self.saving.hurry_from = u64::MAX;
@@ -203,7 +203,7 @@ impl State {
     }
 }
 
-impl Slot {
+impl BlockSlot {
     /// Where its block is; none while it is nowhere, which does not last.
     pub(super) fn piece(&self) -> Option<Piece> {
         let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };

@@ -6,7 +6,7 @@ use crate::store::disk::{Row, Stored};
 
 /// A sealed block's place in a log, wherever the block itself is.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct BlockSlot {
     pub(super) first: u64,
     /// The sequence number after its last.
     pub(super) next: u64,
@@ -21,7 +21,7 @@ pub(super) struct Slot {
     pub(super) saved: bool,
 }
 
-impl Slot {
+impl BlockSlot {
     /// `row`: where an earlier part of it may have been written.
     pub(super) fn sealed(block: Block, row: Option<Row>) -> Self {
         let times = block.times().unwrap_or((Timestamp(i64::MIN), Timestamp(i64::MAX)));

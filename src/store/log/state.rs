@@ -3,21 +3,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::slot::Slot;
-use super::{Closed, Limits, LogCounters, Scope};
+use super::slot::BlockSlot;
+use super::{Closed, Limits, LogCounters, ReadRange};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::budget::{Budget, Charge};
 use crate::store::cursor::{Cursor, Gap, GapReason};
 use crate::store::disk::Row;
-use crate::store::record::Run;
+use crate::store::record::RecordBatch;
 
-pub(super) struct State {
+pub(super) struct LogState {
     pub(super) limits: Limits,
     /// Random for each log, and stands in its cursors.
     pub(super) epoch: u64,
     /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
-    pub(super) slots: VecDeque<Slot>,
+    pub(super) slots: VecDeque<BlockSlot>,
     /// How many of the slots, from the oldest on, are on disk only.
     pub(super) cold: usize,
     pub(super) tail: Block,
@@ -87,7 +87,7 @@ pub(super) struct Plan {
     pub(super) complete: bool,
 }
 
-impl State {
+impl LogState {
     /// A block is sealed at this size: small enough that to make room is to lose little, large enough that
     /// blocks are few.
     const BLOCK_BYTES: usize = 64 * 1024;
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    pub(super) fn push(&mut self, run: &Run<'_>) {
+    pub(super) fn push(&mut self, run: &RecordBatch<'_>) {
         if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(self.limits.bytes / 4)) {
             self.seal();
         }
@@ -132,7 +132,7 @@ impl State {
         let sealed = std::mem::replace(&mut self.tail, next).fitted();
         self.slots_bytes += sealed.cost();
         self.held_bytes += sealed.cost();
-        self.slots.push_back(Slot::sealed(sealed, self.tail_row.take()));
+        self.slots.push_back(BlockSlot::sealed(sealed, self.tail_row.take()));
     }
 
     /// Bytes kept, wherever.
@@ -292,7 +292,12 @@ impl State {
     }
 
     /// What to read after the cursor: up to `limit` datagrams that follow each other without a gap.
-    pub(super) fn plan(&mut self, after: Option<Cursor>, limit: usize, scope: Scope) -> Result<Plan, Closed> {
+    pub(super) fn plan(
+        &mut self,
+        after: Option<Cursor>,
+        limit: usize,
+        scope: ReadRange,
+    ) -> Result<Plan, Closed> {
         if self.closed {
             return Err(Closed);
         }

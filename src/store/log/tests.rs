@@ -2,7 +2,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Heard, Timestamp};
+use crate::model::{DatagramMeta, Timestamp};
 use crate::store::cursor::{Gap, GapReason};
 
 const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26, age: None };
@@ -11,8 +11,8 @@ fn log(limits: Limits) -> Log {
     Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None)
 }
 
-fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
-    let heard = Heard {
+fn run(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
+    let heard = DatagramMeta {
         received_at: Timestamp(0),
         source: ([192, 0, 2, 1], 1).into(),
         destination: ([239, 1, 1, 1], 1).into(),
@@ -20,12 +20,12 @@ fn run(bytes: &[u8], segment: Option<u16>) -> Run<'_> {
         hop_limit: Some(1),
         truncated: false,
     };
-    Run { heard, answer: None, segment, bytes }
+    RecordBatch { heard, answer: None, segment, bytes }
 }
 
 /// Of a log that is in memory alone: nothing is waited for.
 fn read(log: &Log, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
-    log.read(after, limit, Scope::ALL).now_or_never().expect("it is there")
+    log.read(after, limit, ReadRange::ALL).now_or_never().expect("it is there")
 }
 
 fn payloads(page: &Page) -> Vec<Vec<u8>> {
@@ -123,9 +123,12 @@ fn blocks_of_what_came_before_are_passed_over() {
     let payload = [0; 1_000];
     for second in 0..1_000 {
         let run = run(&payload, None);
-        log.append([Run { heard: Heard { received_at: Timestamp(second), ..run.heard }, ..run }]);
+        log.append([RecordBatch {
+            heard: DatagramMeta { received_at: Timestamp(second), ..run.heard },
+            ..run
+        }]);
     }
-    let scope = Scope { since: Some(Timestamp(700)), ..Scope::ALL };
+    let scope = ReadRange { since: Some(Timestamp(700)), ..ReadRange::ALL };
     let page = log.read(None, 1_000, scope).now_or_never().expect("it is there").unwrap();
     let times: Vec<_> = page.entries().map(|entry| entry.heard.received_at.0).collect();
     // All that is asked for, and of the rest less than a block.

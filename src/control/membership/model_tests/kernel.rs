@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 
 use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, Ipv6Status, SourceFilter};
 use crate::net::{
-    Action, Batch, BufferSize, Fault, GroupSocket, KernelGroups, MessageSocketSpec, ReceiveOptions, Received,
+    Action, Batch, BufferSize, GroupSocket, KernelGroups, MessageSocketSpec, ReceiveOptions, Received,
     RegisteredSocket, Registration, Route, RouteQuery, SendScript, SharedSendSocket, Sink, Socket,
-    SocketBackend,
+    SocketBackend, SocketError,
 };
 
 pub(super) const NAMES: [&str; 2] = ["eth0", "eth1"];
@@ -20,7 +20,7 @@ pub(super) const NAMES: [&str; 2] = ["eth0", "eth1"];
 pub(super) const REPLY_ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9));
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change {
+pub(super) enum LinkChange {
     Up(usize),
     Down(usize),
     Gone(usize),
@@ -36,12 +36,12 @@ pub(super) enum Change {
 }
 
 pub(super) struct Kernel {
-    state: Mutex<State>,
+    state: Mutex<KernelState>,
     /// The next sink that is called panics.
     pub(super) panics: Arc<AtomicBool>,
 }
 
-pub(super) struct State {
+pub(super) struct KernelState {
     pub(super) links: [Option<Arc<Interface>>; 2],
     made: u32,
     /// As `Users` in /proc/net/igmp6.
@@ -49,7 +49,7 @@ pub(super) struct State {
     /// Of the next opens.
     pub(super) faults: VecDeque<i32>,
     /// Happens within the next open.
-    pub(super) between: Option<Change>,
+    pub(super) between: Option<LinkChange>,
     /// On which interface each open was, and whether it worked.
     pub(super) opens: Vec<(usize, Result<u32, i32>)>,
     /// It stands still, unless the test sets it.
@@ -62,17 +62,17 @@ struct Open {
     joined: Option<(u32, IpAddr)>,
     port: u16,
     /// Gone with the socket.
-    token: Weak<Token>,
+    token: Weak<GroupUser>,
     registered: Weak<RegisteredSocket>,
 }
 
 /// The kernel's share of a socket that is joined: closing it takes one user off the group, whoever that is.
-struct Token {
+struct GroupUser {
     kernel: Weak<Kernel>,
     joined: Option<(u32, IpAddr)>,
 }
 
-impl Drop for Token {
+impl Drop for GroupUser {
     fn drop(&mut self) {
         let Some((kernel, joined)) = self.kernel.upgrade().zip(self.joined) else { return };
         if let Some(users) = kernel.state().users.get_mut(&joined) {
@@ -84,7 +84,7 @@ impl Drop for Token {
 impl Kernel {
     pub(super) fn new() -> Arc<Self> {
         let links = [0, 1].map(|nth| Some(Arc::new(link(nth, 1_000 + u32::from(nth == 1)))));
-        let state = State {
+        let state = KernelState {
             links,
             made: 2_000,
             users: HashMap::new(),
@@ -98,7 +98,7 @@ impl Kernel {
         Arc::new(Self { state: Mutex::new(state), panics: Arc::default() })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, KernelState> {
         self.state.lock().unwrap()
     }
 
@@ -144,8 +144,8 @@ impl Kernel {
         }
     }
 
-    fn socket(self: &Arc<Self>, joined: Option<(u32, IpAddr)>) -> Result<Socket, Fault> {
-        let token = Arc::new(Token { kernel: Arc::downgrade(self), joined });
+    fn socket(self: &Arc<Self>, joined: Option<(u32, IpAddr)>) -> Result<Socket, SocketError> {
+        let token = Arc::new(GroupUser { kernel: Arc::downgrade(self), joined });
         let mut state = self.state();
         state.ports += 1;
         let open = Open { joined, port: state.ports, token: Arc::downgrade(&token), registered: Weak::new() };
@@ -169,15 +169,15 @@ impl SocketBackend for Arc<Kernel> {
         self.table()
     }
 
-    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, SocketError>> {
         Box::pin(async { Ok(self.table()) })
     }
 
-    fn route(&self, _: &RouteQuery) -> Result<Route, Fault> {
+    fn route(&self, _: &RouteQuery) -> Result<Route, SocketError> {
         unreachable!("there are no messages")
     }
 
-    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         unreachable!("there are no messages")
     }
 
@@ -187,7 +187,7 @@ impl SocketBackend for Arc<Kernel> {
         interface: &Interface,
         _: &SourceFilter,
         options: ReceiveOptions,
-    ) -> Result<GroupSocket, Fault> {
+    ) -> Result<GroupSocket, SocketError> {
         let nth = NAMES.iter().position(|name| *name == &*interface.name).expect("one of them");
         let joined = {
             let mut state = self.state();
@@ -209,7 +209,7 @@ impl SocketBackend for Arc<Kernel> {
         Ok(GroupSocket { socket: self.socket(Some(joined))?, buffer })
     }
 
-    fn open_reply_socket(&self, _: u32, source: IpAddr, _: u16) -> Result<Socket, Fault> {
+    fn open_reply_socket(&self, _: u32, source: IpAddr, _: u16) -> Result<Socket, SocketError> {
         assert_eq!(source, REPLY_ADDRESS);
         if !self.state().has_address() {
             return Err(fault(Action::Bind, libc::EADDRNOTAVAIL));
@@ -217,7 +217,7 @@ impl SocketBackend for Arc<Kernel> {
         self.socket(None)
     }
 
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         let port = socket.local_addr()?.port();
         let sink = MayPanic { sink, panics: self.panics.clone() };
         let registration = Registration::unread(socket, Box::new(sink))?;
@@ -228,21 +228,21 @@ impl SocketBackend for Arc<Kernel> {
         Ok(registration)
     }
 
-    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+    fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
         Ok(KernelGroups::of(self.state().users.clone()))
     }
 
-    fn open_message_socket(&self, _: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+    fn open_message_socket(&self, _: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         unreachable!("there are no messages")
     }
 
-    fn open_shared_send_socket(&self, _: Family, _: bool) -> Result<SharedSendSocket, Fault> {
+    fn open_shared_send_socket(&self, _: Family, _: bool) -> Result<SharedSendSocket, SocketError> {
         unreachable!("there are no messages")
     }
 }
 
-fn fault(action: Action, error: i32) -> Fault {
-    Fault { action, source: io::Error::from_raw_os_error(error) }
+fn fault(action: Action, error: i32) -> SocketError {
+    SocketError { action, source: io::Error::from_raw_os_error(error) }
 }
 
 /// Panics where the test wants it to.
@@ -258,31 +258,31 @@ impl Sink for MayPanic {
     }
 }
 
-impl State {
-    pub(super) fn apply(&mut self, change: Change) {
+impl KernelState {
+    pub(super) fn apply(&mut self, change: LinkChange) {
         match change {
-            Change::Up(nth) => self.change(nth, |link| (link.up, link.running) = (true, true)),
-            Change::Down(nth) => self.change(nth, |link| (link.up, link.running) = (false, false)),
-            Change::Gone(nth) => {
+            LinkChange::Up(nth) => self.change(nth, |link| (link.up, link.running) = (true, true)),
+            LinkChange::Down(nth) => self.change(nth, |link| (link.up, link.running) = (false, false)),
+            LinkChange::Gone(nth) => {
                 self.forget(nth);
                 self.links[nth] = None;
             }
-            Change::MadeAgain(nth) => {
+            LinkChange::MadeAgain(nth) => {
                 self.forget(nth);
                 self.made += 1;
                 self.links[nth] = Some(Arc::new(link(nth, self.made)));
             }
-            Change::SmallMtu(nth) => {
+            LinkChange::SmallMtu(nth) => {
                 self.forget(nth);
                 self.change(nth, |link| (link.mtu, link.ipv6) = (1200, Ipv6Status::Absent));
             }
-            Change::LargeMtu(nth) => self.change(nth, |link| {
+            LinkChange::LargeMtu(nth) => self.change(nth, |link| {
                 link.forgotten[1] += u32::from(link.ipv6 == Ipv6Status::Absent);
                 (link.mtu, link.ipv6) = (1500, Ipv6Status::On);
             }),
-            Change::Forget(nth) => self.forget(nth),
-            Change::AddressLeaves => self.change(0, |link| link.addresses.clear()),
-            Change::AddressReturns => self.change(0, |link| link.addresses = vec![(REPLY_ADDRESS, 64)]),
+            LinkChange::Forget(nth) => self.forget(nth),
+            LinkChange::AddressLeaves => self.change(0, |link| link.addresses.clear()),
+            LinkChange::AddressReturns => self.change(0, |link| link.addresses = vec![(REPLY_ADDRESS, 64)]),
         }
     }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Wanted, World, group, request, spec};
+use super::{Target, World, group, request, spec};
 use crate::control::events::EventKind;
 use crate::control::memberships::JoinRequest;
 use crate::model::Timestamp;
@@ -33,7 +33,7 @@ fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
 
 /// A responder: what it heard is logged and answered until its lease ends, and not after that.
 fn live(world: &World, steps: Vec<Step>) {
-    const WANTED: Wanted = Wanted { interfaces: [true, true], group: 0 };
+    const WANTED: Target = Target { interfaces: [true, true], group: 0 };
     let (responder, _) = &world.resources[1];
     let sockets_before = world.kernel.open_sockets();
     let mut left: Option<Duration> = None;

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Membership, MembershipContext, SocketId, Unchanged};
-use crate::control::answering::{ActiveRules, Answering, ReplyLimits, Services};
+use crate::control::answering::{ActiveRules, Answering, ReplyLimits, ResponderContext};
 use crate::control::events::Events;
 use crate::control::memberships::JoinRequest;
 use crate::control::orphans::Orphans;
 use crate::control::timers::Timers;
-use crate::control::totals::Ledger;
+use crate::control::totals::TotalsAccumulator;
 use crate::control::{InterfaceChoice, Registry, comparison};
 use crate::model::{
     Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyFrom, ResponderRules,
@@ -28,20 +28,20 @@ use crate::model::{
 };
 use crate::net::{InterfaceWatch, SocketBackend};
 use crate::store::{Budget, Limits};
-use kernel::{Change, Kernel, NAMES, REPLY_ADDRESS};
-use model::{Model, Wanted, name, why};
+use kernel::{Kernel, LinkChange, NAMES, REPLY_ADDRESS};
+use model::{Model, Target, name, why};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Change(Change),
+    Change(LinkChange),
     /// Within the next open.
-    Between(Change),
+    Between(LinkChange),
     FailNextOpen(i32),
     /// The reconciler follows the table.
     Follow,
     Retry,
     Compare,
-    Put(usize, Wanted),
+    Put(usize, Target),
     Panic,
 }
 
@@ -76,7 +76,7 @@ impl World {
     /// A membership and a responder.
     fn new(interfaces: InterfaceWatch, runtime: tokio::runtime::Handle) -> Self {
         let (kernel, events, ledger) =
-            (Kernel::new(), Arc::new(Events::new(1_000)), Arc::<Ledger>::default());
+            (Kernel::new(), Arc::new(Events::new(1_000)), Arc::<TotalsAccumulator>::default());
         let sockets: Arc<dyn SocketBackend> = Arc::new(kernel.clone());
         let context = MembershipContext {
             sockets: sockets.clone(),
@@ -89,9 +89,9 @@ impl World {
             reopened: Arc::default(),
         };
         let limits = Arc::new(ReplyLimits::new(0, 0));
-        let services = Services { limits, timers: Arc::new(Timers::default()), interfaces };
+        let services = ResponderContext { limits, timers: Arc::new(Timers::default()), interfaces };
         let (table, registry) = (kernel.table(), Registry::default());
-        let wanted = Wanted { interfaces: [true, true], group: 0 };
+        let wanted = Target { interfaces: [true, true], group: 0 };
         let resources = [false, true].map(|answers| {
             let answering = request(answers).rules.map(|rules| {
                 let active = ActiveRules::new(&group(0), rules, &sockets);
@@ -154,7 +154,7 @@ impl World {
         self.reconcile(&lacking, forgotten, false);
     }
 
-    fn put(&mut self, nth: usize, wanted: Wanted) {
+    fn put(&mut self, nth: usize, wanted: Target) {
         let (membership, model) = &mut self.resources[nth];
         let could_reply = self.kernel.state().has_address();
         let (spec, request) = (spec(wanted), request(nth == 1));
@@ -221,7 +221,7 @@ impl World {
             let mut state = self.kernel.state();
             state.between = None;
             state.faults.clear();
-            state.apply(Change::AddressReturns);
+            state.apply(LinkChange::AddressReturns);
         }
         self.kernel.panics.store(false, Ordering::Relaxed);
         for step in [Step::Follow, Step::Retry, Step::Compare, Step::Compare] {
@@ -262,7 +262,7 @@ fn group(nth: usize) -> Group {
     Group::parse(text).expect("a group").0
 }
 
-fn spec(wanted: Wanted) -> MembershipSpec {
+fn spec(wanted: Target) -> MembershipSpec {
     let names = [0, 1].into_iter().filter(|nth| wanted.interfaces[*nth]);
     MembershipSpec {
         group: group(wanted.group),
@@ -297,15 +297,15 @@ fn request(answers: bool) -> JoinRequest {
 
 fn steps() -> impl Strategy<Value = Step> {
     let change = (0_usize..2, 0_usize..9).prop_map(|(nth, which)| match which {
-        0 => Change::Up(nth),
-        1 => Change::Down(nth),
-        2 => Change::Gone(nth),
-        3 => Change::MadeAgain(nth),
-        4 => Change::SmallMtu(nth),
-        5 => Change::LargeMtu(nth),
-        6 => Change::Forget(nth),
-        7 => Change::AddressLeaves,
-        _ => Change::AddressReturns,
+        0 => LinkChange::Up(nth),
+        1 => LinkChange::Down(nth),
+        2 => LinkChange::Gone(nth),
+        3 => LinkChange::MadeAgain(nth),
+        4 => LinkChange::SmallMtu(nth),
+        5 => LinkChange::LargeMtu(nth),
+        6 => LinkChange::Forget(nth),
+        7 => LinkChange::AddressLeaves,
+        _ => LinkChange::AddressReturns,
     });
     let wanted = prop_oneof![Just([true, true]), Just([true, false]), Just([false, true])];
     let put = (0_usize..2, wanted, 0_usize..2);
@@ -316,7 +316,7 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => Just(Step::Follow),
         2 => Just(Step::Retry),
         2 => Just(Step::Compare),
-        3 => put.prop_map(|(nth, interfaces, group)| Step::Put(nth, Wanted { interfaces, group })),
+        3 => put.prop_map(|(nth, interfaces, group)| Step::Put(nth, Target { interfaces, group })),
         1 => Just(Step::Panic),
     ]
 }

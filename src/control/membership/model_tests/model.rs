@@ -1,13 +1,13 @@
 //! What a membership should be, as simply as can be said. It is told what the kernel did, and not how it came to that.
 
-use super::kernel::{NAMES, State};
+use super::kernel::{KernelState, NAMES};
 use crate::control::JoinState;
 use crate::control::events::EventKind;
 use crate::model::{Family, InterfaceTable};
 
 /// Which of the two interfaces, and which of two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct Target {
     pub(super) interfaces: [bool; 2],
     pub(super) group: usize,
 }
@@ -26,7 +26,7 @@ pub(super) enum Why {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
+enum ModelEntry {
     Joined { index: u32, forgotten: u32, hears: bool },
     Not(JoinState, Why),
 }
@@ -37,8 +37,8 @@ pub(super) type Opens = Vec<(usize, Result<u32, i32>)>;
 
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) wanted: Wanted,
-    entries: [Option<Entry>; 2],
+    pub(super) wanted: Target,
+    entries: [Option<ModelEntry>; 2],
     answers: bool,
     /// Its reply socket is open.
     pub(super) replies_from: bool,
@@ -50,7 +50,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(wanted: Wanted, answers: bool, table: &InterfaceTable, opens: Opens) -> Self {
+    pub(super) fn new(wanted: Target, answers: bool, table: &InterfaceTable, opens: Opens) -> Self {
         let mut model = Self {
             wanted,
             entries: [None; 2],
@@ -73,8 +73,10 @@ impl Model {
             let Some(entry) = &mut self.entries[nth] else { continue };
             let Some(link) = table.by_name(NAMES[nth]) else {
                 *entry = match *entry {
-                    Entry::Not(JoinState::Pending, _) => Entry::Not(JoinState::Pending, Why::NotThere),
-                    _ => Entry::Not(JoinState::Lost, Why::Gone),
+                    ModelEntry::Not(JoinState::Pending, _) => {
+                        ModelEntry::Not(JoinState::Pending, Why::NotThere)
+                    }
+                    _ => ModelEntry::Not(JoinState::Lost, Why::Gone),
                 };
                 continue;
             };
@@ -82,22 +84,30 @@ impl Model {
             let why = if link.up { Why::NoList } else { Why::Down };
             let now = (link.index, link.forgotten[1]);
             *entry = match *entry {
-                Entry::Joined { index, forgotten: times, .. }
+                ModelEntry::Joined { index, forgotten: times, .. }
                     if has_list && (index, times) == now && !forgotten[nth] =>
                 {
-                    Entry::Joined { index, forgotten: times, hears: link.up }
+                    ModelEntry::Joined { index, forgotten: times, hears: link.up }
                 }
-                Entry::Joined { .. } if has_list => Entry::Not(JoinState::Lost, Why::Forgotten),
-                Entry::Joined { .. } => Entry::Not(JoinState::Lost, why),
-                Entry::Not(state, _) if !has_list && state != JoinState::Failed => Entry::Not(state, why),
-                entry @ Entry::Not(..) => entry,
+                ModelEntry::Joined { .. } if has_list => ModelEntry::Not(JoinState::Lost, Why::Forgotten),
+                ModelEntry::Joined { .. } => ModelEntry::Not(JoinState::Lost, why),
+                ModelEntry::Not(state, _) if !has_list && state != JoinState::Failed => {
+                    ModelEntry::Not(state, why)
+                }
+                entry @ ModelEntry::Not(..) => entry,
             };
         }
         self.report();
     }
 
     /// The second step: what came of opening where it is not joined.
-    pub(super) fn join(&mut self, table: &InterfaceTable, opens: Opens, is_retry: bool, kernel: &State) {
+    pub(super) fn join(
+        &mut self,
+        table: &InterfaceTable,
+        opens: Opens,
+        is_retry: bool,
+        kernel: &KernelState,
+    ) {
         self.opened(table, opens, is_retry);
         if self.answers {
             let is_known = table.interfaces.iter().any(|link| link.has(super::REPLY_ADDRESS));
@@ -110,7 +120,7 @@ impl Model {
     /// Gives false if it is refused.
     pub(super) fn put(
         &mut self,
-        wanted: Wanted,
+        wanted: Target,
         table: &InterfaceTable,
         opens: Opens,
         could_reply: bool,
@@ -148,7 +158,7 @@ impl Model {
 
     pub(super) fn fail(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
-            *entry = Entry::Not(JoinState::Failed, Why::Failed);
+            *entry = ModelEntry::Not(JoinState::Failed, Why::Failed);
         }
         self.report();
     }
@@ -159,9 +169,9 @@ impl Model {
         for nth in (0..2).filter(|nth| self.wanted.interfaces[*nth]) {
             let link = table.by_name(NAMES[nth]);
             let (state, why) = match self.entries[nth] {
-                Some(Entry::Joined { .. }) => continue,
-                Some(Entry::Not(JoinState::Failed, _)) if !is_retry => continue,
-                Some(Entry::Not(state, why)) => (state, why),
+                Some(ModelEntry::Joined { .. }) => continue,
+                Some(ModelEntry::Not(JoinState::Failed, _)) if !is_retry => continue,
+                Some(ModelEntry::Not(state, why)) => (state, why),
                 None => (JoinState::Pending, Why::NotThere),
             };
             let result = match link {
@@ -173,19 +183,19 @@ impl Model {
                     let (asked, opened) = opens.next().expect("it is opened where it can be");
                     assert_eq!(asked, nth);
                     let joined =
-                        |index| Entry::Joined { index, forgotten: link.forgotten[1], hears: link.up };
+                        |index| ModelEntry::Joined { index, forgotten: link.forgotten[1], hears: link.up };
                     opened.map(joined).map_err(|error| match error {
                         libc::ENODEV | libc::EINVAL => Why::Changing,
                         _ => Why::Refused,
                     })
                 }
             };
-            self.entries[nth] = Some(result.unwrap_or_else(|why| Entry::Not(state, why)));
+            self.entries[nth] = Some(result.unwrap_or_else(|why| ModelEntry::Not(state, why)));
         }
         assert_eq!(opens.next(), None, "and nowhere else");
     }
 
-    fn prepare(&mut self, table: &InterfaceTable, kernel: &State) -> bool {
+    fn prepare(&mut self, table: &InterfaceTable, kernel: &KernelState) -> bool {
         let there = is_any_there(self.wanted, table);
         self.replies_from |= there && kernel.has_address();
         !there || self.replies_from
@@ -193,20 +203,20 @@ impl Model {
 
     pub(super) fn joined_on(&self, nth: usize) -> Option<u32> {
         match self.entries[nth] {
-            Some(Entry::Joined { index, .. }) => Some(index),
+            Some(ModelEntry::Joined { index, .. }) => Some(index),
             _ => None,
         }
     }
 
     pub(super) fn shown(&self, nth: usize) -> Option<Shown> {
         Some(match self.entries[nth]? {
-            Entry::Joined { hears, .. } => {
+            ModelEntry::Joined { hears, .. } => {
                 let state = if self.can_reply { JoinState::Joined } else { JoinState::Pending };
                 let why =
                     if hears { (!self.can_reply).then_some(Why::ReplyAddress) } else { Some(Why::Down) };
                 (state, hears, why)
             }
-            Entry::Not(state, why) => (state, false, Some(why)),
+            ModelEntry::Not(state, why) => (state, false, Some(why)),
         })
     }
 
@@ -271,6 +281,6 @@ pub(super) fn why(reason: &str) -> Why {
     .unwrap_or(Why::Refused)
 }
 
-fn is_any_there(wanted: Wanted, table: &InterfaceTable) -> bool {
+fn is_any_there(wanted: Target, table: &InterfaceTable) -> bool {
     (0..2).any(|nth| wanted.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Answer, ClockReading, CloseReason, MessageSpec, Timestamp};
+use crate::model::{ClockReading, CloseReason, MessageSpec, ResponseMeta, Timestamp};
 use sends::Sends;
 
 pub use results::EgressResult;
@@ -76,8 +76,8 @@ pub struct AnswerCounters {
 
 /// What is to be done with a datagram that came to a message's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::control) enum Verdict {
-    Keep(Answer),
+pub(in crate::control) enum Disposition {
+    Keep(ResponseMeta),
     Stray,
 }
 
@@ -137,7 +137,7 @@ impl Collection {
     /// Notes who has answered, as the log has it, in its order. `count`: and how often.
     pub(in crate::control) fn replay(
         &mut self,
-        answers: impl Iterator<Item = (u64, SocketAddr, Option<Answer>)>,
+        answers: impl Iterator<Item = (u64, SocketAddr, Option<ResponseMeta>)>,
         count: bool,
     ) {
         for (sequence, source, answer) in answers {
@@ -218,11 +218,11 @@ impl Collection {
         received_at: Timestamp,
         sequence: u64,
         now: &ClockReading,
-    ) -> Verdict {
+    ) -> Disposition {
         let sends = self.ports.get(&port).map(|source_port| &source_port.sends);
         let Some(sends) = sends.filter(|sends| sends.precede(received_at, now)) else {
             self.counters.strays += 1;
-            return Verdict::Stray;
+            return Disposition::Stray;
         };
         let (attempt, rtt) = sends.answered(received_at, now);
         let rtt_us = rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
@@ -243,7 +243,7 @@ impl Collection {
         self.counters.responses += 1;
         self.counters.duplicates += u64::from(duplicate);
         self.counters.late += u64::from(late);
-        Verdict::Keep(Answer { rtt_us, attempt, duplicate, late })
+        Disposition::Keep(ResponseMeta { rtt_us, attempt, duplicate, late })
     }
 
     /// Why the message should stop collecting now, if it should.

@@ -56,10 +56,10 @@ fn sent_once() -> (Collection, ClockReading) {
     (collection, start)
 }
 
-fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> Answer {
+fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> ResponseMeta {
     match collection.hear(PortId(0), source, now.real, 1, &now) {
-        Verdict::Keep(answer) => answer,
-        Verdict::Stray => panic!("a stray"),
+        Disposition::Keep(answer) => answer,
+        Disposition::Stray => panic!("a stray"),
     }
 }
 
@@ -68,7 +68,7 @@ fn duplicates_satisfy_neither_expect_nor_stall() {
     let (mut collection, start) = sent_once();
     let spec = MessageSpec { expect: Some(2), stall: Some(Duration::from_millis(300)), ..spec() };
     let first = hear(&mut collection, host(1), at(start, 10));
-    assert_eq!(first, Answer { rtt_us: Some(10_000), attempt: Some(1), duplicate: false, late: false });
+    assert_eq!(first, ResponseMeta { rtt_us: Some(10_000), attempt: Some(1), duplicate: false, late: false });
     assert!(hear(&mut collection, host(1), at(start, 200)).duplicate);
     assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
     assert_eq!(collection.next_check(&spec), Some(at(start, 310).monotonic));
@@ -122,11 +122,11 @@ fn what_arrives_before_the_send_is_a_stray_whatever_the_clock_does() {
         let hear = |collection: &mut Collection, received_at: ClockReading, now| {
             collection.hear(port, host(1), received_at.real, 1, &now)
         };
-        assert_eq!(hear(&mut collection, start, start), Verdict::Stray);
-        assert_eq!(hear(&mut collection, start, stepped(5)), Verdict::Stray);
+        assert_eq!(hear(&mut collection, start, start), Disposition::Stray);
+        assert_eq!(hear(&mut collection, start, stepped(5)), Disposition::Stray);
         let _ = collection.sending(port, 1, 1, stepped(10));
-        assert_eq!(hear(&mut collection, start, stepped(11)), Verdict::Stray, "it was in the socket");
-        assert!(matches!(hear(&mut collection, stepped(12), stepped(12)), Verdict::Keep(_)));
+        assert_eq!(hear(&mut collection, start, stepped(11)), Disposition::Stray, "it was in the socket");
+        assert!(matches!(hear(&mut collection, stepped(12), stepped(12)), Disposition::Keep(_)));
         let counters = AnswerCounters { responses: 1, responders: 1, strays: 3, ..Default::default() };
         assert_eq!(collection.counters(), counters);
     }
@@ -139,11 +139,11 @@ fn each_port_has_its_own_first_send_and_a_strange_port_has_none() {
     let second = collection.add_port(0);
     let _ = collection.sending(first, 1, 1, start);
     let mut hear = |port| collection.hear(port, host(1), at(start, 1).real, 1, &at(start, 1));
-    assert!(matches!(hear(first), Verdict::Keep(_)));
-    assert_eq!(hear(second), Verdict::Stray);
-    assert_eq!(hear(PortId(7)), Verdict::Stray);
+    assert!(matches!(hear(first), Disposition::Keep(_)));
+    assert_eq!(hear(second), Disposition::Stray);
+    assert_eq!(hear(PortId(7)), Disposition::Stray);
     collection.drop_port(first);
-    assert_eq!(collection.hear(first, host(1), at(start, 2).real, 1, &at(start, 2)), Verdict::Stray);
+    assert_eq!(collection.hear(first, host(1), at(start, 2).real, 1, &at(start, 2)), Disposition::Stray);
 }
 
 #[test]

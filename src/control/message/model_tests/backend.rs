@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::world::{Becomes, State, World};
+use super::world::{Becomes, World, WorldState};
 use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, Ipv6Status, SourceFilter};
 use crate::net::{
-    Action, Fault, GroupSocket, KernelGroups, MessageSocketSpec, ReceiveOptions, Registration, Route,
-    RouteQuery, SharedSendSocket, Sink, Socket, SocketBackend,
+    Action, GroupSocket, KernelGroups, MessageSocketSpec, ReceiveOptions, Registration, Route, RouteQuery,
+    SharedSendSocket, Sink, Socket, SocketBackend, SocketError,
 };
 
 impl SocketBackend for World {
@@ -26,11 +26,11 @@ impl SocketBackend for World {
         state.table.clone()
     }
 
-    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, Fault>> {
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<InterfaceTable>, SocketError>> {
         Box::pin(async { Ok(self.interfaces()) })
     }
 
-    fn route(&self, query: &RouteQuery) -> Result<Route, Fault> {
+    fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         self.step();
         let state = self.state();
         let index = query.interface.expect("all interfaces are named");
@@ -42,7 +42,7 @@ impl SocketBackend for World {
         Ok(Route { interface_index: index, source: *source })
     }
 
-    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), Fault> {
+    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         unreachable!("all interfaces are named")
     }
 
@@ -52,23 +52,23 @@ impl SocketBackend for World {
         _: &Interface,
         _: &SourceFilter,
         _: ReceiveOptions,
-    ) -> Result<GroupSocket, Fault> {
+    ) -> Result<GroupSocket, SocketError> {
         unreachable!("messages join no group")
     }
 
-    fn kernel_groups(&self) -> Result<KernelGroups, Fault> {
+    fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
         Ok(KernelGroups::default())
     }
 
-    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, Fault> {
+    fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         self.step();
         let mut state = self.state();
         if let Some(error) = state.bind_fault.take() {
-            return Err(Fault { action: Action::Bind, source: io::Error::from_raw_os_error(error) });
+            return Err(SocketError { action: Action::Bind, source: io::Error::from_raw_os_error(error) });
         }
         let port = spec.port.unwrap_or_else(|| 40_000 + u16::try_from(state.sockets.len()).expect("few"));
         let local = SocketAddr::new(spec.source, port);
-        let fault = |error| Fault { action: Action::Bind, source: io::Error::from_raw_os_error(error) };
+        let fault = |error| SocketError { action: Action::Bind, source: io::Error::from_raw_os_error(error) };
         if !state.table.interfaces.iter().any(|interface| interface.has(spec.source)) {
             return Err(fault(libc::EADDRNOTAVAIL));
         }
@@ -81,16 +81,16 @@ impl SocketBackend for World {
         Ok(socket)
     }
 
-    fn open_shared_send_socket(&self, _: Family, _: bool) -> Result<SharedSendSocket, Fault> {
+    fn open_shared_send_socket(&self, _: Family, _: bool) -> Result<SharedSendSocket, SocketError> {
         self.step();
         SharedSendSocket::scripted(self.script((Ipv4Addr::UNSPECIFIED, 50_000).into(), 0, false))
     }
 
-    fn open_reply_socket(&self, _: u32, _: IpAddr, _: u16) -> Result<Socket, Fault> {
+    fn open_reply_socket(&self, _: u32, _: IpAddr, _: u16) -> Result<Socket, SocketError> {
         unreachable!("messages send no replies")
     }
 
-    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, Fault> {
+    fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         self.step();
         let local = socket.local_addr()?;
         let registration = Registration::unread(socket, sink)?;
@@ -103,7 +103,7 @@ impl SocketBackend for World {
     }
 }
 
-impl State {
+impl WorldState {
     pub(super) fn change(&mut self, nth: usize, becomes: Becomes) {
         let nth = nth % 2;
         let name = &*interface(nth, 0, 0).name;
@@ -161,6 +161,6 @@ fn address(nth: usize, host: u8) -> IpAddr {
     [10, 0, u8::try_from(nth).expect("few"), host].into()
 }
 
-fn fault(error: i32) -> Fault {
-    Fault { action: Action::Send, source: io::Error::from_raw_os_error(error) }
+fn fault(error: i32) -> SocketError {
+    SocketError { action: Action::Send, source: io::Error::from_raw_os_error(error) }
 }

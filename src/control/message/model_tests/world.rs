@@ -51,14 +51,14 @@ pub(super) enum Becomes {
 }
 
 pub(super) struct World {
-    state: Mutex<State>,
+    state: Mutex<WorldState>,
     pub(super) control: OnceLock<Weak<Shared>>,
     pub(super) id: Id,
     start: Instant,
     this: Weak<Self>,
 }
 
-pub(super) struct State {
+pub(super) struct WorldState {
     script: VecDeque<Vec<Event>>,
     /// Something happens just now: it is not interrupted.
     busy: bool,
@@ -110,7 +110,7 @@ impl World {
     pub(super) fn new(script: Vec<Vec<Event>>) -> Arc<Self> {
         let table = Arc::new(super::backend::first_table());
         Arc::new_cyclic(|this| Self {
-            state: Mutex::new(State {
+            state: Mutex::new(WorldState {
                 script: script.into(),
                 busy: false,
                 shown: table.clone(),
@@ -257,7 +257,7 @@ impl World {
         let panics = std::mem::take(&mut self.state().panics);
         assert!(!panics, "a send that panics on purpose");
         let mut state = self.state();
-        let State { sockets, table, shown, full, records, .. } = &mut *state;
+        let WorldState { sockets, table, shown, full, records, .. } = &mut *state;
         let socket = &mut sockets[nth];
         if *full {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
@@ -307,7 +307,7 @@ impl World {
         })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, WorldState> {
         self.state.lock().expect("no panic")
     }
 }
