@@ -47,7 +47,7 @@ impl Reloader {
             Err(findings) => {
                 let mut shown = self.operations.configuration();
                 shown.reads += 1;
-                shown.problems = told(&findings);
+                shown.problems = as_problems(&findings);
                 self.operations.show(shown);
                 tracing::error!("the configuration has mistakes: all is as it was");
             }
@@ -117,7 +117,7 @@ impl Reloader {
             memberships,
             responders,
             tokens: names,
-            problems: told(&refused),
+            problems: as_problems(&refused),
             restart_needed,
         });
     }
@@ -140,7 +140,7 @@ pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigErro
 }
 
 /// Logs what was found, and gives it as it is shown.
-fn told(findings: &[ConfigError]) -> Vec<ConfigurationProblem> {
+fn as_problems(findings: &[ConfigError]) -> Vec<ConfigurationProblem> {
     let tell = |finding: &ConfigError| {
         tracing::error!(problem = %finding, "the configuration has a mistake");
         let ConfigError { place, line, detail } = finding.clone();

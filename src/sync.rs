@@ -26,12 +26,12 @@ impl<T> Lock<T> for Mutex<T> {
     }
 
     fn lock_shared(&self) -> MutexGuard<'_, T> {
-        whole(self.lock())
+        unpoisoned(self.lock())
     }
 }
 
 /// What a lock that resources share guards, however it was taken. After a panic under it the process ends.
-pub(crate) fn whole<G>(taken: LockResult<G>) -> G {
+pub(crate) fn unpoisoned<G>(taken: LockResult<G>) -> G {
     taken.unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
 }
 

@@ -34,7 +34,7 @@ impl Shared {
     const ROUND: Duration = Duration::from_secs(1);
 
     /// Keeps house for ever: in rounds, and at once when the logs hold too much. Cancel-safe.
-    pub(super) async fn keep_house(&self) {
+    pub(super) async fn run_retention(&self) {
         loop {
             let _ = tokio::time::timeout(Self::ROUND, self.budget.exceeded()).await;
             let now = Timestamp::now();
@@ -45,8 +45,13 @@ impl Shared {
                 self.make_room(Log::oldest, Log::evict, forget, || self.budget.is_exceeded()).await;
             }
             if self.budget.memory_is_exceeded() {
-                self.make_room(Log::oldest_held, Log::cool, |_| false, || self.budget.memory_is_short())
-                    .await;
+                self.make_room(
+                    Log::oldest_held,
+                    Log::drop_from_memory,
+                    |_| false,
+                    || self.budget.memory_is_short(),
+                )
+                .await;
             }
         }
     }
@@ -59,7 +64,7 @@ impl Shared {
             if let Ok(Err(_panicked)) = timeout_at(deadline, expiring).await {
                 self.recovery.note_panic();
             }
-            give_way(nth).await;
+            yield_every(nth).await;
         }
     }
 
@@ -88,7 +93,7 @@ impl Shared {
                 heap.extend(aged((nth, &owners[nth])));
             }
             evicted += 1;
-            give_way(evicted).await;
+            yield_every(evicted).await;
         }
     }
 
@@ -99,7 +104,7 @@ impl Shared {
 }
 
 /// Lets other tasks run after every so many steps.
-async fn give_way(step: usize) {
+async fn yield_every(step: usize) {
     const STEPS: usize = 256;
     if step % STEPS == STEPS - 1 {
         tokio::task::yield_now().await;

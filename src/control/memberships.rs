@@ -44,7 +44,7 @@ impl Control {
         let kind = request.kind();
         let registry = shared.joined(kind);
         loop {
-            shared.goes_on()?;
+            shared.ensure_running()?;
             if let Some(existing) = registry.find(&id) {
                 if only_create {
                     return Err(ControlError::Exists { kind, id });
@@ -62,9 +62,9 @@ impl Control {
                     Ok(()) => {}
                 }
                 existing.keep_change();
-                shared.catch_up(&existing, &table);
+                shared.reconcile_if_changed(&existing, &table);
                 shared.arm(&existing);
-                shared.settled(Done::Changed).await?;
+                shared.flushed(Done::Changed).await?;
                 return Ok((existing, Outcome::Kept));
             }
             let spec = self.spec_of(&request, None).await?;
@@ -76,10 +76,10 @@ impl Control {
             let context = shared.membership_context.clone();
             let new = Membership::prepare(id.clone(), spec, &request, answering, context, table.clone())?;
             if let Some(membership) = new.publish(registry) {
-                shared.catch_up(&membership, &table);
+                shared.reconcile_if_changed(&membership, &table);
                 shared.arm(&membership);
                 membership.keep(true);
-                shared.settled(Done::Created).await?;
+                shared.flushed(Done::Created).await?;
                 return Ok((membership, Outcome::Created));
             }
         }
@@ -108,7 +108,7 @@ impl Control {
     /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If that takes
     /// too long, the same again goes on to wait for it.
     pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
-        self.0.goes_on()?;
+        self.0.ensure_running()?;
         let deletion = self.0.joined(kind).begin_deletion(id);
         let (membership, is_new) = deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
         if is_new {
@@ -170,16 +170,16 @@ impl Shared {
     }
 
     /// Refuses what would change something, once the service stops: whether it came to disk would be left to chance.
-    pub(super) fn goes_on(&self) -> Result<(), ControlError> {
+    pub(super) fn ensure_running(&self) -> Result<(), ControlError> {
         if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
     }
 
     /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
     /// worth more than what the service does. If the service stops meanwhile, it may not be kept. `done`: what was done
     /// if the disk takes too long.
-    pub(super) async fn settled(&self, done: Done) -> Result<(), ControlError> {
+    pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
         let Some(store) = &self.store else { return Ok(()) };
-        match within(done, store.settled()).await? {
+        match within(done, store.flushed()).await? {
             Err(DiskError::Closed) => Err(ControlError::Stopping),
             _ => Ok(()),
         }
@@ -187,7 +187,7 @@ impl Shared {
 
     /// An interface that came or went between the look at the table and the entry in the registry has
     /// been announced to everybody but this membership.
-    fn catch_up(&self, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
+    fn reconcile_if_changed(&self, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
         if !Arc::ptr_eq(&self.interfaces.table(), seen) {
             self.reconciler.retry(membership);
         }

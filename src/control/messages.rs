@@ -39,7 +39,7 @@ impl Control {
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
         let (message, outcome) = self.send_once(&id, spec).await?;
         // What was sent was sent, also if the service stops now.
-        match self.0.settled(Done::Sent(message.copies_sent())).await {
+        match self.0.flushed(Done::Sent(message.copies_sent())).await {
             Err(ControlError::TimedOut { done }) => Err(ControlError::TimedOut { done }),
             _ => Ok((message, outcome)),
         }
@@ -52,7 +52,7 @@ impl Control {
         if let Some(message) = shared.messages.find(id) {
             return same(message, &spec);
         }
-        shared.goes_on()?;
+        shared.ensure_running()?;
         if let Some(deleted) = shared.messages.under_deletion(id) {
             // It may hold the port that this one wants.
             within(Done::Nothing, deleted.sockets_closed()).await?;
@@ -117,17 +117,17 @@ impl Control {
 
     /// Stops collecting and keeps what came.
     pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
-        self.0.goes_on()?;
+        self.0.ensure_running()?;
         let message = self.message(id)?;
         message.close(CloseReason::Cancelled);
-        self.0.settled(Done::Changed).await?;
+        self.0.flushed(Done::Changed).await?;
         Ok(message)
     }
 
     /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
     /// that takes too long, the same again goes on to wait for it.
     pub async fn forget(&self, id: &Id) -> Result<(), ControlError> {
-        self.0.goes_on()?;
+        self.0.ensure_running()?;
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
             let deletion = self.0.messages.begin_deletion(id);
@@ -219,7 +219,7 @@ impl Shared {
             interface.register(sockets, message);
         }
         // It can be found by now: either the shutdown finds and closes it, or is noticed here.
-        self.goes_on()?;
+        self.ensure_running()?;
         let waiting = message.send_first(&mut interfaces)?;
         message.emit_sent();
         if waiting.is_empty() && message.spec().repeat.count == 1 {

@@ -53,7 +53,7 @@ pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder}
 pub use messages::{ListQuery, Outcome};
 pub use refusal::{ControlError, DurabilityError, Purpose};
 pub use restoring::saved_group;
-pub use totals::{CurrentState, LogUsage, Received, ControlSnapshot, States, Totals};
+pub use totals::{ControlSnapshot, CurrentState, LogUsage, Received, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
@@ -220,7 +220,7 @@ impl Control {
             shared.message_context.timers.run(|due| shared.fire(due)).await;
         });
         control.start_reconciler()?;
-        control.spawn("retention", |shared| async move { shared.keep_house().await });
+        control.spawn("retention", |shared| async move { shared.run_retention().await });
         control.spawn("recovery", |shared| async move { shared.recover().await });
         // Last: how long a start takes depends on what there is to restore.
         let watchdog =
@@ -250,9 +250,9 @@ impl Control {
     }
 
     /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
-    pub async fn caught_up(&self, log: &Log) -> Result<(), DurabilityError> {
+    pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
         let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
-        let caught_up = waiting::within(Done::Nothing, store.caught_up(log)).await;
+        let caught_up = waiting::within(Done::Nothing, store.wait_durable(log)).await;
         caught_up
             .map_err(|refusal| DurabilityError::TimedOut(refusal.into()))?
             .map_err(DurabilityError::Fault)

@@ -17,7 +17,7 @@ use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, Registration, SocketError, thread_cpu_time};
-use crate::sync::{Lock, Progress, fatal, whole};
+use crate::sync::{Lock, Progress, fatal, unpoisoned};
 
 /// What is asked of the thread.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Reconciler {
         self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
-        let (mut requests, _) = whole(waited);
+        let (mut requests, _) = unpoisoned(waited);
         self.progress.work();
         std::mem::take(&mut *requests)
     }

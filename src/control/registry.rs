@@ -132,7 +132,7 @@ impl Shared {
         let ending = self.tasks.spawn(async move {
             let entry = gone.await;
             let settled = match &shared.store {
-                Some(store) => store.settled().await,
+                Some(store) => store.flushed().await,
                 None => Ok(()),
             };
             registry(&shared).end_deletion(&entry);

@@ -91,7 +91,7 @@ fn write(
     transcript.begin(&mut chunk);
     out.write(&chunk)?;
     for (kind, log) in logs {
-        transcript.turn_to(*kind, &log.id);
+        transcript.start_log(*kind, &log.id);
         for page in archive.pages(log, |first, last| filter.reaches(first, last)) {
             chunk.clear();
             transcript.page(&mut chunk, &page?);

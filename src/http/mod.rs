@@ -117,11 +117,11 @@ impl Api {
     /// few allocations.
     pub async fn answer(&self, request: Request, way: ListenerKind) -> Response {
         let started = Instant::now();
-        let asked = self.traffic.asked(&request);
+        let asked = self.traffic.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.traffic.route(asked), &id);
         let page = self.admission.cross_origin(&request);
-        let mut response = match self.admission.admit(&request, way, page.as_ref()) {
+        let mut response = match self.admission.authorize(&request, way, page.as_ref()) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 let answering = waiting::one_request(self.routes.clone().call(request));

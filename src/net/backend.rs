@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::fault::{Action, Doing, SocketError};
+use super::fault::{Action, SocketError, WithAction};
 use super::group_socket::{GroupSocket, ReceiveOptions};
 use super::interfaces::{InterfaceWatch, KernelGroups, Route, RouteQuery};
 use super::receive::{ReceiveThreads, Registration, Sink};
@@ -127,6 +127,6 @@ impl SocketBackend for KernelSockets {
         self.threads.register(socket, sink)
     }
     fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
-        KernelGroups::read().doing(Action::Interfaces)
+        KernelGroups::read().context(Action::Interfaces)
     }
 }

@@ -93,12 +93,12 @@ impl SocketError {
 }
 
 /// Names the action that an I/O error interrupted.
-pub(super) trait Doing<T> {
-    fn doing(self, action: Action) -> Result<T, SocketError>;
+pub(super) trait WithAction<T> {
+    fn context(self, action: Action) -> Result<T, SocketError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, action: Action) -> Result<T, SocketError> {
+impl<T> WithAction<T> for io::Result<T> {
+    fn context(self, action: Action) -> Result<T, SocketError> {
         self.map_err(|source| SocketError { action, source })
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use super::fault::{Action, Doing, SocketError};
+use super::fault::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::{BufferSize, Socket};
 use super::{sys, wire};
@@ -72,7 +72,7 @@ fn join(
     match sources {
         SourceFilter::Any | SourceFilter::Exclude(_) => {
             let request = wire::group_request(interface_index, group);
-            sys::set_option(socket.as_fd(), level, libc::MCAST_JOIN_GROUP, &request).doing(Action::Join)?;
+            sys::set_option(socket.as_fd(), level, libc::MCAST_JOIN_GROUP, &request).context(Action::Join)?;
         }
         // Joined by a source, so that no (*,G) report ever leaves for a source-specific membership.
         SourceFilter::Include(list) => {
@@ -98,7 +98,7 @@ impl Socket {
     ) -> Result<(), SocketError> {
         let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
         let request = wire::group_source_request(interface_index, group, source);
-        sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).doing(Action::Join)
+        sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).context(Action::Join)
     }
 }
 
@@ -112,5 +112,5 @@ fn set_filter(
 ) -> Result<(), SocketError> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     let filter = wire::group_filter(interface_index, group, include, sources);
-    sys::set_option(socket.as_fd(), level, libc::MCAST_MSFILTER, &filter).doing(Action::Filter)
+    sys::set_option(socket.as_fd(), level, libc::MCAST_MSFILTER, &filter).context(Action::Filter)
 }

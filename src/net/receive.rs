@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batch;
-use super::fault::{Action, Doing, SocketError};
+use super::fault::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};
@@ -118,7 +118,7 @@ impl ReceiveThreads {
             Ok((thread, handle))
         };
         let threads =
-            (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().doing(Action::Open)?;
+            (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().context(Action::Open)?;
         Ok(Self { threads, next: AtomicUsize::new(0), failures })
     }
 
@@ -158,7 +158,7 @@ impl ReceiveThreads {
         });
         let key = thread.sockets().insert(socket.clone());
         let registration = Registration { thread: thread.clone(), key, socket: Some(socket) };
-        thread.epoll.add(registration.socket().as_fd(), key as u64).doing(Action::Open)?;
+        thread.epoll.add(registration.socket().as_fd(), key as u64).context(Action::Open)?;
         Ok(registration)
     }
 }
@@ -336,7 +336,7 @@ impl Closed {
 impl Registration {
     /// Of a socket that no thread reads: the test delivers.
     pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, SocketError> {
-        let thread = Arc::new(ReceiveThread::new(Arc::default()).doing(Action::Open)?);
+        let thread = Arc::new(ReceiveThread::new(Arc::default()).context(Action::Open)?);
         let socket = Arc::new(RegisteredSocket {
             socket,
             sink: Mutex::new(sink),

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::fault::{Action, Doing, SocketError, SocketErrorKind};
+use super::fault::{Action, SocketError, SocketErrorKind, WithAction};
 use super::sys;
 use super::wire::{AddressBytes, ControlWriter};
 use crate::model::{Family, largest_payload};
@@ -34,12 +34,12 @@ impl Socket {
             Family::V6 => Domain::IPV6,
         };
         let inner = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
-            .doing(Action::Open)?;
+            .context(Action::Open)?;
         if !sys::leaves_room(inner.as_fd()) {
-            return Err(io::Error::from_raw_os_error(libc::EMFILE)).doing(Action::Open);
+            return Err(io::Error::from_raw_os_error(libc::EMFILE)).context(Action::Open);
         }
         if family == Family::V6 {
-            inner.set_only_v6(true).doing(Action::Configure)?;
+            inner.set_only_v6(true).context(Action::Configure)?;
         }
         Ok(Self {
             inner,
@@ -59,8 +59,8 @@ impl Socket {
         if let Some(script) = &self.script {
             return Ok(script.local);
         }
-        let address = self.inner.local_addr().doing(Action::Configure)?;
-        address.as_socket().ok_or_else(|| io::Error::other("not an IP socket")).doing(Action::Configure)
+        let address = self.inner.local_addr().context(Action::Configure)?;
+        address.as_socket().ok_or_else(|| io::Error::other("not an IP socket")).context(Action::Configure)
     }
 
     /// How many buffers the kernel has dropped at this socket (`SO_MEMINFO`, `SK_MEMINFO_DROPS`).
@@ -84,8 +84,8 @@ impl Socket {
         if self.script.is_some() {
             std::future::pending::<()>().await;
         }
-        let watched = sys::watch(self.as_fd(), Interest::WRITABLE).doing(Action::Send)?;
-        let ready = watched.writable().await.doing(Action::Send)?;
+        let watched = sys::watch(self.as_fd(), Interest::WRITABLE).context(Action::Send)?;
+        let ready = watched.writable().await.context(Action::Send)?;
         drop(ready);
         Ok(())
     }
@@ -99,11 +99,11 @@ impl Socket {
     ) -> Result<(), SocketError> {
         #[cfg(test)]
         if let Some(script) = &self.script {
-            return script.send(1).map(drop).doing(Action::Send);
+            return script.send(1).map(drop).context(Action::Send);
         }
         let address = AddressBytes::new(destination);
         let outgoing = sys::Outgoing { address: address.as_slice(), control, payload };
-        sys::send(self.as_fd(), &[outgoing]).doing(Action::Send)?;
+        sys::send(self.as_fd(), &[outgoing]).context(Action::Send)?;
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Socket {
             .iter()
             .map(|(address, payload)| sys::Outgoing { address: address.as_slice(), control: &[], payload })
             .collect();
-        sys::send(self.as_fd(), &outgoing).doing(Action::Send)
+        sys::send(self.as_fd(), &outgoing).context(Action::Send)
     }
 
     /// Sends the same datagram up to `count` times without waiting, coalesced (`UDP_SEGMENT`) where the kernel
@@ -136,7 +136,7 @@ impl Socket {
     ) -> Result<usize, SocketError> {
         #[cfg(test)]
         if let Some(script) = &self.script {
-            return script.send(count).doing(Action::Send);
+            return script.send(count).context(Action::Send);
         }
         let address = AddressBytes::new(destination);
         let fitting = largest_payload(self.family) / payload.len().max(1);
@@ -157,11 +157,11 @@ impl Socket {
                 {
                     control = plain;
                 }
-                result => return result.map(|sends| sends * copies).doing(Action::Send),
+                result => return result.map(|sends| sends * copies).context(Action::Send),
             }
         }
         let outgoing = sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
-        sys::send_copies(self.as_fd(), &outgoing, 1, count).doing(Action::Send)
+        sys::send_copies(self.as_fd(), &outgoing, 1, count).context(Action::Send)
     }
 
     /// IP and UDP headers of a datagram without options (RFC 791, RFC 8200, RFC 768).
@@ -173,12 +173,12 @@ impl Socket {
     }
 
     pub(super) fn bind(&self, address: SocketAddr) -> Result<(), SocketError> {
-        self.inner.bind(&address.into()).doing(Action::Bind)
+        self.inner.bind(&address.into()).context(Action::Bind)
     }
 
     /// Receives from this peer only.
     pub(super) fn connect(&self, peer: SocketAddr) -> Result<(), SocketError> {
-        self.inner.connect(&peer.into()).doing(Action::Configure)
+        self.inner.connect(&peer.into()).context(Action::Configure)
     }
 
     /// Binds to a port that others may hold too, without making one reuseport group with them.
@@ -188,7 +188,7 @@ impl Socket {
     /// of that receiver's group, filter or not (`udp_v4_early_demux`, then `inet_steal_sock`). Set after
     /// the bind, the option only lets in those who set nothing else.
     pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), SocketError> {
-        self.inner.set_reuse_address(true).doing(Action::Configure)?;
+        self.inner.set_reuse_address(true).context(Action::Configure)?;
         match self.bind(address) {
             // Held by somebody who set `SO_REUSEPORT` and not `SO_REUSEADDR`.
             Err(fault) if fault.kind() == SocketErrorKind::PortInUse => {
@@ -202,15 +202,15 @@ impl Socket {
 
     /// Whether others that do the same may hold the port too. After the bind it governs who may come later.
     pub(super) fn share_port(&self, share: bool) -> Result<(), SocketError> {
-        self.inner.set_reuse_address(share).doing(Action::Configure)?;
-        self.inner.set_reuse_port(share).doing(Action::Configure)
+        self.inner.set_reuse_address(share).context(Action::Configure)?;
+        self.inner.set_reuse_port(share).context(Action::Configure)
     }
 
     /// Receives from and sends to this interface only (`SO_BINDTOIFINDEX`, needs no privilege).
     pub(super) fn bind_to_interface(&self, index: u32) -> Result<(), SocketError> {
         /// include/uapi/asm-generic/socket.h
         const SO_BINDTOIFINDEX: i32 = 62;
-        self.set(libc::SOL_SOCKET, SO_BINDTOIFINDEX, index.cast_signed()).doing(Action::Configure)
+        self.set(libc::SOL_SOCKET, SO_BINDTOIFINDEX, index.cast_signed()).context(Action::Configure)
     }
 
     /// Hears only groups that this very socket joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
@@ -219,17 +219,17 @@ impl Socket {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     /// Asks for kernel receive timestamps and hop limits.
     pub(super) fn ask_for_times_and_hops(&self) -> Result<(), SocketError> {
-        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).doing(Action::Configure)?;
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).context(Action::Configure)?;
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     /// Asks which interface each datagram came in by.
@@ -238,17 +238,17 @@ impl Socket {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (`UDP_GRO`).
     pub fn set_coalescing(&self, on: bool) -> Result<(), SocketError> {
-        self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).doing(Action::Configure)
+        self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).context(Action::Configure)
     }
 
     /// Drops whatever arrives.
     pub fn drop_all_input(&self) -> Result<(), SocketError> {
-        sys::drop_everything(self.as_fd()).doing(Action::Configure)
+        sys::drop_everything(self.as_fd()).context(Action::Configure)
     }
 
     pub(super) fn set_loopback(&self, on: bool) -> Result<(), SocketError> {
@@ -256,7 +256,7 @@ impl Socket {
             Family::V4 => self.inner.set_multicast_loop_v4(on),
             Family::V6 => self.inner.set_multicast_loop_v6(on),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     pub(super) fn set_multicast_hop_limit(&self, limit: u8) -> Result<(), SocketError> {
@@ -264,7 +264,7 @@ impl Socket {
             Family::V4 => self.inner.set_multicast_ttl_v4(limit.into()),
             Family::V6 => self.inner.set_multicast_hops_v6(limit.into()),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     pub(super) fn set_multicast_interface(&self, index: u32) -> Result<(), SocketError> {
@@ -277,13 +277,13 @@ impl Socket {
             }
             Family::V6 => self.inner.set_multicast_if_v6(index),
         }
-        .doing(Action::Configure)
+        .context(Action::Configure)
     }
 
     /// Asks for a receive buffer of this size, beyond `net.core.rmem_max` where the rights allow it.
     pub(super) fn set_receive_buffer(&self, requested: usize) -> Result<BufferSize, SocketError> {
-        let granted = || Ok::<_, SocketError>(self.inner.recv_buffer_size().doing(Action::Configure)? / 2);
-        self.inner.set_recv_buffer_size(requested).doing(Action::Configure)?;
+        let granted = || Ok::<_, SocketError>(self.inner.recv_buffer_size().context(Action::Configure)? / 2);
+        self.inner.set_recv_buffer_size(requested).context(Action::Configure)?;
         let mut size = BufferSize { requested, granted: granted()? };
         let forced = i32::try_from(requested).unwrap_or(i32::MAX);
         if size.granted < requested && self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, forced).is_ok() {

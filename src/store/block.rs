@@ -47,7 +47,7 @@ impl Block {
     }
 
     /// The same without room that it does not use, if that is much.
-    pub(super) fn fitted(mut self) -> Self {
+    pub(super) fn shrink_to_fit(mut self) -> Self {
         if self.bytes.len() < self.bytes.capacity() / 2 {
             self.bytes.shrink_to_fit();
         }

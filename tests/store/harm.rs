@@ -22,7 +22,7 @@ async fn blocks_that_outlive_their_log_find_no_other_one() {
     assert!(saved.is_empty());
     let log = keep(&store, "b", AMPLE, &owner);
     append(&log, [b"open" as &[u8]]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     let number = |id: &str| {
         let database = Connection::open(scratch.path("data").join("rollcall.db")).unwrap();
         let number = "SELECT log FROM owners WHERE id = ?1";
@@ -62,9 +62,9 @@ async fn a_damaged_block_is_a_gap_and_is_told() {
     let (_owner, store, log) = fresh(&scratch);
     let payload = vec![0; 10_000];
     append(&log, std::iter::repeat_n(payload.as_slice(), 20));
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     while log.oldest_held().is_some() {
-        log.cool();
+        log.drop_from_memory();
     }
     change(&scratch, |database| {
         database
@@ -84,13 +84,13 @@ async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_aga
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"on disk" as &[u8]]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     let [database, away] = ["rollcall.db", "away"].map(|name| scratch.path("data").join(name));
     std::fs::rename(&database, &away).unwrap();
     for _ in 0..3_000 {
         append(&log, [b"seen" as &[u8]]);
     }
-    store.settled().await.unwrap_err();
+    store.flushed().await.unwrap_err();
     let mut seen = None;
     loop {
         let page = log.read(seen, 1_000, ReadRange::ALL).await.unwrap();
@@ -150,7 +150,7 @@ async fn an_owner_that_panics_at_the_writer_fails_alone() {
     store.keep("membership", "harmed", &its_log, Arc::downgrade(&harmed) as Weak<dyn Persist>, true);
     append(&log, [b"kept" as &[u8]]);
 
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     store.panicked().await;
     store.close().await.unwrap();
     drop((store, log, its_log));

@@ -35,9 +35,9 @@ async fn what_is_larger_than_memory_is_read_from_disk() {
     let (_owner, store, log) = fresh(&scratch);
     let payloads: Vec<_> = (0..5_000_u32).map(|number| [number.to_le_bytes(); 50].concat()).collect();
     append(&log, payloads.iter().map(Vec::as_slice));
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     while log.oldest_held().is_some() {
-        log.cool();
+        log.drop_from_memory();
     }
     assert_eq!(log.counters().lost, 0);
 
@@ -51,12 +51,12 @@ async fn what_leaves_memory_before_it_is_on_disk_is_counted_and_told() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"on disk" as &[u8]]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     // Blocks of 64 KiB, of which the first has the one that is on disk.
     let payload = vec![0; 10_000];
     append(&log, std::iter::repeat_n(payload.as_slice(), 30));
-    log.cool();
-    log.cool();
+    log.drop_from_memory();
+    log.drop_from_memory();
 
     let lost = log.counters().lost;
     assert!(lost > 6, "{lost}");
@@ -72,14 +72,14 @@ async fn durable_readers_see_what_is_on_disk_and_no_more() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     append(&log, [b"two" as &[u8]]);
 
     let page = log.read(None, 10, ReadRange::DURABLE).await.unwrap();
     assert_eq!(entries(&page).collect::<Vec<_>>(), [(1, b"one".to_vec())]);
     let changed = log.changed();
     assert!(log.read(Some(page.next), 10, ReadRange::DURABLE).await.unwrap().is_empty());
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     changed.await;
     let page = log.read(Some(page.next), 10, ReadRange::DURABLE).await.unwrap();
     assert_eq!(entries(&page).collect::<Vec<_>>(), [(2, b"two".to_vec())]);
@@ -90,9 +90,9 @@ async fn what_retention_took_and_what_a_crash_took_are_told_apart() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"old" as &[u8]; 3]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     log.evict();
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     crashed(&scratch, "rollcall.db");
 
     let (store, saved) = open(&scratch.path("copy"));
@@ -110,7 +110,7 @@ async fn after_a_crash_numbers_go_on_behind_all_that_were_seen() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     // Not a few, yet fewer than make the store write at once.
     for _ in 0..400 {
         append(&log, [b"seen" as &[u8]]);

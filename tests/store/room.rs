@@ -20,14 +20,14 @@ async fn a_log_that_is_deleted_gives_its_room_back() {
     for _ in 0..20 {
         append(&goes, std::iter::repeat_n(payload.as_slice(), 200));
         append(&stays, [b"small" as &[u8]]);
-        store.settled().await.unwrap();
+        store.flushed().await.unwrap();
     }
     let on_disk = |name: &str| usize::try_from(std::fs::metadata(path.join(name)).unwrap().len()).unwrap();
     let all = || on_disk("rollcall.db") + on_disk("rollcall.db-wal");
     assert!(all() > 40 * MIB, "{}", all());
 
     goes.close();
-    store.settled().await.unwrap();
+    store.flushed().await.unwrap();
     // It happens step by step, by itself.
     let shrunk = async {
         while all() > 2 * MIB {
@@ -53,7 +53,7 @@ async fn a_full_log_takes_no_more_room() {
     let payload = vec![7; 10_000];
     for _ in 0..40 {
         append(&log, std::iter::repeat_n(payload.as_slice(), 100));
-        store.settled().await.unwrap();
+        store.flushed().await.unwrap();
     }
     let counters = log.counters();
     assert_eq!(counters.appended, 4_000);

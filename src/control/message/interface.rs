@@ -88,7 +88,7 @@ impl EgressInterface {
             {
                 egress.interface = interface.clone();
             } else {
-                self.give_way(message, source);
+                self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
                 let opened = opened.inspect_err(|refusal| drop(context.make_room(refusal)))?;
                 let numbered = message.with_collection(|collection| opened.number(self.place, collection));
@@ -129,7 +129,7 @@ impl EgressInterface {
     }
 
     /// A port that is the message's choice is one socket's at an address: those that have it are closed first.
-    fn give_way(&mut self, message: &Message, source: IpAddr) {
+    fn close_conflicting(&mut self, message: &Message, source: IpAddr) {
         if message.spec.source_port.is_none() {
             return;
         }

@@ -116,7 +116,7 @@ impl Message {
         collection: Collection,
         context: MessageContext,
     ) -> Self {
-        log.carry(Self::kept_bytes(&spec, 0));
+        log.charge_owner(Self::kept_bytes(&spec, 0));
         Self {
             id,
             spec,
@@ -144,7 +144,7 @@ impl Message {
             return;
         }
         let listed = counters.responders.min(Self::LISTED_RESPONDERS as u64);
-        self.log.carry(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
+        self.log.charge_owner(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
     }
 
     pub fn id(&self) -> &Id {

@@ -56,7 +56,7 @@ impl TokenAuth {
         *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
 
-    pub(super) fn admit(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
+    pub(super) fn authorize(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
         if way != ListenerKind::Remote && self.require_token == RequireToken::Remote {
             return Ok(());
         }

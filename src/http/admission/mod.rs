@@ -50,7 +50,7 @@ impl AccessPolicy {
     }
 
     /// Whether the request may go on to the routes; a browser's question whether it may has its answer here.
-    pub(super) fn admit(
+    pub(super) fn authorize(
         &self,
         request: &Request,
         way: ListenerKind,
@@ -60,6 +60,6 @@ impl AccessPolicy {
         if let Some(answer) = page.and_then(CrossOrigin::preflight) {
             return Ok(Some(answer));
         }
-        self.gate.admit(request, way).map(|()| None)
+        self.gate.authorize(request, way).map(|()| None)
     }
 }

@@ -25,7 +25,7 @@ use super::process::Process;
 use super::streams::Streams;
 use super::traffic::{Answered, HttpMetrics};
 use crate::control::waiting::within;
-use crate::control::{Control, Done, Received, ResourceKind, ControlSnapshot, States};
+use crate::control::{Control, ControlSnapshot, Done, Received, ResourceKind, States};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
@@ -226,7 +226,8 @@ impl Snapshot {
             "Messages that collect responses.",
             [(ALONE, current.collecting)],
         )?;
-        let [datagrams, bytes] = [current.held.map(|held| held.datagrams), current.held.map(|held| held.bytes)];
+        let [datagrams, bytes] =
+            [current.held.map(|held| held.datagrams), current.held.map(|held| held.bytes)];
         page.counter(
             "rollcall_resource_failures",
             "Resources that have failed because the service's own code panicked at them; all others went on.",

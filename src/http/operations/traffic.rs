@@ -78,7 +78,7 @@ impl HttpMetrics {
         Self { paths, routes }
     }
 
-    pub(in crate::http) fn asked(&self, request: &Request) -> RequestKey {
+    pub(in crate::http) fn begin_request(&self, request: &Request) -> RequestKey {
         let unmatched = self.routes.len() - 1;
         let method = match *request.method() {
             Method::GET => 0,
@@ -172,7 +172,7 @@ mod tests {
         let traffic = HttpMetrics::on(templates.iter().map(String::as_str));
         let found = |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            &*traffic.routes[traffic.asked(&request).route].template
+            &*traffic.routes[traffic.begin_request(&request).route].template
         };
         for template in &templates {
             assert_eq!(found(&template.replace("{id}", "abc")), template);
@@ -192,7 +192,7 @@ mod tests {
         let traffic = HttpMetrics::on(["/v1/messages"].into_iter());
         let count = |method: Method, status| {
             let request = Request::builder().method(method).uri("/v1/messages?a=b").body(Body::empty());
-            traffic.answered(traffic.asked(&request.unwrap()), status, Duration::from_millis(2));
+            traffic.answered(traffic.begin_request(&request.unwrap()), status, Duration::from_millis(2));
         };
         count(Method::POST, StatusCode::ACCEPTED);
         count(Method::POST, StatusCode::OK);

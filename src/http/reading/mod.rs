@@ -142,7 +142,7 @@ impl Reading {
         let (source, filter, scope) = (source.into(), self.filter, self.scope);
         let after = self.after.map(|after| after.place(|| source.log().latest()));
         if scope.durable {
-            control.caught_up(source.log()).await.map_err(unsettled)?;
+            control.wait_durable(source.log()).await.map_err(unsettled)?;
         }
         let stop = control.stopping();
         let kind = Some(source.kind());

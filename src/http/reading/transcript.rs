@@ -47,7 +47,7 @@ impl ExportWriter {
     }
 
     /// What follows is of this log.
-    pub fn turn_to(&mut self, kind: ResourceKind, id: &str) {
+    pub fn start_log(&mut self, kind: ResourceKind, id: &str) {
         self.items = Items::of(kind);
         if self.several {
             match &mut self.form {

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fault::{Action, Doing, SocketError};
+use super::fault::{Action, SocketError, WithAction};
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, Progress};
 use follower::Follower;
@@ -84,7 +84,7 @@ impl InterfaceWatch {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, SocketError> {
-        let (woken, wake) = io::pipe().doing(Action::Interfaces)?;
+        let (woken, wake) = io::pipe().context(Action::Interfaces)?;
         let shared = Arc::new(Shared {
             netlink,
             table: watch::Sender::default(),
@@ -101,7 +101,7 @@ impl InterfaceWatch {
             ending.health.lock_shared().end();
             drop(counted);
         };
-        thread.spawn(run).doing(Action::Interfaces)?;
+        thread.spawn(run).context(Action::Interfaces)?;
         let (end, stop) = (EndThread(shared.clone()), stop.clone());
         tasks.spawn(async move {
             stop.cancelled().await;
@@ -126,13 +126,13 @@ impl InterfaceWatch {
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, SocketError> {
         const LONGEST: Duration = Duration::from_secs(5);
         let (answer, answered) = oneshot::channel();
-        self.0.requests.lock_shared().add(answer).doing(Action::Interfaces)?;
+        self.0.requests.lock_shared().add(answer).context(Action::Interfaces)?;
         let answered = tokio::time::timeout(LONGEST, answered).await;
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the kernel took too long");
         answered
             .map_err(late)
             .and_then(|answered| answered.unwrap_or_else(|_| Err(ended())))
-            .doing(Action::Interfaces)
+            .context(Action::Interfaces)
     }
 
     /// How a datagram leaves: some system calls, of microseconds. [`super::FaultKind::NoRoute`] is the kernel's own
@@ -140,7 +140,7 @@ impl InterfaceWatch {
     pub fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         let found = self.look_up(query)?;
         let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
-        let source = found.source.ok_or_else(missing).doing(Action::Interfaces)?;
+        let source = found.source.ok_or_else(missing).context(Action::Interfaces)?;
         Ok(Route { interface_index: found.interface, source })
     }
 
@@ -156,7 +156,7 @@ impl InterfaceWatch {
         const MOST_IDLE: usize = 16;
         let idle = self.0.idle_clients.lock_shared().pop();
         let mut client = idle.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
-        let found = route::look_up(&mut client, query).doing(Action::Interfaces);
+        let found = route::look_up(&mut client, query).context(Action::Interfaces);
         let mut idle = self.0.idle_clients.lock_shared();
         if idle.len() < MOST_IDLE {
             idle.push(client);

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{DiskError, Persist, Row};
 use crate::store::Log;
-use crate::sync::{Lock, Progress, whole};
+use crate::sync::{Lock, Progress, unpoisoned};
 
 pub(super) struct WriteQueue {
     /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
@@ -40,10 +40,10 @@ pub(super) struct QueuedWrites {
     pub(super) dirty: Vec<i64>,
     pub(super) freed: Vec<Row>,
     /// How often somebody asked to wait until all is written.
-    pub(super) asked: u64,
-    hurry: bool,
+    pub(super) requested: u64,
+    flush_now: bool,
     /// The writer waits for rows that are not needed.
-    starved: bool,
+    out_of_space: bool,
     end: bool,
     /// When the first of it came.
     pub(super) since: Option<Instant>,
@@ -54,14 +54,14 @@ pub(super) struct TrackedLog {
     pub(super) kind: String,
     pub(super) id: String,
     pub(super) log: Arc<Log>,
-    pub(super) keeper: Weak<dyn Persist>,
+    pub(super) owner: Weak<dyn Persist>,
     pub(super) is_new: bool,
 }
 
 /// Up to which question the writer has come, and whether well.
 #[derive(Debug, Clone, Default)]
 struct Reached {
-    asked: u64,
+    completed: u64,
     fault: Option<DiskError>,
     /// What is older than this is written.
     behind_since: Option<Instant>,
@@ -94,7 +94,7 @@ pub(super) enum Wake {
 
 impl QueuedWrites {
     fn free(&mut self, rows: &mut Vec<Row>) {
-        self.hurry |= self.starved && !rows.is_empty();
+        self.flush_now |= self.out_of_space && !rows.is_empty();
         self.freed.append(rows);
     }
 }
@@ -146,14 +146,14 @@ impl WriteQueue {
         self.push(|queue| {
             queue.dirty.push(number);
             queue.free(freed);
-            queue.hurry |= hurry;
+            queue.flush_now |= hurry;
         });
     }
 
     pub(super) fn note(&self, appended: usize) {
         let before = self.appended.fetch_add(appended, Ordering::Relaxed);
         if before < Self::MUCH && before + appended >= Self::MUCH {
-            self.push(|queue| queue.hurry = true);
+            self.push(|queue| queue.flush_now = true);
         }
     }
 
@@ -165,11 +165,11 @@ impl WriteQueue {
         }
         let mut ticket = 0;
         self.push(|queue| {
-            queue.asked += 1;
-            queue.hurry = true;
-            ticket = queue.asked;
+            queue.requested += 1;
+            queue.flush_now = true;
+            ticket = queue.requested;
         });
-        let at = reached.wait_for(|reached| reached.asked >= ticket).await;
+        let at = reached.wait_for(|reached| reached.completed >= ticket).await;
         at.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
     }
 
@@ -197,17 +197,17 @@ impl WriteQueue {
         let nothing = |queue: &mut QueuedWrites| queue.since.is_none() && !queue.end;
         match idle_after {
             Some(limit) => {
-                queue = whole(self.filled.wait_timeout_while(queue, limit, nothing)).0;
+                queue = unpoisoned(self.filled.wait_timeout_while(queue, limit, nothing)).0;
                 if nothing(&mut queue) {
                     return Wake::Idle;
                 }
             }
-            None => queue = whole(self.filled.wait_while(queue, nothing)),
+            None => queue = unpoisoned(self.filled.wait_while(queue, nothing)),
         }
         let until = queue.since.map_or_else(Instant::now, |since| since + pause);
-        let early = |queue: &mut QueuedWrites| !queue.end && (patient || !queue.hurry);
+        let early = |queue: &mut QueuedWrites| !queue.end && (patient || !queue.flush_now);
         let left = until.saturating_duration_since(Instant::now());
-        queue = whole(self.filled.wait_timeout_while(queue, left, early)).0;
+        queue = unpoisoned(self.filled.wait_timeout_while(queue, left, early)).0;
         if queue.end { Wake::End } else { Wake::Work }
     }
 
@@ -215,18 +215,18 @@ impl WriteQueue {
     pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
-        let (asked, end) = (queue.asked, queue.end);
-        std::mem::replace(&mut *queue, QueuedWrites { asked, end, ..QueuedWrites::default() })
+        let (asked, end) = (queue.requested, queue.end);
+        std::mem::replace(&mut *queue, QueuedWrites { requested: asked, end, ..QueuedWrites::default() })
     }
 
     /// Says that there is more to do than could be done at once.
     pub(super) fn go_on(&self) {
-        self.push(|queue| queue.hurry = true);
+        self.push(|queue| queue.flush_now = true);
     }
 
     /// Says that there is more to do, once rows are not needed any more; or in the usual while.
     pub(super) fn go_on_when_freed(&self) {
-        self.push(|queue| queue.starved = true);
+        self.push(|queue| queue.out_of_space = true);
     }
 
     /// From now on logs can be made to give way: all that were kept are there.
@@ -270,14 +270,14 @@ impl WriteQueue {
 
     /// `since`: when what is still to be written began to wait.
     pub(super) fn written(&self, asked: u64, since: Option<Instant>) {
-        self.reached.send_replace(Reached { asked, fault: None, behind_since: since });
+        self.reached.send_replace(Reached { completed: asked, fault: None, behind_since: since });
     }
 
     /// `since`: when what could not be written began to wait.
     pub(super) fn failed(&self, asked: u64, fault: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
-            *reached = Reached { asked, fault: Some(fault), behind_since };
+            *reached = Reached { completed: asked, fault: Some(fault), behind_since };
         });
         // Tried again even if nothing else comes.
         self.push(|_| {});
@@ -293,7 +293,7 @@ impl WriteQueue {
         change(&mut queue);
         let is_first = queue.since.is_none();
         queue.since.get_or_insert_with(Instant::now);
-        let wakes = is_first || queue.hurry || queue.end;
+        let wakes = is_first || queue.flush_now || queue.end;
         drop(queue);
         if wakes {
             self.filled.notify_one();

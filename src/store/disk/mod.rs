@@ -31,7 +31,7 @@ use super::block::Block;
 use super::log::LogCounters;
 use super::{Budget, Log};
 use crate::model::Timestamp;
-use crate::sync::{Lock, Progress, fatal, whole};
+use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use directory::Directory;
 use inbox::{TrackedLog, WriteQueue};
 use reader::BlockReader;
@@ -168,24 +168,29 @@ impl Store {
     /// From now on, the log and its owner are kept. `is_new`: they are not on disk yet.
     pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Persist>, is_new: bool) {
         if let Some(place) = log.place() {
-            let keep =
-                TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), keeper, is_new };
+            let keep = TrackedLog {
+                kind: kind.to_owned(),
+                id: id.to_owned(),
+                log: log.clone(),
+                owner: keeper,
+                is_new,
+            };
             self.0.inbox.keep(place.number(), keep);
         }
     }
 
     /// Resolves once everything that was said of owners until now is on disk, and what came into logs as far as one
     /// transaction takes it; or cannot be brought there. Cancel-safe.
-    pub async fn settled(&self) -> Result<(), DiskError> {
+    pub async fn flushed(&self) -> Result<(), DiskError> {
         self.0.inbox.settled().await
     }
 
     /// Resolves once everything that has come into the log until now is on disk, or cannot be brought there.
     /// Cancel-safe.
-    pub async fn caught_up(&self, log: &Log) -> Result<(), DiskError> {
+    pub async fn wait_durable(&self, log: &Log) -> Result<(), DiskError> {
         let next = log.next_sequence();
         while !log.is_saved_before(next) {
-            self.settled().await?;
+            self.flushed().await?;
         }
         Ok(())
     }
@@ -221,7 +226,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
         // The directory is free once it has ended; unless it is itself that has held the last owner of a log.
-        let thread = whole(self.thread.get_mut()).take();
+        let thread = unpoisoned(self.thread.get_mut()).take();
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);
     }

@@ -28,7 +28,7 @@ impl LogHandle {
     }
 
     /// The log has changed; these rows are not needed any more. `hurry`: readers will wait for it soon.
-    pub(in crate::store) fn tell(&self, hurry: bool, freed: &mut Vec<Row>) {
+    pub(in crate::store) fn notify(&self, hurry: bool, freed: &mut Vec<Row>) {
         self.inbox.dirty(self.number, hurry, freed);
     }
 

@@ -54,7 +54,7 @@ impl DiskSpace {
         Self { database: database.to_owned(), journal: journal.into() }
     }
 
-    pub(super) fn outlook(&self, extent: DbSize) -> SpaceEstimate {
+    pub(super) fn estimate(&self, extent: DbSize) -> SpaceEstimate {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let (free, all) = free_and_all(&self.database);
         let (file, journal) = (length(&self.database), length(&self.journal));

@@ -191,7 +191,7 @@ impl Database {
 
     /// What there is room for now. Within a transaction, as if it were committed.
     pub(super) fn outlook(&self) -> rusqlite::Result<SpaceEstimate> {
-        self.extent().map(|extent| self.room.outlook(extent))
+        self.extent().map(|extent| self.room.estimate(extent))
     }
 
     /// Gives so many bytes that are unused back to the file system.

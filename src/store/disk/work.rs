@@ -24,8 +24,8 @@ pub(super) struct PendingWrites {
     pub(super) freed: Vec<Row>,
     pub(super) since: Option<Instant>,
     /// Up to which question.
-    asked: u64,
-    answered: u64,
+    requested: u64,
+    completed: u64,
 }
 
 /// What one transaction has done.
@@ -41,7 +41,7 @@ pub(super) struct CommitResult {
     pub(super) unfinished: Vec<i64>,
     pub(super) bytes: usize,
     /// For want of room, blocks were left out.
-    pub(super) starved: bool,
+    pub(super) out_of_space: bool,
 }
 
 impl PendingWrites {
@@ -67,25 +67,25 @@ impl PendingWrites {
             self.kept.remove(number);
         }
         self.removed.extend(queue.removed);
-        self.asked = queue.asked;
+        self.requested = queue.requested;
     }
 
     /// Up to which question all is done that had been said of owners by then.
     pub(super) fn answered(&mut self) -> u64 {
         if self.removed.is_empty() && self.new.is_empty() && self.touched.is_empty() {
-            self.answered = self.asked;
+            self.completed = self.requested;
         }
-        self.answered
+        self.completed
     }
 
     /// Whether all is deleted that has to be.
-    pub(super) fn is_rid(&self) -> bool {
+    pub(super) fn deletions_done(&self) -> bool {
         self.removed.is_empty() && self.freed.is_empty()
     }
 
     /// Up to which question there is no hope for now.
-    pub(super) fn asked(&self) -> u64 {
-        self.asked
+    pub(super) fn requested(&self) -> u64 {
+        self.requested
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -16,14 +16,14 @@ use crate::store::log::Unsaved;
 
 pub(super) struct DiskWriter {
     database: Database,
-    inbox: Arc<WriteQueue>,
+    queue: Arc<WriteQueue>,
     budget: Arc<Budget>,
-    work: PendingWrites,
+    pending: PendingWrites,
     next_row: Row,
     flush: Duration,
     disk: Disk,
     /// What there was room for when that was looked at last.
-    outlook: SpaceEstimate,
+    space: SpaceEstimate,
     looked_at: Instant,
     /// How many bytes logs may keep together for want of room.
     fitted: usize,
@@ -34,9 +34,9 @@ pub(super) struct DiskWriter {
     /// From how many bytes on `SQLite`'s own log is emptied into the database.
     journal_bound: u64,
     /// Something was written since it was emptied last.
-    unchecked: bool,
+    needs_checkpoint: bool,
     /// More of the database is unused than need be.
-    wasteful: bool,
+    needs_vacuum: bool,
     /// Last: it is free for others when all else has ended.
     directory: Directory,
 }
@@ -83,20 +83,20 @@ impl DiskWriter {
     ) -> Self {
         Self {
             database,
-            inbox,
+            queue: inbox,
             budget,
-            work: PendingWrites::default(),
+            pending: PendingWrites::default(),
             next_row,
             flush,
             disk: Disk::Works,
-            outlook,
+            space: outlook,
             looked_at: Instant::now(),
             fitted: 0,
             told: false,
             starved: None,
             journal_bound: 0,
-            unchecked: true,
-            wasteful: false,
+            needs_checkpoint: true,
+            needs_vacuum: false,
             directory,
         }
     }
@@ -105,24 +105,24 @@ impl DiskWriter {
     pub(super) fn run(mut self) -> Result<(), DiskError> {
         self.note_size();
         loop {
-            self.inbox.progress.rest();
+            self.queue.progress.rest();
             let failing = self.disk == Disk::Fails;
             let pause = match self.starved {
                 _ if failing => Self::RETRY,
                 Some(_) => self.flush.min(Self::RETRY),
                 None => self.flush,
             };
-            let idle_after = if self.wasteful { Self::WASTEFUL } else { Self::IDLE };
-            let is_done = !self.wasteful && !self.unchecked && self.budget.confined_to().is_none();
-            let wake = self.inbox.wait(pause, failing, (!is_done).then_some(idle_after));
-            self.inbox.progress.work();
+            let idle_after = if self.needs_vacuum { Self::WASTEFUL } else { Self::IDLE };
+            let is_done = !self.needs_vacuum && !self.needs_checkpoint && self.budget.confined_to().is_none();
+            let wake = self.queue.wait(pause, failing, (!is_done).then_some(idle_after));
+            self.queue.progress.work();
             match wake {
                 // It says itself what went wrong, and tries again.
                 Wake::Work => drop(self.round(false)),
-                Wake::Idle if self.wasteful => self.give_back(),
+                Wake::Idle if self.needs_vacuum => self.shrink(),
                 Wake::Idle => {
-                    self.check_point();
-                    self.look_ahead(self.budget.kept());
+                    self.checkpoint();
+                    self.update_space_limit(self.budget.kept());
                     self.note_size();
                 }
                 Wake::End => return self.end(),
@@ -132,42 +132,44 @@ impl DiskWriter {
 
     fn note_size(&self) {
         // If the file is not there any more, the next write fails.
-        let _ = self.database.check().map(|bytes| self.inbox.note_size(bytes));
+        let _ = self.database.check().map(|bytes| self.queue.note_size(bytes));
     }
 
     /// Writes all that is left and sets no numbers aside any more.
     fn end(mut self) -> Result<(), DiskError> {
-        self.work.wait_all();
+        self.pending.wait_all();
         self.round(true)?;
-        while !self.work.is_empty() {
+        while !self.pending.is_empty() {
             self.round(true)?;
         }
-        self.check_point();
+        self.checkpoint();
         Ok(())
     }
 
     fn round(&mut self, last: bool) -> Result<(), DiskError> {
         // What comes from here on has yet to find room.
         let kept = self.budget.kept();
-        self.inbox.progress.work();
-        self.work.take(self.inbox.take());
-        self.inbox.begun(self.work.since);
+        self.queue.progress.work();
+        self.pending.take(self.queue.take());
+        self.queue.begun(self.pending.since);
         match self.write(last) {
             Ok(()) => {
                 if self.disk == Disk::Fails {
                     tracing::info!("the data directory can be written to again");
                     self.disk = Disk::CatchesUp;
                 }
-                if self.disk == Disk::CatchesUp && self.work.is_empty() && self.directory.mark(false).is_ok()
+                if self.disk == Disk::CatchesUp
+                    && self.pending.is_empty()
+                    && self.directory.mark(false).is_ok()
                 {
                     self.disk = Disk::Works;
                 }
-                self.look_ahead(kept);
-                self.inbox.written(self.work.answered(), self.work.since);
+                self.update_space_limit(kept);
+                self.queue.written(self.pending.answered(), self.pending.since);
                 match self.starved {
-                    _ if last || self.work.is_empty() => {}
-                    Some(_) if self.work.is_rid() => self.inbox.go_on_when_freed(),
-                    _ => self.inbox.go_on(),
+                    _ if last || self.pending.is_empty() => {}
+                    Some(_) if self.pending.deletions_done() => self.queue.go_on_when_freed(),
+                    _ => self.queue.go_on(),
                 }
                 Ok(())
             }
@@ -175,8 +177,8 @@ impl DiskWriter {
                 if std::mem::replace(&mut self.disk, Disk::Fails) != Disk::Fails {
                     tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
                 }
-                self.look_ahead(kept);
-                self.inbox.failed(self.work.asked(), fault.clone(), self.work.since);
+                self.update_space_limit(kept);
+                self.queue.failed(self.pending.requested(), fault.clone(), self.pending.since);
                 Err(fault)
             }
         }
@@ -186,25 +188,25 @@ impl DiskWriter {
     fn write(&mut self, last: bool) -> Result<(), DiskError> {
         let mut written = CommitResult::default();
         let mut outcome = self.database.check().and_then(|file_bytes| {
-            self.inbox.note_size(file_bytes);
+            self.queue.note_size(file_bytes);
             self.transact(last, &mut written)
                 .map_err(|error| DiskError::of_sqlite(&self.database.path, &error))
         });
         if outcome.is_ok() {
             for (log, unsaved) in &written.logs {
-                self.inbox.contain(|| log.saved(unsaved));
+                self.queue.contain(|| log.saved(unsaved));
             }
-            self.work.done(&written);
-            self.unchecked = true;
-            if !self.work.freed.is_empty() {
-                self.give_back();
+            self.pending.done(&written);
+            self.needs_checkpoint = true;
+            if !self.pending.freed.is_empty() {
+                self.shrink();
             }
             if self.is_out_of_room(&written, last) {
                 outcome = Err(DiskError::Full(self.database.path.clone()));
             }
         }
         if matches!(outcome, Err(DiskError::Full(_))) {
-            self.let_go();
+            self.free_space();
         }
         if outcome.is_err() {
             // Before numbers are shown that are not set aside: the next start goes on behind them all the same.
@@ -212,8 +214,8 @@ impl DiskWriter {
                 tracing::error!(%error, "sequence numbers may be given again after the next start");
             }
             // Those whose turn did not come must not wait for the disk either.
-            for log in self.work.unsaved_logs() {
-                self.inbox.contain(|| log.not_saved());
+            for log in self.pending.unsaved_logs() {
+                self.queue.contain(|| log.not_saved());
             }
         }
         outcome
@@ -221,19 +223,19 @@ impl DiskWriter {
 
     /// Whether something has waited for room longer than it takes logs to give way.
     fn is_out_of_room(&mut self, written: &CommitResult, last: bool) -> bool {
-        if !written.starved {
+        if !written.out_of_space {
             self.starved = None;
             return false;
         }
         let since = *self.starved.get_or_insert_with(Instant::now);
         // It may be what is in the way.
-        self.check_point();
+        self.checkpoint();
         let taken = self.database.outlook().is_ok_and(|outlook| outlook.taken);
         last || taken || since.elapsed() > Self::PATIENCE
     }
 
     fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
-        let Self { database, inbox, work, next_row, outlook, .. } = self;
+        let Self { database, queue: inbox, pending: work, next_row, space: outlook, .. } = self;
         let at_once = outlook.at_once;
         let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
         written.deleted =
@@ -276,7 +278,7 @@ impl DiskWriter {
         // Owners that were made or changed go first: somebody may be waiting.
         for number in work.new.union(&work.touched) {
             if written.bytes >= for_all {
-                written.starved = for_all < at_once;
+                written.out_of_space = for_all < at_once;
                 break;
             }
             // Some are gone by now.
@@ -285,7 +287,7 @@ impl DiskWriter {
         }
         for number in &work.dirty {
             if written.bytes >= for_blocks {
-                written.starved |= for_blocks < at_once;
+                written.out_of_space |= for_blocks < at_once;
                 break;
             }
             written.turns += 1;
@@ -297,37 +299,37 @@ impl DiskWriter {
     }
 
     /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
-    fn let_go(&mut self) {
+    fn free_space(&mut self) {
         let mut count = 64;
-        while count > 0 && !(self.work.removed.is_empty() && self.work.freed.is_empty()) {
-            self.inbox.progress.work();
-            self.check_point();
+        while count > 0 && !(self.pending.removed.is_empty() && self.pending.freed.is_empty()) {
+            self.queue.progress.work();
+            self.checkpoint();
             let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
-                delete(&transaction, &self.work, count)?;
+                delete(&transaction, &self.pending, count)?;
                 transaction.commit()
             });
             match deleted {
-                Ok(()) => self.work.deleted(count),
+                Ok(()) => self.pending.deleted(count),
                 Err(_) => count /= 2,
             }
-            self.give_back();
+            self.shrink();
         }
-        self.check_point();
+        self.checkpoint();
     }
 
     /// Lets logs keep together what the disk has room for, and bounds `SQLite`'s own log. `kept`: what logs kept when what
     /// is on disk by now was taken.
-    fn look_ahead(&mut self, kept: usize) {
-        if !self.outlook.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
+    fn update_space_limit(&mut self, kept: usize) {
+        if !self.space.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
             return;
         }
         let Ok(outlook) = self.database.outlook() else { return };
-        (self.outlook, self.looked_at) = (outlook, Instant::now());
+        (self.space, self.looked_at) = (outlook, Instant::now());
         let bound = 1 << outlook.at_once.ilog2();
         if bound != self.journal_bound && self.database.bound_journal(bound).is_ok() {
             self.journal_bound = bound;
         }
-        if !self.inbox.is_restored() {
+        if !self.queue.is_restored() {
             return;
         }
         if outlook.taken {
@@ -338,7 +340,7 @@ impl DiskWriter {
         let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
         let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
         let mut fits = usize::try_from(fits).unwrap_or(usize::MAX);
-        if !self.work.is_rid() {
+        if !self.pending.deletions_done() {
             // There will be more room than there is now.
             fits = fits.max(self.fitted);
         }
@@ -358,7 +360,7 @@ impl DiskWriter {
 
     /// Gives some of what is unused back to the file system if there is much; on a disk that is nearly full, what is
     /// written next has its place there.
-    fn give_back(&mut self) {
+    fn shrink(&mut self) {
         let is_wasteful =
             |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
         let given = self.database.extent().and_then(|before| {
@@ -368,16 +370,16 @@ impl DiskWriter {
             self.database.shrink(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
             self.database.extent().map(is_wasteful)
         });
-        self.unchecked = true;
-        self.wasteful = given.unwrap_or_else(|error| {
+        self.needs_checkpoint = true;
+        self.needs_vacuum = given.unwrap_or_else(|error| {
             tracing::debug!(%error, "the database could not be made smaller");
             false
         });
     }
 
     /// Empties `SQLite`'s own log into the database, so that what was freed is given back to the file system.
-    fn check_point(&mut self) {
-        self.unchecked = false;
+    fn checkpoint(&mut self) {
+        self.needs_checkpoint = false;
         let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = emptied {
             tracing::debug!(%error, "the log of the database could not be emptied");
@@ -387,11 +389,11 @@ impl DiskWriter {
 
 impl TrackedLog {
     fn wanted(&self) -> String {
-        self.keeper.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
+        self.owner.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
     }
 
     fn progress(&self) -> String {
-        self.keeper.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
+        self.owner.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
     }
 }
 

@@ -126,7 +126,7 @@ impl Log {
     }
 
     /// Counts so many bytes of its owner with what all logs keep together.
-    pub fn carry(&self, bytes: usize) {
+    pub fn charge_owner(&self, bytes: usize) {
         self.change(|state| {
             if !state.closed {
                 state.carried = bytes;
@@ -184,8 +184,8 @@ impl Log {
     }
 
     /// Leaves its oldest block in memory to the disk. One that is not there yet is lost, and counted so.
-    pub fn cool(&self) {
-        self.change(LogState::cool);
+    pub fn drop_from_memory(&self) {
+        self.change(LogState::drop_from_memory);
     }
 
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
@@ -324,7 +324,7 @@ impl Log {
             && (state.extent() != before || !state.freed.is_empty())
         {
             let appended = state.counters.payload_bytes - bytes;
-            state.tell(place, usize::try_from(appended).unwrap_or(usize::MAX));
+            state.notify(place, usize::try_from(appended).unwrap_or(usize::MAX));
         }
         changed
     }

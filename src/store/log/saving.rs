@@ -109,13 +109,13 @@ impl LogState {
     }
 
     /// Tells the disk, if it has to know, that there is something to write.
-    pub(super) fn tell(&mut self, place: &LogHandle, appended: usize) {
+    pub(super) fn notify(&mut self, place: &LogHandle, appended: usize) {
         let hurry = self.tail.next() >= self.saving.hurry_from;
         if hurry {
             self.saving.hurry_from = u64::MAX;
         }
         if !std::mem::replace(&mut self.saving.dirty, true) || hurry || !self.freed.is_empty() {
-            place.tell(hurry, &mut self.freed);
+            place.notify(hurry, &mut self.freed);
         }
         place.note(appended);
     }

@@ -129,7 +129,7 @@ impl LogState {
 
     pub(super) fn seal(&mut self) {
         let next = self.tail.successor(self.spare.take());
-        let sealed = std::mem::replace(&mut self.tail, next).fitted();
+        let sealed = std::mem::replace(&mut self.tail, next).shrink_to_fit();
         self.slots_bytes += sealed.cost();
         self.held_bytes += sealed.cost();
         self.slots.push_back(BlockSlot::sealed(sealed, self.tail_row.take()));
@@ -230,7 +230,7 @@ impl LogState {
     }
 
     /// Leaves the oldest block in memory to the disk; if it is not there yet, it is lost.
-    pub(super) fn cool(&mut self) {
+    pub(super) fn drop_from_memory(&mut self) {
         let Some(at) = self.dispensable() else {
             return;
         };

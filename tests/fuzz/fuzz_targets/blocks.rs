@@ -3,13 +3,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use rollcall::http::fuzzing::shown;
-use rollcall::pcapng::Writer;
+use rollcall::pcapng::CaptureWriter;
 use rollcall::store::fuzzing::{block, datagrams};
 
 fuzz_target!(|input: (u64, u64, u64, &[u8])| {
     let (first, next, from, bytes) = input;
     let mut capture = Vec::new();
-    let mut writer = Writer::new(&mut capture);
+    let mut writer = CaptureWriter::new(&mut capture);
     let count = datagrams(bytes);
     // As the database may say it, and as it is.
     for next in [Some(next), first.checked_add(count)].into_iter().flatten() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use rollcall::model::{Heard, Timestamp};
-use rollcall::store::{Archive, Budget, DiskFault, Keeper, Limits, Log, Run, Scope, Store, StoreSettings};
+use rollcall::model::{DatagramMeta, Timestamp};
+use rollcall::store::{Archive, Budget, DiskError, Persist, Limits, Log, RecordBatch, ReadRange, Store, StoreSettings};
 use rusqlite::{Connection, params};
 use tokio::runtime::Runtime;
 
@@ -116,10 +116,10 @@ impl Rows {
 async fn serve(directory: &Path, new_limit: u8) {
     let (store, saved) = match Store::open(&settings(directory), budget()) {
         Ok(opened) => opened,
-        Err(DiskFault::Damaged { .. }) => return,
+        Err(DiskError::Damaged { .. }) => return,
         Err(fault) => panic!("{fault}"),
     };
-    let owner: Arc<dyn Keeper> = Arc::new(Owner);
+    let owner: Arc<dyn Persist> = Arc::new(Owner);
     let limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
     let mut logs = Vec::new();
     for saved in saved {
@@ -127,7 +127,7 @@ async fn serve(directory: &Path, new_limit: u8) {
         store.keep(&saved.kind, &saved.id, &log, Arc::downgrade(&owner), false);
         read(&log).await;
         let address = ([192, 0, 2, 1], 1).into();
-        let heard = Heard {
+        let heard = DatagramMeta {
             received_at: Timestamp(0),
             source: address,
             destination: address,
@@ -135,16 +135,14 @@ async fn serve(directory: &Path, new_limit: u8) {
             hop_limit: None,
             truncated: false,
         };
-        log.append([Run { heard, answer: None, segment: None, bytes: b"new" }]);
+        log.append([RecordBatch { heard, answer: None, segment: None, bytes: b"new" }]);
         log.set_limits(Limits { entries: new_limit.into(), ..limits });
         read(&log).await;
         logs.push(log);
     }
-    // A database that was made by hand may refuse what is written; the writer is not to panic for it.
-    match store.close().await {
-        Err(DiskFault::WriterDied) => panic!("the writer has panicked"),
-        Ok(()) | Err(_) => {}
-    }
+    // A database that was made by hand may refuse what is written. If the writer panics, the process ends, which libFuzzer
+    // reports.
+    let _ = store.close().await;
 }
 
 /// All that is in it, to its end.
@@ -152,7 +150,7 @@ async fn read(log: &Log) {
     let mut after = None;
     // Each page is a datagram at least, or a gap.
     for _ in 0..1_000 {
-        let Ok(page) = log.read(after, 1_000, Scope::ALL).await else { return };
+        let Ok(page) = log.read(after, 1_000, ReadRange::ALL).await else { return };
         assert_eq!(page.entries().count(), page.len());
         if page.is_empty() && page.gap.is_none() {
             break;
@@ -176,7 +174,7 @@ fn export(directory: &Path) {
 
 struct Owner;
 
-impl Keeper for Owner {
+impl Persist for Owner {
     fn wanted(&self) -> String {
         "{}".to_owned()
     }

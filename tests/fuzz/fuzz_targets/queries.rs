@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use libfuzzer_sys::fuzz_target;
 use rollcall::http::fuzzing::{self, Reads};
 use rollcall::http::{Sender, parse_time};
-use rollcall::model::{Group, Heard, Id, Timestamp};
-use rollcall::store::{Budget, Cursor, Limits, Log, Run, Scope};
+use rollcall::model::{Group, DatagramMeta, Id, Timestamp};
+use rollcall::store::{Budget, Cursor, Limits, Log, RecordBatch, ReadRange};
 
 fuzz_target!(|input: &[u8]| {
     let input = String::from_utf8_lossy(input);
@@ -40,7 +40,7 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None);
     for _ in 0..EVICTED + KEPT {
         let address = ([192, 0, 2, 1], 1).into();
-        let heard = Heard {
+        let heard = DatagramMeta {
             received_at: Timestamp(0),
             source: address,
             destination: address,
@@ -48,14 +48,14 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
             hop_limit: None,
             truncated: false,
         };
-        log.append([Run { heard, answer: None, segment: None, bytes: b"x" }]);
+        log.append([RecordBatch { heard, answer: None, segment: None, bytes: b"x" }]);
     }
     log
 });
 
 /// Nothing comes twice, and nothing that is kept is passed over without a gap.
 fn read_from(cursor: Cursor) {
-    let page = LOG.read(Some(cursor), 10, Scope::ALL).now_or_never().expect("it is in memory");
+    let page = LOG.read(Some(cursor), 10, ReadRange::ALL).now_or_never().expect("it is in memory");
     let page = page.expect("it can be read");
     let is_of_log = cursor.epoch == LOG.latest().epoch && cursor.sequence <= EVICTED + KEPT;
     let expected = if is_of_log { cursor.sequence.max(EVICTED) } else { EVICTED };
