@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answering::{ActiveRules, Answering};
 use super::membership::Unchanged;
 use super::messages::{ListQuery, Outcome};
+use super::responder::{ActiveRules, Answering};
 use super::timers::Due;
 use super::views::JoinState;
 use super::waiting::{Done, within};

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use super::error::ControlError;
 use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets, trace_refused};
-use super::refusal::ControlError;
 use super::totals::Totals;
 use super::waiting::{Done, within};
 use super::{Control, ResourceKind, Shared};

@@ -6,16 +6,15 @@
 //! [`recovery`], and one for each message's first send and its repeats. Beside them, the store's writer and the
 //! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
 
-mod answering;
 mod claims;
 mod comparison;
+mod error;
 mod events;
 #[cfg(test)]
 mod fixtures;
 mod groups;
 mod health;
 mod histogram;
-mod housekeeping;
 mod interfaces;
 mod membership;
 mod memberships;
@@ -24,9 +23,10 @@ mod messages;
 mod orphans;
 mod reconciler;
 mod recovery;
-mod refusal;
 mod registry;
+mod responder;
 mod restoring;
+mod retention;
 mod timers;
 mod totals;
 mod views;
@@ -41,7 +41,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use answering::ReplyCounters;
+pub use error::{ControlError, DurabilityError, Purpose};
 pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
 pub use health::{CheckOutcome, HealthCheck};
@@ -51,7 +51,7 @@ pub use membership::Membership;
 pub use memberships::JoinRequest;
 pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
 pub use messages::{ListQuery, Outcome};
-pub use refusal::{ControlError, DurabilityError, Purpose};
+pub use responder::ReplyCounters;
 pub use restoring::saved_group;
 pub use totals::{ControlSnapshot, CurrentState, LogUsage, Received, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
@@ -61,13 +61,13 @@ use crate::model::CloseReason;
 use crate::net::{Action, InterfaceWatch, KernelSockets, ReceiveThreads, SocketBackend, SocketError};
 use crate::store::{Budget, DiskError, Limits, Log, Store, StoreSettings};
 use crate::sync::Lock;
-use answering::{ReplyLimits, ResponderContext};
 use claims::Claims;
 use membership::MembershipContext;
 use message::{ClosedMessages, MessageContext, SharedSendSockets};
 use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
+use responder::{ReplyLimits, ResponderContext};
 use timers::{Due, Timers};
 use totals::TotalsAccumulator;
 use watchdog::{Watchdog, Watched};

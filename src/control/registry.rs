@@ -3,7 +3,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Shared;
-use super::refusal::ControlError;
+use super::error::ControlError;
 use super::waiting::{Done, within};
 use crate::model::Id;
 use crate::store::DiskError;

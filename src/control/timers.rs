@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::answering::DelayedReply;
 use super::membership::Membership;
 use super::message::Message;
+use super::responder::DelayedReply;
 use crate::sync::{Lock, Progress};
 
 pub(super) enum Due {

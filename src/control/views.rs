@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::answering::ReplyCounters;
+use super::responder::ReplyCounters;
 use crate::model::{ClockReading, Id, MembershipSpec, ResponderRules, Timestamp};
 use crate::net::BufferSize;
 use crate::store::LogCounters;

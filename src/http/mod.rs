@@ -2,7 +2,7 @@
 //!
 //! The core below knows nothing of this layer. The whole API is on this page.
 
-mod admission;
+mod access;
 mod declared;
 mod documents;
 mod events;
@@ -38,7 +38,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use admission::{Access, LineError, ListenerKind, OriginPolicy, RequireToken, Scope, Tokens};
+pub use access::{Access, LineError, ListenerKind, OriginPolicy, RequireToken, Scope, Tokens};
 pub use declared::read_declared;
 pub use fields::rfc3339;
 pub use operations::{
@@ -50,7 +50,7 @@ pub use reading::{ExportWriter, Filter, Sender, parse_time};
 use crate::control::{Control, waiting};
 use crate::logging::rarely;
 use crate::traces::Traces;
-use admission::AccessPolicy;
+use access::AccessPolicy;
 use operations::{HttpMetrics, Streams, spans};
 use problem::{Problem, ProblemKind};
 
@@ -195,12 +195,12 @@ fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     for (path, item) in &mut document.paths.paths {
-        let open = admission::is_open(path);
+        let open = access::is_open(path);
         let read = [&mut item.get, &mut item.head].map(|operation| (operation, Method::GET));
         let write = [&mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
         for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
             let Some(operation) = operation else { continue };
-            let token = SecurityRequirement::new(SCHEME, [admission::needed(&method).as_str()]);
+            let token = SecurityRequirement::new(SCHEME, [access::needed(&method).as_str()]);
             let asked = (!open).then_some(token);
             operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
         }

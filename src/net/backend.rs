@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::fault::{Action, SocketError, WithAction};
+use super::error::{Action, SocketError, WithAction};
 use super::group_socket::{GroupSocket, ReceiveOptions};
 use super::interfaces::{InterfaceWatch, KernelGroups, Route, RouteQuery};
 use super::receive::{ReceiveThreads, Registration, Sink};

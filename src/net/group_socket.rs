@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use super::fault::{Action, SocketError, WithAction};
+use super::error::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::{BufferSize, Socket};
 use super::{sys, wire};

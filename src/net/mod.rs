@@ -7,7 +7,7 @@
 mod backend;
 mod batch;
 mod descriptors;
-mod fault;
+mod error;
 mod group_socket;
 mod interfaces;
 mod receive;
@@ -23,7 +23,7 @@ mod wire;
 pub use backend::{KernelSockets, SocketBackend};
 pub use batch::{Batch, Received};
 pub use descriptors::Descriptors;
-pub use fault::{Action, SocketError, SocketErrorKind};
+pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
 pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};

@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batch;
-use super::fault::{Action, SocketError, WithAction};
+use super::error::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveRoom};

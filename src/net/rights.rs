@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::fault::{SocketError, SocketErrorKind};
+use super::error::{SocketError, SocketErrorKind};
 use super::socket::{BufferSize, Socket};
 use super::wire;
 use crate::model::Family;

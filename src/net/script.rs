@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::fault::SocketError;
+use super::error::SocketError;
 use super::send_socket::SharedSendSocket;
 use super::socket::Socket;
 use crate::model::Family;

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::fault::{Action, SocketError};
+use super::error::{Action, SocketError};
 use super::socket::Socket;
 use super::wire::ControlWriter;
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::fault::{Action, SocketError, SocketErrorKind, WithAction};
+use super::error::{Action, SocketError, SocketErrorKind, WithAction};
 use super::sys;
 use super::wire::{AddressBytes, ControlWriter};
 use crate::model::{Family, largest_payload};

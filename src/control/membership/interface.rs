@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::reconciling::SocketId;
 use super::sink::InterfaceCounters;
-use crate::control::refusal::ControlError;
+use crate::control::error::ControlError;
 use crate::control::views::{InterfaceView, JoinState};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, NotHearing};
 use crate::net::{BufferSize, Registration, SocketError};

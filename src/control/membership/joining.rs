@@ -7,9 +7,9 @@ use super::opening::{Missing, Opened};
 use super::reconciling::Adopted;
 use super::{Membership, MembershipContext, MembershipState};
 use crate::control::Registry;
-use crate::control::answering::Answering;
+use crate::control::error::ControlError;
 use crate::control::memberships::JoinRequest;
-use crate::control::refusal::ControlError;
+use crate::control::responder::Answering;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
 

@@ -10,16 +10,16 @@ mod events;
 mod failing;
 mod interface;
 mod joining;
-mod keeping;
 mod leaving;
 #[cfg(test)]
 mod model_tests;
 mod opening;
+mod persistence;
 mod reconciling;
 mod sink;
 
 pub(super) use changing::Unchanged;
-pub(super) use keeping::read_progress;
+pub(super) use persistence::read_progress;
 pub(super) use reconciling::{JoinedSocket, SocketId};
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::ResourceKind;
-use super::answering::Answering;
 use super::events::Events;
+use super::responder::Answering;
 use super::totals::{CurrentState, Received, Totals, TotalsAccumulator};
 use super::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
 use crate::model::{Id, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};

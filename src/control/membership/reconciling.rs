@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::interface::{self, InterfaceMembership, Reason, Status};
 use super::opening::{Delivering, Missing};
 use super::{Membership, MembershipState, Stage};
+use crate::control::error::ControlError;
 use crate::control::orphans::Orphan;
-use crate::control::refusal::ControlError;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
 use crate::net::Registration;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use crate::control::answering::Answering;
+use crate::control::responder::Answering;
 use crate::control::views::ReceivedOn;
 use crate::model::{DatagramMeta, Group, Timestamp};
 use crate::net::{Batch, RegisteredSocket, Sink};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::MessageContext;
 use super::interface::EgressInterface;
-use crate::control::refusal::{Attempt, ControlError, Purpose};
+use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
 use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 

@@ -10,7 +10,7 @@ use super::MessageContext;
 use super::collection::{EgressResult, PortId};
 use super::egress::usable;
 use super::opening::{Egress, NumberedSockets, OpenedSockets};
-use crate::control::refusal::ControlError;
+use crate::control::error::ControlError;
 use crate::model::{Interface, InterfaceTable, MessageSpec};
 
 pub(in crate::control) struct EgressInterface {

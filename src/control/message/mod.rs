@@ -9,10 +9,10 @@ mod egress;
 mod ending;
 mod failing;
 mod interface;
-mod keeping;
 #[cfg(test)]
 mod model_tests;
 mod opening;
+mod persistence;
 mod sending;
 mod sink;
 mod sockets;

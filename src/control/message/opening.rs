@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::collection::{Collection, PortId};
 use super::sink::ResponseSink;
 use super::{Message, MessageContext};
-use crate::control::refusal::ControlError;
+use crate::control::error::ControlError;
 use crate::model::{Interface, MessageSpec};
 use crate::net::{MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket, SocketError};
 

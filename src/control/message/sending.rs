@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Message;
 use super::collection::Collection;
 use super::interface::EgressInterface;
-use crate::control::refusal::ControlError;
+use crate::control::error::ControlError;
 use crate::net::SocketErrorKind;
 
 /// What came of trying to send.

@@ -21,9 +21,9 @@ use utoipa_axum::routes;
 
 use super::AdminState;
 use super::exposition::{ALONE, Labels, MetricsPage};
+use super::http_metrics::{Answered, HttpMetrics};
 use super::process::Process;
 use super::streams::Streams;
-use super::traffic::{Answered, HttpMetrics};
 use crate::control::waiting::within;
 use crate::control::{Control, ControlSnapshot, Done, Received, ResourceKind, States};
 use crate::http::problem::{Problem, ProblemKind};

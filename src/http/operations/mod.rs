@@ -3,12 +3,12 @@
 mod configuration;
 mod exposition;
 mod health;
+mod http_metrics;
 mod log_filter;
 mod metrics;
 mod process;
 pub(super) mod spans;
 mod streams;
-mod traffic;
 
 use std::sync::{Arc, Mutex};
 
@@ -23,8 +23,8 @@ pub use configuration::{
     Configuration, ConfigurationProblem, Setting, SettingSource, SettingValue, TokenName,
 };
 pub(super) use health::Check;
+pub(super) use http_metrics::HttpMetrics;
 pub(super) use streams::{Streamed, Streams};
-pub(super) use traffic::HttpMetrics;
 
 /// What operators see of the running service; cheap to clone.
 #[derive(Debug, Clone, Default)]

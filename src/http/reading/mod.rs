@@ -7,6 +7,7 @@ mod accept;
 mod after;
 mod datagram;
 mod documented;
+mod export_writer;
 mod filter;
 mod ndjson;
 mod page;
@@ -15,7 +16,6 @@ mod pcapng;
 mod source;
 pub(super) mod sse;
 mod stream;
-mod transcript;
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ pub(super) use accept::Format;
 pub(super) use after::After;
 pub(super) use datagram::{Datagram, GapBody, Response};
 pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
+pub use export_writer::ExportWriter;
 pub use filter::{Filter, Sender, parse_time};
 pub(super) use page::{DatagramPage, LARGEST_PAGE, page_of};
 pub(super) use payload::DatagramPath;
 pub(super) use source::Source;
 pub(super) use stream::{EndReason, HEARTBEAT};
-pub use transcript::ExportWriter;
 
 use super::extract::parse_query;
 use super::fields::Encoding;

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fault::{Action, SocketError, WithAction};
+use super::error::{Action, SocketError, WithAction};
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, Progress};
 use follower::Follower;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
-use super::onlooker::SnapshotReader;
 use super::schema::{self, Owners};
+use super::snapshot_reader::SnapshotReader;
 use super::{DiskError, SavedLog, Stored, directory, shared};
 use crate::model::Timestamp;
 use crate::store::block::Block;

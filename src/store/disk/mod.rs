@@ -1,6 +1,6 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
-//! Logs tell the [`Inbox`](inbox::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
+//! Logs tell the [`Inbox`](write_queue::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
 //! them and commits it in one transaction. Nobody who appends waits for the disk. When it fails, everything stays in
 //! memory as far as there is room, and is written when it works again. Before the disk is full of logs, the oldest blocks
 //! give way. Readers fetch blocks by connections of their
@@ -11,14 +11,14 @@
 
 mod archive;
 mod directory;
-mod fault;
-mod inbox;
-mod onlooker;
-mod place;
+mod disk_space;
+mod error;
+mod log_handle;
+mod pending;
 mod reader;
-mod room;
 mod schema;
-mod work;
+mod snapshot_reader;
+mod write_queue;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,15 +33,15 @@ use super::{Budget, Log};
 use crate::model::Timestamp;
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use directory::Directory;
-use inbox::{TrackedLog, WriteQueue};
 use reader::BlockReader;
 use schema::Database;
+use write_queue::{TrackedLog, WriteQueue};
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
-pub use fault::DiskError;
-pub use inbox::Condition;
-pub use place::LogHandle;
+pub use error::DiskError;
+pub use log_handle::LogHandle;
+pub use write_queue::Condition;
 
 /// The number of a block's row.
 pub(super) type Row = i64;

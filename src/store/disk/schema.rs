@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::room::{DbSize, DiskSpace, SpaceEstimate};
+use super::disk_space::{DbSize, DiskSpace, SpaceEstimate};
 use super::{ArchivedLog, DiskError, LogHandle, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::directory::Directory;
-use super::inbox::{TrackedLog, Wake, WriteQueue};
-use super::room::{DbSize, SpaceEstimate};
+use super::disk_space::{DbSize, SpaceEstimate};
+use super::pending::{CommitResult, PendingWrites};
 use super::schema::{self, Database, PAGE_BYTES};
-use super::work::{CommitResult, PendingWrites};
+use super::write_queue::{TrackedLog, Wake, WriteQueue};
 use super::{DiskError, Row};
 use crate::store::Budget;
 use crate::store::log::Unsaved;

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Membership, MembershipContext, SocketId, Unchanged};
-use crate::control::answering::{ActiveRules, Answering, ReplyLimits, ResponderContext};
 use crate::control::events::Events;
 use crate::control::memberships::JoinRequest;
 use crate::control::orphans::Orphans;
+use crate::control::responder::{ActiveRules, Answering, ReplyLimits, ResponderContext};
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
 use crate::control::{InterfaceChoice, Registry, comparison};

@@ -1,20 +1,20 @@
 //! Who may call: by which name and from which page (the door), and with which token (the gate).
 
 mod cross_origin;
-mod door;
-mod gate;
+mod origin;
+mod token_auth;
 mod tokens;
 
 use axum::extract::Request;
 use axum::response::Response;
 
 use super::problem::Problem;
-use gate::TokenAuth;
+use token_auth::TokenAuth;
 
 pub(super) use cross_origin::CrossOrigin;
-pub use door::OriginPolicy;
-pub use gate::{Access, RequireToken};
-pub(super) use gate::{is_open, needed};
+pub use origin::OriginPolicy;
+pub use token_auth::{Access, RequireToken};
+pub(super) use token_auth::{is_open, needed};
 pub use tokens::{LineError, Scope, Tokens};
 
 /// How a request came in.

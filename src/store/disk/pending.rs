@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Row;
-use super::inbox::{QueuedWrites, TrackedLog};
+use super::write_queue::{QueuedWrites, TrackedLog};
 use crate::store::Log;
 use crate::store::log::Unsaved;
 

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::sockets::ReplySockets;
-use crate::control::refusal::{Attempt, ControlError, Purpose};
+use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules};
 use crate::net::{Socket, SocketBackend, SocketError};
 

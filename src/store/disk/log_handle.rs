@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::inbox::WriteQueue;
 use super::reader::BlockReader;
+use super::write_queue::WriteQueue;
 use super::{DiskError, Row};
 use crate::store::block::Block;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::interface::{InterfaceMembership, Reason, Status};
 use super::sink::InterfaceCounters;
 use super::{Membership, MembershipContext, MembershipState};
-use crate::control::answering::{ActiveRules, Answering, ReplyCounters, ResponderContext};
+use crate::control::responder::{ActiveRules, Answering, ReplyCounters, ResponderContext};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, Saved};
