@@ -36,7 +36,7 @@ impl CaptureWriter {
 
     /// Begins a section at the end of `out`.
     pub fn new(out: &mut Vec<u8>) -> Self {
-        block(out, Block::SectionHeader, |body| {
+        block(out, BlockKind::SectionHeader, |body| {
             word(body, BYTE_ORDER_MAGIC);
             half(body, 1);
             half(body, 0);
@@ -65,7 +65,7 @@ impl CaptureWriter {
         let packet = Packet::new(heard, payload);
         let gap = self.gap.take();
         let time = u64::try_from(heard.received_at.0).unwrap_or_default().to_le_bytes();
-        block(out, Block::EnhancedPacket, |body| {
+        block(out, BlockKind::EnhancedPacket, |body| {
             word(body, interface);
             // The upper half comes first.
             body.extend_from_slice(&time[4..]);
@@ -105,7 +105,7 @@ impl CaptureWriter {
         }
         let number = self.described;
         self.described += 1;
-        block(out, Block::InterfaceDescription, |body| {
+        block(out, BlockKind::InterfaceDescription, |body| {
             half(body, LINKTYPE_RAW);
             half(body, 0);
             // No limit to a packet's length.
@@ -131,7 +131,7 @@ const NANOSECONDS: u8 = 9;
 
 /// Block types (section 11.1).
 #[derive(Debug, Clone, Copy)]
-enum Block {
+enum BlockKind {
     SectionHeader = 0x0a0d_0d0a,
     InterfaceDescription = 1,
     EnhancedPacket = 6,
@@ -182,7 +182,7 @@ fn packet_flags(heard: &DatagramMeta<'_>) -> u32 {
 }
 
 /// Appends a block: its type and its length stand before the body, and the length again behind it.
-fn block(out: &mut Vec<u8>, kind: Block, body: impl FnOnce(&mut Vec<u8>)) {
+fn block(out: &mut Vec<u8>, kind: BlockKind, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     word(out, kind as u32);
     word(out, 0);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::membership::Unchanged;
 use super::messages::{ListQuery, Outcome};
-use super::responder::{ActiveRules, Answering};
-use super::timers::Due;
+use super::responder::{ActiveRules, Responder};
+use super::timers::TimerAction;
 use super::views::JoinState;
 use super::waiting::{Done, within};
 use super::{Control, ControlError, InterfaceChoice, Membership, ResourceKind, Shared};
@@ -70,7 +70,7 @@ impl Control {
             let spec = self.spec_of(&request, None).await?;
             let answering = request.rules.clone().map(|rules| {
                 let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
-                Arc::new(Answering::new(active, shared.services.clone()))
+                Arc::new(Responder::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;
             let context = shared.membership_context.clone();
@@ -205,10 +205,10 @@ impl Shared {
     pub(super) fn arm(&self, membership: &Arc<Membership>) {
         let timers = &self.services.timers;
         if let Some(at) = membership.lease_check() {
-            timers.arm(at, Due::CheckLease(Arc::downgrade(membership)));
+            timers.arm(at, TimerAction::CheckLease(Arc::downgrade(membership)));
         }
         if let Some(at) = membership.next_retry(self.now()) {
-            timers.arm(at, Due::Retry(Arc::downgrade(membership)));
+            timers.arm(at, TimerAction::Retry(Arc::downgrade(membership)));
         }
     }
 

@@ -49,11 +49,11 @@ pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::Membership;
 pub use memberships::JoinRequest;
-pub use message::{AnswerCounters, EgressResult, Message, MessageView, Responder};
+pub use message::{AnswerCounters, EgressResult, Message, MessageView, RespondingPeer};
 pub use messages::{ListQuery, Outcome};
 pub use responder::ReplyCounters;
 pub use restoring::saved_group;
-pub use totals::{ControlSnapshot, CurrentState, LogUsage, Received, States, Totals};
+pub use totals::{ControlSnapshot, CurrentState, LogUsage, ReceivedTotals, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};
 pub use waiting::Done;
 
@@ -68,7 +68,7 @@ use reconciler::Reconciler;
 use recovery::{Recovery, keep_running};
 use registry::Registry;
 use responder::{ReplyLimits, ResponderContext};
-use timers::{Due, Timers};
+use timers::{TimerAction, Timers};
 use totals::TotalsAccumulator;
 use watchdog::{Watchdog, Watched};
 
@@ -293,30 +293,30 @@ impl Control {
 }
 
 impl Shared {
-    fn fire(&self, due: Due) {
+    fn fire(&self, due: TimerAction) {
         match due {
-            Due::CheckWindow(message) => {
+            TimerAction::CheckWindow(message) => {
                 if let Some(message) = message.upgrade() {
                     self.contain(&message, || message.check());
                 }
             }
-            Due::EndLinger(message) => {
+            TimerAction::EndLinger(message) => {
                 if let Some(message) = message.upgrade() {
                     self.contain(&message, || message.end_linger());
                 }
             }
-            Due::CheckLease(membership) => {
+            TimerAction::CheckLease(membership) => {
                 if let Some(membership) = membership.upgrade() {
                     self.contain(&membership, || self.check_lease(&membership));
                 }
             }
-            Due::Retry(membership) => {
+            TimerAction::Retry(membership) => {
                 if let Some(membership) = membership.upgrade() {
                     self.reconciler.retry(&membership);
                 }
             }
             // It has no resource of its own: if one is broken by it, that is found.
-            Due::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
+            TimerAction::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
         }
     }
 }

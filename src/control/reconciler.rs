@@ -120,15 +120,15 @@ struct ReconcilerThread {
     shared: Arc<Shared>,
     /// The table that memberships were brought in line with last.
     table: Arc<InterfaceTable>,
-    following: Due,
-    comparing: Due,
+    following: Pacer,
+    comparing: Pacer,
     /// Sockets that the kernel's lists lacked when they were compared last: once more, and they are opened again.
     suspects: HashSet<SocketId>,
     orphans: Orphans,
 }
 
 /// Work that is done again and again, and rests in between: a storm of changes leaves most of a processor's time.
-struct Due {
+struct Pacer {
     /// When it is done next.
     at: Option<Instant>,
     /// It is not done before then.
@@ -139,7 +139,7 @@ struct Due {
     rest: u32,
 }
 
-impl Due {
+impl Pacer {
     fn new(pause: Duration, rest: u32) -> Self {
         Self { at: None, earliest: Instant::now(), pause, rest }
     }
@@ -166,8 +166,8 @@ impl ReconcilerThread {
     fn new(shared: Arc<Shared>) -> Self {
         let table = Arc::default();
         // Each takes a twentieth of a processor at most; the comparison is made at most four times a second.
-        let following = Due::new(Duration::from_millis(10), 20);
-        let comparing = Due::new(Duration::from_millis(250), 20);
+        let following = Pacer::new(Duration::from_millis(10), 20);
+        let comparing = Pacer::new(Duration::from_millis(250), 20);
         let (suspects, orphans) = (HashSet::new(), Orphans::default());
         Self { shared, table, following, comparing, suspects, orphans }
     }

@@ -15,12 +15,12 @@ use crate::model::Timestamp;
 use crate::store::Log;
 
 /// Whoever has a log, and keeps it while it is looked at.
-enum Owner {
+enum LogOwner {
     Membership(Arc<Log>),
     Message(Arc<Message>),
 }
 
-impl Owner {
+impl LogOwner {
     fn log(&self) -> &Log {
         match self {
             Self::Membership(log) => log,
@@ -78,7 +78,7 @@ impl Shared {
         called_for: impl Fn() -> bool,
     ) {
         let owners = self.owners();
-        let aged = |(nth, owner): (usize, &Owner)| {
+        let aged = |(nth, owner): (usize, &LogOwner)| {
             let oldest = self.caught(|| oldest(owner.log())).flatten()?;
             Some(Reverse((oldest, nth)))
         };
@@ -97,9 +97,9 @@ impl Shared {
         }
     }
 
-    fn owners(&self) -> Vec<Owner> {
-        let logs = self.joined_all().map(|membership| Owner::Membership(membership.log()));
-        logs.chain(self.messages.all().into_iter().map(Owner::Message)).collect()
+    fn owners(&self) -> Vec<LogOwner> {
+        let logs = self.joined_all().map(|membership| LogOwner::Membership(membership.log()));
+        logs.chain(self.messages.all().into_iter().map(LogOwner::Message)).collect()
     }
 }
 

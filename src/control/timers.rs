@@ -16,7 +16,7 @@ use super::message::Message;
 use super::responder::DelayedReply;
 use crate::sync::{Lock, Progress};
 
-pub(super) enum Due {
+pub(super) enum TimerAction {
     /// A message's window, or its stall, may have passed.
     CheckWindow(Weak<Message>),
     /// A closed message stops to hear late replies.
@@ -38,11 +38,11 @@ pub(super) struct Timers {
 
 struct Timer {
     at: Instant,
-    due: Due,
+    due: TimerAction,
 }
 
 impl Timers {
-    pub(super) fn arm(&self, at: Instant, due: Due) {
+    pub(super) fn arm(&self, at: Instant, due: TimerAction) {
         let mut heap = self.heap();
         let is_first = heap.peek().is_none_or(|Reverse(first)| at < first.at);
         heap.push(Reverse(Timer { at, due }));
@@ -64,7 +64,7 @@ impl Timers {
     }
 
     /// Hands over what is due, for ever. Cancel-safe: an entry is taken and fired without an await between.
-    pub(super) async fn run(&self, mut fire: impl FnMut(Due)) {
+    pub(super) async fn run(&self, mut fire: impl FnMut(TimerAction)) {
         loop {
             let sooner = self.sooner.notified();
             self.progress.rest();
@@ -84,7 +84,7 @@ impl Timers {
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<Due> {
+    fn pop_due(&self, now: Instant) -> Option<TimerAction> {
         let mut heap = self.heap();
         let is_due = heap.peek().is_some_and(|Reverse(first)| first.at <= now);
         if is_due { heap.pop().map(|Reverse(entry)| entry.due) } else { None }
@@ -123,8 +123,8 @@ mod tests {
     fn what_is_due_and_not_done_is_late() {
         let (timers, now) = (Timers::default(), Instant::now());
         assert_eq!(timers.late(now), Duration::ZERO);
-        timers.arm(now, Due::EndLinger(Weak::new()));
-        timers.arm(now + Duration::from_secs(5), Due::EndLinger(Weak::new()));
+        timers.arm(now, TimerAction::EndLinger(Weak::new()));
+        timers.arm(now + Duration::from_secs(5), TimerAction::EndLinger(Weak::new()));
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(7));
         assert!(timers.pop_due(now).is_some());
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(2));

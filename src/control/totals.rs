@@ -17,9 +17,9 @@ use crate::sync::Lock;
 /// Counts that never go down while the service runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    pub memberships: Received,
-    pub responders: Received,
-    pub messages: Received,
+    pub memberships: ReceivedTotals,
+    pub responders: ReceivedTotals,
+    pub messages: ReceivedTotals,
     pub replies: ReplyCounters,
     /// Messages by why they ended, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
@@ -31,7 +31,7 @@ pub struct Totals {
 
 /// What the logs of one kind of resource got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedTotals {
     pub datagrams: u64,
     /// Of their payloads.
     pub bytes: u64,
@@ -182,7 +182,7 @@ impl Default for TotalsAccumulator {
 }
 
 impl Totals {
-    pub(super) fn received(&mut self, kind: ResourceKind) -> &mut Received {
+    pub(super) fn received(&mut self, kind: ResourceKind) -> &mut ReceivedTotals {
         match kind {
             ResourceKind::Membership => &mut self.memberships,
             ResourceKind::Responder => &mut self.responders,
@@ -200,7 +200,7 @@ impl Totals {
     fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
         let Self { memberships, responders, messages, replies, closed, sent, send_failures } = self;
         let received = [memberships, responders, messages].into_iter().flat_map(|received| {
-            let Received { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
+            let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
         let ReplyCounters { received: heard, matched, replied, failed, limited, suppressed } = replies;
@@ -216,7 +216,7 @@ impl AddAssign for Totals {
     }
 }
 
-impl Received {
+impl ReceivedTotals {
     pub(super) fn of(log: LogCounters, dropped_buffers: u64) -> Self {
         Self {
             datagrams: log.appended,

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config;
 use crate::control::ResourceKind;
-use crate::http::{Filter, Sender, parse_time};
+use crate::http::{Filter, SourceRange, parse_time};
 use crate::model::{Id, Timestamp};
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub struct ExportArgs {
     until: Option<Timestamp>,
     /// Only datagrams from this address, this ADDRESS:PORT, or this prefix.
     #[arg(long, value_name = "SOURCE")]
-    source: Option<Sender>,
+    source: Option<SourceRange>,
     /// The file that the service is started with.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,

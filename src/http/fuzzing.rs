@@ -23,10 +23,10 @@ use crate::model::{Interfaces, MessageSpec};
 use crate::store::Entry;
 
 /// The problem document that a request is refused with.
-pub type Refused = Vec<u8>;
+pub type RenderedProblem = Vec<u8>;
 
 /// The JSON body of a message.
-pub fn message(body: &[u8]) -> Result<MessageSpec, Refused> {
+pub fn message(body: &[u8]) -> Result<MessageSpec, RenderedProblem> {
     parse_json::<MessageBody>(body)
         .and_then(MessageBody::read)
         .map(spec)
@@ -34,7 +34,7 @@ pub fn message(body: &[u8]) -> Result<MessageSpec, Refused> {
 }
 
 /// The query and the body of a message whose body is its payload.
-pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, Refused> {
+pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, RenderedProblem> {
     let options = parse_query::<RawOptions>(query);
     options
         .and_then(|options| options.read(Bytes::copy_from_slice(payload)))
@@ -43,12 +43,12 @@ pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, Refused> 
 }
 
 /// The body of a membership.
-pub fn membership(body: &[u8]) -> Result<JoinRequest, Refused> {
+pub fn membership(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
     parse_json::<MembershipBody>(body).and_then(MembershipBody::read).map_err(|problem| document(&problem))
 }
 
 /// The body of a responder.
-pub fn responder(body: &[u8]) -> Result<JoinRequest, Refused> {
+pub fn responder(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
     parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(|problem| document(&problem))
 }
 
@@ -62,7 +62,7 @@ pub enum Reads {
 }
 
 /// A GET that reads; with a query or headers that HTTP itself refuses it is fine, as it never gets here.
-pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Refused> {
+pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), RenderedProblem> {
     let Some(mut parts) = parts(query, headers) else { return Ok(()) };
     let _ = extract::<Wait>(&mut parts);
     match what {
@@ -101,15 +101,15 @@ fn parts(query: &str, headers: &[(&str, &str)]) -> Option<Parts> {
     request.body(Body::empty()).ok().map(|request| request.into_parts().0)
 }
 
-fn extract<T: FromRequestParts<()>>(parts: &mut Parts) -> Result<T, Refused> {
+fn extract<T: FromRequestParts<()>>(parts: &mut Parts) -> Result<T, RenderedProblem> {
     let extracted = T::from_request_parts(parts, &()).now_or_never().expect("there is nothing to wait for");
     extracted.map_err(|rejection| refused(&rejection.into_response()))
 }
 
-fn refused(response: &Response) -> Refused {
+fn refused(response: &Response) -> RenderedProblem {
     document(response.extensions().get::<Problem>().expect("a problem"))
 }
 
-fn document(problem: &Problem) -> Refused {
+fn document(problem: &Problem) -> RenderedProblem {
     serde_json::to_vec(problem).expect("it has nothing that JSON has not")
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::fields::{Encoding, Payload, RetentionBody, millis, rfc3339};
 use super::reading::{GapBody, Response};
 use super::sending::RepeatBody;
-use crate::control::{EgressResult, MessageView, Responder as Heard};
+use crate::control::{EgressResult, MessageView, RespondingPeer as Heard};
 use crate::model::CloseReason;
 
 /// A message: what was sent, and who has answered.

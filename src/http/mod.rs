@@ -45,7 +45,7 @@ pub use operations::{
     AdminState, Configuration, ConfigurationProblem, Setting, SettingSource, SettingValue, TokenName,
 };
 pub use problem::FieldError;
-pub use reading::{ExportWriter, Filter, Sender, parse_time};
+pub use reading::{ExportWriter, Filter, SourceRange, parse_time};
 
 use crate::control::{Control, waiting};
 use crate::logging::rarely;

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn each_place_has_its_own() {
-        let log = Log::default();
+        let log = CapturedLog::default();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer({
             let log = log.clone();
             move || log.clone()
@@ -105,9 +105,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Log {
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }

@@ -41,7 +41,7 @@ where
     /// What is held for a client that reads slowly, beside the chunk that waits; and the longest head of a request.
     const BUFFERED: usize = 64 * 1024;
     let unanswered = Arc::new(AtomicBool::new(false));
-    let stream = Watched { stream, unanswered: unanswered.clone() };
+    let stream = IdleTimeout { stream, unanswered: unanswered.clone() };
     let silent = async {
         stop.cancelled().await;
         tokio::time::sleep(SILENCE).await;
@@ -86,13 +86,13 @@ where
 }
 
 /// A stream that notes whether anything was read since it was last written to: a request, or a part of one.
-struct Watched<S> {
+struct IdleTimeout<S> {
     stream: S,
     /// Shared with the task that the stream itself is in, so that no order is needed.
     unanswered: Arc<AtomicBool>,
 }
 
-impl<S> Watched<S> {
+impl<S> IdleTimeout<S> {
     fn written(&self, written: usize) -> usize {
         if written > 0 {
             self.unanswered.store(false, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -116,7 +116,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -99,7 +99,7 @@ struct Worker {
 
 /// Why the collector has not taken a batch.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+enum ExportError {
     #[error(transparent)]
     Unreachable(#[from] io::Error),
     #[error("it has answered {0}")]
@@ -169,7 +169,7 @@ impl Worker {
         }
     }
 
-    async fn send(&self, body: Bytes) -> Result<Bytes, Refused> {
+    async fn send(&self, body: Bytes) -> Result<Bytes, ExportError> {
         let Endpoint { authority, path, .. } = &self.endpoint;
         let request = Request::post(path.as_str())
             .header(header::HOST, authority)
@@ -178,7 +178,7 @@ impl Worker {
             .body(Full::new(body))
             .map_err(io::Error::other)?;
         let (status, answer) = exchange(self.endpoint.connect().await?, request).await?;
-        if status.is_success() { Ok(answer) } else { Err(Refused::Status(status)) }
+        if status.is_success() { Ok(answer) } else { Err(ExportError::Status(status)) }
     }
 
     /// Counts a batch that the collector has taken, except for those spans that it says it has not.
@@ -196,7 +196,7 @@ impl Worker {
     }
 }
 
-impl Refused {
+impl ExportError {
     /// Whether the same batch may be taken later (OTLP 1, "Failures"): the others would be refused again.
     fn may_pass(&self) -> bool {
         match self {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::interface::{InterfaceMembership, Reason, Status};
+use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{self, Delivering};
 use super::reconciling::{self, Adopted, Changing};
 use super::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
 use crate::control::events::EventKind;
 use crate::control::memberships::JoinRequest;
-use crate::control::responder::{ActiveRules, Answering};
-use crate::control::totals::{Received, Totals};
+use crate::control::responder::{ActiveRules, Responder};
+use crate::control::totals::{ReceivedTotals, Totals};
 use crate::control::views::Lease;
 use crate::model::{Interface, InterfaceTable, MembershipSpec};
 use crate::net::{GroupSocket, RegisteredSocket, Registration, SocketError, SocketErrorKind};
@@ -24,7 +24,7 @@ pub(in crate::control) enum Unchanged {
 }
 
 /// A responder, and the rules that it is to follow.
-type NextRules<'a> = (&'a Arc<Answering>, ActiveRules);
+type NextRules<'a> = (&'a Arc<Responder>, ActiveRules);
 
 impl From<ControlError> for Unchanged {
     fn from(refusal: ControlError) -> Self {
@@ -44,7 +44,7 @@ struct MembershipChange<'a> {
     is_one: bool,
     /// Interfaces where the kernel has forgotten what was joined.
     forgotten: Vec<Arc<str>>,
-    replies: Result<(), Reason>,
+    replies: Result<(), NotJoinedReason>,
     delivering: Vec<Delivering>,
 }
 
@@ -122,8 +122,8 @@ impl Membership {
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
-    ) -> Result<(Option<NextRules<'_>>, Result<(), Reason>), ControlError> {
-        let Some((answering, rules)) = self.answering.as_ref().zip(request.rules.clone()) else {
+    ) -> Result<(Option<NextRules<'_>>, Result<(), NotJoinedReason>), ControlError> {
+        let Some((answering, rules)) = self.responder.as_ref().zip(request.rules.clone()) else {
             return Ok((None, Ok(())));
         };
         // Sockets that stay as they are must not be opened again: a fresh reply port would change.
@@ -137,7 +137,7 @@ impl Membership {
         let prepared = next.prepare(&spec.group, &super::interfaces_there(spec, table));
         match prepared {
             Err(refusal) if !stays => Err(refusal),
-            prepared => Ok((Some((answering, next)), prepared.map_err(Reason::of_replies))),
+            prepared => Ok((Some((answering, next)), prepared.map_err(NotJoinedReason::of_replies))),
         }
     }
 
@@ -156,8 +156,9 @@ impl Membership {
                 state.log.set_limits(self.context.log_limits.narrowed(&spec.retention));
                 for interface in &mut state.interfaces {
                     if forgotten.contains(&interface.name) {
-                        given_up
-                            .extend(interface.set(Status::Lost(Reason::Forgotten(interface.name.clone()))));
+                        given_up.extend(
+                            interface.set(Status::Lost(NotJoinedReason::Forgotten(interface.name.clone()))),
+                        );
                     }
                 }
             }
@@ -165,7 +166,7 @@ impl Membership {
                 given_up = state.take_sockets();
                 let old = std::mem::replace(&mut state.log, log);
                 let mut ended = Totals::default();
-                *ended.received(self.kind()) = Received::of(old.counters(), state.dropped_before);
+                *ended.received(self.kind()) = ReceivedTotals::of(old.counters(), state.dropped_before);
                 self.context.ledger.enter(ended);
                 state.dropped_before = 0;
                 state.replaced.push(old);

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::interface::{InterfaceMembership, Reason, Status};
+use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::{Membership, Stage};
 
 impl Membership {
     /// Whether a panic has left it half changed, or without one of its sockets.
     pub(in crate::control) fn is_broken(&self) -> bool {
-        let answering_is_broken = || self.answering.as_ref().is_some_and(|answering| answering.is_broken());
+        let answering_is_broken = || self.responder.as_ref().is_some_and(|answering| answering.is_broken());
         self.state.is_poisoned() || answering_is_broken() || {
             let state = self.state();
             let mut joined = state.interfaces.iter().filter_map(InterfaceMembership::joined);
@@ -19,7 +19,7 @@ impl Membership {
     /// Closes what it has open, so that it is legal again. A log that is half changed is replaced.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
         self.state.clear_poison();
-        if let Some(answering) = &self.answering {
+        if let Some(answering) = &self.responder {
             answering.repair();
         }
         let mut state = self.state();
@@ -28,8 +28,10 @@ impl Membership {
         }
         state.revision += 1;
         state.retries.note_failure(self.context.sockets.clock().monotonic);
-        let failed =
-            state.interfaces.iter_mut().filter_map(|known| known.set(Status::Failed(Reason::Failed)));
+        let failed = state
+            .interfaces
+            .iter_mut()
+            .filter_map(|known| known.set(Status::Failed(NotJoinedReason::Failed)));
         let sockets = failed.collect();
         state.count_joined();
         if state.log.is_broken() {

@@ -23,11 +23,11 @@ pub(super) struct InterfaceMembership {
 pub(super) enum Status {
     Joined(Joined),
     /// Not joined yet; tried again.
-    Pending(Reason),
+    Pending(NotJoinedReason),
     /// Was joined, until the interface went away or the kernel forgot it.
-    Lost(Reason),
+    Lost(NotJoinedReason),
     /// Closed because of a fault of the service's own; opened again after a pause.
-    Failed(Reason),
+    Failed(NotJoinedReason),
 }
 
 pub(super) struct Joined {
@@ -42,7 +42,7 @@ pub(super) struct Joined {
 
 /// Why a membership is not joined on an interface, or a responder cannot answer there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Reason {
+pub(super) enum NotJoinedReason {
     #[error("there is no such interface yet")]
     NotThere,
     #[error("it is being joined")]
@@ -87,7 +87,7 @@ impl InterfaceMembership {
     }
 
     /// `replies`: why a responder cannot answer, if so.
-    pub(super) fn state(&self, replies: Result<(), &Reason>) -> JoinState {
+    pub(super) fn state(&self, replies: Result<(), &NotJoinedReason>) -> JoinState {
         match &self.status {
             Status::Joined(_) if replies.is_ok() => JoinState::Joined,
             Status::Joined(_) | Status::Pending(_) => JoinState::Pending,
@@ -97,7 +97,7 @@ impl InterfaceMembership {
     }
 
     /// Why it is not joined or does not hear; none where it is and does.
-    pub(super) fn reason(&self, replies: Result<(), &Reason>) -> Option<String> {
+    pub(super) fn reason(&self, replies: Result<(), &NotJoinedReason>) -> Option<String> {
         match &self.status {
             Status::Joined(Joined { hearing: Err(reason), .. }) => Some(reason.to_string()),
             Status::Joined(_) => replies.err().map(ToString::to_string),
@@ -107,7 +107,7 @@ impl InterfaceMembership {
         }
     }
 
-    pub(super) fn view(&self, replies: Result<(), &Reason>) -> InterfaceView {
+    pub(super) fn view(&self, replies: Result<(), &NotJoinedReason>) -> InterfaceView {
         InterfaceView {
             name: self.name.clone(),
             state: self.state(replies),
@@ -142,10 +142,10 @@ impl InterfaceMembership {
         let hearing = table.hearing(interface.map(AsRef::as_ref), family);
         let Some(interface) = interface else {
             if let Status::Pending(reason) = &mut self.status {
-                *reason = Reason::NotThere;
+                *reason = NotJoinedReason::NotThere;
                 return None;
             }
-            return self.set(Status::Lost(Reason::NotHearing(NotHearing::Gone)));
+            return self.set(Status::Lost(NotJoinedReason::NotHearing(NotHearing::Gone)));
         };
         let has_list = interface.takes_part_in(family);
         match &mut self.status {
@@ -156,14 +156,14 @@ impl InterfaceMembership {
             }
             Status::Joined(_) => {
                 let reason = match hearing {
-                    Err(reason) if !has_list => Reason::NotHearing(reason),
-                    _ => Reason::Forgotten(interface.name.clone()),
+                    Err(reason) if !has_list => NotJoinedReason::NotHearing(reason),
+                    _ => NotJoinedReason::Forgotten(interface.name.clone()),
                 };
                 self.set(Status::Lost(reason))
             }
             Status::Pending(current) | Status::Lost(current) => {
                 if let (false, Err(reason)) = (has_list, hearing) {
-                    *current = Reason::NotHearing(reason);
+                    *current = NotJoinedReason::NotHearing(reason);
                 }
                 None
             }
@@ -172,7 +172,7 @@ impl InterfaceMembership {
     }
 
     /// Takes over what came of opening a socket. Gives the one that it had before, or does not need.
-    pub(super) fn adopt(&mut self, opened: Result<Joined, Reason>) -> Option<Registration> {
+    pub(super) fn adopt(&mut self, opened: Result<Joined, NotJoinedReason>) -> Option<Registration> {
         let status = match (opened, &self.status) {
             (Ok(joined), Status::Joined(_)) => return Some(joined.registration),
             (Err(_), Status::Joined(_)) => return None,

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::interface::{self, InterfaceMembership, Reason, Status};
+use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{Missing, Opened};
 use super::reconciling::Adopted;
 use super::{Membership, MembershipContext, MembershipState};
 use crate::control::Registry;
 use crate::control::error::ControlError;
 use crate::control::memberships::JoinRequest;
-use crate::control::responder::Answering;
+use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
 
@@ -26,7 +26,7 @@ impl Membership {
         id: Id,
         spec: MembershipSpec,
         request: &JoinRequest,
-        answering: Option<Arc<Answering>>,
+        answering: Option<Arc<Responder>>,
         context: MembershipContext,
         table: Arc<InterfaceTable>,
     ) -> Result<NewMembership, ControlError> {
@@ -49,7 +49,7 @@ impl Membership {
         let membership = Self {
             id,
             created_at: now.real,
-            answering,
+            responder: answering,
             context,
             changing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
@@ -82,7 +82,7 @@ impl NewMembership {
 impl InterfaceMembership {
     fn being_joined(missing: &Missing) -> Self {
         let loopback = missing.interface.as_ref().is_some_and(|interface| interface.loopback);
-        let status = Status::Pending(Reason::BeingJoined);
+        let status = Status::Pending(NotJoinedReason::BeingJoined);
         Self::new(missing.name.clone(), status, missing.counters.clone(), loopback)
     }
 }

@@ -17,7 +17,7 @@ impl Membership {
         };
         drop(state);
         self.close(sockets);
-        if let Some(answering) = &self.answering {
+        if let Some(answering) = &self.responder {
             answering.close();
         }
     }
@@ -43,7 +43,7 @@ impl Membership {
         let sockets = self.leave_with(&mut state, EventKind::Expired);
         drop(state);
         sockets.iter().for_each(Registration::stop);
-        if let Some(answering) = &self.answering {
+        if let Some(answering) = &self.responder {
             answering.close();
         }
         Some(sockets)

@@ -28,22 +28,22 @@ use std::time::Instant;
 
 use super::ResourceKind;
 use super::events::Events;
-use super::responder::Answering;
-use super::totals::{CurrentState, Received, Totals, TotalsAccumulator};
+use super::responder::Responder;
+use super::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use super::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
 use crate::model::{Id, Interface, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{Closed, Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
 use events::Reported;
-use interface::{InterfaceMembership, Reason};
+use interface::{InterfaceMembership, NotJoinedReason};
 use opening::{Delivery, Opening};
 use reconciling::Retries;
 
 pub struct Membership {
     id: Id,
     created_at: Timestamp,
-    answering: Option<Arc<Answering>>,
+    responder: Option<Arc<Responder>>,
     context: MembershipContext,
     /// Held by whoever opens or closes its sockets. Tokio's lock, because requests wait for it; taken before `state`.
     changing: tokio::sync::Mutex<()>,
@@ -81,7 +81,7 @@ struct MembershipState {
     log: Arc<Log>,
     interfaces: Vec<InterfaceMembership>,
     /// Why replies cannot leave from where `reply_from` says, if so.
-    replies: Result<(), Reason>,
+    replies: Result<(), NotJoinedReason>,
     /// How many of the interfaces are joined.
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
@@ -133,7 +133,7 @@ impl Membership {
     }
 
     pub fn kind(&self) -> ResourceKind {
-        if self.answering.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
+        if self.responder.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
     }
 
     pub(super) fn is_declared(&self) -> bool {
@@ -169,9 +169,9 @@ impl Membership {
     }
 
     fn totals(&self, log: LogCounters, dropped_buffers: u64) -> Totals {
-        let replies = self.answering.as_ref().map(|answering| answering.counters());
+        let replies = self.responder.as_ref().map(|answering| answering.counters());
         let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
-        *totals.received(self.kind()) = Received::of(log, dropped_buffers);
+        *totals.received(self.kind()) = ReceivedTotals::of(log, dropped_buffers);
         totals
     }
 
@@ -187,7 +187,7 @@ impl Membership {
             lease: state.lease,
             log: state.log.counters(),
             dropped_buffers: state.dropped_buffers(),
-            responder: self.answering.as_ref().map(|answering| {
+            responder: self.responder.as_ref().map(|answering| {
                 let active = answering.active();
                 ResponderView {
                     rules: active.rules.clone(),
@@ -200,7 +200,7 @@ impl Membership {
 
     fn delivery(&self, state: &MembershipState) -> Delivery {
         let (log, joined) = (state.log.clone(), state.joined.clone());
-        Delivery { log, answering: self.answering.clone(), joined }
+        Delivery { log, responder: self.responder.clone(), joined }
     }
 
     /// Closes sockets, without a lock.
@@ -245,7 +245,7 @@ impl MembershipState {
         self.dropped_before + self.interfaces.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>()
     }
 
-    fn replies(&self) -> Result<(), &Reason> {
+    fn replies(&self) -> Result<(), &NotJoinedReason> {
         self.replies.as_ref().copied()
     }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::interface::{InterfaceMembership, Joined, Reason, Status};
+use super::interface::{InterfaceMembership, Joined, NotJoinedReason, Status};
 use super::reconciling::SocketId;
 use super::sink::{InterfaceCounters, MembershipSink};
 use crate::control::error::{Attempt, ControlError, Purpose};
-use crate::control::responder::Answering;
+use crate::control::responder::Responder;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
 use crate::net::{GroupSocket, ReceiveOptions, Registration, SocketBackend, SocketError, SocketErrorKind};
 use crate::store::Log;
@@ -33,7 +33,7 @@ pub(super) struct Opening<'a> {
 /// Where the sinks of a membership deliver to.
 pub(super) struct Delivery {
     pub(super) log: Arc<Log>,
-    pub(super) answering: Option<Arc<Answering>>,
+    pub(super) responder: Option<Arc<Responder>>,
     pub(super) joined: Arc<AtomicUsize>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Delivery {
 /// once the membership is complete and can be found.
 pub(super) struct Opened {
     missing: Missing,
-    socket: Result<(Arc<Interface>, GroupSocket), Reason>,
+    socket: Result<(Arc<Interface>, GroupSocket), NotJoinedReason>,
 }
 
 /// What has come of it.
@@ -49,7 +49,7 @@ pub(super) struct Delivering {
     pub(super) name: Arc<str>,
     counters: Arc<InterfaceCounters>,
     loopback: bool,
-    pub(super) joined: Result<Joined, Reason>,
+    pub(super) joined: Result<Joined, NotJoinedReason>,
 }
 
 impl Opening<'_> {
@@ -57,7 +57,7 @@ impl Opening<'_> {
     /// pending; any other failure of a named one is a refusal.
     pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, ControlError> {
         let or_refuse = |opened: Opened| match opened.socket {
-            Err(Reason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
+            Err(NotJoinedReason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
             _ => Ok(opened),
         };
         missing.into_iter().map(|missing| or_refuse(self.open(missing))).collect()
@@ -70,19 +70,19 @@ impl Opening<'_> {
 
     fn open(self, missing: Missing) -> Opened {
         let socket = match &missing.interface {
-            None => Err(Reason::NotThere),
+            None => Err(NotJoinedReason::NotThere),
             Some(interface) => self.open_on(interface).map(|socket| (interface.clone(), socket)),
         };
         Opened { missing, socket }
     }
 
-    fn open_on(self, interface: &Interface) -> Result<GroupSocket, Reason> {
+    fn open_on(self, interface: &Interface) -> Result<GroupSocket, NotJoinedReason> {
         let Self { sockets, receive_buffer, spec, table } = self;
         let family = spec.group.family();
         if let Err(reason) = table.hearing(Some(interface), family)
             && !interface.takes_part_in(family)
         {
-            return Err(Reason::NotHearing(reason));
+            return Err(NotJoinedReason::NotHearing(reason));
         }
         let options = ReceiveOptions { receive_buffer, coalesce: !spec.exact_drops };
         let opened = sockets.open_group_socket(&spec.group, interface, &spec.sources, options);
@@ -117,7 +117,7 @@ impl Opening<'_> {
                 index: interface.index,
                 group: self.spec.group,
                 counters: counters.clone(),
-                answering: to.answering.clone(),
+                responder: to.responder.clone(),
                 joined: to.joined.clone(),
             };
             let registration = self.sockets.register(socket, Box::new(sink));
@@ -141,11 +141,11 @@ impl Delivering {
 }
 
 /// Why it is not joined, by what is the case: the kernel's error alone does not tell.
-fn reason(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> Reason {
+fn reason(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> NotJoinedReason {
     if fault.kind() == SocketErrorKind::NoDevice {
-        return Reason::Changing { interface: interface.name.clone(), fault };
+        return NotJoinedReason::Changing { interface: interface.name.clone(), fault };
     }
-    Reason::Refused(refusal(fault, spec, interface))
+    NotJoinedReason::Refused(refusal(fault, spec, interface))
 }
 
 pub(super) fn refusal(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> ControlError {

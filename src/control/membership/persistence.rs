@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::interface::{InterfaceMembership, Reason, Status};
+use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::sink::InterfaceCounters;
 use super::{Membership, MembershipContext, MembershipState};
-use crate::control::responder::{ActiveRules, Answering, ReplyCounters, ResponderContext};
+use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, Saved};
@@ -41,7 +41,7 @@ impl Persist for Membership {
         let wanted = StoredMembership {
             created_at: self.created_at,
             spec: state.spec.clone(),
-            rules: self.answering.as_ref().map(|answering| answering.active().rules.clone()),
+            rules: self.responder.as_ref().map(|answering| answering.active().rules.clone()),
             lease: state.lease,
             declared: state.declared,
         };
@@ -49,7 +49,7 @@ impl Persist for Membership {
     }
 
     fn progress(&self) -> String {
-        let replies = self.answering.as_ref().map(|answering| answering.counters());
+        let replies = self.responder.as_ref().map(|answering| answering.counters());
         let state = self.state();
         let interfaces = state.interface_views().into_iter().map(InterfaceProgress::from).collect();
         let progress = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
@@ -77,7 +77,7 @@ impl Membership {
         }
         let answering = wanted.rules.map(|rules| {
             let active = ActiveRules::new(&wanted.spec.group, rules, &context.sockets);
-            Arc::new(Answering::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
+            Arc::new(Responder::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
         });
         let state = MembershipState {
             lease: lease.flatten(),
@@ -89,7 +89,7 @@ impl Membership {
         Ok(Some(Self {
             id,
             created_at: wanted.created_at,
-            answering,
+            responder: answering,
             context: context.clone(),
             changing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
@@ -145,7 +145,7 @@ impl InterfaceProgress {
     /// Goes on with the counts, wherever the interface is by now.
     fn resume(self) -> InterfaceMembership {
         let counters = Arc::new(InterfaceCounters::from(self.received));
-        InterfaceMembership::new(self.name, Status::Pending(Reason::NotThere), counters, false)
+        InterfaceMembership::new(self.name, Status::Pending(NotJoinedReason::NotThere), counters, false)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::interface::{self, InterfaceMembership, Reason, Status};
+use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{Delivering, Missing};
 use super::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
@@ -92,7 +92,7 @@ impl Membership {
                 return;
             }
             let missing = missing(&state.spec, table, &state.interfaces, is_retry);
-            if missing.is_empty() && self.answering.is_none() {
+            if missing.is_empty() && self.responder.is_none() {
                 return;
             }
             (state.revision, state.spec.clone(), self.delivery(&state), missing)
@@ -112,11 +112,13 @@ impl Membership {
     }
 
     /// Closes reply sockets whose addresses have left the host, and opens those that `reply_from` asks for.
-    fn prepare_replies(&self, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), Reason> {
-        let Some(answering) = &self.answering else { return Ok(()) };
+    fn prepare_replies(&self, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), NotJoinedReason> {
+        let Some(answering) = &self.responder else { return Ok(()) };
         let active = answering.active();
         active.close_stale(table);
-        active.prepare(&spec.group, &super::interfaces_there(spec, table)).map_err(Reason::of_replies)
+        active
+            .prepare(&spec.group, &super::interfaces_there(spec, table))
+            .map_err(NotJoinedReason::of_replies)
     }
 
     /// When a retry is to be armed, if something could not be joined; each pause is longer than the last.
@@ -148,7 +150,7 @@ impl Membership {
     /// Whether a change of the interfaces with these names can concern it.
     pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
         let may_reply_from_others =
-            self.answering.as_ref().is_some_and(|answering| answering.active().needs_addresses());
+            self.responder.as_ref().is_some_and(|answering| answering.active().needs_addresses());
         may_reply_from_others
             || match &self.state().spec.interfaces {
                 Interfaces::Default => !changed.is_empty(),
@@ -264,7 +266,7 @@ pub(super) fn missing(
     wanted.into_iter().filter_map(as_missing).collect()
 }
 
-impl Reason {
+impl NotJoinedReason {
     pub(super) fn of_replies(refusal: ControlError) -> Self {
         match refusal {
             ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use crate::control::responder::Answering;
+use crate::control::responder::Responder;
 use crate::control::views::ReceivedOn;
 use crate::model::{DatagramMeta, Group, Timestamp};
 use crate::net::{Batch, RegisteredSocket, Sink};
@@ -16,7 +16,7 @@ pub(super) struct MembershipSink {
     pub(super) index: u32,
     pub(super) group: Group,
     pub(super) counters: Arc<InterfaceCounters>,
-    pub(super) answering: Option<Arc<Answering>>,
+    pub(super) responder: Option<Arc<Responder>>,
     /// On how many interfaces it is joined: with one alone there are no copies to suppress.
     pub(super) joined: Arc<AtomicUsize>,
 }
@@ -45,7 +45,7 @@ impl Sink for MembershipSink {
             }
         }));
         self.counters.add(counted);
-        if let Some(answering) = &self.answering {
+        if let Some(answering) = &self.responder {
             let alone = self.joined.load(Ordering::Relaxed) < 2;
             answering.answer(socket, self.index, alone, batch);
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use super::Message;
-use crate::control::timers::{Due, Timers};
+use crate::control::timers::{TimerAction, Timers};
 use crate::sync::Lock;
 
 /// Closed messages, the longest closed first.
@@ -42,12 +42,12 @@ impl ClosedMessages {
         if message.spec().window.is_zero() {
             return;
         }
-        timers.arm(now + message.spec().linger, Due::EndLinger(Arc::downgrade(message)));
+        timers.arm(now + message.spec().linger, TimerAction::EndLinger(Arc::downgrade(message)));
         queues.lingering.push_back(Arc::downgrade(message));
         if queues.lingering.len() > Self::MOST_LINGERING
             && let Some(oldest) = queues.lingering.pop_front()
         {
-            timers.arm(now, Due::EndLinger(oldest));
+            timers.arm(now, TimerAction::EndLinger(oldest));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{AnswerCounters, Message, event_flags};
 use crate::control::events::EventKind;
-use crate::control::timers::Due;
+use crate::control::timers::TimerAction;
 use crate::model::CloseReason;
 use crate::net::Closed;
 
@@ -20,7 +20,9 @@ impl Message {
         drop(collection);
         match (done, next) {
             (Some(reason), _) => self.close(reason),
-            (None, Some(next)) => self.context.timers.arm(next, Due::CheckWindow(Arc::downgrade(self))),
+            (None, Some(next)) => {
+                self.context.timers.arm(next, TimerAction::CheckWindow(Arc::downgrade(self)))
+            }
             (None, None) => {}
         }
     }

@@ -28,7 +28,7 @@ use super::ResourceKind;
 use super::events::{EventKind, Events};
 use super::recovery::Recovery;
 use super::timers::Timers;
-use super::totals::{Received, Totals, TotalsAccumulator};
+use super::totals::{ReceivedTotals, Totals, TotalsAccumulator};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::net::SocketBackend;
 use crate::store::{Log, LogCounters};
@@ -37,7 +37,7 @@ use crate::traces::Span;
 
 pub(super) use closed::ClosedMessages;
 pub(super) use collection::Collection;
-pub use collection::{AnswerCounters, EgressResult, Responder};
+pub use collection::{AnswerCounters, EgressResult, RespondingPeer};
 pub(super) use interface::EgressInterface;
 pub(super) use opening::{NumberedSockets, OpenedSockets};
 use sockets::MessageSockets;
@@ -95,7 +95,7 @@ pub struct MessageView {
     pub results: Vec<EgressResult>,
     pub counters: AnswerCounters,
     /// The first responders, in the order of their first responses.
-    pub responders: Vec<(SocketAddr, Responder)>,
+    pub responders: Vec<(SocketAddr, RespondingPeer)>,
     pub log: LogCounters,
     pub dropped_buffers: u64,
 }
@@ -198,7 +198,7 @@ impl Message {
 
     /// What it has sent and heard until now.
     pub(super) fn totals(&self) -> Totals {
-        let received = Received::of(self.log.counters(), self.dropped_buffers());
+        let received = ReceivedTotals::of(self.log.counters(), self.dropped_buffers());
         let collection = self.collection();
         let results = collection.results().iter();
         let (sent, send_failures) = results.fold((0, 0), |(sent, failed), result| {

@@ -42,7 +42,7 @@ enum OpenSockets<S> {
 }
 
 /// Sends copies of one attempt.
-pub(super) enum Sender<'a> {
+pub(super) enum CopySender<'a> {
     Collecting(Arc<RegisteredSocket>),
     Sending(&'a Socket),
     /// From this address.
@@ -182,15 +182,15 @@ impl Egress {
     }
 
     /// What this attempt is sent with, which stays open until it is sent, also if the message ends meanwhile.
-    pub(super) fn sender(&self, attempt: u32) -> Result<Sender<'_>, SocketError> {
+    pub(super) fn sender(&self, attempt: u32) -> Result<CopySender<'_>, SocketError> {
         Ok(match &self.sockets {
             OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
                 SendSocket::Collecting(handle) => {
-                    Sender::Collecting(handle.open().ok_or_else(SocketError::socket_closed)?)
+                    CopySender::Collecting(handle.open().ok_or_else(SocketError::socket_closed)?)
                 }
-                SendSocket::Sending(socket) => Sender::Sending(socket),
+                SendSocket::Sending(socket) => CopySender::Sending(socket),
             },
-            OpenSockets::Shared(shared) => Sender::Shared(shared, self.source),
+            OpenSockets::Shared(shared) => CopySender::Shared(shared, self.source),
         })
     }
 
@@ -212,7 +212,7 @@ impl Egress {
     }
 }
 
-impl Sender<'_> {
+impl CopySender<'_> {
     /// Sends up to `count` copies by the interface without waiting; how many the socket took.
     pub(super) fn send(
         &self,

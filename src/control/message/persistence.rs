@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{AnswerCounters, Collection, EgressResult, Responder};
+use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
 use super::{Message, MessageContext, event_flags};
 use crate::control::ResourceKind;
 use crate::control::membership::read_progress;
@@ -26,7 +26,7 @@ struct MessageStatus {
     counters: AnswerCounters,
     dropped_buffers: u64,
     /// The first, once it is closed; before, the log has them all.
-    responders: Vec<(SocketAddr, Responder)>,
+    responders: Vec<(SocketAddr, RespondingPeer)>,
 }
 
 impl Persist for Message {

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::Answering;
+use super::Responder;
 use crate::net::{SendHandle, Socket, SocketError};
 
 /// A reply that has to wait.
 pub(in crate::control) struct DelayedReply {
-    pub(super) answering: Weak<Answering>,
+    pub(super) answering: Weak<Responder>,
     pub(super) via: Via,
     pub(super) destination: SocketAddr,
     pub(super) payload: Bytes,
@@ -32,7 +32,7 @@ impl DelayedReply {
         let Some(answering) = self.answering.upgrade() else {
             return;
         };
-        answering.waiting.fetch_sub(self.payload.len() + Answering::WAITING_COST, Ordering::Relaxed);
+        answering.waiting.fetch_sub(self.payload.len() + Responder::WAITING_COST, Ordering::Relaxed);
         let sent = match &self.via {
             Via::Group(handle) => {
                 answering.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))

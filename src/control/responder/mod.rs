@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::timers::{Due, Timers};
+use super::timers::{TimerAction, Timers};
 use crate::logging::rarely;
 use crate::model::{Reply, Timestamp};
 use crate::net::{Batch, InterfaceWatch, RegisteredSocket, SendHandle, SocketError, SocketErrorKind};
@@ -31,7 +31,7 @@ pub use counters::ReplyCounters;
 pub(super) use delayed::DelayedReply;
 pub(super) use limits::ReplyLimits;
 
-pub(super) struct Answering {
+pub(super) struct Responder {
     /// Tells responders apart in the rate limits.
     serial: u64,
     /// Std lock, like the next: held to copy or to replace it.
@@ -52,10 +52,10 @@ pub(super) struct ResponderContext {
     pub(super) interfaces: InterfaceWatch,
 }
 
-impl Answering {
+impl Responder {
     /// Bytes of delayed replies that one responder may hold, each with what it costs beside its payload.
     const MOST_WAITING: usize = 64 * 1024 * 1024;
-    const WAITING_COST: usize = size_of::<DelayedReply>() + size_of::<Due>() + size_of::<Instant>();
+    const WAITING_COST: usize = size_of::<DelayedReply>() + size_of::<TimerAction>() + size_of::<Instant>();
     /// How soon, and how often, a reply is tried again after a full send buffer.
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
@@ -255,7 +255,7 @@ impl Answering {
         }
         let payload = Bytes::copy_from_slice(payload);
         let reply = DelayedReply { answering: Arc::downgrade(self), via, destination, payload, tries_left };
-        self.services.timers.arm(at, Due::Reply(Box::new(reply)));
+        self.services.timers.arm(at, TimerAction::Reply(Box::new(reply)));
     }
 }
 

@@ -15,10 +15,10 @@ use crate::control::{Distribution, Histogram};
 pub(in crate::http) struct HttpMetrics {
     paths: matchit::Router<usize>,
     /// By the values of `paths`; the last is for whatever is at no known path.
-    routes: Vec<Route>,
+    routes: Vec<RouteLabel>,
 }
 
-struct Route {
+struct RouteLabel {
     template: Box<str>,
     methods: [Answers; METHODS.len()],
 }
@@ -65,16 +65,16 @@ const DOCUMENTS: [(&str, &str); 5] = [
 impl HttpMetrics {
     /// Counts requests on these paths, templates as `/v1/messages/{id}`.
     pub(in crate::http) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
-        let (mut paths, mut routes) = (matchit::Router::new(), Vec::<Route>::new());
+        let (mut paths, mut routes) = (matchit::Router::new(), Vec::<RouteLabel>::new());
         for (path, template) in templates.map(|path| (path, path)).chain(DOCUMENTS) {
             let known = routes.iter().position(|route| *route.template == *template);
             let at = known.unwrap_or_else(|| {
-                routes.push(Route::new(template));
+                routes.push(RouteLabel::new(template));
                 routes.len() - 1
             });
             paths.insert(path, at).expect("the router takes the same paths");
         }
-        routes.push(Route::new(UNMATCHED));
+        routes.push(RouteLabel::new(UNMATCHED));
         Self { paths, routes }
     }
 
@@ -128,7 +128,7 @@ impl Default for HttpMetrics {
     }
 }
 
-impl Route {
+impl RouteLabel {
     fn new(template: &str) -> Self {
         Self { template: template.into(), methods: std::array::from_fn(|_| Answers::new()) }
     }

@@ -25,7 +25,7 @@ use super::http_metrics::{Answered, HttpMetrics};
 use super::process::Process;
 use super::streams::Streams;
 use crate::control::waiting::within;
-use crate::control::{Control, ControlSnapshot, Done, Received, ResourceKind, States};
+use crate::control::{Control, ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
@@ -152,7 +152,7 @@ impl Snapshot {
             "Payload bytes of the datagrams that came into logs.",
             of_kinds(by_kind.map(|received| received.bytes)),
         )?;
-        let all = |count: fn(&Received) -> u64| by_kind.iter().map(count).sum::<u64>();
+        let all = |count: fn(&ReceivedTotals) -> u64| by_kind.iter().map(count).sum::<u64>();
         page.counter(
             "rollcall_drops",
             "What was lost, and where: buffers, of one datagram or up to 64, that the kernel dropped (kernel); \

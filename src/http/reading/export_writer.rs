@@ -2,8 +2,8 @@
 
 use super::datagram::GapBody;
 use super::filter::Filter;
-use super::ndjson::{NdjsonEncoder, Owner};
-use super::pcapng::Capture;
+use super::ndjson::{LogLabel, NdjsonEncoder};
+use super::pcapng::CaptureEncoder;
 use super::source::Items;
 use super::stream::StreamEncoder;
 use crate::control::ResourceKind;
@@ -23,7 +23,7 @@ pub struct ExportWriter {
 
 enum Kept {
     Lines(NdjsonEncoder),
-    Capture(Capture),
+    Capture(CaptureEncoder),
 }
 
 impl ExportWriter {
@@ -34,7 +34,7 @@ impl ExportWriter {
 
     /// `application/x-pcapng`.
     pub fn capture(several: bool, filter: Filter) -> Self {
-        Self::of(Kept::Capture(Capture::default()), several, filter)
+        Self::of(Kept::Capture(CaptureEncoder::default()), several, filter)
     }
 
     fn of(form: Kept, several: bool, filter: Filter) -> Self {
@@ -51,7 +51,7 @@ impl ExportWriter {
         self.items = Items::of(kind);
         if self.several {
             match &mut self.form {
-                Kept::Lines(lines) => lines.owner = Some(Owner { kind: kind.name(), id: id.to_owned() }),
+                Kept::Lines(lines) => lines.owner = Some(LogLabel { kind: kind.name(), id: id.to_owned() }),
                 Kept::Capture(capture) => capture.describe(&format!("{kind} {id}")),
             }
         }

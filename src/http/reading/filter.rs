@@ -14,12 +14,12 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Received before this time.
     pub until: Option<Timestamp>,
-    pub source: Option<Sender>,
+    pub source: Option<SourceRange>,
 }
 
 /// Whom datagrams come from: `ADDRESS`, `ADDRESS/PREFIX` or `ADDRESS:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sender(Range);
+pub struct SourceRange(Range);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
@@ -64,7 +64,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }
 
-impl FromStr for Sender {
+impl FromStr for SourceRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -84,7 +84,7 @@ impl FromStr for Sender {
     }
 }
 
-impl Sender {
+impl SourceRange {
     fn is_that_of(self, source: SocketAddr) -> bool {
         match self.0 {
             Range::Prefix(prefix, length) => match (prefix, source.ip()) {
@@ -133,11 +133,11 @@ mod tests {
             ("[fe80::1]:5", "[fe80::1%2]:5", true),
             ("[fe80::1%3]:5", "[fe80::1%2]:5", false),
         ] {
-            let found = wanted.parse::<Sender>().unwrap().is_that_of(source.parse().unwrap());
+            let found = wanted.parse::<SourceRange>().unwrap().is_that_of(source.parse().unwrap());
             assert_eq!(found, expected, "{wanted} {source}");
         }
         for text in ["", "x", "192.0.2.0/33", "::/129", "192.0.2.0/", "192.0.2.0/-1", "192.0.2.1:70000"] {
-            assert!(text.parse::<Sender>().is_err(), "{text}");
+            assert!(text.parse::<SourceRange>().is_err(), "{text}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) use after::After;
 pub(super) use datagram::{Datagram, GapBody, Response};
 pub(super) use documented::{Capture, EventStream, Lines, RawBytes};
 pub use export_writer::ExportWriter;
-pub use filter::{Filter, Sender, parse_time};
+pub use filter::{Filter, SourceRange, parse_time};
 pub(super) use page::{DatagramPage, LARGEST_PAGE, page_of};
 pub(super) use payload::DatagramPath;
 pub(super) use source::Source;
@@ -154,7 +154,7 @@ impl Reading {
                 Json(wanted.read(&source, stop).await?).into_response()
             }
             Form::Events => {
-                let form = sse::Events { encoding: self.encoding };
+                let form = sse::SseEncoder { encoding: self.encoding };
                 streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
             }
             Form::Lines { follow } => {
@@ -166,7 +166,7 @@ impl Reading {
             }
             Form::Capture { follow } => {
                 let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
-                let body = stream::body(course(source, follow), pcapng::Capture::default());
+                let body = stream::body(course(source, follow), pcapng::CaptureEncoder::default());
                 (
                     [(header::CONTENT_DISPOSITION, name)],
                     streamed(Streamed { kind, format: Format::Pcapng }, body),

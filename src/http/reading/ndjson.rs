@@ -13,12 +13,12 @@ use crate::store::{Cursor, Entry};
 pub(super) struct NdjsonEncoder {
     encoding: Encoding,
     /// Whose log it is, where the lines are to say it.
-    pub(super) owner: Option<Owner>,
+    pub(super) owner: Option<LogLabel>,
 }
 
 /// The fields in front.
 #[derive(Serialize)]
-pub(super) struct Owner {
+pub(super) struct LogLabel {
     pub(super) kind: &'static str,
     pub(super) id: String,
 }
@@ -26,7 +26,7 @@ pub(super) struct Owner {
 #[derive(Serialize)]
 struct Line<'a, T> {
     #[serde(flatten)]
-    owner: &'a Owner,
+    owner: &'a LogLabel,
     #[serde(flatten)]
     value: &'a T,
 }

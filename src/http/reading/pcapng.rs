@@ -7,12 +7,12 @@ use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, Entry};
 
 #[derive(Default)]
-pub(super) struct Capture {
+pub(super) struct CaptureEncoder {
     /// There once the file has begun.
     writer: Option<CaptureWriter>,
 }
 
-impl Capture {
+impl CaptureEncoder {
     /// Interfaces that come from here on are of this log.
     pub(super) fn describe(&mut self, log: &str) {
         if let Some(writer) = &mut self.writer {
@@ -21,7 +21,7 @@ impl Capture {
     }
 }
 
-impl StreamEncoder for Capture {
+impl StreamEncoder for CaptureEncoder {
     fn begin(&mut self, out: &mut Vec<u8>, _: Option<Cursor>) {
         self.writer = Some(CaptureWriter::new(out));
     }

@@ -15,11 +15,11 @@ use crate::http::fields::Encoding;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::store::{Cursor, Entry};
 
-pub(super) struct Events {
+pub(super) struct SseEncoder {
     pub(super) encoding: Encoding,
 }
 
-impl StreamEncoder for Events {
+impl StreamEncoder for SseEncoder {
     fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>) {
         begin(out, after);
     }

@@ -13,13 +13,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::dump::DumpReader;
 use super::netlink::{DATAGRAM_BYTES, NetlinkSocket};
 use super::table::LiveTable;
-use super::{InterfaceHealth, Shared, TableReply};
+use super::{InterfaceHealth, TableReply, WatchState};
 use crate::logging::rarely;
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, fatal};
 
 pub(super) struct Follower {
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
     /// A byte comes when somebody waits for the table, and its end when the thread is to end.
     wake: PipeReader,
     reader: DumpReader,
@@ -37,7 +37,7 @@ enum Woken {
 }
 
 impl Follower {
-    pub(super) fn new(shared: Arc<Shared>, wake: PipeReader) -> Self {
+    pub(super) fn new(shared: Arc<WatchState>, wake: PipeReader) -> Self {
         let reader = DumpReader::new(shared.netlink.clone());
         let (table, pace) = (LiveTable::default(), Pace::default());
         let room = vec![0; DATAGRAM_BYTES].into();

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libc::{IFA_ADDRESS, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL};
 use netlink_packet_core::{NlaBuffer, NlasIterator};
 
-use super::netlink::{Message, field, malformed};
+use super::netlink::{NetlinkMessage, field, malformed};
 use crate::model::Ipv6Status;
 
 /// One message of interest.
@@ -68,7 +68,7 @@ pub(super) const AF_INET6: u8 = 10;
 
 impl Announcement {
     /// None for a message that says nothing of interest, such as one of a bridge about its port.
-    pub(super) fn read(message: &Message<'_>) -> io::Result<Option<Self>> {
+    pub(super) fn read(message: &NetlinkMessage<'_>) -> io::Result<Option<Self>> {
         let payload = message.payload;
         Ok(match message.kind {
             libc::RTM_NEWLINK | libc::RTM_DELLINK => {

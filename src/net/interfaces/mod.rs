@@ -30,15 +30,15 @@ use crate::model::InterfaceTable;
 use crate::sync::{Lock, Progress};
 use follower::Follower;
 pub use groups::KernelGroups;
-use netlink::{Client, Kernel, Netlink};
+use netlink::{Client, KernelNetlink, Netlink};
 pub use route::{Route, RouteQuery};
 pub use table::LiveTable;
 
 /// The interfaces of this host as the kernel's last message says; cheap to clone.
 #[derive(Clone)]
-pub struct InterfaceWatch(Arc<Shared>);
+pub struct InterfaceWatch(Arc<WatchState>);
 
-struct Shared {
+struct WatchState {
     netlink: Arc<dyn Netlink>,
     table: watch::Sender<Arc<InterfaceTable>>,
     /// Std lock: held for an addition, or to take all.
@@ -76,7 +76,7 @@ pub struct InterfaceHealth {
 
 impl InterfaceWatch {
     pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
-        Self::start_with(Arc::new(Kernel), tasks, stop).await
+        Self::start_with(Arc::new(KernelNetlink), tasks, stop).await
     }
 
     async fn start_with(
@@ -85,7 +85,7 @@ impl InterfaceWatch {
         stop: &CancellationToken,
     ) -> Result<Self, SocketError> {
         let (woken, wake) = io::pipe().context(Action::Interfaces)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WatchState {
             netlink,
             table: watch::Sender::default(),
             requests: Mutex::new(RefreshRequests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
@@ -213,7 +213,7 @@ fn ended() -> io::Error {
 }
 
 /// Ends the thread when it is dropped.
-struct EndThread(Arc<Shared>);
+struct EndThread(Arc<WatchState>);
 
 impl Drop for EndThread {
     fn drop(&mut self) {

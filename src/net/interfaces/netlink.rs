@@ -40,9 +40,9 @@ pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: usize = 16;
 
 /// The kernel's own sockets.
-pub(super) struct Kernel;
+pub(super) struct KernelNetlink;
 
-impl Netlink for Kernel {
+impl Netlink for KernelNetlink {
     fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
         Ok(Box::new(KernelSocket::open()?))
     }
@@ -92,7 +92,7 @@ impl AsFd for KernelSocket {
 }
 
 /// One netlink message.
-pub(super) struct Message<'a> {
+pub(super) struct NetlinkMessage<'a> {
     pub(super) kind: u16,
     flags: u16,
     sequence: u32,
@@ -100,7 +100,7 @@ pub(super) struct Message<'a> {
 }
 
 /// The messages of one datagram; an error, after which there are none, where it is malformed or cut.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Message<'_>>> {
+pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<'_>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -110,7 +110,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Messa
         // Each begins at a multiple of four bytes (`NLMSG_ALIGN`).
         let length = message.as_ref().map_or(rest.len(), |message| message.length() as usize);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message.map_err(malformed).map(|message| Message {
+        Some(message.map_err(malformed).map(|message| NetlinkMessage {
             kind: message.message_type(),
             flags: message.flags(),
             sequence: message.sequence_number(),
@@ -162,7 +162,7 @@ impl Request {
 }
 
 /// What the kernel replied.
-pub(super) struct Reply<T> {
+pub(super) struct NetlinkReply<T> {
     pub(super) parts: Vec<T>,
     /// Something changed during the dump, so that parts may lack in it (`NLM_F_DUMP_INTR`).
     pub(super) interrupted: bool,
@@ -194,8 +194,8 @@ impl Client {
     pub(super) fn ask<T>(
         &mut self,
         request: &mut Request,
-        mut read: impl FnMut(&Message<'_>) -> io::Result<Option<T>>,
-    ) -> io::Result<Reply<T>> {
+        mut read: impl FnMut(&NetlinkMessage<'_>) -> io::Result<Option<T>>,
+    ) -> io::Result<NetlinkReply<T>> {
         const TRIES: usize = 3;
         let mut lost = io::Error::from(io::ErrorKind::TimedOut);
         for _ in 0..TRIES {
@@ -222,13 +222,13 @@ impl Client {
         &mut self,
         socket: &dyn NetlinkSocket,
         request: &mut Request,
-        read: &mut impl FnMut(&Message<'_>) -> io::Result<Option<T>>,
-    ) -> Result<Reply<T>, Failure> {
+        read: &mut impl FnMut(&NetlinkMessage<'_>) -> io::Result<Option<T>>,
+    ) -> Result<NetlinkReply<T>, Failure> {
         const LONGEST: Duration = Duration::from_secs(1);
         let started = Instant::now();
         self.sequence = self.sequence.wrapping_add(1);
         socket.send(request.numbered(self.sequence)).map_err(Failure::Lost)?;
-        let mut reply = Reply { parts: Vec::new(), interrupted: false };
+        let mut reply = NetlinkReply { parts: Vec::new(), interrupted: false };
         while started.elapsed() < LONGEST {
             let length = socket.receive(&mut self.room).map_err(Failure::Lost)?;
             for message in messages(&self.room[..length]) {

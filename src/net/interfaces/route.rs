@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
 
 use super::message::{AF_INET, AF_INET6, attributes, ip};
-use super::netlink::{Client, Message, Request, field};
+use super::netlink::{Client, NetlinkMessage, Request, field};
 
 /// What is to be sent. Policy can depend on all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ fn request(query: &RouteQuery, flags: u32) -> Request {
 }
 
 impl FoundRoute {
-    fn read(message: &Message<'_>) -> io::Result<Self> {
+    fn read(message: &NetlinkMessage<'_>) -> io::Result<Self> {
         /// `RTPROT_KERNEL`: not from an administrator.
         const BY_KERNEL: u8 = 2;
         /// The first octet of IPv6 groups.

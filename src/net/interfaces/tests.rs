@@ -188,11 +188,15 @@ struct FaultySocket {
 
 impl Netlink for Faulty {
     fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
-        Ok(Box::new(FaultySocket { socket: Kernel.open()?, faults: self.0.clone(), notifies: false }))
+        Ok(Box::new(FaultySocket { socket: KernelNetlink.open()?, faults: self.0.clone(), notifies: false }))
     }
 
     fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
-        Ok(Box::new(FaultySocket { socket: Kernel.subscribe()?, faults: self.0.clone(), notifies: true }))
+        Ok(Box::new(FaultySocket {
+            socket: KernelNetlink.subscribe()?,
+            faults: self.0.clone(),
+            notifies: true,
+        }))
     }
 }
 

@@ -20,7 +20,7 @@ use super::disk::{DiskError, LogHandle, SavedLog};
 use super::record::RecordBatch;
 use crate::model::{Retention, Timestamp};
 use crate::sync::Lock;
-use page::Closed;
+use page::LogClosed;
 pub use page::{Page, ReadError};
 pub(super) use saving::Unsaved;
 use state::{LogState, Piece, Plan};

@@ -44,7 +44,7 @@ impl Page {
 
 /// The log's owner is gone, and the log with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed;
+pub struct LogClosed;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -54,8 +54,8 @@ pub enum ReadError {
     Disk(DiskError),
 }
 
-impl From<Closed> for ReadError {
-    fn from(_: Closed) -> Self {
+impl From<LogClosed> for ReadError {
+    fn from(_: LogClosed) -> Self {
         Self::Closed
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::slot::BlockSlot;
-use super::{Closed, Limits, LogCounters, ReadRange};
+use super::{Limits, LogClosed, LogCounters, ReadRange};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::budget::{Budget, Charge};
@@ -297,9 +297,9 @@ impl LogState {
         after: Option<Cursor>,
         limit: usize,
         scope: ReadRange,
-    ) -> Result<Plan, Closed> {
+    ) -> Result<Plan, LogClosed> {
         if self.closed {
-            return Err(Closed);
+            return Err(LogClosed);
         }
         let bound = if scope.durable { self.saving.saved } else { self.saving.shown };
         let bound = bound.min(self.tail.next());

@@ -35,7 +35,7 @@ pub(super) enum LinkChange {
     AddressReturns,
 }
 
-pub(super) struct Kernel {
+pub(super) struct SimulatedKernel {
     state: Mutex<KernelState>,
     /// The next sink that is called panics.
     pub(super) panics: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ struct Open {
 
 /// The kernel's share of a socket that is joined: closing it takes one user off the group, whoever that is.
 struct GroupUser {
-    kernel: Weak<Kernel>,
+    kernel: Weak<SimulatedKernel>,
     joined: Option<(u32, IpAddr)>,
 }
 
@@ -81,7 +81,7 @@ impl Drop for GroupUser {
     }
 }
 
-impl Kernel {
+impl SimulatedKernel {
     pub(super) fn new() -> Arc<Self> {
         let links = [0, 1].map(|nth| Some(Arc::new(link(nth, 1_000 + u32::from(nth == 1)))));
         let state = KernelState {
@@ -160,7 +160,7 @@ impl Kernel {
 }
 
 /// Shared by a membership and the test, which owns it.
-impl SocketBackend for Arc<Kernel> {
+impl SocketBackend for Arc<SimulatedKernel> {
     fn clock(&self) -> ClockReading {
         self.state().clock
     }

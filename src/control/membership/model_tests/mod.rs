@@ -18,7 +18,7 @@ use super::{Membership, MembershipContext, SocketId, Unchanged};
 use crate::control::events::Events;
 use crate::control::memberships::JoinRequest;
 use crate::control::orphans::Orphans;
-use crate::control::responder::{ActiveRules, Answering, ReplyLimits, ResponderContext};
+use crate::control::responder::{ActiveRules, ReplyLimits, Responder, ResponderContext};
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
 use crate::control::{InterfaceChoice, Registry, comparison};
@@ -28,7 +28,7 @@ use crate::model::{
 };
 use crate::net::{InterfaceWatch, SocketBackend};
 use crate::store::{Budget, Limits};
-use kernel::{Kernel, LinkChange, NAMES, REPLY_ADDRESS};
+use kernel::{LinkChange, NAMES, REPLY_ADDRESS, SimulatedKernel};
 use model::{Model, Target, name, why};
 
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ fn memberships_and_responders_are_as_the_model_says() {
 }
 
 struct World {
-    kernel: Arc<Kernel>,
+    kernel: Arc<SimulatedKernel>,
     runtime: tokio::runtime::Handle,
     events: Arc<Events>,
     /// As the kernel has announced it.
@@ -76,7 +76,7 @@ impl World {
     /// A membership and a responder.
     fn new(interfaces: InterfaceWatch, runtime: tokio::runtime::Handle) -> Self {
         let (kernel, events, ledger) =
-            (Kernel::new(), Arc::new(Events::new(1_000)), Arc::<TotalsAccumulator>::default());
+            (SimulatedKernel::new(), Arc::new(Events::new(1_000)), Arc::<TotalsAccumulator>::default());
         let sockets: Arc<dyn SocketBackend> = Arc::new(kernel.clone());
         let context = MembershipContext {
             sockets: sockets.clone(),
@@ -95,7 +95,7 @@ impl World {
         let resources = [false, true].map(|answers| {
             let answering = request(answers).rules.map(|rules| {
                 let active = ActiveRules::new(&group(0), rules, &sockets);
-                Arc::new(Answering::new(active, services.clone()))
+                Arc::new(Responder::new(active, services.clone()))
             });
             let id = Id::parse(if answers { "responder" } else { "membership" }).expect("an id");
             let (request, context) = (request(answers), context.clone());

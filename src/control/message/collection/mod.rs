@@ -23,7 +23,7 @@ pub(in crate::control) struct Collection {
     /// it had before are under way.
     ports: BTreeMap<PortId, SourcePort>,
     next_port: PortId,
-    responders: HashMap<SocketAddr, Responder>,
+    responders: HashMap<SocketAddr, RespondingPeer>,
     counters: AnswerCounters,
     /// When sending was first tried: the window starts there.
     first_send: Option<Instant>,
@@ -54,7 +54,7 @@ pub(in crate::control) struct NotedSend {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Responder {
+pub struct RespondingPeer {
     pub responses: u64,
     /// Place of its first response in the log.
     pub first_sequence: u64,
@@ -101,7 +101,7 @@ impl Collection {
     pub(in crate::control) fn restored(
         results: Vec<EgressResult>,
         counters: AnswerCounters,
-        responders: Vec<(SocketAddr, Responder)>,
+        responders: Vec<(SocketAddr, RespondingPeer)>,
         closed: Option<(CloseReason, Timestamp)>,
     ) -> Self {
         let responders = responders.into_iter().collect();
@@ -142,7 +142,7 @@ impl Collection {
     ) {
         for (sequence, source, answer) in answers {
             let Some(answer) = answer else { continue };
-            let responder = self.responders.entry(source).or_insert(Responder {
+            let responder = self.responders.entry(source).or_insert(RespondingPeer {
                 responses: 0,
                 first_sequence: sequence,
                 first_rtt_us: answer.rtt_us,
@@ -233,7 +233,8 @@ impl Collection {
             responder.responses += 1;
             responder.late &= late;
         } else {
-            let responder = Responder { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
+            let responder =
+                RespondingPeer { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
             self.responders.insert(source, responder);
             if !late {
                 self.counters.responders += 1;
@@ -299,7 +300,7 @@ impl Collection {
     }
 
     /// The responders in the order of their first responses, up to `limit`.
-    pub(in crate::control) fn responders(&self, limit: usize) -> Vec<(SocketAddr, Responder)> {
+    pub(in crate::control) fn responders(&self, limit: usize) -> Vec<(SocketAddr, RespondingPeer)> {
         let mut all: Vec<_> =
             self.responders.iter().map(|(source, responder)| (*source, *responder)).collect();
         all.sort_unstable_by_key(|(_, responder)| responder.first_sequence);

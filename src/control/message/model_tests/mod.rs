@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::control::{Control, Settings, fixtures};
 use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat, Retention};
-use world::{Becomes, Event, World};
+use world::{Becomes, World, WorldEvent};
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
@@ -26,7 +26,7 @@ proptest! {
 fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
     for step in 0..16 {
         let mut script = vec![Vec::new(); step];
-        script.push(vec![Event::Arrive { socket: 0, host: 9 }, Event::Deliver]);
+        script.push(vec![WorldEvent::Arrive { socket: 0, host: 9 }, WorldEvent::Deliver]);
         let spec = MessageSpec { expect: Some(1), ..message() };
         run(&spec, script, false);
     }
@@ -36,7 +36,7 @@ fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
 fn a_panic_fails_the_message_alone_also_when_it_comes_with_the_first_copy() {
     for step in 0..24 {
         let mut script = vec![Vec::new(); step];
-        script.push(vec![Event::Panic]);
+        script.push(vec![WorldEvent::Panic]);
         let repeat = Repeat { count: 5, interval: Duration::from_millis(10) };
         for window in [0, 200] {
             let spec = MessageSpec { repeat, window: Duration::from_millis(window), ..message() };
@@ -57,7 +57,7 @@ fn a_panic_fails_the_message_alone_also_when_it_comes_with_the_first_copy() {
     }
 }
 
-fn run(spec: &MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
+fn run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
     with_core(script, async |control, world| {
         let sent = control.send_as(world.id.clone(), spec.clone()).await;
         if let Err(refusal) = sent {
@@ -84,7 +84,7 @@ fn run(spec: &MessageSpec, script: Vec<Vec<Event>>, cancel: bool) {
 }
 
 /// Runs a test with a core of its own, in which time passes only where the test sleeps.
-fn with_core(script: Vec<Vec<Event>>, test: impl AsyncFnOnce(&Control, &World)) {
+fn with_core(script: Vec<Vec<WorldEvent>>, test: impl AsyncFnOnce(&Control, &World)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let world = World::new(script);
@@ -163,7 +163,7 @@ fn specs() -> impl Strategy<Value = MessageSpec> {
         })
 }
 
-fn scripts() -> impl Strategy<Value = Vec<Vec<Event>>> {
+fn scripts() -> impl Strategy<Value = Vec<Vec<WorldEvent>>> {
     let becomes = prop_oneof![
         3 => Just(Becomes::Up),
         1 => Just(Becomes::Down),
@@ -174,12 +174,12 @@ fn scripts() -> impl Strategy<Value = Vec<Vec<Event>>> {
         1 => Just(Becomes::WithoutAddress),
     ];
     let event = prop_oneof![
-        6 => (0_usize..8, 1_u8..5).prop_map(|(socket, host)| Event::Arrive { socket, host }),
-        6 => Just(Event::Deliver),
-        3 => (0_usize..2, becomes).prop_map(|(nth, becomes)| Event::Interface { nth, becomes }),
-        1 => any::<bool>().prop_map(|full| Event::SendBuffers { full }),
-        1 => prop_oneof![Just(libc::EADDRINUSE), Just(libc::EMFILE), Just(libc::EACCES)].prop_map(Event::FailBind),
-        1 => prop_oneof![Just(1_i64), Just(-1)].prop_map(|hours| Event::SetClock { hours }),
+        6 => (0_usize..8, 1_u8..5).prop_map(|(socket, host)| WorldEvent::Arrive { socket, host }),
+        6 => Just(WorldEvent::Deliver),
+        3 => (0_usize..2, becomes).prop_map(|(nth, becomes)| WorldEvent::Interface { nth, becomes }),
+        1 => any::<bool>().prop_map(|full| WorldEvent::SendBuffers { full }),
+        1 => prop_oneof![Just(libc::EADDRINUSE), Just(libc::EMFILE), Just(libc::EACCES)].prop_map(WorldEvent::FailBind),
+        1 => prop_oneof![Just(1_i64), Just(-1)].prop_map(|hours| WorldEvent::SetClock { hours }),
     ];
     proptest::collection::vec(proptest::collection::vec(event, 0..3), 0..80)
 }

@@ -13,7 +13,7 @@ use crate::net::{Batch, Received, RegisteredSocket, SendScript};
 
 /// Something that happens between two calls.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Event {
+pub(super) enum WorldEvent {
     /// A datagram of this host comes to one of the open sockets.
     Arrive {
         socket: usize,
@@ -59,7 +59,7 @@ pub(super) struct World {
 }
 
 pub(super) struct WorldState {
-    script: VecDeque<Vec<Event>>,
+    script: VecDeque<Vec<WorldEvent>>,
     /// Something happens just now: it is not interrupted.
     busy: bool,
     pub(super) table: Arc<InterfaceTable>,
@@ -71,7 +71,7 @@ pub(super) struct WorldState {
     panics: bool,
     set_by: i64,
     pub(super) ticks: i64,
-    records: Records,
+    records: Observations,
 }
 
 pub(super) struct OpenSocket {
@@ -89,7 +89,7 @@ pub(super) struct OpenSocket {
 
 /// What was the case, whatever the bookkeeping made of it.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Records {
+pub(super) struct Observations {
     pub(super) sent: u32,
     pub(super) delivered: u64,
     /// Datagrams that came before the first send from the socket that they came to.
@@ -107,7 +107,7 @@ pub(super) struct Records {
 }
 
 impl World {
-    pub(super) fn new(script: Vec<Vec<Event>>) -> Arc<Self> {
+    pub(super) fn new(script: Vec<Vec<WorldEvent>>) -> Arc<Self> {
         let table = Arc::new(super::backend::first_table());
         Arc::new_cyclic(|this| Self {
             state: Mutex::new(WorldState {
@@ -121,7 +121,7 @@ impl World {
                 panics: false,
                 set_by: 0,
                 ticks: 0,
-                records: Records::default(),
+                records: Observations::default(),
             }),
             control: OnceLock::new(),
             id: Id::parse("one").expect("an id"),
@@ -130,7 +130,7 @@ impl World {
         })
     }
 
-    pub(super) fn records(&self) -> Records {
+    pub(super) fn records(&self) -> Observations {
         self.state().records.clone()
     }
 
@@ -157,11 +157,11 @@ impl World {
         self.state().busy = false;
     }
 
-    fn happen(&self, event: Event) {
+    fn happen(&self, event: WorldEvent) {
         let now = self.tick();
         let mut state = self.state();
         match event {
-            Event::Arrive { socket, host } => {
+            WorldEvent::Arrive { socket, host } => {
                 let mut open: Vec<_> =
                     state.sockets.iter_mut().filter(|socket| socket.own && socket.is_open()).collect();
                 let count = open.len().max(1);
@@ -170,15 +170,15 @@ impl World {
                     socket.waiting.push_back((source, now.0.real, now.1));
                 }
             }
-            Event::Deliver => {
+            WorldEvent::Deliver => {
                 drop(state);
                 self.deliver();
             }
-            Event::Interface { nth, becomes } => state.change(nth, becomes),
-            Event::SendBuffers { full } => state.full = full,
-            Event::FailBind(error) => state.bind_fault = Some(error),
-            Event::Panic => state.panics = true,
-            Event::SetClock { hours } => {
+            WorldEvent::Interface { nth, becomes } => state.change(nth, becomes),
+            WorldEvent::SendBuffers { full } => state.full = full,
+            WorldEvent::FailBind(error) => state.bind_fault = Some(error),
+            WorldEvent::Panic => state.panics = true,
+            WorldEvent::SetClock { hours } => {
                 state.set_by += hours * 3_600_000_000_000;
                 let ticks = state.ticks;
                 state.records.steps.push(ticks);
