@@ -5,7 +5,7 @@
 //! would go on with, so that it ends the process: its supervisor starts a whole one.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LockResult, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,41 +52,65 @@ pub(crate) fn fatal(reason: &'static str) -> ! {
     std::process::exit(INTERNAL_ERROR)
 }
 
-/// Since when a thread or a task has been at one piece of work; told by itself, looked at by others.
+/// When a thread or a task began its last turn, and whether it is at work since; the thread reports it, others read it.
 pub(crate) struct Progress {
     started: Instant,
-    /// Milliseconds after `started`, plus one; 0 while it waits for work.
-    busy_since: AtomicU64,
+    /// Milliseconds after `started`, plus one; 0 once the thread has ended.
+    last_turn: AtomicU64,
+    busy: AtomicBool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { started: Instant::now(), busy_since: AtomicU64::new(0) }
+        Self { started: Instant::now(), last_turn: AtomicU64::new(1), busy: AtomicBool::new(false) }
     }
 }
 
 impl Progress {
     /// It begins another piece of work.
     pub(crate) fn work(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.busy_since.store(elapsed + 1, Ordering::Relaxed);
+        self.turn();
+        self.busy.store(true, Ordering::Relaxed);
     }
 
     /// It waits for work.
     pub(crate) fn rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
+        self.busy.store(false, Ordering::Relaxed);
     }
 
+    /// It found nothing to do, and waits again.
+    pub(crate) fn turn(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_turn.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// It has ended, as it should.
+    pub(crate) fn end(&self) {
+        self.rest();
+        self.last_turn.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long it has been at one piece of work.
     pub(crate) fn busy_for(&self, now: Instant) -> Duration {
-        self.under_way().map_or(Duration::ZERO, |since| {
-            let since = Duration::from_millis(since.get() - 1);
-            now.saturating_duration_since(self.started).saturating_sub(since)
+        if self.busy.load(Ordering::Relaxed) { self.unturned_for(now) } else { Duration::ZERO }
+    }
+
+    /// How long ago its last turn began.
+    pub(crate) fn unturned_for(&self, now: Instant) -> Duration {
+        self.last_turn().map_or(Duration::ZERO, |began| {
+            let began = Duration::from_millis(began.get() - 1);
+            now.saturating_duration_since(self.started).saturating_sub(began)
         })
+    }
+
+    /// What tells the last turn from those of other milliseconds.
+    pub(crate) fn last_turn(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.last_turn.load(Ordering::Relaxed))
     }
 
     /// What tells the piece of work under way from those of other milliseconds.
     pub(crate) fn under_way(&self) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.busy_since.load(Ordering::Relaxed))
+        self.last_turn().filter(|_| self.busy.load(Ordering::Relaxed))
     }
 }
 
@@ -128,5 +152,8 @@ mod tests {
         assert!(progress.under_way().is_some() && progress.busy_for(later) > Duration::from_secs(8));
         progress.rest();
         assert_eq!(progress.busy_for(later), Duration::ZERO);
+        assert!(progress.unturned_for(later) > Duration::from_secs(8));
+        progress.end();
+        assert_eq!((progress.last_turn(), progress.unturned_for(later)), (None, Duration::ZERO));
     }
 }

@@ -56,7 +56,7 @@ pub enum ControlError {
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
     #[error(
-        "the routing table refuses what goes to {group} ({}): look for a `blackhole` or `prohibit` route or rule, or name an interface in `interfaces`",
+        "the routing table refuses what goes to {group} ({}): look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`",
         .fault.source
     )]
     RouteRefused { group: Group, fault: SocketError },

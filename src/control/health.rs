@@ -170,6 +170,13 @@ impl Shared {
                     condition.lag.as_secs()
                 ),
             ),
+            None if condition.is_degraded() => HealthCheck::failed(
+                NAME,
+                format!(
+                    "the disk of the data directory does not answer: what has come for {} s is in memory alone",
+                    condition.lag.as_secs()
+                ),
+            ),
             None if condition.lost_blocks > 0 => HealthCheck::warning(
                 NAME,
                 format!(

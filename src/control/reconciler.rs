@@ -179,7 +179,7 @@ impl ReconcilerThread {
             let deadline = self.following.at.map_or(*backstop, |at| at.min(*backstop));
             let requests = reconciler.wait_until(deadline);
             if requests.stopped {
-                reconciler.progress.rest();
+                reconciler.progress.end();
                 return;
             }
             for socket in requests.closing {

@@ -36,16 +36,16 @@ impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing was changed: try again"),
-            Self::Created => {
-                f.write_str("it is created, but not on disk yet: send the same PUT to wait for that")
-            }
+            Self::Created => f.write_str(
+                "it is created, but not on disk yet: a PUT of the same under its id waits for that",
+            ),
             Self::Changed => {
-                f.write_str("it is changed, but not on disk yet: send the same PUT to wait for that")
+                f.write_str("it is changed, but not on disk yet: repeat the request to wait for that")
             }
             Self::Sent(copies) => {
                 write!(
                     f,
-                    "{copies} copies are sent, and the message is not on disk yet: send the same PUT to wait for that, which sends no copy again"
+                    "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
                 )
             }
             Self::DeletionUnderWay => {

@@ -59,9 +59,16 @@ impl Watched {
         Self { stuck, under_way: Box::new(under_way), before: None, seen: 0 }
     }
 
-    fn progress(stuck: &'static str, progress: &Arc<Progress>) -> Self {
+    /// One that waits for work without a limit.
+    fn at_work(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
         Self::new(stuck, move || progress.under_way().map(Into::into))
+    }
+
+    /// One that wakes at least twice a minute, whether there is work or not.
+    fn turning(stuck: &'static str, progress: &Arc<Progress>) -> Self {
+        let progress = progress.clone();
+        Self::new(stuck, move || progress.last_turn().map(Into::into))
     }
 
     /// What the core needs.
@@ -81,16 +88,16 @@ impl Watched {
         };
         let mut all: Vec<_> = threads
             .progress()
-            .map(|progress| Self::progress("a receive thread has been stuck for a minute", progress))
+            .map(|progress| Self::turning("a receive thread has been stuck for a minute", progress))
             .collect();
-        all.push(Self::progress(
+        all.push(Self::turning(
             "the thread that follows the interfaces has been stuck for a minute",
             interfaces.progress(),
         ));
-        all.push(Self::progress("the thread that opens sockets has been stuck for a minute", reconciler));
+        all.push(Self::turning("the thread that opens sockets has been stuck for a minute", reconciler));
         all.push(Self::new("the timers have been stuck for a minute", overdue));
         all.extend(store.map(|store| {
-            Self::progress("the thread that writes to disk has been stuck for a minute", store.progress())
+            Self::at_work("the thread that writes to disk has been stuck for a minute", store.progress())
         }));
         all
     }

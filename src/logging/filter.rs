@@ -97,7 +97,12 @@ fn parse(text: &str) -> Result<EnvFilter, FilterError> {
         return Err(FilterError::Length);
     }
     // It would be the name of a module, and silence everything else.
-    let mistyped = |word: &&&str| !word.contains(['=', '[', ':']) && word.parse::<LevelFilter>().is_err();
+    let mistyped = |word: &&&str| !word.contains(['=', ':']) && word.parse::<LevelFilter>().is_err();
+    // The parser compares filters by field in a way that fails its own assertions.
+    if text.contains(['[', ']', '{', '}']) {
+        let reason = "filters by span or field are not taken".to_owned();
+        return Err(FilterError::Syntax { text: text.to_owned(), reason });
+    }
     let words: Vec<_> = text.split(',').map(str::trim).collect();
     if let Some(word) = words.iter().find(mistyped) {
         let reason = format!("`{word}` is no level");
@@ -119,5 +124,13 @@ mod tests {
         let filter = parse(" info,\trollcall::net=debug ").unwrap();
         assert_eq!(filter.to_string(), parse("info,rollcall::net=debug").unwrap().to_string());
         assert!(parse("info,\t\u{fffd}[span{field=1}]").is_err());
+    }
+
+    #[test]
+    fn filters_by_span_or_field_are_refused() {
+        for text in ["[span]=trace", "a[span{field=0}]=trace,[span{field=0}]=trace", "info,{"] {
+            let refused = parse(text).unwrap_err().to_string();
+            assert!(refused.contains("by span or field"), "{refused}");
+        }
     }
 }

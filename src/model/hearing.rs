@@ -96,6 +96,17 @@ impl InterfaceTable {
         let heard = family == Family::V4 || interface.ipv6 == Ipv6Status::On;
         self.usable(interface).is_ok() && interface.takes_part_in(family) && heard
     }
+
+    /// Whether this host could never hear another one's groups of this family: up or down, there is nothing but `lo`.
+    pub fn is_only_loopback(&self, family: Family) -> bool {
+        let reaches_others = |interface: &Interface| {
+            !interface.loopback
+                && interface.multicast
+                && interface.takes_part_in(family)
+                && self.hearing_master(interface).is_none()
+        };
+        !self.interfaces.iter().any(|interface| reaches_others(interface))
+    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub enum SocketErrorKind {
     Busy,
     /// There is no address to send from.
     NoAddress,
-    /// The routing table discards it: a `blackhole`.
+    /// The routing table refuses it: an `unreachable` or `blackhole` route or rule.
     Refused,
     /// The kernel gave no answer in time.
     TimedOut,
@@ -70,6 +70,7 @@ impl SocketError {
             Some(libc::EADDRINUSE) => SocketErrorKind::PortInUse,
             Some(libc::EACCES | libc::EPERM) => SocketErrorKind::Denied,
             Some(libc::EMFILE | libc::ENFILE) => SocketErrorKind::Descriptors,
+            Some(libc::EHOSTUNREACH) if self.action == Action::Interfaces => SocketErrorKind::Refused,
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => SocketErrorKind::NoRoute,
             Some(libc::ENODEV | libc::ENXIO) => SocketErrorKind::NoDevice,
             Some(libc::EINVAL | libc::EADDRNOTAVAIL)

@@ -108,7 +108,7 @@ impl ReceiveThreads {
                 if catch_unwind(AssertUnwindSafe(|| running.run(&stopped))).is_err() {
                     fatal("a receive thread panicked outside of any socket's sink");
                 }
-                running.progress.rest();
+                running.progress.end();
                 drop(counted);
             })?;
             tasks.spawn(async move {
@@ -122,11 +122,14 @@ impl ReceiveThreads {
         Ok(Self { threads, next: AtomicUsize::new(0), failures })
     }
 
-    /// How many receive, and how many there should be. One that has been at the same batch for `limit` does not.
+    /// How many receive, and how many there should be. One that has been at the same batch for `limit` does not, and one
+    /// that does not even wake to find nothing to read.
     pub fn running(&self, limit: Duration) -> (usize, usize) {
         let now = Instant::now();
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
-            !handle.is_finished() && thread.progress.busy_for(now) < limit
+            !handle.is_finished()
+                && thread.progress.busy_for(now) < limit
+                && thread.progress.unturned_for(now) < 3 * ReceiveThread::LONGEST_WAIT
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
     }
@@ -167,6 +170,8 @@ impl ReceiveThread {
     /// How often `epoll_wait(2)` may fail in a row, and how long the thread rests in between: together some seconds.
     const MOST_ERRORS: u32 = 100;
     const REST: Duration = Duration::from_millis(20);
+    /// After this time without a datagram the thread wakes to show that it can.
+    const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
     fn new(failures: Arc<Failures>) -> io::Result<Self> {
         Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress: Arc::default(), failures })
@@ -179,7 +184,9 @@ impl ReceiveThread {
         let mut errors = 0;
         loop {
             self.progress.rest();
-            let ready = match self.epoll.wait(&mut events) {
+            let ready = self.epoll.wait(&mut events, Self::LONGEST_WAIT);
+            self.progress.turn();
+            let ready = match ready {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {

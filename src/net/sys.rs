@@ -290,10 +290,12 @@ impl Epoll {
     pub(super) fn wait<'a>(
         &self,
         events: &'a mut [libc::epoll_event],
+        longest: Duration,
     ) -> io::Result<impl Iterator<Item = u64> + 'a> {
         let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable for `room` events.
-        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, -1) };
+        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, longest) };
         let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
         Ok(events[..filled].iter().map(|event| event.u64))
     }

@@ -55,6 +55,28 @@ async fn nothing_durable_is_lost_and_no_number_comes_twice() {
     sender.stop().await;
 }
 
+/// At most what was sent in the last `--flush-ms`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copies_that_were_sent_are_known_after_a_kill() {
+    let mut program = Program::start_with(&["--flush-ms", "20"]);
+    let repeat = json!({"count": 10_000, "interval_ms": 10});
+    for (path, window_ms) in [("/v1/messages/one-way", 0), ("/v1/messages/collecting", 80_000_000)] {
+        let body = json!({"payload": "x", "window_ms": window_ms, "repeat": repeat});
+        program.put(path, on_lo(&fresh_group(), body)).await.expect(202);
+        let sent = async |program: &Program| {
+            program.get(path).await.expect(200)["sent"][0]["count"].as_u64().unwrap()
+        };
+        while sent(&program).await < 20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // What was sent until now is on disk with the next that is.
+        program.put("/v1/memberships/later", on_lo(&fresh_group(), json!({}))).await.expect(201);
+        program.restart("KILL").await;
+        assert!(sent(&program).await >= 20);
+        program.delete("/v1/memberships/later").await.expect(204);
+    }
+}
+
 const MEMBERSHIP: &str = "/v1/memberships/kept";
 const LOG: &str = "/v1/memberships/kept/datagrams";
 

@@ -197,3 +197,49 @@ async fn a_default_membership_hears_as_long_as_one_of_its_interfaces_does() {
         assert_eq!((&view["hears"], &on(&view, "lo")["hears"]), (&json!(true), &json!(true)), "{view:#}");
     }
 }
+
+/// While every other interface is down, `lo` is not all that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_membership_made_while_all_links_are_down_does_not_hear() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 2).await;
+    for group in GROUPS {
+        let before = net.node.join(json!({"group": group})).await;
+        net.host.ip("link set w0 down\nlink set w1 down\n");
+        net.node.soon(&before, |view| view["hears"] == false).await;
+
+        let made_then = net.node.join(json!({"group": group})).await;
+        let view = net.node.get(&made_then).await.expect(200);
+        assert_eq!((&view["hears"], &on(&view, "lo")["hears"]), (&json!(false), &json!(true)), "{view:#}");
+        let check = net.node.check("hearing").await;
+        assert_eq!(check["status"], "warning", "{check:#}");
+        assert!(check["detail"].as_str().unwrap().contains(": 2"), "{check:#}");
+
+        net.host.ip("link set w0 up\nlink set w1 up\n");
+        for path in [before, made_then] {
+            net.node.soon(&path, |view| view["hears"] == true).await;
+            net.node.delete(&path).await.expect(204);
+        }
+    }
+}
+
+/// An interface that leaves the default set and comes back goes on with its counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_go_on_where_an_interface_was_a_port_for_a_while() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    let [group, _] = GROUPS;
+    let membership = net.node.join(json!({"group": group})).await;
+    net.assert_heard(&membership, group, "w0", "before").await;
+    let view = net.node.get(&membership).await.expect(200);
+    let counted = on(&view, "w0")["datagrams"].as_u64().unwrap();
+
+    (PORT.begin)(&net);
+    let has_w0 = |view: &Value| texts(view["interfaces"].as_array().unwrap(), "name").contains(&"w0");
+    net.node.soon(&membership, |view| !has_w0(view)).await;
+    (PORT.end)(&net);
+
+    let view = net.node.soon(&membership, has_w0).await;
+    assert!(on(&view, "w0")["datagrams"].as_u64().unwrap() >= counted, "{view:#}");
+    assert!(on(&view, "w0")["last_received_at"].is_string(), "{view:#}");
+}

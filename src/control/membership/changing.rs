@@ -1,5 +1,6 @@
 //! A membership that is to be another one: what can change in place does, and the rest is opened.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::interface::{InterfaceMembership, NotJoinedReason, Status};
@@ -80,7 +81,9 @@ impl Membership {
             }
             let current = if state.spec.group == spec.group { &state.interfaces[..] } else { &[] };
             let kept: Vec<KeptSocket> = current.iter().filter_map(InterfaceMembership::kept).collect();
-            let missing = reconciling::missing(spec, table, current, true);
+            let no_counters = HashMap::new();
+            let counted = if state.spec.group == spec.group { &state.counted_before } else { &no_counters };
+            let missing = reconciling::missing(spec, table, current, counted, true);
             (state.spec.clone(), state.revision, kept, missing, self.delivery(&state))
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
@@ -169,6 +172,7 @@ impl Membership {
                 *ended.received(self.kind()) = ReceivedTotals::of(old.counters(), state.dropped_before);
                 self.context.ledger.enter(ended);
                 state.dropped_before = 0;
+                state.counted_before.clear();
                 state.replaced.push(old);
             }
         }

@@ -44,6 +44,7 @@ impl Membership {
             declared: request.declared,
             lease: request.lease.map(|lease| Lease::starting(now, lease)),
             interfaces,
+            is_only_loopback: table.is_only_loopback(spec.group.family()),
             ..MembershipState::new(context.new_log(&spec), spec)
         };
         let membership = Self {

@@ -22,6 +22,7 @@ pub(super) use changing::Unchanged;
 pub(super) use persistence::read_progress;
 pub(super) use reconciling::{JoinedSocket, SocketId};
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -39,6 +40,7 @@ use events::Reported;
 use interface::{InterfaceMembership, NotJoinedReason};
 use opening::{Delivery, Opening};
 use reconciling::Retries;
+use sink::InterfaceCounters;
 
 pub struct Membership {
     id: Id,
@@ -80,6 +82,10 @@ struct MembershipState {
     spec: MembershipSpec,
     log: Arc<Log>,
     interfaces: Vec<InterfaceMembership>,
+    /// What was counted on interfaces that are not wanted any more, by name; they may be again.
+    counted_before: HashMap<Arc<str>, Arc<InterfaceCounters>>,
+    /// This host has no interface but `lo`.
+    is_only_loopback: bool,
     /// Why replies cannot leave from where `reply_from` says, if so.
     replies: Result<(), NotJoinedReason>,
     /// How many of the interfaces are joined.
@@ -225,6 +231,8 @@ impl MembershipState {
             log,
             spec,
             interfaces: Vec::new(),
+            counted_before: HashMap::new(),
+            is_only_loopback: false,
             replies: Ok(()),
             joined: Arc::default(),
             lease: None,
@@ -275,8 +283,7 @@ impl MembershipState {
         match self.spec.interfaces {
             Interfaces::Named(_) => all.len() > 0 && all.all(InterfaceMembership::hears),
             Interfaces::Default => {
-                let is_alone = self.interfaces.iter().all(|interface| interface.loopback);
-                all.any(|interface| interface.hears() && (is_alone || !interface.loopback))
+                all.any(|interface| interface.hears() && (self.is_only_loopback || !interface.loopback))
             }
         }
     }

@@ -51,7 +51,12 @@ impl Persist for Membership {
     fn progress(&self) -> String {
         let replies = self.responder.as_ref().map(|answering| answering.counters());
         let state = self.state();
-        let interfaces = state.interface_views().into_iter().map(InterfaceProgress::from).collect();
+        let before = state
+            .counted_before
+            .iter()
+            .map(|(name, counters)| InterfaceProgress { name: name.clone(), received: counters.read() });
+        let interfaces =
+            state.interface_views().into_iter().map(InterfaceProgress::from).chain(before).collect();
         let progress = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
         drop(state);
         serde_json::to_string(&progress).expect("it has nothing that JSON has not")

@@ -4,7 +4,7 @@
 //! the kernel has forgotten takes, when it is closed, that of another socket in the same group away
 //! (`ip_mc_dec_group`, `__ipv6_dev_mc_dec`). So all of them are closed before the first is opened again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{Delivering, Missing};
+use super::sink::InterfaceCounters;
 use super::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
 use crate::control::orphans::Orphan;
@@ -91,7 +92,7 @@ impl Membership {
             if state.stage != Stage::Hearing {
                 return;
             }
-            let missing = missing(&state.spec, table, &state.interfaces, is_retry);
+            let missing = missing(&state.spec, table, &state.interfaces, &state.counted_before, is_retry);
             if missing.is_empty() && self.responder.is_none() {
                 return;
             }
@@ -196,6 +197,9 @@ impl MembershipState {
         (given_up, orphans)
     }
 
+    /// Interfaces come and go under ever new names on some hosts: so many are remembered.
+    const MOST_COUNTED_BEFORE: usize = 1_024;
+
     /// Drops the interfaces that are not wanted any more, and gives their sockets, to be closed.
     pub(super) fn drop_unwanted(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
@@ -205,6 +209,12 @@ impl MembershipState {
             std::mem::take(&mut self.interfaces).into_iter().partition(is_wanted);
         self.interfaces = kept;
         self.dropped_before += dropped.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>();
+        self.is_only_loopback = table.is_only_loopback(family);
+        for interface in &dropped {
+            if self.counted_before.len() < Self::MOST_COUNTED_BEFORE {
+                self.counted_before.insert(interface.name.clone(), interface.counters.clone());
+            }
+        }
         dropped.into_iter().filter_map(InterfaceMembership::into_socket).collect()
     }
 
@@ -228,7 +238,10 @@ impl MembershipState {
                     adopted.unused.extend(interface.adopt(opened.joined));
                     adopted.reopened += u64::from(was_lost && interface.is_joined());
                 }
-                None => self.interfaces.push(opened.into_membership()),
+                None => {
+                    self.counted_before.remove(&opened.name);
+                    self.interfaces.push(opened.into_membership());
+                }
             }
         }
         if self.interfaces.len() > known {
@@ -248,12 +261,13 @@ pub(super) fn missing(
     spec: &MembershipSpec,
     table: &InterfaceTable,
     current: &[InterfaceMembership],
+    counted_before: &HashMap<Arc<str>, Arc<InterfaceCounters>>,
     is_retry: bool,
 ) -> Vec<Missing> {
     let wanted = interface::wanted(&spec.interfaces, spec.group.family(), table, current);
     let as_missing = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
         let counters = match current.iter().find(|known| known.name == name) {
-            None => Arc::default(),
+            None => counted_before.get(&name).cloned().unwrap_or_default(),
             Some(known) => match known.status {
                 Status::Joined(_) => return None,
                 Status::Failed(_) if !is_retry => return None,

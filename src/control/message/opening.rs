@@ -1,7 +1,7 @@
 //! How a message's sockets come to be, step by step: opened, given their ports in the bookkeeping, registered. Each step
 //! takes what the one before gave, so that nothing arrives that nobody expects.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::collection::{Collection, PortId};
@@ -69,7 +69,7 @@ impl MessageContext {
         }
         let opened = if spec.window.is_zero() && spec.source_port.is_none() && !stays_here {
             let shared = self.shared_sockets.get(&*self.sockets, spec.group.family(), spec.loopback);
-            shared.map(|shared| (SocketAddr::new(source, shared.port()), OpenSockets::Shared(shared)))
+            shared.map(|shared| (shown(source, shared.port(), interface), OpenSockets::Shared(shared)))
         } else {
             self.open_own(spec, interface, source)
         };
@@ -100,6 +100,16 @@ impl MessageContext {
             sockets.push(self.sockets.open_message_socket(&own)?);
         }
         Ok((local, OpenSockets::Own(sockets)))
+    }
+}
+
+/// As the kernel shows the address of a socket: a link-local one with its interface (RFC 4007 section 11).
+fn shown(source: IpAddr, port: u16, interface: &Interface) -> SocketAddr {
+    match source {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, port, 0, interface.index).into()
+        }
+        source => SocketAddr::new(source, port),
     }
 }
 

@@ -88,6 +88,7 @@ impl EgressInterface {
         let start = Instant::now();
         if first_waits {
             self.send(message, 1, 1).await;
+            message.touch();
         }
         if repeat.interval.is_zero() && !message.spec.track_attempts {
             return self.burst(message).await;
@@ -98,6 +99,7 @@ impl EgressInterface {
                 () = message.wait_closed() => return,
             }
             self.send(message, attempt, 1).await;
+            message.touch();
         }
     }
 
@@ -109,6 +111,7 @@ impl EgressInterface {
         let (mut done, mut calls) = (1, 0);
         while done < count && !message.is_closed() {
             done += self.send(message, done + 1, count - done).await;
+            message.touch();
             calls += 1;
             if calls % BEFORE_YIELD == 0 {
                 tokio::task::yield_now().await;

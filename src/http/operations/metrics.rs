@@ -261,7 +261,7 @@ impl Snapshot {
         page.gauge(
             "rollcall_store_degraded",
             "1 while nothing can be written to the data directory, else 0.",
-            of(|store| f64::from(u8::from(store.fault.is_some()))),
+            of(|store| f64::from(u8::from(store.is_degraded()))),
         )?;
         page.gauge(
             "rollcall_store_confined",

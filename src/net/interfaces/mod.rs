@@ -98,6 +98,7 @@ impl InterfaceWatch {
         let thread = thread::Builder::new().name("interfaces".to_owned());
         let run = move || {
             follower.run();
+            ending.progress.end();
             ending.health.lock_shared().end();
             drop(counted);
         };

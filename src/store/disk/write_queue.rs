@@ -82,6 +82,16 @@ pub struct Condition {
     pub confined_to: Option<usize>,
 }
 
+impl Condition {
+    /// Longer than requests wait for the disk.
+    const LONGEST_LAG: Duration = Duration::from_secs(10);
+
+    /// Whether nothing can be written, or at least nothing is.
+    pub fn is_degraded(&self) -> bool {
+        self.fault.is_some() || self.lag > Self::LONGEST_LAG
+    }
+}
+
 /// Why the writer wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {

@@ -141,14 +141,11 @@ impl Model {
         }
         self.wanted = wanted;
         if !stays {
-            (self.entries, self.logged) = ([None; 2], 0);
+            (self.entries, self.logged, self.received) = ([None; 2], 0, [0; 2]);
         }
         for nth in 0..2 {
             if !wanted.interfaces[nth] {
                 self.entries[nth] = None;
-            }
-            if self.entries[nth].is_none() {
-                self.received[nth] = 0;
             }
         }
         self.opened(table, opens, true);
