@@ -232,16 +232,15 @@ impl MembershipState {
         }
         let known = self.interfaces.len();
         for opened in delivering {
-            match self.interfaces.iter_mut().find(|interface| interface.name == opened.name) {
-                Some(interface) => {
-                    let was_lost = matches!(interface.status, Status::Lost(_));
-                    adopted.unused.extend(interface.adopt(opened.joined));
-                    adopted.reopened += u64::from(was_lost && interface.is_joined());
-                }
-                None => {
-                    self.counted_before.remove(&opened.name);
-                    self.interfaces.push(opened.into_membership());
-                }
+            if let Some(interface) =
+                self.interfaces.iter_mut().find(|interface| interface.name == opened.name)
+            {
+                let was_lost = matches!(interface.status, Status::Lost(_));
+                adopted.unused.extend(interface.adopt(opened.joined));
+                adopted.reopened += u64::from(was_lost && interface.is_joined());
+            } else {
+                self.counted_before.remove(&opened.name);
+                self.interfaces.push(opened.into_membership());
             }
         }
         if self.interfaces.len() > known {

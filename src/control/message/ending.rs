@@ -21,7 +21,7 @@ impl Message {
         match (done, next) {
             (Some(reason), _) => self.close(reason),
             (None, Some(next)) => {
-                self.context.timers.arm(next, TimerAction::CheckWindow(Arc::downgrade(self)))
+                self.context.timers.arm(next, TimerAction::CheckWindow(Arc::downgrade(self)));
             }
             (None, None) => {}
         }
