@@ -1,5 +1,5 @@
-//! Arguments. Every one of `serve` that has an environment variable is a setting: `--log-bytes`, `ROLLCALL_LOG_BYTES`,
-//! and `log_bytes` in the file. [`crate::config::Layers`] sees to that.
+//! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
+//! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`crate::config::Layers`] combines them.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -188,7 +188,7 @@ impl ServeArgs {
     }
 }
 
-/// A value that is shown nowhere.
+/// A value that is never shown.
 #[derive(Clone)]
 struct Secret(String);
 
@@ -222,7 +222,8 @@ impl FromStr for Listen {
     }
 }
 
-/// Half of the cores receive, up to four; the rest is for requests. More lanes wake more often for the same load.
+/// Receive threads: half of the cores, up to four; the rest is for requests. More threads wake more often for the same
+/// load.
 fn lanes(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
 }

@@ -17,7 +17,7 @@ const PAYLOAD: &[u8] = b"very important data";
 const RESPONDERS: [(&str, Ipv4Addr); 2] =
     [("demo-1", Ipv4Addr::new(127, 0, 0, 2)), ("demo-2", Ipv4Addr::new(127, 0, 0, 3))];
 
-/// Starts the responders, calls the roll and prints who answered; the responders stay.
+/// Starts the responders, calls the roll and prints the answers; the responders stay.
 pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), ControlError> {
     let (group, _) = Group::parse(GROUP).expect("a group");
     for (id, address) in RESPONDERS {

@@ -1,4 +1,4 @@
-//! HTTP as a client: one request on a connection of its own.
+//! A minimal HTTP client: one request on its own connection.
 
 use std::io;
 use std::pin::pin;
@@ -10,12 +10,12 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The answer's status and body, of which at most a MiB is read. The request names its host; it may wait for ever.
+/// Returns the answer's status and body, of which at most a MiB is read. The request must name its host. No timeout.
 pub(crate) async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     request: Request<Full<Bytes>>,
 ) -> io::Result<(StatusCode, Bytes)> {
-    /// More than anybody has to say who is asked whether he is ready, or has taken something.
+    /// Ample for an answer to a readiness probe or to an upload of spans.
     const LONGEST: usize = 1 << 20;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let answer = async {
@@ -28,7 +28,7 @@ pub(crate) async fn exchange(
         biased;
         answer = &mut answer => answer,
         ended = connection => match ended {
-            // The rest of an answer after which the service closes is there by now.
+            // If the server closes after its answer, the rest of the answer has arrived by now.
             Ok(()) => answer.await,
             Err(error) => Err(io::Error::other(error)),
         },

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::exchange::exchange;
 use crate::server::Listen;
 
-/// Whether the service there is ready; if not, a line on each check that has failed.
+/// Asks whether the service at `listen` is ready; if not, returns a line for each failed check.
 pub async fn ask(listen: &Listen) -> Result<(), String> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let asked = async {
@@ -22,7 +22,7 @@ pub async fn ask(listen: &Listen) -> Result<(), String> {
             Listen::Unix(path) => get_readyz(UnixStream::connect(path).await?).await,
             Listen::Tcp(address) => {
                 let mut address = *address;
-                // A service that listens everywhere is asked on this host.
+                // A service that listens on all addresses is asked on this host.
                 if address.ip().is_unspecified() {
                     address.set_ip(if address.is_ipv4() {
                         [127, 0, 0, 1].into()

@@ -1,20 +1,21 @@
 //! Rollcall: an HTTP control plane for UDP multicast.
 //!
-//! Layers, and imports run down only:
+//! Layers, top down; imports run down only:
 //!
-//! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`healthcheck`], [`notify`]: what the binary is told and does,
-//!   and what it tells its service manager
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`healthcheck`], [`notify`]: the binary's arguments,
+//!   configuration, subcommands, and messages to its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
-//! - [`control`]: the verbs join, leave, respond and send; owns resources, tasks and lifetimes
+//! - [`control`]: the operations join, leave, respond and send; owns resources, tasks and lifetimes
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
-//!   each other: `control` wires what a socket receives into a log
-//! - [`pcapng`]: capture files of what logs hold; beside the logs, which it does not know
+//!   each other: `control` puts the datagrams that a socket receives into a log
+//! - [`pcapng`]: capture files of logged datagrams; beside the logs, which it does not know
 //! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
 //!   client) and `sync` (locks), which know none of them
 //!
-//! Invariants: whatever is received is kept in a log or counted as lost where it was lost. After a DELETE was
-//! answered, nothing more reaches the log. Outside input ends no thread: a panic fails one resource.
+//! Invariants: each received datagram is kept in a log, or counted where it was lost. After a DELETE was answered,
+//! nothing more reaches the log. Outside input ends no thread: a panic fails one resource.
+//!
 //! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (receive threads do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 

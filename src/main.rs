@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
-        // Who is told the wrong file would get what another service has kept.
+        // With mistakes in the file, the export might read another service's data directory.
         Command::Export(_) if !layers.file.findings.is_empty() => {
             Err(ConfigError::list(&layers.file.findings))
         }
@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
             .to_yaml()
             .map(|yaml| print!("{yaml}"))
             .map_err(|error| error.to_string()),
-        // A file that the service has not taken over because of mistakes still says where it listens.
+        // A file with mistakes, which the service has rejected, still says where the service listens.
         Command::Healthcheck(args) => match args.listen.first() {
             Some(listen) => rollcall::healthcheck::ask(listen).await,
             None => Err("there is nothing to ask: name it with --listen".to_owned()),
@@ -99,7 +99,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     }
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process the hard way.
+/// A token that the first SIGTERM or SIGINT cancels; a second one ends the process at once.
 fn stop_on_signals() -> std::io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();

@@ -1,6 +1,6 @@
-//! What the service manager is told ([sd_notify(3)]): only if it asks, by `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
+//! Notifications to the service manager ([sd_notify(3)]), sent only if it sets `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
 //!
-//! No tasks: [`keep_alive`] is polled beside what it vouches for.
+//! No tasks: [`keep_alive`] is polled in the server's task.
 //!
 //! [sd_notify(3)]: https://www.freedesktop.org/software/systemd/man/sd_notify.html
 
@@ -18,12 +18,12 @@ pub fn stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Says that the service is alive, twice in each interval of the watchdog, as long as it is; never ends.
+/// Notifies the watchdog twice in each of its intervals, as long as the service is alive; never ends.
 ///
-/// A service in which something is stuck says nothing, and neither does a runtime whose threads all are: the manager ends
-/// the process.
+/// If a part of the service or all threads of the runtime are stuck, no notification is sent, and the manager ends the
+/// process.
 pub async fn keep_alive(is_alive: impl Fn() -> bool) -> Infallible {
-    // The manager's 0 means that it does not watch.
+    // An interval of 0 means that the manager does not watch.
     let Some(interval) = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero()) else {
         return std::future::pending().await;
     };

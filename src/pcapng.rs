@@ -1,8 +1,8 @@
-//! Capture files for Wireshark: what a log holds as pcapng (draft-ietf-opsawg-pcapng), a datagram at a time.
+//! Capture files for Wireshark: the datagrams of a log as pcapng (draft-ietf-opsawg-pcapng), one at a time.
 //!
-//! Logs keep what a UDP socket hears, so IP and UDP headers are made anew ([`Packet`]): addresses, ports, TTL,
-//! lengths and checksums are right; what the socket never told is left zero (DSCP, identification, flow label).
-//! A datagram that came in fragments is shown whole.
+//! Logs keep what a UDP socket receives, so IP and UDP headers are rebuilt ([`Packet`]): addresses, ports, TTL, lengths
+//! and checksums are right; fields that the socket does not report are zero (DSCP, identification, flow label). A
+//! datagram that arrived in fragments is shown whole.
 
 mod packet;
 
@@ -20,18 +20,18 @@ use packet::Packet;
 /// `duplicate` and `late`.
 #[derive(Debug)]
 pub struct CaptureWriter {
-    /// Numbers of the interfaces described so far that are still of use.
+    /// Numbers of the interfaces described so far that are still in use.
     interfaces: HashMap<Box<str>, u32>,
     /// How many have been described.
     described: u32,
-    /// What is said of each interface from here on, beside its name.
+    /// The description of each interface from here on, beside its name.
     description: Option<Box<str>>,
-    /// What is missing before the next datagram.
+    /// The comment on datagrams missing before the next one.
     gap: Option<String>,
 }
 
 impl CaptureWriter {
-    /// The media type of what it writes; not registered, but the one in use.
+    /// The media type of these files; not registered, but the one in use.
     pub const CONTENT_TYPE: &str = "application/x-pcapng";
 
     /// Begins a section at the end of `out`.
@@ -40,7 +40,7 @@ impl CaptureWriter {
             word(body, BYTE_ORDER_MAGIC);
             half(body, 1);
             half(body, 0);
-            // The section's length, which is not known beforehand: -1.
+            // The section's length, which is not known yet: -1.
             body.extend(u64::MAX.to_le_bytes());
             option(
                 body,
@@ -52,7 +52,7 @@ impl CaptureWriter {
         Self { interfaces: HashMap::new(), described: 0, description: None, gap: None }
     }
 
-    /// Appends a datagram: at most [`crate::model::largest_payload`] bytes of it, and how long it was.
+    /// Appends a datagram: at most [`crate::model::largest_payload`] bytes of its payload, and its full length.
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -90,8 +90,8 @@ impl CaptureWriter {
         self.gap = Some(format!("gap: missed={missed} reason={reason}"));
     }
 
-    /// Describes interfaces anew from here on, each with this text (`if_description`): what comes is from elsewhere than
-    /// what came before, be it by an interface of the same name.
+    /// Describes interfaces again from here on, each with this text (`if_description`): the datagrams that follow are
+    /// of another log, even if their interface has the same name.
     pub fn describe(&mut self, description: &str) {
         self.interfaces.clear();
         self.gap = None;
@@ -122,7 +122,7 @@ impl CaptureWriter {
     }
 }
 
-/// Section 4.1: tells readers the byte order, here little-endian.
+/// Section 4.1: shows readers the byte order, here little-endian.
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 /// Packets begin with their IPv4 or IPv6 header (tcpdump.org's list of link types).
 const LINKTYPE_RAW: u16 = 101;
@@ -173,7 +173,7 @@ fn comment(sequence: u64, heard: &DatagramMeta<'_>, answer: Option<&ResponseMeta
     text
 }
 
-/// `epb_flags` (section 4.3.1): inbound, and whether it was sent to one host or to a group.
+/// `epb_flags` (section 4.3.1): inbound, and whether the datagram was sent to one host or to a group.
 fn packet_flags(heard: &DatagramMeta<'_>) -> u32 {
     const INBOUND: u32 = 0b01;
     const UNICAST: u32 = 0b001 << 2;
@@ -194,7 +194,7 @@ fn block(out: &mut Vec<u8>, kind: BlockKind, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
-    // Names and comments are short; an absurd one is cut, for its length has 16 bits.
+    // Names and comments are short; an absurdly long one is cut, because its length has 16 bits.
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     half(out, code);
     half(out, length);
@@ -310,7 +310,7 @@ mod tests {
             writer.describe(description);
             writer.write(&mut file, 1, &heard("lo"), None, b"x");
             writer.write(&mut file, 2, &heard("lo"), None, b"x");
-            // Nothing follows that it could be told with.
+            // No datagram follows that could carry this comment.
             writer.gap(Some(1), "lost");
         }
         let blocks = blocks(&file);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written can be taken apart again, wherever in a buffer it begins.
+        /// Whatever is written can be parsed again, wherever in a buffer it begins.
         #[test]
         fn blocks_hold_what_was_written(
             datagrams in prop::collection::vec(

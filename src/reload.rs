@@ -1,4 +1,4 @@
-//! The configuration while the service runs: taken over at start, and again on SIGHUP.
+//! Applies the configuration at start, and again on SIGHUP.
 
 use std::ffi::OsString;
 
@@ -10,10 +10,10 @@ use crate::control::{Control, ResourceKind};
 use crate::http::{AdminState, Api, Configuration, ConfigurationProblem, TokenName, Tokens};
 use crate::server::Config;
 
-/// What changes without a new start, besides what the file declares.
+/// Settings that change without a restart, as the declared memberships and responders do.
 const LIVE: [&str; 3] = ["log", "tokens", "tokens_file"];
 
-/// Keeps the running service as the configuration says.
+/// Keeps the running service in line with its configuration.
 pub struct Reloader {
     arguments: Vec<OsString>,
     api: Api,
@@ -29,18 +29,18 @@ struct Fresh {
 }
 
 impl Reloader {
-    /// `arguments` are those that the service was started with.
+    /// `arguments`: those that the service was started with.
     pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: AdminState) -> Self {
         Self { arguments, api, control, operations }
     }
 
-    /// Makes what the file declares, and shows what is in force. Called once, before the service answers.
+    /// Creates the declared resources, and shows the configuration in force. Called once, before the service answers.
     pub async fn start(&mut self, layers: Layers, tokens: Option<Tokens>) {
         let log = self.operations.log_filter().configured();
         self.take_over(Fresh { layers, tokens, log }).await;
     }
 
-    /// Reads everything again. If anything is wrong with it, nothing changes.
+    /// Reads the whole configuration again. If it has any mistake, nothing changes.
     pub async fn reload(&mut self) {
         match self.read() {
             Ok(fresh) => self.take_over(fresh).await,
@@ -84,7 +84,7 @@ impl Reloader {
         let mut settings = layers.settings;
         let mut restart_needed = Vec::new();
         for (name, setting) in &mut settings {
-            // What was read at start is in force until the next one.
+            // Settings that were read at start stay in force until the next start.
             if let Some(in_force) = before.settings.get(name)
                 && !LIVE.contains(&name.as_str())
             {
@@ -123,7 +123,7 @@ impl Reloader {
     }
 }
 
-/// Everything that can be known to be wrong before the service starts.
+/// Finds all mistakes that can be found without starting the service.
 pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
     let mut findings = layers.file.findings.clone();
     match args.config() {
@@ -139,7 +139,7 @@ pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigErro
     Err(findings)
 }
 
-/// Logs what was found, and gives it as it is shown.
+/// Logs the mistakes, and converts them to the API's form.
 fn as_problems(findings: &[ConfigError]) -> Vec<ConfigurationProblem> {
     let tell = |finding: &ConfigError| {
         tracing::error!(problem = %finding, "the configuration has a mistake");

@@ -21,11 +21,11 @@ use crate::store::DiskError;
 use crate::traces::{Endpoint, Exporter, Traces};
 use listener::{ConnectionSpawner, Listener};
 
-/// What can be set about the service.
+/// The service's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: Vec<Listen>,
-    /// Accept requests over TCP from other hosts, whoever sends them.
+    /// Accept requests over TCP from other hosts without a token.
     pub allow_anonymous: bool,
     pub access: Access,
     pub door: OriginPolicy,
@@ -35,12 +35,12 @@ pub struct Config {
     pub grace: Duration,
     pub settings: Settings,
     pub operations: AdminState,
-    /// Where traces are sent; none: nothing is traced.
+    /// Where to send traces; none: nothing is traced.
     pub otlp_endpoint: Option<Endpoint>,
 }
 
 impl Config {
-    /// Whether the service may start with it, as far as can be said without trying.
+    /// Whether the service may start with this configuration, as far as can be checked without trying.
     pub fn check(&self) -> Result<(), StartError> {
         if self.listen.is_empty() {
             return Err(StartError::Nowhere);
@@ -122,7 +122,7 @@ impl Server {
         Ok(Self { listeners, api, control, grace: config.grace, exporter })
     }
 
-    /// The first TCP address: with port 0 asked for, this tells which it became.
+    /// The first TCP address; if the configured port is 0, this has the actual port.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.listening().into_iter().find_map(|listening| match listening {
             Listen::Tcp(address) => Some(address),
@@ -130,7 +130,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The addresses that the service listens on.
     pub fn listening(&self) -> Vec<Listen> {
         self.listeners.iter().filter_map(Listener::listening).collect()
     }
@@ -143,9 +143,8 @@ impl Server {
         &self.control
     }
 
-    /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives
-    /// requests under way, and then the last spans, the grace period to finish. The fault is why not everything is on
-    /// disk.
+    /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives requests under
+    /// way, and then the last spans, the grace period to finish. The error says why not everything is on disk.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DiskError> {
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {

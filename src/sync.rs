@@ -1,8 +1,8 @@
-//! What threads share: locks, and what a panic under each of them means; and how far a thread has come.
+//! What threads share: locks, and what a panic under each of them means; and the progress of a thread.
 //!
-//! A panic under a lock that one resource owns concerns this resource alone: it is `failed`, and whoever caught the
-//! panic has it opened again. A panic under a lock that resources share leaves half-changed state that everybody
-//! would go on with, so that it ends the process: its supervisor starts a whole one.
+//! A panic under a lock that one resource owns concerns this resource alone: it is `failed`, and the code that caught
+//! the panic has it opened again. A panic under a lock that resources share leaves half-changed state that all of them
+//! would use, so it ends the process, and the supervisor starts a new one.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +30,7 @@ impl<T> Lock<T> for Mutex<T> {
     }
 }
 
-/// What a lock that resources share guards, however it was taken. After a panic under it the process ends.
+/// The guard of a lock that resources share, however it was taken. After a panic under the lock the process ends.
 pub(crate) fn unpoisoned<G>(taken: LockResult<G>) -> G {
     taken.unwrap_or_else(|_| fatal("a thread panicked while it changed state that resources share"))
 }
@@ -39,7 +39,7 @@ pub(crate) fn unpoisoned<G>(taken: LockResult<G>) -> G {
 pub(crate) fn fatal(reason: &'static str) -> ! {
     /// `EX_SOFTWARE`, sysexits(3).
     const INTERNAL_ERROR: i32 = 70;
-    /// How long to wait for the log, as nobody may read standard error any more.
+    /// How long to wait for the log: perhaps no process reads standard error any more.
     const LONGEST_LOG: Duration = Duration::from_secs(1);
     let (logged, is_logged) = mpsc::channel::<()>();
     let log = thread::Builder::new().spawn(move || {
@@ -52,7 +52,7 @@ pub(crate) fn fatal(reason: &'static str) -> ! {
     std::process::exit(INTERNAL_ERROR)
 }
 
-/// When a thread or a task began its last turn, and whether it is at work since; the thread reports it, others read it.
+/// When a thread or a task began its last turn, and whether it is still at work; others read what it reports.
 pub(crate) struct Progress {
     started: Instant,
     /// Milliseconds after `started`, plus one; 0 once the thread has ended.
@@ -67,35 +67,35 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// It begins another piece of work.
+    /// The thread begins another piece of work.
     pub(crate) fn work(&self) {
         self.turn();
         self.busy.store(true, Ordering::Relaxed);
     }
 
-    /// It waits for work.
+    /// The thread waits for work.
     pub(crate) fn rest(&self) {
         self.busy.store(false, Ordering::Relaxed);
     }
 
-    /// It found nothing to do, and waits again.
+    /// The thread has woken, and may find nothing to do.
     pub(crate) fn turn(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_turn.store(elapsed + 1, Ordering::Relaxed);
     }
 
-    /// It has ended, as it should.
+    /// The thread has ended in order.
     pub(crate) fn end(&self) {
         self.rest();
         self.last_turn.store(0, Ordering::Relaxed);
     }
 
-    /// For how long it has been at one piece of work.
+    /// How long the thread has been at one piece of work.
     pub(crate) fn busy_for(&self, now: Instant) -> Duration {
         if self.busy.load(Ordering::Relaxed) { self.unturned_for(now) } else { Duration::ZERO }
     }
 
-    /// How long ago its last turn began.
+    /// How long ago the thread's last turn began.
     pub(crate) fn unturned_for(&self, now: Instant) -> Duration {
         self.last_turn().map_or(Duration::ZERO, |began| {
             let began = Duration::from_millis(began.get() - 1);
@@ -103,12 +103,12 @@ impl Progress {
         })
     }
 
-    /// What tells the last turn from those of other milliseconds.
+    /// Identifies the last turn, to the millisecond; none once the thread has ended.
     pub(crate) fn last_turn(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(self.last_turn.load(Ordering::Relaxed))
     }
 
-    /// What tells the piece of work under way from those of other milliseconds.
+    /// Identifies the piece of work in progress, to the millisecond; none if there is none.
     pub(crate) fn under_way(&self) -> Option<NonZeroU64> {
         self.last_turn().filter(|_| self.busy.load(Ordering::Relaxed))
     }

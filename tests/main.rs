@@ -62,6 +62,8 @@ mod lab {
 
 mod chaos;
 
+mod layers;
+
 mod store;
 
 mod docs {

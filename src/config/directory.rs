@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-/// Where programs keep their state on this platform: what systemd says (`StateDirectory=`, the first of several), else
-/// the user's own directory (XDG Base Directory Specification, which ignores relative paths), else the system's.
+/// The platform's directory for program state: systemd's (`StateDirectory=`, the first of several), else the user's
+/// (XDG Base Directory Specification, which ignores relative paths), else the system's.
 pub fn state_directory() -> PathBuf {
     let given = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = || given("XDG_STATE_HOME").or_else(|| given("HOME").map(|home| home.join(".local/state")));

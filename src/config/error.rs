@@ -1,9 +1,9 @@
 use std::fmt;
 
-/// Something that is wrong with the configuration, and where.
+/// A mistake in the configuration, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file or the variable; empty where several make it up.
+    /// The file or the variable; empty if the mistake involves several.
     pub place: String,
     /// Counted from 1.
     pub line: Option<usize>,
@@ -11,7 +11,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// All of them in one text, a line for each.
+    /// All mistakes in one text, a line for each.
     pub fn list(findings: &[Self]) -> String {
         findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }

@@ -1,4 +1,4 @@
-//! The configuration file: settings by their names, and what it declares.
+//! The configuration file: settings by name, and declared memberships and responders.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use crate::control::{JoinRequest, ResourceKind};
 use crate::http::read_declared;
 use crate::model::Id;
 
-/// What a file says, as far as it can be accepted, and what is wrong with the rest.
+/// The accepted content of a file, and the mistakes in the rest.
 #[derive(Debug, Default)]
 pub struct ConfigFile {
     pub path: Option<PathBuf>,
     pub declared: Vec<Declared>,
     pub findings: Vec<ConfigError>,
-    /// Names of settings with their values as texts.
+    /// Names of settings, with their values as texts.
     pub(super) values: Vec<(String, Vec<String>)>,
 }
 
-/// A membership or responder that is to be there as long as the file says so.
+/// A membership or responder that exists as long as the file declares it.
 #[derive(Debug)]
 pub struct Declared {
     pub kind: ResourceKind,
@@ -51,7 +51,7 @@ impl ConfigFile {
         }
         for (key, value) in table.get_ref() {
             let (name, line) = (key.get_ref().as_ref(), line_of(key.span().start));
-            // What the parser made of a line that it could not read says nothing.
+            // The values that the parser recovered from a malformed line mean nothing.
             if self.findings.iter().any(|finding| finding.line == Some(line)) {
                 continue;
             }
@@ -63,7 +63,7 @@ impl ConfigFile {
                         Ok(texts) => self.values.push((name.to_owned(), texts)),
                         Err(detail) => self.find(Some(line), format!("{name}: {detail}")),
                     },
-                    // After a syntax error it may be anything.
+                    // After a syntax error the name may be anything.
                     None if errors.is_empty() => self.find(Some(line), unknown(serve, name)),
                     None => {}
                 },
@@ -112,7 +112,7 @@ impl ConfigFile {
 
 /// The arguments of a command that can be set in the environment, and so in a file.
 pub(super) fn settings(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
-    /// Names the file itself.
+    /// The setting that names the file itself.
     const FILE: &str = "config";
     command.get_arguments().filter(|argument| argument.get_env().is_some() && argument.get_id() != FILE)
 }
@@ -122,7 +122,7 @@ fn setting<'a>(serve: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
 }
 
 fn unknown(serve: &clap::Command, name: &str) -> String {
-    /// Below this, names have too little in common to be a slip of the finger.
+    /// Below this similarity, a name is unlikely to be a typing mistake.
     const ALIKE: f64 = 0.8;
     let names =
         settings(serve).map(|argument| argument.get_id().as_str()).chain(["memberships", "responders"]);
@@ -148,7 +148,7 @@ fn checked(serve: &clap::Command, argument: &clap::Arg, value: &DeValue<'_>) -> 
     Ok(texts)
 }
 
-/// What clap says, without the advice on command lines.
+/// clap's error text, without its advice on command lines.
 fn reason(error: &clap::Error) -> String {
     let said = error.render().to_string();
     let said = said.strip_prefix("error: ").unwrap_or(&said);
@@ -156,7 +156,7 @@ fn reason(error: &clap::Error) -> String {
     first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// Where in the text the field is that a JSON pointer names, or the nearest one around it.
+/// The text position of the field that a JSON pointer names, or of the nearest one around it.
 fn place(value: &Spanned<DeValue<'_>>, pointer: &str) -> Option<usize> {
     let (mut value, mut found) = (value, None);
     for token in pointer.split('/').skip(1) {

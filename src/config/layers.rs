@@ -1,7 +1,7 @@
 //! Defaults, the file, the environment and flags: the later ones win.
 //!
-//! There is one table of settings: the arguments of the command. What the file says takes the place of their
-//! defaults, so that clap does the rest, and knows where each value came from.
+//! There is one table of settings: the arguments of the command. Values of the file replace their defaults, so that
+//! clap does the rest, and knows where each value came from.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -14,17 +14,17 @@ use clap::{ArgAction, ArgMatches, Command};
 use super::file::{ConfigFile, settings};
 use crate::http::{Setting, SettingSource, SettingValue};
 
-/// What the service was told from all sides.
+/// The configuration from all layers.
 pub struct Layers {
     pub matches: ArgMatches,
     pub file: ConfigFile,
-    /// Each with its value and where it came from.
+    /// Each setting with its value and the layer that it came from.
     pub settings: BTreeMap<String, Setting>,
 }
 
 impl Layers {
     /// Reads the arguments, and the file that they or the environment name. The error is about the arguments or the
-    /// environment; what is wrong with the file is in its findings.
+    /// environment; mistakes in the file are in its `findings`.
     pub fn read(command: &Command, arguments: &[OsString]) -> Result<Self, clap::Error> {
         let named = command.clone().try_get_matches_from(arguments)?;
         let named =
@@ -54,7 +54,7 @@ impl Layers {
     }
 }
 
-/// The command with what the file says as its defaults.
+/// The command with the file's values as its defaults.
 fn over(command: Command, file: &ConfigFile) -> Command {
     command.mut_subcommands(|called| {
         let known: HashSet<_> = settings(&called).map(|argument| argument.get_id().to_string()).collect();

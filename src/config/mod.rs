@@ -1,4 +1,4 @@
-//! What the service is told: by flags, the environment and files.
+//! The configuration: flags, the environment and files.
 
 mod directory;
 mod error;

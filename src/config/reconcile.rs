@@ -3,14 +3,15 @@ use std::collections::HashSet;
 use super::{ConfigError, ConfigFile};
 use crate::control::Control;
 
-/// Makes everything be as the file declares it, and removes what it declared before and no longer does. What
-/// clients have made under other ids is left alone; so is everything where there is no file. Gives what was refused; the rest is done all the same.
+/// Creates or changes memberships and responders as the file declares them, and removes those that it no longer
+/// declares. Resources of clients under other ids stay; without a file, everything stays. Returns refusals; the rest is
+/// applied.
 pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError> {
     let Some(path) = &file.path else {
         return Vec::new();
     };
     let declared: HashSet<_> = file.declared.iter().map(|entry| (entry.kind, entry.id.clone())).collect();
-    // Be it from this run or an earlier one.
+    // Declared in this run or an earlier one.
     for (kind, id) in control.declared() {
         // A client may have deleted it in the meantime.
         if !declared.contains(&(kind, id.clone())) && control.leave(kind, &id).await.is_ok() {

@@ -4,7 +4,7 @@ use clap::ArgAction;
 use serde_json::{Map, Number, Value};
 use toml::de::{DeInteger, DeValue};
 
-/// What would stand on a command line for this value.
+/// The command-line form of this value.
 pub(super) fn texts(value: &DeValue<'_>, argument: &clap::Arg) -> Result<Vec<String>, String> {
     if !argument.get_action().takes_values() {
         let on = value.as_bool().ok_or_else(|| "use true or false".to_owned())?;
@@ -35,7 +35,7 @@ fn text(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// The same value as JSON has it.
+/// The same value as JSON.
 pub(super) fn json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => text.as_ref().into(),

@@ -1,4 +1,4 @@
-//! Who works under an id: one request at a time, and the others wait for it.
+//! Claims on ids: one request at a time works under an id, and the others wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,23 +8,24 @@ use tokio::sync::OwnedMutexGuard;
 use crate::model::Id;
 use crate::sync::Lock;
 
-/// Ids under which something is made or deleted just now.
+/// Ids under which a request is creating or deleting a resource.
 #[derive(Default)]
 pub(super) struct Claims {
-    /// Tokio's locks, because they are held while the kernel is asked. Std lock: held for a look-up.
+    /// The inner locks are Tokio's, because a request holds one across system calls. The outer std lock is held for a
+    /// look-up.
     by_id: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// While it lasts, nobody else works under the id.
+/// As long as it exists, no other request works under the id.
 pub(super) struct Claim<'a> {
     claims: &'a Claims,
     id: &'a Id,
-    /// None while others have it.
+    /// None while another request holds the claim.
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Claims {
-    /// Resolves when nobody else works under the id. Cancel-safe.
+    /// Resolves when no other request works under the id. Cancel-safe.
     pub(super) async fn claim<'a>(&'a self, id: &'a Id) -> Claim<'a> {
         let lock = self.by_id.lock_shared().entry(id.clone()).or_default().clone();
         let mut claim = Claim { claims: self, id, held: None };

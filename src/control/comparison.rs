@@ -1,4 +1,5 @@
-//! Compares the sockets that are joined with the kernel's own lists of groups, to find those that it has forgotten.
+//! Compares the joined sockets with the kernel's lists of groups, to find the memberships that the kernel has
+//! forgotten.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,11 +9,11 @@ use super::membership::{JoinedSocket, Membership, SocketId};
 use crate::model::SourceFilter;
 use crate::net::{KernelGroups, SocketBackend, SocketError};
 
-/// A socket that the kernel's lists lack, and whose it is.
+/// A socket missing in the kernel's lists, and its membership.
 pub(super) type Lacking = (SocketId, Arc<Membership>);
 
-/// Reads the lists, and gives the sockets that they lack. Where the kernel counts fewer sockets in a group than there
-/// are, all of them: it does not say which ones. A list that changes while it is read may lack a group for once.
+/// Reads the kernel's lists and returns the sockets missing there: all of a group's sockets if the kernel counts fewer,
+/// because it does not say which ones. A list that changes while it is read may lack a group once.
 pub(super) fn lacking(
     sockets: &dyn SocketBackend,
     memberships: &[Arc<Membership>],
@@ -51,7 +52,7 @@ fn for_each_joined(
     }
 }
 
-/// Our sockets, by interface and group.
+/// The service's sockets, by interface and group.
 #[derive(Default)]
 struct Counts {
     users: HashMap<(u32, IpAddr), u32>,
@@ -73,7 +74,7 @@ impl Counts {
         }
     }
 
-    /// The groups in which we have more sockets than the kernel.
+    /// The groups in which the service has more sockets than the kernel counts.
     fn beyond(&self, kernel: &KernelGroups) -> HashSet<(u32, IpAddr)> {
         let users = self.users.iter();
         let users = users.filter(|((index, group), ours)| **ours > kernel.users(*index, *group));

@@ -8,7 +8,7 @@ use crate::model::{Family, Group, Id, NotHearing};
 use crate::net::{SocketError, SocketErrorKind, rights};
 use crate::store::DiskError;
 
-/// Why it cannot be said that something is on disk.
+/// Why the store cannot confirm that something is on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum DurabilityError {
     #[error("the service keeps nothing on disk")]
@@ -19,7 +19,7 @@ pub enum DurabilityError {
     TimedOut(Box<ControlError>),
 }
 
-/// Why a verb was not carried out. Nothing has changed when one is returned, but for [`TimedOut`](Self::TimedOut).
+/// Why an operation was refused. It has changed nothing, except after [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
@@ -38,7 +38,7 @@ pub enum ControlError {
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
     InterfaceDown { interface: Arc<str> },
-    /// It has no carrier, or takes no part in the family.
+    /// The interface has no carrier, or no multicast in this address family.
     #[error(transparent)]
     Unusable(NotHearing),
     #[error("{interface} is gone: GET /v1/interfaces lists those that are there")]
@@ -97,7 +97,7 @@ pub enum ControlError {
     TimedOut { done: Done },
 }
 
-/// What a socket was opened for.
+/// Why a socket was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Join,
@@ -105,12 +105,12 @@ pub enum Purpose {
     Reply,
 }
 
-/// What was attempted when a socket failed, to say what to do about it.
+/// The operation during which a socket failed; the error text derives its advice from it.
 pub(super) struct Attempt<'a> {
     pub(super) purpose: Purpose,
     pub(super) group: &'a Group,
     pub(super) interface: &'a Arc<str>,
-    /// The local address that was to be bound.
+    /// The local address to bind.
     pub(super) bind: SocketAddr,
     pub(super) sources: usize,
     pub(super) payload: usize,
@@ -125,7 +125,7 @@ impl ControlError {
             {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
-            // Denied: it is a broadcast address.
+            // The kernel answers "denied" for a broadcast address.
             SocketErrorKind::Denied | SocketErrorKind::AddressNotLocal
                 if attempt.purpose == Purpose::Reply =>
             {
@@ -155,7 +155,7 @@ impl ControlError {
         }
     }
 
-    /// Whether an interface is the cause, of which the kernel may have said something else meanwhile.
+    /// Whether an interface is the cause; the kernel may have announced a change of that interface since.
     pub(super) fn is_of_interface(&self) -> bool {
         matches!(
             self,
@@ -179,8 +179,8 @@ fn naming(names: &[Arc<str>]) -> String {
     if names.is_empty() { String::new() } else { format!(" (here: {})", names.join(", ")) }
 }
 
-/// The command that adds a route to groups. The kernel makes one for IPv6 on every interface but lo, where
-/// only the type `local` delivers (measured).
+/// The command that adds a route to multicast groups. For IPv6, the kernel adds one on every interface but lo, where
+/// only a route of type `local` delivers (measured).
 fn route(group: &Group, interface: &str) -> String {
     match (group.family(), interface) {
         (Family::V4, _) => format!("ip route add 224.0.0.0/4 dev {interface}"),

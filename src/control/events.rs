@@ -1,6 +1,6 @@
-//! What happens to resources: a bounded ring that readers follow with cursors, as they do logs.
+//! The events of all resources: a bounded ring that readers follow with cursors, as they follow logs.
 //!
-//! To emit one costs a lock and a push.
+//! Emitting an event costs a lock and a push.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,37 +13,37 @@ use crate::model::{CloseReason, Group, Id, Timestamp};
 use crate::store::{Cursor, Gap, GapReason};
 use crate::sync::Lock;
 
-/// Something that happened to a resource.
+/// A change of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its place among all events, from 1.
+    /// The sequence number among all events, from 1.
     pub sequence: u64,
     pub at: Timestamp,
     pub event: EventKind,
     pub kind: ResourceKind,
     pub id: Id,
     pub group: Group,
-    /// None where it concerns the resource as a whole.
+    /// None if the event concerns the resource as a whole.
     pub interface: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
-    /// On an interface, and it hears there unless `NotHearing` follows.
+    /// Joined on an interface; the resource hears there unless `NotHearing` follows.
     Joined,
-    /// On an interface, which is waited for; without one: no interface is usable yet.
+    /// With an interface: the resource waits for it. Without: no interface is usable yet.
     Pending,
-    /// On an interface that was joined and went away, or that the kernel forgot.
+    /// A joined interface went away, or the kernel forgot the membership there.
     Lost,
-    /// It hears on an interface again.
+    /// Datagrams can arrive on an interface again.
     Hearing,
-    /// It is joined on an interface, and hears nothing there any more, for this reason.
+    /// Joined on an interface, but nothing can arrive there any more, for this reason.
     NotHearing(Arc<str>),
-    /// On an interface, whose socket was closed because of a fault of the service's own.
+    /// The socket on an interface was closed because the service's own code failed.
     Failed(Arc<str>),
-    /// A PUT changed what is wanted.
+    /// A PUT changed the specification.
     Changed,
-    /// On an interface that is no longer wanted; without one: altogether.
+    /// With an interface: it is no longer in the specification. Without: left everywhere.
     Left,
     /// The lease ran out.
     Expired,
@@ -52,9 +52,9 @@ pub enum EventKind {
     Deleted,
 }
 
-/// The latest events, for everybody.
+/// The latest events, for all readers.
 pub struct Events {
-    /// Random, as that of a log.
+    /// Random, like the epoch of a log.
     epoch: u64,
     capacity: usize,
     /// Std lock: held for a push, or for the copy of a page.
@@ -68,7 +68,7 @@ struct Ring {
     next: u64,
 }
 
-/// What one read gives.
+/// The result of one read.
 #[derive(Debug)]
 pub struct EventPage {
     pub events: Vec<Event>,
@@ -77,7 +77,7 @@ pub struct EventPage {
 }
 
 impl Events {
-    /// Events kept: some 1 MiB.
+    /// The number of kept events: some 1 MiB.
     pub(super) const KEPT: usize = 10_000;
 
     pub(super) fn new(capacity: usize) -> Self {
@@ -104,7 +104,7 @@ impl Events {
         self.changed.notify_waiters();
     }
 
-    /// Up to `limit` events after the cursor; without one, from the oldest kept on.
+    /// Up to `limit` events after the cursor; without a cursor, starting at the oldest kept event.
     pub fn read(&self, after: Option<Cursor>, limit: usize) -> EventPage {
         let ring = self.ring();
         let first = ring.next - ring.events.len() as u64;
@@ -122,7 +122,7 @@ impl Events {
         EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
     }
 
-    /// Behind all that has happened by now.
+    /// The cursor after the latest event.
     pub fn latest(&self) -> Cursor {
         Cursor { epoch: self.epoch, sequence: self.ring().next - 1 }
     }

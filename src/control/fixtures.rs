@@ -1,4 +1,4 @@
-//! What tests of the core share.
+//! Helpers that the tests of the core share.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -8,7 +8,7 @@ use super::{InterfaceChoice, JoinRequest, Settings};
 use crate::model::{Group, InterfaceRef, Retention, SourceFilter};
 use crate::store::Limits;
 
-/// One thread that receives, and nothing on disk.
+/// One receive thread, and nothing on disk.
 pub(super) fn settings() -> Settings {
     Settings {
         lanes: 1,
@@ -23,7 +23,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// To join a group that no other test has, on `lo`.
+/// A request to join a group that no other test uses, on `lo`.
 pub(super) fn on_lo() -> JoinRequest {
     JoinRequest {
         group: fresh_group(),

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use super::{Control, JoinState, Membership};
 use crate::model::{Group, Id};
 
-/// A group as the memberships and responders of this service make it up.
+/// A multicast group, with the memberships and responders that this service has in it.
 #[derive(Debug, Clone, Default)]
 pub struct GroupView {
     pub memberships: Vec<Id>,
     pub responders: Vec<Id>,
-    /// Interfaces on which at least one of them is joined; sorted.
+    /// Interfaces on which at least one of those is joined; sorted.
     pub interfaces: Vec<Arc<str>>,
-    /// Datagrams and payload bytes that their logs have taken, and buffers that were dropped.
+    /// Datagrams and payload bytes appended to their logs, and buffers that the kernel dropped.
     pub datagrams: u64,
     pub bytes: u64,
     pub dropped_buffers: u64,
 }
 
 impl Control {
-    /// Who is a member of what.
+    /// All groups with their members.
     pub fn groups(&self) -> BTreeMap<Group, GroupView> {
         let mut groups = BTreeMap::<Group, GroupView>::new();
         for membership in self.0.memberships.all() {

@@ -1,8 +1,8 @@
-//! Whether the service can do its work: checks with names, for probes and for people.
+//! Health checks: named checks of what the service needs, for probes and for operators.
 //!
-//! One that fails says that the service should get no work now. A warning says what this host does not let the
-//! service do, and what to change; what else it is asked for works. A new check is a function that gives a
-//! [`Check`], and a place in [`Control::health`].
+//! A failed check means that the service should get no work now. A warning names something that this host does not let
+//! the service do, and what to change; everything else works. To add a check, write a function that returns a
+//! [`HealthCheck`] and list it in [`Control::health`].
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
 use crate::sync::Lock;
 
-/// What was found out about one thing that the service needs.
+/// The state of one thing that the service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
     pub name: &'static str,
     pub verdict: CheckOutcome,
-    /// What was found, and what to do about it.
+    /// The finding, and what to do about it.
     pub detail: String,
 }
 
@@ -28,7 +28,7 @@ pub enum CheckOutcome {
 }
 
 impl Control {
-    /// All checks. They take a few system calls each and wait for nothing.
+    /// All checks. Each takes a few system calls and waits for nothing.
     pub fn health(&self) -> Vec<HealthCheck> {
         let shared = &self.0;
         let mut checks = vec![
@@ -46,7 +46,7 @@ impl Control {
         checks
     }
 
-    /// What the rights of the process and the settings of the host allow: never more than warnings.
+    /// Checks of the process's rights and the host's settings. They give warnings at most.
     pub fn rights(&self) -> [HealthCheck; 3] {
         [low_ports(), receive_buffers(self.0.settings.receive_buffer), source_filters()]
     }
@@ -85,7 +85,7 @@ impl Shared {
 
     fn hearing(&self) -> HealthCheck {
         const NAME: &str = "hearing";
-        /// Even where thousands of sockets are opened in a storm of changes.
+        /// Enough for a round in which a storm of changes makes it open thousands of sockets.
         const LONGEST_ROUND: Duration = Duration::from_secs(30);
         if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
             return HealthCheck::failed(
@@ -114,7 +114,7 @@ impl Shared {
 
     fn lanes_running(&self) -> HealthCheck {
         const NAME: &str = "lanes";
-        /// A receive thread that is at one batch for longer is stuck.
+        /// A receive thread that works on one batch for longer than this is stuck.
         const LONGEST_BATCH: Duration = Duration::from_secs(5);
         let (running, started) = self.receive_threads.running(LONGEST_BATCH);
         let detail = format!("{running} of {started} threads receive");
@@ -206,7 +206,7 @@ fn descriptors() -> HealthCheck {
         return HealthCheck::warning(NAME, "how many are open cannot be read from /proc");
     };
     let detail = format!("{open} of {limit} are open");
-    // Not a failure: what is joined is heard, and what ends frees some.
+    // Not a failure: joined groups are still heard, and resources that end free descriptors.
     if found.are_short() {
         return HealthCheck::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
     }

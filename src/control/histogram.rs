@@ -1,20 +1,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts durations in buckets; noting one takes no lock and allocates nothing.
+/// Counts durations in buckets; recording one takes no lock and allocates nothing.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds, ascending; each belongs to its bucket.
+    /// Inclusive upper bounds, ascending.
     bounds: &'static [Duration],
-    /// One for each bound, and one for what is longer.
+    /// One count for each bound, and one for longer durations.
     counts: Box<[AtomicU64]>,
     nanoseconds: AtomicU64,
 }
 
-/// What a histogram has counted. While durations are noted, `sum` may be ahead of the counts.
+/// A snapshot of a histogram. If durations are recorded meanwhile, `sum` may be ahead of the counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distribution {
-    /// Upper bounds with the durations above the bound before and up to this one.
+    /// Each upper bound, with the number of durations between the previous bound and this one.
     pub buckets: Vec<(Duration, u64)>,
     /// All durations, those above the last bound included.
     pub count: u64,

@@ -5,7 +5,7 @@ use super::{Control, ControlError, Shared};
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
 use crate::net::InterfaceHealth;
 
-/// The interfaces as a client named them: in `interfaces`, as the zone of the group, or both alike.
+/// The interfaces as the client named them: in `interfaces`, as the zone of the group, or the same in both.
 #[derive(Debug, Clone, Default)]
 pub struct InterfaceChoice {
     pub zone: Option<InterfaceRef>,
@@ -13,17 +13,17 @@ pub struct InterfaceChoice {
 }
 
 impl Control {
-    /// Interfaces as the kernel has them now.
+    /// The kernel's current interfaces.
     pub async fn interfaces(&self) -> Result<Arc<InterfaceTable>, ControlError> {
         self.0.refreshed().await
     }
 
-    /// How it goes with following them.
+    /// Whether the service can follow the kernel's interface changes.
     pub fn interface_health(&self) -> InterfaceHealth {
         self.0.interfaces.health()
     }
 
-    /// Turns a client's choice into names. What does not exist is refused, unless it is `allowed`.
+    /// Resolves a client's choice to names. An interface that does not exist is refused, unless it is `allowed`.
     pub async fn resolve(
         &self,
         choice: &InterfaceChoice,
@@ -31,7 +31,7 @@ impl Control {
     ) -> Result<Interfaces, ControlError> {
         let table = self.0.interfaces.table();
         match choice.resolve(&table, &allowed) {
-            // The table may lag behind an interface that was made just now.
+            // The table may not yet have an interface that was created just now.
             Err(ControlError::UnknownInterface { .. }) => {
                 let table = self.interfaces().await?;
                 choice.resolve(&table, &allowed)
@@ -42,7 +42,7 @@ impl Control {
 }
 
 impl Shared {
-    /// Interfaces as the kernel has them now, for a request that has changed nothing yet.
+    /// The kernel's current interfaces, for a request that has changed nothing yet.
     pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, ControlError> {
         within(Done::Nothing, self.interfaces.refresh()).await?.map_err(ControlError::Failed)
     }

@@ -1,4 +1,4 @@
-//! The verbs of memberships and responders: join, change, renew, leave.
+//! The operations on memberships and responders: join, change, renew, leave.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::store::DiskError;
 
-/// What a client wants of a membership or, with rules, of a responder.
+/// A request for a membership or, with rules, for a responder.
 #[derive(Debug, Clone)]
 pub struct JoinRequest {
     pub group: Group,
@@ -25,15 +25,15 @@ pub struct JoinRequest {
     pub exact_drops: bool,
     pub retention: Retention,
     pub lease: Option<Duration>,
-    /// A configuration file wants it, and not only a client.
+    /// The request comes from the configuration file.
     pub declared: bool,
-    /// Given exactly for responders.
+    /// Present exactly for responders.
     pub rules: Option<ResponderRules>,
 }
 
 impl Control {
-    /// Makes the membership be as requested: creates, keeps or changes it, and renews its lease. Once this returns,
-    /// the store knows, too, unless it fails.
+    /// Brings the membership to the requested state: creates, keeps or changes it, and renews its lease. Once this
+    /// returns, it is on disk too, unless the disk fails.
     pub async fn join_as(
         &self,
         id: Id,
@@ -55,7 +55,7 @@ impl Control {
                 match within(Done::Nothing, changed).await? {
                     Err(Unchanged::Refused(refusal)) => return Err(refusal),
                     Err(Unchanged::Left) => {
-                        // Its lease ran out just now: a new one takes its place.
+                        // Its lease ran out just now: a new membership replaces it.
                         registry.remove_if(&id, &existing);
                         continue;
                     }
@@ -89,7 +89,7 @@ impl Control {
         self.0.joined(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
     }
 
-    /// Memberships or responders in the order of their ids, and whether there are more.
+    /// Memberships or responders, ordered by id, and whether there are more.
     pub fn memberships(
         &self,
         kind: ResourceKind,
@@ -105,8 +105,8 @@ impl Control {
         })
     }
 
-    /// Leaves; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If that takes
-    /// too long, the same again goes on to wait for it.
+    /// Leaves; once this returns, the sockets are closed, and the membership is deleted from the disk, unless the disk
+    /// fails. If that takes too long, a second call continues the wait.
     pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
         self.0.ensure_running()?;
         let deletion = self.0.joined(kind).begin_deletion(id);
@@ -121,7 +121,7 @@ impl Control {
         self.0.finish_deletion(move |shared| shared.joined(kind), gone).await
     }
 
-    /// Those that a configuration file wants.
+    /// The memberships and responders that the configuration file declares.
     pub fn declared(&self) -> Vec<(ResourceKind, Id)> {
         let declared = self.0.joined_all().filter(|membership| membership.is_declared());
         declared.map(|membership| (membership.kind(), membership.id().clone())).collect()
@@ -132,7 +132,7 @@ impl Control {
         request: &JoinRequest,
         existing: Option<&MembershipSpec>,
     ) -> Result<MembershipSpec, ControlError> {
-        // A renewal is not refused because an interface went away in the meantime.
+        // A renewal is not refused because one of its interfaces went away in the meantime.
         let known = |name: &str| match existing.map(|spec| &spec.interfaces) {
             Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
             _ => false,
@@ -164,19 +164,19 @@ impl Shared {
         }
     }
 
-    /// Memberships and responders.
+    /// All memberships and responders.
     pub(super) fn joined_all(&self) -> impl Iterator<Item = Arc<Membership>> {
         self.memberships.all().into_iter().chain(self.responders.all())
     }
 
-    /// Refuses what would change something, once the service stops: whether it came to disk would be left to chance.
+    /// Refuses changes once the service stops: whether they reached the disk would be left to chance.
     pub(super) fn ensure_running(&self) -> Result<(), ControlError> {
         if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
     }
 
-    /// Waits until the store has done what it was told. If the disk fails, that is said elsewhere: what is kept is not
-    /// worth more than what the service does. If the service stops meanwhile, it may not be kept. `done`: what was done
-    /// if the disk takes too long.
+    /// Waits until the store has written all changes so far. A failed disk is no error here: the service goes on, and
+    /// the health checks report it. If the service stops meanwhile, the changes may be lost. `done`: what the request
+    /// has done if the disk takes too long.
     pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
         let Some(store) = &self.store else { return Ok(()) };
         match within(done, store.flushed()).await? {
@@ -185,15 +185,15 @@ impl Shared {
         }
     }
 
-    /// An interface that came or went between the look at the table and the entry in the registry has
-    /// been announced to everybody but this membership.
+    /// Reconciles the membership if the interfaces have changed since `seen`: the change was announced before the
+    /// membership was in the registry.
     fn reconcile_if_changed(&self, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
         if !Arc::ptr_eq(&self.interfaces.table(), seen) {
             self.reconciler.retry(membership);
         }
     }
 
-    /// The interfaces as known or, where an address of the host is asked for that may be new, as they are now.
+    /// The known interfaces; for a request with `reply_from`, whose address may be new, the kernel's current ones.
     async fn table_for(&self, request: &JoinRequest) -> Result<Arc<InterfaceTable>, ControlError> {
         match &request.rules {
             Some(rules) if rules.reply_from.is_some() => self.refreshed().await,
@@ -201,7 +201,7 @@ impl Shared {
         }
     }
 
-    /// Sees to the membership's next lease check and retry.
+    /// Arms the membership's next lease check and retry.
     pub(super) fn arm(&self, membership: &Arc<Membership>) {
         let timers = &self.services.timers;
         if let Some(at) = membership.lease_check() {

@@ -1,7 +1,7 @@
-//! The verbs of messages: send, find, cancel, forget.
+//! The operations on messages: send, find, cancel, forget.
 //!
-//! Tasks: one for each message that is sent more than once or had to wait for its first send, until its last send
-//! or its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is noted before it happens.
+//! Tasks: one for each message that is sent more than once or has to wait for its first send, until its last send or
+//! its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is counted before it happens.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use super::{Control, ResourceKind, Shared};
 use crate::model::{CloseReason, Group, Id, MessageSpec, Timestamp};
 use crate::store::{Log, Store};
 
-/// Whether a PUT created what it names or found it there.
+/// Whether a PUT created the resource or found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Created,
     Kept,
 }
 
-/// Which resources a list shows.
+/// Selects the resources of a list.
 #[derive(Debug, Default, Clone)]
 pub struct ListQuery {
     pub after: Option<Id>,
@@ -34,11 +34,11 @@ impl Control {
         self.send_once(&Id::generate(), spec).await.map(|(message, _)| message)
     }
 
-    /// Sends under the client's id, once: the same again finds the message, another is refused.
-    /// Once this returns, the store knows, too, unless it fails: it is not sent again after a crash.
+    /// Sends under the client's id, once: the same request again finds the message, a different one is refused. Once
+    /// this returns, the message is on disk unless the disk fails, so it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
         let (message, outcome) = self.send_once(&id, spec).await?;
-        // What was sent was sent, also if the service stops now.
+        // The message was sent, even if the service stops now.
         match self.0.flushed(Done::Sent(message.copies_sent())).await {
             Err(ControlError::TimedOut { done }) => Err(ControlError::TimedOut { done }),
             _ => Ok((message, outcome)),
@@ -47,18 +47,18 @@ impl Control {
 
     async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
         let shared = &self.0;
-        // The same request a second time waits for the first.
+        // If a client repeats the request, the repetition waits for the first.
         let _claim = within(Done::Nothing, shared.claims.claim(id)).await?;
         if let Some(message) = shared.messages.find(id) {
             return same(message, &spec);
         }
         shared.ensure_running()?;
         if let Some(deleted) = shared.messages.under_deletion(id) {
-            // It may hold the port that this one wants.
+            // The deleted message may still hold the port that this one needs.
             within(Done::Nothing, deleted.sockets_closed()).await?;
         }
         let opened = match shared.open_sockets(&spec).await {
-            // The table may lag behind what has become of an interface just now.
+            // The table may lag behind a change of the interface.
             Err(refusal) if refusal.is_of_interface() => {
                 let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
                 refreshed.map_err(ControlError::Failed)?;
@@ -68,7 +68,7 @@ impl Control {
         };
         let (interfaces, sockets) = opened.inspect_err(|refusal| trace_refused(id, &spec, refusal))?;
         shared.forget_oldest();
-        // No await from here on: a client that goes away cannot leave a message half sent.
+        // No await from here on, so a client that disconnects cannot leave a message half sent.
         let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
         let number = |(place, sockets): (usize, Option<OpenedSockets>)| {
             sockets.map(|sockets| sockets.number(place, &mut collection))
@@ -89,7 +89,7 @@ impl Control {
             message.close(CloseReason::Cancelled);
             message.end_linger();
             message.log().close();
-            // No message has ended, but copies that could not be sent count.
+            // The message counts neither as sent nor as closed, but its failed copies count.
             message
                 .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
             return Err(refusal);
@@ -107,7 +107,7 @@ impl Control {
             .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
     }
 
-    /// Messages in the order of their ids, and whether there are more.
+    /// Messages, ordered by id, and whether there are more.
     pub fn messages(&self, query: &ListQuery, closed: Option<bool>) -> (Vec<Arc<Message>>, bool) {
         self.0.messages.page(query.after.as_ref(), query.limit, |message| {
             query.group.is_none_or(|group| message.spec().group == group)
@@ -115,7 +115,7 @@ impl Control {
         })
     }
 
-    /// Stops collecting and keeps what came.
+    /// Stops collecting and keeps the responses.
     pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
         self.0.ensure_running()?;
         let message = self.message(id)?;
@@ -124,8 +124,8 @@ impl Control {
         Ok(message)
     }
 
-    /// Stops and forgets; once this returns, the sockets are closed, and the store has forgotten it, unless it fails. If
-    /// that takes too long, the same again goes on to wait for it.
+    /// Stops and deletes the message; once this returns, the sockets are closed, and the message is deleted from the
+    /// disk, unless the disk fails. If that takes too long, a second call continues the wait.
     pub async fn forget(&self, id: &Id) -> Result<(), ControlError> {
         self.0.ensure_running()?;
         let message = {
@@ -147,7 +147,7 @@ impl Control {
 }
 
 impl Message {
-    /// By all its interfaces.
+    /// Copies sent by all its interfaces.
     pub fn copies_sent(&self) -> u32 {
         self.with_collection(|collection| collection.copies_sent())
     }
@@ -162,8 +162,8 @@ fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outc
 }
 
 impl Shared {
-    /// Opens the sockets of a message to be. Fails when no interface can be used at all; one that cannot, beside others
-    /// that can, is tried again with the first copy.
+    /// Opens the sockets of a new message. Fails if none of its interfaces can be used; if only some cannot, the first
+    /// copy retries those.
     async fn open_sockets(
         &self,
         spec: &MessageSpec,
@@ -185,7 +185,7 @@ impl Shared {
         }
     }
 
-    /// Where descriptors or the port are wanted, messages that linger give up theirs first.
+    /// If descriptors or the port are missing, lingering messages release theirs first.
     async fn open_on(
         &self,
         interface: &EgressInterface,
@@ -206,8 +206,8 @@ impl Shared {
         interface.open(spec, &self.message_context)
     }
 
-    /// Registers the sockets of a message that can be found by now, and sends its first copies. What has to wait for
-    /// room in a send buffer, and the repeats, are left to a task.
+    /// Registers the sockets of a message that is in the registry, and sends its first copies. A task sends the
+    /// repeats, and the copies that wait for room in a send buffer.
     fn begin(
         &self,
         message: &Arc<Message>,
@@ -218,7 +218,7 @@ impl Shared {
         for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
             interface.register(sockets, message);
         }
-        // It can be found by now: either the shutdown finds and closes it, or is noticed here.
+        // The message is in the registry: a shutdown finds and closes it there, or is noticed here.
         self.ensure_running()?;
         let waiting = message.send_first(&mut interfaces)?;
         message.emit_sent();
@@ -231,7 +231,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets messages go that have been closed for as long as they are kept.
+    /// Deletes messages that have been closed for `message_age`.
     pub(super) fn forget_expired(&self, now: Timestamp) {
         let expired = |message: &Message| {
             let closed = message.with_collection(|collection| collection.closed());
@@ -243,7 +243,7 @@ impl Shared {
         }
     }
 
-    /// Lets the message go that has been closed for the longest, if that was before then.
+    /// Deletes the message that has been closed for the longest, if it was closed before this time.
     pub(super) fn forget_closed(&self, before: Option<Timestamp>) -> bool {
         let is_older = |message: &Message| {
             let closed = message.with_collection(|collection| collection.closed());
@@ -255,7 +255,7 @@ impl Shared {
         true
     }
 
-    /// Lets the oldest closed messages go when there are more than are kept.
+    /// Deletes the longest closed messages to make room for one more within `kept_messages`.
     fn forget_oldest(&self) {
         while self.messages.len() >= self.settings.kept_messages {
             let Some(oldest) = self.message_context.closed.oldest_if(|_| true) else {

@@ -1,10 +1,10 @@
-//! The verbs: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
+//! The operations: join, leave, respond, send. Owns all resources, their tasks and their lifetimes.
 //!
-//! Threads and tasks, all in one tracker and ended by one token: the threads that receive
-//! ([`crate::net::ReceiveThreads`]), the one that follows the interfaces ([`crate::net::InterfaceWatch`]) and the one
-//! that keeps memberships in line with them ([`reconciler`]); the tasks of the timers, of retention and of
-//! [`recovery`], and one for each message's first send and its repeats. Beside them, the store's writer and the
-//! [`watchdog`]. A task that panics is started again; a thread that panics or is stuck ends the process.
+//! Threads and tasks, all in one tracker and ended by one token: the receive threads ([`crate::net::ReceiveThreads`]),
+//! the thread that follows the interfaces ([`crate::net::InterfaceWatch`]) and the thread that keeps memberships in
+//! line with them ([`reconciler`]); the tasks of the timers, of retention and of [`recovery`], and one for each
+//! message's first send and its repeats. Besides these, the store's writer and the [`watchdog`]. A task that panics is
+//! started again; a thread that panics or is stuck ends the process.
 
 mod claims;
 mod comparison;
@@ -76,21 +76,21 @@ use watchdog::{Watchdog, Watched};
 #[derive(Clone)]
 pub struct Control(Arc<Shared>);
 
-/// What can be set about the core.
+/// The core's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Threads that receive.
+    /// The number of receive threads.
     pub lanes: usize,
-    /// Bytes asked for as `SO_RCVBUF` of each socket.
+    /// Bytes to request as `SO_RCVBUF` of each socket.
     pub receive_buffer: usize,
     pub log_limits: Limits,
     /// Bytes that all logs and messages keep together.
     pub total_bytes: usize,
-    /// Where logs are kept beside memory; none: nowhere.
+    /// Where logs are kept besides memory; none: only in memory.
     pub store: Option<StoreSettings>,
     /// How long a message is kept once it is closed.
     pub message_age: Duration,
-    /// Messages kept in all; beyond that, the longest closed are forgotten.
+    /// How many messages are kept; if there are more, the longest closed are deleted.
     pub kept_messages: usize,
     /// Replies per second of one responder to one source; 0 for no limit.
     pub replies_per_source: u32,
@@ -98,7 +98,7 @@ pub struct Settings {
     pub replies_total: u32,
 }
 
-/// The kinds of resources that clients make.
+/// The kinds of resources that clients create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
     Membership,
@@ -106,7 +106,7 @@ pub enum ResourceKind {
     Message,
 }
 
-/// Why the core does not start.
+/// Why the core cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     #[error(transparent)]
@@ -128,26 +128,26 @@ struct Shared {
     memberships: Registry<Membership>,
     responders: Registry<Membership>,
     messages: Registry<Message>,
-    /// Ids of messages.
+    /// Claims on the ids of messages.
     claims: Claims,
     ledger: Arc<TotalsAccumulator>,
     recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
-    /// The tasks that run for as long as the service does. Std lock: held for a push or a count.
+    /// The tasks that run as long as the service. Std lock: held for a push or a count.
     standing: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
     watchdog: OnceLock<Watchdog>,
 }
 
 impl Control {
-    /// Opens the store, if there is one, and makes everything be as it was; the service is not reachable before.
+    /// Opens the store, if there is one, and restores all resources; the service is not reachable before.
     pub async fn start(settings: Settings) -> Result<Self, StartFault> {
         Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
             .await
     }
 
-    /// With sockets from there; model tests have their own.
+    /// With sockets of this backend; model tests have their own.
     async fn start_with(
         settings: Settings,
         backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
@@ -222,34 +222,34 @@ impl Control {
         control.start_reconciler()?;
         control.spawn("retention", |shared| async move { shared.run_retention().await });
         control.spawn("recovery", |shared| async move { shared.recover().await });
-        // Last: how long a start takes depends on what there is to restore.
+        // Last, because restoring may take long.
         let watchdog =
             Watchdog::start(watched).map_err(|source| SocketError { action: Action::Open, source })?;
         let _ = control.0.watchdog.set(watchdog);
         Ok(control)
     }
 
-    /// Ends when the service stops; long polls and streams end with it.
+    /// Cancelled when the service stops; long polls and streams end then.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
     }
 
-    /// Whether nothing that the service needs is stuck: what its supervisor wants to know.
+    /// Whether nothing that the service needs is stuck, for its supervisor.
     pub fn is_alive(&self) -> bool {
         self.0.makes_progress()
     }
 
-    /// What happens to resources.
+    /// The events of all resources.
     pub fn events(&self) -> &Events {
         &self.0.events
     }
 
-    /// The store, where there is one.
+    /// The store, if there is one.
     pub fn store(&self) -> Option<&Store> {
         self.0.store.as_ref()
     }
 
-    /// Resolves once everything that has come into the log until now is on disk, or time is over. Cancel-safe.
+    /// Resolves once all datagrams in the log so far are on disk, or the request's time is over. Cancel-safe.
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
         let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
         let caught_up = waiting::within(Done::Nothing, store.wait_durable(log)).await;
@@ -258,8 +258,8 @@ impl Control {
             .map_err(DurabilityError::Fault)
     }
 
-    /// Closes all sockets and messages, brings everything to disk and waits for the tasks to end. What was heard can
-    /// still be read; changes are refused. The fault is why not everything could be brought to disk.
+    /// Closes all sockets and messages, writes everything to disk and waits for the tasks to end. Logs can still be
+    /// read; changes are refused. The error says why not everything could be written to disk.
     pub async fn shutdown(&self) -> Result<(), DiskError> {
         let shared = &self.0;
         shared.stop.cancel();
@@ -315,7 +315,7 @@ impl Shared {
                     self.reconciler.retry(&membership);
                 }
             }
-            // It has no resource of its own: if one is broken by it, that is found.
+            // A reply names no resource: if it panics, the recovery task finds the broken one.
             TimerAction::Reply(reply) => self.caught(|| reply.send()).unwrap_or_default(),
         }
     }
@@ -324,7 +324,7 @@ impl Shared {
 impl ResourceKind {
     pub const ALL: [Self; 3] = [Self::Membership, Self::Responder, Self::Message];
 
-    /// What it is called.
+    /// The name in events, logs and the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Membership => "membership",

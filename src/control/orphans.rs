@@ -1,8 +1,8 @@
-//! Sockets whose memberships the kernel has forgotten, for as long as it would harm others to close them.
+//! Sockets whose memberships the kernel has forgotten, kept open as long as closing them would harm other programs.
 //!
-//! A socket that is closed takes one user off its group on its interface. The kernel does not know that it has forgotten
-//! this one: if another program has joined the group there since, it is that program's membership that ends. So such a
-//! socket stays open, and drops what comes, until nobody else is listed or the interface loses its list again.
+//! Closing a socket subtracts one user from its group on its interface. The kernel does not know that it has forgotten
+//! this user: if another program has joined the group there since, that program's membership ends. So such a socket
+//! stays open, and drops its input, until no other user is listed or the interface loses its list again.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::logging::rarely;
 use crate::model::{Family, InterfaceTable};
 use crate::net::{RegisteredSocket, Registration, SocketBackend};
 
-/// A socket that was joined on an interface which is there, and has another list of groups since.
+/// A socket that was joined on an interface which still exists, but has had a new list of groups since.
 pub(super) struct Orphan {
     pub(super) registration: Registration,
     pub(super) interface_index: u32,
@@ -29,10 +29,10 @@ struct OrphanSocket {
 }
 
 impl Orphans {
-    /// Descriptors that they take at most; beyond that, the oldest is closed all the same.
+    /// How many orphans stay open; if there are more, the oldest is closed all the same.
     const MOST: usize = 256;
 
-    /// Ends what these sockets deliver, and closes those whose end harms nobody.
+    /// Stops these sockets from delivering, and closes those that harm nobody when closed.
     pub(super) fn take_in(
         &mut self,
         orphans: Vec<Orphan>,
@@ -44,7 +44,7 @@ impl Orphans {
         }
         for Orphan { registration, interface_index, group } in orphans {
             let socket = registration.socket().clone();
-            // Otherwise its buffer would fill. If it cannot be had, that is all.
+            // Otherwise its buffer fills, which is the only harm if this fails.
             let _ = socket.drop_all_input();
             let _closed = registration.close();
             self.0.push_back(OrphanSocket { socket, interface_index, group });
@@ -57,7 +57,7 @@ impl Orphans {
         self.0.len()
     }
 
-    /// Closes those whose end harms nobody any more.
+    /// Closes the sockets that harm nobody any more when closed.
     pub(super) fn close_harmless(&mut self, table: &InterfaceTable, sockets: &dyn SocketBackend) {
         if self.0.is_empty() {
             return;

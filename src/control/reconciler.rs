@@ -1,9 +1,10 @@
 //! Keeps memberships and responders in line with the interfaces and the kernel's lists of groups.
 //!
-//! Thread: one, counted by the tracker. It opens and closes sockets, for which it may wait while many processes change
-//! the network: so it is none of the runtime's workers, and not the task of the timers. It works when the table of
-//! interfaces has changed, when a retry is due, and every half minute. Tasks: one that wakes it when the table changes,
-//! and one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other ends the process.
+//! Thread: one, counted by the tracker. It opens and closes sockets, which may block while many processes change the
+//! network; so it is neither a worker of the runtime nor the task of the timers. It works when the interface table has
+//! changed, when a retry is due, and every half minute. Tasks: one that wakes the thread when the table changes, and
+//! one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other panic
+//! ends the process.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,33 +20,33 @@ use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, Registration, SocketError, thread_cpu_time};
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 
-/// What is asked of the thread.
+/// The requests to the thread.
 #[derive(Default)]
 pub(super) struct Reconciler {
-    /// Std lock: held to add to it or to take it all.
+    /// Std lock: held to add a request or to take all.
     requests: Mutex<ReconcileRequests>,
     asked: Condvar,
-    /// Of the thread.
+    /// The thread's progress.
     pub(super) progress: Arc<Progress>,
 }
 
 #[derive(Default)]
 struct ReconcileRequests {
     table_changed: bool,
-    /// Memberships that are to be looked at, and opened again where they have failed.
+    /// Memberships to reconcile, and to open again where they have failed.
     retries: Vec<Weak<Membership>>,
-    /// Sockets that are to be closed, of those who have no time for it.
+    /// Sockets to close, for callers that must not block.
     closing: Vec<Registration>,
     stopped: bool,
 }
 
 impl Reconciler {
-    /// Looks at the membership soon, and tries again what has failed.
+    /// Has the thread reconcile the membership soon, including failed interfaces.
     pub(super) fn retry(&self, membership: &Arc<Membership>) {
         self.ask(|requests| requests.retries.push(Arc::downgrade(membership)));
     }
 
-    /// Closes the sockets soon.
+    /// Has the thread close the sockets soon.
     pub(super) fn close(&self, sockets: Vec<Registration>) {
         self.ask(|requests| requests.closing.extend(sockets));
     }
@@ -55,7 +56,7 @@ impl Reconciler {
         self.asked.notify_one();
     }
 
-    /// What was asked meanwhile; waits for it until the deadline at most.
+    /// Waits for requests until the deadline at most, and takes them.
     fn wait_until(&self, deadline: Instant) -> ReconcileRequests {
         self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
@@ -86,7 +87,7 @@ impl Drop for EndsThread {
 }
 
 impl Control {
-    /// Starts the thread, which runs until the service stops or the runtime goes.
+    /// Starts the thread, which runs until the service stops or the runtime is dropped.
     pub(super) fn start_reconciler(&self) -> Result<(), SocketError> {
         let mut thread = ReconcilerThread::new(self.0.clone());
         let counted = self.0.tasks.token();
@@ -118,23 +119,24 @@ impl Control {
 
 struct ReconcilerThread {
     shared: Arc<Shared>,
-    /// The table that memberships were brought in line with last.
+    /// The table with which memberships were last reconciled.
     table: Arc<InterfaceTable>,
     following: Pacer,
     comparing: Pacer,
-    /// Sockets that the kernel's lists lacked when they were compared last: once more, and they are opened again.
+    /// Sockets that were missing in the kernel's lists at the last comparison. If they are missing again, they are
+    /// opened again.
     suspects: HashSet<SocketId>,
     orphans: Orphans,
 }
 
-/// Work that is done again and again, and rests in between: a storm of changes leaves most of a processor's time.
+/// Paces recurring work, so that even a storm of changes leaves most of a processor's time free.
 struct Pacer {
-    /// When it is done next.
+    /// When the work is done next.
     at: Option<Instant>,
-    /// It is not done before then.
+    /// The work is not done before this time.
     earliest: Instant,
-    /// The shortest pause, and the rest as a multiple of the processor time that the work took: time for which the
-    /// thread or the process was stopped does not count.
+    /// The shortest pause, and the rest as a multiple of the processor time that the work took: time during which the
+    /// thread or the process was stopped must not count.
     pause: Duration,
     rest: u32,
 }
@@ -152,7 +154,7 @@ impl Pacer {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// `cost`: the processor time that it took.
+    /// `cost`: the processor time that the work took.
     fn done(&mut self, cost: Duration) {
         let rest = (cost * self.rest).max(self.pause);
         *self = Self { at: None, earliest: Instant::now() + rest, ..*self };
@@ -160,12 +162,12 @@ impl Pacer {
 }
 
 impl ReconcilerThread {
-    /// How often the kernel's lists are compared at least, whatever has changed.
+    /// The longest time between two comparisons with the kernel's lists.
     const BACKSTOP: Duration = Duration::from_secs(30);
 
     fn new(shared: Arc<Shared>) -> Self {
         let table = Arc::default();
-        // Each takes a twentieth of a processor at most; the comparison is made at most four times a second.
+        // Each takes a twentieth of a processor at most; comparisons run at most four times a second.
         let following = Pacer::new(Duration::from_millis(10), 20);
         let comparing = Pacer::new(Duration::from_millis(250), 20);
         let (suspects, orphans) = (HashSet::new(), Orphans::default());
@@ -227,7 +229,7 @@ impl ReconcilerThread {
         }
     }
 
-    /// Opens again what the kernel's lists have lacked twice in a row.
+    /// Opens sockets again that were missing in the kernel's lists twice in a row.
     fn compare(&mut self) {
         let sockets = self.shared.membership_context.sockets.clone();
         self.orphans.close_harmless(&self.table, &*sockets);
@@ -255,7 +257,7 @@ impl ReconcilerThread {
         self.suspects = suspects;
     }
 
-    /// `forgotten`: sockets that the kernel's lists lack. `is_retry`: also what has failed.
+    /// `forgotten`: sockets that are missing in the kernel's lists. `is_retry`: also joins failed interfaces again.
     fn reconcile(
         &mut self,
         memberships: &[Arc<Membership>],
@@ -278,7 +280,7 @@ impl ReconcilerThread {
     }
 }
 
-/// The names of the interfaces that are others than before, and of the ports of those.
+/// The names of the interfaces that have changed, and of the ports of changed bridges and bonds.
 fn changed_names(before: &InterfaceTable, now: &InterfaceTable) -> HashSet<Arc<str>> {
     let mut known: HashMap<u32, &Arc<Interface>> =
         before.interfaces.iter().map(|interface| (interface.index, interface)).collect();

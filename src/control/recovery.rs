@@ -1,8 +1,8 @@
-//! What becomes of a resource when the service's own code panics at it: it fails, says so, and is opened again where
-//! somebody still wants it. The others go on.
+//! What happens to a resource when the service's own code panics while working on it: it fails, reports that, and a
+//! membership or responder is opened again. The others go on.
 //!
-//! Task: one, which looks for what is broken whenever a panic was caught that names no resource. Whoever works on one
-//! resource ([`Shared::contain`]) fails it at once. Code that runs in a sink only reports: failing closes sockets.
+//! Task: one, which looks for broken resources whenever a panic was caught that names no resource. Code that works on
+//! one resource ([`Shared::contain`]) fails it at once. A sink only reports the panic, because failing closes sockets.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use super::{Control, Membership, Message, ResourceKind, Shared};
 use crate::model::Id;
 use crate::sync::fatal;
 
-/// Panics that were caught, and the resources that have failed. What catches one has a reference to it.
+/// Caught panics, and counts of failed resources. Code that catches a panic holds a reference to this.
 #[derive(Default)]
 pub(super) struct Recovery {
     panicked: Notify,
-    /// In the order of [`Kind::ALL`].
+    /// In the order of [`ResourceKind::ALL`].
     failures: [AtomicU64; ResourceKind::ALL.len()],
 }
 
-/// What can fail alone.
+/// Something that can fail alone.
 pub(super) trait Resource {
     fn name(&self) -> (ResourceKind, &Id);
-    /// Whether a panic has left it half changed, or without one of its sockets.
+    /// Whether a panic has left it half changed, or one of its sockets not delivering.
     fn is_broken(&self) -> bool;
-    /// Closes what it has open, so that it is legal again.
+    /// Closes its sockets, so that its state is consistent again.
     fn fail(self: &Arc<Self>);
-    /// Sees to it that it is opened again, if it should be.
+    /// Has it opened again, if it should be.
     fn reopen(self: &Arc<Self>, shared: &Shared);
 }
 
 impl Recovery {
-    /// Something has panicked: what is broken is found soon.
+    /// Notes a panic; the recovery task looks for broken resources soon.
     pub(super) fn note_panic(&self) {
         self.panicked.notify_one();
     }
@@ -53,12 +53,12 @@ impl Recovery {
 }
 
 impl Control {
-    /// To be told when code that answers a request has panicked.
+    /// Call it when code that answers a request has panicked.
     pub fn note_panic(&self) {
         self.0.recovery.note_panic();
     }
 
-    /// Errors of the threads that receive, after which they tried again.
+    /// Errors of the receive threads, after which they tried again.
     pub fn receive_errors(&self) -> u64 {
         self.0.receive_threads.epoll_errors()
     }
@@ -70,14 +70,14 @@ impl Control {
 }
 
 impl Shared {
-    /// Works on a resource, which fails alone if that panics. Must not be called from a sink.
+    /// Runs `work` on a resource; if it panics, that resource alone fails. Must not be called from a sink.
     pub(super) fn contain<R: Resource>(&self, resource: &Arc<R>, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.fail(resource);
         }
     }
 
-    /// Does something that concerns no resource, or which is not known; none if it has panicked.
+    /// Runs `work` that concerns no resource, or an unknown one; none if it has panicked.
     pub(super) fn caught<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work));
         if done.is_err() {
@@ -86,7 +86,8 @@ impl Shared {
         done.ok()
     }
 
-    /// Fails whatever is broken, whenever something has panicked. Cancel-safe: what was not seen to is still broken.
+    /// Fails all broken resources, whenever a panic was caught. Cancel-safe: a resource that was not handled is still
+    /// broken.
     pub(super) async fn recover(&self) {
         let writer_caught = async || match &self.store {
             Some(store) => store.panicked().await,
@@ -135,7 +136,7 @@ impl Resource for Membership {
         Self::fail(self);
     }
 
-    /// It is desired state: tried again like one whose interface was not there.
+    /// A membership is desired state: it is retried like one whose interface does not exist.
     fn reopen(self: &Arc<Self>, shared: &Shared) {
         shared.arm(self);
     }
@@ -154,14 +155,14 @@ impl Resource for Message {
         Self::fail(self);
     }
 
-    /// It is closed: what of it would be sent twice, nobody knows.
+    /// A message stays closed, because it is unknown which copies would be sent twice.
     fn reopen(self: &Arc<Self>, _: &Shared) {}
 }
 
-/// Runs a task for as long as the service does. One that panics, or ends, is started again; if that does not help, the
+/// Runs a task as long as the service. A task that panics, or ends, is started again; if that does not help, the
 /// process ends.
 pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, start: impl Fn() -> F) {
-    /// Restarts in a row, each of which comes less than this after the one before.
+    /// The most restarts in a row, each less than `SOON` after the one before.
     const MOST: u32 = 5;
     const SOON: Duration = Duration::from_mins(1);
     const PAUSE: Duration = Duration::from_millis(100);

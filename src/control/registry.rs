@@ -9,11 +9,11 @@ use crate::model::Id;
 use crate::store::DiskError;
 use crate::sync::Lock;
 
-/// The resources of one kind by id, in the order in which lists show them.
+/// The resources of one kind by id, in the order of lists.
 pub(super) struct Registry<T> {
     /// Std lock: held for one look-up, insertion or part of a page, and never while an entry's own lock is taken.
     entries: Mutex<BTreeMap<Id, Arc<T>>>,
-    /// Entries that were deleted and may not be gone yet, the oldest first. Std lock: held for a look-up or a push.
+    /// Entries whose deletion may still be under way, the oldest first. Std lock: held for a look-up or a push.
     deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
 }
 
@@ -24,17 +24,17 @@ impl<T> Default for Registry<T> {
 }
 
 impl<T> Registry<T> {
-    /// Deletions that are under way at once, after which the oldest can no longer be waited for by its id: it takes a
-    /// disk that hangs, or a receive thread that is stuck, to have any for longer than a moment.
+    /// The most deletions under way that can be waited for by id; if there are more, the oldest is dropped from the
+    /// list. A deletion takes longer than a moment only if the disk hangs or a receive thread is stuck.
     const DELETIONS: usize = 1_024;
-    /// Entries of a page that are looked at before others get the lock.
+    /// Entries that a page examines before it releases the lock for other tasks.
     const AT_ONCE: usize = 256;
 
     pub(super) fn find(&self, id: &Id) -> Option<Arc<T>> {
         self.entries().get(id).cloned()
     }
 
-    /// Adds the entry unless the id is taken; gives back whoever has it.
+    /// Adds the entry; if the id is taken, returns the entry that has it.
     pub(super) fn insert(&self, id: Id, entry: Arc<T>) -> Result<(), Arc<T>> {
         match self.entries().entry(id) {
             std::collections::btree_map::Entry::Occupied(taken) => Err(taken.get().clone()),
@@ -45,7 +45,7 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Takes the entry out, to be deleted; or gives again one whose deletion is not over. `true`: it was taken out now.
+    /// Takes the entry out, to be deleted, or returns one whose deletion is not over. `true`: it was taken out now.
     pub(super) fn begin_deletion(&self, id: &Id) -> Option<(Arc<T>, bool)> {
         let removed = self.entries().remove(id);
         let Some(entry) = removed else {
@@ -66,12 +66,12 @@ impl<T> Registry<T> {
         latest.next().map(|(_, entry)| entry.clone())
     }
 
-    /// The entry is gone, and nobody waits for it any more.
+    /// Notes that the deletion is over.
     pub(super) fn end_deletion(&self, entry: &Arc<T>) {
         self.deleted.lock_shared().retain(|(_, deleted)| !Arc::ptr_eq(deleted, entry));
     }
 
-    /// Removes the entry if the id still stands for this very one.
+    /// Removes the entry if the id still belongs to this very entry.
     pub(super) fn remove_if(&self, id: &Id, entry: &Arc<T>) {
         let mut entries = self.entries();
         if entries.get(id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
@@ -121,8 +121,8 @@ impl<T> Registry<T> {
 }
 
 impl Shared {
-    /// Waits until a deleted entry is gone, which `gone` resolves to, and the store has forgotten it. A task of its own
-    /// does so, and ends the deletion also if the client that asked for it does not wait any longer.
+    /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
+    /// that, and ends the deletion even if the client no longer waits.
     pub(super) async fn finish_deletion<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What comes back from disk when the service starts.
+//! Restoring resources from disk when the service starts.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::model::{Group, Timestamp};
 use crate::store::{DiskError, Saved};
 
 impl Control {
-    /// Makes everything be as it was saved: memberships and responders want what they wanted, wherever their
-    /// interfaces are by now; messages are closed, those that were collecting as `restarted`.
+    /// Restores all resources: memberships and responders with their specifications, whatever the state of their
+    /// interfaces is now; messages as closed, with the reason `restarted` if they were collecting.
     pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), StartFault> {
         let mut messages = Vec::new();
         for saved in saved {
@@ -53,7 +53,7 @@ impl Control {
         Ok(Arc::new(message))
     }
 
-    /// Lets messages be found, and ends those that were collecting.
+    /// Enters messages into the registry, and closes those that were collecting.
     async fn resume(&self, mut messages: Vec<Arc<Message>>) -> Result<(), StartFault> {
         let shared = &self.0;
         let closed_at = |message: &Arc<Message>| {
@@ -82,7 +82,7 @@ impl Control {
     }
 }
 
-/// The group of a membership, responder or message of which this was saved ([`Keeper::wanted`](crate::store::Keeper::wanted)).
+/// The group of a membership, responder or message, from its saved [`Persist::wanted`](crate::store::Persist::wanted).
 pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
     #[derive(Deserialize)]
     struct Wanted {

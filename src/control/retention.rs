@@ -1,5 +1,4 @@
-//! Retention beyond what each log keeps by itself: the age of datagrams and of closed messages, and what all logs
-//! hold together.
+//! Retention beyond each log's own limits: the age of datagrams and of closed messages, and the total size of all logs.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,7 +13,7 @@ use super::{Message, Shared};
 use crate::model::Timestamp;
 use crate::store::Log;
 
-/// Whoever has a log, and keeps it while it is looked at.
+/// Keeps a log alive while it is processed.
 enum LogOwner {
     Membership(Arc<Log>),
     Message(Arc<Message>),
@@ -30,10 +29,10 @@ impl LogOwner {
 }
 
 impl Shared {
-    /// How soon after its time a datagram or message is let go, at most.
+    /// How long after it has expired a datagram or message is deleted, at most.
     const ROUND: Duration = Duration::from_secs(1);
 
-    /// Keeps house for ever: in rounds, and at once when the logs hold too much. Cancel-safe.
+    /// Applies retention until it is cancelled: in rounds, and at once when the logs hold too much. Cancel-safe.
     pub(super) async fn run_retention(&self) {
         loop {
             let _ = tokio::time::timeout(Self::ROUND, self.budget.exceeded()).await;
@@ -57,7 +56,7 @@ impl Shared {
     }
 
     async fn expire(&self, now: Timestamp) {
-        // A disk that hangs keeps no log from letting go of what is in memory.
+        // The deadline, so that a disk that hangs does not keep other logs from freeing memory.
         let deadline = Instant::now() + Self::ROUND;
         for (nth, owner) in self.owners().into_iter().enumerate() {
             let expiring = AssertUnwindSafe(owner.log().expire(now)).catch_unwind();
@@ -68,8 +67,8 @@ impl Shared {
         }
     }
 
-    /// Lets the oldest blocks of all go, one by one, as long as it is called for; `forget`: what else may go that is
-    /// older than the oldest block, if there is any.
+    /// Evicts the oldest blocks of all logs, one by one, while `called_for`. `forget` is tried first: it deletes
+    /// something else that is older than the oldest block, if there is any.
     async fn make_room(
         &self,
         oldest: fn(&Log) -> Option<Timestamp>,
@@ -103,7 +102,7 @@ impl Shared {
     }
 }
 
-/// Lets other tasks run after every so many steps.
+/// Lets other tasks run after every `STEPS` steps.
 async fn yield_every(step: usize) {
     const STEPS: usize = 256;
     if step % STEPS == STEPS - 1 {

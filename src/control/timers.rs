@@ -1,8 +1,8 @@
-//! Everything that is due at a time: window ends, lingering, leases, retries, delayed replies.
+//! All timers: window ends, lingering, leases, retries, delayed replies.
 //!
-//! One heap and one task instead of a timer for each, so that a waiting message or membership costs a
-//! heap entry. Entries hold weak references and are checked again when they fire: what was closed,
-//! renewed or deleted in between needs no removal.
+//! One heap and one task instead of a timer for each, so that a waiting message or membership costs a heap entry.
+//! Entries hold weak references and are checked again when they fire, so a resource that was closed, renewed or deleted
+//! in between needs no removal.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -19,7 +19,7 @@ use crate::sync::{Lock, Progress};
 pub(super) enum TimerAction {
     /// A message's window, or its stall, may have passed.
     CheckWindow(Weak<Message>),
-    /// A closed message stops to hear late replies.
+    /// A closed message stops hearing late replies.
     EndLinger(Weak<Message>),
     /// A membership's lease may have run out.
     CheckLease(Weak<Membership>),
@@ -52,18 +52,18 @@ impl Timers {
         }
     }
 
-    /// How late what is due first is, or how long the task has been at what it fires now.
+    /// How late the first due entry is, or how long the task has been firing the current one.
     pub(super) fn late(&self, now: Instant) -> Duration {
         let first = self.first().map(|at| now.saturating_duration_since(at));
         self.progress.busy_for(now).max(first.unwrap_or_default())
     }
 
-    /// When the first of what waits is due.
+    /// When the first waiting entry is due.
     pub(super) fn first(&self) -> Option<Instant> {
         self.heap().peek().map(|Reverse(first)| first.at)
     }
 
-    /// Hands over what is due, for ever. Cancel-safe: an entry is taken and fired without an await between.
+    /// Fires due entries until it is cancelled. Cancel-safe: an entry is taken and fired without an await in between.
     pub(super) async fn run(&self, mut fire: impl FnMut(TimerAction)) {
         loop {
             let sooner = self.sooner.notified();

@@ -1,7 +1,7 @@
-//! What has come of everything since the service started, and what there is now.
+//! Totals since the service started, and the current state.
 //!
-//! Resources count for themselves. A scrape adds up those that are there and the [`Ledger`], into which each
-//! resource enters its counts as it ends: so nothing is counted twice on the paths of datagrams.
+//! Each resource has its own counters. A scrape adds up those of existing resources and the [`TotalsAccumulator`], into
+//! which each resource enters its counts as it ends; so nothing is counted twice on the paths of datagrams.
 
 use std::ops::AddAssign;
 use std::sync::atomic::Ordering;
@@ -21,44 +21,44 @@ pub struct Totals {
     pub responders: ReceivedTotals,
     pub messages: ReceivedTotals,
     pub replies: ReplyCounters,
-    /// Messages by why they ended, in the order of [`CloseReason::ALL`].
+    /// Closed messages by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
-    /// Copies of messages that left by an interface.
+    /// Copies of messages that were sent, by all interfaces.
     pub sent: u64,
     /// Copies that could not be sent.
     pub send_failures: u64,
 }
 
-/// What the logs of one kind of resource got.
+/// Datagrams received by the logs of one kind of resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReceivedTotals {
     pub datagrams: u64,
-    /// Of their payloads.
+    /// Bytes of their payloads.
     pub bytes: u64,
-    /// Datagrams that made room in a log for later ones.
+    /// Datagrams evicted from a log to make room for later ones.
     pub evicted: u64,
-    /// Datagrams that had to leave memory before they were on disk.
+    /// Datagrams dropped from memory before they were on disk.
     pub lost: u64,
     /// Datagrams whose payload was longer than the buffer.
     pub truncated: u64,
-    /// Buffers that the kernel dropped, of one datagram or, where it coalesces, up to 64.
+    /// Buffers that the kernel dropped, each of one datagram or, if it coalesces, up to 64.
     pub dropped_buffers: u64,
 }
 
-/// What there is at one moment.
+/// The state at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CurrentState {
     pub memberships: States,
     pub responders: States,
-    /// Memberships and responders that do not hear.
+    /// Memberships, and responders, that do not hear.
     pub not_hearing: [u64; 2],
-    /// Messages that collect.
+    /// Messages that are collecting.
     pub collecting: u64,
-    /// In the logs of memberships, responders and messages.
+    /// The content of the logs of memberships, responders and messages.
     pub held: [LogUsage; 3],
 }
 
-/// Memberships by the worst of their interfaces.
+/// Memberships by the worst state of their interfaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct States {
     pub joined: u64,
@@ -67,31 +67,31 @@ pub struct States {
     pub failed: u64,
 }
 
-/// What logs hold.
+/// The content of logs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogUsage {
     pub datagrams: u64,
-    /// Headers included.
+    /// Bytes, including headers.
     pub bytes: u64,
 }
 
-/// All that can be counted, at one moment.
+/// All counts at one moment.
 #[derive(Debug)]
 pub struct ControlSnapshot {
     pub totals: Totals,
     pub current: CurrentState,
-    /// Interface memberships that were opened again because the kernel had forgotten them.
+    /// How many interface memberships were opened again because the kernel had forgotten them.
     pub reopened: u64,
     /// Round-trip times of responses.
     pub rtt: Distribution,
 }
 
 impl Control {
-    /// Asks every resource, each for well under a microsecond of its locks' time, and every socket that hears for
-    /// its drops: milliseconds for thousands of them, so not for a task that others wait for.
+    /// Reads every resource, holding its locks for well under a microsecond, and the drop counter of every receiving
+    /// socket. That takes milliseconds for thousands of resources, so call it where blocking is allowed.
     pub fn snapshot(&self) -> ControlSnapshot {
         let shared = &self.0;
-        // Before the resources: one that ends meanwhile is missed, and never counted twice.
+        // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
         let mut totals = shared.ledger.ended();
         let mut current = CurrentState::default();
         for membership in shared.joined_all() {
@@ -112,11 +112,11 @@ impl Control {
     }
 }
 
-/// The counts of resources that are gone, and those that no resource keeps.
+/// The counts of deleted resources, and counts that belong to no resource.
 pub(super) struct TotalsAccumulator {
     /// Std lock, like the next two: held for an addition.
     ended: Mutex<Totals>,
-    /// What resources had counted before the service started: they go on from there, and this goes on from zero.
+    /// The counts of restored resources from earlier runs: the resources continue them, but the totals start from zero.
     before: Mutex<Totals>,
     shown: Mutex<Totals>,
     /// Round-trip times of responses.
@@ -128,7 +128,7 @@ impl TotalsAccumulator {
         *locked(&self.ended) += ended;
     }
 
-    /// A resource comes with these counts from an earlier run.
+    /// Notes the counts of an earlier run with which a resource starts.
     pub(super) fn begin_with(&self, counted: Totals) {
         *locked(&self.before) += counted;
     }
@@ -137,8 +137,8 @@ impl TotalsAccumulator {
         *locked(&self.ended)
     }
 
-    /// The larger of what was shown before and this, count by count: a resource that ends while it is counted may
-    /// be missed once, and a reply or send that fails is taken back, which must not look like a restart.
+    /// The maximum of the last shown totals and these, count by count. A resource that ends during a scrape may be
+    /// missed once, and the count of a failed reply or send is taken back; neither must look like a restart.
     fn never_less(&self, mut now: Totals) -> Totals {
         now.merge(*locked(&self.before), u64::saturating_sub);
         let mut shown = locked(&self.shown);
@@ -152,7 +152,7 @@ impl Default for TotalsAccumulator {
         const fn us(microseconds: u64) -> Duration {
             Duration::from_micros(microseconds)
         }
-        /// From a reply within one host to a member that waits before it answers.
+        /// From a reply within one host to a member that delays its answer.
         const RTT_BOUNDS: [Duration; 17] = [
             us(50),
             us(100),

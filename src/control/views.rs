@@ -1,4 +1,4 @@
-//! Resources as others see them at one moment: copies, taken under the resource's lock.
+//! Snapshots of resources, copied under the resource's lock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ pub struct MembershipView {
     pub interfaces: Vec<InterfaceView>,
     pub lease: Option<Lease>,
     pub log: LogCounters,
-    /// Buffers that the kernel dropped because the log's side was too slow.
+    /// Buffers that the kernel dropped because the service was too slow.
     pub dropped_buffers: u64,
     pub responder: Option<ResponderView>,
 }
 
 pub struct ResponderView {
     pub rules: ResponderRules,
-    /// What `reply_from` came to: with a fresh port, this tells which.
+    /// The source addresses of replies; they show the port that the kernel chose.
     pub reply_addresses: Vec<SocketAddr>,
     pub counters: ReplyCounters,
 }
@@ -37,23 +37,23 @@ pub struct InterfaceView {
     pub name: Arc<str>,
     pub state: JoinState,
     pub hears: bool,
-    /// There where it is not joined, or does not hear.
+    /// Why the interface is not joined, or does not hear, if so.
     pub reason: Option<String>,
     pub received: ReceivedOn,
     pub buffer: Option<BufferSize>,
     pub dropped_buffers: u64,
 }
 
-/// What has come in on one interface.
+/// Datagrams received on one interface.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedOn {
     pub datagrams: u64,
-    /// Of their payloads.
+    /// Bytes of their payloads.
     pub bytes: u64,
     pub last_received_at: Option<Timestamp>,
 }
 
-/// Of one interface, or of a whole membership: then the worst of its interfaces.
+/// The state of one interface, or of a membership: then the worst state of its interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JoinState {
     Joined,
@@ -62,7 +62,7 @@ pub enum JoinState {
     Failed,
 }
 
-/// A promise to leave unless renewed.
+/// A lease: the membership leaves unless it is renewed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Lease {
     pub duration: Duration,
@@ -78,7 +78,7 @@ impl Lease {
         Self { duration, ends: now.monotonic + duration, expires_at }
     }
 
-    /// A promise of an earlier run, if it still stands.
+    /// The lease of an earlier run, if it has not run out.
     pub(super) fn resumed(self, now: ClockReading) -> Option<Self> {
         let left = self.expires_at.since(now.real)?;
         Some(Self { ends: now.monotonic + left, ..self })

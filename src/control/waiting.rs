@@ -1,8 +1,9 @@
-//! How long a request waits for what the service itself has to do: for the kernel's answer, for a receive thread to
-//! finish a batch, for the disk.
+//! How long a request waits for the service's own work: for the kernel's answer, for a receive thread to finish a
+//! batch, for the disk.
 //!
-//! A request that has run out of time is refused with what was done until then ([`Done`]); the work goes on, and the
-//! same PUT or DELETE completes it. A wait that the client asked for (a long poll, `Prefer: wait`) is none of these.
+//! A request that runs out of time is refused, and the refusal says what was done by then ([`Done`]); the work goes on,
+//! and the same PUT or DELETE completes it. Waits that the client asks for (a long poll, `Prefer: wait`) are not
+//! limited here.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::ControlError;
 
-/// For how long a request waits in all. Long enough for a busy disk, and shorter than most clients wait.
+/// How long a request waits in all: long enough for a busy disk, and shorter than most clients wait.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
-    /// What is left of [`LIMIT`] for the request that this task answers.
+    /// The remaining part of [`LIMIT`] for the request that this task answers.
     static LEFT: Cell<Duration>;
 }
 
@@ -22,13 +23,13 @@ tokio::task_local! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     Nothing,
-    /// It is there, and may not be on disk yet.
+    /// The resource exists, and may not be on disk yet.
     Created,
-    /// It is as requested, and may not be on disk yet.
+    /// The resource is as requested, and may not be on disk yet.
     Changed,
-    /// So many copies were sent; the message is there, and may not be on disk yet.
+    /// This many copies were sent; the message exists, and may not be on disk yet.
     Sent(u32),
-    /// Nobody finds it any more; a socket may not be closed yet, or the disk not have forgotten it.
+    /// The resource is not in the registry any more; its sockets may not be closed yet, or it may still be on disk.
     DeletionUnderWay,
 }
 
@@ -55,17 +56,18 @@ impl fmt::Display for Done {
     }
 }
 
-/// Answers one request: all its waits together take no longer than [`LIMIT`]. Elsewhere each wait has the whole of it.
+/// Answers one request: all its waits together take no longer than [`LIMIT`]. Outside of a request, each wait may take
+/// the whole limit.
 pub async fn one_request<T>(answering: impl Future<Output = T>) -> T {
     limited(LIMIT, answering).await
 }
 
-/// The same with another limit.
+/// [`one_request`] with another limit.
 pub(super) async fn limited<T>(limit: Duration, answering: impl Future<Output = T>) -> T {
     LEFT.scope(Cell::new(limit), answering).await
 }
 
-/// Waits for what the service itself does, as long as the request has time left. `done`: what was done before.
+/// Waits for the service's own work, as long as the request has time left. `done`: what was done before.
 pub async fn within<T>(done: Done, work: impl Future<Output = T>) -> Result<T, ControlError> {
     let begun = Instant::now();
     let left = LEFT.try_with(Cell::get).unwrap_or(LIMIT);

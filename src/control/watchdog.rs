@@ -1,8 +1,8 @@
-//! Ends the process when something that everything depends on is stuck: the supervisor starts a whole one.
+//! Ends the process when a part that everything depends on is stuck, so that the supervisor restarts it.
 //!
-//! Thread: one, none of the runtime's, which may be stuck itself. It wakes every few seconds, and ends with the last
-//! [`Control`](super::Control). It counts its own looks and not the time: after a process was stopped and goes on
-//! (`SIGSTOP`, a laptop's lid), nothing has been at work for longer than before.
+//! Thread: one, outside the runtime, which may be stuck itself. It wakes every few seconds, and ends with the last
+//! [`Control`](super::Control). It counts its own checks and not the time, so that a process that was stopped and
+//! continued (`SIGSTOP`, a laptop's lid) does not seem stuck.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::net::{InterfaceWatch, ReceiveThreads};
 use crate::store::Store;
 use crate::sync::{Progress, fatal};
 
-/// For how long one piece of work may take. The longest that is legal is a transaction on a slow disk.
+/// How long one piece of work may take. The longest legitimate one is a transaction on a slow disk.
 const LONGEST_WORK: Duration = Duration::from_mins(1);
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -27,14 +27,14 @@ pub(super) struct Watchdog {
     _ends: Sender<()>,
 }
 
-/// Whoever must not be at the same piece of work for long.
+/// A thread or task that must not work on the same piece of work for long.
 pub(super) struct Watched {
-    /// What is said if it is stuck.
+    /// The message that the process ends with if it is stuck.
     stuck: &'static str,
-    /// What tells the piece of work under way from others; none while there is nothing to do.
+    /// Identifies the piece of work under way; none while there is nothing to do.
     under_way: Box<dyn Fn() -> Option<u64> + Send>,
     before: Option<u64>,
-    /// How often in a row it was seen at the same one.
+    /// How many checks in a row found the same piece of work.
     seen: u32,
 }
 
@@ -59,19 +59,19 @@ impl Watched {
         Self { stuck, under_way: Box::new(under_way), before: None, seen: 0 }
     }
 
-    /// One that waits for work without a limit.
+    /// A thread that may wait for work without a limit.
     fn at_work(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
         Self::new(stuck, move || progress.under_way().map(Into::into))
     }
 
-    /// One that wakes at least twice a minute, whether there is work or not.
+    /// A thread that wakes at least twice a minute, whether there is work or not.
     fn turning(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
         Self::new(stuck, move || progress.last_turn().map(Into::into))
     }
 
-    /// What the core needs.
+    /// All threads and tasks that the core needs.
     pub(super) fn all(
         threads: &ReceiveThreads,
         interfaces: &InterfaceWatch,
@@ -81,7 +81,7 @@ impl Watched {
         stop: &CancellationToken,
     ) -> Vec<Self> {
         let (timers, stop, started) = (timers.clone(), stop.clone(), Instant::now());
-        // Also when the runtime is stuck, and the task does not run at all.
+        // Uses the first due time, so that it also works when the runtime is stuck and the task does not run.
         let overdue = move || {
             let first = timers.first().filter(|first| *first < Instant::now() && !stop.is_cancelled())?;
             u64::try_from(first.saturating_duration_since(started).as_nanos()).ok()
@@ -102,7 +102,7 @@ impl Watched {
         all
     }
 
-    /// To be asked once in a period.
+    /// Call it once in each `PERIOD`.
     fn is_stuck(&mut self) -> bool {
         let now = (self.under_way)();
         let goes_on = now.is_some() && now == self.before;
@@ -112,7 +112,7 @@ impl Watched {
 }
 
 impl Shared {
-    /// Whether all that the watchdog watches goes on.
+    /// Whether everything that the watchdog watches makes progress.
     pub(super) fn makes_progress(&self) -> bool {
         let now = Instant::now();
         let store = self.store.as_ref().map(Store::progress);

@@ -46,7 +46,7 @@ pub(super) enum ExportFormat {
     Pcapng,
 }
 
-/// All of a kind, or one of it.
+/// All resources of a kind, or one of them.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
     pub(super) kind: ResourceKind,
@@ -58,7 +58,7 @@ impl ExportArgs {
         Filter { since: self.since, until: self.until, source: self.source }
     }
 
-    /// Whether it may be more than one resource, whatever there is.
+    /// Whether the choices may select more than one resource, whatever the directory holds.
     pub(super) fn may_be_several(&self) -> bool {
         !matches!(&self.choices[..], [Choice { id: Some(_), .. }])
     }
@@ -69,7 +69,7 @@ impl FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, id) = text.split_once('/').map_or((text, None), |(kind, id)| (kind, Some(id)));
-        // Events and lines say `membership`.
+        // Also accepts the singular, as in events and lines.
         let name = kind.strip_suffix('s').unwrap_or(kind);
         let kind = ResourceKind::named(name).ok_or_else(|| {
             format!("`{kind}` is no kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")

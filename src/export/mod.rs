@@ -1,4 +1,4 @@
-//! `rollcall export`: what a data directory keeps, for who has the directory and not the service.
+//! `rollcall export`: reads a data directory without the service.
 
 mod args;
 mod output;
@@ -14,7 +14,7 @@ pub use args::ExportArgs;
 use args::{Choice, ExportFormat};
 use output::{Output, OutputFault};
 
-/// Why there is no export, or no more of it than was written.
+/// Why an export failed or was cut short.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportFault {
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub enum ExportFault {
     Output(#[from] OutputFault),
 }
 
-/// Exports what the arguments say. Who reads it may stop at any time: that is no fault.
+/// Exports the resources that the arguments name. The reader may stop at any time: that is no error.
 pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
     let (mut archive, logs) = Archive::open(&args.data_dir)?;
     let logs = chosen(logs, args)?;
@@ -43,7 +43,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
     }
 }
 
-/// The logs that are asked for, with their owners' kinds.
+/// The requested logs, with their owners' kinds.
 fn chosen(
     logs: Vec<ArchivedLog>,
     args: &ExportArgs,
@@ -101,16 +101,16 @@ fn write(
     Ok(())
 }
 
-/// What there is of a resource.
+/// A resource in the list.
 #[derive(Serialize)]
 struct Listed<'a> {
     kind: &'static str,
     id: &'a str,
     group: String,
     datagrams: u64,
-    /// Payloads and what is kept beside them.
+    /// Payloads and the data kept with them.
     bytes: u64,
-    /// When the first and the last arrived; null where there are none.
+    /// When the first and the last datagram arrived; null if there are none.
     first_at: Option<String>,
     last_at: Option<String>,
 }
@@ -122,7 +122,7 @@ fn list(
     out: &mut Output,
 ) -> Result<(), ExportFault> {
     for (kind, log) in logs {
-        // It has been deleted in the meantime.
+        // The resource has been deleted in the meantime.
         let Some(wanted) = archive.wanted(log)? else { continue };
         let group = saved_group(&wanted).map_err(|error| ExportFault::Unreadable {
             name: format!("{kind} `{}`", log.id),

@@ -9,7 +9,7 @@ pub(super) struct Output {
     place: String,
 }
 
-/// Why nothing can be written, or no more.
+/// Why nothing, or no more, can be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputFault {
     #[error("{place} cannot be written to: {error}")]
@@ -23,7 +23,7 @@ pub enum OutputFault {
 }
 
 impl Output {
-    /// `binary`: it is nothing for a terminal.
+    /// `binary`: the output must not go to a terminal.
     pub(super) fn open(file: Option<&Path>, binary: bool) -> Result<Self, OutputFault> {
         let Some(path) = file else {
             let stdout = io::stdout();
@@ -33,7 +33,7 @@ impl Output {
             return Ok(Self { to: BufWriter::new(Box::new(stdout)), place: "standard output".to_owned() });
         };
         let place = path.display().to_string();
-        // As the data directory: what was heard on a network is nobody else's business.
+        // Private, like the data directory: other users must not read captured datagrams.
         let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
         match opened {
             Ok(file) => Ok(Self { to: BufWriter::new(Box::new(file)), place }),
@@ -45,14 +45,14 @@ impl Output {
         self.to.write_all(bytes).map_err(|error| OutputFault::Failed { place: self.place.clone(), error })
     }
 
-    /// Writes what is still held back.
+    /// Flushes the buffer.
     pub(super) fn finish(mut self) -> Result<(), OutputFault> {
         self.to.flush().map_err(|error| OutputFault::Failed { place: self.place, error })
     }
 }
 
 impl OutputFault {
-    /// Whoever reads it has closed the pipe.
+    /// Whether the reader has closed the pipe.
     pub(super) fn is_enough(&self) -> bool {
         matches!(self, Self::Failed { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }

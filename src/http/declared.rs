@@ -1,4 +1,4 @@
-//! Memberships and responders that a file declares: read exactly as the bodies of requests are.
+//! Memberships and responders that a file declares, read exactly like the bodies of requests.
 
 use serde_json::Value;
 

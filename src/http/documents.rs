@@ -1,4 +1,4 @@
-//! The API document, as files and for people.
+//! The API document: as files, and in a viewer.
 
 use axum::http::{StatusCode, header};
 use axum::middleware::map_response;
@@ -27,7 +27,7 @@ pub(super) fn routes(document: &OpenApi) -> axum::Router<Control> {
         .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(missing)))
 }
 
-/// The viewer has no problem documents of its own.
+/// Turns the viewer's 404 into a problem document.
 async fn missing(response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
         return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")

@@ -1,4 +1,4 @@
-//! What happens to resources: as events that go on, or as JSON pages.
+//! The events of all resources: as a stream, or as JSON pages.
 
 use std::time::Duration;
 
@@ -122,10 +122,10 @@ struct EventList {
     gap: Option<GapBody>,
 }
 
-/// How a request wants to read: [`EventQuery`] and headers, understood.
+/// The parsed [`EventQuery`] and headers.
 pub(super) struct EventReading {
     after: Option<After>,
-    /// Without it, as a stream.
+    /// If none, a stream.
     page: Option<(usize, Duration)>,
 }
 
@@ -143,7 +143,7 @@ pub(super) struct EventReading {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn events(State(control): State<Control>, reading: EventReading) -> Response {
-    /// Of all kinds of resources.
+    /// Events of all kinds of resources.
     const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
     let after = reading.after.map(|after| after.place(|| control.events().latest()));
     varying(match reading.page {
@@ -210,7 +210,7 @@ async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Dura
     }
 }
 
-/// As with logs, a client has no queue, only a cursor.
+/// As with logs, a client has a cursor and no queue.
 fn follow(control: Control, after: Option<Cursor>) -> Body {
     const AT_ONCE: usize = 100;
     let mut begun = Vec::new();

@@ -1,4 +1,4 @@
-//! Bodies, queries, path ids and preferences, with problem documents for what is wrong with them.
+//! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::model::Id;
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
 pub(super) const LARGEST_BODY: usize = 1024 * 1024;
 
-/// A client that stops in the middle of a body does not hold a connection for longer.
+/// How long a client that stops in the middle of a body can hold a connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body.
@@ -36,7 +36,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// What a body says it is.
+/// The content type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Json,
@@ -87,9 +87,9 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     }
 }
 
-/// Parses twice only where the first attempt fails: then to learn which field is to blame.
+/// Parses a second time only if the first attempt fails, to learn which field is wrong.
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde would take an array for the fields in their order.
+    // serde would accept an array of the fields' values in order.
     if bytes.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
         return Err(Problem::new(ProblemKind::InvalidRequest, "send a JSON object, not an array"));
     }
@@ -124,7 +124,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    let deserializer = serde_html_form::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = pointer(error.path());
         Problem::new(ProblemKind::InvalidParameter, error.inner().to_string()).at(pointer)
@@ -147,8 +147,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60; what cannot be read is ignored, as
-/// section 2 asks.
+/// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60. An invalid value is ignored, as section 2 requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<u64>);
 
@@ -175,7 +174,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
     }
 }
 
-/// A JSON pointer (RFC 6901 section 3) to where deserialising failed.
+/// A JSON pointer (RFC 6901 section 3) to the value that failed to deserialise.
 fn pointer(path: &serde_path_to_error::Path) -> String {
     let mut pointer = String::new();
     for segment in path {
@@ -190,7 +189,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     pointer
 }
 
-/// `serde_json` ends its messages with a place in the text; a pointer says it better.
+/// Removes the line and column that `serde_json` puts at the end of its messages; a pointer is clearer.
 fn without_place(message: &str) -> &str {
     message.rfind(" at line ").map_or(message, |end| &message[..end])
 }

@@ -28,12 +28,12 @@ pub(super) enum InterfaceName {
 }
 
 impl InterfaceName {
-    /// Digits are an index.
+    /// A text of digits is an index.
     pub(super) fn from_text(text: &str) -> Self {
         text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index)
     }
 
-    /// What the kernel takes as a name (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
+    /// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
     fn is_legal(&self) -> bool {
         match self {
             Self::Index(_) => true,
@@ -80,7 +80,7 @@ impl Sources {
     }
 }
 
-/// Reads `group`; the zone, if it names one, goes to the interfaces.
+/// Reads `group` and its zone, if it has one; the zone names an interface.
 pub(super) fn read_group(errors: &mut FieldErrors, text: &str) -> Option<(Group, Option<InterfaceRef>)> {
     let parsed = errors.keep("/group", Group::parse(text));
     parsed.map(|(group, zone)| (group, zone.as_deref().map(InterfaceRef::from_zone)))
@@ -112,7 +112,7 @@ pub(super) fn read_sources(
     group: &Group,
     sources: Option<Sources>,
 ) -> SourceFilter {
-    // None if one is no address: then there is nothing to say about the list as a whole.
+    // None if one text is not an address: then the list as a whole cannot be checked.
     let mut addresses = |list: Vec<String>, pointer: &str| -> Option<Vec<IpAddr>> {
         if list.len() > limits::SOURCES {
             errors.push(pointer, format!("at most {} sources can be named", limits::SOURCES));
@@ -177,7 +177,7 @@ pub(super) fn read_payload(
     }
 }
 
-/// Reads an object, or null. Derived readers take an array of the fields' values for an object, too.
+/// Reads an object, or null. Derived implementations would also accept an array of the fields' values.
 pub(super) fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -241,7 +241,7 @@ impl RetentionBody {
         }
     }
 
-    /// None where nothing was asked for.
+    /// None if the client set no limits.
     pub(super) fn of(retention: &Retention) -> Option<Self> {
         let Retention { datagrams, bytes, age } = *retention;
         (*retention != Retention::default()).then(|| Self { datagrams, bytes, age_ms: age.map(millis) })

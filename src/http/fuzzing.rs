@@ -1,4 +1,4 @@
-//! For the fuzz targets in `tests/fuzz`: what a request goes through before anything is done with it.
+//! For the fuzz targets in `tests/fuzz`: the parsing of a request, before it has any effect.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -22,7 +22,7 @@ use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
 use crate::store::Entry;
 
-/// The problem document that a request is refused with.
+/// The problem document of a refused request.
 pub type RenderedProblem = Vec<u8>;
 
 /// The JSON body of a message.
@@ -52,7 +52,7 @@ pub fn responder(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
     parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(|problem| document(&problem))
 }
 
-/// What may be read: by a GET with this query and these headers.
+/// The resources that a GET can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     Log,
@@ -61,7 +61,8 @@ pub enum Reads {
     Messages,
 }
 
-/// A GET that reads; with a query or headers that HTTP itself refuses it is fine, as it never gets here.
+/// Parses a GET that reads. A query or headers that the HTTP library refuses give `Ok`, because such a request never
+/// gets here.
 pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), RenderedProblem> {
     let Some(mut parts) = parts(query, headers) else { return Ok(()) };
     let _ = extract::<Wait>(&mut parts);
@@ -79,7 +80,7 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
     }
 }
 
-/// A datagram of a log as pages and streams show it.
+/// A logged datagram as pages and streams show it.
 pub fn shown(entry: &Entry<'_>) -> Vec<u8> {
     let shown = if entry.answer.is_some() {
         serde_json::to_vec(&ResponseView::of(entry, Encoding::Auto))

@@ -1,4 +1,4 @@
-//! What memberships and responders have in common over HTTP.
+//! HTTP code that memberships and responders share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::control::{
 };
 use crate::model::{Id, limits};
 
-/// The fields of a request to join, whoever asks.
+/// The common fields of requests for memberships and responders.
 pub(super) struct JoinFields {
     pub(super) group: String,
     pub(super) interfaces: Option<Vec<InterfaceName>>,
@@ -250,7 +250,7 @@ pub(super) struct JoinListParams {
     hears: Option<bool>,
 }
 
-/// The memberships or responders that were asked for, and whether there are more.
+/// The requested memberships or responders, and whether there are more.
 pub(super) fn list(
     control: &Control,
     kind: ResourceKind,
@@ -260,7 +260,7 @@ pub(super) fn list(
     Ok(control.memberships(kind, &query, params.state.map(Into::into), params.hears))
 }
 
-/// Creates under a new id: 201 and where it is.
+/// Creates under a new id: 201 with its location.
 pub(super) async fn create<T: Serialize>(
     control: &Control,
     request: JoinRequest,
@@ -269,14 +269,14 @@ pub(super) async fn create<T: Serialize>(
     let (kind, id) = (kind_of(&request), Id::generate());
     let joined = control.join_as(id.clone(), request, true).await;
     if let Err(refusal @ ControlError::TimedOut { done: Done::Created }) = joined {
-        // It is there, and the client has to learn under which id.
+        // The resource exists, so the client has to learn its id.
         return Ok((location(kind, &id), Problem::from(refusal)).into_response());
     }
     let view = joined?.0.view();
     Ok((StatusCode::CREATED, location(kind, &view.id), JsonAnswer(show(&view))).into_response())
 }
 
-/// Creates, keeps or changes under the client's id: 201 or 200.
+/// Creates, keeps or changes the resource under the client's id: 201 or 200.
 pub(super) async fn put<T: Serialize>(
     control: &Control,
     id: Id,

@@ -42,7 +42,7 @@ pub(super) struct List<T> {
     next_cursor: Option<String>,
 }
 
-/// By hand, for a readable name in the document: a list of `Membership` is a `MembershipList`.
+/// Written by hand, for a readable name in the document: a list of `Membership` is a `MembershipList`.
 impl<T: ToSchema> ToSchema for List<T> {
     fn name() -> Cow<'static, str> {
         format!("{}List", T::name()).into()
@@ -92,7 +92,7 @@ impl<T> List<T> {
     }
 }
 
-/// How many entries a part of a list may hold.
+/// Parses the limit of a list's page.
 pub(super) fn list_limit(limit: u64) -> Result<usize, Problem> {
     const LARGEST: u64 = 1_000;
     if !(1..=LARGEST).contains(&limit) {

@@ -182,7 +182,7 @@ async fn payload(AppState(control): AppState<Control>, place: DatagramPath) -> R
     place.payload(&control.message(&place.id)?.into()).await
 }
 
-/// `known`: the message is there already, and its interfaces may be gone by now.
+/// `known`: the message exists already, and its interfaces may be gone by now.
 async fn read_spec(control: &Control, request: Request, known: bool) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -206,14 +206,14 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
     Ok(wanted.on(interfaces))
 }
 
-/// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time
-/// or not waited for. `done`: what the request has done until now.
+/// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time or not
+/// waited for. `done`: what the request has done so far.
 async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Answer, Problem> {
     let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
     };
-    // A service that stops closes its messages, so that this ends too.
+    // When the service stops, it closes its messages, so this wait ends too.
     let _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()).await;
     let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
     let view = message.view();
@@ -222,7 +222,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -
     }
     let page = match first_page(message.log(), done).await {
         Ok(page) => page,
-        // It is there, and the client has to learn under which id.
+        // The message exists, so the client has to learn its id.
         Err(problem) => return Ok((location, problem).into_response()),
     };
     let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));

@@ -1,6 +1,6 @@
 //! The HTTP contract: routes, bodies beside their handlers, problem documents, the API document.
 //!
-//! The core below knows nothing of this layer. The whole API is on this page.
+//! The core below does not know this layer. The whole API is on this page.
 
 mod access;
 mod declared;
@@ -54,10 +54,10 @@ use access::AccessPolicy;
 use operations::{HttpMetrics, Streams, spans};
 use problem::{Problem, ProblemKind};
 
-/// Where metrics are.
+/// The path of the metrics.
 const METRICS: &str = "/metrics";
 
-/// Makes an answer out of a panic.
+/// Turns a panic into an answer.
 type Panicked = fn(Box<dyn Any + Send>) -> Response;
 
 /// Answers requests; cheap to clone.
@@ -100,21 +100,21 @@ impl Api {
         Self { routes: CatchPanic::custom(routes, panicked), admission, traffic, streams, traces, control }
     }
 
-    /// From now on only these tokens are accepted.
+    /// Accepts only these tokens from now on.
     pub fn replace_tokens(&self, tokens: Tokens) {
         self.admission.replace_tokens(tokens);
     }
 
-    /// To be told when the answer to a request has panicked after its head was sent.
+    /// Call it when the body of an answer has panicked after its head was sent.
     pub fn note_panic(&self) {
         self.control.note_panic();
     }
 
-    /// Gives the request an id, asks the door and the gate, lets the routes answer, and writes problem documents, which name
-    /// the id. Failures of our own are logged here, once. If it is traced, so is all that it does.
+    /// Gives the request an id, checks the access policy, lets the routes answer, and writes problem documents, which
+    /// contain the id. Server errors are logged here, once. If the request is traced, its work is too.
     ///
-    /// Stands around the routes, and not as a layer inside the router: there each layer costs every request a
-    /// few allocations.
+    /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
+    /// allocations.
     pub async fn answer(&self, request: Request, way: ListenerKind) -> Response {
         let started = Instant::now();
         let asked = self.traffic.begin_request(&request);
@@ -164,7 +164,7 @@ impl Api {
     }
 }
 
-/// The API document, made from the code.
+/// The API document, generated from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
     api(AdminState::default(), &Arc::default(), &Arc::default(), &Traces::default()).into_openapi()
 }
@@ -186,7 +186,7 @@ fn api(
     api
 }
 
-/// Says of each operation which token it may ask for: whether it does depends on the listener.
+/// Adds to each operation the token scope that it may ask for; whether it does depends on the listener.
 fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
     let description = "A token of `--tokens-file`, asked for over TCP beyond loopback, or everywhere with \
@@ -227,7 +227,7 @@ struct Document;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The client's own id for the request, if it is a reasonable one, or a fresh one.
+/// The client's id for the request, if it is a valid one, or a new one.
 fn request_id(request: &Request) -> HeaderValue {
     const LONGEST: usize = 128;
     let given = request.headers().get(REQUEST_ID);
@@ -241,7 +241,7 @@ fn request_id(request: &Request) -> HeaderValue {
 #[derive(Clone)]
 struct Panic(String);
 
-/// The cause goes to the log; the client learns only that it was not at fault.
+/// The cause goes to the log; the client learns only that it was a server error.
 #[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =

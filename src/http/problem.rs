@@ -54,7 +54,7 @@ pub(super) struct Problem {
     pub(super) request_id: String,
 }
 
-/// In a box of their own, because problems are handed on by value and hardly ever have any.
+/// Boxed, because problems are passed by value and hardly ever have checks.
 #[derive(Debug, Clone, Serialize)]
 struct Checks(Vec<Check>);
 
@@ -79,7 +79,7 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// The kinds of errors; what clients may tell apart.
+/// The kinds of errors that clients can distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProblemKind {
     MalformedJson,
@@ -241,7 +241,8 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What `www-authenticate` says (RFC 6750 section 3): to whoever sends no token, only that one is needed.
+    /// The value of `www-authenticate` (RFC 6750 section 3). A client that sends no token learns only that one is
+    /// needed.
     fn challenge(&self) -> Option<&'static str> {
         match self.kind {
             "token-required" => Some(r#"Bearer realm="rollcall""#),
@@ -253,7 +254,7 @@ impl Problem {
         }
     }
 
-    /// Whether it says how the whole service is: that is logged where it changes, and not with each request.
+    /// Whether it describes the whole service: that is logged when it changes, and not with each request.
     pub(super) fn is_of_service(&self) -> bool {
         [ProblemKind::Stopping, ProblemKind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
     }
@@ -267,7 +268,7 @@ fn urn<S: Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Er
     serializer.collect_str(&format_args!("urn:rollcall:problem:{kind}"))
 }
 
-/// The body is written by the outermost layer, which knows the request's id.
+/// The outermost layer writes the body, because it knows the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -292,7 +293,7 @@ impl Problem {
     }
 }
 
-/// What the core refuses, as the client sees it: the field to change, where there is one.
+/// Errors of the core as problems, with the field to change, if there is one.
 impl From<ControlError> for Problem {
     fn from(refusal: ControlError) -> Self {
         let detail = refusal.to_string();
@@ -351,7 +352,7 @@ fn port_field(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Collects what is wrong with a request, so that the client learns all of it at once.
+/// Collects the mistakes in a request, so that the client learns all of them at once.
 #[derive(Debug, Default)]
 pub(super) struct FieldErrors(Vec<FieldError>);
 
@@ -361,7 +362,7 @@ impl FieldErrors {
         self.0.push(FieldError { pointer: pointer.into(), detail: detail.to_string() });
     }
 
-    /// Gives the value, or notes what is wrong with it.
+    /// Returns the value, or notes its error.
     pub(super) fn keep<T>(&mut self, pointer: &str, value: Result<T, impl ToString>) -> Option<T> {
         value.map_err(|error| self.push(pointer, error)).ok()
     }
@@ -386,7 +387,7 @@ impl FieldErrors {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidRequest, self.0)) }
     }
 
-    /// Where the fields are parameters of the URL.
+    /// For fields that are parameters of the URL.
     pub(super) fn into_parameters(self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidParameter, self.0)) }
     }

@@ -1,4 +1,4 @@
-//! How a responder answers, as JSON.
+//! A responder's rules as JSON.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! A message as it is asked for: a JSON body, or a raw payload with the options in the query.
+//! Requests for messages: a JSON body, or a raw payload with the options in the query.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub(super) struct RepeatBody {
     pub(super) interval_ms: u64,
 }
 
-/// A body that is the payload, as the API document shows it.
+/// A body that is the payload itself, as the API document shows it.
 pub(super) enum RawPayload {}
 
 impl ToSchema for RawPayload {}
@@ -148,7 +148,7 @@ pub(super) struct RawOptions {
     linger_ms: Option<u64>,
 }
 
-/// A message that is legal, up to which interfaces there are.
+/// A valid request for a message, whose interfaces are not resolved yet.
 pub(super) struct MessageRequest {
     pub(super) interfaces: InterfaceChoice,
     spec: MessageSpec,

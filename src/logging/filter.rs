@@ -1,4 +1,4 @@
-//! What is logged, by level and module; it can be changed while the service runs.
+//! The filter that decides, by level and module, what is logged; it can be changed while the service runs.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,12 +8,12 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::sync::Lock;
 
-/// What decides whether a line is logged; cheap to clone.
+/// Decides whether a line is logged; cheap to clone.
 #[derive(Clone)]
 pub struct LogFilter {
     handle: reload::Handle<EnvFilter, Registry>,
-    /// Std lock: held to copy, and while the filter is replaced, so that text and filter stay together.
-    /// After a panic under it they may not, and only what is shown of the filter is wrong.
+    /// Std lock: held to copy, and while the filter is replaced, so that text and filter agree. After a panic under it
+    /// they may differ; then only the text that is shown is wrong.
     texts: Arc<Mutex<Texts>>,
 }
 
@@ -35,14 +35,14 @@ pub enum FilterError {
 impl LogFilter {
     const LONGEST: usize = 4_096;
 
-    /// A filter, and the layer that asks it.
+    /// A filter, and the layer that applies it.
     pub(super) fn new(text: &str) -> Result<(reload::Layer<EnvFilter, Registry>, Self), FilterError> {
         let (layer, handle) = reload::Layer::new(parse(text)?);
         let texts = Texts { current: text.to_owned(), configured: text.to_owned() };
         Ok((layer, Self { handle, texts: Arc::new(Mutex::new(texts)) }))
     }
 
-    /// Whether a text is a filter.
+    /// Checks that a text is a filter.
     pub fn check(text: &str) -> Result<(), FilterError> {
         parse(text).map(|_| ())
     }
@@ -52,22 +52,22 @@ impl LogFilter {
         self.texts().current.clone()
     }
 
-    /// The one that was configured.
+    /// The configured filter.
     pub fn configured(&self) -> String {
         self.texts().configured.clone()
     }
 
-    /// Logs by this filter until another one is set, or configured.
+    /// Applies this filter until another one is set or configured.
     pub fn set(&self, text: &str) -> Result<(), FilterError> {
         let filter = parse(text)?;
         let mut texts = self.texts();
-        // It fails only if the layer is gone: then there is no log to be filtered.
+        // This fails only if the layer is gone: then there is no log to filter.
         let _ = self.handle.reload(filter);
         text.clone_into(&mut texts.current);
         Ok(())
     }
 
-    /// Logs by the filter that was configured anew.
+    /// Applies a filter that was newly configured.
     pub fn configure(&self, text: &str) -> Result<(), FilterError> {
         self.set(text)?;
         text.clone_into(&mut self.texts().configured);
@@ -96,9 +96,9 @@ fn parse(text: &str) -> Result<EnvFilter, FilterError> {
     if !(1..=LogFilter::LONGEST).contains(&text.len()) {
         return Err(FilterError::Length);
     }
-    // It would be the name of a module, and silence everything else.
+    // A mistyped level would count as a module's name, and silence everything else.
     let mistyped = |word: &&&str| !word.contains(['=', ':']) && word.parse::<LevelFilter>().is_err();
-    // The parser compares filters by field in a way that fails its own assertions.
+    // The parser of `EnvFilter` fails its own assertions when it compares filters by field.
     if text.contains(['[', ']', '{', '}']) {
         let reason = "filters by span or field are not taken".to_owned();
         return Err(FilterError::Syntax { text: text.to_owned(), reason });
@@ -108,9 +108,8 @@ fn parse(text: &str) -> Result<EnvFilter, FilterError> {
         let reason = format!("`{word}` is no level");
         return Err(FilterError::Syntax { text: text.to_owned(), reason });
     }
-    // Filters come from clients: they get no regular expressions to run on every line.
-    // Its parser counts characters in the trimmed word, and cuts the whole one: with white space before a word it
-    // misreads it, or panics.
+    // Filters come from clients: they get no regular expressions to run on every line. The parser counts characters in
+    // the trimmed word, and cuts the untrimmed one: white space before a word makes it misread the word, or panic.
     let parsed = EnvFilter::builder().with_regex(false).parse(words.join(","));
     parsed.map_err(|error| FilterError::Syntax { text: text.to_owned(), reason: error.to_string() })
 }

@@ -23,7 +23,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Logs from now on; once in a process.
+/// Starts the log; to be called once in a process.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogFilter, FilterError> {
     let terminal = std::io::stderr().is_terminal();
     let (layer, filter) = LogFilter::new(filter)?;

@@ -1,4 +1,4 @@
-//! Failures come in floods: each place in the code logs its own once in a while, and says how many it left out.
+//! Failures come in floods: each place in the code logs one line per pause, and counts those that it left out.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use crate::sync::Lock;
 /// Lets one line through, then none for [`Self::PAUSE`].
 #[derive(Debug)]
 pub struct Throttle {
-    /// Std lock: held for a comparison. Each place in the code owns one: whatever becomes of its two values, at worst
-    /// a line is missing.
+    /// Std lock: held for a comparison. Each place in the code has its own: if a panic leaves its two values
+    /// inconsistent, at worst a line is missing.
     state: Mutex<ThrottleState>,
 }
 
@@ -45,8 +45,8 @@ impl Default for Throttle {
     }
 }
 
-/// Logs like `tracing::event!`, with a throttle of its own for each place that it stands in: `rarely!(WARN, %error,
-/// "it failed")`. The field `suppressed` counts what was left out since the line before.
+/// Logs like `tracing::event!`, with a throttle of its own for each use: `rarely!(WARN, %error, "it failed")`. The
+/// field `suppressed` counts the lines left out since the last one.
 macro_rules! rarely {
     ($level:ident, $($what:tt)+) => {{
         static THROTTLE: $crate::logging::Throttle = $crate::logging::Throttle::new();

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::Timestamp;
 
-/// What is known of a received datagram besides its payload.
+/// Everything known of a received datagram besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatagramMeta<'a> {
     /// When the kernel received it (`SO_TIMESTAMPNS`, `CLOCK_REALTIME`).
@@ -16,15 +16,15 @@ pub struct DatagramMeta<'a> {
     pub truncated: bool,
 }
 
-/// What is known of a response besides what is known of any datagram.
+/// Everything known of a response besides what is known of any datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseMeta {
-    /// Microseconds from the send it answers to its arrival; none when the clock stepped between.
+    /// Microseconds from the send that it answers to its arrival; none if the clock stepped in between.
     pub rtt_us: Option<u64>,
-    /// The attempt it answers, from 1; none where that cannot be told.
+    /// The attempt that it answers, from 1; none if unknown.
     pub attempt: Option<u32>,
     /// This responder had answered this message before.
     pub duplicate: bool,
-    /// It came after the message was closed.
+    /// It arrived after the message was closed.
     pub late: bool,
 }

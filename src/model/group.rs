@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A multicast address and a UDP port: `239.1.2.3:10000`, `[ff15::1]:10000`.
 ///
-/// Interface- and link-local IPv6 groups exist once per interface; the interface is not part of
-/// the group but of what is done with it, so it is split off while parsing ([`Group::parse`]).
+/// Interface- and link-local IPv6 groups exist once per interface; the interface is not part of the group but of its
+/// use, so [`Group::parse`] splits it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Group {
@@ -24,7 +24,7 @@ impl Group {
         Ok(Self { ip, port })
     }
 
-    /// Reads `ADDRESS:PORT` or `[ADDRESS%INTERFACE]:PORT`; gives the group and the interface, if one was named.
+    /// Reads `ADDRESS:PORT` or `[ADDRESS%INTERFACE]:PORT`; returns the group and the interface, if one was named.
     pub fn parse(text: &str) -> Result<(Self, Option<String>), GroupError> {
         let syntax = || GroupError::Syntax(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(syntax)?;

@@ -1,11 +1,11 @@
-//! Whether a member of a group can hear anything on an interface, as far as the kernel's description of it tells.
+//! Whether a member of a group can receive anything on an interface, as far as the kernel's description shows.
 
 use std::sync::Arc;
 
 use super::{Family, Interface, InterfaceTable, Ipv6Status};
 
-/// Why nothing can arrive there. Where several reasons hold, the one that is to be mended first counts: the order is
-/// that of the variants.
+/// Why nothing can arrive on an interface. If several reasons hold, the one to be fixed first counts, in the order of
+/// the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotHearing {
     #[error("the interface is gone; it is joined again when it is back")]
@@ -24,7 +24,7 @@ pub enum NotHearing {
     Ipv6Disabled { interface: Arc<str> },
 }
 
-/// Below it, the kernel takes the family off an interface, and forgets the groups that were joined there
+/// Below this MTU, the kernel removes the family from an interface, and forgets the groups that were joined there
 /// (`inetdev_valid_mtu`, `IPV6_MIN_MTU`).
 fn smallest_mtu(family: Family) -> u32 {
     match family {
@@ -33,13 +33,13 @@ fn smallest_mtu(family: Family) -> u32 {
     }
 }
 
-/// In the names of sysctls a dot separates, and a dot of the interface's name is a slash.
+/// A dot separates the parts of a sysctl's name, so a dot in an interface's name becomes a slash.
 fn in_sysctl(interface: &str) -> String {
     interface.replace('.', "/")
 }
 
 impl Interface {
-    /// Whether the kernel keeps a list of the family's groups for it, so that groups can be joined.
+    /// Whether the kernel keeps a list of the family's groups for this interface, so that groups can be joined.
     pub fn takes_part_in(&self, family: Family) -> bool {
         match family {
             Family::V4 => self.ipv4,
@@ -47,7 +47,7 @@ impl Interface {
         }
     }
 
-    /// Whether datagrams of the family can come and go, as far as its being up does not matter.
+    /// Whether the interface can receive and send datagrams of the family, provided that it is up.
     pub fn carries(&self, family: Family) -> Result<(), NotHearing> {
         let interface = self.name.clone();
         if !self.takes_part_in(family) {
@@ -63,7 +63,7 @@ impl Interface {
         Ok(())
     }
 
-    /// How often the kernel has forgotten which groups of the family were joined there.
+    /// A number that changes whenever the kernel forgets which groups of the family were joined there.
     pub fn forgotten(&self, family: Family) -> u32 {
         let [v4, v6] = self.forgotten;
         match family {
@@ -74,7 +74,7 @@ impl Interface {
 }
 
 impl InterfaceTable {
-    /// Whether a member of a group of this family can hear on the interface; none: it is not there.
+    /// Whether a member of a group of this family can receive on the interface; none: the interface is gone.
     pub fn hearing(&self, interface: Option<&Interface>, family: Family) -> Result<(), NotHearing> {
         let interface = interface.ok_or(NotHearing::Gone)?;
         let name = || interface.name.clone();
@@ -90,14 +90,14 @@ impl InterfaceTable {
         interface.carries(family)
     }
 
-    /// Whether the default set of a membership in a group of this family includes the interface. One without a
-    /// carrier is included: it hears as soon as the cable is plugged in.
+    /// Whether the default set of a membership in a group of this family includes the interface. One without a carrier
+    /// is included: it receives as soon as the cable is plugged in.
     pub fn is_usable_for(&self, interface: &Interface, family: Family) -> bool {
         let heard = family == Family::V4 || interface.ipv6 == Ipv6Status::On;
         self.usable(interface).is_ok() && interface.takes_part_in(family) && heard
     }
 
-    /// Whether this host could never hear another one's groups of this family: up or down, there is nothing but `lo`.
+    /// Whether this host can never receive groups of this family from others: up or down, it has only `lo` for them.
     pub fn is_only_loopback(&self, family: Family) -> bool {
         let reaches_others = |interface: &Interface| {
             !interface.loopback

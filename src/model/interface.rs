@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Group};
+use super::{Family, Group, is_link_local};
 
 /// An interface as a client names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ impl InterfaceRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interfaces {
-    /// For a membership: every one that is up, can do multicast and is nobody's port, also those that
-    /// appear later. For a message: the one that the routing table says.
+    /// For a membership: every interface that is up, can do multicast and is no port of another, also those that appear
+    /// later. For a message: the interface that the routing table chooses.
     Default,
     /// Exactly these, by name; sorted, without repetition, not empty.
     Named(Vec<Arc<str>>),
@@ -43,8 +43,8 @@ pub struct Interface {
     /// It takes part in IPv4 (the kernel has an `in_device` for it).
     pub ipv4: bool,
     pub ipv6: Ipv6Status,
-    /// For IPv4 and for IPv6, a number that is another one whenever the kernel was seen to have forgotten its list of
-    /// groups here: with the family, or as the interface was made again, or moved to another namespace and back.
+    /// For IPv4 and for IPv6, a number that changes whenever the kernel was seen to have forgotten its list of groups
+    /// here: because the family was removed, or the interface was recreated, or moved to another namespace and back.
     pub forgotten: [u32; 2],
     /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
     pub multicast: bool,
@@ -78,16 +78,15 @@ pub enum Unusable {
 }
 
 impl Interface {
-    /// The address that a datagram to `group` leaves with, as the kernel would choose it: the first
-    /// one of the family; for IPv6 link-local for the small scopes and else the widest there is
-    /// (RFC 6724 rule 2).
+    /// The source address of a datagram to `group`, as the kernel would choose it: the first one of the family; for
+    /// IPv6 link-local for the small scopes and else of the widest scope there is (RFC 6724 rule 2).
     pub fn source_for(&self, group: &Group) -> Option<IpAddr> {
         self.address(group.family(), group.is_interface_scoped())
     }
 
     /// The address from which to answer `peer`.
     pub fn source_towards(&self, peer: IpAddr) -> Option<IpAddr> {
-        let small = matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let small = is_link_local(peer);
         let on_link = self.addresses.iter().find(|(own, prefix)| same_subnet(*own, peer, *prefix));
         on_link.map(|(own, _)| *own).or_else(|| self.address(Family::of(peer), small))
     }
@@ -97,7 +96,7 @@ impl Interface {
         self.addresses.iter().any(|(own, _)| *own == address)
     }
 
-    /// Whether datagrams can leave with this address, as far as this interface goes: on `lo` with all of its networks'.
+    /// Whether datagrams can leave here with this source address: an own one, or on `lo` any of its networks'.
     pub fn can_send_from(&self, address: IpAddr) -> bool {
         let in_network = |(own, prefix): &(IpAddr, u8)| same_subnet(*own, address, *prefix);
         self.has(address) || (self.loopback && self.addresses.iter().any(in_network))
@@ -105,15 +104,13 @@ impl Interface {
 
     /// Whether `peer` is one hop away on this interface.
     pub fn is_on_link(&self, peer: IpAddr) -> bool {
-        matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local())
-            || self.addresses.iter().any(|(own, prefix)| same_subnet(*own, peer, *prefix))
+        is_link_local(peer) || self.addresses.iter().any(|(own, prefix)| same_subnet(*own, peer, *prefix))
     }
 
     fn address(&self, family: Family, prefer_link_local: bool) -> Option<IpAddr> {
         let mut of_family = self.addresses.iter().map(|(ip, _)| *ip).filter(|ip| Family::of(*ip) == family);
-        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         let first = of_family.clone().next();
-        of_family.find(|ip| family == Family::V4 || link_local(ip) == prefer_link_local).or(first)
+        of_family.find(|ip| family == Family::V4 || is_link_local(*ip) == prefer_link_local).or(first)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Family, Group, Interfaces, Retention};
 
 /// Bounds of a message's numbers; each is also in the API document.
 pub mod limits {
-    /// A day: longer collections are what a membership is for.
+    /// A day: a membership is the means for longer collections.
     pub const WINDOW_MS: u64 = 86_400_000;
     pub const LINGER_MS: u64 = 60_000;
     pub const REPEAT_COUNT: u32 = 1_000_000;
@@ -23,16 +23,16 @@ pub mod limits {
     pub const INTERFACES: usize = 1_024;
 }
 
-/// The TTL (IPv4) or hop limit (IPv6) that a message leaves with.
+/// The TTL (IPv4) or hop limit (IPv6) of a message's datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HopLimit(pub u8);
 
-/// One payload to send to a group, and how to collect the answers.
+/// One payload to send to a group, and how to collect the responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSpec {
     pub group: Group,
     pub interfaces: Interfaces,
-    /// The address to send from; none: the one that the kernel chooses.
+    /// The address to send from; none: the kernel chooses.
     #[serde(default)]
     pub source: Option<IpAddr>,
     #[serde(with = "super::base64")]
@@ -50,7 +50,7 @@ pub struct MessageSpec {
 }
 
 impl MessageSpec {
-    /// Checks what no single field shows.
+    /// Checks the rules that concern several fields.
     pub fn check(&self) -> Result<(), SpecError> {
         let longest = self.group.largest_payload();
         if self.payload.len() > longest {
@@ -76,7 +76,7 @@ impl MessageSpec {
         Ok(())
     }
 
-    /// How many source ports tell the attempts apart.
+    /// How many source ports the message takes on each interface; they tell tracked attempts apart.
     pub fn ports_per_interface(&self) -> u32 {
         if self.track_attempts { self.repeat.count } else { 1 }
     }
@@ -93,7 +93,7 @@ impl CloseReason {
     pub const ALL: [Self; 6] =
         [Self::Window, Self::Expected, Self::Stalled, Self::Cancelled, Self::Restarted, Self::Failed];
 
-    /// What it is called.
+    /// Its name in the API, in metrics and in traces.
     pub fn name(self) -> &'static str {
         match self {
             Self::Window => "window",
@@ -115,7 +115,7 @@ impl Repeat {
     }
 }
 
-/// Why a message collects no longer.
+/// Why a message no longer collects responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseReason {
@@ -126,7 +126,7 @@ pub enum CloseReason {
     /// No new responder for `stall_ms`.
     Stalled,
     Cancelled,
-    /// The service was stopped while it collected.
+    /// The service was stopped while the message collected.
     Restarted,
     /// The service's own code failed.
     Failed,

@@ -1,7 +1,8 @@
-//! The nouns, legal by construction: past this layer no code asks whether a value is allowed.
+//! The domain's types, valid by construction: past this layer no code asks whether a value is allowed.
 //!
 //! Nothing here knows sockets, logs or HTTP.
 
+mod address;
 mod base64;
 mod datagram;
 mod group;
@@ -15,6 +16,7 @@ mod retention;
 mod sources;
 mod time;
 
+pub use address::{is_link_local, socket_addr_on};
 pub use datagram::{DatagramMeta, ResponseMeta};
 pub use group::{Family, Group, GroupError, largest_payload};
 pub use hearing::NotHearing;

@@ -38,7 +38,7 @@ pub enum Match {
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(regex::bytes::Regex);
 
-/// Patterns are the same if they are written the same.
+/// Patterns are equal if their texts are.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
@@ -90,7 +90,7 @@ impl Match {
     }
 }
 
-/// Milliseconds to wait before a reply, drawn anew for each; a fixed delay is a range of one.
+/// Milliseconds to wait before a reply, drawn at random for each; a fixed delay is a range of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay(pub RangeInclusive<u32>);
 
@@ -105,8 +105,8 @@ impl Delay {
 /// Where replies come from instead of `HOST:GROUP_PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplyFrom {
-    /// One of the host's own addresses; none: the address of the interface that heard the datagram.
+    /// One of the host's own addresses; none: the address of the interface that received the datagram.
     pub address: Option<IpAddr>,
-    /// None: the group's port. 0: a fresh one, chosen by the kernel when the responder starts.
+    /// None: the group's port. 0: a free one that the kernel chooses when the responder starts.
     pub port: Option<u16>,
 }

@@ -8,7 +8,7 @@ use super::{Family, Group};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceFilter {
-    /// Any source: (*,G), EXCLUDE of nobody.
+    /// Any source: (*,G), EXCLUDE with an empty list.
     Any,
     /// Only these: (S,G). Sorted, without repetition, not empty.
     Include(Vec<IpAddr>),
@@ -40,7 +40,7 @@ impl SourceFilter {
         Ok(Self::Any)
     }
 
-    /// How many sources the kernel is asked to keep in the filter.
+    /// How many sources the filter has in the kernel.
     pub fn len(&self) -> usize {
         match self {
             Self::Any => 0,
@@ -93,7 +93,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The place in the list that is wrong, where it is a single one.
+    /// The position of the wrong source in the list, if it is a single one.
     pub fn position(&self) -> Option<usize> {
         match self {
             Self::OtherFamily { position, .. } | Self::NotUnicast { position, .. } => Some(*position),

@@ -24,7 +24,7 @@ impl Timestamp {
     }
 }
 
-/// Both clocks at one moment: their distance tells whether the real-time clock was stepped.
+/// Both clocks at one moment: a change of their difference shows that the real-time clock was stepped.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockReading {
     pub real: Timestamp,
@@ -35,7 +35,7 @@ impl ClockReading {
     /// Nanoseconds by which the clocks may differ without a step.
     const SLACK: i64 = 1_000_000;
 
-    /// Reads both clocks close together: a reading that was interrupted for long is taken again.
+    /// Reads both clocks close together: a reading that was interrupted for long is repeated.
     pub fn now() -> Self {
         const CLOSE: Duration = Duration::from_micros(50);
         let mut reading = Self::once();
@@ -53,7 +53,7 @@ impl ClockReading {
         Self { real: Timestamp::now(), monotonic }
     }
 
-    /// Whether a time of day is ahead of this reading: it was then read before the clock was set back.
+    /// Whether `time` is ahead of this reading: then the clock has been set back since `time` was read.
     pub fn is_before(&self, time: Timestamp) -> bool {
         time.0.saturating_sub(self.real.0) > Self::SLACK
     }

@@ -13,9 +13,9 @@ use super::send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSe
 use super::socket::Socket;
 use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, SourceFilter};
 
-/// The kernel, or in model tests a stand-in that fails where it is told to.
+/// The kernel, or in model tests a fake that fails on request.
 ///
-/// Sockets are opened first and registered last, when all that their sinks refer to is complete.
+/// Sockets are opened first and registered last, once everything that their sinks refer to is complete.
 pub trait SocketBackend: Send + Sync {
     fn clock(&self) -> ClockReading;
 
@@ -28,10 +28,10 @@ pub trait SocketBackend: Send + Sync {
     /// How the kernel would send a datagram now. Does not wait.
     fn route(&self, query: &RouteQuery) -> Result<Route, SocketError>;
 
-    /// The index of the interface by which it would, also where there is no address to send from.
+    /// The index of the interface that the kernel would use, and the source address, if there is one.
     fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError>;
 
-    /// Joins the group on the interface; the kernel queues what it hears until the socket is registered.
+    /// Joins the group on the interface; the kernel queues what arrives until the socket is registered.
     fn open_group_socket(
         &self,
         group: &Group,
@@ -40,17 +40,17 @@ pub trait SocketBackend: Send + Sync {
         options: ReceiveOptions,
     ) -> Result<GroupSocket, SocketError>;
 
-    /// Opens a socket that sends a message on one interface and hears the answers.
+    /// Opens a socket that sends a message on one interface and receives the responses.
     fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError>;
 
-    /// Opens a socket that sends the messages whose answers nobody collects.
+    /// Opens a socket for messages whose responses are not collected.
     fn open_shared_send_socket(
         &self,
         family: Family,
         loopback: bool,
     ) -> Result<SharedSendSocket, SocketError>;
 
-    /// Opens a socket that only sends, from this address; port 0 asks for a fresh one.
+    /// Opens a socket that only sends, from this address; port 0: the kernel chooses a free one.
     fn open_reply_socket(
         &self,
         interface_index: u32,

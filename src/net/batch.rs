@@ -4,11 +4,11 @@ use super::sys::ReceiveRoom;
 use super::wire::{self, Ancillary};
 use crate::model::Timestamp;
 
-/// What one recvmmsg(2) brought.
+/// The datagrams of one recvmmsg(2) call.
 pub struct Batch<'a>(Buffers<'a>);
 
 enum Buffers<'a> {
-    /// So many in the room that the kernel has filled.
+    /// The receive buffers, and how many of them the kernel has filled.
     Room(&'a ReceiveRoom, usize),
     #[cfg(test)]
     Given(&'a [Received<'a>]),
@@ -33,7 +33,7 @@ impl<'a> Batch<'a> {
         Self(Buffers::Room(room, buffers))
     }
 
-    /// As if these had been received.
+    /// A batch of these datagrams, as if they had been received.
     #[cfg(test)]
     pub(crate) fn of(received: &'a [Received<'a>]) -> Self {
         Self(Buffers::Given(received))
@@ -63,7 +63,7 @@ impl<'a> Buffers<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Reads the kernel's words: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
+    /// Reads what the kernel returned: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
     /// address.
     pub fn read(address: &[u8], control: &[u8], bytes: &'a [u8], truncated: bool) -> Option<Self> {
         let ancillary = Ancillary::read(control);

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::sys;
 
-/// File descriptors of this process: each socket takes one. What could be read; without /proc, nothing.
+/// File descriptors of this process: each socket takes one. A number that /proc does not give is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
     pub open: Option<u64>,
@@ -15,20 +15,20 @@ impl Descriptors {
         Self { open: open(), limit: limit() }
     }
 
-    /// Whether nine in ten of those that sockets may take are in use; where that cannot be told, not.
+    /// Whether nine in ten of those that sockets may take are in use; false if unknown.
     pub fn are_short(&self) -> bool {
         self.open.zip(self.limit).is_some_and(|(open, limit)| open >= sys::for_sockets(limit) / 10 * 9)
     }
 }
 
-/// Since Linux 6.2 the directory's size is their number; before, they have to be counted.
+/// Since Linux 6.2 the directory's size is their number; on older kernels they have to be counted.
 fn open() -> Option<u64> {
     const DIRECTORY: &str = "/proc/self/fd";
     let size = fs::metadata(DIRECTORY).map_or(0, |found| found.len());
     if size > 0 {
         return Some(size);
     }
-    // One of them is the directory itself, open to be read.
+    // One of them is the directory itself, open for reading.
     fs::read_dir(DIRECTORY).ok().map(|entries| entries.count().saturating_sub(1) as u64)
 }
 

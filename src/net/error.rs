@@ -35,7 +35,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What a fault means to whoever asked for the operation.
+/// What an error means to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketErrorKind {
     /// Another socket has the port for itself.
@@ -53,11 +53,11 @@ pub enum SocketErrorKind {
     TooManySources,
     /// The datagram is larger than the interface can carry.
     TooLong,
-    /// The send buffer is full; later it will not be.
+    /// The send buffer is full: try again later.
     Busy,
     /// There is no address to send from.
     NoAddress,
-    /// The routing table refuses it: an `unreachable` or `blackhole` route or rule.
+    /// The routing table refuses the destination: an `unreachable` or `blackhole` route or rule.
     Refused,
     /// The kernel gave no answer in time.
     TimedOut,

@@ -1,8 +1,8 @@
 //! One socket per (membership, interface): bound to the device and to the group's own address.
 //!
-//! Binding to the group lets the kernel find the socket by hash (a wildcard bind makes it walk all
-//! sockets on the port). Binding to the device, with `MULTICAST_ALL` off, keeps out what other sockets
-//! of the host joined elsewhere. The filter is set before the bind, so that nothing slips in.
+//! Binding to the group lets the kernel find the socket by hash (a wildcard bind makes it walk all sockets on the
+//! port). Binding to the device, with `MULTICAST_ALL` off, keeps out groups that other sockets of the host joined
+//! elsewhere. The filter is set before the bind, so that no unwanted datagram is queued.
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -46,7 +46,7 @@ impl GroupSocket {
         Ok(Self { socket, buffer })
     }
 
-    /// Changes whom the socket hears, in one step and without leaving.
+    /// Changes the source filter in one step and without leaving the group.
     pub fn set_sources(
         socket: &Socket,
         group: &Group,
@@ -74,7 +74,7 @@ fn join(
             let request = wire::group_request(interface_index, group);
             sys::set_option(socket.as_fd(), level, libc::MCAST_JOIN_GROUP, &request).context(Action::Join)?;
         }
-        // Joined by a source, so that no (*,G) report ever leaves for a source-specific membership.
+        // Joined with a source, so that the kernel never reports (*,G) for a source-specific membership.
         SourceFilter::Include(list) => {
             socket.join_source(group, interface_index, list[0])?;
         }

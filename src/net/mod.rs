@@ -1,8 +1,8 @@
 //! Sockets, batch I/O and interfaces. Knows nothing of logs, resources or HTTP.
 //!
-//! `sys` holds every `unsafe` block of the crate; `wire` turns the kernel's bytes (socket addresses,
-//! control messages) into types and back, in safe code. One of the [`ReceiveThreads`] reads whichever sockets are
-//! ready and hands each batch to the [`Sink`] that was registered with the socket.
+//! `sys` holds every `unsafe` block of the crate; `wire` turns the kernel's bytes (socket addresses, control messages)
+//! into types and back, in safe code. Each of the [`ReceiveThreads`] reads those of its sockets that are ready and
+//! hands each batch to the [`Sink`] that was registered with the socket.
 
 mod backend;
 mod batch;

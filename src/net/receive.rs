@@ -1,14 +1,14 @@
 //! The receiving side: a few threads, each waiting on one epoll instance that watches many sockets.
 //!
-//! A task and a reactor entry per socket would cost more memory than a membership itself, and a wake-up
-//! per datagram. A receive thread instead asks epoll which of its sockets are ready, empties them with recvmmsg(2)
-//! into one reused room, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own,
-//! because a task would be woken by the runtime's epoll first and ask its own afterwards: twice the system calls
-//! where datagrams come one by one, and requests that compute would delay what is received.
+//! A task and a reactor entry per socket would cost more memory than a membership itself, and a wake-up per datagram. A
+//! receive thread instead asks epoll which of its sockets are ready, reads them with recvmmsg(2) into one reused set of
+//! buffers, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own: a task would be woken by
+//! the runtime's epoll and then query its own, twice the system calls when datagrams arrive one by one, and HTTP
+//! requests that compute would delay reception.
 //!
-//! Threads: one for each of `count`, counted by the caller's tracker. Tasks: one per thread, which holds the writing
-//! end of a pipe until the service stops or the runtime goes; its end wakes the thread and ends it. Nothing else
-//! ends it: a sink that panics fails its own socket alone, and an error of epoll is tried again.
+//! Threads: `count` of them, counted by the caller's tracker. Tasks: one per thread, which holds the writing end of a
+//! pipe until the service stops or the runtime ends; when the pipe closes, the thread wakes and ends. Nothing else ends
+//! a thread: a sink that panics fails its own socket alone, and after an error of epoll the thread tries again.
 
 use std::io::{self, PipeReader};
 use std::net::SocketAddr;
@@ -33,17 +33,17 @@ use super::sys::{Epoll, ReceiveRoom};
 use crate::logging::rarely;
 use crate::sync::{Lock, Progress, fatal};
 
-/// Takes what a socket received.
+/// Takes the datagrams that a socket received.
 pub trait Sink: Send {
-    /// Called with every batch, on a receive thread: must not block. It may keep a [`SendHandle`] to the socket.
+    /// Called with every batch, on a receive thread: must not block. The sink may keep a [`SendHandle`] to the socket.
     fn deliver(&mut self, socket: &Arc<RegisteredSocket>, batch: &Batch<'_>);
 }
 
 /// Buffers per recvmmsg(2): enough to amortise the call, few enough to stay in the cache.
 const BUFFERS: usize = 32;
-/// Sockets asked for in one `epoll_wait(2)`.
+/// Ready sockets that one `epoll_wait(2)` returns at most.
 const EVENTS: usize = 64;
-/// Stands for the pipe whose end ends the thread; sockets count from 0.
+/// The epoll key of the pipe that ends the thread when it closes; sockets count from 0.
 const STOP: u64 = u64::MAX;
 
 pub struct ReceiveThreads {
@@ -68,21 +68,20 @@ struct ReceiveThread {
     failures: Arc<Failures>,
 }
 
-/// A socket that a receive thread reads. Whoever sends from it, or delivers what it received, holds it open for as
-/// long as that takes.
+/// A socket that a receive thread reads. A send or a delivery in progress keeps it open until it is done.
 pub struct RegisteredSocket {
     socket: Socket,
     /// Std lock: held by the receive thread while it delivers a batch, and by nobody else.
     sink: Mutex<Box<dyn Sink>>,
-    /// Its owner has given it up: nothing is delivered any more and nothing is sent.
+    /// Its owner has stopped or closed it: nothing more is delivered or sent.
     closed: AtomicBool,
-    /// Its sink has panicked: nothing is delivered any more.
+    /// Its sink has panicked: nothing more is delivered.
     failed: AtomicBool,
-    /// Set when the owner waits for the socket to be closed. After `socket`, so that it is dropped after it.
+    /// Set when the owner waits for the socket to be closed. Declared after `socket`, so that it is dropped later.
     gone: OnceLock<DropGuard>,
 }
 
-/// Owns a registered socket; dropped or closed, nothing more is delivered from it.
+/// Owns a registered socket. Once this is dropped or closed, nothing more is delivered from the socket.
 pub struct Registration {
     thread: Arc<ReceiveThread>,
     key: usize,
@@ -90,7 +89,7 @@ pub struct Registration {
     socket: Option<Arc<RegisteredSocket>>,
 }
 
-/// Resolves once a socket that was given up is closed: the batch under delivery is delivered, and nothing is sent.
+/// Resolves once a socket that its owner gave up is closed: its last batch is delivered, and no send is in progress.
 #[must_use = "until it resolves, a batch may still be delivered"]
 #[derive(Clone)]
 pub struct Closed(Option<CancellationToken>);
@@ -122,8 +121,8 @@ impl ReceiveThreads {
         Ok(Self { threads, next: AtomicUsize::new(0), failures })
     }
 
-    /// How many receive, and how many there should be. One that has been at the same batch for `limit` does not, and one
-    /// that does not even wake to find nothing to read.
+    /// How many threads work, and how many there should be. A thread does not work if it has been at one batch for
+    /// `limit`, or does not even wake to find nothing to read.
     pub fn running(&self, limit: Duration) -> (usize, usize) {
         let now = Instant::now();
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
@@ -134,12 +133,12 @@ impl ReceiveThreads {
         (self.threads.iter().filter(runs).count(), self.threads.len())
     }
 
-    /// How far each of the threads has come.
+    /// The progress of each thread.
     pub(crate) fn progress(&self) -> impl Iterator<Item = &Arc<Progress>> {
         self.threads.iter().map(|(thread, _)| &thread.progress)
     }
 
-    /// Errors of `epoll_wait(2)` until now.
+    /// Errors of `epoll_wait(2)` so far.
     pub fn epoll_errors(&self) -> u64 {
         self.failures.epoll_errors.load(Ordering::Relaxed)
     }
@@ -167,10 +166,10 @@ impl ReceiveThreads {
 }
 
 impl ReceiveThread {
-    /// How often `epoll_wait(2)` may fail in a row, and how long the thread rests in between: together some seconds.
+    /// How often `epoll_wait(2)` may fail in a row, and the pause after each failure: together some seconds.
     const MOST_ERRORS: u32 = 100;
     const REST: Duration = Duration::from_millis(20);
-    /// After this time without a datagram the thread wakes to show that it can.
+    /// After this time without a datagram the thread wakes, to show that it still runs.
     const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
     fn new(failures: Arc<Failures>) -> io::Result<Self> {
@@ -205,7 +204,7 @@ impl ReceiveThread {
                 if key == STOP {
                     return;
                 }
-                // A socket that was given up since epoll_wait is gone, or is another one that has nothing to read.
+                // A socket closed since epoll_wait is gone, or its key belongs to another one that has nothing to read.
                 let socket = usize::try_from(key).ok().and_then(|key| self.sockets().get(key).cloned());
                 if let Some(socket) = socket {
                     self.progress.work();
@@ -215,18 +214,18 @@ impl ReceiveThread {
         }
     }
 
-    /// Receives and delivers one batch. If there is more to read, epoll says so again.
+    /// Receives and delivers one batch. If there is more to read, epoll reports the socket again.
     fn receive(&self, socket: &Arc<RegisteredSocket>, room: &mut ReceiveRoom) {
         if socket.closed.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
             return;
         }
-        // Errors are asynchronous ICMP errors of earlier sends, which reading clears, or that nothing is there.
+        // An error is an ICMP error of an earlier send, which reading clears, or means that there is nothing to read.
         let Ok(buffers) = room.receive(socket.as_fd()) else {
             return;
         };
         let batch = Batch::new(room, buffers);
         if !socket.deliver(&batch) {
-            // Otherwise epoll would say without end that there is something to read.
+            // Otherwise epoll would report the socket as readable without end.
             let _ = self.epoll.remove(socket.as_fd());
             self.failures.panicked.notify_one();
         }
@@ -251,19 +250,19 @@ impl SendHandle {
         Some(self.open()?.send_to(destination, payload))
     }
 
-    /// The socket, which stays open for as long as the caller holds it; none once its owner has given it up.
+    /// The socket, which stays open for as long as the caller holds it; none once its owner has closed it.
     pub fn open(&self) -> Option<Arc<RegisteredSocket>> {
         self.0.upgrade().filter(|socket| !socket.closed.load(Ordering::Acquire))
     }
 }
 
 impl RegisteredSocket {
-    /// Whether its sink has panicked, so that it delivers nothing any more.
+    /// Whether its sink has panicked, so that nothing more is delivered.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Hands over a batch; false if the sink panics at it.
+    /// Hands a batch to the sink; false if the sink panics.
     pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) -> bool {
         if self.closed.load(Ordering::Acquire) || self.has_failed() {
             return true;
@@ -289,13 +288,13 @@ impl Registration {
         self.socket.as_ref().expect("it is there until the registration is closed")
     }
 
-    /// From now on nothing more is received or sent; the socket is left to be closed.
+    /// From now on nothing is received or sent; the socket itself is closed later.
     pub fn stop(&self) {
         self.socket().closed.store(true, Ordering::Release);
         let _ = self.thread.epoll.remove(self.socket().as_fd());
     }
 
-    /// Gives the socket up: from now on nothing is received or sent. What is under way is awaited with the result.
+    /// Closes the socket: from now on nothing is received or sent. Await the result to wait for what is in progress.
     pub fn close(mut self) -> Closed {
         self.give_up()
     }
@@ -341,7 +340,7 @@ impl Closed {
 
 #[cfg(test)]
 impl Registration {
-    /// Of a socket that no thread reads: the test delivers.
+    /// Registers a socket that no thread reads: the test delivers the batches.
     pub(crate) fn unread(socket: Socket, sink: Box<dyn Sink>) -> Result<Self, SocketError> {
         let thread = Arc::new(ReceiveThread::new(Arc::default()).context(Action::Open)?);
         let socket = Arc::new(RegisteredSocket {

@@ -1,5 +1,5 @@
-//! What the kernel lets this process do. It is tried and not worked out: whether a capability counts depends on
-//! which user namespace owns the network, which `CapEff` in proc(5) does not say.
+//! What the kernel lets this process do, found by trying: whether a capability counts depends on which user namespace
+//! owns the network namespace, which `CapEff` in proc(5) does not show.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ pub fn lowest_port() -> Result<u16, SocketError> {
     }
     let socket = Socket::open(Family::V4)?;
     match socket.bind_shared(SocketAddr::from((LOW_GROUP, 1))) {
-        // The right is asked for before the port (`__inet_bind`).
+        // The kernel checks the right before the port (`__inet_bind`).
         Err(fault) if fault.kind() == SocketErrorKind::PortInUse => Ok(1),
         Err(fault) if fault.kind() == SocketErrorKind::Denied => Ok(open),
         Err(fault) => Err(fault),
@@ -31,7 +31,7 @@ pub fn lowest_open_port() -> u16 {
     setting("net/ipv4/ip_unprivileged_port_start").unwrap_or(1024)
 }
 
-/// What a socket gets that asks for a receive buffer of so many bytes.
+/// The receive buffer that the kernel grants to a request for this many bytes.
 pub fn receive_buffer(requested: usize) -> Result<BufferSize, SocketError> {
     Socket::open(Family::V4)?.set_receive_buffer(requested)
 }
@@ -47,8 +47,8 @@ pub fn most_sources(family: Family) -> usize {
     setting(name).unwrap_or(default).min(fitting)
 }
 
-/// Of private use (RFC 2365) and joined by nobody here. A group, because binding to one takes the port from no
-/// program that is bound to an address of the host.
+/// A group of private use (RFC 2365) that nothing here joins: binding to a group takes the port from no program that is
+/// bound to an address of the host.
 const LOW_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 255);
 
 /// A kernel parameter by its path below /proc/sys; none where it cannot be read.

@@ -1,5 +1,5 @@
-//! Joining and leaving wait for the kernel's one lock for changes to the network (`rtnl_mutex`). Other processes that
-//! change much there, as container runtimes do, hold it for milliseconds at a time.
+//! Joining and leaving a group take the kernel's single lock for network configuration (`rtnl_mutex`). Processes that
+//! change much of it, such as container runtimes, hold the lock for milliseconds at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// Whether the last call waited for the lock.
 static CONTENDED: AtomicBool = AtomicBool::new(false);
 
-/// Makes a system call that takes the lock. While others hold it for long, a worker of the runtime first hands its other
-/// tasks over, which costs some microseconds.
+/// Makes a system call that takes the lock. While other processes hold it for long, a worker of the runtime first hands
+/// over its other tasks, which costs some microseconds.
 pub(super) fn under_rtnl<T>(call: impl FnOnce() -> T) -> T {
-    /// A hundred times what the call takes where nobody else holds the lock.
+    /// A hundred times the duration of the call when the lock is free.
     const LONG: Duration = Duration::from_millis(1);
     let begun = Instant::now();
     let result = if CONTENDED.load(Ordering::Relaxed) && is_on_worker() {

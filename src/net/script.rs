@@ -1,4 +1,4 @@
-//! What model tests use in place of the kernel: sockets that send nothing, and receive what a test delivers.
+//! Sockets that model tests use in place of the kernel's: they send nothing, and receive what a test delivers.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,10 @@ use super::send_socket::SharedSendSocket;
 use super::socket::Socket;
 use crate::model::Family;
 
-/// Decides what comes of each send of so many copies.
+/// Decides the result of each send of a number of copies.
 #[derive(Clone)]
 pub(crate) struct SendScript {
-    /// The address that the socket seems to be bound to.
+    /// The address that the socket claims to be bound to.
     pub(super) local: SocketAddr,
     send: Arc<dyn Fn(usize) -> io::Result<usize> + Send + Sync>,
 }

@@ -1,19 +1,19 @@
-//! Sockets that send: with collecting, without, and for replies. None is bound to the wildcard address
-//! with a port that a group may want: that would hear other sockets' multicast and block joins.
+//! Sockets that send: messages that collect responses, messages that do not, and replies. None is bound to the wildcard
+//! address on a port that a group may use: it would receive other sockets' multicast and block joins.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::{Action, SocketError};
 use super::socket::Socket;
 use super::wire::ControlWriter;
 
-use crate::model::{Family, Group, HopLimit, Interface};
+use crate::model::{Family, Group, HopLimit, Interface, socket_addr_on};
 
-/// Sends a message on one interface and hears the answers to it.
+/// Sends a message on one interface and receives the responses to it.
 ///
-/// Bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so
-/// that answers to different messages never meet. Not bound to the device: an answer from the same host
-/// comes in by `lo`, and one from afar by whichever interface the way back leads to.
+/// Bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so that responses
+/// to different messages never mix. Not bound to the device: a response from the same host arrives on `lo`, and one
+/// from another host on whichever interface the return route leads to.
 pub struct MessageSocket;
 
 #[derive(Debug, Clone, Copy)]
@@ -43,23 +43,24 @@ impl MessageSocket {
             socket.set_loopback(false)?;
         }
         if spec.hop_limit.0 == 0 && !spec.interface.loopback {
-            // The kernel keeps hop limit 0 on this host only where somebody here is a member (ip_mc_output,
-            // ip6_finish_output): so the sender becomes one. Bound to a unicast address, it hears nothing of it.
+            // The kernel keeps a datagram with hop limit 0 from leaving the host only if a socket here is a member
+            // (ip_mc_output, ip6_finish_output), so this one joins. Bound to a unicast address, it receives nothing
+            // from the group.
             socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
         }
         socket.ask_for_times_and_hops()?;
         socket.ask_for_interface()?;
         socket.set_receive_buffer(spec.receive_buffer)?;
-        socket.bind(scoped(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
+        socket.bind(socket_addr_on(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
         if spec.port.is_some() {
-            // But with no later message: their answers would mix.
+            // But not with a later message: their responses would mix.
             socket.share_port(false)?;
         }
         Ok(socket)
     }
 }
 
-/// Sends messages whose answers nobody collects; shared by all of one family and loopback setting.
+/// Sends messages whose responses are not collected; shared by all of one family and loopback setting.
 pub struct SharedSendSocket {
     pub(super) socket: Socket,
     pub(super) port: u16,
@@ -76,13 +77,13 @@ impl SharedSendSocket {
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
         socket.bind(SocketAddr::new(wildcard, 0))?;
-        // Shared only after the bind: the port is our own, and still a group on it can be joined.
+        // Shared only after the bind: the port is our own, and a group on it can still be joined.
         socket.share_port(true)?;
         let port = socket.local_addr()?.port();
         Ok(Self { socket, port })
     }
 
-    /// Sends one datagram; interface, source and hop limit travel with it. IPv4 refuses hop limit 0 here.
+    /// Sends one datagram, with interface, source and hop limit as control messages. IPv4 refuses hop limit 0 there.
     pub fn send(
         &self,
         interface: &Interface,
@@ -116,7 +117,7 @@ impl SharedSendSocket {
         control
     }
 
-    /// The port that its datagrams leave from.
+    /// The source port of its datagrams.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -126,35 +127,35 @@ impl SharedSendSocket {
     }
 }
 
-/// Sends replies from an address and port of choice; hears nothing.
+/// Sends replies from a chosen address and port; receives nothing.
 pub struct ReplySocket;
 
 impl ReplySocket {
-    /// Discard (RFC 863): nobody sends from there.
+    /// Discard (RFC 863): no program sends from this port.
     const SILENT_PORT: u16 = 9;
 
-    /// `port` 0 asks for a fresh one.
+    /// `port` 0: the kernel chooses a free one.
     pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, SocketError> {
         let socket = Socket::open(Family::of(source))?;
         if port != 0 {
             socket.share_port(true)?;
         }
         socket.drop_all_input()?;
-        socket.bind(scoped(source, port, interface_index))?;
-        // Otherwise it would take, and drop, what others hear that share the port: a daemon, or a message
-        // with this source port. A socket with a peer takes only what that peer sends, and sends to all.
-        socket.connect(scoped(source, Self::SILENT_PORT, interface_index))?;
+        socket.bind(socket_addr_on(source, port, interface_index))?;
+        // An unconnected socket would take, and drop, datagrams for others that share the port: a daemon, or a message
+        // with this source port. A connected one receives from its peer only, and can still send to any address.
+        socket.connect(socket_addr_on(source, Self::SILENT_PORT, interface_index))?;
         Ok(socket)
     }
 }
 
 impl Socket {
-    /// Sends one datagram without waiting; a full send buffer is [`super::FaultKind::Busy`].
+    /// Sends one datagram without waiting; a full send buffer is [`super::SocketErrorKind::Busy`].
     pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
         self.send(destination, &[], payload)
     }
 
-    /// Sends up to `count` copies by the interface without waiting; returns how many the socket took.
+    /// Sends up to `count` copies on the interface without waiting; returns how many the socket took.
     pub fn send_copies_to(
         &self,
         interface: &Interface,
@@ -166,17 +167,8 @@ impl Socket {
     }
 }
 
-fn scoped(ip: IpAddr, port: u16, interface_index: u32) -> SocketAddr {
-    match ip {
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
-            SocketAddrV6::new(ip, port, 0, interface_index).into()
-        }
-        _ => SocketAddr::new(ip, port),
-    }
-}
-
 impl SocketError {
-    /// The fault of a send from a socket that was closed in the meantime.
+    /// The error of a send from a socket that has been closed in the meantime.
     pub fn socket_closed() -> Self {
         Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::EBADF) }
     }

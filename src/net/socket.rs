@@ -19,8 +19,8 @@ pub struct Socket {
     pub(super) script: Option<super::script::SendScript>,
 }
 
-/// A receive buffer as asked for and as granted, in bytes (`SO_RCVBUF`; the kernel doubles what is
-/// asked for to account for its own overhead, and `granted` is halved again to compare).
+/// A receive buffer as requested and as granted, in bytes (`SO_RCVBUF`; the kernel doubles the request to account for
+/// its own overhead, and `granted` is halved again so that the two compare).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferSize {
     pub requested: usize,
@@ -78,7 +78,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the send buffer has room. Rare, so the socket is registered only while it waits.
+    /// Waits until the send buffer has space. Rare, so the runtime watches the socket only while it waits.
     pub async fn writable(&self) -> Result<(), SocketError> {
         #[cfg(test)]
         if self.script.is_some() {
@@ -107,8 +107,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends without waiting as many of these as the socket takes; returns how many that were.
-    /// An error concerns the first one.
+    /// Sends as many of these as the socket takes without waiting; returns how many. An error concerns the first one.
     pub fn send_batch<'a>(
         &self,
         batch: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
@@ -151,7 +150,7 @@ impl Socket {
             let outgoing =
                 sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
             match sys::send_copies(self.as_fd(), &outgoing, copies, count / copies) {
-                // Interfaces without the offload, and kernels without the option, refuse in these words.
+                // Interfaces without the offload, and kernels without the option, refuse with these errors.
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)) =>
                 {
@@ -181,16 +180,16 @@ impl Socket {
         self.inner.connect(&peer.into()).context(Action::Configure)
     }
 
-    /// Binds to a port that others may hold too, without making one reuseport group with them.
+    /// Binds to a port that other sockets may hold too, without forming a reuseport group with them.
     ///
-    /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where
-    /// source filters leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket
-    /// of that receiver's group, filter or not (`udp_v4_early_demux`, then `inet_steal_sock`). Set after
-    /// the bind, the option only lets in those who set nothing else.
+    /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where source filters
+    /// leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket of that receiver's group,
+    /// whatever its filter (`udp_v4_early_demux`, then `inet_steal_sock`). Set after the bind, the option only admits
+    /// sockets that set it alone.
     pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), SocketError> {
         self.inner.set_reuse_address(true).context(Action::Configure)?;
         match self.bind(address) {
-            // Held by somebody who set `SO_REUSEPORT` and not `SO_REUSEADDR`.
+            // Held by a socket that set `SO_REUSEPORT` and not `SO_REUSEADDR`.
             Err(fault) if fault.kind() == SocketErrorKind::PortInUse => {
                 self.share_port(true)?;
                 self.bind(address)
@@ -200,7 +199,7 @@ impl Socket {
         }
     }
 
-    /// Whether others that do the same may hold the port too. After the bind it governs who may come later.
+    /// Whether sockets with the same options may hold the port too. Set after the bind, this applies to later sockets.
     pub(super) fn share_port(&self, share: bool) -> Result<(), SocketError> {
         self.inner.set_reuse_address(share).context(Action::Configure)?;
         self.inner.set_reuse_port(share).context(Action::Configure)
@@ -213,7 +212,7 @@ impl Socket {
         self.set(libc::SOL_SOCKET, SO_BINDTOIFINDEX, index.cast_signed()).context(Action::Configure)
     }
 
-    /// Hears only groups that this very socket joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
+    /// Receives only groups that this socket itself joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
     pub(super) fn hear_only_own_groups(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0),
@@ -222,7 +221,7 @@ impl Socket {
         .context(Action::Configure)
     }
 
-    /// Asks for kernel receive timestamps and hop limits.
+    /// Requests kernel receive timestamps and hop limits.
     pub(super) fn ask_for_times_and_hops(&self) -> Result<(), SocketError> {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).context(Action::Configure)?;
         match self.family {
@@ -232,7 +231,7 @@ impl Socket {
         .context(Action::Configure)
     }
 
-    /// Asks which interface each datagram came in by.
+    /// Requests the interface that each datagram arrives on.
     pub(super) fn ask_for_interface(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
@@ -241,12 +240,12 @@ impl Socket {
         .context(Action::Configure)
     }
 
-    /// Lets the kernel hand over runs of equal-sized datagrams of one sender in one buffer (`UDP_GRO`).
+    /// Lets the kernel coalesce equal-sized datagrams of one sender in one buffer (`UDP_GRO`).
     pub fn set_coalescing(&self, on: bool) -> Result<(), SocketError> {
         self.set(libc::SOL_UDP, libc::UDP_GRO, on.into()).context(Action::Configure)
     }
 
-    /// Drops whatever arrives.
+    /// Drops every datagram that arrives.
     pub fn drop_all_input(&self) -> Result<(), SocketError> {
         sys::drop_everything(self.as_fd()).context(Action::Configure)
     }
@@ -280,7 +279,7 @@ impl Socket {
         .context(Action::Configure)
     }
 
-    /// Asks for a receive buffer of this size, beyond `net.core.rmem_max` where the rights allow it.
+    /// Requests a receive buffer of this size, beyond `net.core.rmem_max` if the process has the right.
     pub(super) fn set_receive_buffer(&self, requested: usize) -> Result<BufferSize, SocketError> {
         let granted = || Ok::<_, SocketError>(self.inner.recv_buffer_size().context(Action::Configure)? / 2);
         self.inner.set_recv_buffer_size(requested).context(Action::Configure)?;

@@ -42,7 +42,7 @@ pub(super) fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut 
     if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Installs a classic BPF program that drops every packet, so that a socket that only sends never fills.
+/// Installs a classic BPF program that drops every packet, so that a send-only socket's receive buffer never fills.
 pub(super) fn drop_everything(fd: BorrowedFd<'_>) -> io::Result<()> {
     const RETURN_ZERO: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let mut program = [libc::sock_filter { code: RETURN_ZERO, jt: 0, jf: 0, k: 0 }];
@@ -60,16 +60,16 @@ pub(super) fn drop_everything(fd: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Room for one recvmmsg(2): payloads of any size (coalesced ones too), addresses, control messages.
+/// Buffers for one recvmmsg(2): payloads of any size (coalesced ones too), addresses, control messages.
 ///
-/// Pages that no datagram reached are never touched, so the room costs what the traffic uses.
+/// Pages that no datagram reached are never touched, so the buffers cost only the memory that the traffic uses.
 pub(super) struct ReceiveRoom {
     payloads: Box<[u8]>,
     addresses: Box<[[u8; ADDRESS_BYTES]]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
-    /// How many headers the last call filled, and must be reset before the next.
+    /// How many headers the last call filled; they must be reset before the next.
     filled: usize,
 }
 
@@ -81,7 +81,7 @@ struct Control([u8; CONTROL_BYTES]);
 // which nothing else refers to and which do not move when the value does.
 unsafe impl Send for ReceiveRoom {}
 
-/// What the kernel said of one received buffer.
+/// One received buffer, as the kernel filled it.
 pub(super) struct Raw<'a> {
     pub(super) address: &'a [u8],
     pub(super) control: &'a [u8],
@@ -154,7 +154,7 @@ impl ReceiveRoom {
     }
 }
 
-/// One datagram to send, in the kernel's own forms.
+/// One datagram to send, in the kernel's layout.
 pub(super) struct Outgoing<'a> {
     pub(super) address: &'a [u8],
     pub(super) control: &'a [u8],
@@ -182,8 +182,8 @@ impl Outgoing<'_> {
     }
 }
 
-/// Sends as many as the socket takes without waiting; returns how many that were.
-/// An error concerns the first datagram: none was sent.
+/// Sends as many as the socket takes without waiting; returns how many. An error concerns the first datagram: none was
+/// sent.
 pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
     /// `UIO_MAXIOV` bounds one call to 1,024; 64 amortise the call and fit the stack.
     const AT_ONCE: usize = 64;
@@ -286,7 +286,7 @@ impl Epoll {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Waits until descriptors are readable and gives their keys.
+    /// Waits until descriptors are readable and returns their keys.
     pub(super) fn wait<'a>(
         &self,
         events: &'a mut [libc::epoll_event],
@@ -301,8 +301,8 @@ impl Epoll {
     }
 }
 
-/// Whether opening this descriptor left enough for requests: files, connections and the answers that free some.
-/// The kernel gives the lowest free number, so that a high one means that few are left.
+/// Whether enough descriptors are left after this one for files, connections and the requests that free some. The
+/// kernel gives the lowest free number, so a high one means that few are left.
 pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| {
@@ -314,9 +314,9 @@ pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
     u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number < for_sockets(limit))
 }
 
-/// How many of so many descriptors may become sockets that stay open.
+/// How many of `limit` descriptors may be used for sockets that stay open.
 pub(super) fn for_sockets(limit: u64) -> u64 {
-    /// Kept free; a quarter where the limit is small.
+    /// Descriptors kept free; a quarter of them all if the limit is small.
     const RESERVE: u64 = 64;
     limit - RESERVE.min(limit / 4)
 }

@@ -10,10 +10,10 @@ use crate::model::Timestamp;
 pub(super) const ADDRESS_BYTES: usize = 28;
 /// `sizeof(struct sockaddr_storage)`.
 const STORAGE_BYTES: usize = 128;
-/// Room for all control messages that our sockets ask for: timestamp, packet info, hop limit, segment size.
+/// Size of a buffer for all control messages that our sockets request: timestamp, packet info, hop limit, segment size.
 pub(super) const CONTROL_BYTES: usize = 160;
 
-/// A socket address as the kernel wants it.
+/// A socket address in the kernel's layout.
 pub(super) struct AddressBytes {
     bytes: [u8; ADDRESS_BYTES],
     length: usize,
@@ -61,7 +61,7 @@ pub(super) fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// What control messages tell of a received buffer.
+/// What control messages say about a received buffer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ancillary {
     pub(super) received_at: Option<Timestamp>,
@@ -212,7 +212,7 @@ pub(super) fn group_filter(
     bytes
 }
 
-/// How many sources a `struct group_filter` of so many bytes names.
+/// How many sources fit into a `struct group_filter` of this many bytes.
 pub(super) fn sources_in(bytes: usize) -> usize {
     let none = group_filter(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, &[]).len();
     bytes.saturating_sub(none) / STORAGE_BYTES

@@ -84,8 +84,7 @@ impl<'a> Packet<'a> {
         header
     }
 
-    /// RFC 768; the checksum is also over a pseudo header, in which both families amount to the same
-    /// (RFC 8200 section 8.1).
+    /// RFC 768; the checksum also covers a pseudo header, which adds the same for both families (RFC 8200 section 8.1).
     fn udp_header(&self) -> [u8; UDP_HEADER] {
         let mut header = [0; UDP_HEADER];
         header[..2].copy_from_slice(&self.ports[0].to_be_bytes());
@@ -190,7 +189,7 @@ mod tests {
         })
     }
 
-    /// What a receiver adds up for the UDP checksum; all ones if it is right.
+    /// The sum that a receiver computes for the UDP checksum; all ones if the checksum is right.
     fn received_sum(packet: &[u8]) -> u16 {
         let (addresses, header) =
             if packet[0] >> 4 == 4 { (&packet[12..20], 20) } else { (&packet[8..40], 40) };

@@ -1,11 +1,11 @@
-//! A connection, and how it ends when the service stops: without losing a request.
+//! A connection, which ends without losing a request when the service stops.
 //!
-//! A request is lost if the service has read of it and never answers. hyper closes a kept connection that waits for
-//! its next request as soon as it is told to shut down, also if the head of one has come in part. So from the
-//! moment at which the service stops, each answer says `connection: close` and is the last one of its connection
-//! (RFC 9112 section 9.6), and only a connection that stays silent for [`SILENCE`] is closed without one: a client
-//! that uses its connection is told, instead of finding it closed. What a client sends behind a request that is
-//! answered so, without waiting for the answer, is not answered.
+//! A request is lost if the service has read a part of it and never answers. On shutdown, hyper closes an idle
+//! keep-alive connection at once, even if a part of the next request's head has arrived. So from the moment at which
+//! the service stops, each answer says `connection: close` and is the last one of its connection (RFC 9112 section
+//! 9.6), and only a connection that stays silent for [`SILENCE`] is closed without an answer: a client that uses its
+//! connection is told, instead of finding it closed. Requests that a client pipelines behind one that is answered so
+//! get no answer.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -27,18 +27,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{Api, ListenerKind};
 
-/// How long a connection may be silent once the service stops. Longer than what lies between the requests of a client
-/// that is at work, and short beside the grace period.
+/// How long a connection may be silent once the service stops. Longer than the pauses between an active client's
+/// requests, and short compared with the grace period.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// Answers requests until the client goes, or the service stops and there is nothing left to answer.
+/// Answers requests until the client disconnects, or the service stops and no request is left to answer.
 pub(super) async fn serve<S>(stream: S, api: Api, way: ListenerKind, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// A client that sends nothing does not hold a connection for longer.
+    /// How long a client that sends nothing can hold a connection.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-    /// What is held for a client that reads slowly, beside the chunk that waits; and the longest head of a request.
+    /// The most that is buffered for a slow reader, besides the waiting chunk; and the longest head of a request.
     const BUFFERED: usize = 64 * 1024;
     let unanswered = Arc::new(AtomicBool::new(false));
     let stream = IdleTimeout { stream, unanswered: unanswered.clone() };
@@ -85,10 +85,10 @@ where
     }
 }
 
-/// A stream that notes whether anything was read since it was last written to: a request, or a part of one.
+/// A stream that notes whether anything was read since the last write: a request, or a part of one.
 struct IdleTimeout<S> {
     stream: S,
-    /// Shared with the task that the stream itself is in, so that no order is needed.
+    /// Shared only within the task that polls the stream, so relaxed ordering suffices.
     unanswered: Arc<AtomicBool>,
 }
 

@@ -1,4 +1,4 @@
-//! Where clients connect, and how it ends: with whoever is connected already.
+//! Listeners, which on shutdown still serve the clients that have connected already.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -19,7 +19,7 @@ use crate::logging::rarely;
 
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// With the socket file's path and what tells it from another one there.
+    /// With the socket file's path, and the identity of that file.
     Unix(UnixListener, PathBuf, Option<(u64, u64)>),
 }
 
@@ -53,7 +53,7 @@ impl Listener {
         }
     }
 
-    /// Accepts connections until the service stops, and then those that are there already.
+    /// Accepts connections until the service stops, and then those that the kernel has queued.
     pub(super) async fn run(self, desk: ConnectionSpawner) {
         desk.stop.run_until_cancelled(self.accept_all(&desk)).await;
         if let Err(error) = self.close(&desk) {
@@ -61,7 +61,7 @@ impl Listener {
         }
     }
 
-    /// Accepts connections for ever.
+    /// Accepts connections until it is cancelled.
     async fn accept_all(&self, desk: &ConnectionSpawner) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -82,8 +82,8 @@ impl Listener {
         }
     }
 
-    /// Clients connect to the kernel, and closing would reset those that were not accepted yet. Asks the kernel itself,
-    /// because the runtime may not have been told of the latest.
+    /// Accepts the queued connections before closing, which would reset them. Calls accept(2) directly, because the
+    /// runtime may not have been notified of the latest ones.
     fn close(self, desk: &ConnectionSpawner) -> io::Result<()> {
         let way = self.way();
         match self {
@@ -99,7 +99,7 @@ impl Listener {
                 )
             }
             Self::Unix(listener, path, ours) => {
-                // Somebody else may have put his own socket there.
+                // Another program may have put its socket there.
                 if identity(&path) == ours {
                     let _ = std::fs::remove_file(path);
                 }
@@ -142,7 +142,7 @@ impl ConnectionSpawner {
     }
 }
 
-/// Takes connections until none is queued, but no more than a queue can hold: clients go on connecting.
+/// Takes connections until none is queued, but no more than a queue can hold, because clients continue to connect.
 fn queued<T>(
     accept: impl Fn() -> io::Result<T>,
     mut take: impl FnMut(T) -> io::Result<()>,
@@ -153,7 +153,7 @@ fn queued<T>(
         match accept() {
             Ok(accepted) => take(accepted)?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // Of a client that is gone already.
+            // From a client that has disconnected already.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
             Err(error) => return Err(error),
@@ -162,25 +162,25 @@ fn queued<T>(
     Ok(())
 }
 
-/// Answers are written in one piece, so that there is nothing to wait for.
+/// Answers are written in one piece, so Nagle's algorithm would only delay them.
 fn without_delay(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
     stream
 }
 
-/// Device and inode of a file: whether it is still the same.
+/// Device and inode of a file, to recognise whether it is still the same.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds under another name and renames, so that the socket never has wider permissions than asked for.
-/// A socket file that nobody answers on is left over from a crash and is replaced.
+/// Binds under another name and renames, so that the socket never has wider permissions than configured. A socket file
+/// without a listener is left over from a crash and is replaced.
 async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
         }
-        // Anything but a plain refusal is a sign of life: a full backlog, a socket of another type.
+        // Any result except ECONNREFUSED means that the socket is in use: a full backlog, a socket of another type.
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             _ => {

@@ -14,11 +14,10 @@ pub struct Entry<'a> {
     pub payload: &'a [u8],
 }
 
-/// A stretch of a log: records packed end to end, readable by itself.
+/// A part of a log: records packed end to end, readable by itself.
 ///
-/// The unit of everything that happens to logs: once sealed it is shared with readers, written to disk as a row,
-/// and makes room as a whole. A coalesced buffer costs one record and one copy, however many datagrams it
-/// holds.
+/// The unit of everything that happens to logs: once sealed it is shared with readers, written to disk as a row, and
+/// evicted as a whole. A coalesced buffer costs one record and one copy, however many datagrams it holds.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     bytes: Vec<u8>,
@@ -31,14 +30,14 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// What a block costs beside its records.
+    /// Bytes that a block costs beside its records.
     const OVERHEAD: usize = size_of::<Self>() + 2 * size_of::<usize>();
 
     pub(super) fn new(first: u64) -> Self {
         Self { bytes: Vec::new(), first, next: first, times: None, origin: None }
     }
 
-    /// The block after this one, with the room of an old one or, if this one was filled, as much room at once:
+    /// The block after this one. It reuses the buffer of an old block, or allocates as much at once as this one holds:
     /// growing step by step would copy the payloads again and again.
     pub(super) fn successor(&self, old: Option<Self>) -> Self {
         let mut bytes = old.map_or_else(|| Vec::with_capacity(self.bytes.len()), |old| old.bytes);
@@ -46,7 +45,7 @@ impl Block {
         Self { bytes, ..Self::new(self.next) }
     }
 
-    /// The same without room that it does not use, if that is much.
+    /// The same block, without the unused part of its buffer if that is more than half.
     pub(super) fn shrink_to_fit(mut self) -> Self {
         if self.bytes.len() < self.bytes.capacity() / 2 {
             self.bytes.shrink_to_fit();
@@ -54,7 +53,7 @@ impl Block {
         self
     }
 
-    /// A block as it was written to disk; none if the records are not those of these numbers.
+    /// Reads a block from disk; none if its records do not have these sequence numbers.
     pub(super) fn read(bytes: Vec<u8>, first: u64, next: u64) -> Option<Self> {
         let mut times = None;
         let mut end = first;
@@ -72,7 +71,7 @@ impl Block {
         &self.bytes
     }
 
-    /// What a block of so many bytes of records costs.
+    /// The cost of a block with this many bytes of records.
     pub(super) fn cost_of(bytes: usize) -> usize {
         bytes + Self::OVERHEAD
     }
@@ -90,12 +89,12 @@ impl Block {
         self.bytes.is_empty()
     }
 
-    /// Bytes held, with what the block itself costs.
+    /// Bytes held, including the block's own overhead.
     pub(super) fn cost(&self) -> usize {
         Self::cost_of(self.bytes.len())
     }
 
-    /// Whether this run would make it larger than `most` bytes.
+    /// Whether this record batch would make the block larger than `most` bytes.
     pub(super) fn is_full_for(&self, run: &RecordBatch<'_>, most: usize) -> bool {
         !self.is_empty() && self.bytes.len() + run.most_bytes() > most
     }
@@ -105,7 +104,7 @@ impl Block {
         self.times
     }
 
-    /// Appends a run and returns how many datagrams it is.
+    /// Appends a record batch and returns how many datagrams it has.
     pub(super) fn push(&mut self, run: &RecordBatch<'_>) -> u64 {
         let heard = &run.heard;
         let known = self.origin.as_ref().is_some_and(|(destination, name)| {
@@ -141,7 +140,7 @@ impl Block {
     }
 }
 
-/// The earliest and the latest time, with another one.
+/// Extends the earliest and the latest time to another one.
 fn widened(times: Option<(Timestamp, Timestamp)>, at: Timestamp) -> (Timestamp, Timestamp) {
     times.map_or((at, at), |(since, until)| (since.min(at), until.max(at)))
 }

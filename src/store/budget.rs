@@ -2,9 +2,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// What all logs of a service may keep together, and how much of that in memory.
+/// How much all logs of a service may keep together, and how much of that in memory.
 ///
-/// Logs charge what they have as they append; whoever keeps house makes the oldest blocks give way.
+/// Logs charge their size as they append; retention evicts the oldest blocks.
 pub struct Budget {
     kept: Bound,
     memory: Bound,
@@ -13,12 +13,12 @@ pub struct Budget {
 
 struct Bound {
     most: usize,
-    /// `most`, or less.
+    /// `most`, or less if the disk lacks space.
     allowed: AtomicUsize,
     held: AtomicUsize,
 }
 
-/// Bytes of records, and what blocks cost beside them.
+/// Bytes of records and the overhead of their blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Charge {
     /// In memory or on disk.
@@ -27,7 +27,7 @@ pub(super) struct Charge {
 }
 
 impl Budget {
-    /// `memory`: where logs are on disk, too, what of them is in memory; none where they are only there.
+    /// `memory`: how much of the logs on disk may also be in memory; none if logs are in memory only.
     pub fn new(kept: usize, memory: Option<usize>) -> Self {
         Self {
             kept: Bound::new(kept),
@@ -36,23 +36,22 @@ impl Budget {
         }
     }
 
-    /// Whether more is kept than may be.
+    /// Whether more is kept than allowed.
     pub fn is_exceeded(&self) -> bool {
         self.kept.excess() > 0
     }
 
-    /// Whether more is in memory than may be.
+    /// Whether more is in memory than allowed.
     pub fn memory_is_exceeded(&self) -> bool {
         self.memory.excess() > 0
     }
 
-    /// Whether so much is in memory that it would soon be too much: to stop short of this spares making room
-    /// block by block.
+    /// Whether memory is nearly full: retention that stops only below this need not evict block by block.
     pub fn memory_is_short(&self) -> bool {
         self.memory.held.load(Ordering::Relaxed) > self.memory.most / 8 * 7
     }
 
-    /// Resolves once there is too much of either. Cancel-safe.
+    /// Resolves once either bound is exceeded. Cancel-safe.
     pub async fn exceeded(&self) {
         self.exceeded.notified().await;
     }
@@ -62,7 +61,7 @@ impl Budget {
         self.kept.held.load(Ordering::Relaxed)
     }
 
-    /// Allows no more to be kept than the disk has room for.
+    /// Lowers the bound on all logs to what the disk has space for.
     pub(super) fn confine(&self, kept: usize) {
         self.kept.allowed.store(kept.min(self.kept.most), Ordering::Relaxed);
         if self.is_exceeded() {
@@ -70,18 +69,18 @@ impl Budget {
         }
     }
 
-    /// Allows again what was set.
+    /// Restores the configured bound.
     pub(super) fn release(&self) {
         self.confine(self.kept.most);
     }
 
-    /// To how many bytes of all logs the disk confines them, if there are nearly so many.
+    /// The bound in bytes that the disk sets for all logs, if they have nearly reached it.
     pub fn confined_to(&self) -> Option<usize> {
         let allowed = self.kept.allowed.load(Ordering::Relaxed);
         (allowed < self.kept.most && self.kept() >= allowed - allowed / 8).then_some(allowed)
     }
 
-    /// A log has `now` where it had `before`.
+    /// Replaces a log's charge of `before` by `now`.
     pub(super) fn charge(&self, before: Charge, now: Charge) {
         let kept = self.kept.charge(before.kept, now.kept);
         let memory = self.memory.charge(before.memory, now.memory);
@@ -100,7 +99,7 @@ impl Bound {
         self.held.load(Ordering::Relaxed).saturating_sub(self.allowed.load(Ordering::Relaxed))
     }
 
-    /// Whether this made it too much.
+    /// Returns whether this exceeded the bound.
     fn charge(&self, before: usize, now: usize) -> bool {
         if now < before {
             self.held.fetch_sub(before - now, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A place in a log: after the datagram with this sequence number. Opaque to clients.
+/// A position in a log: after the datagram with this sequence number. Opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// Random for each log, so that the cursor of another log is recognised.
@@ -37,17 +37,17 @@ pub struct CursorError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub reason: GapReason,
-    /// How many datagrams are missing, where that can be told.
+    /// How many datagrams are missing, if known.
     pub missed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GapReason {
-    /// The log's bounds were reached, and its oldest datagrams made room.
+    /// The log's bounds were reached, and its oldest datagrams were evicted.
     Retention,
-    /// They came, and were not on disk yet, when the service ended without warning or had to make room in memory.
-    /// After a sudden end, `missed` is how many it may have been at most.
+    /// The datagrams were not on disk yet when the service ended without warning or had to free memory. After a sudden
+    /// end, `missed` is the most that it may have been.
     Lost,
-    /// The cursor is of another log than this one; reading starts at this one's oldest datagram.
+    /// The cursor is from another log; reading starts at this log's oldest datagram.
     LogReplaced,
 }

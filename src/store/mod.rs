@@ -1,8 +1,7 @@
-//! Logs: what memberships, responders and messages keep of the datagrams that came to them.
+//! Logs: the datagrams that memberships, responders and messages have received and keep.
 //!
-//! A [`Log`] is written by the socket side in batches and read by everybody else through a [`Cursor`];
-//! no reader has a copy or a queue of its own. A reader that retention overtook is told so ([`Gap`]). What all logs
-//! hold together is bounded by a [`Budget`].
+//! The receive threads append to a [`Log`] in batches; readers read it through a [`Cursor`], without a copy or a queue
+//! of their own. A reader that retention has overtaken gets a [`Gap`]. A [`Budget`] bounds all logs together.
 
 mod block;
 mod budget;

@@ -1,16 +1,16 @@
-//! The byte form of what a log keeps, the same in memory and on disk: one record for each run of datagrams.
+//! The byte format of a log, the same in memory and on disk: one record for each [`RecordBatch`].
 //!
-//! A record is, in little-endian order: flags (u8), time of arrival (i64, ns since 1970), length of the payload
-//! (u32), source (address, port), and where the flags say so the hop limit (u8), the size of each datagram in
-//! the payload (u16), the answer (RTT i64 µs, attempt u32, marks u8) and the origin (destination, length of the
-//! interface's name u8, name); then the payload. A record without an origin has that of the one before it. A
-//! datagram of IPv4 costs 20 bytes beside its payload.
+//! A record is, in little-endian order: flags (u8), time of arrival (i64, ns since 1970), length of the payload (u32),
+//! source (address, port); then the fields that the flags announce: hop limit (u8), size of each datagram in the
+//! payload (u16), response (RTT i64 µs, attempt u32, marks u8) and origin (destination, length of the interface's name
+//! u8, name); then the payload. A record without an origin has that of the one before it. A datagram of IPv4 costs 20
+//! bytes beside its payload.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::model::{DatagramMeta, ResponseMeta, Timestamp};
 
-/// Datagrams to append that have everything but their payloads in common: what `UDP_GRO` coalesced, or one.
+/// Datagrams to append that differ in their payloads only: several that `UDP_GRO` coalesced, or one.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordBatch<'a> {
     pub heard: DatagramMeta<'a>,
@@ -21,7 +21,7 @@ pub struct RecordBatch<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What the flags of a record say is in it.
+/// The flags of a record: which fields it has.
 mod flag {
     pub(super) const SOURCE_V6: u8 = 1;
     pub(super) const HOP_LIMIT: u8 = 1 << 1;
@@ -31,7 +31,7 @@ mod flag {
     pub(super) const ORIGIN: u8 = 1 << 5;
 }
 
-/// What the marks of an answer say.
+/// The marks of a response.
 mod mark {
     pub(super) const DUPLICATE: u8 = 1;
     pub(super) const LATE: u8 = 1 << 1;
@@ -43,7 +43,7 @@ mod mark {
 const MOST_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
 
 impl RecordBatch<'_> {
-    /// How many datagrams it is.
+    /// How many datagrams the batch has.
     pub(super) fn count(&self) -> u64 {
         let size = self.segment.map_or(self.bytes.len(), usize::from).max(1);
         (self.bytes.len().div_ceil(size)).max(1) as u64
@@ -54,7 +54,7 @@ impl RecordBatch<'_> {
         MOST_HEADER + 1 + 22 + 1 + self.heard.interface.len() + self.bytes.len()
     }
 
-    /// Writes the record; the origin only where it is another one than before.
+    /// Writes the record; `with_origin`: its origin differs from that of the record before.
     pub(super) fn write(&self, out: &mut Vec<u8>, with_origin: bool) {
         let heard = &self.heard;
         let mut header = Header::default();
@@ -138,7 +138,7 @@ impl Header {
     }
 }
 
-/// Reads records one after the other; ends at the first that makes no sense.
+/// Reads records one after the other; ends at the first invalid one.
 pub(super) struct Records<'a> {
     rest: &'a [u8],
     origin: Option<(SocketAddr, &'a str)>,
@@ -149,7 +149,7 @@ impl<'a> Records<'a> {
         Self { rest: bytes, origin: None }
     }
 
-    /// Whether there is nothing behind the last record that made sense.
+    /// Whether nothing follows the last valid record.
     pub(super) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }

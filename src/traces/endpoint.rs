@@ -34,7 +34,7 @@ pub enum EndpointError {
 
 /// The port of a URL without one (RFC 9110 section 4.2.1).
 const HTTP: u16 = 80;
-/// The path of a URL without one, as OTLP has it for traces.
+/// The path for a URL without one, OTLP's default for traces.
 const TRACES: &str = "/v1/traces";
 
 impl FromStr for Endpoint {
@@ -52,7 +52,7 @@ impl FromStr for Endpoint {
             return Err(EndpointError::TooMuch);
         }
         let host = authority.host();
-        // What stands behind the host and is no port.
+        // Whether nothing follows the host; anything that does must be a port.
         let bare = authority.as_str().len() == host.len();
         let port = authority.port_u16().or(bare.then_some(HTTP)).ok_or(EndpointError::NoUrl)?;
         if host.is_empty() || port == 0 {
@@ -69,13 +69,13 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// A connection to it. Cancel-safe.
+    /// Connects to the receiver. Cancel-safe.
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return TcpStream::connect((address, self.port)).await;
         }
-        // getaddrinfo(3) blocks for as long as the name servers are silent, and the runtime would wait for it before the
-        // process may end. So it gets a thread that nobody waits for.
+        // getaddrinfo(3) blocks while the name servers are silent, and the process could not end before the runtime has
+        // waited for it. So it gets a thread of its own that nothing waits for.
         let (host, port) = (self.host.clone(), self.port);
         let (sender, found) = oneshot::channel();
         thread::Builder::new().name("resolver".to_owned()).spawn(move || {

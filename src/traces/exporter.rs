@@ -1,4 +1,7 @@
-//! Takes spans out of the queue and gives them to the collector, in batches.
+//! Takes spans out of the queue and sends them to the collector, in batches.
+//!
+//! Written by hand, and not `opentelemetry-otlp`: that brings a second HTTP client, and does not count the spans that it
+//! drops or that the collector rejects.
 
 use std::io;
 use std::sync::Arc;
@@ -28,14 +31,14 @@ use super::{Endpoint, Traces};
 use crate::exchange::exchange;
 use crate::logging::rarely;
 
-/// The task that sends spans; it ends when this is dropped, and in order with [`Self::finish`].
+/// Owns the task that sends spans: dropping this aborts the task, [`Self::finish`] ends it in order.
 pub struct Exporter {
     finishing: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
 
 impl Exporter {
-    /// Sends from now on what is traced by the [`Traces`].
+    /// Sends from now on the spans of the [`Traces`].
     pub fn start(endpoint: Endpoint) -> (Self, Traces) {
         tracing::info!(%endpoint, "traces are sent");
         let counters = Arc::new(SpanCounters::default());
@@ -57,7 +60,7 @@ impl Exporter {
         (Self { finishing, task: AbortOnDropHandle::new(tokio::spawn(worker.run())) }, traces)
     }
 
-    /// Sends what is still there, once and until the deadline; what is left then is dropped, as is what ends later.
+    /// Sends the spans that are left, once and until the deadline; those left then or ended later are dropped.
     pub async fn finish(mut self, deadline: Instant) {
         self.finishing.cancel();
         if timeout_at(deadline, &mut self.task).await.is_err() {
@@ -70,8 +73,8 @@ impl Exporter {
 const NAME: &str = env!("CARGO_PKG_NAME");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Who traces: this service, unless the environment calls it something else or adds to it (`OTEL_SERVICE_NAME`,
-/// `OTEL_RESOURCE_ATTRIBUTES`).
+/// The origin of all spans: this service, unless the environment gives it another name or adds attributes
+/// (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`).
 fn resource() -> Resource {
     let own = [KeyValue::new("service.name", NAME), KeyValue::new("service.version", VERSION)];
     let resource = Resource::builder_empty()
@@ -91,13 +94,13 @@ struct Worker {
     resource: ResourceAttributesWithSchema,
     waiting: mpsc::Receiver<SpanData>,
     batch: Vec<SpanData>,
-    /// Spans that are being sent.
+    /// How many spans are being sent.
     in_flight: u64,
     finishing: CancellationToken,
     counters: Arc<SpanCounters>,
 }
 
-/// Why the collector has not taken a batch.
+/// Why the collector has not accepted a batch.
 #[derive(Debug, thiserror::Error)]
 enum ExportError {
     #[error(transparent)]
@@ -112,7 +115,7 @@ impl Worker {
     const DELAY: Duration = Duration::from_secs(1);
     /// How long the collector may take for a batch.
     const PATIENCE: Duration = Duration::from_secs(10);
-    /// From the first to the longest pause before a batch is sent again.
+    /// The first and the longest pause before a batch is sent again.
     const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
     async fn run(mut self) {
@@ -125,8 +128,8 @@ impl Worker {
         }
     }
 
-    /// Waits for a batch: a full one, or what there is once the first span has waited, or at once when the service stops.
-    /// False if there is nothing, nor will be.
+    /// Waits for a batch: a full one, or what there is once the first span has waited, or at once when the service
+    /// stops. False if no spans are left and none will come.
     async fn gather(&mut self) -> bool {
         let Self { waiting, batch, finishing, .. } = self;
         let fill = async {
@@ -136,7 +139,7 @@ impl Worker {
                     && waiting.recv_many(batch, Self::BATCH - batch.len()).await > 0
                 {}
             };
-            // What was taken out until then stays in the batch.
+            // Spans received until then stay in the batch.
             let _ = timeout(Self::DELAY, more).await;
         };
         if finishing.run_until_cancelled(fill).await.is_none() {
@@ -149,7 +152,7 @@ impl Worker {
         !self.batch.is_empty()
     }
 
-    /// Sends a batch until the collector has taken it or refused it for good; when the service stops, once.
+    /// Sends a batch until the collector has accepted it or refused it for good; when the service stops, only once.
     async fn deliver(&mut self, body: Bytes) {
         let [mut pause, longest] = Self::PAUSES;
         loop {
@@ -181,9 +184,9 @@ impl Worker {
         if status.is_success() { Ok(answer) } else { Err(ExportError::Status(status)) }
     }
 
-    /// Counts a batch that the collector has taken, except for those spans that it says it has not.
+    /// Counts the spans of an accepted batch as exported, except for those that the collector reports as rejected.
     fn taken(&self, answer: &Bytes) {
-        // Not every collector answers in protobuf; what it accepts, it need not explain.
+        // Not every collector answers in protobuf; an accepted batch needs no explanation.
         let partial =
             ExportTraceServiceResponse::decode(answer.clone()).ok().and_then(|answer| answer.partial_success);
         let rejected = partial.as_ref().and_then(|partial| u64::try_from(partial.rejected_spans).ok());
@@ -197,7 +200,7 @@ impl Worker {
 }
 
 impl ExportError {
-    /// Whether the same batch may be taken later (OTLP 1, "Failures"): the others would be refused again.
+    /// Whether the collector may accept the same batch later (OTLP 1, "Failures"); otherwise it would refuse again.
     fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
@@ -206,7 +209,7 @@ impl ExportError {
     }
 }
 
-/// However it ends, what was not sent is counted.
+/// However the task ends, spans that were not sent are counted.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.waiting.close();

@@ -1,8 +1,8 @@
 //! Traces: spans of what the service does, sent to a collector by OTLP; off unless there is an [`Endpoint`].
 //!
-//! A span is handed down with the task that works for it ([`Span::around`]), and whoever does a part of that work
-//! finds it there ([`Span::child`]): nothing in between knows of it. Where nothing is traced, that costs a look at a
-//! thread-local variable. Spans are no spans of the crate `tracing`: what is logged does not decide what is traced.
+//! A span travels with the future that works for it ([`Span::around`]), and code that does a part of that work finds it
+//! there ([`Span::child`]): nothing in between passes it on. If nothing is traced, that costs a look at a thread-local
+//! variable. These are not the spans of the crate `tracing`: log filters do not decide what is traced.
 //!
 //! Tasks: one [`Exporter`], while the service runs.
 
@@ -33,7 +33,7 @@ use queue::SpanCounters;
 pub struct Traces(Option<Arc<Tracing>>);
 
 struct Tracing {
-    /// Knows the tracer, and no span.
+    /// Holds the tracer, and no span.
     root: Context,
     counters: Arc<SpanCounters>,
 }
@@ -51,14 +51,14 @@ impl Traces {
     }
 
     /// A span for a request with these headers, in the trace that they name (`traceparent`, W3C Trace Context), else in
-    /// one of its own. None where nobody would see it: traces are off, or the caller has decided against this one.
+    /// a new one. None if it would not be recorded: traces are off, or the caller has decided against this one.
     pub fn serve(&self, headers: &HeaderMap, describe: impl FnOnce() -> Description) -> Option<Span> {
         let tracing = self.0.as_ref()?;
         let parent = TraceContextPropagator::new().extract_with_context(&tracing.root, &Headers(headers));
         Span::begin(&parent, SpanKind::Server, describe())
     }
 
-    /// What became of spans; none where traces are off.
+    /// How many spans were exported and dropped; none if traces are off.
     pub fn counts(&self) -> Option<SpanCounts> {
         self.0.as_ref().map(|tracing| tracing.counters.counts())
     }
@@ -66,13 +66,13 @@ impl Traces {
 
 /// What a span is about.
 pub struct Description {
-    /// Of few values: what is special about this one is in the attributes.
+    /// One of few values: the details of a span are in its attributes.
     pub name: Cow<'static, str>,
     pub attributes: Vec<KeyValue>,
 }
 
 impl Span {
-    /// A part of the work that the running task does; none where that is not traced.
+    /// A span for a part of the running task's work; none if that task is not traced.
     pub fn child(describe: impl FnOnce() -> Description) -> Option<Self> {
         Context::map_current(|current| {
             current.has_active_span().then(|| Self::begin(current, SpanKind::Internal, describe()))
@@ -87,7 +87,7 @@ impl Span {
         context.span().is_recording().then_some(Self(context))
     }
 
-    /// The same future, whose work is a part of this.
+    /// The same future, with its work as a part of this span.
     pub fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         work.with_context(self.0.clone())
     }
@@ -100,7 +100,7 @@ impl Span {
         self.0.span().set_attribute(KeyValue::new(key, value));
     }
 
-    /// Says that the work failed; `why` may be empty where attributes tell it.
+    /// Marks the work as failed; `why` may be empty if attributes say it.
     pub fn fail(&self, why: impl Into<Cow<'static, str>>) {
         self.0.span().set_status(Status::error(why));
     }

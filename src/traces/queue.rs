@@ -1,4 +1,4 @@
-//! Spans that have ended and wait to be sent: so many, and not more.
+//! A bounded queue of spans that have ended and wait to be sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::logging::rarely;
 
-/// Where spans come in as they end, on whichever thread that is: it never waits.
+/// The sending side: takes spans as they end, on whichever thread that is, and never waits.
 #[derive(Debug)]
 pub(super) struct SpanQueue {
     sender: mpsc::Sender<SpanData>,
     counters: Arc<SpanCounters>,
 }
 
-/// What became of spans, counted.
+/// Counts what became of spans.
 #[derive(Debug, Default)]
 pub(super) struct SpanCounters {
     exported: AtomicU64,
     dropped: AtomicU64,
 }
 
-/// How many spans the collector has taken, and how many it will not get.
+/// How many spans the collector has accepted, and how many it will not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanCounts {
     pub exported: u64,
@@ -33,7 +33,7 @@ pub struct SpanCounts {
 }
 
 impl SpanQueue {
-    /// As many as OpenTelemetry's own exporters keep unless told otherwise; about 2 MiB.
+    /// The default of OpenTelemetry's own exporters; about 2 MiB.
     pub(super) const DEPTH: usize = 2_048;
 
     pub(super) fn new(counters: Arc<SpanCounters>) -> (Self, mpsc::Receiver<SpanData>) {
@@ -56,7 +56,7 @@ impl SpanProcessor for SpanQueue {
         }
     }
 
-    /// Nobody asks for this or the next: the exporter is finished by its owner.
+    /// Nothing calls this or the next: the exporter's owner finishes it.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }

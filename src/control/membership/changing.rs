@@ -1,4 +1,4 @@
-//! A membership that is to be another one: what can change in place does, and the rest is opened.
+//! Changing a membership: sockets that can change in place do, and the others are opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::model::{Interface, InterfaceTable, MembershipSpec};
 use crate::net::{GroupSocket, RegisteredSocket, Registration, SocketError, SocketErrorKind};
 use crate::store::Log;
 
-/// Why a membership could not be changed: nothing has changed.
+/// Why a membership was not changed. It is as before.
 pub(in crate::control) enum Unchanged {
-    /// It was deleted in the meantime.
+    /// The membership was deleted in the meantime.
     Left,
     Refused(ControlError),
 }
 
-/// A responder, and the rules that it is to follow.
+/// A responder and its new rules.
 type NextRules<'a> = (&'a Arc<Responder>, ActiveRules);
 
 impl From<ControlError> for Unchanged {
@@ -33,25 +33,25 @@ impl From<ControlError> for Unchanged {
     }
 }
 
-/// A socket that may go on, and its interface.
+/// A socket that may stay open, and its interface.
 type KeptSocket = (Arc<Interface>, Arc<RegisteredSocket>);
 
-/// What is wanted from now on, beside the specification.
+/// A change of a membership, besides the new specification.
 struct MembershipChange<'a> {
     request: &'a JoinRequest,
-    /// Given where the group is another one.
+    /// Present if the group changes.
     new_log: Option<Arc<Log>>,
-    /// The specification or the rules are others.
+    /// The specification or the rules differ from before.
     is_one: bool,
-    /// Interfaces where the kernel has forgotten what was joined.
+    /// Interfaces where the kernel has forgotten the membership.
     forgotten: Vec<Arc<str>>,
     replies: Result<(), NotJoinedReason>,
     delivering: Vec<Delivering>,
 }
 
 impl Membership {
-    /// Changes what the membership wants. The log stays with the group. Cancel-safe: nothing has changed while it
-    /// waits.
+    /// Changes the specification. The log is kept unless the group changes. Cancel-safe: nothing has changed at the
+    /// await.
     pub(in crate::control) async fn change(
         &self,
         spec: &MembershipSpec,
@@ -59,12 +59,12 @@ impl Membership {
         table: &InterfaceTable,
     ) -> Result<(), Unchanged> {
         let changing = self.changing.lock().await;
-        // Again if it fails while the sockets are opened.
+        // Again if the membership failed while the sockets were opened.
         while !self.change_with(&changing, spec, request, table)? {}
         Ok(())
     }
 
-    /// Whether it fitted what the membership was by the time the sockets were open.
+    /// Returns false if the membership's state changed while the sockets were opened.
     fn change_with(
         &self,
         _: &Changing<'_>,
@@ -117,8 +117,8 @@ impl Membership {
         Ok(fits)
     }
 
-    /// The rules of a responder from now on, and why it cannot reply by them, if so. Rules that are new, or the same
-    /// in another group, are refused then.
+    /// The responder's next rules, and why it cannot reply by them, if so. If the rules or the group are new, that
+    /// reason refuses the request.
     fn next_rules(
         &self,
         previous: &MembershipSpec,
@@ -129,7 +129,7 @@ impl Membership {
         let Some((answering, rules)) = self.responder.as_ref().zip(request.rules.clone()) else {
             return Ok((None, Ok(())));
         };
-        // Sockets that stay as they are must not be opened again: a fresh reply port would change.
+        // Unchanged sockets must not be opened again: a reply port that the kernel chose would change.
         let current = answering.active();
         let stays = previous.group == spec.group && current.rules.reply_from == rules.reply_from;
         let next = if stays {
@@ -144,7 +144,7 @@ impl Membership {
         }
     }
 
-    /// Gives the sockets that are to be closed.
+    /// Returns the sockets to close.
     fn apply(
         &self,
         state: &mut MembershipState,
@@ -197,8 +197,8 @@ impl InterfaceMembership {
     }
 }
 
-/// Applies what can change without a new socket; on refusal all are as before. Gives the interfaces where the kernel
-/// has forgotten what was joined: they are opened again.
+/// Applies the changes that need no new socket; on refusal all sockets are as before. Returns the interfaces where the
+/// kernel has forgotten the membership, which are opened again.
 fn update_in_place(
     kept: &[KeptSocket],
     previous: &MembershipSpec,

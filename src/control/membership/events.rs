@@ -1,4 +1,4 @@
-//! What a membership reports of itself as events.
+//! The events that a membership emits.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::control::views::JoinState;
 
-/// An interface as events have told of it.
+/// An interface's state as the last events reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reported {
     interface: Arc<str>,
@@ -16,7 +16,7 @@ pub(super) struct Reported {
 }
 
 impl Membership {
-    /// Begins to report what happens to it: it can be found from now on.
+    /// Starts emitting events; called when the membership has entered the registry.
     pub(super) fn begin_reports(&self, state: &mut MembershipState) {
         if state.stage == Stage::Left || state.reported.is_some() {
             return;
@@ -28,7 +28,7 @@ impl Membership {
         self.emit_interfaces(state);
     }
 
-    /// Reports how its interfaces differ from what was reported last.
+    /// Emits the differences between the interfaces' states and the last reported ones.
     pub(super) fn emit_interfaces(&self, state: &mut MembershipState) {
         let Some(before) = state.reported.take() else { return };
         let mut now = Vec::new();
@@ -60,7 +60,7 @@ impl Membership {
         let heard_before = before.is_some_and(|before| before.hears);
         let mut understood = heard_before;
         if before.is_none_or(|before| before.state != now.state) {
-            // To be joined is to hear, unless the next event says otherwise; to be lost is not to hear.
+            // `Joined` implies hearing, unless the next event says otherwise; `Lost` implies not hearing.
             understood = match now.state {
                 JoinState::Joined => true,
                 JoinState::Pending => heard_before && interface.is_joined(),
@@ -81,7 +81,7 @@ impl Membership {
         now
     }
 
-    /// Under the state's lock, so that events come in the order of what they tell.
+    /// Called under the state's lock, so that the events are in the order of the changes.
     pub(super) fn emit(&self, state: &MembershipState, event: EventKind, interface: Option<Arc<str>>) {
         self.context.events.emit(event, self.kind(), &self.id, state.spec.group, interface);
     }

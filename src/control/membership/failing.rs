@@ -1,4 +1,4 @@
-//! A fault of the service's own in one membership: it is closed, says so, and is opened again after a pause.
+//! A membership in which the service's own code failed: it is closed, reports that, and is opened again after a pause.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::{Membership, Stage};
 
 impl Membership {
-    /// Whether a panic has left it half changed, or without one of its sockets.
+    /// Whether a panic has left it half changed, or one of its sockets not delivering.
     pub(in crate::control) fn is_broken(&self) -> bool {
         let answering_is_broken = || self.responder.as_ref().is_some_and(|answering| answering.is_broken());
         self.state.is_poisoned() || answering_is_broken() || {
@@ -16,7 +16,7 @@ impl Membership {
         }
     }
 
-    /// Closes what it has open, so that it is legal again. A log that is half changed is replaced.
+    /// Closes its sockets, so that its state is consistent again. A log that is half changed is replaced.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
         self.state.clear_poison();
         if let Some(answering) = &self.responder {

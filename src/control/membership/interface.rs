@@ -1,4 +1,4 @@
-//! A membership on one interface: joined there, or with the reason why not.
+//! A membership on one interface: joined there, or the reason why not.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::net::{BufferSize, Registration, SocketError};
 pub(super) struct InterfaceMembership {
     pub(super) name: Arc<str>,
     pub(super) status: Status,
-    /// Shared with the sinks: they go on when a socket is opened again.
+    /// Shared with the sinks, so that the counts continue when a socket is opened again.
     pub(super) counters: Arc<InterfaceCounters>,
     pub(super) loopback: bool,
-    /// Buffers dropped at sockets that are closed by now.
+    /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
 }
 
 pub(super) enum Status {
     Joined(Joined),
-    /// Not joined yet; tried again.
+    /// Not joined yet; the service retries.
     Pending(NotJoinedReason),
-    /// Was joined, until the interface went away or the kernel forgot it.
+    /// Was joined, until the interface went away or the kernel forgot the membership.
     Lost(NotJoinedReason),
-    /// Closed because of a fault of the service's own; opened again after a pause.
+    /// Closed because the service's own code failed; opened again after a pause.
     Failed(NotJoinedReason),
 }
 
 pub(super) struct Joined {
     pub(super) id: SocketId,
-    /// As the kernel described it last.
+    /// The interface as the kernel described it last.
     pub(super) interface: Arc<Interface>,
     pub(super) registration: Registration,
     pub(super) buffer: BufferSize,
-    /// Why nothing can arrive, if so.
+    /// Why nothing can arrive, if nothing can.
     pub(super) hearing: Result<(), NotHearing>,
 }
 
-/// Why a membership is not joined on an interface, or a responder cannot answer there.
+/// Why a membership is not joined on an interface, or why a responder cannot answer there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotJoinedReason {
     #[error("there is no such interface yet")]
@@ -86,7 +86,7 @@ impl InterfaceMembership {
         self.joined().is_some_and(|joined| joined.hearing.is_ok())
     }
 
-    /// `replies`: why a responder cannot answer, if so.
+    /// `replies`: why a responder cannot answer, if it cannot.
     pub(super) fn state(&self, replies: Result<(), &NotJoinedReason>) -> JoinState {
         match &self.status {
             Status::Joined(_) if replies.is_ok() => JoinState::Joined,
@@ -96,7 +96,7 @@ impl InterfaceMembership {
         }
     }
 
-    /// Why it is not joined or does not hear; none where it is and does.
+    /// Why the membership is not joined or does not hear here; none if it is joined and hears.
     pub(super) fn reason(&self, replies: Result<(), &NotJoinedReason>) -> Option<String> {
         match &self.status {
             Status::Joined(Joined { hearing: Err(reason), .. }) => Some(reason.to_string()),
@@ -130,8 +130,8 @@ impl InterfaceMembership {
         }
     }
 
-    /// Takes note of the interface as it is now. If the kernel has forgotten what was joined there, gives the socket,
-    /// to be closed. `forgotten`: its list of groups says so.
+    /// Updates the state from the interface as it is now. If the membership is lost, returns the socket, to be closed.
+    /// `forgotten`: the kernel's list of groups lacks the membership.
     pub(super) fn follow(
         &mut self,
         interface: Option<&Arc<Interface>>,
@@ -171,7 +171,7 @@ impl InterfaceMembership {
         }
     }
 
-    /// Takes over what came of opening a socket. Gives the one that it had before, or does not need.
+    /// Adopts the result of opening a socket. Returns the socket that is replaced, or that is not needed.
     pub(super) fn adopt(&mut self, opened: Result<Joined, NotJoinedReason>) -> Option<Registration> {
         let status = match (opened, &self.status) {
             (Ok(joined), Status::Joined(_)) => return Some(joined.registration),
@@ -187,7 +187,7 @@ impl InterfaceMembership {
         self.set(status)
     }
 
-    /// Gives the socket that it had, to be closed where no lock is held.
+    /// Returns the previous socket, to be closed where no lock is held.
     pub(super) fn set(&mut self, status: Status) -> Option<Registration> {
         match std::mem::replace(&mut self.status, status) {
             Status::Joined(joined) => {
@@ -200,8 +200,8 @@ impl InterfaceMembership {
 }
 
 impl Joined {
-    /// Whether it is joined on this very interface: one that was made again has another index, and one that lost
-    /// its list of groups meanwhile has a new one.
+    /// Whether the socket is joined on this very interface. A recreated interface has another index, and one that lost
+    /// its list of groups since has a new list.
     pub(super) fn is_on(&self, interface: &Interface, family: Family) -> bool {
         self.interface.index == interface.index
             && self.interface.name == interface.name
@@ -213,7 +213,7 @@ impl Joined {
     }
 }
 
-/// The interfaces on which a membership should be joined now, with what the table knows of each.
+/// The interfaces on which a membership should be joined now, with each one's entry in the table.
 pub(super) fn wanted(
     interfaces: &Interfaces,
     family: Family,
@@ -235,7 +235,7 @@ pub(super) fn wanted(
     }
 }
 
-/// The kernel keeps memberships while an interface is down, or IPv6 is disabled there: so do we.
+/// The kernel keeps memberships while an interface is down, or IPv6 is disabled there; so does the service.
 fn stays_joined(
     interface: &Interface,
     family: Family,

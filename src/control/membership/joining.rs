@@ -1,4 +1,4 @@
-//! A membership that comes into being: its sockets are opened first, then it can be found, and then it hears.
+//! Creating a membership: its sockets are opened first, then it enters the registry, and then it hears.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
 
-/// A membership whose sockets are open, and which nobody can find or be answered by yet.
+/// A membership whose sockets are open, and which is not in the registry and answers nothing yet.
 pub(in crate::control) struct NewMembership {
     membership: Arc<Membership>,
     opened: Vec<Opened>,
@@ -21,7 +21,7 @@ pub(in crate::control) struct NewMembership {
 }
 
 impl Membership {
-    /// Opens what a new membership needs; on refusal nothing stays open.
+    /// Opens the sockets of a new membership; on refusal none stays open.
     pub(in crate::control) fn prepare(
         id: Id,
         spec: MembershipSpec,
@@ -60,7 +60,7 @@ impl Membership {
 }
 
 impl NewMembership {
-    /// Lets it be found, and only then hear and answer. None if somebody else has the id by now.
+    /// Enters it into the registry, and only then lets it hear and answer. None if the id is taken by now.
     pub(in crate::control) fn publish(self, registry: &Registry<Membership>) -> Option<Arc<Membership>> {
         let Self { membership, opened, table } = self;
         let changing = membership.changing.try_lock().expect("nobody else knows it yet");

@@ -1,4 +1,4 @@
-//! How a membership ends: by a DELETE, by its lease, or for this run of the service.
+//! How a membership ends: by a DELETE, by its lease, or because the service stops.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::control::events::EventKind;
 use crate::net::Registration;
 
 impl Membership {
-    /// Leaves: once this returns, nothing more reaches the log; see [`Self::sockets_closed`].
+    /// Leaves the group: once this returns, nothing more reaches the log; see [`Self::sockets_closed`].
     pub(in crate::control) fn leave(&self) {
         let mut state = self.state();
         let sockets = if state.stage == Stage::Left {
@@ -22,9 +22,9 @@ impl Membership {
         }
     }
 
-    /// Resolves once the sockets that were given up are closed, and their ports free. Cancel-safe.
+    /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
-        // Whoever opens sockets just now finds it left, and closes them.
+        // A task that is opening sockets now finds the membership left, and closes them.
         drop(self.changing.lock().await);
         let given_up = self.state().given_up.clone();
         for closed in &given_up {
@@ -32,8 +32,8 @@ impl Membership {
         }
     }
 
-    /// Leaves if the lease has run out: nothing more is heard or answered. Gives the sockets, which the caller has
-    /// closed by a thread that may wait.
+    /// Leaves if the lease has run out: nothing more is heard or answered. Returns the sockets; the caller passes them
+    /// to a thread that may block, which closes them.
     pub(in crate::control) fn leave_if_expired(&self, now: Instant) -> Option<Vec<Registration>> {
         let mut state = self.state();
         state.lease_armed = None;
@@ -49,7 +49,7 @@ impl Membership {
         Some(sockets)
     }
 
-    /// Closes the sockets for good, as the service stops; the rest stays as it was.
+    /// Closes the sockets for good, as the service stops; log and views stay as they were.
     pub(in crate::control) fn stop_hearing(&self) {
         let mut state = self.state();
         if state.stage != Stage::Hearing {
@@ -66,7 +66,7 @@ impl Membership {
         self.close(sockets);
     }
 
-    /// When a check of the lease is to be armed, unless one is that comes early enough.
+    /// When to arm a check of the lease; none if an armed check comes early enough.
     pub(in crate::control) fn lease_check(&self) -> Option<Instant> {
         let mut state = self.state();
         let ends = state.lease.filter(|_| state.stage == Stage::Hearing)?.ends;
@@ -77,7 +77,7 @@ impl Membership {
         Some(ends)
     }
 
-    /// Leaves its counts behind. For one that has not left yet.
+    /// Enters the counts into the totals. Called once, by a membership that has not left yet.
     fn leave_with(&self, state: &mut MembershipState, event: EventKind) -> Vec<Registration> {
         state.stage = Stage::Left;
         let sockets = state.take_sockets();

@@ -1,9 +1,9 @@
-//! A membership at work: what it wants, what has come of it on each interface, its log and its lease. A responder is
-//! a membership that also answers.
+//! A membership at work: its specification, its state on each interface, its log and its lease. A responder is a
+//! membership that also answers.
 //!
-//! Two locks: `changing` keeps those apart who open and close sockets, which can take a while; `state` is held for
-//! bookkeeping alone, so that views, metrics and lists never wait. Whoever opens sockets plans under `state`, opens
-//! without it, and adopts the sockets under it if nothing has changed meanwhile.
+//! Two locks: `changing` serializes the tasks that open and close sockets, which can take a while; `state` is held for
+//! bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`, opens
+//! them without it, and adopts them under `state` if nothing has changed meanwhile.
 
 mod changing;
 mod events;
@@ -47,13 +47,13 @@ pub struct Membership {
     created_at: Timestamp,
     responder: Option<Arc<Responder>>,
     context: MembershipContext,
-    /// Held by whoever opens or closes its sockets. Tokio's lock, because requests wait for it; taken before `state`.
+    /// Held while sockets are opened or closed. Tokio's lock, because requests wait for it; taken before `state`.
     changing: tokio::sync::Mutex<()>,
     /// Std lock: held for bookkeeping, and never while a socket is opened or closed. No sink takes it.
     state: Mutex<MembershipState>,
 }
 
-/// What every membership gets from the service.
+/// The parts of the service that every membership uses.
 #[derive(Clone)]
 pub(super) struct MembershipContext {
     pub(super) sockets: Arc<dyn SocketBackend>,
@@ -63,7 +63,7 @@ pub(super) struct MembershipContext {
     pub(super) store: Option<Store>,
     pub(super) ledger: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
-    /// Interface memberships that were opened again because the kernel had forgotten them.
+    /// How many interface memberships were opened again because the kernel had forgotten them.
     pub(super) reopened: Arc<AtomicU64>,
 }
 
@@ -82,32 +82,32 @@ struct MembershipState {
     spec: MembershipSpec,
     log: Arc<Log>,
     interfaces: Vec<InterfaceMembership>,
-    /// What was counted on interfaces that are not wanted any more, by name; they may be again.
+    /// Counters of interfaces that the membership no longer uses, by name; it may use them again.
     counted_before: HashMap<Arc<str>, Arc<InterfaceCounters>>,
-    /// This host has no interface but `lo`.
+    /// The host has no interface but `lo`.
     is_only_loopback: bool,
-    /// Why replies cannot leave from where `reply_from` says, if so.
+    /// Why replies cannot leave from the address that `reply_from` names, if they cannot.
     replies: Result<(), NotJoinedReason>,
-    /// How many of the interfaces are joined.
+    /// The number of joined interfaces.
     joined: Arc<AtomicUsize>,
     lease: Option<Lease>,
-    /// A configuration file wants it.
+    /// Declared by the configuration file.
     declared: bool,
-    /// The logs of groups before, until the store knows of the new one.
+    /// The logs of previous groups, until the store knows of the new log.
     replaced: Vec<Arc<Log>>,
     stage: Stage,
-    /// Another one whenever sockets that are being opened would not fit any more.
+    /// Changes whenever sockets that are being opened would no longer fit.
     revision: u64,
-    /// How it was when the service stopped.
+    /// The state when the service stopped.
     at_the_end: Option<AtTheEnd>,
-    /// Buffers dropped on interfaces that are not wanted any more.
+    /// Buffers dropped on interfaces that the membership no longer uses.
     dropped_before: u64,
-    /// Sockets that were given up, until they are closed.
+    /// Released sockets, until they are closed.
     given_up: Vec<Closed>,
     retries: Retries,
-    /// When the lease is checked next.
+    /// When the next check of the lease is armed.
     lease_armed: Option<Instant>,
-    /// The interfaces as events have told; none before the membership can be found.
+    /// The interfaces as events have reported them; none before the membership is in the registry.
     reported: Option<Vec<Reported>>,
 }
 
@@ -120,7 +120,7 @@ struct AtTheEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Hearing,
-    /// The service stops: nothing is joined any more, and the log can still be read.
+    /// The service stops: no group is joined any more, and the log can still be read.
     Stopped,
     Left,
 }
@@ -146,25 +146,25 @@ impl Membership {
         self.state().declared
     }
 
-    /// The worst of its interfaces, and whether it hears.
+    /// The worst state of its interfaces, and whether it hears.
     pub(super) fn condition(&self) -> (JoinState, bool) {
         let state = self.state();
         (state.join_state(), state.hears())
     }
 
-    /// Why it does not hear, on one of its interfaces if so.
+    /// Why the membership does not hear: the reason of one of its interfaces.
     pub(super) fn why_not_hearing(&self) -> Option<String> {
         let state = self.state();
         let deaf = state.interfaces.iter().find(|interface| !interface.hears())?;
         deaf.reason(state.replies()).map(|reason| format!("{}: {reason}", deaf.name))
     }
 
-    /// Buffers that the kernel has dropped at its sockets, those closed by now included.
+    /// Buffers that the kernel has dropped at the membership's sockets, including closed ones.
     pub fn dropped_buffers(&self) -> u64 {
         self.state().dropped_buffers()
     }
 
-    /// Adds what it has heard and answered until now, its state and what it holds, unless it has left.
+    /// Adds its counts, its state and the size of its log, unless it has left.
     pub(super) fn count_into(&self, totals: &mut Totals, current: &mut CurrentState) {
         let state = self.state();
         if state.stage != Stage::Left {
@@ -209,7 +209,7 @@ impl Membership {
         Delivery { log, responder: self.responder.clone(), joined }
     }
 
-    /// Closes sockets, without a lock.
+    /// Closes sockets; call it without holding `state`.
     fn close(&self, sockets: Vec<Registration>) {
         if sockets.is_empty() {
             return;
@@ -264,7 +264,7 @@ impl MembershipState {
         }
     }
 
-    /// The worst of the interfaces; with none at all, pending.
+    /// The worst state of the interfaces; pending if there are none.
     fn join_state(&self) -> JoinState {
         if let Some(end) = &self.at_the_end {
             return end.state;
@@ -273,8 +273,8 @@ impl MembershipState {
         states.max().unwrap_or(JoinState::Pending)
     }
 
-    /// On all interfaces that were asked for by name; otherwise on one at least, and `lo` alone counts only where
-    /// there is nothing else.
+    /// On all interfaces that the specification names; if it names none, on at least one, where `lo` counts only if the
+    /// host has no other.
     fn hears(&self) -> bool {
         if let Some(end) = &self.at_the_end {
             return end.hears;
@@ -293,7 +293,7 @@ impl MembershipState {
         self.joined.store(joined, Ordering::Relaxed);
     }
 
-    /// Gives up all sockets: they are to be closed where no lock is held.
+    /// Releases all sockets, to be closed where no lock is held.
     fn take_sockets(&mut self) -> Vec<Registration> {
         self.dropped_before = self.dropped_buffers();
         let sockets = self.interfaces.drain(..).filter_map(InterfaceMembership::into_socket).collect();
@@ -302,7 +302,7 @@ impl MembershipState {
     }
 }
 
-/// The interfaces that are wanted and there.
+/// The interfaces of the specification that exist.
 fn interfaces_there(spec: &MembershipSpec, table: &InterfaceTable) -> Vec<Arc<Interface>> {
     let wanted = interface::wanted(&spec.interfaces, spec.group.family(), table, &[]);
     wanted.into_iter().filter_map(|(_, interface)| interface).collect()

@@ -1,5 +1,5 @@
-//! Opening a membership's sockets. It takes a while where many processes change the network, because the kernel has
-//! one lock for all of that: so the membership's own lock is not held meanwhile.
+//! Opening a membership's sockets. If many processes change the network, this takes a while, because the kernel has one
+//! lock for all such changes; so the membership's own lock is not held meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -13,15 +13,15 @@ use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
 use crate::net::{GroupSocket, ReceiveOptions, Registration, SocketBackend, SocketError, SocketErrorKind};
 use crate::store::Log;
 
-/// An interface on which a membership is to be joined.
+/// An interface on which to join.
 pub(super) struct Missing {
     pub(super) name: Arc<str>,
-    /// None: it is not there.
+    /// None: the interface does not exist.
     pub(super) interface: Option<Arc<Interface>>,
     pub(super) counters: Arc<InterfaceCounters>,
 }
 
-/// What is wanted, and of what the interfaces are known to be.
+/// The specification to open sockets for, and the known interfaces.
 #[derive(Clone, Copy)]
 pub(super) struct Opening<'a> {
     pub(super) sockets: &'a dyn SocketBackend,
@@ -30,21 +30,21 @@ pub(super) struct Opening<'a> {
     pub(super) table: &'a InterfaceTable,
 }
 
-/// Where the sinks of a membership deliver to.
+/// Where a membership's sinks deliver their datagrams.
 pub(super) struct Delivery {
     pub(super) log: Arc<Log>,
     pub(super) responder: Option<Arc<Responder>>,
     pub(super) joined: Arc<AtomicUsize>,
 }
 
-/// A socket that has joined, or the reason why there is none. What it hears waits in the kernel: it is delivered only
-/// once the membership is complete and can be found.
+/// A socket that has joined, or the reason why there is none. Its datagrams wait in the kernel until the membership is
+/// complete and in the registry.
 pub(super) struct Opened {
     missing: Missing,
     socket: Result<(Arc<Interface>, GroupSocket), NotJoinedReason>,
 }
 
-/// What has come of it.
+/// The result of opening, with the socket registered.
 pub(super) struct Delivering {
     pub(super) name: Arc<str>,
     counters: Arc<InterfaceCounters>,
@@ -53,8 +53,8 @@ pub(super) struct Delivering {
 }
 
 impl Opening<'_> {
-    /// Joins on these interfaces, for a request. An interface that is not there, or cannot be joined for now, is
-    /// pending; any other failure of a named one is a refusal.
+    /// Joins on these interfaces, for a request. An interface that does not exist, or cannot be joined now, is pending;
+    /// any other failure on a named interface refuses the request.
     pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, ControlError> {
         let or_refuse = |opened: Opened| match opened.socket {
             Err(NotJoinedReason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
@@ -63,7 +63,7 @@ impl Opening<'_> {
         missing.into_iter().map(|missing| or_refuse(self.open(missing))).collect()
     }
 
-    /// Joins on these interfaces, for what is wanted already: there is nobody to refuse anything.
+    /// Joins on these interfaces, for a membership that exists already: there is no request to refuse.
     pub(super) fn open_all(self, missing: Vec<Missing>) -> Vec<Opened> {
         missing.into_iter().map(|missing| self.open(missing)).collect()
     }
@@ -89,8 +89,8 @@ impl Opening<'_> {
         opened.map_err(|fault| reason(fault, spec, interface))
     }
 
-    /// Whether a request is refused and does not wait: the failure concerns the whole service, or an interface that
-    /// was asked for by name.
+    /// Whether a failure refuses the request, and does not leave the interface pending: it concerns the whole service,
+    /// or a named interface.
     fn is_final(self, refusal: &ControlError) -> bool {
         match refusal {
             ControlError::PortInUse { .. } => false,
@@ -102,7 +102,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Begins to deliver what was opened.
+    /// Registers the opened sockets, which deliver from now on.
     pub(super) fn deliver(self, opened: Vec<Opened>, to: &Delivery) -> Vec<Delivering> {
         opened.into_iter().map(|opened| self.deliver_one(opened, to)).collect()
     }
@@ -140,7 +140,7 @@ impl Delivering {
     }
 }
 
-/// Why it is not joined, by what is the case: the kernel's error alone does not tell.
+/// Why the interface is not joined: the kernel's error alone does not say.
 fn reason(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> NotJoinedReason {
     if fault.kind() == SocketErrorKind::NoDevice {
         return NotJoinedReason::Changing { interface: interface.name.clone(), fault };

@@ -1,4 +1,4 @@
-//! Memberships and responders on disk: what they want and have counted, and how they come back.
+//! Memberships and responders on disk: their specifications and counts, and how they are restored.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -64,7 +64,7 @@ impl Persist for Membership {
 }
 
 impl Membership {
-    /// A membership as it was saved, joined nowhere yet. None if its lease has run out.
+    /// A membership as saved, joined nowhere yet. None if its lease has run out.
     pub(in crate::control) fn restore(
         saved: Saved,
         context: &MembershipContext,
@@ -101,7 +101,7 @@ impl Membership {
         }))
     }
 
-    /// Joins everywhere, once it can be found.
+    /// Joins on all interfaces, once the membership is in the registry.
     pub(in crate::control) async fn resume(&self, table: &InterfaceTable) {
         let changing = self.changing.lock().await;
         let _not_open = self.state().drop_unwanted(table);
@@ -109,14 +109,14 @@ impl Membership {
         self.begin_reports(&mut self.state());
     }
 
-    /// What it has counted in earlier runs is not of this one.
+    /// Excludes the counts of earlier runs from this run's totals.
     pub(in crate::control) fn begin_counting(&self) {
         let state = self.state();
         let counted = self.totals(state.log.counters(), state.dropped_before);
         self.context.ledger.begin_with(counted);
     }
 
-    /// Sees to it that it is on disk from now on. `is_new`: it has not been there before.
+    /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn keep(self: &Arc<Self>, is_new: bool) {
         let Some(store) = &self.context.store else {
             return;
@@ -125,11 +125,11 @@ impl Membership {
         store.keep(self.kind().name(), self.id.as_str(), &self.log(), keeper, is_new);
     }
 
-    /// Tells the store that something has changed, perhaps the group and with it the log.
+    /// Tells the store that the membership has changed, perhaps its group and with it the log.
     pub(in crate::control) fn keep_change(self: &Arc<Self>) {
         let replaced = std::mem::take(&mut self.state().replaced);
         if !replaced.is_empty() {
-            // In this order: one of them is always there.
+            // In this order, so that the store always has one of the logs.
             self.keep(true);
             for old in replaced {
                 old.close();
@@ -147,14 +147,14 @@ impl From<InterfaceView> for InterfaceProgress {
 }
 
 impl InterfaceProgress {
-    /// Goes on with the counts, wherever the interface is by now.
+    /// Continues the saved counts, whatever the state of the interface is now.
     fn resume(self) -> InterfaceMembership {
         let counters = Arc::new(InterfaceCounters::from(self.received));
         InterfaceMembership::new(self.name, Status::Pending(NotJoinedReason::NotThere), counters, false)
     }
 }
 
-/// One that was cut off before anything was written of it has none.
+/// Reads saved progress. A resource that was saved just before a crash may have none.
 pub(in crate::control) fn read_progress<'a, T: Default + Deserialize<'a>>(
     text: &'a str,
 ) -> serde_json::Result<T> {

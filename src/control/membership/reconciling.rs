@@ -1,8 +1,8 @@
 //! Keeps a membership in line with the interfaces and with the kernel's lists of groups.
 //!
-//! In two steps, of which the first is taken for all memberships before the second for any: a socket whose membership
-//! the kernel has forgotten takes, when it is closed, that of another socket in the same group away
-//! (`ip_mc_dec_group`, `__ipv6_dev_mc_dec`). So all of them are closed before the first is opened again.
+//! In two steps: the first runs for all memberships before the second runs for any. Closing a socket whose membership
+//! the kernel has forgotten ends the membership of another socket in the same group (`ip_mc_dec_group`,
+//! `__ipv6_dev_mc_dec`). So all such sockets are closed before any is opened again.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::control::orphans::Orphan;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
 use crate::net::Registration;
 
-/// Tells the sockets of all memberships apart.
+/// Identifies a socket among those of all memberships.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::control) struct SocketId(u64);
 
@@ -30,7 +30,7 @@ impl SocketId {
     }
 }
 
-/// A socket that is joined, as the kernel's lists should show it.
+/// A joined socket, as the kernel's lists should show it.
 pub(in crate::control) struct JoinedSocket<'a> {
     pub(in crate::control) id: SocketId,
     pub(in crate::control) interface_index: u32,
@@ -38,10 +38,10 @@ pub(in crate::control) struct JoinedSocket<'a> {
     pub(in crate::control) sources: &'a SourceFilter,
 }
 
-/// Proof that nobody else opens or closes sockets of this membership.
+/// Proof that no other task opens or closes sockets of this membership.
 pub(super) type Changing<'a> = tokio::sync::MutexGuard<'a, ()>;
 
-/// When what failed is tried again.
+/// When failed joins are retried.
 pub(super) struct Retries {
     pause: Duration,
     is_armed: bool,
@@ -49,9 +49,9 @@ pub(super) struct Retries {
 }
 
 impl Membership {
-    /// The first step: takes note of how the interfaces are now, and closes the sockets that the kernel has forgotten,
-    /// or gives those whose end may harm others. Waits for requests that change the membership, so not for a task of
-    /// the runtime.
+    /// The first step: updates the state from the current interfaces, and closes the sockets that the kernel has
+    /// forgotten; returns those whose closing may harm others. Blocks on requests that change the membership, so not
+    /// for a task of the runtime.
     #[must_use = "their end may harm others"]
     pub(in crate::control) fn follow(
         &self,
@@ -61,7 +61,7 @@ impl Membership {
         self.follow_with(&self.changing.blocking_lock(), table, forgotten)
     }
 
-    /// The second step: joins where it should be joined and is not. `is_retry`: also what has failed.
+    /// The second step: joins where the membership should be joined and is not. `is_retry`: also on failed interfaces.
     pub(in crate::control) fn join_missing(&self, table: &InterfaceTable, is_retry: bool) {
         self.join_missing_with(&self.changing.blocking_lock(), table, is_retry);
     }
@@ -112,7 +112,7 @@ impl Membership {
         self.close(unused);
     }
 
-    /// Closes reply sockets whose addresses have left the host, and opens those that `reply_from` asks for.
+    /// Closes reply sockets whose addresses the host no longer has, and opens those that `reply_from` asks for.
     fn prepare_replies(&self, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), NotJoinedReason> {
         let Some(answering) = &self.responder else { return Ok(()) };
         let active = answering.active();
@@ -122,7 +122,7 @@ impl Membership {
             .map_err(NotJoinedReason::of_replies)
     }
 
-    /// When a retry is to be armed, if something could not be joined; each pause is longer than the last.
+    /// When to arm a retry, if a join or the replies failed; each pause is longer than the last.
     pub(in crate::control) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
         let is_well = state.replies.is_ok() && state.interfaces.iter().all(InterfaceMembership::is_joined);
@@ -133,8 +133,8 @@ impl Membership {
         state.retries.next(now)
     }
 
-    /// Hands over the sockets that are joined; none while a request changes the membership, because the kernel may have
-    /// other sources by then than the specification.
+    /// Calls `each` with the joined sockets; not while a request changes the membership, because the kernel may then
+    /// have other sources than the specification.
     pub(in crate::control) fn for_each_joined(&self, mut each: impl FnMut(JoinedSocket<'_>)) {
         let Ok(_unchanging) = self.changing.try_lock() else { return };
         let state = self.state();
@@ -148,7 +148,7 @@ impl Membership {
         }
     }
 
-    /// Whether a change of the interfaces with these names can concern it.
+    /// Whether a change of the interfaces with these names can concern the membership.
     pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
         let may_reply_from_others =
             self.responder.as_ref().is_some_and(|answering| answering.active().needs_addresses());
@@ -160,16 +160,16 @@ impl Membership {
     }
 }
 
-/// What came of taking over opened sockets.
+/// The result of adopting opened sockets.
 pub(super) struct Adopted {
-    /// Sockets that do not fit any more, to be closed where no lock is held.
+    /// Sockets that no longer fit, to be closed where no lock is held.
     pub(super) unused: Vec<Registration>,
-    /// On how many interfaces it is joined again that it had lost.
+    /// The number of lost interfaces on which the membership is joined again.
     pub(super) reopened: u64,
 }
 
 impl MembershipState {
-    /// Gives the sockets that are to be closed, and those whose end may harm others.
+    /// Returns the sockets to close, and those whose closing may harm other sockets.
     fn follow(
         &mut self,
         table: &InterfaceTable,
@@ -180,7 +180,7 @@ impl MembershipState {
         for interface in &mut self.interfaces {
             let now = table.by_name(&interface.name);
             let is_lacking = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
-            // The interface is there, with a list of groups that is a new one.
+            // The interface still exists, but its list of groups is a new one.
             let list_is_new = interface.joined().is_some_and(|joined| {
                 let now = now.filter(|now| now.takes_part_in(family) && now.index == joined.interface.index);
                 now.is_some_and(|now| now.forgotten(family) != joined.interface.forgotten(family))
@@ -197,10 +197,10 @@ impl MembershipState {
         (given_up, orphans)
     }
 
-    /// Interfaces come and go under ever new names on some hosts: so many are remembered.
+    /// On some hosts, interfaces come and go under ever new names; the counters of this many are remembered.
     const MOST_COUNTED_BEFORE: usize = 1_024;
 
-    /// Drops the interfaces that are not wanted any more, and gives their sockets, to be closed.
+    /// Drops the interfaces that the specification no longer includes, and returns their sockets, to be closed.
     pub(super) fn drop_unwanted(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
         let wanted = interface::wanted(&self.spec.interfaces, family, table, &self.interfaces);
@@ -218,7 +218,7 @@ impl MembershipState {
         dropped.into_iter().filter_map(InterfaceMembership::into_socket).collect()
     }
 
-    /// Takes over sockets that were opened for the state of this revision.
+    /// Adopts sockets that were opened for the state of this revision.
     pub(super) fn adopt(
         &mut self,
         revision: u64,
@@ -255,7 +255,7 @@ impl MembershipState {
     }
 }
 
-/// The interfaces on which it should be joined and is not. `is_retry`: also those where it has failed.
+/// The interfaces on which the membership should be joined and is not. `is_retry`: also those where it has failed.
 pub(super) fn missing(
     spec: &MembershipSpec,
     table: &InterfaceTable,
@@ -289,15 +289,15 @@ impl NotJoinedReason {
 }
 
 impl Retries {
-    /// The first and the longest pause before what failed is tried again.
+    /// The first and the longest pause before a retry.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-    /// A fault of the service's own: one that comes again soon is not tried again at once.
+    /// Notes a failure of the service's own code: if it recurs soon, the pauses go on growing.
     pub(super) fn note_failure(&mut self, now: Instant) {
         self.failed_at = Some(now);
     }
 
-    /// All is well: the next failure is tried again soon, unless there was a fault just now.
+    /// Resets the pause when all is joined, unless the service's own code failed recently.
     fn rest(&mut self, now: Instant) {
         let is_fresh = |at: Instant| now.saturating_duration_since(at) <= Self::PAUSES.1;
         if !self.failed_at.is_some_and(is_fresh) {
@@ -305,7 +305,7 @@ impl Retries {
         }
     }
 
-    /// When to try again; none if that is armed already.
+    /// When to retry; none if a retry is armed already.
     fn next(&mut self, now: Instant) -> Option<Instant> {
         if std::mem::replace(&mut self.is_armed, true) {
             return None;

@@ -1,4 +1,4 @@
-//! What a membership does with what it hears: into the log it goes, and a responder answers.
+//! A membership's sink: appends received datagrams to the log, and has the responder answer them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use crate::model::{DatagramMeta, Group, Timestamp};
 use crate::net::{Batch, RegisteredSocket, Sink};
 use crate::store::{Log, RecordBatch};
 
-/// Takes what is heard on one interface.
+/// Takes the datagrams of one interface.
 pub(super) struct MembershipSink {
     pub(super) log: Arc<Log>,
     pub(super) interface: Arc<str>,
@@ -17,7 +17,7 @@ pub(super) struct MembershipSink {
     pub(super) group: Group,
     pub(super) counters: Arc<InterfaceCounters>,
     pub(super) responder: Option<Arc<Responder>>,
-    /// On how many interfaces it is joined: with one alone there are no copies to suppress.
+    /// The number of joined interfaces: with only one, there are no copies to suppress.
     pub(super) joined: Arc<AtomicUsize>,
 }
 
@@ -52,12 +52,12 @@ impl Sink for MembershipSink {
     }
 }
 
-/// What came in on one interface, as it is counted.
+/// The counters of one interface.
 #[derive(Default)]
 pub(super) struct InterfaceCounters {
     datagrams: AtomicU64,
     bytes: AtomicU64,
-    /// Nanoseconds since 1970; 0 before anything has come.
+    /// Nanoseconds since 1970; 0 before the first datagram.
     last_received_at: AtomicI64,
 }
 

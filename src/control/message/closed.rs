@@ -1,4 +1,4 @@
-//! What becomes of closed messages: they linger for late replies, and are forgotten in the end.
+//! Closed messages: they linger for late replies, and are deleted in the end.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -11,16 +11,16 @@ use crate::sync::Lock;
 /// Closed messages, the longest closed first.
 #[derive(Default)]
 pub(in crate::control) struct ClosedMessages {
-    /// Std lock: held for a push, a pop, or a sweep of what is gone, and never while a message's own lock is taken.
+    /// Std lock: held for a push, a pop, or a sweep of dropped messages, and never while a message's own lock is taken.
     queues: Mutex<Queues>,
 }
 
 #[derive(Default)]
 struct Queues {
-    /// Those that keep their sockets, so that their ports are not given to others while answers are under
-    /// way. Bounded: beyond that, the oldest stops lingering early.
+    /// Closed messages that keep their sockets, so that their ports are not reused while answers are under way.
+    /// Bounded: if there are more, the oldest stops lingering early.
     lingering: VecDeque<Weak<Message>>,
-    /// All, to be forgotten in this order.
+    /// All closed messages, in the order of deletion.
     closed: VecDeque<Weak<Message>>,
     sweep_at: usize,
 }
@@ -30,8 +30,7 @@ impl ClosedMessages {
     const MOST_LINGERING: usize = 4_096;
     const SWEEP_FROM: usize = 1_024;
 
-    /// Takes note of a message that has just been closed. Callable from a sink: sockets are closed by the
-    /// timers' task, not here.
+    /// Adds a message that has just been closed. Callable from a sink: the timers' task closes the sockets later.
     pub(in crate::control) fn begin(&self, message: &Arc<Message>, timers: &Timers, now: Instant) {
         let mut queues = self.queues();
         queues.closed.push_back(Arc::downgrade(message));
@@ -51,12 +50,12 @@ impl ClosedMessages {
         }
     }
 
-    /// Takes note of a message that was closed in an earlier run, the longest closed first.
+    /// Adds a message that was closed in an earlier run; call it in the order in which they were closed.
     pub(in crate::control) fn restore(&self, message: &Arc<Message>) {
         self.queues().closed.push_back(Arc::downgrade(message));
     }
 
-    /// Ends the lingering of those messages now, because what they hold is needed; gives them.
+    /// Ends the lingering of the messages that `which` selects, because their sockets are needed; returns them.
     pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> Vec<Arc<Message>> {
         let mut ended: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
         ended.retain(|message| which(message));
@@ -66,10 +65,10 @@ impl ClosedMessages {
         ended
     }
 
-    /// Takes the message that has been closed for the longest, if it is one of those.
+    /// Removes and returns the message that has been closed for the longest, if `which` selects it.
     pub(in crate::control) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
         loop {
-            // Not under the lock: to answer, a message may wait until a batch of its responses is judged.
+            // Not under the lock: `which` may take the message's own lock and wait there for a batch of responses.
             let oldest = self.oldest().filter(|oldest| which(oldest))?;
             let mut queues = self.queues();
             let is_oldest = |front: &Weak<Message>| Weak::as_ptr(front) == Arc::as_ptr(&oldest);

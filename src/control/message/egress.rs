@@ -1,4 +1,4 @@
-//! By which interfaces a message leaves, with which address, and why it cannot.
+//! The interfaces that a message is sent by, its source addresses, and why it cannot be sent.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, N
 use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
-    /// The interfaces that a message leaves by: those named, the one that has its source, or the one that the kernel
-    /// chooses.
+    /// The interfaces that a message is sent by: those it names, the one that has its source address, or the one that
+    /// the kernel chooses.
     pub(in crate::control) fn egress(
         &self,
         spec: &MessageSpec,
@@ -47,7 +47,7 @@ impl MessageContext {
         }
     }
 
-    /// The interface by which the kernel sends to this group, and the address, if there is one to send from.
+    /// The interface by which the kernel sends to this group, and the source address, if it has one.
     fn routed<'t>(
         &self,
         spec: &MessageSpec,
@@ -63,12 +63,12 @@ impl MessageContext {
                 }
                 _ => ControlError::Failed(fault),
             })?;
-        // One that the table does not have yet.
+        // An interface that the table does not have yet.
         let unknown = || ControlError::InterfaceGone { interface: format!("if{index}").into() };
         table.by_index(index).map(|interface| (interface, source)).ok_or_else(unknown)
     }
 
-    /// The address that a message leaves with by this interface: its own choice, else the kernel's.
+    /// The source address of a message on this interface: the message's choice, else the kernel's.
     pub(super) fn source(
         &self,
         spec: &MessageSpec,
@@ -85,7 +85,7 @@ impl MessageContext {
             });
         }
         if chosen_by_route {
-            // Where the kernel was told no interface, it may choose another address than on that interface.
+            // If the query names no interface, the kernel may choose another address than for that interface.
             match self.sockets.route(&query(spec, None)) {
                 Ok(route) if route.interface_index == interface.index => return Ok(route.source),
                 _ => {}
@@ -101,8 +101,8 @@ impl MessageContext {
         }
     }
 
-    /// Why an interface did not take what it was given. What the kernel has said of the interface goes before what an
-    /// error number may mean.
+    /// Why a send on an interface failed. The announced state of the interface has precedence over the meaning of the
+    /// error number.
     pub(super) fn cause(
         &self,
         fault: SocketError,
@@ -129,7 +129,7 @@ impl MessageContext {
             SocketErrorKind::Denied | SocketErrorKind::Refused if fault.action == Action::Interfaces => {
                 ControlError::RouteRefused { group: spec.group, fault }
             }
-            // Where it is told the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
+            // If a send names the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
             SocketErrorKind::NoRoute if family == Family::V4 => ControlError::InterfaceDown { interface },
             SocketErrorKind::AddressNotLocal | SocketErrorKind::NoAddress => match spec.source {
                 Some(source_address) => {
@@ -142,7 +142,7 @@ impl MessageContext {
     }
 }
 
-/// The interface of this name, if by the last that the kernel has said of it a copy can leave there.
+/// The interface of this name, if a copy can be sent there according to the kernel's last announcement.
 pub(super) fn usable<'t>(
     table: &'t InterfaceTable,
     name: &Arc<str>,
@@ -168,7 +168,7 @@ fn query(spec: &MessageSpec, interface: Option<u32>) -> RouteQuery {
     }
 }
 
-/// On `lo`, the kernel would pass over 127.0.0.1, which is of this host alone, for an address of another interface.
+/// On `lo`, the kernel would prefer another interface's address to 127.0.0.1, which has host scope.
 fn own_on_loopback(interface: &Interface, family: Family) -> Option<IpAddr> {
     let mut own = interface.addresses.iter().map(|(address, _)| *address);
     own.find(|address| interface.loopback && Family::of(*address) == family)
@@ -188,7 +188,7 @@ fn having(table: &InterfaceTable, source_address: IpAddr) -> Result<&Arc<Interfa
     }
 }
 
-/// The interfaces that a message to this group could name.
+/// The interfaces that a client could name for a message to this group.
 fn candidates(table: &InterfaceTable, spec: &MessageSpec) -> Vec<Arc<str>> {
     let family = spec.group.family();
     let has_address =
@@ -196,7 +196,7 @@ fn candidates(table: &InterfaceTable, spec: &MessageSpec) -> Vec<Arc<str>> {
     table
         .usable_interfaces()
         .filter(|interface| has_address(interface) && usable(table, &interface.name, family).is_ok())
-        // The kernel has no route for IPv6 multicast there.
+        // The kernel has no route for IPv6 multicast on `lo`.
         .filter(|interface| !(interface.loopback && family == Family::V6))
         .map(|interface| interface.name.clone())
         .collect()

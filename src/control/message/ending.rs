@@ -1,4 +1,4 @@
-//! How a message ends: it closes, lingers for late replies, and is forgotten.
+//! How a message ends: it closes, lingers for late replies, and is deleted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::model::CloseReason;
 use crate::net::Closed;
 
 impl Message {
-    /// Ends the collecting if it is time, else sees to it that this is asked again.
+    /// Stops collecting if it is time, else arms the next check.
     pub(in crate::control) fn check(self: &Arc<Self>) {
         let now = self.context.sockets.clock().monotonic;
         let collection = self.collection();
@@ -27,7 +27,7 @@ impl Message {
         }
     }
 
-    /// Stops collecting; late replies are still kept for a while. Does nothing when closed already.
+    /// Stops collecting; late replies are still kept for a while. Does nothing if the message is closed already.
     pub(in crate::control) fn close(self: &Arc<Self>, reason: CloseReason) {
         let now = self.context.sockets.clock();
         let mut collection = self.collection();
@@ -38,7 +38,7 @@ impl Message {
         }
     }
 
-    /// Callable from a sink, under the collection's lock.
+    /// The steps after closing. Callable from a sink, under the collection's lock.
     pub(super) fn after_close(
         self: &Arc<Self>,
         reason: CloseReason,
@@ -58,7 +58,7 @@ impl Message {
         self.closed.notify_waiters();
     }
 
-    /// Emits that it was sent; other events of it come after that.
+    /// Emits `Sent`; the message's other events come after that.
     pub(in crate::control) fn emit_sent(&self) {
         self.emit(EventKind::Sent);
         let before = self.event_flags.fetch_or(event_flags::SENT, Ordering::AcqRel);
@@ -83,19 +83,19 @@ impl Message {
         closed.is_some_and(|(_, at)| now.since(at).is_some_and(|time| time >= self.spec.linger))
     }
 
-    /// Gives up its sockets; [`Self::sockets_closed`] resolves when they are closed.
+    /// Releases the sockets; [`Self::sockets_closed`] resolves when they are closed.
     pub(in crate::control) fn end_linger(&self) {
         self.sockets().end();
         self.log.complete();
     }
 
-    /// Resolves once the sockets that were given up are closed, and their ports free. Cancel-safe.
+    /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
         let given_up = self.sockets().given_up();
         all_closed(&given_up).await;
     }
 
-    /// Ends it altogether; nobody finds it any more.
+    /// Deletes the message, which is no longer in the registry.
     pub(in crate::control) fn discard(self: &Arc<Self>) {
         self.close(CloseReason::Cancelled);
         self.end_linger();

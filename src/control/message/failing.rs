@@ -1,4 +1,4 @@
-//! What becomes of a message when the service's own code fails at it.
+//! What happens to a message when the service's own code panics while working on it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use super::Message;
 use crate::model::CloseReason;
 
 impl Message {
-    /// Whether code has panicked that worked for this message, and nobody has seen to it yet.
+    /// Whether code that worked on this message has panicked, and [`Self::fail`] was not called since.
     pub(in crate::control) fn is_broken(&self) -> bool {
         self.sending_failed.load(Ordering::Acquire)
             || self.collection.is_poisoned()
@@ -16,7 +16,7 @@ impl Message {
             || self.sockets().any_failed()
     }
 
-    /// Closes it: what it has heard until now can be read, unless its log is half changed.
+    /// Closes the message. Its responses so far can be read, unless its log is half changed.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
         self.sending_failed.store(false, Ordering::Release);
         self.collection.clear_poison();

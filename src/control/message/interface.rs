@@ -1,5 +1,5 @@
-//! One interface that a message leaves by, followed by its name: what repeats leaves by it for as long as it is there,
-//! with whatever address and index it has by then.
+//! One interface that a message is sent by, followed by its name: repeats are sent by it as long as it exists, with its
+//! current address and index.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -15,18 +15,18 @@ use crate::model::{Interface, InterfaceTable, MessageSpec};
 
 pub(in crate::control) struct EgressInterface {
     pub(super) name: Arc<str>,
-    /// Its place among the message's results.
+    /// Its index in the message's results.
     pub(super) place: usize,
     pub(super) loopback: bool,
-    /// The kernel chose the interface, and with it an address.
+    /// The kernel chose the interface, and with it the source address.
     chosen_by_route: bool,
-    /// That address, to open the first sockets with.
+    /// That source address, for the first sockets.
     routed_source: Option<IpAddr>,
-    /// How it leaves; none where that could not be opened.
+    /// The open sockets; none if they could not be opened.
     pub(super) egress: Option<Egress>,
-    /// The interfaces as they were when `egress` was found to be right.
+    /// The interface table for which `egress` was last found to fit.
     seen: Option<Arc<InterfaceTable>>,
-    /// Sockets that still hear answers to an address from before, the oldest first.
+    /// Sockets that still hear answers to a previous address, the oldest first.
     retired: VecDeque<Retired>,
     /// The latest copy was sent.
     pub(super) works: bool,
@@ -38,7 +38,7 @@ struct Retired {
 }
 
 impl EgressInterface {
-    /// Addresses that an interface had before, and at which answers are still heard.
+    /// Previous addresses of an interface at which answers are still heard.
     const MOST_RETIRED: usize = 4;
 
     pub(super) fn new(place: usize, interface: &Interface) -> Self {
@@ -59,7 +59,7 @@ impl EgressInterface {
         Self { chosen_by_route: true, routed_source, ..Self::new(0, interface) }
     }
 
-    /// Opens sockets to send by it with, as it is now.
+    /// Opens sockets that send by the interface as it is now.
     pub(in crate::control) fn open(
         &self,
         spec: &MessageSpec,
@@ -74,13 +74,13 @@ impl EgressInterface {
         context.open(spec, interface, source)
     }
 
-    /// Sees to it that the next copy leaves by the interface as it is now. Where nothing has changed, that takes a
-    /// comparison of two pointers.
+    /// Makes the next copy leave by the interface as it is now. If nothing has changed, this costs a comparison of two
+    /// pointers.
     pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&Egress, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
-            // Until it is found to be right.
+            // Not set until `egress` is found to fit.
             self.seen = None;
             let interface = usable(&table, &self.name, spec.group.family())?;
             let source = self.source(spec, context, interface)?;
@@ -102,12 +102,12 @@ impl EgressInterface {
         self.egress.as_ref().ok_or_else(|| ControlError::InterfaceGone { interface: self.name.clone() })
     }
 
-    /// Registers what was opened before the message was made. If that fails, the first copy tries it again.
+    /// Registers the sockets that were opened before the message was created. If that fails, the first copy retries.
     pub(in crate::control) fn register(&mut self, sockets: Option<NumberedSockets>, message: &Arc<Message>) {
         self.egress = sockets.and_then(|sockets| sockets.register(message).ok());
     }
 
-    /// What has come of it before anything was sent.
+    /// The interface's result before anything was sent.
     pub(in crate::control) fn result(&self, spec: &MessageSpec) -> EgressResult {
         EgressResult::new(self.name.clone(), self.loopback && !spec.loopback)
     }
@@ -128,7 +128,7 @@ impl EgressInterface {
         }
     }
 
-    /// A port that is the message's choice is one socket's at an address: those that have it are closed first.
+    /// A source port of the message's choice can have one socket at an address: earlier ones are closed first.
     fn close_conflicting(&mut self, message: &Message, source: IpAddr) {
         if message.spec.source_port.is_none() {
             return;
@@ -139,7 +139,7 @@ impl EgressInterface {
         self.retire_if(message, |retired| retired.source == source);
     }
 
-    /// Sends by other sockets from now on. Those before hear for as long as their address is one of this host.
+    /// Sends from other sockets from now on. The previous ones hear as long as the host has their address.
     fn replace(&mut self, message: &Message, egress: Egress, table: &InterfaceTable) {
         if let Some(before) = self.egress.replace(egress) {
             self.retired.push_back(Retired { source: before.source, ports: before.ports().to_vec() });
@@ -165,9 +165,9 @@ impl EgressInterface {
 }
 
 impl Egress {
-    /// Whether copies can go on to leave by it.
+    /// Whether further copies can be sent by these sockets.
     fn suits(&self, spec: &MessageSpec, interface: &Interface, source: IpAddr) -> bool {
-        // With hop limit 0 the socket is a member of the group, which the kernel may have forgotten.
+        // With hop limit 0 the socket is a member of the group, and the kernel may have forgotten that membership.
         let family = spec.group.family();
         let is_member = spec.hop_limit.0 == 0 && !interface.loopback;
         let forgotten = is_member && self.interface.forgotten(family) != interface.forgotten(family);
@@ -176,11 +176,11 @@ impl Egress {
 }
 
 impl MessageContext {
-    /// Lets messages that linger give up what there was too little of; gives them.
+    /// Ends the lingering of messages that hold the scarce resource named in the refusal; returns them.
     pub(in crate::control) fn make_room(&self, refusal: &ControlError) -> Vec<Arc<Message>> {
         match refusal {
             ControlError::Descriptors(_) => self.closed.end_lingering(|_| true),
-            // Their time is over, and only the timers' task has not come round to them.
+            // Messages whose linger time is over, but which the timers' task has not handled yet.
             ControlError::PortInUse { .. } => self.closed.end_lingering(Message::has_lingered),
             _ => Vec::new(),
         }

@@ -1,7 +1,8 @@
-//! A message at work: what it has sent and heard, the sockets that hear the answers, and its log.
+//! A message at work: the bookkeeping of its sends and responses, the sockets that hear the answers, and its log.
 //!
-//! A message is complete when it is made. Its sockets are opened before that, and registered when it can be found: what
-//! arrives in between waits in them, and nothing that arrives before the first send counts as an answer.
+//! A message is complete when it is created. Its sockets are opened before that, and registered once it is in the
+//! registry: datagrams that arrive in between wait in the sockets, and nothing that arrives before the first send
+//! counts as an answer.
 
 mod closed;
 mod collection;
@@ -51,18 +52,19 @@ pub struct Message {
     log: Arc<Log>,
     /// Std lock: held for the bookkeeping of one batch or one send.
     collection: Mutex<Collection>,
-    /// Std lock: held while sockets are registered or given up. No sink takes it, and `collection` is not taken under
+    /// Std lock: held while sockets are registered or released. No sink takes it, and `collection` is not taken under
     /// it.
     sockets: Mutex<MessageSockets>,
-    /// The task that sends it has panicked.
+    /// The task that sends the message has panicked.
     sending_failed: AtomicBool,
-    /// Its counts are in the ledger.
+    /// Its counts have been entered into the totals.
     entered: AtomicBool,
     closed: Notify,
     context: MessageContext,
-    /// Which events were due, as [`event_flags`] has it: `closed` is emitted after `sent`, though it may come before.
+    /// The events that were due, as [`event_flags`]. `Closed` is emitted after `Sent`, even if the message closes
+    /// before that.
     event_flags: AtomicU8,
-    /// The collecting, until it ends, where it is traced. Std lock: held to put it in or take it out.
+    /// The span of the collecting, until that ends, if it is traced. Std lock: held to store or take the span.
     span: Mutex<Option<Span>>,
 }
 
@@ -72,7 +74,7 @@ mod event_flags {
     pub(super) const DELETED: u8 = 4;
 }
 
-/// What every message gets from the service.
+/// The parts of the service that every message uses.
 #[derive(Clone)]
 pub(super) struct MessageContext {
     pub(super) sockets: Arc<dyn SocketBackend>,
@@ -82,11 +84,11 @@ pub(super) struct MessageContext {
     pub(super) closed: Arc<ClosedMessages>,
     pub(super) ledger: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
-    /// To be told when sending has panicked.
+    /// Notified when sending has panicked.
     pub(super) recovery: Arc<Recovery>,
 }
 
-/// A message as others see it at one moment.
+/// A snapshot of a message.
 pub struct MessageView {
     pub id: Id,
     pub created_at: Timestamp,
@@ -101,14 +103,14 @@ pub struct MessageView {
 }
 
 impl Message {
-    /// Responders listed in a view; all of them are in the log.
+    /// Responders listed in a view; the responses of all are in the log.
     const LISTED_RESPONDERS: usize = 1_000;
 
-    /// What is kept of a message beside its payload, and of each responder that is listed, about.
+    /// Approximate bytes that a message takes besides its payload, and each listed responder.
     const KEPT_BYTES: usize = 1_024;
     const RESPONDER_BYTES: usize = 256;
 
-    /// `collection` has a result for each interface and every source port that there is to begin with.
+    /// `collection` has a result for each interface and all initial source ports.
     pub(super) fn new(
         id: Id,
         spec: MessageSpec,
@@ -134,11 +136,11 @@ impl Message {
     }
 
     fn kept_bytes(spec: &MessageSpec, responders: usize) -> usize {
-        // The payload is kept in base64.
+        // The payload is stored in base64.
         Self::KEPT_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
     }
 
-    /// Counts what is kept of it, now that it is closed.
+    /// Charges the responders' bytes, now that the message is closed.
     fn carry_responders(&self, counters: &AnswerCounters) {
         if counters.responders == 0 {
             return;
@@ -163,7 +165,7 @@ impl Message {
         self.collection().closed().is_some()
     }
 
-    /// Resolves once the message collects no longer. Cancel-safe.
+    /// Resolves once the message no longer collects. Cancel-safe.
     pub async fn wait_closed(&self) {
         loop {
             let mut closed = std::pin::pin!(self.closed.notified());
@@ -191,12 +193,12 @@ impl Message {
         }
     }
 
-    /// Buffers that the kernel has dropped at its sockets, those closed by now included.
+    /// Buffers that the kernel has dropped at its sockets, including closed ones.
     pub fn dropped_buffers(&self) -> u64 {
         self.sockets().dropped_buffers()
     }
 
-    /// What it has sent and heard until now.
+    /// The counts of sends and responses so far.
     pub(super) fn totals(&self) -> Totals {
         let received = ReceivedTotals::of(self.log.counters(), self.dropped_buffers());
         let collection = self.collection();
@@ -209,7 +211,7 @@ impl Message {
         Totals { messages: received, closed, sent, send_failures, ..Totals::default() }
     }
 
-    /// Leaves its counts behind, once nothing is heard any more and nobody finds it.
+    /// Enters its counts into the totals, once it hears nothing any more and is not in the registry.
     pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
         if !self.entered.swap(true, Ordering::Relaxed) {
             self.context.ledger.enter(entry(self.totals()));

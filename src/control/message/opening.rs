@@ -1,42 +1,42 @@
-//! How a message's sockets come to be, step by step: opened, given their ports in the bookkeeping, registered. Each step
-//! takes what the one before gave, so that nothing arrives that nobody expects.
+//! Opening a message's sockets in three steps: open, enter the ports into the collection, register. Each step takes the
+//! result of the previous one, so that no datagram is delivered for an unknown port.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::collection::{Collection, PortId};
 use super::sink::ResponseSink;
 use super::{Message, MessageContext};
 use crate::control::error::ControlError;
-use crate::model::{Interface, MessageSpec};
+use crate::model::{Interface, MessageSpec, socket_addr_on};
 use crate::net::{MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket, SocketError};
 
-/// Sockets to send by one interface with; they hear already, and nobody takes what they hear.
+/// Sockets to send by one interface; the kernel queues datagrams for them, but nothing reads them yet.
 pub(in crate::control) struct OpenedSockets {
     pub(super) interface: Arc<Interface>,
     pub(super) source: IpAddr,
-    /// Address and port of the first.
+    /// Address and port of the first socket.
     pub(super) local: SocketAddr,
     sockets: OpenSockets<Socket>,
 }
 
-/// The same with their ports in the message's collection.
+/// Opened sockets whose ports are in the message's collection.
 pub(in crate::control) struct NumberedSockets {
     opened: OpenedSockets,
     ports: Vec<PortId>,
 }
 
-/// How a message leaves by one interface.
+/// The registered sockets by which a message is sent on one interface.
 pub(super) struct Egress {
     pub(super) interface: Arc<Interface>,
     pub(super) source: IpAddr,
     sockets: OpenSockets<SendSocket>,
-    /// One for each socket.
+    /// One port for each socket.
     ports: Vec<PortId>,
 }
 
 enum OpenSockets<S> {
-    /// Sockets of the message's own: one, or one for each tracked attempt.
+    /// The message's own sockets: one, or one for each tracked attempt.
     Own(Vec<S>),
     Shared(Arc<SharedSendSocket>),
 }
@@ -45,13 +45,13 @@ enum OpenSockets<S> {
 pub(super) enum CopySender<'a> {
     Collecting(Arc<RegisteredSocket>),
     Sending(&'a Socket),
-    /// From this address.
+    /// With the source address.
     Shared(&'a SharedSendSocket, IpAddr),
 }
 
 /// A socket of one message.
 enum SendSocket {
-    /// It hears answers; the message owns its registration.
+    /// The socket hears answers; the message owns its registration.
     Collecting(SendHandle),
     Sending(Socket),
 }
@@ -69,7 +69,9 @@ impl MessageContext {
         }
         let opened = if spec.window.is_zero() && spec.source_port.is_none() && !stays_here {
             let shared = self.shared_sockets.get(&*self.sockets, spec.group.family(), spec.loopback);
-            shared.map(|shared| (shown(source, shared.port(), interface), OpenSockets::Shared(shared)))
+            shared.map(|shared| {
+                (socket_addr_on(source, shared.port(), interface.index), OpenSockets::Shared(shared))
+            })
         } else {
             self.open_own(spec, interface, source)
         };
@@ -103,18 +105,8 @@ impl MessageContext {
     }
 }
 
-/// As the kernel shows the address of a socket: a link-local one with its interface (RFC 4007 section 11).
-fn shown(source: IpAddr, port: u16, interface: &Interface) -> SocketAddr {
-    match source {
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
-            SocketAddrV6::new(ip, port, 0, interface.index).into()
-        }
-        source => SocketAddr::new(source, port),
-    }
-}
-
 impl OpenedSockets {
-    /// Lets the collection know of the ports, of the interface at this place among the results.
+    /// Adds the ports to the collection, for the interface at this index of the results.
     pub(in crate::control) fn number(self, place: usize, collection: &mut Collection) -> NumberedSockets {
         let count = match &self.sockets {
             OpenSockets::Own(sockets) => sockets.len(),
@@ -127,7 +119,7 @@ impl OpenedSockets {
 }
 
 impl NumberedSockets {
-    /// Starts to take what the sockets hear, if the message collects; on failure nothing stays open.
+    /// Starts to receive from the sockets, if the message collects; on failure no socket stays open.
     pub(super) fn register(self, message: &Arc<Message>) -> Result<Egress, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
@@ -167,7 +159,7 @@ impl Message {
         self.sockets().register(port, register).map(SendSocket::Collecting)
     }
 
-    /// Gives up the sockets of these ports: nothing more is heard from them.
+    /// Releases the sockets of these ports: nothing more is heard from them.
     pub(super) fn give_up(&self, ports: &[PortId]) {
         let mut sockets = self.sockets();
         for port in ports {
@@ -191,7 +183,7 @@ impl Egress {
         &self.ports
     }
 
-    /// What this attempt is sent with, which stays open until it is sent, also if the message ends meanwhile.
+    /// The socket that sends this attempt. It stays open until the attempt is sent, even if the message ends meanwhile.
     pub(super) fn sender(&self, attempt: u32) -> Result<CopySender<'_>, SocketError> {
         Ok(match &self.sockets {
             OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
@@ -223,7 +215,7 @@ impl Egress {
 }
 
 impl CopySender<'_> {
-    /// Sends up to `count` copies by the interface without waiting; how many the socket took.
+    /// Sends up to `count` copies by the interface without waiting; returns how many the socket took.
     pub(super) fn send(
         &self,
         spec: &MessageSpec,

@@ -1,4 +1,4 @@
-//! Messages on disk: what was sent, what came of it, and how they come back.
+//! Messages on disk: their specifications and results, and how they are restored.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ struct MessageStatus {
     results: Vec<EgressResult>,
     counters: AnswerCounters,
     dropped_buffers: u64,
-    /// The first, once it is closed; before, the log has them all.
+    /// The first ones, once the message is closed; until then, the log has all.
     responders: Vec<(SocketAddr, RespondingPeer)>,
 }
 
@@ -53,7 +53,7 @@ impl Persist for Message {
 }
 
 impl Message {
-    /// A message as it was saved; one that was still collecting has to be [replayed](Self::replay_responses).
+    /// A message as saved; if it was still collecting, it has to be [replayed](Self::replay_responses).
     pub(in crate::control) fn restore(
         saved: Saved,
         limits: Limits,
@@ -75,7 +75,7 @@ impl Message {
         Ok(message)
     }
 
-    /// Finds in the log who has answered, and ends the collecting, as nobody listens any more.
+    /// Reads the responders from the log, and closes the message, because its sockets are gone.
     pub(in crate::control) async fn replay_responses(self: &Arc<Self>) -> Result<(), ReadError> {
         const AT_ONCE: usize = 1_000;
         let mut cursor = None;
@@ -98,7 +98,7 @@ impl Message {
         Ok(())
     }
 
-    /// One that was closed already takes its place among those that are.
+    /// Adds a message that was closed already to the closed messages.
     pub(in crate::control) fn restore_closed(self: &Arc<Self>) {
         let counters = self.collection().counters();
         self.carry_responders(&counters);
@@ -106,13 +106,13 @@ impl Message {
         self.log.complete();
     }
 
-    /// Sees to it that it is on disk from now on. `is_new`: it has not been there before.
+    /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
         let keeper = Arc::downgrade(self) as Weak<dyn Persist>;
         store.keep(ResourceKind::Message.name(), self.id.as_str(), &self.log, keeper, is_new);
     }
 
-    /// Tells the store that something has changed.
+    /// Tells the store that the message has changed.
     pub(super) fn touch(&self) {
         if let Some(place) = self.log.place() {
             place.touch();

@@ -1,7 +1,7 @@
-//! How a message is sent: at once, again and again, or as fast as an interface takes it.
+//! Sending a message: once, at intervals, or as fast as an interface takes the copies.
 //!
-//! Each copy is noted just before it leaves, and taken back if it did not: whoever is cancelled in between leaves a
-//! message whose counts are right.
+//! Each copy is counted just before it is sent, and taken back if it was not. There is no await in between, so the
+//! counts are right if the task is cancelled.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::interface::EgressInterface;
 use crate::control::error::ControlError;
 use crate::net::SocketErrorKind;
 
-/// What came of trying to send.
+/// The result of trying to send.
 pub(in crate::control) enum Attempted {
     Sent(u32),
-    /// The send buffer has no room; nothing is counted.
+    /// The send buffer is full; nothing is counted.
     Full,
-    /// Why so many copies cannot be sent; not counted yet.
+    /// Why this many copies cannot be sent; they are not counted yet.
     Refused(ControlError, u32),
 }
 
 impl EgressInterface {
-    /// Copies that are handed over at once: what one call takes with GSO.
+    /// Copies handed to the kernel at once: what one call takes with GSO.
     const AT_ONCE: u32 = 1_024;
-    /// For how long one copy waits for room in the send buffer. An interface that takes none for so long is stuck.
+    /// How long one copy waits for room in the send buffer. An interface that takes no copy for so long is stuck.
     const LONGEST_WAIT: Duration = Duration::from_secs(10);
-    /// How soon an interface that has gone meanwhile is noticed.
+    /// How soon a waiting send notices that its interface is gone.
     const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-    /// Sends up to `most` copies by the interface as it is now, the first of them as this attempt, without waiting.
+    /// Sends up to `most` copies by the interface as it is now, without waiting; the first of them is this attempt.
     pub(in crate::control) fn try_send(
         &mut self,
         message: &Arc<Message>,
@@ -82,7 +82,7 @@ impl EgressInterface {
         message.with_collection(|collection| collection.send_failed(self.place, copies, error));
     }
 
-    /// Sends what is left after the first attempt, or with it if that had to wait. Ends when the message is closed.
+    /// Sends the repeats, and before them the first attempt if that has to wait. Ends when the message is closed.
     async fn send_rest(&mut self, message: &Arc<Message>, first_waits: bool) {
         let repeat = message.spec.repeat;
         let start = Instant::now();
@@ -119,8 +119,8 @@ impl EgressInterface {
         }
     }
 
-    /// Sends up to `most` copies, if need be once there is room or once the kernel has said what has become of the
-    /// interface; gives how many were sent or counted as failed.
+    /// Sends up to `most` copies. Waits for room in the send buffer, and after an interface's failure for a fresh
+    /// interface table. Returns how many copies were sent or counted as failed.
     async fn send(&mut self, message: &Arc<Message>, attempt: u32, most: u32) -> u32 {
         let full_at = Instant::now() + Self::LONGEST_WAIT;
         while !message.is_closed() {
@@ -157,15 +157,15 @@ impl EgressInterface {
 }
 
 impl Message {
-    /// Sends the first attempt by every interface, without waiting. Gives those that wait for room; refused where
-    /// nothing was sent and nothing will be.
+    /// Sends the first attempt by every interface, without waiting. Returns the indexes of interfaces whose send buffer
+    /// is full; refused if nothing was sent and nothing will be.
     pub(in crate::control) fn send_first(
         self: &Arc<Self>,
         interfaces: &mut [EgressInterface],
     ) -> Result<Vec<usize>, ControlError> {
         let (mut waiting, mut failure) = (Vec::new(), None);
         for (nth, interface) in interfaces.iter_mut().enumerate() {
-            // By an answer to the first interface's copy, or on request.
+            // Closed by an answer to the first interface's copy, or on request.
             if self.is_closed() {
                 break;
             }
@@ -185,7 +185,8 @@ impl Message {
         }
     }
 
-    /// Sends what is left, by all interfaces at the same time, until the message is closed or the service stops.
+    /// Sends the remaining copies, by all interfaces at the same time, until the message is closed or the service
+    /// stops.
     pub(in crate::control) async fn send_rest(
         self: Arc<Self>,
         mut interfaces: Vec<EgressInterface>,

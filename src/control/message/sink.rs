@@ -1,4 +1,4 @@
-//! The receiving end of a message's sockets: judges what comes and puts it into the log.
+//! The sink of a message's sockets: classifies the datagrams and appends responses to the log.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -10,13 +10,13 @@ use crate::model::{CloseReason, DatagramMeta};
 use crate::net::{Batch, RegisteredSocket, Sink};
 use crate::store::RecordBatch;
 
-/// Takes what one of a message's sockets hears.
+/// Takes the datagrams of one of a message's sockets.
 pub(super) struct ResponseSink {
     /// Weak: the message owns the registration that owns this sink.
     pub(super) message: Weak<Message>,
     pub(super) port: PortId,
     pub(super) local: SocketAddr,
-    /// The interface that the message leaves by.
+    /// The interface that the message is sent by.
     pub(super) egress: (u32, Arc<str>),
 }
 
@@ -62,13 +62,13 @@ impl Sink for ResponseSink {
                 }
             }
         }
-        // Still under the collection's lock, so that the log's order is the order of judgement.
+        // Still under the collection's lock, so that the log has the order in which datagrams were classified.
         message.log.append(runs);
     }
 }
 
 impl ResponseSink {
-    /// The interfaces that a batch came in by, the egress first.
+    /// The interfaces on which a batch arrived; the egress interface comes first.
     fn interface_names(&self, message: &Message, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
         let mut names = vec![self.egress.clone()];
         for index in batch.iter().filter_map(|received| received.interface_index) {
@@ -82,7 +82,7 @@ impl ResponseSink {
     }
 }
 
-/// Without an index, the name of the first.
+/// Without an index, the first name.
 fn name_of(names: &[(u32, Arc<str>)], index: Option<u32>) -> &str {
     let named = index.and_then(|index| names.iter().find(|(known, _)| *known == index));
     &named.unwrap_or(&names[0]).1

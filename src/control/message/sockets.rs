@@ -1,4 +1,5 @@
-//! The sockets of messages: those that hear the answers to one, and those that all share which collect nothing.
+//! The sockets of messages: those that hear the answers to one message, and those shared by messages that collect
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,14 +14,14 @@ use crate::sync::Lock;
 pub(super) struct MessageSockets {
     open: Vec<(PortId, Registration)>,
     given_up: Vec<Closed>,
-    /// Buffers dropped at sockets that are closed by now.
+    /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
-    /// Nothing is heard any more.
+    /// The message hears nothing any more.
     ended: bool,
 }
 
 impl MessageSockets {
-    /// Starts to hear from a socket, unless the message hears nothing any more.
+    /// Registers a socket, unless the message hears nothing any more.
     pub(super) fn register(
         &mut self,
         port: PortId,
@@ -35,7 +36,7 @@ impl MessageSockets {
         Ok(handle)
     }
 
-    /// Gives up the socket of one port.
+    /// Releases the socket of one port.
     pub(super) fn give_up(&mut self, port: PortId) {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == port) {
             let (_, registration) = self.open.swap_remove(at);
@@ -43,7 +44,7 @@ impl MessageSockets {
         }
     }
 
-    /// Gives up all sockets, also those that would come.
+    /// Releases all sockets, and refuses later ones.
     pub(super) fn end(&mut self) {
         self.ended = true;
         for (_, registration) in std::mem::take(&mut self.open) {
@@ -60,7 +61,7 @@ impl MessageSockets {
         }
     }
 
-    /// Those given up that may not be closed yet.
+    /// Released sockets that may not be closed yet.
     pub(super) fn given_up(&self) -> Vec<Closed> {
         self.given_up.clone()
     }
@@ -74,13 +75,13 @@ impl MessageSockets {
         self.dropped_before = dropped;
     }
 
-    /// Whether one delivers nothing any more, because delivering has panicked.
+    /// Whether a socket no longer delivers, because its sink has panicked.
     pub(super) fn any_failed(&self) -> bool {
         self.open.iter().any(|(_, registration)| registration.socket().has_failed())
     }
 }
 
-/// The sockets that send for all messages which collect nothing, one for each family and loopback setting.
+/// The sockets shared by all messages that collect nothing, one for each family and loopback setting.
 #[derive(Default)]
 pub(in crate::control) struct SharedSendSockets {
     /// Std lock: held for a look-up or an insertion.
@@ -88,7 +89,7 @@ pub(in crate::control) struct SharedSendSockets {
 }
 
 impl SharedSendSockets {
-    /// Opened when first needed.
+    /// The shared socket of this kind, opened when first needed.
     pub(super) fn get(
         &self,
         backend: &dyn SocketBackend,
@@ -100,7 +101,7 @@ impl SharedSendSockets {
             return Ok(socket.clone());
         }
         let opened = Arc::new(backend.open_shared_send_socket(family, loopback)?);
-        // Somebody else may have opened one meanwhile: that one stays.
+        // Another task may have opened one meanwhile: that one stays.
         Ok(self.open.lock_shared().entry(kind).or_insert(opened).clone())
     }
 }

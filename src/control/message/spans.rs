@@ -9,7 +9,7 @@ use crate::sync::Lock;
 use crate::traces::{Description, KeyValue, Span};
 
 impl Message {
-    /// Called once it can be found: by then, others may have closed it.
+    /// Called once the message is in the registry: it may be closed already.
     pub(in crate::control) fn begin_trace(&self) {
         let collection = self.collection();
         if collection.closed().is_none() {
@@ -17,7 +17,7 @@ impl Message {
         }
     }
 
-    /// It could not be sent.
+    /// Ends the span: the message could not be sent.
     pub(in crate::control) fn fail_trace(&self, refusal: &ControlError) {
         let span = self.span().take();
         if let Some(span) = span {
@@ -42,7 +42,7 @@ impl Message {
     }
 }
 
-/// Traces a message that was refused before it was made.
+/// Traces a message that was refused before it was created.
 pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, refusal: &ControlError) {
     if let Some(span) = begin(id, spec) {
         span.fail(refusal.to_string());
@@ -60,7 +60,7 @@ fn begin(id: &Id, spec: &MessageSpec) -> Option<Span> {
     })
 }
 
-/// A count as spans have it.
+/// A count as spans take it.
 fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -115,10 +115,10 @@ async fn a_task_that_panics_is_started_again() {
     assert_eq!(starts.into_inner(), 3);
 }
 
-/// At this payload sinks panic.
+/// Sinks panic on this payload.
 const PANIC: &[u8] = b"panic";
 
-/// A core with one thread that receives, whose sinks panic.
+/// A core with one receive thread, whose sinks panic.
 async fn started() -> Control {
     let sockets = |threads, interfaces| {
         Arc::new(PanickingSockets(KernelSockets { threads, interfaces })) as Arc<dyn SocketBackend>
@@ -130,7 +130,7 @@ async fn join(control: &Control, id: &str) -> Arc<Membership> {
     control.join_as(Id::parse(id).unwrap(), fixtures::on_lo(), true).await.unwrap().0
 }
 
-/// Sends by `lo`, as its address is one of that interface.
+/// Sends by `lo`, because its address is on that interface.
 fn peer() -> UdpSocket {
     UdpSocket::bind(("127.0.0.1", 0)).unwrap()
 }

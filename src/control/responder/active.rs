@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::sockets::ReplySockets;
 use crate::control::error::{Attempt, ControlError, Purpose};
-use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules};
+use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules, is_link_local};
 use crate::net::{Socket, SocketBackend, SocketError};
 
 /// The rules in force and the sockets they need; replaced as a whole.
@@ -27,14 +27,14 @@ impl ActiveRules {
         Self { rules, sockets: self.sockets.clone() }
     }
 
-    /// Opens what `reply_from` asks for on each of these interfaces, to learn at once whether it can be had.
+    /// Opens the sockets that `reply_from` needs on each of these interfaces, to learn at once whether that works.
     pub(in crate::control) fn prepare(
         &self,
         group: &Group,
         interfaces: &[Arc<Interface>],
     ) -> Result<(), ControlError> {
         let address = self.rules.reply_from.and_then(|from| from.address);
-        // A link-local address is one of its interface only: that one must be among them.
+        // A link-local address belongs to one interface, which must be among these.
         if let Some(address) = address.filter(|address| is_link_local(*address))
             && !interfaces.is_empty()
             && !interfaces.iter().any(|interface| interface.has(address))
@@ -72,7 +72,7 @@ impl ActiveRules {
             .map_err(|fault| ControlError::of(fault, &attempt))
     }
 
-    /// Closes the sockets whose addresses no interface has any more.
+    /// Closes the sockets whose addresses the host no longer has.
     pub(in crate::control) fn close_stale(&self, table: &InterfaceTable) {
         self.sockets.close_stale(|(address, scope)| {
             let has = |interface: &Arc<Interface>| interface.has(address);
@@ -83,7 +83,7 @@ impl ActiveRules {
         });
     }
 
-    /// Whether replies leave from addresses other than that of the interface that heard.
+    /// Whether replies leave from another address than the receiving interface's.
     pub(in crate::control) fn needs_addresses(&self) -> bool {
         self.rules.reply_from.is_some() || !self.sockets.is_empty()
     }
@@ -92,7 +92,7 @@ impl ActiveRules {
         if self.rules.reply_from.is_some() { self.sockets.addresses() } else { Vec::new() }
     }
 
-    /// The socket to answer this peer from; none: the one that heard it.
+    /// The socket to answer this peer from; none: the socket that received the datagram.
     pub(super) fn reply_socket(
         &self,
         interface: Option<&Interface>,
@@ -106,8 +106,4 @@ impl ActiveRules {
         };
         Some(self.sockets.from(address, interface.index))
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }

@@ -2,21 +2,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// What has become of the datagrams that a responder heard.
+/// What a responder did with the datagrams that it heard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyCounters {
     pub received: u64,
     pub matched: u64,
     pub replied: u64,
-    /// The system could not send the reply.
+    /// The kernel could not send the reply.
     pub failed: u64,
-    /// Withheld by the rate limits, or because the source is no address to answer to.
+    /// Withheld by the rate limits, or because the source is not an address to answer to.
     pub limited: u64,
     /// Withheld because the same datagram was answered on another interface.
     pub suppressed: u64,
 }
 
-/// The same, as it is counted.
+/// The live counters behind [`ReplyCounters`].
 #[derive(Default)]
 pub(super) struct AtomicReplyCounters {
     pub(super) received: Counter,
@@ -62,7 +62,7 @@ impl Counter {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// What was counted before it happened, and then did not.
+    /// Takes back replies that were counted before their send, which then failed.
     pub(super) fn take_back(&self, amount: u64) {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Responder;
 use crate::net::{SendHandle, Socket, SocketError};
 
-/// A reply that has to wait.
+/// A reply that is sent later.
 pub(in crate::control) struct DelayedReply {
     pub(super) answering: Weak<Responder>,
     pub(super) via: Via,
@@ -16,12 +16,12 @@ pub(in crate::control) struct DelayedReply {
     pub(super) tries_left: u8,
 }
 
-/// Whence a reply leaves.
+/// The socket that a reply is sent from.
 #[derive(Clone)]
 pub(super) enum Via {
-    /// The socket that heard the datagram.
+    /// The socket that received the datagram.
     Group(SendHandle),
-    /// Weak: a reply that waits does not keep the socket of a responder that is gone.
+    /// Weak: a waiting reply does not keep open the socket of a responder that is gone.
     Other(Weak<Socket>),
 }
 

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-/// Responders are reflectors: whoever forges a source address makes them send to it. So replies are
-/// limited, for each responder and source, and for the whole service.
+/// Rate limits of replies, for each responder and source, and for the whole service. Responders are reflectors: a
+/// sender that forges a source address makes them send to that address.
 pub(in crate::control) struct ReplyLimits {
     per_source: Option<DefaultKeyedRateLimiter<(u64, IpAddr)>>,
     total: Option<DefaultDirectRateLimiter>,
@@ -13,7 +13,7 @@ pub(in crate::control) struct ReplyLimits {
 }
 
 impl ReplyLimits {
-    /// Checks between two sweeps of sources that have been quiet.
+    /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
 
     /// Replies per second; a burst of one second's worth may go at once. 0 lifts the limit.

@@ -1,7 +1,7 @@
-//! A responder's side of a socket: which datagrams to answer, with what, when, and from where.
+//! A responder's part of a membership: which datagrams to answer, with what, when, and from which socket.
 //!
-//! Runs inside the lane's call, so that an immediate reply costs no task and no queue; what must wait
-//! (a delay, a full send buffer) goes to the timers.
+//! Runs on the receive thread, so that an immediate reply costs no task and no queue; a reply that must wait (a delay,
+//! a full send buffer) goes to the timers.
 
 mod active;
 mod counters;
@@ -32,19 +32,19 @@ pub(super) use delayed::DelayedReply;
 pub(super) use limits::ReplyLimits;
 
 pub(super) struct Responder {
-    /// Tells responders apart in the rate limits.
+    /// Identifies the responder in the rate limits.
     serial: u64,
-    /// Std lock, like the next: held to copy or to replace it.
+    /// Std lock, like the next: held to copy or to replace the rules.
     active: Mutex<Arc<ActiveRules>>,
     counters: AtomicReplyCounters,
     /// Held for a look-up; no request takes it.
     recent: Mutex<RecentDatagrams>,
-    /// Delayed replies under way; bounded, so that a flood costs bounded memory.
+    /// Bytes of delayed replies; bounded, so that a flood costs bounded memory.
     waiting: AtomicUsize,
     services: ResponderContext,
 }
 
-/// What a responder needs of the service around it.
+/// The parts of the service that every responder uses.
 #[derive(Clone)]
 pub(super) struct ResponderContext {
     pub(super) limits: Arc<ReplyLimits>,
@@ -53,10 +53,10 @@ pub(super) struct ResponderContext {
 }
 
 impl Responder {
-    /// Bytes of delayed replies that one responder may hold, each with what it costs beside its payload.
+    /// Bytes of delayed replies that one responder may hold, including `WAITING_COST` for each.
     const MOST_WAITING: usize = 64 * 1024 * 1024;
     const WAITING_COST: usize = size_of::<DelayedReply>() + size_of::<TimerAction>() + size_of::<Instant>();
-    /// How soon, and how often, a reply is tried again after a full send buffer.
+    /// The pause before, and the number of, retries after a full send buffer.
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
     /// Replies counted and handed to the kernel together.
@@ -66,7 +66,7 @@ impl Responder {
         Self::counting_from(active, services, ReplyCounters::default())
     }
 
-    /// Goes on with the counts of an earlier run.
+    /// Continues the counts of an earlier run.
     pub(super) fn counting_from(
         active: ActiveRules,
         services: ResponderContext,
@@ -91,7 +91,7 @@ impl Responder {
         *self.active.lock_own() = Arc::new(active);
     }
 
-    /// Closes the sockets of its own; what still waits is not sent.
+    /// Closes the responder's own sockets; replies that still wait for them are not sent.
     pub(super) fn close(&self) {
         self.active().sockets.close();
     }
@@ -101,7 +101,8 @@ impl Responder {
         self.active.is_poisoned() || self.recent.is_poisoned()
     }
 
-    /// Forgets what may be half changed: a copy of what was answered a moment ago may be answered, too.
+    /// Drops state that may be half changed. As a result, a copy of a datagram that was just answered may be answered
+    /// too.
     pub(super) fn repair(&self) {
         self.active.clear_poison();
         self.recent.clear_poison();
@@ -112,7 +113,7 @@ impl Responder {
         self.counters.read()
     }
 
-    /// Answers what a batch brought on one interface.
+    /// Answers the datagrams of a batch on one interface.
     pub(super) fn answer(
         self: &Arc<Self>,
         socket: &Arc<RegisteredSocket>,
@@ -191,7 +192,7 @@ impl Responder {
     fn send_at_once(self: &Arc<Self>, socket: &Arc<RegisteredSocket>, mut rest: &[(SocketAddr, &[u8])]) {
         while let Some(&(destination, payload)) = rest.first() {
             let batch = &rest[..rest.len().min(Self::AT_ONCE)];
-            // Counted before they leave: whoever has a reply finds it counted.
+            // Counted before they are sent: a client that has received a reply finds it counted.
             self.counters.replied.add(batch.len() as u64);
             let outcome = socket.send_batch(batch.iter().copied());
             let sent = *outcome.as_ref().unwrap_or(&0);
@@ -208,7 +209,7 @@ impl Responder {
         }
     }
 
-    /// Counts a reply before it leaves, and takes it back if it did not.
+    /// Counts a reply before it is sent, and takes the count back if the send failed.
     fn counted(&self, send: impl FnOnce() -> Result<(), SocketError>) -> Result<(), SocketError> {
         self.counters.replied.add(1);
         let sent = send();
@@ -218,7 +219,7 @@ impl Responder {
         sent
     }
 
-    /// Sees to a reply that was not sent: a full send buffer is tried again in a moment.
+    /// Handles the result of a send: after a full send buffer, the reply is retried in a moment.
     fn settle(
         self: &Arc<Self>,
         sent: Result<(), SocketError>,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Datagrams answered of late, to recognise copies that came by another interface: two network cards on
-/// one LAN hear everything twice. Told by the kernel's times, since lanes may be busy for longer than the
+/// Datagrams answered recently, to recognise copies that arrived on another interface: two network cards on one LAN
+/// hear everything twice. Compares the kernel's receive times, because a receive thread may be busy for longer than the
 /// copies are apart.
 #[derive(Default)]
 pub(super) struct RecentDatagrams {
@@ -20,7 +20,7 @@ impl RecentDatagrams {
     /// Enough for 300,000 datagrams per second, in about a megabyte.
     const MOST: usize = 16_384;
 
-    /// Whether another interface brought the same from the same source a moment ago.
+    /// Whether the same datagram from the same source arrived on another interface a moment ago.
     pub(super) fn is_copy(
         &mut self,
         received_at: Timestamp,

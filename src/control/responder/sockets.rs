@@ -1,12 +1,13 @@
 //! Sockets from which replies leave when the group's own socket cannot send them.
 //!
-//! A device-bound socket skips routing: a peer whose way back is another interface would be asked for
-//! by ARP and lost without an error. And `reply_from` wants another address or port altogether.
+//! A device-bound socket skips routing: a reply to a peer behind another interface would cause ARP requests on the
+//! wrong one, and be lost without an error. And `reply_from` names another address or port.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::model::is_link_local;
 use crate::net::{Socket, SocketBackend, SocketError, SocketErrorKind};
 use crate::sync::Lock;
 
@@ -19,7 +20,7 @@ pub(super) struct ReplySockets {
     by_address: Mutex<HashMap<LocalAddress, Arc<Socket>>>,
 }
 
-/// An address of this host, and for a link-local one the index of its interface, else 0.
+/// An address of this host, and the index of its interface if it is link-local, else 0.
 pub(super) type LocalAddress = (IpAddr, u32);
 
 impl ReplySockets {
@@ -28,10 +29,7 @@ impl ReplySockets {
     }
 
     pub(super) fn from(&self, address: IpAddr, interface_index: u32) -> Result<Arc<Socket>, SocketError> {
-        let scope = match address {
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => interface_index,
-            _ => 0,
-        };
+        let scope = if is_link_local(address) { interface_index } else { 0 };
         let mut sockets = self.by_address();
         if let Some(socket) = sockets.get(&(address, scope)) {
             return Ok(socket.clone());
@@ -41,12 +39,13 @@ impl ReplySockets {
         Ok(socket)
     }
 
-    /// Closes the sockets whose addresses have left the host.
+    /// Closes the sockets whose addresses the host no longer has.
     pub(super) fn close_stale(&self, is_known: impl Fn(LocalAddress) -> bool) {
         let unknown: Vec<_> =
             self.by_address().keys().copied().filter(|address| !is_known(*address)).collect();
         for (address, scope) in unknown {
-            // No interface has it, and still it may be local: all of 127.0.0.0/8 is, and so is what a route says.
+            // An address on no interface may still be local: all of 127.0.0.0/8 is, and so are addresses of `local`
+            // routes.
             let opened = self.backend.open_reply_socket(scope, address, 0);
             if opened.is_err_and(|fault| fault.kind() == SocketErrorKind::AddressNotLocal) {
                 self.by_address().remove(&(address, scope));
@@ -62,7 +61,7 @@ impl ReplySockets {
         self.by_address().clear();
     }
 
-    /// The addresses that replies come from, as far as they are known.
+    /// The source addresses of replies, as far as they are known.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<_> =
             self.by_address().values().filter_map(|socket| socket.local_addr().ok()).collect();

@@ -58,10 +58,10 @@ async fn a_deletion_that_takes_too_long_goes_on_and_the_same_again_waits_for_it(
     disk.control.shutdown().await.unwrap();
 }
 
-/// Of the limit of a request.
+/// A short limit for a request.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A core whose writer waits, at an owner that does not answer, until it may go on.
+/// A core whose disk writer is blocked in an owner until the test lets it go on.
 struct HangingDisk {
     control: Control,
     directory: PathBuf,

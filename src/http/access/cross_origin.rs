@@ -1,5 +1,5 @@
-//! What a browser has to be told before it lets a page of an allowed origin call and read (CORS, the Fetch standard
-//! section 3.2). Who is allowed is for the [door](super::door) to say.
+//! The response headers that let a browser's page of an allowed origin call the service and read its answers (CORS, the
+//! Fetch standard section 3.2). [`OriginPolicy`] decides which origins are allowed.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -7,15 +7,15 @@ use axum::response::{IntoResponse, Response};
 
 use super::OriginPolicy;
 
-/// A request of a page of an origin that may call.
+/// A request of a page of an allowed origin.
 pub(in crate::http) struct CrossOrigin {
     origin: HeaderValue,
-    /// It asks whether it may send the request that it means.
+    /// A preflight: the browser asks whether it may send the actual request.
     is_preflight: bool,
 }
 
 impl CrossOrigin {
-    /// None for everybody else.
+    /// None for all other requests.
     pub(super) fn of(request: &Request, door: &OriginPolicy) -> Option<Self> {
         let origin = request.headers().get(header::ORIGIN)?;
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -23,7 +23,7 @@ impl CrossOrigin {
         door.allows(origin.to_str().ok()?).then(|| Self { origin: origin.clone(), is_preflight })
     }
 
-    /// The answer to a preflight, which carries no token and is for no route.
+    /// The answer to a preflight, which has no token and is not for a route.
     pub(super) fn preflight(&self) -> Option<Response> {
         const ANSWER: [(HeaderName, &str); 3] = [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),

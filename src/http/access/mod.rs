@@ -1,4 +1,4 @@
-//! Who may call: by which name and from which page (the door), and with which token (the gate).
+//! Who may call: under which host name and from which origin ([`OriginPolicy`]), and with which token ([`TokenAuth`]).
 
 mod cross_origin;
 mod origin;
@@ -17,18 +17,18 @@ pub use token_auth::{Access, RequireToken};
 pub(super) use token_auth::{is_open, needed};
 pub use tokens::{LineError, Scope, Tokens};
 
-/// How a request came in.
+/// The kind of listener that a request came in through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// Over a TCP address that other hosts reach.
+    /// A TCP address that other hosts reach.
     Remote,
-    /// Over a loopback address.
+    /// A loopback address.
     Loopback,
-    /// Where names mean nothing, and no browser comes from.
+    /// A unix socket, where host names mean nothing, and no browser connects.
     Unix,
 }
 
-/// What stands before the routes.
+/// The checks before the routes.
 pub(super) struct AccessPolicy {
     door: OriginPolicy,
     gate: TokenAuth,
@@ -39,17 +39,17 @@ impl AccessPolicy {
         Self { door, gate: TokenAuth::new(access) }
     }
 
-    /// From now on only these tokens are accepted.
+    /// Accepts only these tokens from now on.
     pub(super) fn replace_tokens(&self, tokens: Tokens) {
         self.gate.replace(tokens);
     }
 
-    /// The page of another origin that the request comes from, if it may.
+    /// The request's other origin, if that is allowed.
     pub(super) fn cross_origin(&self, request: &Request) -> Option<CrossOrigin> {
         CrossOrigin::of(request, &self.door)
     }
 
-    /// Whether the request may go on to the routes; a browser's question whether it may has its answer here.
+    /// Decides whether the request may go on to the routes. Answers preflights itself.
     pub(super) fn authorize(
         &self,
         request: &Request,

@@ -1,8 +1,7 @@
-//! The open door: where nobody is asked who he is, nobody may come in through a web page either.
+//! Protection against web pages: a service that asks for no token must not be driven by a page in a visitor's browser.
 //!
-//! A page of another origin that a visitor's browser shows must not drive the service: it could do so
-//! directly (a `text/plain` POST needs no preflight) or by pointing a name of its own at this host (DNS
-//! rebinding). `Origin` tells the first, `Host` the second.
+//! A page of another origin could do so directly (a `text/plain` POST needs no preflight) or by pointing its own host
+//! name at this host (DNS rebinding). The header `Origin` reveals the first, `Host` the second.
 
 use std::net::IpAddr;
 
@@ -12,10 +11,10 @@ use axum::http::{Method, header};
 use super::ListenerKind;
 use crate::http::problem::{Problem, ProblemKind};
 
-/// Which names and origins are let in besides the obvious.
+/// The names and origins that are accepted besides the default ones.
 #[derive(Debug, Clone, Default)]
 pub struct OriginPolicy {
-    /// Names that clients know the service by, besides addresses and `localhost`.
+    /// Host names of the service, besides addresses and `localhost`.
     pub hosts: Vec<String>,
     /// Origins of web pages that may call, as `https://name:port`.
     pub origins: Vec<String>,
@@ -44,7 +43,7 @@ impl OriginPolicy {
                 format!("pages of `{origin}` may not call: start the service with --allow-origin {origin}");
             return Err(Problem::new(ProblemKind::ForbiddenOrigin, detail));
         }
-        // Sent by browsers also where they send no Origin; following a link to a page is harmless.
+        // Browsers send this also when they send no `Origin`. Following a link to a page is harmless.
         let site = headers.get("sec-fetch-site").map(axum::http::HeaderValue::as_bytes);
         let navigates =
             method == Method::GET && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");

@@ -1,7 +1,7 @@
-//! Who may come in: asks for a bearer token (RFC 6750) where one is needed, behind the [`super::door`].
+//! Token authorization: asks for a bearer token (RFC 6750) where one is needed, after the [`super::origin`] checks.
 //!
-//! Requests are judged by the listener that they came in through, never by their source address: a proxy on
-//! this host makes everybody look local.
+//! The listener that a request came in through decides, never its source address: a proxy on this host makes all
+//! clients look local.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,10 +18,10 @@ use crate::sync::Lock;
 /// Who may call, as configured.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Without any, nobody is asked for one.
+    /// If none, no request needs a token.
     pub tokens: Option<Tokens>,
     pub require_token: RequireToken,
-    /// Show metrics to whoever asks.
+    /// Show metrics without a token.
     pub open_metrics: bool,
 }
 
@@ -51,7 +51,7 @@ impl TokenAuth {
         }
     }
 
-    /// From now on only these are accepted.
+    /// Accepts only these tokens from now on.
     pub(super) fn replace(&self, tokens: Tokens) {
         *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
@@ -73,7 +73,7 @@ impl TokenAuth {
             return Err(Problem::new(ProblemKind::TokenRequired, detail));
         };
         let Some(token) = tokens.find(given) else {
-            // Somebody who forgot to change his token, or who guesses.
+            // A client with an outdated token, or an attacker who guesses.
             rarely!(WARN, method = %request.method(), path, "a request with an unknown token was refused");
             let detail = "this is no token of this service: it is mistyped, or was replaced by another";
             return Err(Problem::new(ProblemKind::UnknownToken, detail));
@@ -92,19 +92,19 @@ impl TokenAuth {
     }
 }
 
-/// What is shown to anybody: health, for probes that have no token, and the API document, which is the same for
-/// every service and which a browser could not ask for with a token.
+/// Paths that need no token: health, for probes that have none, and the API document, which is the same for every
+/// service and which a browser could not request with a token.
 pub(in crate::http) fn is_open(path: &str) -> bool {
     const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
     OPEN.contains(&path) || path.starts_with("/docs/")
 }
 
-/// What a token must allow for a request with this method.
+/// The scope that a request with this method needs.
 pub(in crate::http) fn needed(method: &Method) -> Scope {
     if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
 }
 
-/// The token of `Authorization: Bearer`; the scheme in any case (RFC 9110 section 11.1).
+/// The token of `Authorization: Bearer`; the scheme is case-insensitive (RFC 9110 section 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())

@@ -1,4 +1,4 @@
-//! Bearer tokens: whom they stand for, and what he may do.
+//! Bearer tokens: their names, and the scopes that they allow.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use crate::model::Id;
 
-/// The tokens that are accepted; only their digests are kept.
+/// The accepted tokens; only their digests are kept.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Token>);
 
@@ -19,16 +19,16 @@ pub(super) struct Token {
     digest: [u8; 32],
 }
 
-/// What a token allows; each allows what is before it, too.
+/// What a token allows; each scope includes the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// GET and HEAD.
     Read,
-    /// Everything. Whoever changes a thing is shown it, so this includes reading.
+    /// Everything. The answer to a change shows the resource, so this includes reading.
     Control,
 }
 
-/// What is wrong with a line; never says what the token is.
+/// A mistake in a line; never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
     /// Counted from 1.
@@ -61,12 +61,12 @@ impl Tokens {
         if errors.is_empty() { Ok(tokens) } else { Err(errors) }
     }
 
-    /// Takes the others in; a name or token that both have is an error.
+    /// Adds the others; a name or token that both have is an error.
     pub fn join(&mut self, others: Self) -> Result<(), String> {
         others.0.into_iter().try_for_each(|token| self.add(token))
     }
 
-    /// Names and what they allow.
+    /// The tokens' names and scopes.
     pub fn names(&self) -> impl Iterator<Item = (&Id, Scope)> {
         self.0.iter().map(|token| (&token.name, token.scope))
     }
@@ -85,7 +85,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// Whose token this is. How long it takes does not tell how much of a digest was right, nor whose it was.
+    /// Finds the token. The time it takes reveals neither how much of a digest matched, nor which token it was.
     pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
         let digest: [u8; 32] = Sha256::digest(given).into();
         self.0.iter().fold(
@@ -98,7 +98,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// Shorter ones can be guessed; 16 characters of base64 hold 96 bits.
+    /// Shorter tokens can be guessed; 16 characters of base64 hold 96 bits.
     const SHORTEST: usize = 16;
 
     fn parse(line: &str) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! The configuration in force, for those who wonder where a value came from.
+//! The configuration in force, with the source of each value.
 
 use std::collections::BTreeMap;
 

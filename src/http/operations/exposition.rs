@@ -7,13 +7,13 @@ use prometheus_client::metrics::exemplar::Exemplar;
 
 use crate::control::Distribution;
 
-/// The page being written: a metric at a time, each with all its rows.
+/// Writes the page: one metric at a time, each with all its rows.
 pub(super) struct MetricsPage<'a>(DescriptorEncoder<'a>);
 
-/// Names and values of a row's labels.
+/// The names and values of a row's labels.
 pub(super) type Labels<V, const N: usize> = [(&'static str, V); N];
 
-/// Of the row of a metric that has but one.
+/// The labels of a metric's only row.
 pub(super) const ALONE: Labels<&str, 0> = [];
 
 impl<'a> MetricsPage<'a> {
@@ -21,7 +21,7 @@ impl<'a> MetricsPage<'a> {
         Self(encoder)
     }
 
-    /// The name is without the `_total` that it gets.
+    /// `name` is without `_total`, which the encoder adds.
     pub(super) fn counter<const N: usize, V, T>(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Whether the service lives, and whether it takes work.
+//! Liveness and readiness.
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -85,7 +85,7 @@ async fn readyz(
     readiness(checks, control.stopping().is_cancelled())
 }
 
-/// Not a failure: what was in force before goes on.
+/// Not a failure: the previous configuration stays in force.
 fn configuration(configuration: &Configuration) -> control::HealthCheck {
     let (verdict, detail) = match configuration.problems.len() {
         0 => (CheckOutcome::Ok, "what was read last is in force".to_owned()),

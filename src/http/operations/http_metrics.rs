@@ -1,7 +1,7 @@
-//! Counts of requests: by route, method and what came of them.
+//! Counts of requests: by route, method and class of status.
 //!
-//! Every request is counted, so this takes no lock and allocates nothing. The router knows the route only inside,
-//! where a layer would cost allocations: so the path is matched once more here, by the same rules.
+//! Every request is counted, so this takes no lock and allocates nothing. The route is known only inside the router,
+//! where a layer would cost allocations; so the path is matched again here, by the same rules.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use axum::http::{Method, StatusCode};
 
 use crate::control::{Distribution, Histogram};
 
-/// What was asked, and how often.
+/// Counters of requests and their durations.
 pub(in crate::http) struct HttpMetrics {
     paths: matchit::Router<usize>,
-    /// By the values of `paths`; the last is for whatever is at no known path.
+    /// Indexed by the values of `paths`; the last is for unknown paths.
     routes: Vec<RouteLabel>,
 }
 
@@ -24,36 +24,36 @@ struct RouteLabel {
 }
 
 struct Answers {
-    /// From 1xx to 5xx.
+    /// Counts of answers from 1xx to 5xx.
     by_class: [AtomicU64; CLASSES.len()],
     durations: Histogram,
 }
 
-/// A request on its way: its place in the counts.
+/// The counters that a request belongs to.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct RequestKey {
     route: usize,
     method: usize,
 }
 
-/// What came of the requests of one route and method, of which there were some.
+/// The counts of one route and method, which had at least one request.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) route: String,
     pub(super) method: &'static str,
-    /// By class of the status.
+    /// Counts by class of the status.
     pub(super) answers: [(&'static str, u64); CLASSES.len()],
-    /// From the request's head to the answer's head; waits that clients asked for are in it.
+    /// From the request's head to the answer's head, including waits that clients asked for.
     pub(super) durations: Distribution,
 }
 
-/// Any other method is counted as the last.
+/// Any other method counts as the last.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A request to no known path.
 const UNMATCHED: &str = "unmatched";
-/// What is served beside the API document's paths, with the template that it counts as.
+/// Paths that are served but not in the API document, with the template that they count as.
 const DOCUMENTS: [(&str, &str); 5] = [
     ("/docs", "/docs"),
     ("/docs/", "/docs"),
@@ -63,7 +63,7 @@ const DOCUMENTS: [(&str, &str); 5] = [
 ];
 
 impl HttpMetrics {
-    /// Counts requests on these paths, templates as `/v1/messages/{id}`.
+    /// Counts requests on these paths, which are templates like `/v1/messages/{id}`.
     pub(in crate::http) fn on<'a>(templates: impl Iterator<Item = &'a str>) -> Self {
         let (mut paths, mut routes) = (matchit::Router::new(), Vec::<RouteLabel>::new());
         for (path, template) in templates.map(|path| (path, path)).chain(DOCUMENTS) {
@@ -94,7 +94,7 @@ impl HttpMetrics {
         }
     }
 
-    /// The template of the path that was asked for, if it is known.
+    /// The template of the requested path, if it is known.
     pub(in crate::http) fn route(&self, asked: RequestKey) -> Option<&str> {
         (asked.route < self.routes.len() - 1).then(|| &*self.routes[asked.route].template)
     }
@@ -139,7 +139,7 @@ impl Answers {
         const fn ms(milliseconds: u64) -> Duration {
             Duration::from_millis(milliseconds)
         }
-        /// From what a look-up takes to the longest wait that is granted.
+        /// From the time of a look-up to the longest wait that is granted.
         const BOUNDS: [Duration; 13] = [
             Duration::from_micros(50),
             Duration::from_micros(100),

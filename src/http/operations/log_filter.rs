@@ -1,4 +1,4 @@
-//! What the service logs, while it runs.
+//! The log filter, which can be changed while the service runs.
 
 use axum::Json as JsonAnswer;
 use axum::extract::State;

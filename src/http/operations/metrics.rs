@@ -1,6 +1,6 @@
-//! What there is to watch, for Prometheus: everything is gathered when it is asked for.
+//! Metrics for Prometheus, gathered at each scrape.
 //!
-//! Labels have few values, none of which clients choose.
+//! Labels have few values, and clients choose none of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -75,7 +75,7 @@ async fn metrics(
     let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let open = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
     let runtime = tokio::runtime::Handle::current().metrics();
-    // Thousands of memberships take milliseconds, in which a worker would keep others waiting.
+    // Thousands of memberships take milliseconds, which would block a worker of the runtime for too long.
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
             control: control.snapshot(),
@@ -99,7 +99,7 @@ async fn metrics(
     let internal = |error: &dyn fmt::Display| Problem::new(ProblemKind::Internal, error.to_string());
     let body = match within(Done::Nothing, written).await?.map_err(JoinError::try_into_panic) {
         Ok(body) => body.map_err(|error| internal(&error))?,
-        // As if it had panicked here: whoever answers requests sees to it.
+        // Panics here too, so that the panic is handled like one in a handler.
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(error)) => return Err(internal(&error)),
     };
@@ -107,7 +107,7 @@ async fn metrics(
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
 
-/// Everything at one moment.
+/// All metrics at one moment.
 #[derive(Debug)]
 struct Snapshot {
     control: ControlSnapshot,
@@ -117,7 +117,7 @@ struct Snapshot {
     receive_errors: u64,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
-    /// Of the configuration.
+    /// The number of problems in the configuration.
     problems: usize,
     spans: Option<SpanCounts>,
     process: Process,
@@ -255,7 +255,7 @@ impl Snapshot {
         )
     }
 
-    /// Nothing where nothing is kept on disk.
+    /// Writes nothing if nothing is kept on disk.
     fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
@@ -287,7 +287,7 @@ impl Snapshot {
         };
         let answers = self.traffic.iter().flat_map(|answered| {
             let [route, method] = labels(answered);
-            // Failures from zero on: an increase needs a row to increase from.
+            // 5xx even if zero, because an increase can be seen only from an existing row.
             let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
             counted.map(move |(class, count)| {
                 ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
@@ -307,7 +307,7 @@ impl Snapshot {
         )
     }
 
-    /// Nothing where nothing is traced.
+    /// Writes nothing if nothing is traced.
     fn spans(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let rows = self.spans.into_iter().flat_map(|spans| {
             [([("outcome", "exported")], spans.exported), ([("outcome", "dropped")], spans.dropped)]
@@ -362,7 +362,7 @@ impl Snapshot {
     }
 }
 
-/// In the order of [`crate::control::Census::held`].
+/// In the order of [`crate::control::CurrentState::held`].
 fn of_kinds(counts: [u64; 3]) -> [(Labels<&'static str, 1>, u64); 3] {
     let [memberships, responders, messages] = counts;
     [

@@ -1,4 +1,4 @@
-//! What operators look at: health, metrics, traces, the configuration in force, what is logged.
+//! Resources for operators: health, metrics, traces, the configuration in force, the log filter.
 
 mod configuration;
 mod exposition;
@@ -26,10 +26,10 @@ pub(super) use health::Check;
 pub(super) use http_metrics::HttpMetrics;
 pub(super) use streams::{Streamed, Streams};
 
-/// What operators see of the running service; cheap to clone.
+/// The state of the running service that operators see; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct AdminState {
-    /// Std lock: held to copy or to replace.
+    /// Std lock: held to copy or to replace the configuration.
     configuration: Arc<Mutex<Configuration>>,
     log_filter: LogFilter,
 }
@@ -47,7 +47,7 @@ impl AdminState {
         self.configuration.lock_shared().clone()
     }
 
-    /// From now on this is shown.
+    /// Shows this configuration from now on.
     pub fn show(&self, configuration: Configuration) {
         *self.configuration.lock_shared() = configuration;
     }

@@ -4,16 +4,16 @@ use std::fs;
 
 use crate::net::Descriptors;
 
-/// What could be read; elsewhere than on Linux with /proc, nothing.
+/// The values that could be read; none except on Linux with /proc.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) resident_memory_bytes: Option<u64>,
     pub(super) virtual_memory_bytes: Option<u64>,
-    /// User and system time.
+    /// User and system time together.
     pub(super) cpu_seconds: Option<f64>,
     pub(super) open_fds: Option<u64>,
     pub(super) max_fds: Option<u64>,
-    /// Since 1970.
+    /// Seconds since 1970.
     pub(super) start_time_seconds: Option<f64>,
 }
 
@@ -40,7 +40,7 @@ impl Process {
 /// `USER_HZ`, the unit of times in /proc: 100 on all architectures that this runs on (proc(5), time(7)).
 const TICKS: u64 = 100;
 
-/// In ticks; the start since the system booted.
+/// In ticks; the start time counts from the boot of the system.
 struct Times {
     user: u64,
     system: u64,
@@ -48,8 +48,8 @@ struct Times {
 }
 
 impl Times {
-    /// Fields 14, 15 and 22 of /proc/pid/stat. The second is the program's name in brackets, in which there may
-    /// be spaces and brackets.
+    /// Fields 14, 15 and 22 of /proc/pid/stat. Field 2 is the program's name in parentheses, which may itself contain
+    /// spaces and parentheses.
     fn parse(stat: &str) -> Option<Self> {
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<_> = rest.split_ascii_whitespace().collect();
@@ -58,7 +58,7 @@ impl Times {
     }
 }
 
-/// The first number behind this beginning of a line.
+/// The first number after this beginning of a line.
 fn after(text: &str, beginning: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(beginning))?;
     rest.split_ascii_whitespace().next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! What a request's span says, in the words of OpenTelemetry's semantic conventions for HTTP servers.
+//! The spans of requests, with the attributes of OpenTelemetry's semantic conventions for HTTP servers.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -13,7 +13,7 @@ pub(in crate::http) fn begin(
     route: Option<&str>,
     request_id: &HeaderValue,
 ) -> Option<Span> {
-    /// Asked every few seconds, for as long as the service runs.
+    /// Requested every few seconds, as long as the service runs.
     const PROBES: [&str; 3] = ["/livez", "/readyz", METRICS];
     if traces.are_off() || route.is_some_and(|route| PROBES.contains(&route)) {
         return None;
@@ -37,7 +37,7 @@ pub(in crate::http) fn begin(
     })
 }
 
-/// What became of it.
+/// Sets the result of the request.
 pub(in crate::http) fn answered(span: &Span, status: StatusCode) {
     span.set("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -46,7 +46,7 @@ pub(in crate::http) fn answered(span: &Span, status: StatusCode) {
     }
 }
 
-/// Its name, if it is one that clients cannot make up.
+/// The method's name if it is a known one, because clients can invent others.
 fn known(method: &Method) -> Option<&'static str> {
     const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
     KNOWN.into_iter().find(|known| *known == method.as_str())

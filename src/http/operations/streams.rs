@@ -1,4 +1,4 @@
-//! Answers that go on: how many are open, by what they show and in which form.
+//! Counts of open streams, by content and format.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::control::ResourceKind;
 use crate::http::reading::Format;
 use crate::traces::Span;
 
-/// What an answer that goes on shows. The handler says so, as an extension of the answer.
+/// The content of a stream. The handler puts it into the answer's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Streamed {
-    /// Whose log it is; none where it is events.
+    /// The kind of the log's owner; none for events.
     pub(in crate::http) kind: Option<ResourceKind>,
     pub(in crate::http) format: Format,
 }
 
-/// Those that are open.
+/// The open streams.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Streams([[AtomicU64; FORMATS.len()]; SHOWN.len()]);
 
@@ -34,7 +34,7 @@ const SHOWN: [(Option<ResourceKind>, &str); 4] = [
 const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];
 
 impl Streams {
-    /// Counts the answer for as long as its body is there, if it is one that goes on: so long its span goes on, too.
+    /// If the answer is a stream, counts it until its body is dropped; its span lasts as long.
     pub(in crate::http) fn count(self: &Arc<Self>, response: &mut Response, span: Option<Span>) {
         let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
         self.of(streamed).fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Streams {
         *response.body_mut() = Body::new(Counted { body, streams: self.clone(), streamed, _span: span });
     }
 
-    /// What is shown, in which form, and how many. Events have but one form.
+    /// Content, format and count of open streams. Events have only one format.
     pub(in crate::http) fn report(&self) -> Vec<(&'static str, &'static str, u64)> {
         let all = SHOWN.iter().flat_map(|shown| FORMATS.map(|format| (*shown, format)));
         let had = all.filter(|((kind, _), format)| kind.is_some() || *format == Format::Sse);

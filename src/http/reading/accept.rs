@@ -1,4 +1,4 @@
-//! The form that a client wants a log in: by `?format=`, or by `Accept` (RFC 9110 section 12.5.1).
+//! The format that a client requests: by `?format=`, or by `Accept` (RFC 9110 section 12.5.1).
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -41,8 +41,8 @@ impl Format {
         }
     }
 
-    /// The first of `Accept` that is among these; a type by its name goes before a range. The first of these
-    /// if the client takes anything.
+    /// The first format of `Accept` that is in `among`; an exact type precedes a range. The first of `among` if the
+    /// client accepts anything.
     pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Self]) -> Result<Self, Problem> {
         let lines: Vec<_> =
             headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
@@ -69,7 +69,7 @@ impl Format {
     }
 }
 
-/// A media range without its parameters; none if it is empty or refused by `q=0`.
+/// A media range without its parameters; none if it is empty or excluded by `q=0`.
 fn essence(range: &str) -> Option<&str> {
     let mut parts = range.split(';').map(str::trim);
     let essence = parts.next().filter(|essence| !essence.is_empty())?;

@@ -1,10 +1,10 @@
 use crate::store::{Cursor, CursorError};
 
-/// From where to read on.
+/// The position after which to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum After {
     Place(Cursor),
-    /// Only what is yet to come.
+    /// Only later entries.
     Latest,
 }
 
@@ -13,7 +13,7 @@ impl After {
         if text == "latest" { Ok(Self::Latest) } else { Cursor::parse(text).map(Self::Place) }
     }
 
-    /// `latest`: where there is nothing behind yet.
+    /// Resolves to a cursor. `latest` gives the cursor after the newest entry.
     pub(in crate::http) fn place(self, latest: impl FnOnce() -> Cursor) -> Cursor {
         match self {
             Self::Place(cursor) => cursor,

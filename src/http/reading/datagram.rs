@@ -1,4 +1,4 @@
-//! Datagrams, responses and gaps, as all forms but the capture file show them.
+//! Datagrams, responses and gaps, as all formats except capture files show them.
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! Bodies that are no JSON, as the API document shows them.
+//! Bodies that are not JSON, as the API document shows them.
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};

@@ -1,4 +1,4 @@
-//! Logs that are read without a service, in the same forms.
+//! Writes logs that are read without the service, in the formats of the API.
 
 use super::datagram::GapBody;
 use super::filter::Filter;
@@ -10,9 +10,9 @@ use crate::control::ResourceKind;
 use crate::http::fields::Encoding;
 use crate::store::{Cursor, Page};
 
-/// Writes logs down, one after the other, by appending to a chunk what the API answers with.
+/// Writes logs, one after the other, by appending to a chunk what the API would answer.
 ///
-/// Where there may be several, each says whose it is: lines by fields in front, captures by the descriptions of
+/// If there may be several logs, each names its owner: NDJSON lines in leading fields, captures in the descriptions of
 /// their interfaces.
 pub struct ExportWriter {
     form: Kept,
@@ -41,12 +41,12 @@ impl ExportWriter {
         Self { form, filter, several, items: Items::Datagrams }
     }
 
-    /// To be called once, before all else.
+    /// Call it once, before all else.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         self.form().begin(out, None);
     }
 
-    /// What follows is of this log.
+    /// The following pages are from this log.
     pub fn start_log(&mut self, kind: ResourceKind, id: &str) {
         self.items = Items::of(kind);
         if self.several {
@@ -57,7 +57,7 @@ impl ExportWriter {
         }
     }
 
-    /// Appends of a page what passes the filter, and what is missing before it.
+    /// Appends the page's gap, and its datagrams that pass the filter.
     pub fn page(&mut self, out: &mut Vec<u8>, page: &Page) {
         let (filter, items) = (self.filter, self.items);
         let form = self.form();

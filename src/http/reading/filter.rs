@@ -1,4 +1,4 @@
-//! Which datagrams of a log a reader wants.
+//! Filters of a log's datagrams.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use crate::http::problem::FieldErrors;
 use crate::model::Timestamp;
 use crate::store::Entry;
 
-/// What all wanted datagrams have in common; the default wants all.
+/// Conditions that all wanted datagrams satisfy; the default wants all.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Filter {
     /// Received at this time or later.
@@ -17,7 +17,7 @@ pub struct Filter {
     pub source: Option<SourceRange>,
 }
 
-/// Whom datagrams come from: `ADDRESS`, `ADDRESS/PREFIX` or `ADDRESS:PORT`.
+/// A filter on datagrams' sources: `ADDRESS`, `ADDRESS/PREFIX` or `ADDRESS:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceRange(Range);
 
@@ -51,13 +51,13 @@ impl Filter {
             && self.source.is_none_or(|source| source.is_that_of(entry.heard.source))
     }
 
-    /// Whether some of what arrived from one time to another may be wanted.
+    /// Whether datagrams that arrived between these times may be wanted.
     pub fn reaches(&self, first: Timestamp, last: Timestamp) -> bool {
         self.since.is_none_or(|since| last >= since) && self.until.is_none_or(|until| first < until)
     }
 }
 
-/// Reads a time as RFC 3339 has it.
+/// Parses an RFC 3339 time.
 pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let explain = || format!("`{text}` is no time: use RFC 3339 as in 2026-01-02T03:04:05.678Z");
     let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;

@@ -1,7 +1,7 @@
-//! Reading logs: the same for memberships, responders and messages, in every form that people read.
+//! Reading logs of memberships, responders and messages, in all formats.
 //!
-//! JSON pages and waiting in `page`; streams in `stream`, and how each form writes them down in `sse`,
-//! `ndjson` and `pcapng`; one payload in `payload`. What no service is behind is written down by a `transcript`.
+//! JSON pages and waiting are in `page`; streams in `stream`, with their encoders in `sse`, `ndjson` and `pcapng`; one
+//! payload in `payload`. `export_writer` writes logs without a service.
 
 mod accept;
 mod after;
@@ -90,7 +90,7 @@ pub(super) struct ReadQuery {
     durable: Option<bool>,
 }
 
-/// How a request wants to read: [`ReadQuery`] and headers, understood.
+/// The parsed [`ReadQuery`] and headers.
 pub(super) struct Reading {
     after: Option<After>,
     encoding: Encoding,
@@ -133,7 +133,7 @@ impl Reading {
         Ok(Self { after: resumed.map(After::Place).or(after), encoding: query.encoding, filter, scope, form })
     }
 
-    /// Answers with the log in the form that is wanted.
+    /// Answers with the log in the requested format.
     pub(super) async fn answer(
         self,
         source: impl Into<Source>,
@@ -179,7 +179,7 @@ impl Reading {
 }
 
 impl ReadQuery {
-    /// The form with its own parameters; those of other forms are refused, for they would do nothing.
+    /// The format with its parameters; those of other formats are refused, because they would have no effect.
     fn form(&self, format: Format, errors: &mut FieldErrors) -> Form {
         let mut only = |given: bool, pointer, forms| {
             if given {
@@ -207,7 +207,7 @@ impl ReadQuery {
     }
 }
 
-/// The first datagrams of a log, at most [`LARGEST_PAGE`]. `done`: what the request had done before.
+/// The first datagrams of a log, at most [`LARGEST_PAGE`]. `done`: what the request has done so far.
 pub(super) async fn first_page(log: &Log, done: Done) -> Result<Page, Problem> {
     let reading = log.read(None, LARGEST_PAGE, ReadRange::ALL);
     within(done, reading).await?.map_err(unreadable)
@@ -218,7 +218,7 @@ async fn read(log: &Log, after: Option<Cursor>, limit: usize, scope: ReadRange) 
     within(Done::Nothing, log.read(after, limit, scope)).await?.map_err(unreadable)
 }
 
-/// Why a log could not be read.
+/// The problem of a log that could not be read.
 #[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
 fn unreadable(error: ReadError) -> Problem {
     let kind = match &error {

@@ -1,5 +1,5 @@
-//! A JSON object a line: datagrams as in pages, `{"gap": …}` where something is missing, and `{"closed": …}`
-//! when a log that is followed ends.
+//! One JSON object per line: datagrams as in pages, `{"gap": …}` where datagrams are missing, and `{"closed": …}` when
+//! a followed log ends.
 
 use serde::Serialize;
 use serde_json::json;
@@ -12,11 +12,11 @@ use crate::store::{Cursor, Entry};
 
 pub(super) struct NdjsonEncoder {
     encoding: Encoding,
-    /// Whose log it is, where the lines are to say it.
+    /// The owner of the log, if the lines should name it.
     pub(super) owner: Option<LogLabel>,
 }
 
-/// The fields in front.
+/// The leading fields of a line.
 #[derive(Serialize)]
 pub(super) struct LogLabel {
     pub(super) kind: &'static str,
@@ -60,6 +60,6 @@ impl StreamEncoder for NdjsonEncoder {
         self.line(out, &json!({"closed": {"reason": reason.name()}}));
     }
 
-    /// None: not every reader skips empty lines.
+    /// Nothing is written, because not every reader skips empty lines.
     fn heartbeat(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 }

@@ -17,13 +17,13 @@ use crate::http::fields::Encoding;
 use crate::http::problem::Problem;
 use crate::store::{Cursor, Entry, Gap, Page, ReadRange};
 
-/// Datagrams that one page holds at most.
+/// The most datagrams in one page.
 pub(in crate::http) const LARGEST_PAGE: usize = 1_000;
 
-/// Datagrams that one request looks at when a filter passes few of them: some 10 ms of work.
+/// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.
 const MOST_SCANNED: usize = 100_000;
 
-/// What was read.
+/// A page of datagrams.
 #[derive(Debug, Serialize)]
 pub(in crate::http) struct DatagramPage<T> {
     pub(in crate::http) items: Vec<T>,
@@ -33,7 +33,7 @@ pub(in crate::http) struct DatagramPage<T> {
     pub(in crate::http) gap: Option<GapBody>,
 }
 
-/// By hand, for a readable name in the document: a page of `Response` is a `ResponsePage`.
+/// Written by hand, for a readable name in the document: a page of `Response` is a `ResponsePage`.
 impl<T: ToSchema> ToSchema for DatagramPage<T> {
     fn name() -> Cow<'static, str> {
         format!("{}Page", T::name()).into()
@@ -73,7 +73,7 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
     }
 }
 
-/// What a page is to hold, and how long to wait for it.
+/// The wanted content of a page, and how long to wait for it.
 pub(super) struct PageRequest {
     pub(super) after: Option<Cursor>,
     pub(super) limit: usize,
@@ -84,7 +84,7 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    /// Reads a page; with nothing to read, waits for something as long as asked, or until the service stops.
+    /// Reads a page. If there is nothing to read, waits for `wait`, or until the service stops.
     pub(super) async fn read(
         self,
         source: &Source,
@@ -98,7 +98,7 @@ impl PageRequest {
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
             let page = super::read(source.log(), found.next, at_once, self.scope).await?;
             if page.gap.is_some() && !found.items.is_empty() {
-                // Overtaken while scanning: the next page will tell.
+                // Overtaken during the scan: the next page reports the gap.
                 return Ok(found.page(source));
             }
             left = left.saturating_sub(self.take(&page, source, &mut found));
@@ -115,7 +115,7 @@ impl PageRequest {
                 return Ok(found.page(source));
             }
             tokio::select! {
-                // First: when the service stops, its logs end too, and this reader is not to be told "gone".
+                // Checked first: when the service stops, its logs end too, and this reader must not be told "gone".
                 biased;
                 () = stop.cancelled() => return Ok(found.page(source)),
                 () = changed => {}
@@ -124,7 +124,7 @@ impl PageRequest {
         }
     }
 
-    /// Takes what is wanted, up to the limit; gives how many datagrams were looked at.
+    /// Takes wanted datagrams, up to the limit; returns how many were examined.
     fn take(&self, page: &Page, source: &Source, found: &mut PageSoFar) -> usize {
         found.gap = found.gap.or(page.gap);
         let mut next = page.next;
@@ -144,7 +144,7 @@ impl PageRequest {
     }
 }
 
-/// What a page holds so far.
+/// The content of a page so far.
 struct PageSoFar {
     items: Vec<Item>,
     next: Option<Cursor>,

@@ -1,4 +1,4 @@
-//! One datagram's payload, as it was.
+//! The unchanged payload of one datagram.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -10,7 +10,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
 use crate::store::{Cursor, GapReason, ReadRange};
 
-/// Whose datagram, and which: from a path that ends in `{id}/…/{seq}/payload`.
+/// The owner and sequence number of a datagram, from a path that ends in `{id}/…/{seq}/payload`.
 pub(in crate::http) struct DatagramPath {
     pub(in crate::http) id: Id,
     sequence: u64,
@@ -32,7 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
 }
 
 impl DatagramPath {
-    /// The payload of a datagram that is kept.
+    /// The payload of a datagram that is in the log.
     pub(in crate::http) async fn payload(&self, source: &Source) -> Result<Response, Problem> {
         let wanted = self.sequence;
         let Some(before) = wanted.checked_sub(1) else {

@@ -1,4 +1,4 @@
-//! A capture file for Wireshark, or one that goes on growing.
+//! A capture file for Wireshark, or a capture stream that follows the log.
 
 use super::datagram::GapBody;
 use super::source::Items;
@@ -8,12 +8,12 @@ use crate::store::{Cursor, Entry};
 
 #[derive(Default)]
 pub(super) struct CaptureEncoder {
-    /// There once the file has begun.
+    /// Present once the file has begun.
     writer: Option<CaptureWriter>,
 }
 
 impl CaptureEncoder {
-    /// Interfaces that come from here on are of this log.
+    /// Interfaces described from here on belong to this log.
     pub(super) fn describe(&mut self, log: &str) {
         if let Some(writer) = &mut self.writer {
             writer.describe(log);
@@ -38,7 +38,7 @@ impl StreamEncoder for CaptureEncoder {
         }
     }
 
-    /// A file has no words for it: it just ends.
+    /// The format cannot express a reason: the file just ends.
     fn end(&mut self, _: &mut Vec<u8>, _: EndReason) {}
 
     fn heartbeat(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}

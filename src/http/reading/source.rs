@@ -1,4 +1,4 @@
-//! Whose log is read.
+//! The owner of the log that is read.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::http::fields::Encoding;
 use crate::model::Id;
 use crate::store::{Entry, Log};
 
-/// A log and its owner, kept for as long as somebody reads.
+/// A log and its owner, kept alive as long as the request reads.
 pub(in crate::http) enum Source {
-    /// The log that a membership or responder had when reading began: another group means another one.
+    /// The log that a membership or responder had when reading began. If its group changes, it gets another log.
     Heard(Arc<Membership>, Arc<Log>),
     Answered(Arc<Message>),
 }
 
-/// What a log holds.
+/// The kind of entries in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Items {
     Datagrams,
@@ -90,7 +90,7 @@ impl Items {
         }
     }
 
-    /// What one is called.
+    /// The name of an entry.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Datagrams => "datagram",

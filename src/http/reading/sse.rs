@@ -1,5 +1,5 @@
-//! Server-sent events (WHATWG HTML, section 9.2): each event's id is the cursor after it, so that a client
-//! that was cut off resumes with `Last-Event-ID`.
+//! Server-sent events (WHATWG HTML, section 9.2): each event's id is the cursor after it, so that a disconnected client
+//! resumes with `Last-Event-ID`.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -45,7 +45,7 @@ impl StreamEncoder for SseEncoder {
 /// A line that clients skip.
 pub(in crate::http) const COMMENT: &[u8] = b":\n\n";
 
-/// Appends an id alone: who is cut off before the first event resumes from there, too.
+/// Appends an id alone, so that a client that is disconnected before the first event resumes from there too.
 pub(in crate::http) fn begin(out: &mut Vec<u8>, after: Option<Cursor>) {
     if let Some(cursor) = after {
         let _ = write!(out, "id: {cursor}\n\n");
@@ -69,7 +69,7 @@ pub(in crate::http) fn closed(out: &mut Vec<u8>, reason: EndReason) {
     event(out, "closed", None, &json!({"reason": reason.name()}));
 }
 
-/// Where the client says it was; an empty id is none.
+/// The client's last cursor; an empty id is none.
 pub(in crate::http) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else {

@@ -1,7 +1,7 @@
-//! Logs as bodies that go on: what the forms that stream have in common.
+//! Logs as streamed bodies: the common part of all stream formats.
 //!
-//! A client has no queue here, only a cursor: the next chunk is read from the log and rendered when the
-//! connection has taken the last one. Who stops reading falls behind, and is told so if the log made room.
+//! A client has no queue here, only a cursor: the next chunk is read from the log and rendered when the connection has
+//! taken the last one. A client that stops reading falls behind, and gets a gap if the log has evicted datagrams.
 
 use std::io;
 use std::sync::LazyLock;
@@ -22,16 +22,16 @@ use crate::control::waiting::within;
 use crate::logging::rarely;
 use crate::store::{Cursor, Entry, Page, ReadError, ReadRange};
 
-/// How a stream is written down, by appending to a chunk.
+/// Encodes a stream, by appending to a chunk.
 pub(super) trait StreamEncoder: Send + 'static {
-    /// `after`: the place that is read on from.
+    /// `after`: the cursor from which the stream reads on.
     fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
-    /// The cursor is the place after the datagram.
+    /// `cursor` is the position after the datagram.
     fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
-    /// Says that nothing will come any more.
+    /// Ends the stream.
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
-    /// A sign of life, which readers skip. `after`: the place that has been reached.
+    /// A sign of life, which readers skip. `after`: the cursor reached so far.
     fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
 }
 
@@ -40,7 +40,7 @@ pub(super) trait StreamEncoder: Send + 'static {
 pub(in crate::http) enum EndReason {
     /// The log is gone: its owner was deleted, or has moved to another group.
     Deleted,
-    /// It is a message's log, and no answer to it is heard any more.
+    /// The log belongs to a message that hears no more answers.
     Complete,
     Stopping,
 }
@@ -55,7 +55,7 @@ impl EndReason {
     }
 }
 
-/// Silence after which a stream shows that it lives, so that proxies keep it open.
+/// Silence after which a stream sends a heartbeat, so that proxies keep it open.
 pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where and how a stream reads.
@@ -64,23 +64,22 @@ pub(super) struct StreamParams {
     pub(super) after: Option<Cursor>,
     pub(super) filter: Filter,
     pub(super) scope: ReadRange,
-    /// To stay when all that is kept was read.
+    /// Whether to wait for later datagrams at the end of the log.
     pub(super) follow: bool,
     pub(super) stop: CancellationToken,
 }
 
-/// Datagrams read at once, and the bytes of a chunk that is full: what one client holds at most, beside one
-/// datagram.
+/// Datagrams read at once, and the bytes of a full chunk: the most that one client holds, plus one datagram.
 const AT_ONCE: usize = 100;
 const FULL_CHUNK: usize = 64 * 1024;
 
-/// Who renders a chunk now. A thousand streams that are all behind would otherwise be a thousand tasks before each
-/// request; so they wait for each other, and not in front of it.
+/// Permits to render a chunk. A thousand streams that are all behind would otherwise be a thousand runnable tasks ahead
+/// of each request; so they wait for each other here.
 static TURNS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new((Handle::current().metrics().num_workers() / 2).max(1)));
 
-/// Streams a log. One that does not follow ends with the last datagram that was there when it began, and breaks
-/// off if the log goes away before: nobody takes it for whole.
+/// Streams a log. A stream that does not follow ends with the last datagram that the log had at its start, and is
+/// aborted if the log goes away before, so that no client takes it for complete.
 pub(super) fn body(course: StreamParams, form: impl StreamEncoder) -> Body {
     let last = (!course.follow).then(|| course.source.log().next_sequence() - 1);
     let walk =
@@ -95,9 +94,9 @@ struct LogStream<F> {
     course: StreamParams,
     form: F,
     cursor: Option<Cursor>,
-    /// The sequence number to stop at, for one that does not follow.
+    /// The sequence number to stop at, for a stream that does not follow.
     last: Option<u64>,
-    /// The last sequence number that was read here.
+    /// The last sequence number that was read.
     reached: u64,
     state: StreamPhase,
 }
@@ -109,13 +108,13 @@ enum StreamPhase {
     Ended,
 }
 
-/// What a look into the log gave.
+/// The result of one read of the log.
 enum ReadOutcome {
     More(Page),
     Nothing,
     End(EndReason),
     Failed(io::Error),
-    /// All that was there at the beginning has been read.
+    /// All datagrams that the log had at the start have been read.
     AllRead,
 }
 
@@ -133,7 +132,7 @@ impl<F: StreamEncoder> LogStream<F> {
             }
             StreamPhase::Going => {}
         }
-        // Since the last bytes that the client got, however much has come that it does not want.
+        // Counted from the last bytes that the client got, even if datagrams arrive that its filter drops.
         let mut silent_until = Instant::now() + HEARTBEAT;
         while out.is_empty() {
             let changed = self.course.source.log().changed();
@@ -155,7 +154,7 @@ impl<F: StreamEncoder> LogStream<F> {
                     }
                 }
                 ReadOutcome::AllRead => return None,
-                // The client finds the stream broken off and resumes it.
+                // The client sees that the stream was aborted, and resumes it.
                 ReadOutcome::Failed(error) => {
                     self.state = StreamPhase::Ended;
                     rarely!(WARN, %error, "a stream was broken off");
@@ -181,10 +180,10 @@ impl<F: StreamEncoder> LogStream<F> {
         Some(Ok(out.into()))
     }
 
-    /// Writes down a page, up to a full chunk.
+    /// Renders a page, up to a full chunk.
     fn render(&mut self, page: &Page, out: &mut Vec<u8>) {
         if let Some(gap) = page.gap {
-            // After the gap and before the next datagram.
+            // The cursor after the gap and before the next datagram.
             let sequence = page.entries().next().map_or(page.next.sequence, |entry| entry.sequence - 1);
             self.form.gap(out, Cursor { sequence, ..page.next }, &GapBody::from(gap));
         }

@@ -8,12 +8,12 @@ use netlink_packet_core::NLM_F_DUMP;
 use super::message::{Address, Announcement, Link};
 use super::netlink::{Client, DATAGRAM_BYTES, Netlink, Request};
 
-/// What was read.
+/// The links and addresses that were read.
 #[derive(Debug, Default)]
 pub(super) struct Dump {
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<Address>,
-    /// False where so much changed meanwhile that some may be lacking.
+    /// False if a change interrupted the dump, so that entries may be missing.
     pub(super) complete: bool,
 }
 
@@ -25,7 +25,7 @@ impl DumpReader {
         Self(Client::new(netlink, DATAGRAM_BYTES))
     }
 
-    /// Reads again, a few times, what a change interrupted.
+    /// Reads everything; repeats this a few times if a change interrupts it.
     pub(super) fn read(&mut self) -> io::Result<Dump> {
         const TRIES: usize = 3;
         let mut dump = self.read_once()?;
@@ -38,7 +38,7 @@ impl DumpReader {
         Ok(dump)
     }
 
-    /// Links first: an address of a link that came later is announced after it.
+    /// Links first: if a link appears later, its addresses are announced after it.
     fn read_once(&mut self) -> io::Result<Dump> {
         /// Without counters, which are three quarters of a link's message (include/uapi/linux/rtnetlink.h).
         const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;

@@ -1,5 +1,5 @@
-//! The thread that follows the kernel: it applies each notification as it comes, and reads all where they left
-//! something open, where some were lost, and now and then.
+//! The thread that follows the kernel: it applies each notification as it arrives, and reads everything when
+//! notifications left something unclear, when some were lost, and now and then.
 
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,17 +20,17 @@ use crate::sync::{Lock, fatal};
 
 pub(super) struct Follower {
     shared: Arc<WatchState>,
-    /// A byte comes when somebody waits for the table, and its end when the thread is to end.
+    /// A byte arrives when a caller waits for the table; the pipe closes when the thread is to end.
     wake: PipeReader,
     reader: DumpReader,
     table: LiveTable,
     pace: Pace,
-    /// Who waits for a table that is as new as their request.
+    /// Callers that wait for a table as new as their request.
     waiting: Vec<TableReply>,
     room: Box<[u8]>,
 }
 
-/// Why the thread does not wait any longer.
+/// Why the thread has stopped waiting.
 enum Woken {
     Work,
     End,
@@ -44,10 +44,10 @@ impl Follower {
         Self { shared, wake, reader, table, pace, waiting: Vec::new(), room }
     }
 
-    /// Follows until it is told to end. What fails, or panics, is begun again with sockets of its own; where that
-    /// fails too, again and again, the process ends.
+    /// Follows the kernel until it is told to end. After an error or a panic it starts again with new sockets; if that
+    /// fails again and again, the process ends.
     pub(super) fn run(mut self) {
-        /// Together half a minute of rests.
+        /// Together half a minute of pauses.
         const MOST_FAILURES: u32 = 10;
         const SHORTEST_REST: Duration = Duration::from_millis(50);
         const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl Follower {
         }
     }
 
-    /// Does nothing for so long, whoever wants the table.
+    /// Pauses for this long, even if callers wait for the table.
     fn rest(&self, rest: Duration) -> Woken {
         let until = Instant::now() + rest;
         loop {
@@ -85,7 +85,7 @@ impl Follower {
 
     fn follow(&mut self) -> io::Result<()> {
         let notifications = self.shared.netlink.subscribe()?;
-        // Whatever was announced before was not heard.
+        // Earlier announcements were missed.
         self.table.doubt();
         loop {
             let rest = self.pace.rest(Instant::now(), self.table.is_doubtful());
@@ -102,7 +102,7 @@ impl Follower {
                 self.shared.table.send_replace(Arc::new(self.table.table()));
             }
             match read {
-                // They wait for the reading that is due.
+                // The callers wait for the read that is due.
                 None if self.table.is_doubtful() => {}
                 None | Some(Ok(())) => self.answer(Ok),
                 Some(Err(error)) => self.answer(|_| Err(copy(&error))),
@@ -110,9 +110,9 @@ impl Follower {
         }
     }
 
-    /// Applies what has been announced.
+    /// Applies the notifications that have arrived.
     fn drain(&mut self, notifications: &dyn NetlinkSocket) -> io::Result<()> {
-        /// At once, so that in a storm the table is published as well.
+        /// A limit, so that the table is published even in a storm of changes.
         const MOST: usize = 1000;
         for _ in 0..MOST {
             match notifications.receive(&mut self.room) {
@@ -149,7 +149,7 @@ impl Follower {
     fn answer(&mut self, with: impl Fn(Arc<InterfaceTable>) -> io::Result<Arc<InterfaceTable>>) {
         let table = self.shared.table.borrow().clone();
         for waiting in self.waiting.drain(..) {
-            // Nobody is there any more whose time is over.
+            // A caller whose timeout has passed has gone.
             let _ = waiting.send(with(table.clone()));
         }
     }
@@ -162,21 +162,21 @@ struct Pace {
 }
 
 impl Pace {
-    /// From one reading to the next in a storm of changes.
+    /// Between two reads in a storm of changes.
     const SHORTEST: Duration = Duration::from_millis(250);
 
     fn is_due(&self, now: Instant, wanted: bool) -> bool {
         self.rest(now, wanted).is_zero()
     }
 
-    /// How long until a reading is due.
+    /// How long until a read is due.
     fn rest(&self, now: Instant, wanted: bool) -> Duration {
         let pause = if wanted { Self::SHORTEST } else { InterfaceHealth::PERIOD };
         self.last.map_or(Duration::ZERO, |last| (last + pause).saturating_duration_since(now))
     }
 }
 
-/// Waits for notifications, for who wants the table, or for so long.
+/// Waits for notifications, for callers that want the table, or for `longest` at most.
 fn wait(
     mut wake: &PipeReader,
     notifications: Option<BorrowedFd<'_>>,
@@ -197,7 +197,7 @@ fn wait(
     Ok(Woken::Work)
 }
 
-/// The same error for another one who waits.
+/// The same error for another caller that waits.
 fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),

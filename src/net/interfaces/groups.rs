@@ -1,14 +1,14 @@
-//! The kernel's own lists of who is joined to what: /proc/net/igmp, igmp6, mcfilter and mcfilter6.
+//! The kernel's own lists of joined groups and source filters: /proc/net/igmp, igmp6, mcfilter and mcfilter6.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Groups that this network namespace is joined to, by interface. Sockets of other programs count too.
+/// Groups that sockets of this network namespace have joined, by interface. Sockets of other programs count too.
 ///
-/// The kernel hands a long list over in pieces: where groups are joined or left meanwhile, a group may be lacking, so
-/// that a loss counts only once it is seen twice.
+/// The kernel returns a long list in pieces: if groups are joined or left meanwhile, one may be missing from the list,
+/// so a loss counts only once it is seen twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelGroups {
     users: HashMap<(u32, IpAddr), u32>,
@@ -23,7 +23,7 @@ struct SourceUsers {
 }
 
 impl KernelGroups {
-    /// Reads all four lists: milliseconds for thousands of groups, so not for a task that others wait for.
+    /// Reads all four lists: milliseconds for thousands of groups, so not to be called in a task that others wait for.
     pub fn read() -> io::Result<Self> {
         let mut groups = Self::default();
         groups.add_igmp(&list("igmp")?);
@@ -38,12 +38,12 @@ impl KernelGroups {
         self.users.get(&(interface_index, group)).copied().unwrap_or(0)
     }
 
-    /// How many sockets want to hear this source in the group.
+    /// How many sockets have this source of the group in an INCLUDE filter.
     pub fn included(&self, interface_index: u32, group: IpAddr, source: IpAddr) -> u32 {
         self.of_source(interface_index, group, source).including
     }
 
-    /// How many sockets want to hear all but this source and perhaps others.
+    /// How many sockets have this source of the group in an EXCLUDE filter.
     pub fn excluded(&self, interface_index: u32, group: IpAddr, source: IpAddr) -> u32 {
         self.of_source(interface_index, group, source).excluding
     }
@@ -100,7 +100,7 @@ impl KernelGroups {
 
 #[cfg(test)]
 impl KernelGroups {
-    /// As if the kernel listed these.
+    /// Lists that the kernel might have given.
     pub(crate) fn of(users: HashMap<(u32, IpAddr), u32>) -> Self {
         Self { users, sources: HashMap::new() }
     }
@@ -109,20 +109,20 @@ impl KernelGroups {
 /// Empty where the kernel does not know the protocol.
 fn list(name: &str) -> io::Result<String> {
     match fs::read(format!("/proc/net/{name}")) {
-        // The names of interfaces are any bytes.
+        // Names of interfaces may have any bytes.
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error),
     }
 }
 
-/// As `igmp` has it: the octets in the order of memory, read as one number.
+/// The form in `igmp`: the octets in memory order, read as one number.
 fn read_ipv4(word: &str) -> Option<IpAddr> {
     let number = u32::from_str_radix(word, 16).ok()?;
     Some(Ipv4Addr::from(number.to_ne_bytes()).into())
 }
 
-/// As `mcfilter` has it: `0xef010203`.
+/// The form in `mcfilter`: `0xef010203`.
 fn read_ipv4_filter(word: &str) -> Option<IpAddr> {
     let number = u32::from_str_radix(word.strip_prefix("0x")?, 16).ok()?;
     Some(Ipv4Addr::from(number).into())
@@ -138,7 +138,7 @@ fn read_ipv6(word: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// From Linux 6.18 on x86-64, with lines between that it does not have.
+    /// From Linux 6.18 on x86-64, with malformed lines added.
     const IGMP: &str = "\
 Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
 1\tlo        :     1      V3

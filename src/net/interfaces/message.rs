@@ -1,5 +1,5 @@
-//! What the kernel says of links and addresses (rtnetlink(7)). Attributes that nothing here needs are not looked at:
-//! newer kernels have more of them, and other forms.
+//! The kernel's messages about links and addresses (rtnetlink(7)). Attributes that are not needed here are ignored:
+//! newer kernels have more of them, and in other forms.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +17,7 @@ pub(super) enum Announcement {
     LinkGone {
         index: u32,
     },
-    /// Of IPv6 alone, once it works there.
+    /// About IPv6 alone, once it works on the link.
     Ipv6 {
         index: u32,
         status: Ipv6Status,
@@ -45,7 +45,7 @@ pub(super) struct Address {
     pub(super) index: u32,
     pub(super) ip: IpAddr,
     pub(super) prefix: u8,
-    /// Until duplicate address detection is over, nothing can be sent from there (RFC 4862 section 5.4).
+    /// False during duplicate address detection, when nothing can be sent from the address (RFC 4862 section 5.4).
     pub(super) usable: bool,
 }
 
@@ -58,10 +58,10 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INET6_CONF: u16 = 2;
-/// Where `IFLA_INET6_CONF` has the sysctl (include/uapi/linux/ipv6.h).
+/// Index of the sysctl in `IFLA_INET6_CONF` (include/uapi/linux/ipv6.h).
 const DEVCONF_DISABLE_IPV6: usize = 26;
 
-// In one octet, as these messages have them (include/linux/socket.h).
+// As one octet, the form in these messages (include/linux/socket.h).
 const AF_UNSPEC: u8 = 0;
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
@@ -91,7 +91,7 @@ impl Announcement {
 }
 
 impl Link {
-    /// None for a message that does not describe the link, as those of wireless extensions.
+    /// None for a message that does not describe the link, such as those of wireless extensions.
     fn read(index: u32, payload: &[u8]) -> io::Result<Option<Self>> {
         let mut name = None;
         let mut link = Self {
@@ -122,7 +122,7 @@ impl Link {
     }
 }
 
-/// Whether a link of this kind receives in place of its ports. The ports of Open vSwitch have its datapath as master.
+/// Whether a link of this kind receives in place of its ports. Ports of Open vSwitch have its datapath as master.
 fn hears_for_ports(link_info: &[u8]) -> io::Result<bool> {
     for attribute in attributes(link_info, 0) {
         let attribute = attribute?;
@@ -133,7 +133,7 @@ fn hears_for_ports(link_info: &[u8]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The families that the kernel has a device for.
+/// The IP families that the kernel has a device for on this link.
 fn families(specifics: &[u8]) -> io::Result<(bool, Ipv6Status)> {
     let (mut ipv4, mut ipv6) = (false, Ipv6Status::Absent);
     for attribute in attributes(specifics, 0) {
@@ -147,7 +147,7 @@ fn families(specifics: &[u8]) -> io::Result<(bool, Ipv6Status)> {
     Ok((ipv4, ipv6))
 }
 
-/// From a message about IPv6 alone.
+/// Reads the status from a message about IPv6 alone.
 fn ipv6_of_link(payload: &[u8]) -> io::Result<Option<Ipv6Status>> {
     for attribute in attributes(payload, LINK_HEADER) {
         let attribute = attribute?;
@@ -158,7 +158,7 @@ fn ipv6_of_link(payload: &[u8]) -> io::Result<Option<Ipv6Status>> {
     Ok(None)
 }
 
-/// From what the kernel says of an IPv6 device that is there.
+/// Reads the status of an IPv6 device that exists.
 fn ipv6_status(specifics: &[u8]) -> io::Result<Ipv6Status> {
     for attribute in attributes(specifics, 0) {
         let attribute = attribute?;
@@ -171,7 +171,7 @@ fn ipv6_status(specifics: &[u8]) -> io::Result<Ipv6Status> {
 }
 
 impl Address {
-    /// None for one that is not of IP.
+    /// None if the family is not IP.
     fn read(payload: &[u8]) -> io::Result<Option<Self>> {
         let [family, prefix, flags] = field(payload, 0)?;
         let mut flags = u32::from(flags);
@@ -192,7 +192,7 @@ impl Address {
     }
 }
 
-/// The address in an attribute of a message of this family; none of another family than IP.
+/// The address in an attribute of a message of this family; none if the family is not IP.
 pub(super) fn ip(family: u8, value: &[u8]) -> io::Result<Option<IpAddr>> {
     Ok(match family {
         AF_INET => Some(Ipv4Addr::from(field::<4>(value, 0)?).into()),

@@ -1,11 +1,11 @@
 //! Interfaces, their addresses and routes, from the kernel by rtnetlink(7).
 //!
-//! Notifications have a socket of their own: where they come faster than they are read, its buffer overflows, and
-//! nothing but notifications is lost, after which all is read again. Requests have other sockets, and none waits for
-//! a reply: it is there when the request was sent, or it was lost, and is asked for again.
+//! Notifications have a socket of their own: if they arrive faster than they are read, its buffer overflows and only
+//! notifications are lost; then everything is read again. Requests use other sockets, and none waits for a reply:
+//! either it is there once the request is sent, or it is lost and the request is repeated.
 //!
-//! Threads: one that follows the notifications, counted by the caller's tracker. Tasks: one that holds the writing
-//! end of a pipe until the service stops or the runtime goes; its end wakes the thread and ends it.
+//! Threads: one that follows the notifications, counted by the caller's tracker. Tasks: one that holds the writing end
+//! of a pipe until the service stops or the runtime ends; when the pipe closes, the thread wakes and ends.
 
 mod dump;
 mod follower;
@@ -34,7 +34,7 @@ use netlink::{Client, KernelNetlink, Netlink};
 pub use route::{Route, RouteQuery};
 pub use table::LiveTable;
 
-/// The interfaces of this host as the kernel's last message says; cheap to clone.
+/// The interfaces of this host as of the kernel's last message; cheap to clone.
 #[derive(Clone)]
 pub struct InterfaceWatch(Arc<WatchState>);
 
@@ -45,15 +45,15 @@ struct WatchState {
     requests: Mutex<RefreshRequests>,
     /// Std lock: held for an assignment or a copy.
     health: Mutex<InterfaceHealth>,
-    /// Ask for routes; another one is made where all are in use. Std lock: held to take one or to put it back.
+    /// Clients for route requests; if all are in use, one more is made. Std lock: held to take one or to put it back.
     idle_clients: Mutex<Vec<Client>>,
-    /// Of the thread.
+    /// Progress of the thread.
     progress: Arc<Progress>,
 }
 
 type TableReply = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
 
-/// Who waits for the thread.
+/// Callers that wait for the thread.
 struct RefreshRequests {
     waiting: Vec<TableReply>,
     /// Whether the thread has been woken for them.
@@ -62,15 +62,15 @@ struct RefreshRequests {
     wake: Option<PipeWriter>,
 }
 
-/// How the following goes.
+/// How well the thread follows the kernel.
 #[derive(Debug, Clone, Default)]
 pub struct InterfaceHealth {
-    /// When everything was read from the kernel last.
+    /// When everything was last read from the kernel.
     pub last_read: Option<Instant>,
-    /// Why the latest attempt at that failed; none if it did not.
+    /// Why the latest attempt to read everything failed; none if it did not.
     pub last_error: Option<String>,
     pub reads: u64,
-    /// How often notifications came faster than they were read.
+    /// How often notifications arrived faster than they were read.
     pub overflows: u64,
 }
 
@@ -118,12 +118,12 @@ impl InterfaceWatch {
         self.0.table.borrow().clone()
     }
 
-    /// Resolves whenever the table is another one. An interface that has not changed is the same allocation in both.
+    /// Notifies of each new table. An interface that has not changed is the same allocation in both tables.
     pub fn subscribe(&self) -> watch::Receiver<Arc<InterfaceTable>> {
         self.0.table.subscribe()
     }
 
-    /// A table that has all that had changed when this was called. Cancel-safe, and over within 5 seconds.
+    /// A table with every change made before this call. Cancel-safe; takes at most 5 seconds.
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, SocketError> {
         const LONGEST: Duration = Duration::from_secs(5);
         let (answer, answered) = oneshot::channel();
@@ -136,8 +136,8 @@ impl InterfaceWatch {
             .context(Action::Interfaces)
     }
 
-    /// How a datagram leaves: some system calls, of microseconds. [`super::FaultKind::NoRoute`] is the kernel's own
-    /// word, and [`super::FaultKind::NoAddress`] says that there is an interface and no address.
+    /// How a datagram leaves: a few system calls, of microseconds. [`super::SocketErrorKind::NoRoute`] is the kernel's
+    /// own answer; [`super::SocketErrorKind::NoAddress`] means that there is an interface but no address.
     pub fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         let found = self.look_up(query)?;
         let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
@@ -145,7 +145,7 @@ impl InterfaceWatch {
         Ok(Route { interface_index: found.interface, source })
     }
 
-    /// The index of the interface by which a datagram leaves, and the address, if there is one to leave with.
+    /// The index of the interface that a datagram leaves on, and the source address, if there is one.
     pub fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
         self.look_up(query).map(|found| (found.interface, found.source))
     }
@@ -153,7 +153,7 @@ impl InterfaceWatch {
     fn look_up(&self, query: &RouteQuery) -> Result<route::FoundRoute, SocketError> {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
-        /// As many as ask at once where there are many processors.
+        /// As many as make requests at once on a host with many processors.
         const MOST_IDLE: usize = 16;
         let idle = self.0.idle_clients.lock_shared().pop();
         let mut client = idle.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
@@ -165,7 +165,7 @@ impl InterfaceWatch {
         found
     }
 
-    /// How far the thread has come that follows the kernel.
+    /// Progress of the thread that follows the kernel.
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.0.progress
     }
@@ -176,16 +176,16 @@ impl InterfaceWatch {
 }
 
 impl InterfaceHealth {
-    /// Everything is read at least so often, in case that something was not announced.
+    /// Everything is read at least this often, in case something was not announced.
     pub const PERIOD: Duration = Duration::from_secs(30);
 
-    /// Nothing is read any more.
+    /// Notes that nothing is read any more.
     fn end(&mut self) {
         self.last_read = None;
         self.last_error = Some(ended().to_string());
     }
 
-    /// Whether everything has been read lately enough.
+    /// Whether everything has been read recently enough.
     pub fn is_current(&self, now: Instant) -> bool {
         self.last_read.is_some_and(|read| now.saturating_duration_since(read) < 3 * Self::PERIOD)
     }

@@ -1,7 +1,7 @@
 //! Netlink sockets, and the form of the messages on them (netlink(7)).
 //!
-//! The kernel works on a request within sendto(2), and on each further part of a dump within recvmsg(2): a reply is
-//! there when the call returns, or it is lost. So nothing here waits, except for locks of the kernel's own.
+//! The kernel processes a request within sendto(2), and each further part of a dump within recvmsg(2): a reply is there
+//! when the call returns, or it is lost. So nothing here waits, except for the kernel's own locks.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,25 +15,25 @@ use socket2::{Domain, Protocol, Type};
 
 use crate::net::sys;
 
-/// Where netlink sockets come from: the kernel, or in tests one whose replies get lost.
+/// Opens netlink sockets: the kernel's, or in tests ones that lose replies.
 pub(super) trait Netlink: Send + Sync {
     /// A socket for requests.
     fn open(&self) -> io::Result<Box<dyn NetlinkSocket>>;
 
-    /// A socket that hears of every change of links and addresses. It is used for nothing else: where notifications
-    /// overflow its buffer, a reply would be lost with them.
+    /// A socket that receives a notification of every change of links and addresses. It is used for nothing else: if
+    /// notifications overflowed its buffer, a reply would be lost with them.
     fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>>;
 }
 
-/// A non-blocking socket. Only the kernel, and who may change interfaces anyway, can send to it.
+/// A non-blocking socket. Only the kernel, and processes that may change interfaces anyway, can send to it.
 pub(super) trait NetlinkSocket: AsFd + Send {
     fn send(&self, request: &[u8]) -> io::Result<()>;
 
-    /// The length of one datagram of messages; `ENOBUFS` when the socket has lost some.
+    /// Receives one datagram of messages and returns its length; `ENOBUFS` when the socket has lost some.
     fn receive(&self, room: &mut [u8]) -> io::Result<usize>;
 }
 
-/// Room for any datagram: the kernel makes those of a dump up to 32 KiB long.
+/// Size of a buffer for any datagram: the kernel makes those of a dump up to 32 KiB long.
 pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
 
 /// Bytes of `struct nlmsghdr`.
@@ -48,7 +48,7 @@ impl Netlink for KernelNetlink {
     }
 
     fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
-        /// As much as `net.core.rmem_max` or our rights allow of it is for a storm of changes.
+        /// For a storm of changes; the kernel may grant less, depending on `net.core.rmem_max` and our rights.
         const BUFFER_BYTES: i32 = 4 << 20;
         const GROUPS: [u32; 4] = [
             libc::RTNLGRP_LINK,
@@ -60,7 +60,7 @@ impl Netlink for KernelNetlink {
         let set_buffer =
             |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, &BUFFER_BYTES.to_ne_bytes());
         set_buffer(libc::SO_RCVBUFFORCE).or_else(|_| set_buffer(libc::SO_RCVBUF))?;
-        // An unbound socket would hear nothing: the kernel takes what it sends for its own.
+        // An unbound socket would receive nothing: with port 0, which is the kernel's own, it counts as the sender.
         sys::bind_netlink(socket.as_fd(), GROUPS.iter().map(|group| 1 << (group - 1)).sum())?;
         Ok(Box::new(socket))
     }
@@ -99,7 +99,7 @@ pub(super) struct NetlinkMessage<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// The messages of one datagram; an error, after which there are none, where it is malformed or cut.
+/// The messages of one datagram. A malformed or truncated message gives an error and is the last.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<'_>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -107,7 +107,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Netli
             return None;
         }
         let message = NetlinkBuffer::new_checked(rest);
-        // Each begins at a multiple of four bytes (`NLMSG_ALIGN`).
+        // Each message begins at a multiple of four bytes (`NLMSG_ALIGN`).
         let length = message.as_ref().map_or(rest.len(), |message| message.length() as usize);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(message.map_err(malformed).map(|message| NetlinkMessage {
@@ -123,17 +123,17 @@ pub(super) fn malformed(error: DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// So many bytes of a message or attribute, from a place on.
+/// The `LENGTH` bytes of a message or attribute from this offset on.
 pub(super) fn field<const LENGTH: usize>(bytes: &[u8], from: usize) -> io::Result<[u8; LENGTH]> {
     let field = bytes.get(from..).and_then(<[u8]>::first_chunk);
     field.copied().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a netlink message is too short"))
 }
 
-/// A request, which gets its number when it is sent.
+/// A request, which gets its sequence number when it is sent.
 pub(super) struct Request(Vec<u8>);
 
 impl Request {
-    /// `header` is that of the message's kind, as rtnetlink(7) has it.
+    /// `header`: the fixed header for this kind of message (rtnetlink(7)).
     pub(super) fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes.extend(header);
@@ -164,14 +164,14 @@ impl Request {
 /// What the kernel replied.
 pub(super) struct NetlinkReply<T> {
     pub(super) parts: Vec<T>,
-    /// Something changed during the dump, so that parts may lack in it (`NLM_F_DUMP_INTR`).
+    /// Something changed during the dump, so that parts may be missing (`NLM_F_DUMP_INTR`).
     pub(super) interrupted: bool,
 }
 
 /// Sends requests one after the other.
 pub(super) struct Client {
     netlink: Arc<dyn Netlink>,
-    /// None before the first request, and when a reply was lost: on another socket no late one can be taken for the
+    /// None before the first request, and after a lost reply: on a new socket, a late reply cannot be taken for the
     /// next.
     socket: Option<Box<dyn NetlinkSocket>>,
     room: Box<[u8]>,
@@ -179,7 +179,7 @@ pub(super) struct Client {
 }
 
 enum Failure {
-    /// The kernel's own word.
+    /// The kernel's own answer.
     Refused(io::Error),
     Lost(io::Error),
 }
@@ -189,8 +189,8 @@ impl Client {
         Self { netlink, socket: None, room: vec![0; longest_datagram].into(), sequence: 0 }
     }
 
-    /// Sends a request and gives what `read` makes of the reply. An error is the kernel's own, or of kind
-    /// [`io::ErrorKind::TimedOut`] where replies got lost again and again.
+    /// Sends a request and returns what `read` makes of the reply. An error is the kernel's own, or of kind
+    /// [`io::ErrorKind::TimedOut`] if replies are lost again and again.
     pub(super) fn ask<T>(
         &mut self,
         request: &mut Request,

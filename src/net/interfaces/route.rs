@@ -1,4 +1,4 @@
-//! By which interface, and from which address, a datagram leaves: the kernel's choice for a plain socket.
+//! The interface that a datagram leaves on, and its source address: the kernel's choice for a plain socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -8,19 +8,19 @@ use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
 use super::message::{AF_INET, AF_INET6, attributes, ip};
 use super::netlink::{Client, NetlinkMessage, Request, field};
 
-/// What is to be sent. Policy can depend on all of it.
+/// The datagram to be sent. Policy routing can depend on all of this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteQuery {
     pub destination: SocketAddr,
-    /// None where the kernel chooses a free one.
+    /// None: the kernel chooses a free one.
     pub source_port: Option<u16>,
-    /// The index of the interface to leave by; none where the routing table says.
+    /// The index of the interface to leave on; none: the routing table decides.
     pub interface: Option<u32>,
-    /// The address to leave with; none for the kernel's choice.
+    /// The source address; none: the kernel chooses.
     pub source: Option<IpAddr>,
 }
 
-/// How it leaves.
+/// How a datagram leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub interface_index: u32,
@@ -28,18 +28,18 @@ pub struct Route {
     pub source: IpAddr,
 }
 
-/// What the kernel says of a query.
+/// The kernel's answer to a query.
 #[derive(Debug, Default)]
 pub(super) struct FoundRoute {
     pub(super) interface: u32,
-    /// None where there is no address to leave with.
+    /// None if there is no address to send from.
     pub(super) source: Option<IpAddr>,
-    /// The entry of the routing table is one of those that the kernel makes for every interface.
+    /// The route is one of those that the kernel makes for every interface.
     automatic: bool,
 }
 
-/// Where a group leads. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take the oldest
-/// interface: where nothing but these routes decides, it is the interface of the default route.
+/// Looks up the route to a destination. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take
+/// the oldest interface: if only these routes match, the interface of the default route is taken instead.
 pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<FoundRoute> {
     /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
     const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -52,7 +52,7 @@ pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<Fou
     ask(client, &RouteQuery { interface: Some(default.interface), ..*query }, 0)
 }
 
-/// Answers with the entry of the routing table instead of what comes of it (include/uapi/linux/rtnetlink.h).
+/// The kernel returns the matching entry of the routing table, not its result (include/uapi/linux/rtnetlink.h).
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 // include/uapi/linux/rtnetlink.h
 const RTA_IP_PROTO: u16 = 27;
@@ -103,7 +103,7 @@ fn request(query: &RouteQuery, flags: u32) -> Request {
 
 impl FoundRoute {
     fn read(message: &NetlinkMessage<'_>) -> io::Result<Self> {
-        /// `RTPROT_KERNEL`: not from an administrator.
+        /// `RTPROT_KERNEL`: made by the kernel, not by an administrator.
         const BY_KERNEL: u8 = 2;
         /// The first octet of IPv6 groups.
         const GROUPS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));

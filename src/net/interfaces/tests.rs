@@ -1,4 +1,4 @@
-//! The kernel of this machine, and faults on the way to it and back.
+//! The kernel of this machine, with faults injected into requests and replies.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -154,7 +154,7 @@ impl Host {
         Self { watch: watch.unwrap(), faults, tasks, stop }
     }
 
-    /// Makes the next request wait for a reading.
+    /// Makes the next request wait until everything has been read again.
     fn doubt(&self) {
         self.faults.overflow.store(1, Ordering::SeqCst);
     }
@@ -166,7 +166,7 @@ impl Host {
     }
 }
 
-/// How often each is still to happen.
+/// How often each fault is still to happen.
 #[derive(Default)]
 struct Faults {
     lose: AtomicU32,
@@ -174,7 +174,7 @@ struct Faults {
     interrupt: AtomicU32,
     overflow: AtomicU32,
     panic: AtomicU32,
-    /// A reply comes when the other end is dropped.
+    /// A reply arrives only when the other end is dropped.
     stuck: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
@@ -211,7 +211,7 @@ impl NetlinkSocket for FaultySocket {
         };
         if self.notifies {
             if happens(&self.faults.panic) {
-                // Without the hook, which may take seconds for a backtrace.
+                // Without the panic hook, which may take seconds for a backtrace.
                 std::panic::resume_unwind(Box::new("a panic on purpose"));
             }
             if happens(&self.faults.overflow) {

@@ -3,7 +3,7 @@ use std::sync::mpsc;
 use super::*;
 use crate::model::Family;
 
-/// Hands over how much each batch brought, and panics where it is told to.
+/// Forwards the payloads of each batch, and panics at the payload `panic`.
 struct Forward(mpsc::Sender<Vec<u8>>);
 
 impl Sink for Forward {
@@ -50,7 +50,7 @@ async fn a_sink_that_panics_fails_its_own_socket_alone() {
     tasks.wait().await;
 }
 
-/// Delivers only once it is allowed to.
+/// Blocks in each delivery until the test lets it end.
 struct Slow {
     begun: mpsc::Sender<()>,
     may_end: mpsc::Receiver<()>,

@@ -1,4 +1,4 @@
-//! What a data directory keeps, for whoever is not its service.
+//! Reads a data directory without being its service.
 
 use std::path::Path;
 use std::slice;
@@ -13,10 +13,10 @@ use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::{Gap, GapReason, Page};
 
-/// A data directory that is read: one that a service has left, or a copy of one, or that of a running service.
+/// A data directory open for reading: that of a stopped service or of a running one, or a copy.
 pub struct Archive(SnapshotReader);
 
-/// A log in an archive, as it was when the archive was opened, and whose it is.
+/// A log in an archive, as it was when the archive was opened, and its owner.
 pub struct ArchivedLog {
     pub kind: String,
     pub id: String,
@@ -25,10 +25,10 @@ pub struct ArchivedLog {
 }
 
 impl Archive {
-    /// Opens a directory and gives the logs that are in it, the oldest first.
+    /// Opens a directory and returns the logs that are in it, the oldest first.
     ///
-    /// What they hold is read later, block by block, so that a service can go on writing in the meantime. What it
-    /// lets go of until then is shown as a gap.
+    /// Their datagrams are read later, block by block, so that a service can go on writing in the meantime. Those that
+    /// it evicts until then are shown as a gap.
     pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
         let mut onlooker = SnapshotReader::open(&directory::database_in(directory))?;
         let path = onlooker.path().to_owned();
@@ -44,7 +44,7 @@ impl Archive {
         Ok((Self(onlooker), logs))
     }
 
-    /// What was kept of a log's owner ([`Keeper::wanted`](super::Keeper::wanted)); none if it is there no longer.
+    /// The stored spec of a log's owner ([`Persist::wanted`](super::Persist::wanted)); none if it is no longer there.
     pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
         self.look(|connection| {
             connection.prepare_cached(schema::WANTED)?.query_row(log.identity(), |row| row.get(0)).optional()
@@ -57,7 +57,7 @@ impl Archive {
         let Some(oldest) = blocks.next() else { return Ok(None) };
         let until = blocks.map(|stored| stored.times.1).fold(oldest.times.1, Timestamp::max);
         let since = log.blocks().skip(1).map(|stored| stored.times.0).min();
-        // A part of the oldest may have made room already.
+        // A part of the oldest block may have been evicted already.
         let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
         let first = kept.and_then(|block| {
             let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
@@ -67,8 +67,8 @@ impl Archive {
         Ok(Some((since.map_or(first, |since| since.min(first)), until)))
     }
 
-    /// Reads a log page by page. A page is a block or less, and blocks that arrived wholly at times that are not
-    /// `wanted` are passed over.
+    /// Reads a log page by page. A page is a block or less. Blocks are skipped unless `wanted` accepts their earliest
+    /// and latest time of arrival.
     pub fn pages<'a, W>(&'a mut self, log: &'a ArchivedLog, wanted: W) -> Pages<'a, W>
     where
         W: Fn(Timestamp, Timestamp) -> bool,
@@ -76,7 +76,7 @@ impl Archive {
         Pages { archive: self, log, left: log.log.blocks.iter(), wanted, reached: 1, gone: 0 }
     }
 
-    /// None if the service has let it go.
+    /// None if the service has evicted it.
     fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskError> {
         let found = self.look(|connection| {
             let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
@@ -84,7 +84,7 @@ impl Archive {
             let place = [stored.row, stored.first.cast_signed(), number, epoch];
             statement.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })?;
-        // It may have grown since.
+        // The block may have grown since.
         let found = found.map(|(data, next): (Vec<u8>, i64)| (data, next.cast_unsigned()));
         let Some((data, next)) = found.filter(|(_, next)| *next >= stored.next) else { return Ok(None) };
         let damaged =
@@ -111,12 +111,12 @@ impl ArchivedLog {
         self.blocks().map(|stored| stored.next - stored.first.max(self.log.first)).sum()
     }
 
-    /// Bytes on disk, payloads and what is kept beside them.
+    /// Bytes on disk: payloads and their metadata.
     pub fn bytes(&self) -> u64 {
         self.blocks().map(|stored| stored.length as u64).sum()
     }
 
-    /// Its number, which a service that starts may give to another, and its epoch.
+    /// Its number, which a later start of the service may give to another log, and its epoch.
     fn identity(&self) -> [i64; 2] {
         [self.number, self.log.epoch.cast_signed()]
     }
@@ -126,15 +126,15 @@ impl ArchivedLog {
     }
 }
 
-/// The pages of a log in an archive, see [`Archive::pages`]. After a fault, nothing comes.
+/// The pages of a log in an archive, see [`Archive::pages`]. An error is the last item.
 pub struct Pages<'a, W> {
     archive: &'a mut Archive,
     log: &'a ArchivedLog,
     left: slice::Iter<'a, Stored>,
     wanted: W,
-    /// The number that is to come next.
+    /// The sequence number that is expected next.
     reached: u64,
-    /// Numbers before this one were there and have been let go of since.
+    /// Numbers before this one have been evicted since the archive was opened.
     gone: u64,
 }
 
@@ -176,7 +176,7 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
                 return Some(Ok(Page::of_block(block, start, stored.next, kept.epoch, gap)));
             }
         }
-        // Behind the last datagram of a log that goes on, numbers are set aside that nothing has come for yet.
+        // In a log that is not complete, reserved numbers without datagrams follow the last datagram.
         let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
         if let Some(page) = self.let_go_of_before(end) {
             return Some(Ok(page));
@@ -188,7 +188,7 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
 }
 
 impl<W> Pages<'_, W> {
-    /// A page for what retention has taken, if more is missing behind that and before this number.
+    /// A page that reports evicted datagrams, if more are missing between them and this number.
     fn let_go_of_before(&mut self, next: u64) -> Option<Page> {
         let evicted = self.evicted();
         if self.reached >= evicted || evicted >= next {
@@ -199,13 +199,13 @@ impl<W> Pages<'_, W> {
         Some(Page::of_block(None, evicted, evicted, self.log.log.epoch, gap))
     }
 
-    /// What is missing before this number, told as [`Log::read`](crate::store::Log::read) tells it.
+    /// The gap before this number, reported as [`Log::read`](crate::store::Log::read) reports it.
     fn gap_before(&self, next: u64) -> Option<Gap> {
         let reason = if self.reached < self.evicted() { GapReason::Retention } else { GapReason::Lost };
         (next > self.reached).then(|| Gap { reason, missed: Some(next - self.reached) })
     }
 
-    /// The first number that retention has not taken.
+    /// The first number that has not been evicted.
     fn evicted(&self) -> u64 {
         self.log.log.first.max(self.gone)
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::DiskError;
 
-/// A data directory that no other process uses as long as this is there.
+/// A data directory that no other process can use while this exists.
 pub(super) struct Directory {
     path: PathBuf,
-    /// Locked; the lock goes with the process, however it ends. Its content is the mark.
+    /// Locked; the kernel drops the lock when the process ends, however that happens. The file's content is the mark.
     lock: File,
 }
 
@@ -18,7 +18,7 @@ impl Directory {
 
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
         let fault = |error| DiskError::of_files(path, &error);
-        // What was heard on a network is nobody else's business.
+        // Received datagrams may be confidential: only the service's user may read them.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 DiskError::NoDirectory(path.to_owned())
@@ -35,7 +35,7 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(fault(error)),
         }
-        // It would be made for everybody to read.
+        // The database is created here, because `SQLite` would make it readable by everybody.
         open(DATABASE).map_err(fault)?;
         Ok(Self { path: path.to_owned(), lock })
     }
@@ -44,13 +44,13 @@ impl Directory {
         database_in(&self.path)
     }
 
-    /// Whether the service that had it last has shown numbers that it could not set aside.
+    /// Whether the last service has shown numbers to readers that it could not reserve.
     pub(super) fn is_marked(&self) -> bool {
         let mut found = [0; 8];
         self.lock.read_exact_at(&mut found, 0).is_ok() && found == Self::MARKED
     }
 
-    /// Notes it, or that all is in order. Written in place: that works on a full disk, too.
+    /// Sets or clears the mark. It is written in place, which works on a full disk, too.
     pub(super) fn mark(&self, marked: bool) -> io::Result<()> {
         self.lock.write_all_at(if marked { &Self::MARKED } else { &Self::UNMARKED }, 0)
     }

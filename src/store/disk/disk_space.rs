@@ -2,50 +2,50 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{Statvfs, statvfs};
 
-/// Room on the file system of a database. Logs may take all of it but a reserve: with that, what is deleted can be
-/// written down, and the service can start again.
+/// Space on the file system of a database. Logs may take all of it but a reserve, which is there to commit deletions
+/// and to start the service again.
 pub(super) struct DiskSpace {
     database: PathBuf,
     journal: PathBuf,
 }
 
-/// How much a database has and needs, in bytes, when all is in it that is only in `SQLite`'s own log yet.
+/// The size of a database in bytes, including what is only in `SQLite`'s own log (the WAL) yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DbSize {
     pub(super) size: u64,
-    /// Of that, what holds nothing, and is written to first.
+    /// Of that, unused pages, which are written to first.
     pub(super) unused: u64,
 }
 
-/// What there is room for, in bytes.
+/// How much can be written, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpaceEstimate {
     /// What the database may take in all.
     pub(super) capacity: u64,
-    /// Of that, what is left; none, if it is too little for a block.
+    /// Of that, what is left; 0 if it is too little for a block.
     pub(super) writable: u64,
     /// What one transaction may write. It is in `SQLite`'s own log before it is in the database, and so may two others
-    /// be; all that is less than half of the reserve.
+    /// be; all three are less than half of the reserve.
     pub(super) at_once: u64,
-    /// Others have taken most of the disk, or of the reserve: nothing may be written but what is deleted.
+    /// Other files take most of the disk, or of the reserve: nothing but deletions may be written.
     pub(super) taken: bool,
 }
 
 impl SpaceEstimate {
-    /// Whether so little is left that each transaction has to look first: less than can be written in the while for which
-    /// the rest is taken for granted. On a small disk that is always so.
+    /// Whether so little is left that each transaction must measure it first: less than could be written until the next
+    /// regular measurement. On a small disk that is always so.
     pub(super) fn is_tight(&self) -> bool {
         self.taken || self.writable < 64 * self.at_once
     }
 }
 
 impl DiskSpace {
-    /// What stays free at most, and as a share of what is free or the database's.
+    /// The reserve at most, and as a share of the bytes that are free or the database's.
     const RESERVE: u64 = 128 * 1024 * 1024;
     const SHARE: u64 = 8;
-    /// A block, and what belongs to it.
+    /// A block and its overhead.
     const LEAST_AT_ONCE: u64 = 96 * 1024;
-    /// If the database may not have so much, or such a share of the file system, others have it: memory holds more.
+    /// If less than this, and than this share of the disk, is available, others fill it: memory holds more.
     const LEAST: u64 = 16 * 1024 * 1024;
 
     pub(super) fn around(database: &Path) -> Self {
@@ -61,7 +61,7 @@ impl DiskSpace {
         let available = free + file + journal;
         let reserve = Self::RESERVE.min(available / Self::SHARE);
         let capacity = available - reserve;
-        // What is in the journal alone has yet to find its place in the file.
+        // The file has yet to grow by what is in the journal alone.
         let growth = extent.size.saturating_sub(file);
         SpaceEstimate {
             capacity,
@@ -75,8 +75,8 @@ impl DiskSpace {
     }
 }
 
-/// Bytes of the file system, the former for those without privileges. One that does not tell has plenty: when it is
-/// full, writing fails.
+/// Bytes of the file system: free to unprivileged processes, and in all. If it does not report them, assume plenty:
+/// when it is full, writing fails.
 fn free_and_all(path: &Path) -> (u64, u64) {
     const PLENTY: u64 = 1 << 60;
     let found = statvfs(path).ok().filter(|found| found.blocks() > 0);

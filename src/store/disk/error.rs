@@ -55,7 +55,7 @@ impl DiskError {
         }
     }
 
-    /// The same of who only wants to read.
+    /// The same error for a process that only reads.
     pub(super) fn when_reading(self) -> Self {
         match self {
             Self::NotWritable { path, detail } => Self::NotReadable { path, detail },

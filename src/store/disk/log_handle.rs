@@ -5,7 +5,7 @@ use super::write_queue::WriteQueue;
 use super::{DiskError, Row};
 use crate::store::block::Block;
 
-/// Where a log is on disk, and whom to tell of its changes.
+/// Where a log is on disk, and the queue to notify of its changes.
 #[derive(Clone)]
 pub struct LogHandle {
     inbox: Arc<WriteQueue>,
@@ -22,17 +22,17 @@ impl LogHandle {
         self.number
     }
 
-    /// Says that the owner of the log has changed.
+    /// Notes that the owner of the log has changed.
     pub fn touch(&self) {
         self.inbox.touch(self.number);
     }
 
-    /// The log has changed; these rows are not needed any more. `hurry`: readers will wait for it soon.
+    /// Notes that the log has changed and these rows can be deleted. `hurry`: readers will wait for the write soon.
     pub(in crate::store) fn notify(&self, hurry: bool, freed: &mut Vec<Row>) {
         self.inbox.dirty(self.number, hurry, freed);
     }
 
-    /// So many payload bytes were appended.
+    /// Notes that this many payload bytes were appended.
     pub(in crate::store) fn note(&self, appended: usize) {
         self.inbox.note(appended);
     }
@@ -42,12 +42,12 @@ impl LogHandle {
         self.inbox.remove(self.number);
     }
 
-    /// A block could not be read and is lost.
+    /// Notes that a block could not be read and is lost.
     pub(in crate::store) fn note_lost(&self) {
         self.inbox.note_lost();
     }
 
-    /// None if the row is there no longer.
+    /// None if the row is no longer there.
     pub(in crate::store) async fn fetch(
         &self,
         row: Row,

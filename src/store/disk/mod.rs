@@ -1,13 +1,13 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
-//! Logs tell the [`Inbox`](write_queue::Inbox) that they have changed; every so often the [`Writer`](writer::Writer) takes what is new of
-//! them and commits it in one transaction. Nobody who appends waits for the disk. When it fails, everything stays in
-//! memory as far as there is room, and is written when it works again. Before the disk is full of logs, the oldest blocks
-//! give way. Readers fetch blocks by connections of their
-//! own ([`Reader`](reader::Reader)). Who is not the service, and wants to read what it has kept, has an [`Archive`].
+//! Logs notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
+//! [`DiskWriter`](writer::DiskWriter) takes what is new and commits it in one transaction. Appending never waits for
+//! the disk. When the disk fails, everything stays in memory as far as the budget allows, and is written when the disk
+//! works again. Before logs fill the disk, the oldest blocks are evicted. Readers fetch blocks by connections of their
+//! own ([`BlockReader`](reader::BlockReader)). Other processes read what a service has kept through an [`Archive`].
 //!
-//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: what it was
-//! at is half done in memory, and whole on disk. Code of a log or its owner may panic there, and then fails alone.
+//! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: its work
+//! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
 mod directory;
@@ -46,21 +46,21 @@ pub use write_queue::Condition;
 /// The number of a block's row.
 pub(super) type Row = i64;
 
-/// Where and how the store keeps.
+/// Where and how the store keeps logs.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     pub directory: PathBuf,
-    /// How long what came may wait to be written.
+    /// How long datagrams may wait to be written.
     pub flush: Duration,
     /// Bytes of all logs that stay in memory.
     pub memory_bytes: usize,
 }
 
-/// Whoever owns a log that is kept on disk.
+/// The owner of a log that is kept on disk.
 pub trait Persist: Send + Sync {
-    /// What it is, to be made again from.
+    /// Its spec, from which the next start makes it again.
     fn wanted(&self) -> String;
-    /// What has come of it, beside what the log counts.
+    /// Its status, beside what the log counts.
     fn progress(&self) -> String;
 }
 
@@ -78,9 +78,9 @@ pub struct Saved {
 pub struct SavedLog {
     pub(super) epoch: u64,
     pub(super) first: u64,
-    /// The first number that was never given to a datagram, as far as can be told.
+    /// The first number that was never given to a datagram, as far as is known.
     pub(super) next: u64,
-    /// Numbers before this one are set aside for this run.
+    /// Numbers before this one are reserved for this run of the service.
     pub(super) reserved: u64,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
@@ -97,7 +97,7 @@ pub(super) struct Stored {
     pub(super) length: usize,
 }
 
-/// The store of one data directory, held by nobody else meanwhile. Cheap to clone.
+/// The store of one data directory, which no other process can use meanwhile. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Handle>);
 
@@ -110,8 +110,8 @@ struct Handle {
 }
 
 impl Store {
-    /// Opens or makes the directory, and gives what was kept there. Blocks for as long as it takes to find out
-    /// what is there. `budget`: what the logs may keep; less, where the disk has no room for it.
+    /// Opens or creates the directory, and returns what was kept there. Blocks while it reads that. `budget`: what the
+    /// logs may keep; the store lowers it if the disk has less space.
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
@@ -141,7 +141,7 @@ impl Store {
         let progress = inbox.progress.clone();
         let run = move || {
             let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
-            // What was under way in the database is undone by the next start.
+            // The next start rolls back the transaction in progress.
             let ended =
                 ended.unwrap_or_else(|_| fatal("the thread that writes to the data directory panicked"));
             progress.rest();
@@ -153,19 +153,19 @@ impl Store {
         Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
     }
 
-    /// All that was kept is there again: from now on, where the disk has no room, the oldest datagrams give way.
+    /// Notes that all logs are restored: from now on, if the disk lacks space, the oldest datagrams are evicted.
     pub fn note_restored(&self) {
         self.0.inbox.note_restored();
     }
 
-    /// A place for a new log.
+    /// A handle for a new log.
     pub fn place(&self) -> LogHandle {
         let inbox = self.0.inbox.clone();
         let number = inbox.fresh_number();
         LogHandle::new(inbox, self.0.reader.clone(), number)
     }
 
-    /// From now on, the log and its owner are kept. `is_new`: they are not on disk yet.
+    /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
     pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Persist>, is_new: bool) {
         if let Some(place) = log.place() {
             let keep = TrackedLog {
@@ -179,14 +179,13 @@ impl Store {
         }
     }
 
-    /// Resolves once everything that was said of owners until now is on disk, and what came into logs as far as one
-    /// transaction takes it; or cannot be brought there. Cancel-safe.
+    /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
+    /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
         self.0.inbox.settled().await
     }
 
-    /// Resolves once everything that has come into the log until now is on disk, or cannot be brought there.
-    /// Cancel-safe.
+    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DiskError> {
         let next = log.next_sequence();
         while !log.is_saved_before(next) {
@@ -195,12 +194,12 @@ impl Store {
         Ok(())
     }
 
-    /// Resolves when code of a log or of its owner has panicked at the writer since the last call. Cancel-safe.
+    /// Resolves when code of a log or its owner has panicked on the writer's thread since the last call. Cancel-safe.
     pub async fn panicked(&self) {
         self.0.inbox.panicked().await;
     }
 
-    /// How far the writer has come.
+    /// Progress of the writer.
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.0.inbox.progress
     }
@@ -209,7 +208,7 @@ impl Store {
         self.0.inbox.condition(self.0.budget.confined_to())
     }
 
-    /// Writes what is left and closes the database. Nothing is kept afterwards. The fault is why something is not.
+    /// Writes what is left and closes the database. Nothing is kept afterwards. The error says why something is not.
     pub async fn close(&self) -> Result<(), DiskError> {
         self.0.inbox.end();
         let thread = self.0.thread.lock_shared().take();
@@ -225,7 +224,8 @@ impl Store {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.end();
-        // The directory is free once it has ended; unless it is itself that has held the last owner of a log.
+        // The directory is free once the thread has ended. The thread cannot wait for itself, if it held the last owner
+        // of a log.
         let thread = unpoisoned(self.thread.get_mut()).take();
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);

@@ -1,4 +1,4 @@
-//! What the writer has to do, and what it has done.
+//! The writer's pending work, and the result of a transaction.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::write_queue::{QueuedWrites, TrackedLog};
 use crate::store::Log;
 use crate::store::log::Unsaved;
 
-/// What is to be done, kept until it has been done.
+/// Work to be done, kept until it has been committed.
 #[derive(Default)]
 pub(super) struct PendingWrites {
     pub(super) kept: HashMap<i64, TrackedLog>,
@@ -23,7 +23,7 @@ pub(super) struct PendingWrites {
     waiting: HashSet<i64>,
     pub(super) freed: Vec<Row>,
     pub(super) since: Option<Instant>,
-    /// Up to which question.
+    /// Flush tickets: the latest one requested, and the latest one completed.
     requested: u64,
     completed: u64,
 }
@@ -31,25 +31,25 @@ pub(super) struct PendingWrites {
 /// What one transaction has done.
 #[derive(Default)]
 pub(super) struct CommitResult {
-    /// How many of the logs that are gone, and of the rows that are not needed, it has deleted.
+    /// How many of the removed logs, and of the freed rows, it has deleted.
     pub(super) deleted: usize,
     pub(super) owners: Vec<i64>,
     pub(super) logs: Vec<(Arc<Log>, Unsaved)>,
-    /// How many of those that waited have had their turns.
+    /// How many of the dirty logs have had their turns.
     pub(super) turns: usize,
-    /// Logs that have more than fitted.
+    /// Logs with more to write than fitted.
     pub(super) unfinished: Vec<i64>,
     pub(super) bytes: usize,
-    /// For want of room, blocks were left out.
+    /// Blocks were left out because the disk lacks space.
     pub(super) out_of_space: bool,
 }
 
 impl PendingWrites {
-    /// Adds what has come.
+    /// Adds the queued work.
     pub(super) fn take(&mut self, queue: QueuedWrites) {
         self.since = self.since.or(queue.since);
         for (number, keep) in queue.kept {
-            // Whoever closed it said so before, or will say so.
+            // Closing it has queued the removal already, or will.
             if keep.log.is_closed() {
                 continue;
             }
@@ -70,7 +70,7 @@ impl PendingWrites {
         self.requested = queue.requested;
     }
 
-    /// Up to which question all is done that had been said of owners by then.
+    /// The latest flush ticket for which every change of an owner is on disk.
     pub(super) fn answered(&mut self) -> u64 {
         if self.removed.is_empty() && self.new.is_empty() && self.touched.is_empty() {
             self.completed = self.requested;
@@ -78,12 +78,12 @@ impl PendingWrites {
         self.completed
     }
 
-    /// Whether all is deleted that has to be.
+    /// Whether everything is deleted that has to be.
     pub(super) fn deletions_done(&self) -> bool {
         self.removed.is_empty() && self.freed.is_empty()
     }
 
-    /// Up to which question there is no hope for now.
+    /// The latest flush ticket that was requested: if writing fails, all up to this one fail.
     pub(super) fn requested(&self) -> u64 {
         self.requested
     }
@@ -96,14 +96,14 @@ impl PendingWrites {
             && self.freed.is_empty()
     }
 
-    /// The log is written when its turn comes.
+    /// Queues the log to be written when its turn comes.
     fn wait(&mut self, number: i64) {
         if self.waiting.insert(number) {
             self.dirty.push_back(number);
         }
     }
 
-    /// Every log that is kept is written.
+    /// Queues every log.
     pub(super) fn wait_all(&mut self) {
         let all: Vec<_> = self.kept.keys().copied().collect();
         for number in all {
@@ -111,19 +111,19 @@ impl PendingWrites {
         }
     }
 
-    /// The logs that there is something to write of.
+    /// The logs that have something to write.
     pub(super) fn unsaved_logs(&self) -> impl Iterator<Item = &Log> {
         let numbers = self.new.iter().chain(&self.touched).chain(&self.dirty);
         numbers.filter_map(|number| self.kept.get(number)).map(|keep| &*keep.log)
     }
 
-    /// Strikes out so many of the logs that are gone, and of the rows that are not needed.
+    /// Removes this many of the removed logs, and of the freed rows, from the pending work.
     pub(super) fn deleted(&mut self, count: usize) {
         self.removed.drain(..count.min(self.removed.len()));
         self.freed.drain(..count.min(self.freed.len()));
     }
 
-    /// Strikes out what one transaction has done.
+    /// Removes what one transaction has done from the pending work.
     pub(super) fn done(&mut self, written: &CommitResult) {
         self.deleted(written.deleted);
         for number in &written.owners {

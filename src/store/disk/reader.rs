@@ -14,17 +14,17 @@ pub(super) struct BlockReader {
     path: PathBuf,
     /// Std lock: held to take a connection or to put it back.
     idle: Mutex<Vec<Connection>>,
-    /// Std lock: held for a look-up or an insertion. Blocks that were fetched of late: whoever reads page by page,
-    /// or many who read the same, come back to a block several times.
+    /// Std lock: held for a look-up or an insertion. Recently fetched blocks: a reader that goes page by page, or
+    /// several readers of the same log, fetch a block several times.
     recent: Mutex<LruCache<Row, Arc<Block>>>,
-    /// Held by the thread that fetches, also when nobody waits for it any more: a disk that hangs takes no more threads.
+    /// Held by each thread that fetches, even if its caller has gone: a disk that hangs takes no more threads.
     turns: Arc<Semaphore>,
 }
 
 impl BlockReader {
-    /// Blocks kept of those that were fetched: up to 16 MiB.
+    /// Fetched blocks kept in memory: up to 16 MiB.
     const RECENT: usize = 256;
-    /// Who fetches at the same time; more would only wait for the same disk.
+    /// Fetches at the same time; more would only wait for the same disk.
     const AT_ONCE: usize = 4;
 
     pub(super) fn new(path: PathBuf) -> Self {
@@ -36,7 +36,7 @@ impl BlockReader {
         }
     }
 
-    /// The block with these numbers; none if the row is there no longer.
+    /// The block with these numbers; none if the row is no longer there.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         row: Row,

@@ -1,4 +1,4 @@
-//! The database: its layout, and what is in it at the start.
+//! The database: its layout, and its content at the start.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -13,7 +13,7 @@ use super::{ArchivedLog, DiskError, LogHandle, Row, Saved, SavedLog, Stored};
 use crate::model::Timestamp;
 use crate::store::log::LogCounters;
 
-/// One step for each version of the layout; `PRAGMA user_version` tells how many have been taken.
+/// One step for each version of the layout; `PRAGMA user_version` says how many have been taken.
 const LAYOUTS: [&str; 1] = ["
     CREATE TABLE owners (
         log INTEGER PRIMARY KEY,
@@ -59,13 +59,13 @@ pub(super) const PAGE_BYTES: u32 = 16 * 1024;
 /// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x526f_6c6c;
 
-/// Sequence numbers that each log may use at once when it is found again.
+/// Sequence numbers reserved for each log when it is restored.
 const AHEAD: i64 = 1_000;
-/// More sequence numbers than a log can have used while nothing could be written: days, at a million a second. There
-/// are some thousand times as many that a double holds.
+/// More sequence numbers than a log can have used while nothing could be written: days, at a million a second. A double
+/// can hold numbers some thousand times as large.
 const SKIPPED: i64 = 1 << 40;
 
-/// No service gets to larger numbers of datagrams, bytes, logs or blocks.
+/// No service reaches larger numbers of datagrams, bytes, logs or blocks.
 const LARGEST: i64 = i64::MAX >> 1;
 
 const SET_ASIDE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE number = ?2";
@@ -94,7 +94,7 @@ pub(super) const DELETE_BLOCK: &str = "DELETE FROM blocks WHERE row = ?1";
 /// The database, open to be written.
 pub(super) struct Database {
     pub(super) path: PathBuf,
-    /// Device and inode of the file: whether it is still the one there.
+    /// Device and inode of the file, to detect that another has taken its place.
     identity: (u64, u64),
     pub(super) connection: Connection,
     room: DiskSpace,
@@ -103,7 +103,7 @@ pub(super) struct Database {
 /// What was in the database.
 pub(super) struct SavedState {
     pub(super) logs: Vec<FoundLog>,
-    /// Logs under whose names there are newer ones: they were on their way out.
+    /// Logs whose owner has a newer log: they were about to be deleted.
     pub(super) superseded: Vec<i64>,
     /// Blocks of logs that are gone or superseded.
     pub(super) orphans: Vec<Row>,
@@ -111,11 +111,11 @@ pub(super) struct SavedState {
     pub(super) next_row: Row,
 }
 
-/// What is read of the owners of logs.
+/// How much is read of the owners of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owners {
     Whole,
-    /// Only which they are: of many messages, the rest is much.
+    /// Only kind and id: the rest of many messages is large.
     Named,
 }
 
@@ -137,7 +137,7 @@ impl Database {
         let failed = |error| DiskError::of_sqlite(path, &error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
-        // Nothing is changed before it is known whose it is.
+        // Nothing is changed before the database is known to be ours.
         version(&connection, path)?;
         let mut database =
             Self { path: path.to_owned(), identity, connection, room: DiskSpace::around(path) };
@@ -149,19 +149,19 @@ impl Database {
     fn configure(&self) -> rusqlite::Result<()> {
         let connection = &self.connection;
         connection.busy_timeout(Duration::from_secs(2))?;
-        // These two are for a database that has nothing in it yet: pages that hold a block without a long chain, and
-        // room that can be given back to the file system.
+        // These two take effect only in an empty database: pages that hold a block without a long chain, and unused
+        // space that can be returned to the file system.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // Committed is what survives the end of the process; of a power failure, what was checkpointed.
+        // A commit survives the end of the process; a checkpoint also survives a power failure.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(())
     }
 
-    /// From so many bytes on, `SQLite`'s own log is brought into the database, and becomes that short again.
+    /// From this size on, `SQLite`'s own log is emptied into the database, and cut back to it.
     pub(super) fn bound_journal(&self, bytes: u64) -> rusqlite::Result<()> {
         let bytes = bytes.cast_signed();
         self.connection.pragma_update(None, "wal_autocheckpoint", (bytes / i64::from(PAGE_BYTES)).max(1))?;
@@ -189,12 +189,12 @@ impl Database {
         Ok(DbSize { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
     }
 
-    /// What there is room for now. Within a transaction, as if it were committed.
+    /// How much space there is now. Within a transaction, as if it were committed.
     pub(super) fn outlook(&self) -> rusqlite::Result<SpaceEstimate> {
         self.extent().map(|extent| self.room.estimate(extent))
     }
 
-    /// Gives so many bytes that are unused back to the file system.
+    /// Returns this many unused bytes to the file system.
     pub(super) fn shrink(&self, bytes: u64) -> rusqlite::Result<()> {
         let pages = bytes.cast_signed() / i64::from(PAGE_BYTES);
         let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({})", pages.max(1)))?;
@@ -203,7 +203,7 @@ impl Database {
         Ok(())
     }
 
-    /// The size of the file, if it is still there: in one that was removed, nothing is kept.
+    /// The size of the file, if it is still there: what is written to a removed one is lost.
     pub(super) fn check(&self) -> Result<u64, DiskError> {
         match std::fs::metadata(&self.path) {
             Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
@@ -215,9 +215,8 @@ impl Database {
         }
     }
 
-    /// Notes the start, sets numbers aside for it, and gives what is there: from here on the directory has been
-    /// written to. `skip`: numbers were shown that had not been set aside. `at_once`: how many bytes one transaction may
-    /// write.
+    /// Notes the start, reserves numbers for it, and returns what is there: from here on the directory has been written
+    /// to. `skip`: readers saw numbers that had not been reserved. `at_once`: how many bytes one transaction may write.
     pub(super) fn begin(&self, skip: bool, at_once: u64) -> Result<SavedState, DiskError> {
         let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let mut found = find(&self.connection, &self.path, Owners::Whole)?;
@@ -226,7 +225,7 @@ impl Database {
             log.next += skipped.cast_unsigned();
             log.reserved = log.next + AHEAD.cast_unsigned();
         }
-        // Who is stopped in between has set aside more than need be.
+        // If the process is killed here, some reserved numbers stay unused.
         let at_once = usize::try_from(at_once / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
         let incomplete = found.logs.iter().filter(|found| !found.log.complete).map(|found| found.number);
         for numbers in incomplete.collect::<Vec<_>>().chunks(at_once) {
@@ -303,7 +302,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
             return Err(DiskError::damaged(path, &format!("block {} of log {number} cannot be", stored.row)));
         }
         next_row = stored.row + 1;
-        // Blocks may be there longer than their log: they must not find another one under its number.
+        // Blocks may outlive their log: no new log may get its number.
         last_log = last_log.max(number);
         let Some(found) = places.get(&number).map(|at| &mut logs[*at]) else {
             orphans.push(stored.row);
@@ -358,7 +357,7 @@ impl FoundLog {
         })
     }
 
-    /// Whether a service can have written its numbers: they are in order, and it can go on from them.
+    /// Whether a service can have written these numbers: they are in order, and a service can continue from them.
     fn is_possible(&self) -> bool {
         let SavedLog { first, next, counters, .. } = &self.log;
         let LogCounters { appended, payload_bytes, evicted, truncated, lost, .. } = *counters;

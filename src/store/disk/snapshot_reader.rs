@@ -1,10 +1,10 @@
-//! Looking at a database from outside, without a trace: nothing is made, changed or removed.
+//! Reading a database from outside without a trace: nothing is created, changed or removed.
 //!
-//! Whoever has a database in WAL mode open keeps an index of `SQLite`'s own log in shared memory, the file `-shm`.
-//! Where it is, be it of a running service or of one that was killed, `SQLite` knows how to read along, also from a
-//! medium that cannot be written to. Where it is not, nobody has the database open, and an ordinary connection would make
-//! one: so it is read as what cannot change (`immutable`), or, as that would pass over what is only in the log, by a
-//! connection that keeps the index to itself (<https://www.sqlite.org/wal.html#noshm>).
+//! Processes that have a database in WAL mode open share an index of `SQLite`'s own log, the file `-shm`. If it exists,
+//! from a running service or from one that was killed, `SQLite` can read alongside, also from a read-only medium. If
+//! not, no process has the database open, and an ordinary connection would create the file: so the database is read as
+//! `immutable`, or, because that would ignore what is only in the log, by a connection that keeps the index to itself
+//! (<https://www.sqlite.org/wal.html#noshm>).
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -21,11 +21,11 @@ use super::{DiskError, schema};
 pub(super) struct SnapshotReader {
     path: PathBuf,
     connection: Connection,
-    /// How the files were when nobody else had the database open, so that nothing was locked.
+    /// The files as they were when no other process had the database open, so that nothing was locked.
     alone: Option<Files>,
 }
 
-/// What changes when somebody opens the database.
+/// What changes when a process opens the database.
 #[derive(PartialEq, Eq)]
 struct Files {
     database: Option<FileStamp>,
@@ -61,8 +61,8 @@ impl SnapshotReader {
         &self.path
     }
 
-    /// To be asked for before each look: once somebody has opened the database, it may change under a connection that
-    /// locks nothing. It does not at once, as what is new goes into the log first; but they may be gone again.
+    /// Call this before each query: once a process has opened the database, it may change under a connection that locks
+    /// nothing. It does not change at once, as new data goes into the log first; but that process may be gone again.
     pub(super) fn connection(&mut self) -> Result<&Connection, DiskError> {
         if self.alone.as_ref().is_some_and(|files| *files != Files::of(&self.path)) {
             *self = Self::connect(&self.path)?;
@@ -96,7 +96,7 @@ fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskError> {
     }
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none").map_err(failed)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;
-    // It would take itself for the last that goes, who removes the log.
+    // Otherwise it would act as the last connection to close, which removes the log.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     Ok(connection)
 }
@@ -107,7 +107,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// As `SQLite` wants URIs: with everything percent-encoded that could mean something else.
+/// A URI for `SQLite`: every byte that could have another meaning is percent-encoded.
 fn immutable(path: &Path) -> String {
     use std::fmt::Write as _;
     let mut uri = "file://".to_owned();

@@ -1,4 +1,4 @@
-//! What the writer is to do, told by everybody else.
+//! The work for the writer, queued by all other threads.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,23 +13,23 @@ use crate::store::Log;
 use crate::sync::{Lock, Progress, unpoisoned};
 
 pub(super) struct WriteQueue {
-    /// Std lock: held for a push or to take everything out. Logs' locks may be held, never taken under it.
+    /// Std lock: held for a push or to take everything out. A log's lock may be held, but is never taken under it.
     queue: Mutex<QueuedWrites>,
     filled: Condvar,
     next_log: AtomicI64,
-    /// Bytes appended since the writer looked last.
+    /// Bytes appended since the writer last took work.
     appended: AtomicUsize,
     reached: watch::Sender<Reached>,
     file_bytes: AtomicU64,
     lost_blocks: AtomicU64,
     restored: AtomicBool,
-    /// Of the writer.
+    /// Progress of the writer.
     pub(super) progress: Arc<Progress>,
-    /// Code of a log, or of its owner, has panicked at the writer.
+    /// Notified when code of a log, or of its owner, has panicked on the writer's thread.
     panicked: Notify,
 }
 
-/// What there is to do.
+/// Work that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct QueuedWrites {
     pub(super) kept: Vec<(i64, TrackedLog)>,
@@ -39,17 +39,17 @@ pub(super) struct QueuedWrites {
     /// Logs that have changed.
     pub(super) dirty: Vec<i64>,
     pub(super) freed: Vec<Row>,
-    /// How often somebody asked to wait until all is written.
+    /// The latest flush ticket: how many flushes have been requested.
     pub(super) requested: u64,
     flush_now: bool,
-    /// The writer waits for rows that are not needed.
+    /// The writer waits for rows to delete.
     out_of_space: bool,
     end: bool,
-    /// When the first of it came.
+    /// When the oldest of this work was queued.
     pub(super) since: Option<Instant>,
 }
 
-/// A log to be kept from now on.
+/// A log to be kept on disk from now on.
 pub(super) struct TrackedLog {
     pub(super) kind: String,
     pub(super) id: String,
@@ -58,16 +58,16 @@ pub(super) struct TrackedLog {
     pub(super) is_new: bool,
 }
 
-/// Up to which question the writer has come, and whether well.
+/// The latest flush ticket that the writer has completed, and whether it succeeded.
 #[derive(Debug, Clone, Default)]
 struct Reached {
     completed: u64,
     fault: Option<DiskError>,
-    /// What is older than this is written.
+    /// Everything queued before this is written.
     behind_since: Option<Instant>,
 }
 
-/// How the store is.
+/// The state of the store.
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// Why nothing can be written at the moment.
@@ -78,7 +78,7 @@ pub struct Condition {
     pub file_bytes: u64,
     /// Blocks that could not be read, and were given up.
     pub lost_blocks: u64,
-    /// How many bytes all logs keep together, if the disk has no room for as many as they may.
+    /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
     pub confined_to: Option<usize>,
 }
 
@@ -86,7 +86,7 @@ impl Condition {
     /// Longer than requests wait for the disk.
     const LONGEST_LAG: Duration = Duration::from_secs(10);
 
-    /// Whether nothing can be written, or at least nothing is.
+    /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {
         self.fault.is_some() || self.lag > Self::LONGEST_LAG
     }
@@ -96,9 +96,9 @@ impl Condition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
     Work,
-    /// There has been nothing to do for a while.
+    /// There has been no work for a while.
     Idle,
-    /// It is the last time.
+    /// The store is being closed.
     End,
 }
 
@@ -110,7 +110,7 @@ impl QueuedWrites {
 }
 
 impl WriteQueue {
-    /// So much at once is written without waiting for more.
+    /// This many bytes are written without waiting for more.
     const MUCH: usize = 4 * 1024 * 1024;
 
     pub(super) fn new(next_log: i64) -> Self {
@@ -169,7 +169,7 @@ impl WriteQueue {
 
     pub(super) async fn settled(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
-        // While the disk fails, the writer pauses between its attempts: nobody is to wait for those.
+        // While the disk fails, the writer pauses between its attempts: callers must not wait for those.
         if let Some(fault) = &reached.borrow_and_update().fault {
             return Err(fault.clone());
         }
@@ -200,8 +200,8 @@ impl WriteQueue {
         }
     }
 
-    /// Waits for work, and a while longer for more of it. `pause`: how long whatever came may wait, whatever it is.
-    /// `idle_after`: to be woken after so long with nothing to do.
+    /// Waits for work, then for more of it until `pause` after the first. `patient`: even if a flush is requested.
+    /// `idle_after`: returns [`Wake::Idle`] after this long without work.
     pub(super) fn wait(&self, pause: Duration, patient: bool, idle_after: Option<Duration>) -> Wake {
         let mut queue = self.queue();
         let nothing = |queue: &mut QueuedWrites| queue.since.is_none() && !queue.end;
@@ -221,7 +221,7 @@ impl WriteQueue {
         if queue.end { Wake::End } else { Wake::Work }
     }
 
-    /// Takes out what there is to do.
+    /// Takes all queued work.
     pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
@@ -229,17 +229,17 @@ impl WriteQueue {
         std::mem::replace(&mut *queue, QueuedWrites { requested: asked, end, ..QueuedWrites::default() })
     }
 
-    /// Says that there is more to do than could be done at once.
+    /// Requests another round, because there is more to do than fitted into one.
     pub(super) fn go_on(&self) {
         self.push(|queue| queue.flush_now = true);
     }
 
-    /// Says that there is more to do, once rows are not needed any more; or in the usual while.
+    /// Requests another round once rows are freed, or after the usual pause.
     pub(super) fn go_on_when_freed(&self) {
         self.push(|queue| queue.out_of_space = true);
     }
 
-    /// From now on logs can be made to give way: all that were kept are there.
+    /// Notes that all logs are restored, so that their oldest blocks can be evicted.
     pub(super) fn note_restored(&self) {
         self.restored.store(true, Ordering::Relaxed);
     }
@@ -248,7 +248,7 @@ impl WriteQueue {
         self.restored.load(Ordering::Relaxed)
     }
 
-    /// Runs code of a log or of its owner; none if it panics: then that one is broken, and all else is written.
+    /// Runs code of a log or of its owner; none if it panics: then that log is broken, and all others are written.
     pub(super) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work));
         if done.is_err() {
@@ -269,31 +269,31 @@ impl WriteQueue {
         self.file_bytes.store(file_bytes, Ordering::Relaxed);
     }
 
-    /// What has waited since then is being written.
+    /// Notes that work queued since then is being written.
     pub(super) fn begun(&self, since: Option<Instant>) {
-        // Nobody waits for that.
+        // No caller waits for this change.
         self.reached.send_if_modified(|reached| {
             reached.behind_since = reached.behind_since.or(since);
             false
         });
     }
 
-    /// `since`: when what is still to be written began to wait.
+    /// `since`: when the oldest work that is still to be written was queued.
     pub(super) fn written(&self, asked: u64, since: Option<Instant>) {
         self.reached.send_replace(Reached { completed: asked, fault: None, behind_since: since });
     }
 
-    /// `since`: when what could not be written began to wait.
+    /// `since`: when the oldest work that could not be written was queued.
     pub(super) fn failed(&self, asked: u64, fault: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
             *reached = Reached { completed: asked, fault: Some(fault), behind_since };
         });
-        // Tried again even if nothing else comes.
+        // The writer is to try again even if nothing else is queued.
         self.push(|_| {});
     }
 
-    /// Nothing will be written any more.
+    /// Fails all flushes: nothing will be written any more.
     pub(super) fn abandon(&self, fault: DiskError) {
         self.failed(u64::MAX, fault, None);
     }

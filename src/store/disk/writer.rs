@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes to the database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,22 +22,22 @@ pub(super) struct DiskWriter {
     next_row: Row,
     flush: Duration,
     disk: Disk,
-    /// What there was room for when that was looked at last.
+    /// The latest measurement of the space on disk.
     space: SpaceEstimate,
     looked_at: Instant,
-    /// How many bytes logs may keep together for want of room.
+    /// How many bytes logs may keep together, as the disk has space.
     fitted: usize,
-    /// The log has been told that the disk confines logs.
+    /// A log line has said that the disk is nearly full.
     told: bool,
-    /// Since when there has been no room for blocks.
+    /// Since when the disk has lacked space for blocks.
     starved: Option<Instant>,
-    /// From how many bytes on `SQLite`'s own log is emptied into the database.
+    /// The size from which on `SQLite`'s own log is emptied into the database.
     journal_bound: u64,
-    /// Something was written since it was emptied last.
+    /// Something was written since the last checkpoint.
     needs_checkpoint: bool,
-    /// More of the database is unused than need be.
+    /// Too much of the database is unused.
     needs_vacuum: bool,
-    /// Last: it is free for others when all else has ended.
+    /// Declared last: other processes can use the directory once all else has ended.
     directory: Directory,
 }
 
@@ -45,31 +45,31 @@ pub(super) struct DiskWriter {
 enum Disk {
     Works,
     Fails,
-    /// It works again, and numbers may have been shown that are not set aside yet.
+    /// The disk works again, and readers may have seen numbers that are not reserved yet.
     CatchesUp,
 }
 
 impl DiskWriter {
-    /// What a log, or a deletion, takes of a transaction beside its blocks: pages of the tables.
+    /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
     const PAGES: u32 = 2 * PAGE_BYTES;
     /// Deletions in one transaction at most.
     const DELETED_AT_ONCE: u64 = 1_000;
-    /// How long to wait before it is tried again after a failure.
+    /// Pause before the next attempt after a failure.
     const RETRY: Duration = Duration::from_millis(500);
-    /// How long logs have to give way before a disk without room counts as full.
+    /// How long logs may take to evict blocks before a disk without space counts as full.
     const PATIENCE: Duration = Duration::from_secs(1);
-    /// How long nothing has happened before `SQLite`'s own log is emptied into the database.
+    /// Time without work after which `SQLite`'s own log is emptied into the database.
     const IDLE: Duration = Duration::from_secs(1);
-    /// How long it may be taken for granted that there is room, where there is plenty.
+    /// How long a measurement of plentiful space is relied on.
     const GRANTED: Duration = Duration::from_millis(100);
-    /// How long until more is given back.
+    /// Pause before more unused space is returned.
     const WASTEFUL: Duration = Duration::from_millis(10);
-    /// Bytes of the database that may be unused before some are given back to the file system, at least and as a share
-    /// of all; and how many are given back at once, at most.
+    /// Bytes of the database that may be unused before some are returned to the file system, at least and as a share of
+    /// all; and how many are returned at once, at most.
     const UNUSED: u64 = 1024 * 1024;
     const UNUSED_SHARE: u64 = 8;
     const GIVEN_AT_ONCE: u64 = 4 * 1024 * 1024;
-    /// What logs may keep however little the disk has room for: if that does not fit, it is full.
+    /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
     const LEAST_SHARE: u64 = 8;
 
     pub(super) fn new(
@@ -101,7 +101,7 @@ impl DiskWriter {
         }
     }
 
-    /// Gives why something is not on disk in the end.
+    /// Writes until the store is closed; an error says why something is not on disk in the end.
     pub(super) fn run(mut self) -> Result<(), DiskError> {
         self.note_size();
         loop {
@@ -117,7 +117,7 @@ impl DiskWriter {
             let wake = self.queue.wait(pause, failing, (!is_done).then_some(idle_after));
             self.queue.progress.work();
             match wake {
-                // It says itself what went wrong, and tries again.
+                // An error is logged already, and the next round tries again.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.needs_vacuum => self.shrink(),
                 Wake::Idle => {
@@ -131,11 +131,11 @@ impl DiskWriter {
     }
 
     fn note_size(&self) {
-        // If the file is not there any more, the next write fails.
+        // If the file is no longer there, the next write fails.
         let _ = self.database.check().map(|bytes| self.queue.note_size(bytes));
     }
 
-    /// Writes all that is left and sets no numbers aside any more.
+    /// Writes all that is left, and reserves no more numbers.
     fn end(mut self) -> Result<(), DiskError> {
         self.pending.wait_all();
         self.round(true)?;
@@ -147,7 +147,7 @@ impl DiskWriter {
     }
 
     fn round(&mut self, last: bool) -> Result<(), DiskError> {
-        // What comes from here on has yet to find room.
+        // Datagrams that arrive from here on do not have space on disk yet.
         let kept = self.budget.kept();
         self.queue.progress.work();
         self.pending.take(self.queue.take());
@@ -184,7 +184,7 @@ impl DiskWriter {
         }
     }
 
-    /// Writes what there is to do, as far as it fits into one transaction.
+    /// Writes pending work, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskError> {
         let mut written = CommitResult::default();
         let mut outcome = self.database.check().and_then(|file_bytes| {
@@ -209,11 +209,11 @@ impl DiskWriter {
             self.free_space();
         }
         if outcome.is_err() {
-            // Before numbers are shown that are not set aside: the next start goes on behind them all the same.
+            // Before readers see numbers that are not reserved: the mark makes the next start continue behind them.
             if let Err(error) = self.directory.mark(true) {
                 tracing::error!(%error, "sequence numbers may be given again after the next start");
             }
-            // Those whose turn did not come must not wait for the disk either.
+            // Logs whose turn did not come must not wait for the disk either.
             for log in self.pending.unsaved_logs() {
                 self.queue.contain(|| log.not_saved());
             }
@@ -221,14 +221,14 @@ impl DiskWriter {
         outcome
     }
 
-    /// Whether something has waited for room longer than it takes logs to give way.
+    /// Whether blocks have waited for space longer than logs take to evict some.
     fn is_out_of_room(&mut self, written: &CommitResult, last: bool) -> bool {
         if !written.out_of_space {
             self.starved = None;
             return false;
         }
         let since = *self.starved.get_or_insert_with(Instant::now);
-        // It may be what is in the way.
+        // `SQLite`'s own log may be what fills the disk.
         self.checkpoint();
         let taken = self.database.outlook().is_ok_and(|outlook| outlook.taken);
         last || taken || since.elapsed() > Self::PATIENCE
@@ -241,7 +241,7 @@ impl DiskWriter {
         written.deleted =
             usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
         delete(&transaction, work, written.deleted)?;
-        // What was deleted just now has room again.
+        // The deletions have freed space.
         let outlook = if outlook.is_tight() { database.outlook()? } else { *outlook };
         let for_all = if outlook.taken { 0 } else { at_once };
         let for_blocks = if last { for_all } else { for_all.min(outlook.writable) };
@@ -275,13 +275,13 @@ impl DiskWriter {
             written.logs.push((keep.log.clone(), unsaved));
             Ok(())
         };
-        // Owners that were made or changed go first: somebody may be waiting.
+        // New and changed owners go first: a request may be waiting.
         for number in work.new.union(&work.touched) {
             if written.bytes >= for_all {
                 written.out_of_space = for_all < at_once;
                 break;
             }
-            // Some are gone by now.
+            // Some owners are gone by now.
             written.owners.push(*number);
             write(*number, written)?;
         }
@@ -298,7 +298,7 @@ impl DiskWriter {
         transaction.commit()
     }
 
-    /// Makes room on a full disk of what is no longer needed there, in small steps, for which a little is enough.
+    /// Frees space on a full disk by deletions that are due, in steps small enough for the little that is left.
     fn free_space(&mut self) {
         let mut count = 64;
         while count > 0 && !(self.pending.removed.is_empty() && self.pending.freed.is_empty()) {
@@ -317,8 +317,8 @@ impl DiskWriter {
         self.checkpoint();
     }
 
-    /// Lets logs keep together what the disk has room for, and bounds `SQLite`'s own log. `kept`: what logs kept when what
-    /// is on disk by now was taken.
+    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: what logs kept when
+    /// the work that is on disk now was taken from the queue.
     fn update_space_limit(&mut self, kept: usize) {
         if !self.space.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
             return;
@@ -333,7 +333,7 @@ impl DiskWriter {
             return;
         }
         if outlook.taken {
-            // Nothing that logs let go of makes up for what others have taken: they stay in memory.
+            // Evicting blocks cannot make up for what other files take: logs stay in memory.
             self.budget.release();
             return;
         }
@@ -341,7 +341,7 @@ impl DiskWriter {
         let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
         let mut fits = usize::try_from(fits).unwrap_or(usize::MAX);
         if !self.pending.deletions_done() {
-            // There will be more room than there is now.
+            // Pending deletions will free more space.
             fits = fits.max(self.fitted);
         }
         self.fitted = fits;
@@ -358,8 +358,8 @@ impl DiskWriter {
         }
     }
 
-    /// Gives some of what is unused back to the file system if there is much; on a disk that is nearly full, what is
-    /// written next has its place there.
+    /// Returns some unused space to the file system if there is much; on a disk that is nearly full, the next writes
+    /// use it.
     fn shrink(&mut self) {
         let is_wasteful =
             |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
@@ -377,7 +377,7 @@ impl DiskWriter {
         });
     }
 
-    /// Empties `SQLite`'s own log into the database, so that what was freed is given back to the file system.
+    /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system.
     fn checkpoint(&mut self) {
         self.needs_checkpoint = false;
         let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -397,7 +397,7 @@ impl TrackedLog {
     }
 }
 
-/// Deletes up to so many of the logs that are gone, and of the rows that are not needed.
+/// Deletes up to `most` of the removed logs, and of the freed rows.
 fn delete(transaction: &Transaction<'_>, work: &PendingWrites, most: usize) -> rusqlite::Result<()> {
     for number in work.removed.iter().take(most) {
         for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {

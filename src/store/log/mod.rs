@@ -1,4 +1,4 @@
-//! One log: appending, reading, retention. What of it is on disk is in [`saving`](self::saving).
+//! One log: appending, reading, retention. [`saving`](self::saving) brings it to disk.
 
 mod page;
 mod saving;
@@ -25,18 +25,18 @@ pub use page::{Page, ReadError};
 pub(super) use saving::Unsaved;
 use state::{LogState, Piece, Plan};
 
-/// How much one log keeps; what exceeds it makes room from the oldest on.
+/// How much one log keeps; beyond that, its oldest datagrams are evicted.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub entries: u64,
-    /// Payloads and what is kept beside them.
+    /// Payloads and their metadata.
     pub bytes: usize,
-    /// None: as long as there is room.
+    /// None: no limit.
     pub age: Option<Duration>,
 }
 
 impl Limits {
-    /// These, or less where less is asked for.
+    /// These limits, or the lower ones of `to`.
     #[must_use]
     pub fn narrowed(self, to: &Retention) -> Self {
         let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -51,9 +51,9 @@ impl Limits {
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
     budget: Arc<Budget>,
-    /// Where it is kept beside memory.
+    /// Its place on disk; none if it is in memory only.
     place: Option<LogHandle>,
-    /// Std lock: writers hold it for the copy of one batch, readers for the copy of a little.
+    /// Std lock: writers hold it while they copy one batch, readers while they copy a little.
     state: Mutex<LogState>,
     changed: Notify,
 }
@@ -64,11 +64,11 @@ pub struct LogCounters {
     pub appended: u64,
     /// Their payload bytes.
     pub payload_bytes: u64,
-    /// Datagrams that made room for later ones.
+    /// Datagrams that retention has evicted.
     pub evicted: u64,
     /// Datagrams whose payload was longer than the buffer.
     pub truncated: u64,
-    /// Datagrams that had to leave memory before they were on disk.
+    /// Datagrams that were dropped from memory before they were on disk, or could not be read from there.
     pub lost: u64,
     /// Bytes kept now, in memory or on disk, headers included.
     pub kept_bytes: u64,
@@ -81,12 +81,12 @@ impl LogCounters {
     }
 }
 
-/// What of a log a reader wants to see.
+/// Which part of a log a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRange {
-    /// Only what is on disk.
+    /// Only datagrams that are on disk.
     pub durable: bool,
-    /// Whole blocks of what came before are left out, though not every datagram.
+    /// Skips whole blocks of earlier datagrams, though not every earlier datagram.
     pub since: Option<Timestamp>,
 }
 
@@ -111,7 +111,7 @@ impl Log {
         Self { budget, place, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Appends a batch under one lock and wakes the readers that wait.
+    /// Appends a batch under one lock and wakes the waiting readers.
     pub fn append<'a>(&self, batch: impl IntoIterator<Item = RecordBatch<'a>>) {
         self.change(|state| {
             if state.closed {
@@ -125,7 +125,7 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    /// Counts so many bytes of its owner with what all logs keep together.
+    /// Counts this many bytes of the log's owner towards the budget of all logs.
     pub fn charge_owner(&self, bytes: usize) {
         self.change(|state| {
             if !state.closed {
@@ -134,7 +134,7 @@ impl Log {
         });
     }
 
-    /// Keeps so much from now on.
+    /// Applies these limits from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.change(|state| {
             state.limits = limits;
@@ -142,7 +142,7 @@ impl Log {
         });
     }
 
-    /// Lets go of what is older than is kept.
+    /// Evicts datagrams older than the age limit.
     pub async fn expire(&self, now: Timestamp) {
         let oldest = self.change(|state| {
             let before = state.limits.age.map(|age| now.before(age))?;
@@ -159,7 +159,7 @@ impl Log {
             Some((oldest, before))
         });
         let Some((oldest, before)) = oldest else { return };
-        // A block that cannot be read now is looked at again in the next round.
+        // If the block cannot be read now, the next round tries again.
         let Ok(Some(block)) = self.fetch(oldest).await else { return };
         self.change(|state| {
             if state.front() == block.first() {
@@ -168,22 +168,22 @@ impl Log {
         });
     }
 
-    /// When its oldest block began; none where nothing is kept.
+    /// When its oldest block began; none if nothing is kept.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.state().oldest().map(|(earliest, _)| earliest)
     }
 
-    /// When the oldest block that it has in memory, and could do without, began.
+    /// When the oldest block that can be dropped from memory began.
     pub fn oldest_held(&self) -> Option<Timestamp> {
         self.state().oldest_held()
     }
 
-    /// Lets go of its oldest block.
+    /// Evicts the oldest block.
     pub fn evict(&self) {
         self.change(LogState::evict_block);
     }
 
-    /// Leaves its oldest block in memory to the disk. One that is not there yet is lost, and counted so.
+    /// Drops its oldest block from memory. If that is not on disk yet, it is lost, and counted as such.
     pub fn drop_from_memory(&self) {
         self.change(LogState::drop_from_memory);
     }
@@ -195,8 +195,8 @@ impl Log {
         limit: usize,
         scope: ReadRange,
     ) -> Result<Page, ReadError> {
-        // A block that is gone when it is fetched makes for another plan: retention has taken it. If it is in that one,
-        // too, it is lost.
+        // If a block is gone when it is fetched, retention has evicted it, and the read is planned again. If the next
+        // plan has the same block, the block is lost.
         let mut missing = None;
         loop {
             let Plan { pieces, start, length, next, gap, complete } = {
@@ -231,7 +231,7 @@ impl Log {
         }
     }
 
-    /// Gives up the block on disk that begins with this number: it is not there, or not what was written.
+    /// Gives up the block on disk that begins with this number, because it is missing or damaged.
     fn lose(&self, first: u64) {
         let lost = self.change(|state| state.lose(first));
         if let Some(place) = self.place.as_ref().filter(|_| lost > 0) {
@@ -247,13 +247,13 @@ impl Log {
         waiting
     }
 
-    /// Says that nothing will be appended any more: who waits for more need not.
+    /// Marks the log as complete: nothing more will be appended, so readers need not wait.
     pub fn complete(&self) {
         self.change(|state| state.complete = true);
         self.changed.notify_waiters();
     }
 
-    /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers learn it.
+    /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers are woken.
     pub fn close(&self) {
         self.change(LogState::close);
         if let Some(place) = &self.place {
@@ -262,12 +262,12 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    /// Whether a panic has left it half changed.
+    /// Whether a panic has left the log half changed.
     pub fn is_broken(&self) -> bool {
         self.state.is_poisoned()
     }
 
-    /// Ends a log that is broken. What it kept is lost.
+    /// Ends a broken log. Its datagrams are lost.
     pub fn abandon(&self) {
         self.state.clear_poison();
         self.close();
@@ -282,7 +282,7 @@ impl Log {
         self.state().closed
     }
 
-    /// Whether all that came before this number is on disk, or is not kept any more.
+    /// Whether every datagram before this number is on disk or not kept any more.
     pub(super) fn is_saved_before(&self, next: u64) -> bool {
         let state = self.state();
         state.closed || state.saving.saved >= next
@@ -293,13 +293,13 @@ impl Log {
         self.state().tail.next()
     }
 
-    /// Behind all that readers see by now.
+    /// The position after everything that readers can see now.
     pub fn latest(&self) -> Cursor {
         let state = self.state();
         Cursor { epoch: state.epoch, sequence: state.saving.shown.min(state.tail.next()) - 1 }
     }
 
-    /// Where it is kept beside memory.
+    /// Its place on disk; none if it is in memory only.
     pub fn place(&self) -> Option<&LogHandle> {
         self.place.as_ref()
     }
@@ -314,7 +314,7 @@ impl Log {
         }
     }
 
-    /// Changes the state and sees to it that budget and disk learn of it.
+    /// Changes the state, then updates the budget and notifies the writer.
     fn change<R>(&self, change: impl FnOnce(&mut LogState) -> R) -> R {
         let mut state = self.state();
         let (before, bytes) = (state.extent(), state.counters.payload_bytes);

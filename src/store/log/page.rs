@@ -4,19 +4,19 @@ use crate::store::block::{Block, Entry};
 use crate::store::cursor::{Cursor, Gap};
 use crate::store::disk::DiskError;
 
-/// What one read gives: datagrams in order, shared with the log or copied from its tail.
+/// The result of one read: datagrams in order, shared with the log or copied from its tail.
 pub struct Page {
     pub(super) blocks: Vec<Arc<Block>>,
     pub(super) start: u64,
     pub(super) length: usize,
     pub next: Cursor,
     pub gap: Option<Gap>,
-    /// Nothing will come after it.
+    /// Nothing will come after this page.
     pub complete: bool,
 }
 
 impl Page {
-    /// What is in a block from one number to before another, or no more than what is missing before the first.
+    /// The datagrams of a block from `start` to before `end`; without a block, only the gap before `start`.
     pub(in crate::store) fn of_block(
         block: Option<Arc<Block>>,
         start: u64,

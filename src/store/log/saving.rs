@@ -1,8 +1,8 @@
-//! How a log gets to disk, and comes back from there.
+//! Saving a log to disk, and restoring it from there.
 //!
-//! Blocks are written as they are. The tail is written too, again and again as it grows, into the same row, until it
-//! is sealed; so a log that grows slowly costs few rows. Of sequence numbers, more are set aside on disk than are
-//! used, and readers see none beyond: whatever was seen, a start after a crash goes on behind it.
+//! Blocks are written as they are. The tail is written too, again and again as it grows, into the same row, until it is
+//! sealed; so a log that grows slowly costs few rows. A log reserves more sequence numbers on disk than it uses, and
+//! readers see only reserved ones: after a crash, the next start continues behind every number that was seen.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use super::{Limits, Log, LogCounters};
 use crate::store::block::Block;
 use crate::store::disk::{LogHandle, Row, SavedLog};
 
-/// What is to be written of a log.
+/// The part of a log that a transaction is to write.
 pub(in crate::store) struct Unsaved {
     pub(in crate::store) blocks: Vec<(Row, Arc<Block>)>,
     pub(in crate::store) epoch: u64,
     pub(in crate::store) first: u64,
-    /// Numbers before this one are set aside.
+    /// Numbers before this one are reserved.
     pub(in crate::store) reserved: u64,
     pub(in crate::store) counters: LogCounters,
     pub(in crate::store) complete: bool,
-    /// All that is kept before this number is on disk then.
+    /// All that is kept before this number is on disk after this write.
     saved: u64,
-    /// There is more than fitted.
+    /// There is more to write than fitted.
     pub(in crate::store) more: bool,
 }
 
 impl Log {
-    /// What is not on disk yet, up to so many bytes; none if the log is closed, or broken. `rows` gives fresh rows. `last`:
-    /// nothing will come any more, so nothing is set aside.
+    /// What is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows` gives new row numbers.
+    /// `last`: nothing more will come, so no numbers are reserved.
     pub(in crate::store) fn unsaved(
         &self,
         rows: &mut impl FnMut() -> Row,
@@ -45,15 +45,15 @@ impl Log {
         Some(unsaved)
     }
 
-    /// It is on disk.
+    /// Notes that this is on disk.
     pub(in crate::store) fn saved(&self, unsaved: &Unsaved) {
         if self.state().note_saved(unsaved) {
             self.changed.notify_waiters();
         }
     }
 
-    /// It could not be written. What readers do not see for want of numbers set aside they see now: it has been noted
-    /// that the next start is to skip more.
+    /// Notes that the log could not be written. Readers now see datagrams that were hidden for lack of reserved
+    /// numbers: the data directory has been marked, so that the next start skips more numbers.
     pub(in crate::store) fn not_saved(&self) {
         if self.state().note_not_saved() {
             self.changed.notify_waiters();
@@ -62,7 +62,7 @@ impl Log {
 }
 
 impl LogState {
-    /// Sequence numbers set aside at least, and for how many times what came since the last write.
+    /// Sequence numbers to reserve: at least this many, and this many times what came since the last write.
     const LEAST_AHEAD: u64 = 1_000;
     const TIMES_AHEAD: u64 = 16;
 
@@ -93,7 +93,7 @@ impl LogState {
         state
     }
 
-    /// Makes the counts agree with what is there: if blocks are missing that were counted, they are lost.
+    /// Makes the counters agree with what is there: blocks that were counted and are missing are lost.
     fn recount(&mut self) {
         let first = self.first;
         let kept: u64 = self.slots.iter().map(|slot| slot.next - slot.first.max(first)).sum();
@@ -103,12 +103,12 @@ impl LogState {
         counters.lost = counters.appended - kept - counters.evicted;
     }
 
-    /// What is written of it beside its blocks, to see whether it changed.
+    /// What is written beside the blocks, to detect changes.
     pub(super) fn extent(&self) -> (u64, u64, u64, bool) {
         (self.first, self.tail.next(), self.counters.lost, self.complete)
     }
 
-    /// Tells the disk, if it has to know, that there is something to write.
+    /// Notifies the writer, if necessary, that there is something to write.
     pub(super) fn notify(&mut self, place: &LogHandle, appended: usize) {
         let hurry = self.tail.next() >= self.saving.hurry_from;
         if hurry {
@@ -160,7 +160,7 @@ impl LogState {
         }
     }
 
-    /// Up to which number readers may see once this is on disk.
+    /// Reserves numbers; returns the first one that readers may not see once this is on disk.
     fn set_aside(&mut self, last: bool) -> u64 {
         let next = self.tail.next();
         if last || self.complete {
@@ -170,14 +170,14 @@ impl LogState {
         let came = next - self.saving.saved.min(next);
         let ahead = (came * Self::TIMES_AHEAD).max(Self::LEAST_AHEAD);
         if before == u64::MAX {
-            // Nothing is set aside yet, so nothing was hidden. From here on it is, for the write may succeed.
+            // No numbers are reserved yet, so none were hidden. From here on they are, because the write may succeed.
             self.saving.shown = next + ahead;
             return self.saving.shown;
         }
         if before.saturating_sub(next) < ahead / 2 { next + ahead } else { before }
     }
 
-    /// Whether readers are to look again.
+    /// Returns whether waiting readers must be woken.
     fn note_saved(&mut self, unsaved: &Unsaved) -> bool {
         self.saving.under_way = 0;
         self.saving.saved = self.saving.saved.max(unsaved.saved);
@@ -204,7 +204,7 @@ impl LogState {
 }
 
 impl BlockSlot {
-    /// Where its block is; none while it is nowhere, which does not last.
+    /// Where the block is; none while it is neither in memory nor has a row, which does not last.
     pub(super) fn piece(&self) -> Option<Piece> {
         let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };
         self.block.clone().map(Piece::Held).or(self.row.map(on_disk))

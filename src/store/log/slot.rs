@@ -4,25 +4,25 @@ use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::disk::{Row, Stored};
 
-/// A sealed block's place in a log, wherever the block itself is.
+/// A sealed block's entry in a log, whether the block is in memory or on disk.
 #[derive(Debug)]
 pub(super) struct BlockSlot {
     pub(super) first: u64,
     /// The sequence number after its last.
     pub(super) next: u64,
-    /// The earliest and the latest time of arrival of what is still kept of it.
+    /// The earliest and the latest time of arrival of the datagrams that are still kept.
     pub(super) times: (Timestamp, Timestamp),
     pub(super) cost: usize,
-    /// None: it is on disk only.
+    /// None: the block is on disk only.
     pub(super) block: Option<Arc<Block>>,
-    /// Its row on disk, be it written yet or not.
+    /// Its row on disk, whether written yet or not.
     pub(super) row: Option<Row>,
-    /// The row holds all of it.
+    /// The row holds the whole block.
     pub(super) saved: bool,
 }
 
 impl BlockSlot {
-    /// `row`: where an earlier part of it may have been written.
+    /// `row`: where the block may have been written in part while it was the tail.
     pub(super) fn sealed(block: Block, row: Option<Row>) -> Self {
         let times = block.times().unwrap_or((Timestamp(i64::MIN), Timestamp(i64::MAX)));
         Self {

@@ -1,4 +1,4 @@
-//! What a log is made of, under its lock: slots of sealed blocks, and the tail that grows.
+//! The state of a log, under its lock: slots of sealed blocks, and the tail that grows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,46 +14,46 @@ use crate::store::record::RecordBatch;
 
 pub(super) struct LogState {
     pub(super) limits: Limits,
-    /// Random for each log, and stands in its cursors.
+    /// Random for each log; a part of its cursors.
     pub(super) epoch: u64,
     /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
     pub(super) slots: VecDeque<BlockSlot>,
     /// How many of the slots, from the oldest on, are on disk only.
     pub(super) cold: usize,
     pub(super) tail: Block,
-    /// Where the tail was written as far as it went.
+    /// The row on disk to which the tail has been written so far.
     pub(super) tail_row: Option<Row>,
-    /// A block that was emptied, to be filled again: in a full log, writing allocates nothing.
+    /// A block whose buffer is to be filled again: appending to a full log allocates nothing.
     spare: Option<Block>,
-    /// What was before this number has made room. From here on, too, numbers may be missing.
+    /// Datagrams before this number have been evicted. After it, too, numbers may be missing.
     pub(super) first: u64,
     pub(super) slots_bytes: usize,
-    /// Of the slots' blocks in memory.
+    /// Bytes of the slots' blocks in memory.
     pub(super) held_bytes: usize,
     charged: Charge,
-    /// Bytes that its owner takes beside it, as long as it is not closed.
+    /// Bytes that the log's owner takes, charged until the log is closed.
     pub(super) carried: usize,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
     pub(super) closed: bool,
-    /// Rows that are not needed any more, until the disk is told.
+    /// Rows to be deleted, until the writer is notified.
     pub(super) freed: Vec<Row>,
     pub(super) saving: Saving,
 }
 
 /// How far a log is on disk.
 pub(super) struct Saving {
-    /// The disk has been told that there is something to write.
+    /// The writer has been notified that there is something to write.
     pub(super) dirty: bool,
     /// All that is kept before this number is on disk.
     pub(super) saved: u64,
-    /// Numbers from here on are not shown yet, because a crash could make them be given again.
+    /// Numbers from here on are hidden from readers, because after a crash they could be given again.
     pub(super) shown: u64,
-    /// Numbers from here on want more to be set aside, soon.
+    /// When the log reaches this number, more numbers must be reserved soon.
     pub(super) hurry_from: u64,
-    /// What is kept before this number is on its way to disk.
+    /// Everything before this number is being written to disk, if it is not there yet.
     pub(super) under_way: u64,
-    /// Somebody waits for something to be on disk.
+    /// A reader waits for datagrams to be on disk.
     pub(super) awaited: bool,
 }
 
@@ -77,7 +77,7 @@ impl Piece {
     }
 }
 
-/// What a read is to give.
+/// What a read is to return.
 pub(super) struct Plan {
     pub(super) pieces: Vec<Piece>,
     pub(super) start: u64,
@@ -88,11 +88,10 @@ pub(super) struct Plan {
 }
 
 impl LogState {
-    /// A block is sealed at this size: small enough that to make room is to lose little, large enough that
-    /// blocks are few.
+    /// A block is sealed at this size: small enough that evicting one loses little, large enough that blocks are few.
     const BLOCK_BYTES: usize = 64 * 1024;
-    /// Up to this size the tail is copied for whoever needs it, and written to disk again as it grows; a larger one
-    /// is sealed and shared.
+    /// Up to this size the tail is copied for readers and the writer, and written to disk again as it grows; a larger
+    /// one is sealed and shared.
     pub(super) const COPIED_BYTES: usize = 4 * 1024;
 
     pub(super) fn new(limits: Limits, epoch: u64, next: u64) -> Self {
@@ -135,12 +134,12 @@ impl LogState {
         self.slots.push_back(BlockSlot::sealed(sealed, self.tail_row.take()));
     }
 
-    /// Bytes kept, wherever.
+    /// Bytes kept, in memory or on disk.
     pub(super) fn kept_bytes(&self) -> usize {
         self.slots_bytes + self.tail.cost()
     }
 
-    /// Makes the oldest datagrams give way. The tail always stays.
+    /// Evicts the oldest datagrams beyond the limits. The tail always stays.
     pub(super) fn retain(&mut self) {
         let excess = self.counters.kept().saturating_sub(self.limits.entries);
         self.evict_entries(excess);
@@ -154,12 +153,12 @@ impl LogState {
         self.slots.front().map_or_else(|| self.tail.times(), |slot| Some(slot.times))
     }
 
-    /// When the block began that memory can do without first.
+    /// When the block to be dropped from memory first began.
     pub(super) fn oldest_held(&self) -> Option<Timestamp> {
         self.dispensable().map(|at| self.slots[at].times.0)
     }
 
-    /// Where the block is that memory can do without first: the oldest, but none that is just being written.
+    /// The slot to be dropped from memory first: the oldest one held, but none that is just being written.
     fn dispensable(&self) -> Option<usize> {
         let oldest = self.slots.get(self.cold)?;
         if oldest.saved {
@@ -185,7 +184,7 @@ impl LogState {
         }
     }
 
-    /// Lets go of the oldest block; of the tail where there is no other.
+    /// Evicts the oldest block, or the tail if there is no other.
     pub(super) fn evict_block(&mut self) {
         let next = self.slots.front().map_or(self.tail.next(), |slot| slot.next);
         self.evict_to(next);
@@ -203,14 +202,14 @@ impl LogState {
         }
     }
 
-    /// Lets go of the oldest block's datagrams up to the first that arrived then or later. `oldest` is that block.
+    /// Evicts the oldest block's datagrams up to the first that arrived at this time or later. `oldest` is that block.
     pub(super) fn evict_until(&mut self, time: Timestamp, oldest: &Block) {
         let kept = oldest.entries_from(self.first).find(|entry| entry.heard.received_at >= time);
         match kept {
             Some(entry) => self.evict_to(entry.sequence),
             None => self.evict_block(),
         }
-        // Not before this time is there more to be let go of.
+        // Until the age limit passes this time, the block has nothing more to evict.
         if kept.is_some()
             && let Some(slot) = self.slots.front_mut()
         {
@@ -218,7 +217,7 @@ impl LogState {
         }
     }
 
-    /// Lets go of the datagrams before this number, all of which are in the oldest block.
+    /// Evicts the datagrams before this number, all of which are in the oldest block.
     fn evict_to(&mut self, next: u64) {
         self.counters.evicted += next.saturating_sub(self.first.max(self.front()));
         self.first = self.first.max(next);
@@ -229,7 +228,7 @@ impl LogState {
         self.slots.front().map_or(self.tail.first(), |slot| slot.first)
     }
 
-    /// Leaves the oldest block in memory to the disk; if it is not there yet, it is lost.
+    /// Drops the oldest block from memory; if it is not on disk yet, it is lost.
     pub(super) fn drop_from_memory(&mut self) {
         let Some(at) = self.dispensable() else {
             return;
@@ -249,7 +248,7 @@ impl LogState {
         }
     }
 
-    /// Gives up the block that begins with this number and is on disk only; gives how many datagrams that are.
+    /// Gives up the block that begins with this number and is on disk only; returns how many datagrams are lost.
     pub(super) fn lose(&mut self, first: u64) -> u64 {
         let cold = self.slots.range(..self.cold);
         let Some(at) = cold.into_iter().position(|slot| slot.first == first) else {
@@ -264,12 +263,12 @@ impl LogState {
         lost
     }
 
-    /// Unless a reader still holds it.
+    /// Keeps the block's buffer for the next tail, unless a reader still holds the block.
     fn reuse(&mut self, block: Arc<Block>) {
         self.spare = Arc::into_inner(block).or(self.spare.take());
     }
 
-    /// Ends everything but the counts.
+    /// Drops everything but the counters.
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.freed.extend(self.slots.drain(..).filter_map(|slot| slot.row));
@@ -279,19 +278,19 @@ impl LogState {
         self.tail = Block::new(self.tail.next());
     }
 
-    /// Tells the budget what there is now.
+    /// Charges the budget for the current size.
     pub(super) fn settle(&mut self, budget: &Budget) {
         let tail = self.tail.cost();
         let now = Charge { kept: self.slots_bytes + tail + self.carried, memory: self.held_bytes + tail };
         budget.charge(std::mem::replace(&mut self.charged, now), now);
     }
 
-    /// Gives back what was charged.
+    /// Withdraws the log's charge.
     pub(super) fn discharge(&mut self, budget: &Budget) {
         budget.charge(std::mem::take(&mut self.charged), Charge::default());
     }
 
-    /// What to read after the cursor: up to `limit` datagrams that follow each other without a gap.
+    /// Plans what to read after the cursor: up to `limit` datagrams that follow each other without a gap.
     pub(super) fn plan(
         &mut self,
         after: Option<Cursor>,
@@ -336,7 +335,7 @@ impl LogState {
         })
     }
 
-    /// The sequence number of the first block, from there on, of which something came then or later.
+    /// Skips blocks, from `start` on, whose datagrams all arrived before `since`; returns the number to start from.
     fn skip(&self, start: u64, since: Timestamp) -> u64 {
         let at = self.slots.partition_point(|slot| slot.next <= start);
         let block = self.slots.range(at..).find(|slot| slot.times.1 >= since);
@@ -354,7 +353,7 @@ impl LogState {
         let from = wanted.max(self.first);
         let at = self.slots.partition_point(|slot| slot.next <= from);
         let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
-        // What is lost behind what retention has taken is told next.
+        // A loss right behind evicted datagrams is reported by the next read.
         let (reason, start) =
             if wanted < from { (GapReason::Retention, from) } else { (GapReason::Lost, start) };
         let gap = (start > wanted).then_some(Gap { reason, missed: Some(start - wanted) });

@@ -69,7 +69,7 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 
-    /// A reader that was overtaken is told exactly how much it missed.
+    /// A reader that was overtaken learns exactly how much it missed.
     #[test]
     fn gaps_account_for_what_retention_took(
         sizes in prop::collection::vec(0_usize..900, 1..300),

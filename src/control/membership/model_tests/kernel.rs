@@ -1,4 +1,4 @@
-//! The kernel as model tests have it: two interfaces that come, go and forget, and opens that fail.
+//! A simulated kernel for the model tests: two interfaces that come, go and forget groups, and opens that fail.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,7 +16,7 @@ use crate::net::{
 };
 
 pub(super) const NAMES: [&str; 2] = ["eth0", "eth1"];
-/// On eth0, while it is there.
+/// An address on eth0, while eth0 exists.
 pub(super) const REPLY_ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9));
 
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +24,12 @@ pub(super) enum LinkChange {
     Up(usize),
     Down(usize),
     Gone(usize),
-    /// With another index.
+    /// The interface is created again, with another index.
     MadeAgain(usize),
-    /// The kernel forgets the groups.
+    /// The MTU is too small for IPv6: the kernel forgets the groups.
     SmallMtu(usize),
     LargeMtu(usize),
-    /// The kernel forgets the groups, and nothing tells of it.
+    /// The kernel forgets the groups, and announces nothing.
     Forget(usize),
     AddressLeaves,
     AddressReturns,
@@ -37,22 +37,22 @@ pub(super) enum LinkChange {
 
 pub(super) struct SimulatedKernel {
     state: Mutex<KernelState>,
-    /// The next sink that is called panics.
+    /// Makes the next sink that is called panic.
     pub(super) panics: Arc<AtomicBool>,
 }
 
 pub(super) struct KernelState {
     pub(super) links: [Option<Arc<Interface>>; 2],
     made: u32,
-    /// As `Users` in /proc/net/igmp6.
+    /// Like `Users` in /proc/net/igmp6.
     pub(super) users: HashMap<(u32, IpAddr), u32>,
-    /// Of the next opens.
+    /// The errors of the next opens.
     pub(super) faults: VecDeque<i32>,
-    /// Happens within the next open.
+    /// A change that happens during the next open.
     pub(super) between: Option<LinkChange>,
-    /// On which interface each open was, and whether it worked.
+    /// Each open: its interface, and whether it succeeded.
     pub(super) opens: Vec<(usize, Result<u32, i32>)>,
-    /// It stands still, unless the test sets it.
+    /// The clock stands still, unless the test sets it.
     pub(super) clock: ClockReading,
     sockets: Vec<Open>,
     ports: u16,
@@ -61,12 +61,12 @@ pub(super) struct KernelState {
 struct Open {
     joined: Option<(u32, IpAddr)>,
     port: u16,
-    /// Gone with the socket.
+    /// Dropped with the socket.
     token: Weak<GroupUser>,
     registered: Weak<RegisteredSocket>,
 }
 
-/// The kernel's share of a socket that is joined: closing it takes one user off the group, whoever that is.
+/// The kernel's state of a joined socket: closing the socket subtracts one user from the group, no matter whose.
 struct GroupUser {
     kernel: Weak<SimulatedKernel>,
     joined: Option<(u32, IpAddr)>,
@@ -110,12 +110,12 @@ impl SimulatedKernel {
         self.state().sockets.iter().filter(|open| open.token.strong_count() > 0).count()
     }
 
-    /// On which interfaces sockets were opened since the last call, and what came of it.
+    /// The interfaces on which sockets were opened since the last call, and the results.
     pub(super) fn take_opens(&self) -> Vec<(usize, Result<u32, i32>)> {
         std::mem::take(&mut self.state().opens)
     }
 
-    /// The index of the interface, if a datagram to the group comes to its members there.
+    /// The index of the interface, if the kernel would deliver a datagram to the group's members there.
     pub(super) fn would_deliver(&self, nth: usize, group: Group) -> Option<u32> {
         let state = self.state();
         let index = state.links[nth].as_ref().filter(|link| link.up)?.index;
@@ -125,7 +125,7 @@ impl SimulatedKernel {
     pub(super) fn deliver(&self, nth: usize, group: Group) {
         let Some(index) = self.would_deliver(nth, group) else { return };
         let received = Received {
-            // Nobody can answer it.
+            // Port 0: no reply can be sent to it.
             source: (Ipv6Addr::LOCALHOST, 0).into(),
             received_at: None,
             interface_index: None,
@@ -159,7 +159,7 @@ impl SimulatedKernel {
     }
 }
 
-/// Shared by a membership and the test, which owns it.
+/// Shared between a membership and the test, which owns it.
 impl SocketBackend for Arc<SimulatedKernel> {
     fn clock(&self) -> ClockReading {
         self.state().clock
@@ -245,7 +245,7 @@ fn fault(action: Action, error: i32) -> SocketError {
     SocketError { action, source: io::Error::from_raw_os_error(error) }
 }
 
-/// Panics where the test wants it to.
+/// A sink that panics if the test says so.
 struct MayPanic {
     sink: Box<dyn Sink>,
     panics: Arc<AtomicBool>,

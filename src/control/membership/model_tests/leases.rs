@@ -1,4 +1,4 @@
-//! Leases, while time passes in leaps and somebody sets the time of day.
+//! Model tests of leases, while time passes in leaps and the time of day is set.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::net::{InterfaceWatch, SocketBackend};
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Pass(Duration),
-    /// Sets the time of day by so many seconds.
+    /// Moves the time of day by this many seconds.
     Set(i64),
     Renew(Duration),
 }
@@ -31,7 +31,7 @@ fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
     });
 }
 
-/// A responder: what it heard is logged and answered until its lease ends, and not after that.
+/// A responder logs and answers datagrams until its lease ends, and not after that.
 fn live(world: &World, steps: Vec<Step>) {
     const WANTED: Target = Target { interfaces: [true, true], group: 0 };
     let (responder, _) = &world.resources[1];
@@ -64,12 +64,12 @@ fn live(world: &World, steps: Vec<Step>) {
             continue;
         };
         assert_eq!(left, Some(Duration::ZERO));
-        // Its sockets are still to be closed, and deliver nothing any more.
+        // Its sockets are not closed yet, but deliver nothing any more.
         world.kernel.deliver(0, group(0));
         assert_eq!(responder.view().log.appended, heard + 1);
         assert_eq!(responder.view().responder.expect("it is one").reply_addresses, []);
         drop(sockets);
-        // On two interfaces, and one to reply from.
+        // Group sockets on two interfaces, and one reply socket.
         assert_eq!(world.kernel.open_sockets(), sockets_before - 3);
         let events = world.events.read(None, usize::MAX).events;
         let last = events.iter().rfind(|event| event.id == *responder.id());

@@ -1,5 +1,5 @@
-//! Memberships and responders on a kernel that fails, forgets, and changes between two calls: after every step they
-//! are as a simple model says, no socket is left over, and what arrives is in the log.
+//! Memberships and responders on a kernel that fails, forgets, and changes between two calls: after every step they are
+//! as a simple model says, no socket is left over, and every arriving datagram is in the log.
 
 mod kernel;
 mod leases;
@@ -34,7 +34,7 @@ use model::{Model, Target, name, why};
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Change(LinkChange),
-    /// Within the next open.
+    /// During the next open.
     Between(LinkChange),
     FailNextOpen(i32),
     /// The reconciler follows the table.
@@ -66,14 +66,14 @@ struct World {
     kernel: Arc<SimulatedKernel>,
     runtime: tokio::runtime::Handle,
     events: Arc<Events>,
-    /// As the kernel has announced it.
+    /// The table that the kernel has announced.
     table: Arc<InterfaceTable>,
     resources: Vec<(Arc<Membership>, Model)>,
     orphans: Orphans,
 }
 
 impl World {
-    /// A membership and a responder.
+    /// A world with a membership and a responder.
     fn new(interfaces: InterfaceWatch, runtime: tokio::runtime::Handle) -> Self {
         let (kernel, events, ledger) =
             (SimulatedKernel::new(), Arc::new(Events::new(1_000)), Arc::<TotalsAccumulator>::default());
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Where the kernel counts fewer sockets than there are, all of them are opened again.
+    /// In groups where the kernel counts fewer sockets than exist, all sockets are opened again.
     fn compare(&mut self) {
         let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
         let lacking = comparison::lacking(&self.kernel, &all).expect("lists");
@@ -167,7 +167,7 @@ impl World {
         assert_eq!(changed, model.put(wanted, &self.table, self.kernel.take_opens(), could_reply));
     }
 
-    /// A datagram comes to each group on each interface, and everything is as the model says.
+    /// Delivers a datagram to each group on each interface, and compares everything with the model.
     fn check(&mut self) {
         for (nth, at) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let arrives = self.kernel.would_deliver(nth, group(at));
@@ -215,7 +215,7 @@ impl World {
         assert_eq!(told.collect::<Vec<_>>(), model.events, "{}", membership.id());
     }
 
-    /// When the kernel fails no more, everything is joined where it can be, and the kernel knows of all of it.
+    /// Once the kernel no longer fails, everything is joined where it can be, and the kernel knows all of it.
     fn settle(&mut self) {
         {
             let mut state = self.kernel.state();

@@ -1,11 +1,11 @@
-//! What a membership should be, as simply as can be said. It is told what the kernel did, and not how it came to that.
+//! The expected state of a membership, as simply as possible. The model is told the kernel's results, not their causes.
 
 use super::kernel::{KernelState, NAMES};
 use crate::control::JoinState;
 use crate::control::events::EventKind;
 use crate::model::{Family, InterfaceTable};
 
-/// Which of the two interfaces, and which of two groups.
+/// Which of the two interfaces to join, and which of the two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) interfaces: [bool; 2],
@@ -31,7 +31,7 @@ enum ModelEntry {
     Not(JoinState, Why),
 }
 
-/// State, hears, why.
+/// State, whether it hears, and why not.
 pub(super) type Shown = (JoinState, bool, Option<Why>);
 pub(super) type Opens = Vec<(usize, Result<u32, i32>)>;
 
@@ -40,7 +40,7 @@ pub(super) struct Model {
     pub(super) wanted: Target,
     entries: [Option<ModelEntry>; 2],
     answers: bool,
-    /// Its reply socket is open.
+    /// The reply socket is open.
     pub(super) replies_from: bool,
     can_reply: bool,
     pub(super) logged: u64,
@@ -100,7 +100,7 @@ impl Model {
         self.report();
     }
 
-    /// The second step: what came of opening where it is not joined.
+    /// The second step: the results of opening where it is not joined.
     pub(super) fn join(
         &mut self,
         table: &InterfaceTable,
@@ -117,7 +117,7 @@ impl Model {
         self.report();
     }
 
-    /// Gives false if it is refused.
+    /// Returns false if the PUT is refused.
     pub(super) fn put(
         &mut self,
         wanted: Target,
@@ -160,7 +160,7 @@ impl Model {
         self.report();
     }
 
-    /// Where an open is due, the kernel was asked in this order.
+    /// Applies the results of the due opens, in the order in which the kernel was called.
     fn opened(&mut self, table: &InterfaceTable, opens: Opens, is_retry: bool) {
         let mut opens = opens.into_iter();
         for nth in (0..2).filter(|nth| self.wanted.interfaces[*nth]) {

@@ -1,4 +1,4 @@
-//! What a message has sent and heard, and when it is done: bookkeeping without I/O, handed the time.
+//! The bookkeeping of a message's sends and responses, and when it is done; no I/O, and the time is a parameter.
 
 mod results;
 mod sends;
@@ -17,15 +17,15 @@ use sends::Sends;
 pub use results::EgressResult;
 
 pub(in crate::control) struct Collection {
-    /// One for each interface.
+    /// One result for each interface.
     results: Vec<EgressResult>,
-    /// The source ports in use: several of an interface when attempts are tracked, or while answers to an address that
-    /// it had before are under way.
+    /// The source ports in use. An interface has several if attempts are tracked, or while answers to its previous
+    /// address are under way.
     ports: BTreeMap<PortId, SourcePort>,
     next_port: PortId,
     responders: HashMap<SocketAddr, RespondingPeer>,
     counters: AnswerCounters,
-    /// When sending was first tried: the window starts there.
+    /// When the first send was tried: the window starts there.
     first_send: Option<Instant>,
     last_send: Option<Instant>,
     last_new_responder: Option<Instant>,
@@ -33,22 +33,22 @@ pub(in crate::control) struct Collection {
     closed: Option<(CloseReason, Timestamp)>,
 }
 
-/// A source port of a message; never given twice.
+/// Identifies a source port of a message; never reused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::control) struct PortId(u64);
 
 struct SourcePort {
-    /// The place of its interface among the results.
+    /// The index of its interface in the results.
     place: usize,
     sends: Sends,
 }
 
-/// A send that was noted just before it happened, to be taken back if it did not.
+/// A send that was counted just before it happens, so that a failed one can be taken back.
 #[must_use = "a send that failed is taken back with it"]
 pub(in crate::control) struct NotedSend {
     port: PortId,
     copies: u32,
-    /// As it was before.
+    /// The value before this send.
     last_sent_at: Option<Timestamp>,
     last_send: Option<Instant>,
 }
@@ -56,10 +56,10 @@ pub(in crate::control) struct NotedSend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RespondingPeer {
     pub responses: u64,
-    /// Place of its first response in the log.
+    /// The sequence number of its first response in the log.
     pub first_sequence: u64,
     pub first_rtt_us: Option<u64>,
-    /// All of its responses came after the message was closed.
+    /// All of its responses arrived after the message was closed.
     pub late: bool,
 }
 
@@ -70,11 +70,11 @@ pub struct AnswerCounters {
     pub responders: u64,
     pub duplicates: u64,
     pub late: u64,
-    /// Datagrams that were under way to the port before the message was sent: answers to somebody else.
+    /// Datagrams that were under way to the port before the message was sent: they answer another sender.
     pub strays: u64,
 }
 
-/// What is to be done with a datagram that came to a message's port.
+/// What to do with a datagram that arrived at a message's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::control) enum Disposition {
     Keep(ResponseMeta),
@@ -97,7 +97,7 @@ impl Collection {
         }
     }
 
-    /// As it was in an earlier run. The responders are the first, or none until they are [replayed](Self::replay).
+    /// The saved collection of an earlier run. `responders` are the first ones, or none before [`Self::replay`].
     pub(in crate::control) fn restored(
         results: Vec<EgressResult>,
         counters: AnswerCounters,
@@ -108,7 +108,7 @@ impl Collection {
         Self { responders, counters, closed, ..Self::new(results) }
     }
 
-    /// Adds a source port of the interface at this place among the results, before anything can arrive there.
+    /// Adds a source port of the interface at this index of the results, before anything can arrive there.
     pub(in crate::control) fn add_port(&mut self, place: usize) -> PortId {
         let port = self.next_port;
         self.next_port = PortId(port.0 + 1);
@@ -116,25 +116,25 @@ impl Collection {
         port
     }
 
-    /// Forgets a source port whose socket is given up.
+    /// Removes a source port whose socket is released.
     pub(in crate::control) fn drop_port(&mut self, port: PortId) {
         self.ports.remove(&port);
     }
 
-    /// Sets the address and port that the interface at this place sends from now on.
+    /// Sets the source address and port of the interface at this index of the results.
     pub(in crate::control) fn set_source(&mut self, place: usize, source: SocketAddr) {
         if let Some(result) = self.results.get_mut(place) {
             result.source = Some(source);
         }
     }
 
-    /// Counts the answers again as they are [replayed](Self::replay): what was saved of the counts may be a moment older
-    /// or younger than the log.
+    /// Resets the counts before a [replay](Self::replay) that counts again: the saved counts may be slightly older or
+    /// newer than the log.
     pub(in crate::control) fn recount(&mut self) {
         self.counters = AnswerCounters { strays: self.counters.strays, ..AnswerCounters::default() };
     }
 
-    /// Notes who has answered, as the log has it, in its order. `count`: and how often.
+    /// Adds the responders of the log's responses, in the log's order. `count`: also counts the responses.
     pub(in crate::control) fn replay(
         &mut self,
         answers: impl Iterator<Item = (u64, SocketAddr, Option<ResponseMeta>)>,
@@ -159,7 +159,7 @@ impl Collection {
         }
     }
 
-    /// Notes sends just before they happen, so that no answer can precede them: `copies` of them, the last of
+    /// Counts sends just before they happen, so that no answer can precede its send: `copies` of them, the last of
     /// which is this attempt.
     pub(in crate::control) fn sending(
         &mut self,
@@ -182,7 +182,7 @@ impl Collection {
         noted
     }
 
-    /// Takes back so many of the copies that were noted last at a port: they did not leave after all.
+    /// Takes back this many of the copies counted last at a port, because they were not sent.
     pub(in crate::control) fn not_sent(&mut self, noted: &NotedSend, copies: u32) {
         let Some(source_port) = self.ports.get_mut(&noted.port) else { return };
         source_port.sends.take_back(copies);
@@ -197,7 +197,7 @@ impl Collection {
         }
     }
 
-    /// Counts copies that could not be sent by the interface at this place.
+    /// Counts copies that could not be sent by the interface at this index of the results.
     pub(in crate::control) fn send_failed(&mut self, place: usize, copies: u32, error: String) {
         if let Some(result) = self.results.get_mut(place) {
             result.failed = result.failed.saturating_add(copies);
@@ -209,8 +209,8 @@ impl Collection {
         self.all_sent = true;
     }
 
-    /// Judges a datagram that arrived at a port; `sequence` is the number it will have in the log. What arrived before
-    /// the first send from there answers somebody else.
+    /// Classifies a datagram that arrived at a port; `sequence` is its future number in the log. A datagram that
+    /// arrived before the first send from that port answers another sender.
     pub(in crate::control) fn hear(
         &mut self,
         port: PortId,
@@ -267,7 +267,7 @@ impl Collection {
         None
     }
 
-    /// When to ask [`Self::is_done`] again if nothing arrives.
+    /// When to call [`Self::is_done`] again if nothing arrives.
     pub(in crate::control) fn next_check(&self, spec: &MessageSpec) -> Option<Instant> {
         if self.closed.is_some() {
             return None;
@@ -294,7 +294,7 @@ impl Collection {
         &self.results
     }
 
-    /// Copies that left, by whichever interface.
+    /// Copies that were sent, by all interfaces.
     pub(in crate::control) fn copies_sent(&self) -> u32 {
         self.results.iter().fold(0, |sent, result| sent.saturating_add(result.sent))
     }
@@ -308,7 +308,7 @@ impl Collection {
         all
     }
 
-    /// The window starts at the first send, or at what was to be it.
+    /// The window starts at the first send, even if that send failed.
     fn window_end(&self, spec: &MessageSpec) -> Option<Instant> {
         self.first_send.filter(|_| !spec.window.is_zero()).map(|first| first + spec.window)
     }

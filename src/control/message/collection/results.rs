@@ -5,12 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Timestamp;
 
-/// What came of sending a message by one interface.
+/// The result of sending a message by one interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressResult {
     pub interface: Arc<str>,
-    /// Address and port that it leaves from, the latest if they changed; the first attempt's when each has a port of
-    /// its own.
+    /// The source address and port, the latest if they changed; the first attempt's if each attempt has its own port.
     pub source: Option<SocketAddr>,
     pub sent: u32,
     pub failed: u32,
@@ -18,7 +17,7 @@ pub struct EgressResult {
     pub last_sent_at: Option<Timestamp>,
     /// Why the latest failed send failed.
     pub error: Option<String>,
-    /// `loopback: false` was asked for, and `lo` does not honour it.
+    /// The client asked for `loopback: false`, which `lo` does not honour.
     pub loopback_ignored: bool,
 }
 

@@ -3,16 +3,16 @@ use std::time::Duration;
 
 use crate::model::{ClockReading, Timestamp};
 
-/// What was sent from one source port: enough to tell what an answer to it answers.
+/// The sends from one source port: enough to tell which send an answer belongs to.
 #[derive(Default)]
 pub(super) struct Sends {
     /// The latest sends, oldest first.
     sends: VecDeque<Noted>,
-    /// There were earlier ones.
+    /// There were earlier sends, which are no longer listed.
     forgot: bool,
 }
 
-/// Copies that were sent together, the last of them as this attempt.
+/// Copies that were sent together; `attempt` is that of the last one.
 struct Noted {
     attempt: u32,
     copies: u32,
@@ -20,7 +20,7 @@ struct Noted {
 }
 
 impl Sends {
-    /// Sends remembered: enough to tell which was the latest before an answer that waited in the socket.
+    /// The number of remembered sends: enough to find the latest one before an answer that waited in the socket.
     const REMEMBERED: usize = 64;
 
     pub(super) fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
@@ -40,8 +40,8 @@ impl Sends {
         }
     }
 
-    /// Whether what arrived then can be an answer. When the clock was stepped since the first send, timestamps do not
-    /// tell; a time that is ahead of `now` was read before a step that came before the first send.
+    /// Whether a datagram that arrived then can be an answer. If the clock was stepped since the first send, timestamps
+    /// do not tell; a time that is ahead of `now` was read before a step that came before the first send.
     pub(super) fn precede(&self, received_at: Timestamp, now: &ClockReading) -> bool {
         let Some(first) = self.sends.front() else { return false };
         self.stepped(now) || ((self.forgot || first.at.real <= received_at) && !now.is_before(received_at))

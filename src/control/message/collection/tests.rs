@@ -28,7 +28,7 @@ fn result() -> EgressResult {
     EgressResult::new("eth0".into(), false)
 }
 
-/// By one interface and one port.
+/// A collection with one interface and one port.
 fn collection() -> (Collection, PortId) {
     let mut collection = Collection::new(vec![result()]);
     let port = collection.add_port(0);

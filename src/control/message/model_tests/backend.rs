@@ -1,4 +1,4 @@
-//! The seam of the world: what it answers to the bookkeeping, and when something happens in between.
+//! The world as a [`SocketBackend`]: its answers to the bookkeeping, and the points at which scripted events happen.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -107,7 +107,7 @@ impl WorldState {
     pub(super) fn change(&mut self, nth: usize, becomes: Becomes) {
         let nth = nth % 2;
         let name = &*interface(nth, 0, 0).name;
-        // As never before.
+        // An address that it has not had before.
         let serial = u8::try_from(self.ticks / 2 % 200).expect("a byte") + 10;
         let index = u32::try_from(self.ticks).expect("few") * 2 + u32::from(nth == 1);
         let mut interfaces = self.table.interfaces.clone();

@@ -1,4 +1,4 @@
-//! Messages on a kernel that fails, changes and delivers between any two calls: whatever happens, the counts are right.
+//! Messages on a kernel that fails, changes and delivers between any two calls: the counts are always right.
 
 mod backend;
 mod world;
@@ -83,7 +83,7 @@ fn run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
     });
 }
 
-/// Runs a test with a core of its own, in which time passes only where the test sleeps.
+/// Runs a test with its own core, in which time passes only while the test sleeps.
 fn with_core(script: Vec<Vec<WorldEvent>>, test: impl AsyncFnOnce(&Control, &World)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -95,7 +95,7 @@ fn with_core(script: Vec<Vec<WorldEvent>>, test: impl AsyncFnOnce(&Control, &Wor
     });
 }
 
-/// Compares what the message says with what was the case.
+/// Compares the message's view with the world's records.
 fn check(control: &Control, world: &World, cancel: bool) {
     let view = control.message(&world.id).expect("it is there").view();
     let (records, counters, spec) = (world.records(), view.counters, view.spec);
@@ -184,7 +184,7 @@ fn scripts() -> impl Strategy<Value = Vec<Vec<WorldEvent>>> {
     proptest::collection::vec(proptest::collection::vec(event, 0..3), 0..80)
 }
 
-/// However the clock jumps, closed messages stay.
+/// Closed messages stay, however far the clock jumps.
 fn settings() -> Settings {
     Settings { message_age: Duration::from_hours(1_000_000), ..fixtures::settings() }
 }

@@ -1,5 +1,5 @@
-//! The kernel as model tests have it: interfaces that come and go, sockets that send nothing, a clock that jumps. At each
-//! call of the bookkeeping something of the script happens, and the world keeps true records of it.
+//! A simulated kernel for the model tests: interfaces that come and go, sockets that send nothing, a clock that jumps.
+//! At each call of the bookkeeping the next events of the script happen, and the world keeps true records of them.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -11,15 +11,15 @@ use crate::control::{Control, Message, Shared};
 use crate::model::{ClockReading, Id, Interface, InterfaceTable, Timestamp};
 use crate::net::{Batch, Received, RegisteredSocket, SendScript};
 
-/// Something that happens between two calls.
+/// An event between two calls of the bookkeeping.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum WorldEvent {
-    /// A datagram of this host comes to one of the open sockets.
+    /// A datagram from this host arrives at one of the open sockets.
     Arrive {
         socket: usize,
         host: u8,
     },
-    /// The receive threads come round.
+    /// The receive threads deliver the waiting datagrams.
     Deliver,
     Interface {
         nth: usize,
@@ -29,7 +29,7 @@ pub(super) enum WorldEvent {
         full: bool,
     },
     FailBind(i32),
-    /// The next send ends in a panic.
+    /// The next send panics.
     Panic,
     /// The time of day is set.
     SetClock {
@@ -43,9 +43,9 @@ pub(super) enum Becomes {
     Down,
     WithoutCarrier,
     Gone,
-    /// Another address.
+    /// The interface gets another address.
     Renumbered,
-    /// As it was at first, with another index.
+    /// The interface is created again as it was at first, with another index.
     MadeAgain,
     WithoutAddress,
 }
@@ -60,10 +60,10 @@ pub(super) struct World {
 
 pub(super) struct WorldState {
     script: VecDeque<Vec<WorldEvent>>,
-    /// Something happens just now: it is not interrupted.
+    /// An event is happening now; no other starts.
     busy: bool,
     pub(super) table: Arc<InterfaceTable>,
-    /// What the bookkeeping was told of it last.
+    /// The table that the bookkeeping was told last.
     pub(super) shown: Arc<InterfaceTable>,
     pub(super) sockets: Vec<OpenSocket>,
     full: bool,
@@ -79,30 +79,30 @@ pub(super) struct OpenSocket {
     index: u32,
     /// Not shared by messages.
     own: bool,
-    /// Gone with the socket.
+    /// Dropped with the socket.
     open: Weak<()>,
     pub(super) registered: Weak<RegisteredSocket>,
     waiting: VecDeque<(SocketAddr, Timestamp, i64)>,
-    /// By the tick.
+    /// The tick of the first send.
     first_sent: Option<i64>,
 }
 
-/// What was the case, whatever the bookkeeping made of it.
+/// The world's records, independent of the bookkeeping.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Observations {
     pub(super) sent: u32,
     pub(super) delivered: u64,
-    /// Datagrams that came before the first send from the socket that they came to.
+    /// Datagrams that arrived before the first send from their socket.
     pub(super) early: u64,
-    /// Datagrams of which the clock's steps let nobody say that.
+    /// Datagrams for which a step of the clock makes that undecidable.
     pub(super) unclear: u64,
     pub(super) late: u64,
     pub(super) answers: u64,
     pub(super) answered_by: HashSet<SocketAddr>,
     pub(super) answered_in_time: u64,
-    /// Copies that left though the bookkeeping had been told that they cannot.
+    /// Copies that were sent although the bookkeeping had been told that they cannot be.
     pub(super) violations: Vec<String>,
-    /// When the time of day was set, by the tick.
+    /// The ticks at which the time of day was set.
     steps: Vec<i64>,
 }
 
@@ -142,7 +142,7 @@ impl World {
         self.state().script.is_empty()
     }
 
-    /// Lets what comes next happen.
+    /// Applies the next events of the script.
     pub(super) fn step(&self) {
         let mut state = self.state();
         if state.busy {
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// Both clocks, ahead of all readings before, and the order of this moment.
+    /// Advances and returns both clocks, and the number of this tick.
     pub(super) fn tick(&self) -> (ClockReading, i64) {
         /// In 2027.
         const EPOCH: i64 = 1_800_000_000_000_000_000;
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// What a datagram is, before the bookkeeping judges it.
+    /// Records what a datagram is, before the bookkeeping classifies it.
     fn judge(&self, source: SocketAddr, order: i64, first_sent: Option<i64>) {
         let closed = self.message().is_some_and(|message| message.is_closed());
         let mut state = self.state();
@@ -270,7 +270,7 @@ impl World {
             let source = socket.local.ip();
             let is_elsewhere =
                 |interface: &Arc<Interface>| interface.index != socket.index && interface.has(source);
-            // An address that nobody has announced may be the kernel's choice of a moment ago; it refuses others.
+            // An address that was not announced may be the one that the kernel chose just before; it refuses any other.
             if !is_up(shown) || shown.interfaces.iter().any(is_elsewhere) {
                 records.violations.push(format!("{} sent, and {shown:?} was known", socket.local));
             }
@@ -286,7 +286,7 @@ impl World {
         Ok(sent)
     }
 
-    /// A socket that asks this world what comes of its sends.
+    /// The script of a socket: the world decides the result of each send.
     pub(super) fn script(&self, local: SocketAddr, index: u32, own: bool) -> SendScript {
         let (open, mut state) = (Arc::new(()), self.state());
         let nth = state.sockets.len();
@@ -301,7 +301,7 @@ impl World {
         });
         let world = self.this.clone();
         SendScript::new(local, move |copies| {
-            // It counts as open for as long as the socket has this script.
+            // The socket counts as open as long as it has this script.
             debug_assert!(Arc::strong_count(&open) > 0);
             world.upgrade().map_or(Ok(copies), |world| world.send(nth, copies))
         })

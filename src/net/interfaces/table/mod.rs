@@ -1,4 +1,4 @@
-//! The interfaces as the kernel's messages make them, one message after the other.
+//! The table of interfaces, built from the kernel's messages one after the other.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,25 +9,25 @@ use super::message::{Address, Announcement, Link};
 use super::netlink::messages;
 use crate::model::{Interface, InterfaceTable, Ipv6Status};
 
-/// Follows what the kernel says. It needs no sockets: what they read is handed to it.
+/// Applies the kernel's messages. It needs no sockets: the caller passes in what they read.
 #[derive(Debug, Default)]
 pub struct LiveTable {
     /// By index.
     interfaces: Vec<Arc<Interface>>,
-    /// How often lists of groups were seen to be forgotten, on any interface.
+    /// How often the kernel was seen to have forgotten a list of groups, on any interface.
     forgets: u32,
     changed: bool,
     doubtful: bool,
 }
 
-/// Below these the kernel takes the family off an interface (`inetdev_event`, `addrconf_notify`).
+/// Below these MTUs the kernel removes the family from an interface (`inetdev_event`, `addrconf_notify`).
 const LEAST_MTU: [u32; 2] = [68, 1280];
-/// Where [`Interface::forgotten`] counts the families.
+/// Index of each family in [`Interface::forgotten`].
 const V4: usize = 0;
 const V6: usize = 1;
 
 impl LiveTable {
-    /// Applies a datagram of notifications. What cannot be read makes the table doubtful.
+    /// Applies a datagram of notifications. A message that cannot be read makes the table doubtful.
     pub fn apply(&mut self, datagram: &[u8]) {
         for message in messages(datagram) {
             let announced = message.and_then(|message| Announcement::read(&message));
@@ -43,12 +43,12 @@ impl LiveTable {
         InterfaceTable { interfaces: self.interfaces.clone() }
     }
 
-    /// Whether messages left open what is the case, so that all should be read.
+    /// Whether the messages left something unclear, so that everything should be read.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
-    /// Some message was missed, or said too little.
+    /// Notes that a message was missed, or said too little.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
     }
@@ -58,7 +58,7 @@ impl LiveTable {
         std::mem::take(&mut self.changed)
     }
 
-    /// Takes over what was read. Where the reading was interrupted, what it lacks may be there all the same.
+    /// Applies a dump. If it was interrupted, entries that it lacks may exist all the same.
     pub(super) fn replace(&mut self, dump: Dump) {
         self.doubtful = !dump.complete;
         let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
@@ -101,8 +101,8 @@ impl LiveTable {
         }
     }
 
-    /// A message of a new MTU leaves before the families follow it. So a small one means that they go; and a message
-    /// without a family that the MTU allows, that it was gone and comes.
+    /// The kernel sends the message of a new MTU before the families follow it. So a small MTU means that families go;
+    /// and if the MTU allows a family that the message lacks, that family was gone and comes back.
     fn announce_link(&mut self, mut link: Link) {
         let loopback = link.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0;
         let said = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
@@ -112,7 +112,7 @@ impl LiveTable {
         // IPv6 stays on `lo`, whatever its MTU.
         let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
         if let Some(before) = before {
-            // Where it was absent and nothing has changed, IPv6 is off for the whole system.
+            // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
             let opens = |family: usize| allowed[family] && !said[family] && (before[family] || !same_mtu);
             self.doubtful |= opens(V4) || opens(V6);
         }
@@ -124,8 +124,8 @@ impl LiveTable {
         self.place(link, stays);
     }
 
-    /// Puts a link into the table, beside the addresses that are known of it, and gives its position. A family that
-    /// was there and is not `kept` has forgotten its groups.
+    /// Puts a link into the table, keeps its known addresses, and returns its position. If a family was there and is
+    /// not `kept`, the kernel has forgotten its groups.
     fn place(&mut self, link: Link, kept: [bool; 2]) -> usize {
         let at = match self.position(link.index) {
             Ok(at) => at,
@@ -145,7 +145,7 @@ impl LiveTable {
         self.update(at, |interface| {
             let has = |flag: i32| link.flags & flag.cast_unsigned() != 0;
             *interface = Interface {
-                // The same allocation, where it is the same name.
+                // The same allocation, if it is the same name.
                 name: if *interface.name == *link.name { interface.name.clone() } else { link.name.into() },
                 index: link.index,
                 mtu: link.mtu,
@@ -168,13 +168,13 @@ impl LiveTable {
         if let Ok(at) = self.position(index) {
             self.interfaces.remove(at);
             self.changed = true;
-            // Should one with this index come, it is another one, or it was in another namespace meanwhile.
+            // If a link with this index comes later, it is a new one, or it was in another namespace meanwhile.
             self.forgets += 1;
         }
     }
 
-    /// Lists an address or not. Their order, and whether the interface has it twice with other peers, the kernel
-    /// says when all is read, and so it does whether IPv6 was disabled when the addresses went.
+    /// Adds or removes an address. Only a full read shows the order of addresses, whether the interface has one twice
+    /// with different peers, and whether IPv6 was disabled when addresses went.
     fn set_address(&mut self, address: &Address, listed: bool) {
         let Ok(at) = self.position(address.index) else { return };
         let entry = (address.ip, address.prefix);
@@ -196,7 +196,7 @@ impl LiveTable {
         });
     }
 
-    /// Changes an interface; one that stays as it is stays the same allocation.
+    /// Changes an interface; if nothing changes, it stays the same allocation.
     fn update(&mut self, at: usize, change: impl FnOnce(&mut Interface)) {
         let mut next = Interface::clone(&self.interfaces[at]);
         change(&mut next);

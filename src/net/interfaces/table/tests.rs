@@ -15,7 +15,7 @@ fn an_mtu_too_small_for_ipv6_and_back_forgets_its_groups() {
     table.apply(&link(2, "eth0", 1500, ON));
     let before = eth0(&table);
 
-    // Both leave before IPv6 follows the new MTU.
+    // The kernel sends both before IPv6 follows the new MTU.
     table.apply(&link(2, "eth0", 1200, ON));
     let small = eth0(&table);
     assert_eq!(small.ipv6, Ipv6Status::Absent);
@@ -27,7 +27,7 @@ fn an_mtu_too_small_for_ipv6_and_back_forgets_its_groups() {
     assert_eq!(after.ipv6, Ipv6Status::On);
     assert_ne!(after.forgotten[1], before.forgotten[1]);
     assert_eq!((after.forgotten[0], after.ipv4), (before.forgotten[0], true));
-    // And it is said once.
+    // And the loss is counted once.
     assert_eq!(after.forgotten, small.forgotten);
 }
 
@@ -185,7 +185,7 @@ fn header(family: i32, index: u32, flags: i32) -> Vec<u8> {
     parts.into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
-/// `ipv6` is whether it is disabled; none without an IPv6 device.
+/// `ipv6`: whether IPv6 is disabled; none without an IPv6 device.
 fn link(index: u32, name: &str, mtu: u32, ipv6: Option<bool>) -> Vec<u8> {
     let mut families = nested(libc::AF_INET, &[]);
     if let Some(disabled) = ipv6 {
@@ -196,7 +196,7 @@ fn link(index: u32, name: &str, mtu: u32, ipv6: Option<bool>) -> Vec<u8> {
     message.attribute(26, &families).numbered(0).to_vec()
 }
 
-/// As it is sent for IPv6 alone.
+/// The message that the kernel sends about IPv6 alone.
 fn ipv6(index: u32, disabled: bool) -> Vec<u8> {
     let message = Request::new(libc::RTM_NEWLINK, 0, &header(libc::AF_INET6, index, UP));
     message.attribute(12, &nested(2, &configuration(disabled))).numbered(0).to_vec()
