@@ -92,11 +92,11 @@ impl Progress {
 
     /// How long the thread has been at one piece of work.
     pub(crate) fn busy_for(&self, now: Instant) -> Duration {
-        if self.busy.load(Ordering::Relaxed) { self.unturned_for(now) } else { Duration::ZERO }
+        if self.busy.load(Ordering::Relaxed) { self.since_last_turn(now) } else { Duration::ZERO }
     }
 
     /// How long ago the thread's last turn began.
-    pub(crate) fn unturned_for(&self, now: Instant) -> Duration {
+    pub(crate) fn since_last_turn(&self, now: Instant) -> Duration {
         self.last_turn().map_or(Duration::ZERO, |began| {
             let began = Duration::from_millis(began.get() - 1);
             now.saturating_duration_since(self.started).saturating_sub(began)
@@ -152,8 +152,8 @@ mod tests {
         assert!(progress.under_way().is_some() && progress.busy_for(later) > Duration::from_secs(8));
         progress.rest();
         assert_eq!(progress.busy_for(later), Duration::ZERO);
-        assert!(progress.unturned_for(later) > Duration::from_secs(8));
+        assert!(progress.since_last_turn(later) > Duration::from_secs(8));
         progress.end();
-        assert_eq!((progress.last_turn(), progress.unturned_for(later)), (None, Duration::ZERO));
+        assert_eq!((progress.last_turn(), progress.since_last_turn(later)), (None, Duration::ZERO));
     }
 }

@@ -10,14 +10,14 @@ use crate::model::SourceFilter;
 use crate::net::{KernelGroups, SocketBackend, SocketError};
 
 /// A socket missing in the kernel's lists, and its membership.
-pub(super) type Lacking = (SocketId, Arc<Membership>);
+pub(super) type MissingSocket = (SocketId, Arc<Membership>);
 
 /// Reads the kernel's lists and returns the sockets missing there: all of a group's sockets if the kernel counts fewer,
 /// because it does not say which ones. A list that changes while it is read may lack a group once.
 pub(super) fn lacking(
     sockets: &dyn SocketBackend,
     memberships: &[Arc<Membership>],
-) -> Result<Vec<Lacking>, SocketError> {
+) -> Result<Vec<MissingSocket>, SocketError> {
     // A socket counts only if it is joined before the lists are read and after.
     let mut before = HashSet::new();
     for_each_joined(memberships, |_, socket| {

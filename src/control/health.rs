@@ -63,7 +63,7 @@ impl Shared {
 
     fn tasks_running(&self) -> HealthCheck {
         const NAME: &str = "tasks";
-        let standing = self.standing.lock_shared();
+        let standing = self.long_running.lock_shared();
         let running = standing.iter().filter(|task| !task.is_finished()).count();
         let detail = format!("{running} of {} standing tasks run", standing.len());
         if running < standing.len() {

@@ -130,12 +130,12 @@ struct Shared {
     messages: Registry<Message>,
     /// Claims on the ids of messages.
     claims: Claims,
-    ledger: Arc<TotalsAccumulator>,
+    totals: Arc<TotalsAccumulator>,
     recovery: Arc<Recovery>,
     store: Option<Store>,
     tasks: TaskTracker,
     /// The tasks that run as long as the service. Std lock: held for a push or a count.
-    standing: Mutex<Vec<AbortHandle>>,
+    long_running: Mutex<Vec<AbortHandle>>,
     stop: CancellationToken,
     watchdog: OnceLock<Watchdog>,
 }
@@ -180,7 +180,7 @@ impl Control {
                 receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
                 closed: Arc::new(ClosedMessages::default()),
-                ledger: ledger.clone(),
+                totals: ledger.clone(),
                 events: events.clone(),
                 recovery: recovery.clone(),
             },
@@ -190,7 +190,7 @@ impl Control {
                 log_limits: settings.log_limits,
                 budget: budget.clone(),
                 store: store.clone(),
-                ledger: ledger.clone(),
+                totals: ledger.clone(),
                 events: events.clone(),
                 reopened: Arc::default(),
             },
@@ -204,11 +204,11 @@ impl Control {
             responders: Registry::default(),
             messages: Registry::default(),
             claims: Claims::default(),
-            ledger,
+            totals: ledger,
             recovery,
             store,
             tasks,
-            standing: Mutex::default(),
+            long_running: Mutex::default(),
             stop,
             watchdog: OnceLock::new(),
         }));
@@ -288,7 +288,7 @@ impl Control {
         let spawned = self.0.tasks.spawn(async move {
             stop.run_until_cancelled(keep_running(name, || task(shared.clone()))).await;
         });
-        self.0.standing.lock_shared().push(spawned.abort_handle());
+        self.0.long_running.lock_shared().push(spawned.abort_handle());
     }
 }
 

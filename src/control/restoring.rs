@@ -49,7 +49,7 @@ impl Control {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
         let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
-        shared.ledger.begin_with(message.totals());
+        shared.totals.begin_with(message.totals());
         Ok(Arc::new(message))
     }
 

@@ -92,7 +92,7 @@ impl Control {
     pub fn snapshot(&self) -> ControlSnapshot {
         let shared = &self.0;
         // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
-        let mut totals = shared.ledger.ended();
+        let mut totals = shared.totals.ended();
         let mut current = CurrentState::default();
         for membership in shared.joined_all() {
             membership.count_into(&mut totals, &mut current);
@@ -104,10 +104,10 @@ impl Control {
             totals += counted;
         }
         ControlSnapshot {
-            totals: shared.ledger.never_less(totals),
+            totals: shared.totals.never_less(totals),
             current,
             reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
-            rtt: shared.ledger.rtt.distribution(),
+            rtt: shared.totals.rtt.distribution(),
         }
     }
 }

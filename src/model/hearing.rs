@@ -129,14 +129,14 @@ mod tests {
             forgotten: [0, 0],
             multicast: true,
             master: None,
-            hears_for_ports: false,
+            receives_for_ports: false,
             addresses: Vec::new(),
         }
     }
 
     /// eth0 beside a bridge.
     fn table(eth0: &Interface) -> InterfaceTable {
-        let br0 = Interface { name: "br0".into(), index: 9, hears_for_ports: true, ..self::eth0() };
+        let br0 = Interface { name: "br0".into(), index: 9, receives_for_ports: true, ..self::eth0() };
         InterfaceTable { interfaces: vec![Arc::new(eth0.clone()), Arc::new(br0)] }
     }
 

@@ -51,7 +51,7 @@ pub struct Interface {
     /// The interface that this one is a port of (`IFLA_MASTER`): a bridge, a bond, a VRF.
     pub master: Option<u32>,
     /// A bridge, bond or team: it receives in place of its ports. A VRF does not.
-    pub hears_for_ports: bool,
+    pub receives_for_ports: bool,
     /// Addresses with their prefix lengths, in the kernel's order.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -141,7 +141,7 @@ impl InterfaceTable {
     /// The bridge, bond or team that receives in place of this interface.
     pub fn hearing_master(&self, interface: &Interface) -> Option<&Arc<Interface>> {
         let master = interface.master.and_then(|index| self.by_index(index));
-        master.filter(|master| master.hears_for_ports)
+        master.filter(|master| master.receives_for_ports)
     }
 
     /// Whether multicast works on this interface, whatever the family.
@@ -181,7 +181,7 @@ mod tests {
             loopback: false,
             multicast: true,
             master: None,
-            hears_for_ports: false,
+            receives_for_ports: false,
             addresses: addresses.iter().map(|(ip, prefix)| (ip.parse().unwrap(), *prefix)).collect(),
         }
     }

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use super::sys::ReceiveRoom;
+use super::sys::ReceiveBuffers;
 use super::wire::{self, Ancillary};
 use crate::model::Timestamp;
 
@@ -9,7 +9,7 @@ pub struct Batch<'a>(Buffers<'a>);
 
 enum Buffers<'a> {
     /// The receive buffers, and how many of them the kernel has filled.
-    Room(&'a ReceiveRoom, usize),
+    Room(&'a ReceiveBuffers, usize),
     #[cfg(test)]
     Given(&'a [Received<'a>]),
 }
@@ -29,7 +29,7 @@ pub struct Received<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(room: &'a ReceiveRoom, buffers: usize) -> Self {
+    pub(super) fn new(room: &'a ReceiveBuffers, buffers: usize) -> Self {
         Self(Buffers::Room(room, buffers))
     }
 

@@ -35,8 +35,8 @@ impl GroupSocket {
     ) -> Result<Self, SocketError> {
         let socket = Socket::open(group.family())?;
         socket.bind_to_interface(interface.index)?;
-        socket.hear_only_own_groups()?;
-        socket.ask_for_times_and_hops()?;
+        socket.receive_only_joined_groups()?;
+        socket.enable_timestamps_and_hop_limits()?;
         if options.coalesce {
             socket.set_coalescing(true)?;
         }

@@ -29,7 +29,7 @@ use super::batch::Batch;
 use super::error::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::Socket;
-use super::sys::{Epoll, ReceiveRoom};
+use super::sys::{Epoll, ReceiveBuffers};
 use crate::logging::rarely;
 use crate::sync::{Lock, Progress, fatal};
 
@@ -128,7 +128,7 @@ impl ReceiveThreads {
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
             !handle.is_finished()
                 && thread.progress.busy_for(now) < limit
-                && thread.progress.unturned_for(now) < 3 * ReceiveThread::LONGEST_WAIT
+                && thread.progress.since_last_turn(now) < 3 * ReceiveThread::LONGEST_WAIT
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
     }
@@ -178,7 +178,7 @@ impl ReceiveThread {
 
     /// Serves ready sockets until the pipe's other end is closed.
     fn run(&self, _stopped: &PipeReader) {
-        let mut room = ReceiveRoom::new(BUFFERS);
+        let mut room = ReceiveBuffers::new(BUFFERS);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let mut errors = 0;
         loop {
@@ -215,7 +215,7 @@ impl ReceiveThread {
     }
 
     /// Receives and delivers one batch. If there is more to read, epoll reports the socket again.
-    fn receive(&self, socket: &Arc<RegisteredSocket>, room: &mut ReceiveRoom) {
+    fn receive(&self, socket: &Arc<RegisteredSocket>, room: &mut ReceiveBuffers) {
         if socket.closed.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
             return;
         }

@@ -48,7 +48,7 @@ impl MessageSocket {
             // from the group.
             socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
         }
-        socket.ask_for_times_and_hops()?;
+        socket.enable_timestamps_and_hop_limits()?;
         socket.ask_for_interface()?;
         socket.set_receive_buffer(spec.receive_buffer)?;
         socket.bind(socket_addr_on(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
@@ -70,7 +70,7 @@ impl SharedSendSocket {
     pub fn open(family: Family, loopback: bool) -> Result<Self, SocketError> {
         let socket = Socket::open(family)?;
         socket.set_loopback(loopback)?;
-        socket.hear_only_own_groups()?;
+        socket.receive_only_joined_groups()?;
         socket.drop_all_input()?;
         let wildcard: IpAddr = match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),

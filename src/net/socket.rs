@@ -213,7 +213,7 @@ impl Socket {
     }
 
     /// Receives only groups that this socket itself joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
-    pub(super) fn hear_only_own_groups(&self) -> Result<(), SocketError> {
+    pub(super) fn receive_only_joined_groups(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0),
@@ -222,7 +222,7 @@ impl Socket {
     }
 
     /// Requests kernel receive timestamps and hop limits.
-    pub(super) fn ask_for_times_and_hops(&self) -> Result<(), SocketError> {
+    pub(super) fn enable_timestamps_and_hop_limits(&self) -> Result<(), SocketError> {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).context(Action::Configure)?;
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_RECVTTL, 1),

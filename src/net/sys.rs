@@ -63,7 +63,7 @@ pub(super) fn drop_everything(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Buffers for one recvmmsg(2): payloads of any size (coalesced ones too), addresses, control messages.
 ///
 /// Pages that no datagram reached are never touched, so the buffers cost only the memory that the traffic uses.
-pub(super) struct ReceiveRoom {
+pub(super) struct ReceiveBuffers {
     payloads: Box<[u8]>,
     addresses: Box<[[u8; ADDRESS_BYTES]]>,
     controls: Box<[Control]>,
@@ -79,7 +79,7 @@ struct Control([u8; CONTROL_BYTES]);
 
 // SAFETY: the raw pointers in `vectors` and `headers` point only into the boxes of the same value,
 // which nothing else refers to and which do not move when the value does.
-unsafe impl Send for ReceiveRoom {}
+unsafe impl Send for ReceiveBuffers {}
 
 /// One received buffer, as the kernel filled it.
 pub(super) struct Raw<'a> {
@@ -89,7 +89,7 @@ pub(super) struct Raw<'a> {
     pub(super) truncated: bool,
 }
 
-impl ReceiveRoom {
+impl ReceiveBuffers {
     /// The largest UDP datagram, and the largest buffer that `UDP_GRO` coalesces.
     const PAYLOAD_BYTES: usize = 65_536;
 

@@ -99,7 +99,7 @@ async fn a_link_without_carrier_and_a_port_are_told() {
     now(&watch, |v0| !v0.up && !v0.running).await;
     ip("link set v1 up\nlink set v0 up\nlink add br0 type bridge\nlink set v0 master br0");
     let port = now(&watch, |v0| v0.running && v0.master.is_some()).await;
-    assert!(watch.table().by_index(port.master.unwrap()).unwrap().hears_for_ports);
+    assert!(watch.table().by_index(port.master.unwrap()).unwrap().receives_for_ports);
     ip("link del br0");
     now(&watch, |v0| v0.master.is_none()).await;
 }

@@ -162,11 +162,11 @@ async fn an_owner_that_panics_at_the_writer_fails_alone() {
 struct Panicking;
 
 impl Persist for Panicking {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         panic!("an owner that panics on purpose")
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         String::new()
     }
 }

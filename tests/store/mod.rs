@@ -25,11 +25,11 @@ const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None }
 struct Owner;
 
 impl Persist for Owner {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         "wanted".to_owned()
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         "progress".to_owned()
     }
 }

@@ -214,7 +214,7 @@ impl Joined {
 }
 
 /// The interfaces on which a membership should be joined now, with each one's entry in the table.
-pub(super) fn wanted(
+pub(super) fn wanted_interfaces(
     interfaces: &Interfaces,
     family: Family,
     table: &InterfaceTable,

@@ -30,7 +30,7 @@ impl Membership {
         context: MembershipContext,
         table: Arc<InterfaceTable>,
     ) -> Result<NewMembership, ControlError> {
-        let wanted = interface::wanted(&spec.interfaces, spec.group.family(), &table, &[]);
+        let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
         if let Some(answering) = &answering {
             let there: Vec<_> = wanted.iter().filter_map(|(_, interface)| interface.clone()).collect();
             answering.active().prepare(&spec.group, &there)?;

@@ -61,7 +61,7 @@ pub(super) struct MembershipContext {
     pub(super) log_limits: Limits,
     pub(super) budget: Arc<Budget>,
     pub(super) store: Option<Store>,
-    pub(super) ledger: Arc<TotalsAccumulator>,
+    pub(super) totals: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
     /// How many interface memberships were opened again because the kernel had forgotten them.
     pub(super) reopened: Arc<AtomicU64>,
@@ -304,6 +304,6 @@ impl MembershipState {
 
 /// The interfaces of the specification that exist.
 fn interfaces_there(spec: &MembershipSpec, table: &InterfaceTable) -> Vec<Arc<Interface>> {
-    let wanted = interface::wanted(&spec.interfaces, spec.group.family(), table, &[]);
+    let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), table, &[]);
     wanted.into_iter().filter_map(|(_, interface)| interface).collect()
 }

@@ -36,7 +36,7 @@ struct InterfaceProgress {
 }
 
 impl Persist for Membership {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         let state = self.state();
         let wanted = StoredMembership {
             created_at: self.created_at,
@@ -48,7 +48,7 @@ impl Persist for Membership {
         serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         let replies = self.responder.as_ref().map(|answering| answering.counters());
         let state = self.state();
         let before = state
@@ -113,7 +113,7 @@ impl Membership {
     pub(in crate::control) fn begin_counting(&self) {
         let state = self.state();
         let counted = self.totals(state.log.counters(), state.dropped_before);
-        self.context.ledger.begin_with(counted);
+        self.context.totals.begin_with(counted);
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.

@@ -203,7 +203,7 @@ impl MembershipState {
     /// Drops the interfaces that the specification no longer includes, and returns their sockets, to be closed.
     pub(super) fn drop_unwanted(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
-        let wanted = interface::wanted(&self.spec.interfaces, family, table, &self.interfaces);
+        let wanted = interface::wanted_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
         let is_wanted = |known: &InterfaceMembership| wanted.iter().any(|(name, _)| *name == known.name);
         let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.interfaces).into_iter().partition(is_wanted);
@@ -263,7 +263,7 @@ pub(super) fn missing(
     counted_before: &HashMap<Arc<str>, Arc<InterfaceCounters>>,
     is_retry: bool,
 ) -> Vec<Missing> {
-    let wanted = interface::wanted(&spec.interfaces, spec.group.family(), table, current);
+    let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), table, current);
     let as_missing = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
         let counters = match current.iter().find(|known| known.name == name) {
             None => counted_before.get(&name).cloned().unwrap_or_default(),

@@ -85,7 +85,7 @@ impl Message {
 
     /// Releases the sockets; [`Self::sockets_closed`] resolves when they are closed.
     pub(in crate::control) fn end_linger(&self) {
-        self.sockets().end();
+        self.sockets().close_all();
         self.log.complete();
     }
 

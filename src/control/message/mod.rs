@@ -82,7 +82,7 @@ pub(super) struct MessageContext {
     pub(super) receive_buffer: usize,
     pub(super) timers: Arc<Timers>,
     pub(super) closed: Arc<ClosedMessages>,
-    pub(super) ledger: Arc<TotalsAccumulator>,
+    pub(super) totals: Arc<TotalsAccumulator>,
     pub(super) events: Arc<Events>,
     /// Notified when sending has panicked.
     pub(super) recovery: Arc<Recovery>,
@@ -214,7 +214,7 @@ impl Message {
     /// Enters its counts into the totals, once it hears nothing any more and is not in the registry.
     pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
         if !self.entered.swap(true, Ordering::Relaxed) {
-            self.context.ledger.enter(entry(self.totals()));
+            self.context.totals.enter(entry(self.totals()));
         }
     }
 

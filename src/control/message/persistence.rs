@@ -30,12 +30,12 @@ struct MessageStatus {
 }
 
 impl Persist for Message {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         let wanted = StoredMessage { created_at: self.created_at, spec: self.spec.clone() };
         serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         let dropped_buffers = self.dropped_buffers();
         let collection = self.collection();
         let closed = collection.closed();

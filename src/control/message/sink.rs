@@ -37,7 +37,7 @@ impl Sink for ResponseSink {
                 Disposition::Keep(answer) => {
                     next += 1;
                     if let Some(rtt_us) = answer.rtt_us {
-                        message.context.ledger.rtt.note(Duration::from_micros(rtt_us));
+                        message.context.totals.rtt.note(Duration::from_micros(rtt_us));
                     }
                     let heard = DatagramMeta {
                         received_at,

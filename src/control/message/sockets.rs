@@ -45,7 +45,7 @@ impl MessageSockets {
     }
 
     /// Releases all sockets, and refuses later ones.
-    pub(super) fn end(&mut self) {
+    pub(super) fn close_all(&mut self) {
         self.ended = true;
         for (_, registration) in std::mem::take(&mut self.open) {
             self.close(registration);

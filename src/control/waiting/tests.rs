@@ -108,13 +108,13 @@ impl Drop for HangingDisk {
 }
 
 impl Persist for SilentOwner {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         let _ = self.asked.send(());
         let _ = self.may_answer.lock().unwrap().recv();
         "{}".to_owned()
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         "{}".to_owned()
     }
 }

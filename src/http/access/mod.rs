@@ -56,7 +56,7 @@ impl AccessPolicy {
         way: ListenerKind,
         page: Option<&CrossOrigin>,
     ) -> Result<Option<Response>, Problem> {
-        self.door.admit(request, way)?;
+        self.door.allow(request, way)?;
         if let Some(answer) = page.and_then(CrossOrigin::preflight) {
             return Ok(Some(answer));
         }

@@ -21,7 +21,7 @@ pub struct OriginPolicy {
 }
 
 impl OriginPolicy {
-    pub(super) fn admit(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
+    pub(super) fn allow(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
         let (headers, method) = (request.headers(), request.method());
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
@@ -94,7 +94,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        door.admit(&request.body(axum::body::Body::empty()).unwrap(), ListenerKind::Loopback).is_ok()
+        door.allow(&request.body(axum::body::Body::empty()).unwrap(), ListenerKind::Loopback).is_ok()
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) struct Follower {
     wake: PipeReader,
     reader: DumpReader,
     table: LiveTable,
-    pace: Pace,
+    pace: DumpSchedule,
     /// Callers that wait for a table as new as their request.
     waiting: Vec<TableReply>,
     room: Box<[u8]>,
@@ -39,7 +39,7 @@ enum Woken {
 impl Follower {
     pub(super) fn new(shared: Arc<WatchState>, wake: PipeReader) -> Self {
         let reader = DumpReader::new(shared.netlink.clone());
-        let (table, pace) = (LiveTable::default(), Pace::default());
+        let (table, pace) = (LiveTable::default(), DumpSchedule::default());
         let room = vec![0; DATAGRAM_BYTES].into();
         Self { shared, wake, reader, table, pace, waiting: Vec::new(), room }
     }
@@ -86,9 +86,9 @@ impl Follower {
     fn follow(&mut self) -> io::Result<()> {
         let notifications = self.shared.netlink.subscribe()?;
         // Earlier announcements were missed.
-        self.table.doubt();
+        self.table.mark_incomplete();
         loop {
-            let rest = self.pace.rest(Instant::now(), self.table.is_doubtful());
+            let rest = self.pace.rest(Instant::now(), self.table.is_incomplete());
             self.shared.progress.rest();
             if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), rest)? {
                 return Ok(());
@@ -96,14 +96,14 @@ impl Follower {
             self.shared.progress.work();
             self.waiting.append(&mut self.shared.requests.lock_shared().take());
             self.drain(&*notifications)?;
-            let wanted = self.table.is_doubtful() || !self.waiting.is_empty();
+            let wanted = self.table.is_incomplete() || !self.waiting.is_empty();
             let read = self.pace.is_due(Instant::now(), wanted).then(|| self.read());
             if self.table.take_changed() {
                 self.shared.table.send_replace(Arc::new(self.table.table()));
             }
             match read {
                 // The callers wait for the read that is due.
-                None if self.table.is_doubtful() => {}
+                None if self.table.is_incomplete() => {}
                 None | Some(Ok(())) => self.answer(Ok),
                 Some(Err(error)) => self.answer(|_| Err(copy(&error))),
             }
@@ -120,12 +120,12 @@ impl Follower {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.shared.health.lock_shared().overflows += 1;
-                    self.table.doubt();
+                    self.table.mark_incomplete();
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.table.doubt();
+        self.table.mark_incomplete();
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Follower {
         self.pace.last = Some(now);
         if let Err(error) = &result {
             rarely!(WARN, %error, "the interfaces could not be read");
-            self.table.doubt();
+            self.table.mark_incomplete();
         }
         let mut health = self.shared.health.lock_shared();
         health.last_error = result.as_ref().err().map(ToString::to_string);
@@ -157,11 +157,11 @@ impl Follower {
 
 /// When to read everything.
 #[derive(Debug, Default)]
-struct Pace {
+struct DumpSchedule {
     last: Option<Instant>,
 }
 
-impl Pace {
+impl DumpSchedule {
     /// Between two reads in a storm of changes.
     const SHORTEST: Duration = Duration::from_millis(250);
 
@@ -212,14 +212,17 @@ mod tests {
     #[test]
     fn it_reads_at_once_and_then_at_its_pace() {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = DumpSchedule::default();
         assert!(pace.is_due(now, false));
 
         pace.last = Some(now);
-        assert_eq!(pace.rest(now, true), Pace::SHORTEST);
+        assert_eq!(pace.rest(now, true), DumpSchedule::SHORTEST);
         assert_eq!(pace.rest(now, false), InterfaceHealth::PERIOD);
-        assert!(!pace.is_due(now + Pace::SHORTEST / 2, true));
-        assert!(pace.is_due(now + Pace::SHORTEST, true) && !pace.is_due(now + Pace::SHORTEST, false));
+        assert!(!pace.is_due(now + DumpSchedule::SHORTEST / 2, true));
+        assert!(
+            pace.is_due(now + DumpSchedule::SHORTEST, true)
+                && !pace.is_due(now + DumpSchedule::SHORTEST, false)
+        );
         assert!(pace.is_due(now + InterfaceHealth::PERIOD, false));
     }
 }

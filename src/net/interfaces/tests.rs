@@ -14,7 +14,7 @@ async fn a_lost_reply_is_asked_for_again() {
     let host = Host::start().await;
     for lost in 1..3 {
         host.faults.lose.store(lost, Ordering::SeqCst);
-        host.doubt();
+        host.mark_incomplete();
         assert_eq!(host.watch.refresh().await.unwrap().by_index(1).unwrap().name.as_ref(), "lo");
         assert_eq!(host.faults.lose.load(Ordering::SeqCst), 0);
     }
@@ -25,13 +25,13 @@ async fn a_lost_reply_is_asked_for_again() {
 async fn without_any_reply_a_request_ends_with_an_error() {
     let host = Host::start().await;
     host.faults.lose.store(u32::MAX, Ordering::SeqCst);
-    host.doubt();
+    host.mark_incomplete();
     let fault = host.watch.refresh().await.unwrap_err();
     assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
     assert!(host.watch.health().last_error.is_some());
 
     host.faults.lose.store(0, Ordering::SeqCst);
-    host.doubt();
+    host.mark_incomplete();
     host.watch.refresh().await.unwrap();
     assert!(host.watch.health().last_error.is_none());
     host.stop().await;
@@ -43,7 +43,7 @@ async fn a_dump_that_is_cut_short_or_interrupted_is_repeated() {
     let before = host.watch.table();
     for fault in [&host.faults.cut, &host.faults.interrupt] {
         fault.store(2, Ordering::SeqCst);
-        host.doubt();
+        host.mark_incomplete();
         assert_eq!(host.watch.refresh().await.unwrap(), before);
         assert_eq!(fault.load(Ordering::SeqCst), 0);
     }
@@ -65,7 +65,7 @@ async fn an_overflow_is_counted_and_leads_to_a_full_reading() {
 #[tokio::test]
 async fn many_requests_share_one_reading() {
     let host = Host::start().await;
-    host.doubt();
+    host.mark_incomplete();
     let before = host.watch.health().reads;
     let asked = (0..100).map(|_| host.watch.refresh());
     for table in futures_util::future::join_all(asked).await {
@@ -89,7 +89,7 @@ async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
     let host = Host::start().await;
     let (returns, returning) = mpsc::channel::<()>();
     *host.faults.stuck.lock().unwrap() = Some(returning);
-    host.doubt();
+    host.mark_incomplete();
     let fault = host.watch.refresh().await.unwrap_err();
     assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
     drop(returns);
@@ -155,7 +155,7 @@ impl Host {
     }
 
     /// Makes the next request wait until everything has been read again.
-    fn doubt(&self) {
+    fn mark_incomplete(&self) {
         self.faults.overflow.store(1, Ordering::SeqCst);
     }
 

@@ -59,9 +59,9 @@ pub struct StoreSettings {
 /// The owner of a log that is kept on disk.
 pub trait Persist: Send + Sync {
     /// Its spec, from which the next start makes it again.
-    fn wanted(&self) -> String;
+    fn spec(&self) -> String;
     /// Its status, beside what the log counts.
-    fn progress(&self) -> String;
+    fn status(&self) -> String;
 }
 
 /// An owner and its log, as they were on disk.

@@ -389,11 +389,11 @@ impl DiskWriter {
 
 impl TrackedLog {
     fn wanted(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.wanted()).unwrap_or_default()
+        self.owner.upgrade().map(|keeper| keeper.spec()).unwrap_or_default()
     }
 
     fn progress(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.progress()).unwrap_or_default()
+        self.owner.upgrade().map(|keeper| keeper.status()).unwrap_or_default()
     }
 }
 

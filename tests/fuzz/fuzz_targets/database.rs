@@ -175,11 +175,11 @@ fn export(directory: &Path) {
 struct Owner;
 
 impl Persist for Owner {
-    fn wanted(&self) -> String {
+    fn spec(&self) -> String {
         "{}".to_owned()
     }
 
-    fn progress(&self) -> String {
+    fn status(&self) -> String {
         String::new()
     }
 }

@@ -324,7 +324,7 @@ fn link(nth: usize, index: u32) -> Interface {
         forgotten: [0, 0],
         multicast: true,
         master: None,
-        hears_for_ports: false,
+        receives_for_ports: false,
         addresses: if nth == 0 { vec![(REPLY_ADDRESS, 64)] } else { Vec::new() },
     }
 }

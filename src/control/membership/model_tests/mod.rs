@@ -84,7 +84,7 @@ impl World {
             log_limits: Limits { entries: 10_000, bytes: 1 << 20, age: None },
             budget: Arc::new(Budget::new(1 << 24, None)),
             store: None,
-            ledger,
+            totals: ledger,
             events: events.clone(),
             reopened: Arc::default(),
         };

@@ -152,7 +152,7 @@ fn interface(nth: usize, index: u32, host: u8) -> Interface {
         forgotten: [0, 0],
         multicast: true,
         master: None,
-        hears_for_ports: false,
+        receives_for_ports: false,
         addresses: vec![(address(nth, host), 24)],
     }
 }

@@ -17,7 +17,7 @@ pub struct LiveTable {
     /// How often the kernel was seen to have forgotten a list of groups, on any interface.
     forgets: u32,
     changed: bool,
-    doubtful: bool,
+    incomplete: bool,
 }
 
 /// Below these MTUs the kernel removes the family from an interface (`inetdev_event`, `addrconf_notify`).
@@ -27,14 +27,14 @@ const V4: usize = 0;
 const V6: usize = 1;
 
 impl LiveTable {
-    /// Applies a datagram of notifications. A message that cannot be read makes the table doubtful.
+    /// Applies a datagram of notifications. A message that cannot be read makes the table incomplete.
     pub fn apply(&mut self, datagram: &[u8]) {
         for message in messages(datagram) {
             let announced = message.and_then(|message| Announcement::read(&message));
             match announced {
                 Ok(Some(announced)) => self.announce(announced),
                 Ok(None) => {}
-                Err(_) => self.doubt(),
+                Err(_) => self.mark_incomplete(),
             }
         }
     }
@@ -44,13 +44,13 @@ impl LiveTable {
     }
 
     /// Whether the messages left something unclear, so that everything should be read.
-    pub fn is_doubtful(&self) -> bool {
-        self.doubtful
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
     }
 
     /// Notes that a message was missed, or said too little.
-    pub(super) fn doubt(&mut self) {
-        self.doubtful = true;
+    pub(super) fn mark_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
     /// Whether there was a change since the last call.
@@ -60,7 +60,7 @@ impl LiveTable {
 
     /// Applies a dump. If it was interrupted, entries that it lacks may exist all the same.
     pub(super) fn replace(&mut self, dump: Dump) {
-        self.doubtful = !dump.complete;
+        self.incomplete = !dump.complete;
         let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
         for address in dump.addresses.iter().filter(|address| address.usable) {
             addresses.entry(address.index).or_default().push((address.ip, address.prefix));
@@ -114,7 +114,7 @@ impl LiveTable {
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
             let opens = |family: usize| allowed[family] && !said[family] && (before[family] || !same_mtu);
-            self.doubtful |= opens(V4) || opens(V6);
+            self.incomplete |= opens(V4) || opens(V6);
         }
         let stays = [V4, V6].map(|family| said[family] && allowed[family]);
         link.ipv4 &= allowed[V4];
@@ -157,7 +157,7 @@ impl LiveTable {
                 ipv6: link.ipv6,
                 forgotten,
                 master: link.master,
-                hears_for_ports: link.hears_for_ports,
+                receives_for_ports: link.hears_for_ports,
                 addresses: std::mem::take(&mut interface.addresses),
             };
         });
@@ -181,7 +181,7 @@ impl LiveTable {
         if self.interfaces[at].addresses.contains(&entry) == listed {
             return;
         }
-        self.doubt();
+        self.mark_incomplete();
         self.update(at, |interface| {
             if listed {
                 // IPv4 first, as the kernel lists them.
@@ -225,7 +225,7 @@ fn nameless(index: u32, forgets: u32) -> Interface {
         forgotten: [forgets; 2],
         multicast: false,
         master: None,
-        hears_for_ports: false,
+        receives_for_ports: false,
         addresses: Vec::new(),
     }
 }

@@ -20,7 +20,7 @@ fn an_mtu_too_small_for_ipv6_and_back_forgets_its_groups() {
     let small = eth0(&table);
     assert_eq!(small.ipv6, Ipv6Status::Absent);
     table.apply(&link(2, "eth0", 1500, None));
-    assert!(table.is_doubtful());
+    assert!(table.is_incomplete());
     table.apply(&ipv6(2, false));
 
     let after = eth0(&table);
@@ -36,12 +36,12 @@ fn the_same_without_a_message_about_ipv6_is_read() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1200, None));
     let small = eth0(&table);
-    assert!(!table.is_doubtful());
+    assert!(!table.is_incomplete());
     table.apply(&link(2, "eth0", 1500, None));
-    assert!(table.is_doubtful());
+    assert!(table.is_incomplete());
     table.replace(Dump { links: vec![read(2, "eth0", Ipv6Status::On)], complete: true, ..Dump::default() });
     assert_eq!(*eth0(&table), Interface { mtu: 1500, ipv6: Ipv6Status::On, ..(*small).clone() });
-    assert!(!table.is_doubtful());
+    assert!(!table.is_incomplete());
 }
 
 #[test]
@@ -54,11 +54,11 @@ fn ipv6_that_is_disabled_shows_in_what_is_read() {
         addresses: vec![Address { index: 2, ip: "fe80::1".parse().unwrap(), prefix: 64, usable: true }],
         complete: true,
     });
-    assert!(!table.is_doubtful());
+    assert!(!table.is_incomplete());
     let before = eth0(&table);
 
     table.apply(&address(libc::RTM_DELADDR, 2, "fe80::1", 64, 0));
-    assert!(table.is_doubtful());
+    assert!(table.is_incomplete());
     table.replace(Dump {
         links: vec![read(2, "eth0", Ipv6Status::Disabled)],
         complete: true,
@@ -134,10 +134,10 @@ fn what_an_interrupted_dump_lacks_stays() {
     let before = table.table();
     table.replace(Dump { links: vec![read(2, "eth0", Ipv6Status::On)], complete: false, ..Dump::default() });
     assert_eq!(table.table(), before);
-    assert!(table.is_doubtful());
+    assert!(table.is_incomplete());
     table.replace(Dump { links: vec![read(2, "eth0", Ipv6Status::On)], complete: true, ..Dump::default() });
     assert_eq!(table.table().interfaces.len(), 1);
-    assert!(eth0(&table).addresses.is_empty() && !table.is_doubtful());
+    assert!(eth0(&table).addresses.is_empty() && !table.is_incomplete());
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_message_that_is_cut_short_makes_doubtful() {
     let mut table = table();
     let whole = [link(2, "eth0", 1500, ON), link(3, "eth1", 1500, ON)].concat();
     table.apply(&whole[..whole.len() - 4]);
-    assert!(table.is_doubtful());
+    assert!(table.is_incomplete());
     assert_eq!(eth0(&table).index, 2);
 }
 
