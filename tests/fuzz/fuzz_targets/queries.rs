@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use futures_util::FutureExt;
 use libfuzzer_sys::fuzz_target;
 use rollcall::http::fuzzing::{self, Reads};
-use rollcall::http::{Sender, parse_time};
+use rollcall::http::{SourceRange, parse_time};
 use rollcall::model::{Group, DatagramMeta, Id, Timestamp};
 use rollcall::store::{Budget, Cursor, Limits, Log, RecordBatch, ReadRange};
 
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     }
     // Each value by itself, wherever it would stand in a query.
     for text in query.split(['=', '&']) {
-        let _ = (Id::parse(text), Group::parse(text), parse_time(text), text.parse::<Sender>());
+        let _ = (Id::parse(text), Group::parse(text), parse_time(text), text.parse::<SourceRange>());
         if let Ok(cursor) = Cursor::parse(text) {
             assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
             read_from(cursor);
