@@ -7,12 +7,12 @@ mod room;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollcall::model::{DatagramMeta, Timestamp};
 use rollcall::store::{
-    Budget, Cursor, Gap, GapReason, Limits, Log, Page, Persist, ReadRange, RecordBatch, Saved, Store,
-    StoreSettings,
+    Budget, Cursor, DiskError, Gap, GapReason, Limits, Log, Page, Persist, ReadRange, RecordBatch, Saved,
+    Store, StoreSettings,
 };
 
 use rusqlite::Connection;
@@ -39,8 +39,16 @@ fn settings(directory: &Path) -> StoreSettings {
     StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
 }
 
+/// A program that another test starts has a copy of the lock's descriptor between its fork and its exec, and with it the
+/// lock (flock(2)): so the store may be in use for a moment after it was closed.
 fn open(directory: &Path) -> (Store, Vec<Saved>) {
-    Store::open(&settings(directory), budget()).expect("the store opens")
+    let start = Instant::now();
+    loop {
+        match Store::open(&settings(directory), budget()) {
+            Err(DiskError::InUse(_)) if start.elapsed() < Duration::from_secs(1) => std::thread::yield_now(),
+            opened => return opened.expect("the store opens"),
+        }
+    }
 }
 
 fn budget() -> Arc<Budget> {
