@@ -12,12 +12,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::membership::{Membership, SocketId};
 use super::orphans::Orphans;
 use super::{Control, Shared, comparison};
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
-use crate::net::{Action, Registration, SocketError, thread_cpu_time};
+use crate::net::{Action, Registration, SocketError};
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 
 /// The requests to the thread.
@@ -161,6 +163,14 @@ impl Pacer {
     }
 }
 
+/// The processor time that this thread takes for the work.
+fn cpu_time_of(work: impl FnOnce()) -> Duration {
+    let now = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    let before = now();
+    work();
+    now().saturating_sub(before)
+}
+
 impl ReconcilerThread {
     /// The longest time between two comparisons with the kernel's lists.
     const BACKSTOP: Duration = Duration::from_secs(30);
@@ -193,15 +203,13 @@ impl ReconcilerThread {
             }
             self.retry(&requests.retries);
             if self.following.is_due() {
-                let before = thread_cpu_time();
-                self.follow_table();
-                self.following.done(thread_cpu_time().saturating_sub(before));
+                let cost = cpu_time_of(|| self.follow_table());
+                self.following.done(cost);
                 self.comparing.soon();
             }
             if self.comparing.is_due() {
-                let before = thread_cpu_time();
-                self.compare();
-                self.comparing.done(thread_cpu_time().saturating_sub(before));
+                let cost = cpu_time_of(|| self.compare());
+                self.comparing.done(cost);
                 if !self.suspects.is_empty() {
                     self.comparing.soon();
                 }

@@ -31,4 +31,4 @@ pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHa
 pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
 pub use socket::{BufferSize, Socket};
-pub use sys::{raise_descriptor_limit, thread_cpu_time};
+pub use sys::raise_descriptor_limit;

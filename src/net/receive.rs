@@ -184,7 +184,10 @@ impl ReceiveThread {
         loop {
             self.progress.rest();
             let ready = self.epoll.wait(&mut events, Self::LONGEST_WAIT);
-            self.progress.turn();
+            // Each batch notes a turn of its own.
+            if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
+                self.progress.turn();
+            }
             let ready = match ready {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

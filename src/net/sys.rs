@@ -1,5 +1,5 @@
-//! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7),
-//! `clock_gettime(2)` and socket options by number. The only module of the crate with `unsafe`.
+//! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7) and
+//! socket options by number. The only module of the crate with `unsafe`.
 #![expect(unsafe_code, reason = "no dependency has a safe wrapper for these system calls")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes and constants of the kernel, all of them small")]
 
@@ -249,14 +249,6 @@ pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Resu
     Ok(unsafe { AsyncFd::register_with_interest(owner, interest) }?)
 }
 
-/// The processor time that the calling thread has taken.
-pub fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is writable, and the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
-}
-
 /// A level-triggered epoll(7) instance.
 pub(super) struct Epoll(OwnedFd);
 
@@ -291,7 +283,7 @@ impl Epoll {
         &self,
         events: &'a mut [libc::epoll_event],
         longest: Duration,
-    ) -> io::Result<impl Iterator<Item = u64> + 'a> {
+    ) -> io::Result<impl ExactSizeIterator<Item = u64> + 'a> {
         let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
         let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable for `room` events.

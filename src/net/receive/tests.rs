@@ -4,9 +4,9 @@ use super::*;
 use crate::model::Family;
 
 /// Forwards the payloads of each batch, and panics at the payload `panic`.
-struct Forward(mpsc::Sender<Vec<u8>>);
+struct ForwardingSink(mpsc::Sender<Vec<u8>>);
 
-impl Sink for Forward {
+impl Sink for ForwardingSink {
     fn deliver(&mut self, _: &Arc<RegisteredSocket>, batch: &Batch<'_>) {
         for received in batch.iter() {
             assert_ne!(received.bytes, b"panic", "a sink that panics on purpose");
@@ -28,8 +28,8 @@ async fn a_sink_that_panics_fails_its_own_socket_alone() {
     let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
     let ((broken, broken_at), (whole, whole_at)) = (bound(), bound());
     let (delivering, delivered) = mpsc::channel();
-    let broken = threads.register(broken, Box::new(Forward(delivering.clone()))).unwrap();
-    let whole = threads.register(whole, Box::new(Forward(delivering))).unwrap();
+    let broken = threads.register(broken, Box::new(ForwardingSink(delivering.clone()))).unwrap();
+    let whole = threads.register(whole, Box::new(ForwardingSink(delivering))).unwrap();
 
     let sender = Socket::open(Family::V4).unwrap();
     for serial in 0..100_u8 {
@@ -51,12 +51,12 @@ async fn a_sink_that_panics_fails_its_own_socket_alone() {
 }
 
 /// Blocks in each delivery until the test lets it end.
-struct Slow {
+struct SlowSink {
     begun: mpsc::Sender<()>,
     may_end: mpsc::Receiver<()>,
 }
 
-impl Sink for Slow {
+impl Sink for SlowSink {
     fn deliver(&mut self, _: &Arc<RegisteredSocket>, _: &Batch<'_>) {
         let _ = self.begun.send(());
         let _ = self.may_end.recv();
@@ -69,7 +69,7 @@ async fn closing_waits_for_the_batch_under_delivery_and_blocks_nobody() {
     let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
     let (socket, address) = bound();
     let ((begun, has_begun), (end, may_end)) = (mpsc::channel(), mpsc::channel());
-    let registration = threads.register(socket, Box::new(Slow { begun, may_end })).unwrap();
+    let registration = threads.register(socket, Box::new(SlowSink { begun, may_end })).unwrap();
     let handle = SendHandle::new(registration.socket());
     Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
     has_begun.recv().unwrap();
