@@ -9,11 +9,11 @@ use super::responder::{ActiveRules, Responder};
 use super::timers::TimerAction;
 use super::views::JoinState;
 use super::waiting::{Done, within};
-use super::{Control, ControlError, InterfaceChoice, Membership, ResourceKind, Shared};
+use super::{Control, ControlError, InterfaceChoice, Membership, Registry, ResourceKind, Shared};
 use crate::model::{
     Group, Id, InterfaceTable, Interfaces, MembershipSpec, ResponderRules, Retention, SourceFilter,
 };
-use crate::store::DiskError;
+use crate::store::{DiskError, Store};
 
 /// A request for a membership or, with rules, for a responder.
 #[derive(Debug, Clone)]
@@ -68,13 +68,13 @@ impl Control {
                 return Ok((existing, Outcome::Kept));
             }
             let spec = self.spec_of(&request, None).await?;
-            let answering = request.rules.clone().map(|rules| {
+            let responder = request.rules.clone().map(|rules| {
                 let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Responder::new(active, shared.services.clone()))
             });
             let table = shared.table_for(&request).await?;
             let context = shared.membership_context.clone();
-            let new = Membership::prepare(id.clone(), spec, &request, answering, context, table.clone())?;
+            let new = Membership::prepare(id.clone(), spec, &request, responder, context, table.clone())?;
             if let Some(membership) = new.publish(registry) {
                 shared.reconcile_if_changed(&membership, &table);
                 shared.arm(&membership);
@@ -150,6 +150,15 @@ impl Control {
     }
 }
 
+/// Waits until the store has written all changes so far. A failed disk is no error here: the service goes on, and the
+/// health checks report it. If the service stops meanwhile, the changes may be lost.
+async fn written(store: &Store) -> Result<(), ControlError> {
+    match store.flushed().await {
+        Err(DiskError::Closed) => Err(ControlError::Stopping),
+        _ => Ok(()),
+    }
+}
+
 impl JoinRequest {
     fn kind(&self) -> ResourceKind {
         if self.rules.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
@@ -157,7 +166,7 @@ impl JoinRequest {
 }
 
 impl Shared {
-    pub(super) fn joined(&self, kind: ResourceKind) -> &super::Registry<Membership> {
+    pub(super) fn joined(&self, kind: ResourceKind) -> &Registry<Membership> {
         match kind {
             ResourceKind::Responder => &self.responders,
             ResourceKind::Membership | ResourceKind::Message => &self.memberships,
@@ -174,15 +183,33 @@ impl Shared {
         if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
     }
 
-    /// Waits until the store has written all changes so far. A failed disk is no error here: the service goes on, and
-    /// the health checks report it. If the service stops meanwhile, the changes may be lost. `done`: what the request
-    /// has done if the disk takes too long.
+    /// Waits for the store as long as the request has time left. `done`: what the request has done if the disk takes too
+    /// long.
     pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        match within(done, store.flushed()).await? {
-            Err(DiskError::Closed) => Err(ControlError::Stopping),
-            _ => Ok(()),
+        match &self.store {
+            Some(store) => within(done, written(store)).await?,
+            None => Ok(()),
         }
+    }
+
+    /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
+    /// that, and ends the deletion even if the client no longer waits.
+    pub(super) async fn finish_deletion<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
+        gone: impl Future<Output = Arc<T>> + Send + 'static,
+    ) -> Result<(), ControlError> {
+        let shared = self.clone();
+        let ending = self.tasks.spawn(async move {
+            let entry = gone.await;
+            let deleted = match &shared.store {
+                Some(store) => written(store).await,
+                None => Ok(()),
+            };
+            registry(&shared).end_deletion(&entry);
+            deleted
+        });
+        within(Done::DeletionUnderWay, ending).await?.unwrap_or(Err(ControlError::Stopping))
     }
 
     /// Reconciles the membership if the interfaces have changed since `seen`: the change was announced before the

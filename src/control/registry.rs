@@ -2,11 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::Shared;
-use super::error::ControlError;
-use super::waiting::{Done, within};
 use crate::model::Id;
-use crate::store::DiskError;
 use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order of lists.
@@ -117,31 +113,6 @@ impl<T> Registry<T> {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<T>>> {
         self.entries.lock_shared()
-    }
-}
-
-impl Shared {
-    /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
-    /// that, and ends the deletion even if the client no longer waits.
-    pub(super) async fn finish_deletion<T: Send + Sync + 'static>(
-        self: &Arc<Self>,
-        registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
-        gone: impl Future<Output = Arc<T>> + Send + 'static,
-    ) -> Result<(), ControlError> {
-        let shared = self.clone();
-        let ending = self.tasks.spawn(async move {
-            let entry = gone.await;
-            let settled = match &shared.store {
-                Some(store) => store.flushed().await,
-                None => Ok(()),
-            };
-            registry(&shared).end_deletion(&entry);
-            settled
-        });
-        match within(Done::DeletionUnderWay, ending).await? {
-            Ok(Err(DiskError::Closed)) | Err(_) => Err(ControlError::Stopping),
-            Ok(_) => Ok(()),
-        }
     }
 }
 
