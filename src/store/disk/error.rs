@@ -21,7 +21,7 @@ pub enum DiskError {
     NotReadable { path: PathBuf, detail: String },
     #[error("there is no room left for {path}: make some, or keep less with --total-bytes", path = .0.display())]
     Full(PathBuf),
-    #[error("{path} is damaged ({detail}): move it away to start anew, or put a copy back", path = .path.display())]
+    #[error("{path} is damaged ({detail}): move it away to start with an empty one, or put a copy back", path = .path.display())]
     Damaged { path: PathBuf, detail: String },
     #[error("{path} is no database of rollcall: name another directory with --data-dir", path = .0.display())]
     Foreign(PathBuf),

@@ -8,14 +8,14 @@ use crate::store::block::Block;
 /// Where a log is on disk, and the queue to notify of its changes.
 #[derive(Clone)]
 pub struct LogHandle {
-    inbox: Arc<WriteQueue>,
+    queue: Arc<WriteQueue>,
     reader: Arc<BlockReader>,
     number: i64,
 }
 
 impl LogHandle {
-    pub(super) fn new(inbox: Arc<WriteQueue>, reader: Arc<BlockReader>, number: i64) -> Self {
-        Self { inbox, reader, number }
+    pub(super) fn new(queue: Arc<WriteQueue>, reader: Arc<BlockReader>, number: i64) -> Self {
+        Self { queue, reader, number }
     }
 
     pub(super) fn number(&self) -> i64 {
@@ -24,27 +24,27 @@ impl LogHandle {
 
     /// Notes that the owner of the log has changed.
     pub fn touch(&self) {
-        self.inbox.touch(self.number);
+        self.queue.touch(self.number);
     }
 
     /// Notes that the log has changed and these rows can be deleted. `hurry`: readers will wait for the write soon.
     pub(in crate::store) fn notify(&self, hurry: bool, freed: &mut Vec<Row>) {
-        self.inbox.dirty(self.number, hurry, freed);
+        self.queue.dirty(self.number, hurry, freed);
     }
 
     /// Notes that this many payload bytes were appended.
     pub(in crate::store) fn note(&self, appended: usize) {
-        self.inbox.note(appended);
+        self.queue.note(appended);
     }
 
     /// Forgets the log and its owner; the rows were freed before.
     pub(in crate::store) fn remove(&self) {
-        self.inbox.remove(self.number);
+        self.queue.remove(self.number);
     }
 
     /// Notes that a block could not be read and is lost.
     pub(in crate::store) fn note_lost(&self) {
-        self.inbox.note_lost();
+        self.queue.note_lost();
     }
 
     /// None if the row is no longer there.

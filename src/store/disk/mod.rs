@@ -102,7 +102,7 @@ pub(super) struct Stored {
 pub struct Store(Arc<Handle>);
 
 struct Handle {
-    inbox: Arc<WriteQueue>,
+    queue: Arc<WriteQueue>,
     budget: Arc<Budget>,
     reader: Arc<BlockReader>,
     /// Std lock: held to take it out.
@@ -115,30 +115,30 @@ impl Store {
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
-        let outlook = database.outlook().and_then(|outlook| {
-            database.bound_journal(outlook.at_once)?;
-            Ok(outlook)
+        let space = database.estimate_space().and_then(|space| {
+            database.bound_journal(space.at_once)?;
+            Ok(space)
         });
-        let outlook = outlook.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-        let found = database.begin(directory.is_marked(), outlook.at_once)?;
+        let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
+        let found = database.begin(directory.is_marked(), space.at_once)?;
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
-        let inbox = Arc::new(WriteQueue::new(found.next_log));
+        let queue = Arc::new(WriteQueue::new(found.next_log));
         let reader = Arc::new(BlockReader::new(directory.database()));
-        let place = |number| LogHandle::new(inbox.clone(), reader.clone(), number);
+        let place = |number| LogHandle::new(queue.clone(), reader.clone(), number);
         let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
-        found.superseded.into_iter().for_each(|number| inbox.remove(number));
-        inbox.free(found.orphans);
+        found.superseded.into_iter().for_each(|number| queue.remove(number));
+        queue.free(found.orphans);
         let path = directory.database();
         let writer = DiskWriter::new(
             directory,
             database,
-            inbox.clone(),
+            queue.clone(),
             budget.clone(),
             found.next_row,
-            outlook,
+            space,
             settings.flush,
         );
-        let progress = inbox.progress.clone();
+        let progress = queue.progress.clone();
         let run = move || {
             let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
             // The next start rolls back the transaction in progress.
@@ -150,19 +150,19 @@ impl Store {
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| DiskError::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Handle { inbox, budget, reader, thread })), saved))
+        Ok((Self(Arc::new(Handle { queue, budget, reader, thread })), saved))
     }
 
     /// Notes that all logs are restored: from now on, if the disk lacks space, the oldest datagrams are evicted.
     pub fn note_restored(&self) {
-        self.0.inbox.note_restored();
+        self.0.queue.note_restored();
     }
 
     /// A handle for a new log.
     pub fn place(&self) -> LogHandle {
-        let inbox = self.0.inbox.clone();
-        let number = inbox.fresh_number();
-        LogHandle::new(inbox, self.0.reader.clone(), number)
+        let queue = self.0.queue.clone();
+        let number = queue.fresh_number();
+        LogHandle::new(queue, self.0.reader.clone(), number)
     }
 
     /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
@@ -175,14 +175,14 @@ impl Store {
                 owner: keeper,
                 is_new,
             };
-            self.0.inbox.keep(place.number(), keep);
+            self.0.queue.keep(place.number(), keep);
         }
     }
 
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
-        self.0.inbox.settled().await
+        self.0.queue.settled().await
     }
 
     /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
@@ -196,34 +196,34 @@ impl Store {
 
     /// Resolves when code of a log or its owner has panicked on the writer's thread since the last call. Cancel-safe.
     pub async fn panicked(&self) {
-        self.0.inbox.panicked().await;
+        self.0.queue.panicked().await;
     }
 
     /// Progress of the writer.
     pub(crate) fn progress(&self) -> &Arc<Progress> {
-        &self.0.inbox.progress
+        &self.0.queue.progress
     }
 
     pub fn condition(&self) -> Condition {
-        self.0.inbox.condition(self.0.budget.confined_to())
+        self.0.queue.condition(self.0.budget.confined_to())
     }
 
     /// Writes what is left and closes the database. Nothing is kept afterwards. The error says why something is not.
     pub async fn close(&self) -> Result<(), DiskError> {
-        self.0.inbox.end();
+        self.0.queue.end();
         let thread = self.0.thread.lock_shared().take();
         let ended = match thread {
             Some(thread) => tokio::task::spawn_blocking(move || thread.join()).await,
             None => Ok(Ok(Ok(()))),
         };
-        self.0.inbox.abandon(DiskError::Closed);
+        self.0.queue.abandon(DiskError::Closed);
         ended.ok().and_then(Result::ok).unwrap_or(Err(DiskError::Closed))
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.inbox.end();
+        self.queue.end();
         // The directory is free once the thread has ended. The thread cannot wait for itself, if it held the last owner
         // of a log.
         let thread = unpoisoned(self.thread.get_mut()).take();

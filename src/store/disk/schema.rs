@@ -190,7 +190,7 @@ impl Database {
     }
 
     /// How much space there is now. Within a transaction, as if it were committed.
-    pub(super) fn outlook(&self) -> rusqlite::Result<SpaceEstimate> {
+    pub(super) fn estimate_space(&self) -> rusqlite::Result<SpaceEstimate> {
         self.extent().map(|extent| self.room.estimate(extent))
     }
 
@@ -207,9 +207,11 @@ impl Database {
     pub(super) fn check(&self) -> Result<u64, DiskError> {
         match std::fs::metadata(&self.path) {
             Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
-            Ok(_) => Err(DiskError::other(&self.path, &"another file has taken its place: start anew")),
+            Ok(_) => {
+                Err(DiskError::other(&self.path, &"another file has taken its place: restart the service"))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(DiskError::other(&self.path, &"it was removed: start anew"))
+                Err(DiskError::other(&self.path, &"it was removed: restart the service"))
             }
             Err(error) => Err(DiskError::of_files(&self.path, &error)),
         }

@@ -321,14 +321,14 @@ mod tests {
 
     #[test]
     fn what_is_being_written_still_waits() {
-        let inbox = WriteQueue::new(1);
-        inbox.touch(1);
-        let since = inbox.take().since;
-        inbox.begun(since);
-        assert!(inbox.condition(None).lag > Duration::ZERO);
-        inbox.written(0, since);
-        assert!(inbox.condition(None).lag > Duration::ZERO, "a part of it is not on disk");
-        inbox.written(0, None);
-        assert_eq!(inbox.condition(None).lag, Duration::ZERO);
+        let queue = WriteQueue::new(1);
+        queue.touch(1);
+        let since = queue.take().since;
+        queue.begun(since);
+        assert!(queue.condition(None).lag > Duration::ZERO);
+        queue.written(0, since);
+        assert!(queue.condition(None).lag > Duration::ZERO, "a part of it is not on disk");
+        queue.written(0, None);
+        assert_eq!(queue.condition(None).lag, Duration::ZERO);
     }
 }

@@ -1,18 +1,18 @@
-//! The thread that writes to the database.
+//! The thread that writes to the database: its loop, and when it writes.
+
+mod space;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Transaction, TransactionBehavior, params};
-
 use super::directory::Directory;
-use super::disk_space::{DbSize, SpaceEstimate};
+use super::disk_space::SpaceEstimate;
 use super::pending::{CommitResult, PendingWrites};
-use super::schema::{self, Database, PAGE_BYTES};
-use super::write_queue::{TrackedLog, Wake, WriteQueue};
+use super::schema::{Database, PAGE_BYTES};
+use super::write_queue::{Wake, WriteQueue};
 use super::{DiskError, Row};
 use crate::store::Budget;
-use crate::store::log::Unsaved;
 
 pub(super) struct DiskWriter {
     database: Database,
@@ -75,21 +75,21 @@ impl DiskWriter {
     pub(super) fn new(
         directory: Directory,
         database: Database,
-        inbox: Arc<WriteQueue>,
+        queue: Arc<WriteQueue>,
         budget: Arc<Budget>,
         next_row: Row,
-        outlook: SpaceEstimate,
+        space: SpaceEstimate,
         flush: Duration,
     ) -> Self {
         Self {
             database,
-            queue: inbox,
+            queue,
             budget,
             pending: PendingWrites::default(),
             next_row,
             flush,
             disk: Disk::Works,
-            space: outlook,
+            space,
             looked_at: Instant::now(),
             fitted: 0,
             told: false,
@@ -230,211 +230,7 @@ impl DiskWriter {
         let since = *self.starved.get_or_insert_with(Instant::now);
         // `SQLite`'s own log may be what fills the disk.
         self.checkpoint();
-        let taken = self.database.outlook().is_ok_and(|outlook| outlook.taken);
+        let taken = self.database.estimate_space().is_ok_and(|space| space.taken);
         last || taken || since.elapsed() > Self::PATIENCE
     }
-
-    fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
-        let Self { database, queue: inbox, pending: work, next_row, space: outlook, .. } = self;
-        let at_once = outlook.at_once;
-        let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
-        written.deleted =
-            usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
-        delete(&transaction, work, written.deleted)?;
-        // The deletions have freed space.
-        let outlook = if outlook.is_tight() { database.outlook()? } else { *outlook };
-        let for_all = if outlook.taken { 0 } else { at_once };
-        let for_blocks = if last { for_all } else { for_all.min(outlook.writable) };
-        let [at_once, for_all, for_blocks] =
-            [at_once, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let mut fresh_row = || {
-            *next_row += 1;
-            *next_row - 1
-        };
-        let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
-            let Some(keep) = work.kept.get(&number) else { return Ok(()) };
-            let room = for_blocks.saturating_sub(written.bytes);
-            let is_changed = work.new.contains(&number) || work.touched.contains(&number);
-            let gathered = inbox.contain(|| {
-                let unsaved = keep.log.unsaved(&mut fresh_row, room, last)?;
-                Some((unsaved, is_changed.then(|| keep.wanted()), keep.progress()))
-            });
-            let Some(Some((unsaved, wanted, progress))) = gathered else { return Ok(()) };
-            written.bytes += Self::PAGES as usize;
-            if let Some(wanted) = wanted {
-                written.bytes += wanted.len();
-                let owner = params![number, keep.kind, keep.id, wanted];
-                transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
-            }
-            write_log(&transaction, number, &unsaved, &progress)?;
-            written.bytes += progress.len();
-            written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
-            if unsaved.more {
-                written.unfinished.push(number);
-            }
-            written.logs.push((keep.log.clone(), unsaved));
-            Ok(())
-        };
-        // New and changed owners go first: a request may be waiting.
-        for number in work.new.union(&work.touched) {
-            if written.bytes >= for_all {
-                written.out_of_space = for_all < at_once;
-                break;
-            }
-            // Some owners are gone by now.
-            written.owners.push(*number);
-            write(*number, written)?;
-        }
-        for number in &work.dirty {
-            if written.bytes >= for_blocks {
-                written.out_of_space |= for_blocks < at_once;
-                break;
-            }
-            written.turns += 1;
-            if !work.new.contains(number) && !work.touched.contains(number) {
-                write(*number, written)?;
-            }
-        }
-        transaction.commit()
-    }
-
-    /// Frees space on a full disk by deletions that are due, in steps small enough for the little that is left.
-    fn free_space(&mut self) {
-        let mut count = 64;
-        while count > 0 && !(self.pending.removed.is_empty() && self.pending.freed.is_empty()) {
-            self.queue.progress.work();
-            self.checkpoint();
-            let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
-                delete(&transaction, &self.pending, count)?;
-                transaction.commit()
-            });
-            match deleted {
-                Ok(()) => self.pending.deleted(count),
-                Err(_) => count /= 2,
-            }
-            self.shrink();
-        }
-        self.checkpoint();
-    }
-
-    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: what logs kept when
-    /// the work that is on disk now was taken from the queue.
-    fn update_space_limit(&mut self, kept: usize) {
-        if !self.space.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
-            return;
-        }
-        let Ok(outlook) = self.database.outlook() else { return };
-        (self.space, self.looked_at) = (outlook, Instant::now());
-        let bound = 1 << outlook.at_once.ilog2();
-        if bound != self.journal_bound && self.database.bound_journal(bound).is_ok() {
-            self.journal_bound = bound;
-        }
-        if !self.queue.is_restored() {
-            return;
-        }
-        if outlook.taken {
-            // Evicting blocks cannot make up for what other files take: logs stay in memory.
-            self.budget.release();
-            return;
-        }
-        let fits = (kept as u64 + outlook.writable).saturating_sub(outlook.at_once);
-        let fits = fits.max(outlook.capacity / Self::LEAST_SHARE);
-        let mut fits = usize::try_from(fits).unwrap_or(usize::MAX);
-        if !self.pending.deletions_done() {
-            // Pending deletions will free more space.
-            fits = fits.max(self.fitted);
-        }
-        self.fitted = fits;
-        self.budget.confine(fits);
-        let is_confined = self.budget.confined_to().is_some();
-        if is_confined && !self.told {
-            self.told = true;
-            tracing::warn!(
-                "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
-            );
-        } else if self.told && !is_confined && self.budget.kept() < fits / 2 {
-            self.told = false;
-            tracing::info!("the disk of the data directory has room again");
-        }
-    }
-
-    /// Returns some unused space to the file system if there is much; on a disk that is nearly full, the next writes
-    /// use it.
-    fn shrink(&mut self) {
-        let is_wasteful =
-            |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
-        let given = self.database.extent().and_then(|before| {
-            if !is_wasteful(before) || self.budget.confined_to().is_some() {
-                return Ok(false);
-            }
-            self.database.shrink(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
-            self.database.extent().map(is_wasteful)
-        });
-        self.needs_checkpoint = true;
-        self.needs_vacuum = given.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the database could not be made smaller");
-            false
-        });
-    }
-
-    /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system.
-    fn checkpoint(&mut self) {
-        self.needs_checkpoint = false;
-        let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = emptied {
-            tracing::debug!(%error, "the log of the database could not be emptied");
-        }
-    }
-}
-
-impl TrackedLog {
-    fn wanted(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.spec()).unwrap_or_default()
-    }
-
-    fn progress(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.status()).unwrap_or_default()
-    }
-}
-
-/// Deletes up to `most` of the removed logs, and of the freed rows.
-fn delete(transaction: &Transaction<'_>, work: &PendingWrites, most: usize) -> rusqlite::Result<()> {
-    for number in work.removed.iter().take(most) {
-        for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {
-            transaction.prepare_cached(table)?.execute([number])?;
-        }
-    }
-    for row in work.freed.iter().take(most) {
-        transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
-    }
-    Ok(())
-}
-
-fn write_log(
-    transaction: &Transaction<'_>,
-    number: i64,
-    unsaved: &Unsaved,
-    progress: &str,
-) -> rusqlite::Result<()> {
-    let mut put = transaction.prepare_cached(schema::PUT_BLOCK)?;
-    for (row, block) in &unsaved.blocks {
-        let (since, until) = block.times().map_or((i64::MIN, i64::MAX), |(since, until)| (since.0, until.0));
-        let (first, next) = (block.first().cast_signed(), block.next().cast_signed());
-        put.execute(params![row, number, first, next, since, until, block.bytes()])?;
-    }
-    let counters = &unsaved.counters;
-    transaction.prepare_cached(schema::PUT_LOG)?.execute(params![
-        number,
-        progress,
-        unsaved.epoch.cast_signed(),
-        unsaved.first.cast_signed(),
-        unsaved.reserved.cast_signed(),
-        counters.appended.cast_signed(),
-        counters.payload_bytes.cast_signed(),
-        counters.evicted.cast_signed(),
-        counters.truncated.cast_signed(),
-        counters.lost.cast_signed(),
-        unsaved.complete,
-    ])?;
-    Ok(())
 }

@@ -77,7 +77,7 @@ impl Piece {
     }
 }
 
-/// What a read is to return.
+/// The parts of a log that a read returns.
 pub(super) struct Plan {
     pub(super) pieces: Vec<Piece>,
     pub(super) start: u64,
