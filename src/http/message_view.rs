@@ -72,7 +72,7 @@ pub(super) struct Message {
     sent: Vec<SentBy>,
     counters: Counters,
     /// The first 1,000 responders, in the order of their first responses.
-    responders: Vec<Responder>,
+    responders: Vec<MessageResponder>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -152,8 +152,7 @@ struct Counters {
 
 /// Somebody who answered.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = MessageResponder)]
-struct Responder {
+struct MessageResponder {
     /// Address and port.
     source: String,
     /// How many responses it sent.
@@ -243,7 +242,11 @@ impl From<&MessageView> for Message {
                 evicted: view.log.evicted,
                 lost: view.log.lost,
             },
-            responders: view.responders.iter().map(|(source, heard)| Responder::new(source, heard)).collect(),
+            responders: view
+                .responders
+                .iter()
+                .map(|(source, heard)| MessageResponder::new(source, heard))
+                .collect(),
         }
     }
 }
@@ -263,7 +266,7 @@ impl From<&EgressResult> for SentBy {
     }
 }
 
-impl Responder {
+impl MessageResponder {
     fn new(source: &std::net::SocketAddr, heard: &Heard) -> Self {
         Self {
             source: source.to_string(),

@@ -63,16 +63,12 @@ async fn the_copies_that_were_sent_are_known_after_a_kill() {
     for (path, window_ms) in [("/v1/messages/one-way", 0), ("/v1/messages/collecting", 80_000_000)] {
         let body = json!({"payload": "x", "window_ms": window_ms, "repeat": repeat});
         program.put(path, on_lo(&fresh_group(), body)).await.expect(202);
-        let sent = async |program: &Program| {
-            program.get(path).await.expect(200)["sent"][0]["count"].as_u64().unwrap()
-        };
-        while sent(&program).await < 20 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let sent = |message: &Value| message["sent"][0]["count"].as_u64().unwrap();
+        program.until(path, |message| sent(message) >= 20).await;
         // What was sent until now is on disk with the next that is.
         program.put("/v1/memberships/later", on_lo(&fresh_group(), json!({}))).await.expect(201);
         program.restart("KILL").await;
-        assert!(sent(&program).await >= 20);
+        assert!(sent(&program.get(path).await.expect(200)) >= 20);
         program.delete("/v1/memberships/later").await.expect(204);
     }
 }

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -75,6 +75,19 @@ impl Client {
 
     pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.request(Method::DELETE, path).send().await
+    }
+
+    /// The resource at `path`, once it is as awaited.
+    pub(crate) async fn until(&self, path: &str, awaited: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let now = self.get(path).await.expect(200);
+            if awaited(&now) {
+                return now;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "it stays {now:#}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// A request to be completed with headers and a body. `path` includes the query.

@@ -78,19 +78,6 @@ impl Node {
         }
     }
 
-    /// The resource at `path`, once it is as awaited.
-    pub(crate) async fn until(&self, path: &str, awaited: impl Fn(&Value) -> bool) -> Value {
-        let start = Instant::now();
-        loop {
-            let now = self.get(path).await.expect(200);
-            if awaited(&now) {
-                return now;
-            }
-            assert!(start.elapsed() < Duration::from_secs(20), "it stays {now:#}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
     /// The resource at `path`, once it is as awaited. The service has one second from now, plus the time for which
     /// this test itself waited for a processor.
     pub(crate) async fn soon(&self, path: &str, awaited: impl Fn(&Value) -> bool) -> Value {

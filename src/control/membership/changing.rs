@@ -88,7 +88,7 @@ impl Membership {
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
         let rules_differ =
-            rules.as_ref().is_some_and(|(answering, next)| answering.active().rules != next.rules);
+            rules.as_ref().is_some_and(|(responder, next)| responder.active().rules != next.rules);
 
         let forgotten = update_in_place(&kept, &previous, spec)?;
         let opening = self.context.opening(spec, table);
@@ -98,8 +98,8 @@ impl Membership {
         drop(kept);
         let new_log = (previous.group != spec.group).then(|| self.context.new_log(spec));
         delivery.log = new_log.clone().unwrap_or(delivery.log);
-        if let Some((answering, rules)) = rules {
-            answering.replace(rules);
+        if let Some((responder, rules)) = rules {
+            responder.replace(rules);
         }
         let delivering = opening.deliver(opened, &delivery);
 
@@ -126,11 +126,11 @@ impl Membership {
         request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<(Option<NextRules<'_>>, Result<(), NotJoinedReason>), ControlError> {
-        let Some((answering, rules)) = self.responder.as_ref().zip(request.rules.clone()) else {
+        let Some((responder, rules)) = self.responder.as_ref().zip(request.rules.clone()) else {
             return Ok((None, Ok(())));
         };
         // Unchanged sockets must not be opened again: a reply port that the kernel chose would change.
-        let current = answering.active();
+        let current = responder.active();
         let stays = previous.group == spec.group && current.rules.reply_from == rules.reply_from;
         let next = if stays {
             current.with_rules(rules)
@@ -140,7 +140,7 @@ impl Membership {
         let prepared = next.prepare(&spec.group, &super::interfaces_there(spec, table));
         match prepared {
             Err(refusal) if !stays => Err(refusal),
-            prepared => Ok((Some((answering, next)), prepared.map_err(NotJoinedReason::of_replies))),
+            prepared => Ok((Some((responder, next)), prepared.map_err(NotJoinedReason::of_replies))),
         }
     }
 

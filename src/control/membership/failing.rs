@@ -8,7 +8,7 @@ use super::{Membership, Stage};
 impl Membership {
     /// Whether a panic has left it half changed, or one of its sockets not delivering.
     pub(in crate::control) fn is_broken(&self) -> bool {
-        let answering_is_broken = || self.responder.as_ref().is_some_and(|answering| answering.is_broken());
+        let answering_is_broken = || self.responder.as_ref().is_some_and(|responder| responder.is_broken());
         self.state.is_poisoned() || answering_is_broken() || {
             let state = self.state();
             let mut joined = state.interfaces.iter().filter_map(InterfaceMembership::joined);
@@ -19,8 +19,8 @@ impl Membership {
     /// Closes its sockets, so that its state is consistent again. A log that is half changed is replaced.
     pub(in crate::control) fn fail(self: &Arc<Self>) {
         self.state.clear_poison();
-        if let Some(answering) = &self.responder {
-            answering.repair();
+        if let Some(responder) = &self.responder {
+            responder.repair();
         }
         let mut state = self.state();
         if state.stage != Stage::Hearing {

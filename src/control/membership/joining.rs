@@ -26,14 +26,14 @@ impl Membership {
         id: Id,
         spec: MembershipSpec,
         request: &JoinRequest,
-        answering: Option<Arc<Responder>>,
+        responder: Option<Arc<Responder>>,
         context: MembershipContext,
         table: Arc<InterfaceTable>,
     ) -> Result<NewMembership, ControlError> {
         let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
-        if let Some(answering) = &answering {
+        if let Some(responder) = &responder {
             let there: Vec<_> = wanted.iter().filter_map(|(_, interface)| interface.clone()).collect();
-            answering.active().prepare(&spec.group, &there)?;
+            responder.active().prepare(&spec.group, &there)?;
         }
         let as_missing = |(name, interface)| Missing { name, interface, counters: Arc::default() };
         let missing: Vec<_> = wanted.into_iter().map(as_missing).collect();
@@ -50,7 +50,7 @@ impl Membership {
         let membership = Self {
             id,
             created_at: now.real,
-            responder: answering,
+            responder,
             context,
             changing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),

@@ -17,8 +17,8 @@ impl Membership {
         };
         drop(state);
         self.close(sockets);
-        if let Some(answering) = &self.responder {
-            answering.close();
+        if let Some(responder) = &self.responder {
+            responder.close();
         }
     }
 
@@ -43,8 +43,8 @@ impl Membership {
         let sockets = self.leave_with(&mut state, EventKind::Expired);
         drop(state);
         sockets.iter().for_each(Registration::stop);
-        if let Some(answering) = &self.responder {
-            answering.close();
+        if let Some(responder) = &self.responder {
+            responder.close();
         }
         Some(sockets)
     }

@@ -175,7 +175,7 @@ impl Membership {
     }
 
     fn totals(&self, log: LogCounters, dropped_buffers: u64) -> Totals {
-        let replies = self.responder.as_ref().map(|answering| answering.counters());
+        let replies = self.responder.as_ref().map(|responder| responder.counters());
         let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
         *totals.received(self.kind()) = ReceivedTotals::of(log, dropped_buffers);
         totals
@@ -193,12 +193,12 @@ impl Membership {
             lease: state.lease,
             log: state.log.counters(),
             dropped_buffers: state.dropped_buffers(),
-            responder: self.responder.as_ref().map(|answering| {
-                let active = answering.active();
+            responder: self.responder.as_ref().map(|responder| {
+                let active = responder.active();
                 ResponderView {
                     rules: active.rules.clone(),
                     reply_addresses: active.reply_addresses(),
-                    counters: answering.counters(),
+                    counters: responder.counters(),
                 }
             }),
         }

@@ -41,7 +41,7 @@ impl Persist for Membership {
         let wanted = StoredMembership {
             created_at: self.created_at,
             spec: state.spec.clone(),
-            rules: self.responder.as_ref().map(|answering| answering.active().rules.clone()),
+            rules: self.responder.as_ref().map(|responder| responder.active().rules.clone()),
             lease: state.lease,
             declared: state.declared,
         };
@@ -49,7 +49,7 @@ impl Persist for Membership {
     }
 
     fn status(&self) -> String {
-        let replies = self.responder.as_ref().map(|answering| answering.counters());
+        let replies = self.responder.as_ref().map(|responder| responder.counters());
         let state = self.state();
         let before = state
             .counted_before
@@ -80,7 +80,7 @@ impl Membership {
             log.close();
             return Ok(None);
         }
-        let answering = wanted.rules.map(|rules| {
+        let responder = wanted.rules.map(|rules| {
             let active = ActiveRules::new(&wanted.spec.group, rules, &context.sockets);
             Arc::new(Responder::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
         });
@@ -94,7 +94,7 @@ impl Membership {
         Ok(Some(Self {
             id,
             created_at: wanted.created_at,
-            responder: answering,
+            responder,
             context: context.clone(),
             changing: tokio::sync::Mutex::default(),
             state: Mutex::new(state),

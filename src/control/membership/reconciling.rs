@@ -114,8 +114,8 @@ impl Membership {
 
     /// Closes reply sockets whose addresses the host no longer has, and opens those that `reply_from` asks for.
     fn prepare_replies(&self, spec: &MembershipSpec, table: &InterfaceTable) -> Result<(), NotJoinedReason> {
-        let Some(answering) = &self.responder else { return Ok(()) };
-        let active = answering.active();
+        let Some(responder) = &self.responder else { return Ok(()) };
+        let active = responder.active();
         active.close_stale(table);
         active
             .prepare(&spec.group, &super::interfaces_there(spec, table))
@@ -151,7 +151,7 @@ impl Membership {
     /// Whether a change of the interfaces with these names can concern the membership.
     pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
         let may_reply_from_others =
-            self.responder.as_ref().is_some_and(|answering| answering.active().needs_addresses());
+            self.responder.as_ref().is_some_and(|responder| responder.active().needs_addresses());
         may_reply_from_others
             || match &self.state().spec.interfaces {
                 Interfaces::Default => !changed.is_empty(),

@@ -45,9 +45,9 @@ impl Sink for MembershipSink {
             }
         }));
         self.counters.add(counted);
-        if let Some(answering) = &self.responder {
+        if let Some(responder) = &self.responder {
             let alone = self.joined.load(Ordering::Relaxed) < 2;
-            answering.answer(socket, self.index, alone, batch);
+            responder.answer(socket, self.index, alone, batch);
         }
     }
 }

@@ -92,8 +92,8 @@ impl TokenAuth {
     }
 }
 
-/// Paths that need no token: health, for probes that have none, and the API document, which is the same for every
-/// service and which a browser could not request with a token.
+/// Whether clients need no token for this path. Probes have none. A browser cannot send one for the API document, which
+/// tells nothing of this service in particular.
 pub(in crate::http) fn is_open(path: &str) -> bool {
     const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
     OPEN.contains(&path) || path.starts_with("/docs/")

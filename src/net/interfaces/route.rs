@@ -34,7 +34,7 @@ pub(super) struct FoundRoute {
     pub(super) interface: u32,
     /// None if there is no address to send from.
     pub(super) source: Option<IpAddr>,
-    /// The route is one of those that the kernel makes for every interface.
+    /// The kernel itself added this route, as it does for every interface.
     automatic: bool,
 }
 

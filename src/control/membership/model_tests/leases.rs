@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 use crate::net::{InterfaceWatch, SocketBackend};
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum LeaseStep {
     Pass(Duration),
     /// Moves the time of day by this many seconds.
     Set(i64),
@@ -32,21 +32,21 @@ fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
 }
 
 /// A responder logs and answers datagrams until its lease ends, and not after that.
-fn live(world: &World, steps: Vec<Step>) {
+fn live(world: &World, steps: Vec<LeaseStep>) {
     const WANTED: Target = Target { interfaces: [true, true], group: 0 };
     let (responder, _) = &world.resources[1];
     let sockets_before = world.kernel.open_sockets();
     let mut left: Option<Duration> = None;
     for step in steps {
         match step {
-            Step::Pass(time) => {
+            LeaseStep::Pass(time) => {
                 let clock = &mut world.kernel.state().clock;
                 clock.monotonic += time;
                 clock.real.0 += i64::try_from(time.as_nanos()).expect("hours");
                 left = left.map(|left| left.saturating_sub(time));
             }
-            Step::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
-            Step::Renew(lease) => {
+            LeaseStep::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
+            LeaseStep::Renew(lease) => {
                 let wanted = JoinRequest { lease: Some(lease), ..request(true) };
                 let renewed = world.runtime.block_on(responder.change(&spec(WANTED), &wanted, &world.table));
                 assert!(renewed.is_ok());
@@ -79,11 +79,11 @@ fn live(world: &World, steps: Vec<Step>) {
     responder.leave();
 }
 
-fn steps() -> impl Strategy<Value = Step> {
+fn steps() -> impl Strategy<Value = LeaseStep> {
     let seconds = || (1_u64..100).prop_map(Duration::from_secs);
     prop_oneof![
-        4 => seconds().prop_map(Step::Pass),
-        2 => (-1_000_000_i64..1_000_000).prop_map(Step::Set),
-        2 => seconds().prop_map(Step::Renew),
+        4 => seconds().prop_map(LeaseStep::Pass),
+        2 => (-1_000_000_i64..1_000_000).prop_map(LeaseStep::Set),
+        2 => seconds().prop_map(LeaseStep::Renew),
     ]
 }

@@ -93,13 +93,13 @@ impl World {
         let (table, registry) = (kernel.table(), Registry::default());
         let wanted = Target { interfaces: [true, true], group: 0 };
         let resources = [false, true].map(|answers| {
-            let answering = request(answers).rules.map(|rules| {
+            let responder = request(answers).rules.map(|rules| {
                 let active = ActiveRules::new(&group(0), rules, &sockets);
                 Arc::new(Responder::new(active, services.clone()))
             });
             let id = Id::parse(if answers { "responder" } else { "membership" }).expect("an id");
             let (request, context) = (request(answers), context.clone());
-            let new = Membership::prepare(id, spec(wanted), &request, answering, context, table.clone());
+            let new = Membership::prepare(id, spec(wanted), &request, responder, context, table.clone());
             let membership = new.expect("it works").publish(&registry).expect("the id is free");
             (membership, Model::new(wanted, answers, &table, kernel.take_opens()))
         });
