@@ -1,5 +1,6 @@
 //! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -124,11 +125,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    let deserializer = serde_html_form::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let parameters = || form_urlencoded::parse(query.as_bytes());
+    let invalid = |name: &str, detail: String| {
+        Problem::new(ProblemKind::InvalidParameter, detail).at(format!("/{}", escaped(name)))
+    };
+    let mut names = HashSet::new();
+    if let Some((name, _)) = parameters().find(|(name, _)| !names.insert(name.clone())) {
+        return Err(invalid(&name, format!("`{name}` is given more than once: give it once")));
+    }
+    let deserializer = serde_html_form::Deserializer::new(parameters());
+    let parsed = serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = pointer(error.path());
         Problem::new(ProblemKind::InvalidParameter, error.inner().to_string()).at(pointer)
-    })
+    })?;
+    // The deserializer takes an empty value for a parameter that is absent.
+    match parameters().find(|(_, value)| value.is_empty()) {
+        Some((name, _)) => {
+            Err(invalid(&name, format!("`{name}` has no value: give it one, or leave `{name}` out")))
+        }
+        None => Ok(parsed),
+    }
 }
 
 /// The id in the path.
@@ -180,13 +196,18 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     for segment in path {
         let token = match segment {
             Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Map { key } => escaped(key),
             Segment::Enum { .. } | Segment::Unknown => continue,
         };
         pointer.push('/');
         pointer.push_str(&token);
     }
     pointer
+}
+
+/// A token of a JSON pointer.
+fn escaped(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
 }
 
 /// Removes the line and column that `serde_json` puts at the end of its messages; a pointer is clearer.

@@ -218,6 +218,9 @@ async fn parameters_that_cannot_be() {
         (list, "limit=0", "/limit"),
         (list, "limit=1001", "/limit"),
         (list, "limit=many", "/limit"),
+        (list, "limit=", "/limit"),
+        (list, "limit=1&limit=2", "/limit"),
+        (list, "group", "/group"),
         (list, "after=%21", "/after"),
         (list, "group=192.0.2.1:1", "/group"),
         (list, "state=lazy", "/state"),
@@ -227,6 +230,9 @@ async fn parameters_that_cannot_be() {
         (&log, "after=1", "/after"),
         (&log, "after=xxxxxxxxxxxxxxxx-1", "/after"),
         (&log, "wait_ms=60001", "/wait_ms"),
+        (&log, "limit=&wait_ms=", "/limit"),
+        ("/v1/events", "limit=&wait_ms=", "/limit"),
+        ("/v1/events", "wait_ms=", "/wait_ms"),
         (&log, "encoding=hex", "/encoding"),
         (&log, "colour=red", "/colour"),
     ] {
@@ -236,6 +242,7 @@ async fn parameters_that_cannot_be() {
         server.request(Method::POST, &format!("/v1/messages?{query}")).body("text/plain", "x").send()
     };
     raw("group=239.1.1.1:1&colour=red").await.problem(400, "invalid-parameter", "/colour");
+    raw("group=239.1.1.1:1&ttl=").await.problem(400, "invalid-parameter", "/ttl");
     raw("interfaces=lo").await.problem(422, "invalid-request", "/group");
     let both = server.post("/v1/messages?ttl=1", on_lo(GROUP, json!({"payload": "x"}))).await;
     both.problem(400, "invalid-parameter", "");
