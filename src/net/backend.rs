@@ -28,9 +28,6 @@ pub trait SocketBackend: Send + Sync {
     /// How the kernel would send a datagram now. Does not wait.
     fn route(&self, query: &RouteQuery) -> Result<Route, SocketError>;
 
-    /// The index of the interface that the kernel would use, and the source address, if there is one.
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError>;
-
     /// Joins the group on the interface; the kernel queues what arrives until the socket is registered.
     fn open_group_socket(
         &self,
@@ -86,10 +83,6 @@ impl SocketBackend for KernelSockets {
 
     fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         self.interfaces.route(query)
-    }
-
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
-        self.interfaces.egress(query)
     }
 
     fn open_group_socket(

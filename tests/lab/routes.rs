@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use rollcall::net::{InterfaceWatch, Route, RouteQuery, SocketErrorKind};
 use socket2::{Domain, Socket, Type};
@@ -37,7 +38,7 @@ async fn routes_are_those_of_a_plain_socket() {
                 let query = query(group, source_port, None);
                 let (chosen, plain) = (watch.route(&query), plain(&query));
                 match (&chosen, &plain) {
-                    (Ok(chosen), Ok(plain)) => assert_eq!(chosen.source, *plain, "{change}: {query:?}"),
+                    (Ok(chosen), Ok(plain)) => assert_eq!(chosen.source, Some(*plain), "{change}: {query:?}"),
                     (Err(fault), Err(error)) => {
                         assert_eq!(fault.source.raw_os_error(), error.raw_os_error(), "{change}: {query:?}");
                     }
@@ -62,7 +63,7 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
         |group| watch.route(&query(group, None, None)).unwrap_err().kind() == SocketErrorKind::NoRoute;
     let leaves_by = |name: &str, query: &RouteQuery| {
         let index = watch.table().by_name(name).unwrap().index;
-        let source = plain(&RouteQuery { interface: Some(index), ..*query }).unwrap();
+        let source = plain(&RouteQuery { interface: Some(index), ..*query }).ok();
         assert_eq!(watch.route(query).unwrap(), Route { interface_index: index, source });
     };
     watch.refresh().await.unwrap();
@@ -85,9 +86,41 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
     leaves_by("v0", &group("[ff15::1]:9"));
 
     ip("addr flush dev v0");
-    let fault = watch.route(&group("[ff15::1]:9")).unwrap_err();
-    assert_eq!(fault.kind(), SocketErrorKind::NoAddress, "{fault}");
-    assert_eq!(watch.egress(&group("[ff15::1]:9")).unwrap().0, v0);
+    let route = watch.route(&group("[ff15::1]:9")).unwrap();
+    assert_eq!(route, Route { interface_index: v0, source: None });
+    assert_eq!(route.source().unwrap_err().kind(), SocketErrorKind::NoAddress);
+}
+
+#[tokio::test]
+async fn a_route_that_is_asked_for_often_follows_each_change() {
+    if !on_a_host("lab::routes::a_route_that_is_asked_for_often_follows_each_change") {
+        return;
+    }
+    let watch = start().await;
+    ip("link add v0 type veth peer v1\nlink set v0 up\nlink set v1 up\n\
+        link add w0 type veth peer w1\nlink set w0 up\nlink set w1 up\n\
+        addr add 10.0.0.1/24 dev v0\naddr add 10.0.0.2/24 dev v0\naddr add 10.1.0.1/24 dev w0\n\
+        nexthop add id 1 dev v0\nroute add 224.0.0.0/4 nhid 1");
+    let query = query("239.1.1.1:9", None, None);
+    for (change, name, source) in [
+        ("nexthop replace id 1 dev w0", "w0", [10, 1, 0, 1]),
+        ("route add 239.0.0.0/8 dev v0", "v0", [10, 0, 0, 1]),
+        ("addr del 10.0.0.1/24 dev v0", "v0", [10, 0, 0, 2]),
+        ("rule add ipproto udp lookup 100\nroute add 239.0.0.0/8 dev w0 table 100", "w0", [10, 1, 0, 1]),
+        ("rule del ipproto udp lookup 100", "v0", [10, 0, 0, 2]),
+        ("link set v0 down", "w0", [10, 1, 0, 1]),
+    ] {
+        // Only after a second without changes is a route kept.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1_200) {
+            watch.route(&query).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ip(change);
+        let expected = (watch.refresh().await.unwrap().by_name(name).unwrap().index, Some(source.into()));
+        let route = watch.route(&query).unwrap();
+        assert_eq!((route.interface_index, route.source), expected, "{change}");
+    }
 }
 
 fn query(group: &str, source_port: Option<u16>, interface: Option<u32>) -> RouteQuery {

@@ -7,7 +7,7 @@ use super::MessageContext;
 use super::interface::EgressInterface;
 use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
-use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
+use crate::net::{Action, Route, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
     /// The interfaces that a message is sent by: those it names, the one that has its source address, or the one that
@@ -53,19 +53,19 @@ impl MessageContext {
         spec: &MessageSpec,
         table: &'t InterfaceTable,
     ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), ControlError> {
-        let (index, source) =
-            self.sockets.egress(&query(spec, None)).map_err(|fault| match fault.kind() {
-                SocketErrorKind::NoRoute => {
-                    ControlError::NoRoute { group: spec.group, candidates: candidates(table, spec) }
-                }
-                SocketErrorKind::Denied | SocketErrorKind::Refused => {
-                    ControlError::RouteRefused { group: spec.group, fault }
-                }
-                _ => ControlError::Failed(fault),
-            })?;
+        let route = self.sockets.route(&query(spec, None)).map_err(|fault| match fault.kind() {
+            SocketErrorKind::NoRoute => {
+                ControlError::NoRoute { group: spec.group, candidates: candidates(table, spec) }
+            }
+            SocketErrorKind::Denied | SocketErrorKind::Refused => {
+                ControlError::RouteRefused { group: spec.group, fault }
+            }
+            _ => ControlError::Failed(fault),
+        })?;
+        let index = route.interface_index;
         // An interface that the table does not have yet.
         let unknown = || ControlError::InterfaceGone { interface: format!("if{index}").into() };
-        table.by_index(index).map(|interface| (interface, source)).ok_or_else(unknown)
+        table.by_index(index).map(|interface| (interface, route.source)).ok_or_else(unknown)
     }
 
     /// The source address of a message on this interface: the message's choice, else the kernel's.
@@ -87,15 +87,18 @@ impl MessageContext {
         if chosen_by_route {
             // If the query names no interface, the kernel may choose another address than for that interface.
             match self.sockets.route(&query(spec, None)) {
-                Ok(route) if route.interface_index == interface.index => return Ok(route.source),
+                Ok(Route { interface_index, source: Some(source) }) if interface_index == interface.index => {
+                    return Ok(source);
+                }
                 _ => {}
             }
         }
-        match self.sockets.route(&query(spec, Some(interface.index))) {
-            Ok(route) if !interface.loopback || interface.can_send_from(route.source) => Ok(route.source),
+        let route = self.sockets.route(&query(spec, Some(interface.index)));
+        match route.and_then(|route| route.source()) {
+            Ok(source) if !interface.loopback || interface.can_send_from(source) => Ok(source),
             routed => match (own_on_loopback(interface, spec.group.family()), routed) {
                 (Some(own), _) => Ok(own),
-                (None, Ok(route)) => Ok(route.source),
+                (None, Ok(source)) => Ok(source),
                 (None, Err(fault)) => Err(self.cause(fault, spec, &interface.name, None)),
             },
         }

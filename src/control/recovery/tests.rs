@@ -208,10 +208,6 @@ impl SocketBackend for PanickingSockets {
         self.0.route(query)
     }
 
-    fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
-        self.0.egress(query)
-    }
-
     fn open_group_socket(
         &self,
         group: &Group,

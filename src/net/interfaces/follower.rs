@@ -84,7 +84,7 @@ impl Follower {
     }
 
     fn follow(&mut self) -> io::Result<()> {
-        let notifications = self.shared.netlink.subscribe()?;
+        let notifications = self.shared.netlink.subscribe_to_interfaces()?;
         // Earlier announcements were missed.
         self.table.mark_incomplete();
         loop {

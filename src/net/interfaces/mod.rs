@@ -13,10 +13,10 @@ mod groups;
 mod message;
 mod netlink;
 mod route;
+mod route_cache;
 mod table;
 
 use std::io::{self, PipeWriter, Write};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ use follower::Follower;
 pub use groups::KernelGroups;
 use netlink::{Client, KernelNetlink, Netlink};
 pub use route::{Route, RouteQuery};
+use route_cache::RouteCache;
 pub use table::LiveTable;
 
 /// The interfaces of this host as of the kernel's last message; cheap to clone.
@@ -45,6 +46,8 @@ struct WatchState {
     requests: Mutex<RefreshRequests>,
     /// Std lock: held for an assignment or a copy.
     health: Mutex<InterfaceHealth>,
+    /// Std lock: held to read what the kernel has announced, and for a look-up or an insertion.
+    routes: Mutex<RouteCache>,
     /// Clients for route requests; if all are in use, one more is made. Std lock: held to take one or to put it back.
     idle_clients: Mutex<Vec<Client>>,
     /// Progress of the thread.
@@ -85,8 +88,10 @@ impl InterfaceWatch {
         stop: &CancellationToken,
     ) -> Result<Self, SocketError> {
         let (woken, wake) = io::pipe().context(Action::Interfaces)?;
+        let routes = RouteCache::new(&*netlink, Instant::now()).context(Action::Interfaces)?;
         let shared = Arc::new(WatchState {
             netlink,
+            routes: Mutex::new(routes),
             table: watch::Sender::default(),
             requests: Mutex::new(RefreshRequests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
             health: Mutex::default(),
@@ -137,20 +142,18 @@ impl InterfaceWatch {
     }
 
     /// How a datagram leaves: a few system calls, of microseconds. [`super::SocketErrorKind::NoRoute`] is the kernel's
-    /// own answer; [`super::SocketErrorKind::NoAddress`] means that there is an interface but no address.
+    /// own answer.
     pub fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
-        let found = self.look_up(query)?;
-        let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
-        let source = found.source.ok_or_else(missing).context(Action::Interfaces)?;
-        Ok(Route { interface_index: found.interface, source })
+        let now = Instant::now();
+        if let Some(known) = self.0.routes.lock_shared().get(query, now) {
+            return Ok(known);
+        }
+        let route = self.ask_for_route(query)?;
+        self.0.routes.lock_shared().insert(*query, route, now);
+        Ok(route)
     }
 
-    /// The index of the interface that a datagram leaves on, and the source address, if there is one.
-    pub fn egress(&self, query: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
-        self.look_up(query).map(|found| (found.interface, found.source))
-    }
-
-    fn look_up(&self, query: &RouteQuery) -> Result<route::FoundRoute, SocketError> {
+    fn ask_for_route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
         /// As many as make requests at once on a host with many processors.

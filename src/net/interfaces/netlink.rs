@@ -22,7 +22,11 @@ pub(super) trait Netlink: Send + Sync {
 
     /// A socket that receives a notification of every change of links and addresses. It is used for nothing else: if
     /// notifications overflowed its buffer, a reply would be lost with them.
-    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>>;
+    fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>>;
+
+    /// A socket that receives a notification of every change that can choose another route, up to a few: then it
+    /// overflows.
+    fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>>;
 }
 
 /// A non-blocking socket. Only the kernel, and processes that may change interfaces anyway, can send to it.
@@ -47,24 +51,31 @@ impl Netlink for KernelNetlink {
         Ok(Box::new(KernelSocket::open()?))
     }
 
-    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+    fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>> {
         /// For a storm of changes; the kernel may grant less, depending on `net.core.rmem_max` and our rights.
         const BUFFER_BYTES: i32 = 4 << 20;
-        const GROUPS: [u32; 4] = [
-            libc::RTNLGRP_LINK,
-            libc::RTNLGRP_IPV4_IFADDR,
-            libc::RTNLGRP_IPV6_IFADDR,
-            libc::RTNLGRP_IPV6_IFINFO,
-        ];
-        let socket = KernelSocket::open()?;
-        let set_buffer =
-            |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, &BUFFER_BYTES.to_ne_bytes());
-        set_buffer(libc::SO_RCVBUFFORCE).or_else(|_| set_buffer(libc::SO_RCVBUF))?;
-        // An unbound socket would receive nothing: with port 0, which is the kernel's own, it counts as the sender.
-        sys::bind_netlink(socket.as_fd(), GROUPS.iter().map(|group| 1 << (group - 1)).sum())?;
-        Ok(Box::new(socket))
+        Ok(Box::new(KernelSocket::subscribed(&INTERFACE_GROUPS, BUFFER_BYTES)?))
+    }
+
+    fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        /// A page: the kernel grants one message at least.
+        const BUFFER_BYTES: i32 = 4096;
+        let groups = [&INTERFACE_GROUPS[..], &ROUTE_GROUPS].concat();
+        Ok(Box::new(KernelSocket::subscribed(&groups, BUFFER_BYTES)?))
     }
 }
+
+const INTERFACE_GROUPS: [u32; 4] =
+    [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_IPV6_IFINFO];
+const ROUTE_GROUPS: [u32; 5] = [
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV6_RULE,
+    RTNLGRP_NEXTHOP,
+];
+// include/uapi/linux/rtnetlink.h
+const RTNLGRP_NEXTHOP: u32 = 32;
 
 struct KernelSocket(socket2::Socket);
 
@@ -72,6 +83,17 @@ impl KernelSocket {
     fn open() -> io::Result<Self> {
         let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_ROUTE));
         socket2::Socket::new(domain, Type::RAW.nonblocking(), Some(protocol)).map(Self)
+    }
+
+    /// Opens a socket for the notifications of these groups (`RTNLGRP_*`).
+    fn subscribed(groups: &[u32], buffer_bytes: i32) -> io::Result<Self> {
+        let socket = Self::open()?;
+        let set_buffer =
+            |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, &buffer_bytes.to_ne_bytes());
+        set_buffer(libc::SO_RCVBUFFORCE).or_else(|_| set_buffer(libc::SO_RCVBUF))?;
+        // An unbound socket would receive nothing: with port 0, which is the kernel's own, it counts as the sender.
+        sys::bind_netlink(socket.as_fd(), groups.iter().map(|group| 1 << (group - 1)).sum())?;
+        Ok(socket)
     }
 }
 

@@ -7,9 +7,10 @@ use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
 
 use super::message::{AF_INET, AF_INET6, attributes, ip};
 use super::netlink::{Client, NetlinkMessage, Request, field};
+use crate::net::error::{Action, SocketError, WithAction};
 
 /// The datagram to be sent. Policy routing can depend on all of this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RouteQuery {
     pub destination: SocketAddr,
     /// None: the kernel chooses a free one.
@@ -24,32 +25,38 @@ pub struct RouteQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub interface_index: u32,
-    /// Not always an address of the interface: a route can name another one.
-    pub source: IpAddr,
+    /// Not always an address of the interface: a route can name another one. None if there is no address to send from.
+    pub source: Option<IpAddr>,
+}
+
+impl Route {
+    /// The source address; an error of kind [`crate::net::SocketErrorKind::NoAddress`] if there is none.
+    pub fn source(&self) -> Result<IpAddr, SocketError> {
+        let missing = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+        self.source.ok_or_else(missing).context(Action::Interfaces)
+    }
 }
 
 /// The kernel's answer to a query.
-#[derive(Debug, Default)]
-pub(super) struct FoundRoute {
-    pub(super) interface: u32,
-    /// None if there is no address to send from.
-    pub(super) source: Option<IpAddr>,
+struct FoundRoute {
+    route: Route,
     /// The kernel itself added this route, as it does for every interface.
     automatic: bool,
 }
 
 /// Looks up the route to a destination. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take
 /// the oldest interface: if only these routes match, the interface of the default route is taken instead.
-pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<FoundRoute> {
+pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<Route> {
     /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
     const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
     let chosen = query.destination.is_ipv4() || query.interface.is_some();
     if chosen || !ask(client, query, RTM_F_FIB_MATCH)?.automatic {
-        return ask(client, query, 0);
+        return Ok(ask(client, query, 0)?.route);
     }
     let destination = SocketAddr::new(AWAY.into(), query.destination.port());
-    let default = ask(client, &RouteQuery { destination, ..*query }, 0)?;
-    ask(client, &RouteQuery { interface: Some(default.interface), ..*query }, 0)
+    let default = ask(client, &RouteQuery { destination, ..*query }, 0)?.route;
+    let query = RouteQuery { interface: Some(default.interface_index), ..*query };
+    Ok(ask(client, &query, 0)?.route)
 }
 
 /// The kernel returns the matching entry of the routing table, not its result (include/uapi/linux/rtnetlink.h).
@@ -67,7 +74,7 @@ fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<FoundR
         if message.kind == libc::RTM_NEWROUTE { FoundRoute::read(message).map(Some) } else { Ok(None) }
     })?;
     let mut found = reply.parts.pop().ok_or_else(|| io::Error::other("the kernel told no route"))?;
-    found.source = query.source.or(found.source);
+    found.route.source = query.source.or(found.route.source);
     Ok(found)
 }
 
@@ -108,18 +115,18 @@ impl FoundRoute {
         /// The first octet of IPv6 groups.
         const GROUPS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
         let [family, prefix, _, _, table, protocol] = field(message.payload, 0)?;
-        let (mut found, mut destination) = (Self::default(), None);
+        let (mut route, mut destination) = (Route { interface_index: 0, source: None }, None);
         for attribute in attributes(message.payload, ROUTE_HEADER) {
             let attribute = attribute?;
             match attribute.kind() {
-                RTA_OIF => found.interface = u32::from_ne_bytes(field(attribute.value(), 0)?),
-                RTA_PREFSRC => found.source = ip(family, attribute.value())?,
+                RTA_OIF => route.interface_index = u32::from_ne_bytes(field(attribute.value(), 0)?),
+                RTA_PREFSRC => route.source = ip(family, attribute.value())?,
                 RTA_DST => destination = ip(family, attribute.value())?,
                 _ => {}
             }
         }
         let of_groups = destination == Some(GROUPS) && prefix == 8;
-        found.automatic = of_groups && table == libc::RT_TABLE_LOCAL && protocol == BY_KERNEL;
-        Ok(found)
+        let automatic = of_groups && table == libc::RT_TABLE_LOCAL && protocol == BY_KERNEL;
+        Ok(Self { route, automatic })
     }
 }

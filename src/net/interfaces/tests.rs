@@ -99,22 +99,24 @@ async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
 #[tokio::test]
 async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
     let host = Host::start().await;
-    let query = RouteQuery {
-        destination: SocketAddr::from(([127, 0, 0, 1], 9)),
+    // Each route is another one, which is not in the cache.
+    let mut ports = 1..;
+    let mut query = || RouteQuery {
+        destination: SocketAddr::from(([127, 0, 0, 1], ports.next().unwrap())),
         source_port: None,
         interface: None,
         source: None,
     };
-    let expected = Route { interface_index: 1, source: [127, 0, 0, 1].into() };
+    let expected = Route { interface_index: 1, source: Some([127, 0, 0, 1].into()) };
     for lost in 0..3 {
         host.faults.lose.store(lost, Ordering::SeqCst);
-        assert_eq!(host.watch.route(&query).unwrap(), expected);
+        assert_eq!(host.watch.route(&query()).unwrap(), expected);
     }
     host.faults.lose.store(3, Ordering::SeqCst);
-    assert_eq!(host.watch.route(&query).unwrap_err().kind(), SocketErrorKind::TimedOut);
-    assert_eq!(host.watch.route(&query).unwrap(), expected);
+    assert_eq!(host.watch.route(&query()).unwrap_err().kind(), SocketErrorKind::TimedOut);
+    assert_eq!(host.watch.route(&query()).unwrap(), expected);
 
-    let nowhere = RouteQuery { interface: Some(u32::MAX >> 1), ..query };
+    let nowhere = RouteQuery { interface: Some(u32::MAX >> 1), ..query() };
     assert_eq!(host.watch.route(&nowhere).unwrap_err().kind(), SocketErrorKind::NoDevice);
     host.stop().await;
 }
@@ -191,12 +193,16 @@ impl Netlink for Faulty {
         Ok(Box::new(FaultySocket { socket: KernelNetlink.open()?, faults: self.0.clone(), notifies: false }))
     }
 
-    fn subscribe(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+    fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>> {
         Ok(Box::new(FaultySocket {
-            socket: KernelNetlink.subscribe()?,
+            socket: KernelNetlink.subscribe_to_interfaces()?,
             faults: self.0.clone(),
             notifies: true,
         }))
+    }
+
+    fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+        KernelNetlink.subscribe_to_routes()
     }
 }
 

@@ -177,10 +177,6 @@ impl SocketBackend for Arc<SimulatedKernel> {
         unreachable!("there are no messages")
     }
 
-    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
-        unreachable!("there are no messages")
-    }
-
     fn open_group_socket(
         &self,
         group: &Group,

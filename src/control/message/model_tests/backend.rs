@@ -38,12 +38,8 @@ impl SocketBackend for World {
         if !interface.up {
             return Err(fault(libc::ENETUNREACH));
         }
-        let (source, _) = interface.addresses.first().ok_or_else(|| fault(libc::EADDRNOTAVAIL))?;
-        Ok(Route { interface_index: index, source: *source })
-    }
-
-    fn egress(&self, _: &RouteQuery) -> Result<(u32, Option<IpAddr>), SocketError> {
-        unreachable!("all interfaces are named")
+        let source = interface.addresses.first().map(|(source, _)| *source);
+        Ok(Route { interface_index: index, source })
     }
 
     fn open_group_socket(

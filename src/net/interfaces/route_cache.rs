@@ -1,0 +1,152 @@
+//! Routes that the kernel has told lately, so that a client that sends often does not ask for each message.
+//!
+//! A socket of the cache's own receives a notification of every change that can choose another route. The kernel queues
+//! it before the change is complete, and a look-up reads the queue first: it never finds what was so before an earlier
+//! change. Nothing the notifications say matters, only that there are some.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::netlink::{Netlink, NetlinkSocket};
+use super::route::{Route, RouteQuery};
+
+pub(super) struct RouteCache {
+    notifications: Box<dyn NetlinkSocket>,
+    /// Each with the time at which the kernel was asked.
+    routes: HashMap<RouteQuery, (Route, Instant)>,
+    last_change: Instant,
+}
+
+/// The kernel sends some notifications before it has made the whole change: an address is announced to be gone before
+/// the routes are that name it. What it tells within this time is not kept.
+const SETTLES: Duration = Duration::from_secs(1);
+/// A change of a sysctl(8) is not announced.
+const LONGEST: Duration = Duration::from_secs(1);
+const MOST_ROUTES: usize = 1024;
+
+impl RouteCache {
+    pub(super) fn new(netlink: &dyn Netlink, now: Instant) -> io::Result<Self> {
+        let notifications = netlink.subscribe_to_routes()?;
+        Ok(Self { notifications, routes: HashMap::new(), last_change: now })
+    }
+
+    /// The route that the kernel told for this query, if nothing has changed since.
+    pub(super) fn get(&mut self, query: &RouteQuery, now: Instant) -> Option<Route> {
+        if self.has_changed() {
+            self.routes.clear();
+            self.last_change = now;
+        }
+        let (route, asked_at) = self.routes.get(query)?;
+        (now.saturating_duration_since(*asked_at) < LONGEST).then_some(*route)
+    }
+
+    /// Keeps a route for which the kernel was asked at this time, after [`Self::get`].
+    pub(super) fn insert(&mut self, query: RouteQuery, route: Route, asked_at: Instant) {
+        if asked_at.saturating_duration_since(self.last_change) < SETTLES {
+            return;
+        }
+        if self.routes.len() >= MOST_ROUTES {
+            self.routes.clear();
+        }
+        self.routes.insert(query, (route, asked_at));
+    }
+
+    /// Whether there was a notification since the last call, or an error: an overflow means that there were many.
+    fn has_changed(&self) -> bool {
+        /// In a storm of changes, the next call reads the others.
+        const MOST: usize = 100;
+        let receive = || self.notifications.receive(&mut [0]);
+        let is_queued = |received: &io::Result<usize>| !matches!(received, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        std::iter::repeat_with(receive).take(MOST).take_while(is_queued).count() > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_route_is_kept_for_a_second_until_something_changes() {
+        let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
+        let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(cache.get(&query(1), at(0)), None);
+        cache.insert(query(1), ROUTE, at(999));
+        assert_eq!(cache.get(&query(1), at(999)), None, "something may still be changing");
+
+        cache.insert(query(1), ROUTE, at(1_000));
+        assert_eq!(cache.get(&query(1), at(1_999)), Some(ROUTE));
+        assert_eq!(cache.get(&query(2), at(1_999)), None);
+        assert_eq!(cache.get(&query(1), at(2_000)), None, "it is old");
+
+        cache.insert(query(1), ROUTE, at(2_000));
+        notified.store(1, Ordering::Relaxed);
+        assert_eq!(cache.get(&query(1), at(2_001)), None);
+        assert_eq!(cache.get(&query(1), at(2_002)), None);
+        cache.insert(query(1), ROUTE, at(3_000));
+        assert_eq!(cache.get(&query(1), at(3_001)), None, "something may still be changing");
+    }
+
+    #[test]
+    fn a_storm_holds_nobody_up_and_the_table_has_a_bound() {
+        let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
+        let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
+        let later = start + SETTLES;
+        for port in 0..3_000 {
+            cache.insert(query(port), ROUTE, later);
+        }
+        assert!(cache.routes.len() <= MOST_ROUTES);
+        assert_eq!(cache.get(&query(2_999), later), Some(ROUTE));
+
+        notified.store(u32::MAX, Ordering::Relaxed);
+        assert_eq!(cache.get(&query(2_999), later), None);
+        assert!(notified.load(Ordering::Relaxed) > 0);
+    }
+
+    const ROUTE: Route = Route { interface_index: 1, source: None };
+
+    fn query(port: u16) -> RouteQuery {
+        let destination = ([239, 1, 1, 1], port).into();
+        RouteQuery { destination, source_port: None, interface: None, source: None }
+    }
+
+    /// So many notifications are queued.
+    struct Fake(Arc<AtomicU32>);
+
+    impl Netlink for Fake {
+        fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+            unreachable!("the cache asks for nothing")
+        }
+
+        fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+            unreachable!("the cache knows no interfaces")
+        }
+
+        fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>> {
+            Ok(Box::new(Fake(self.0.clone())))
+        }
+    }
+
+    impl NetlinkSocket for Fake {
+        fn send(&self, _: &[u8]) -> io::Result<()> {
+            unreachable!("the cache asks for nothing")
+        }
+
+        fn receive(&self, _: &mut [u8]) -> io::Result<usize> {
+            let take = |queued: u32| queued.checked_sub(1);
+            let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+            taken.map(|_| 1).map_err(|_| io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl AsFd for Fake {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            unreachable!("nobody waits for it")
+        }
+    }
+}
