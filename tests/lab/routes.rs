@@ -99,15 +99,15 @@ async fn a_route_that_is_asked_for_often_follows_each_change() {
     let watch = start().await;
     ip("link add v0 type veth peer v1\nlink set v0 up\nlink set v1 up\n\
         link add w0 type veth peer w1\nlink set w0 up\nlink set w1 up\n\
-        addr add 10.0.0.1/24 dev v0\naddr add 10.0.0.2/24 dev v0\naddr add 10.1.0.1/24 dev w0\n\
+        addr add 10.0.0.1/24 dev v0\naddr add 10.0.2.1/24 dev v0\naddr add 10.1.0.1/24 dev w0\n\
         nexthop add id 1 dev v0\nroute add 224.0.0.0/4 nhid 1");
     let query = query("239.1.1.1:9", None, None);
     for (change, name, source) in [
         ("nexthop replace id 1 dev w0", "w0", [10, 1, 0, 1]),
         ("route add 239.0.0.0/8 dev v0", "v0", [10, 0, 0, 1]),
-        ("addr del 10.0.0.1/24 dev v0", "v0", [10, 0, 0, 2]),
+        ("addr del 10.0.0.1/24 dev v0", "v0", [10, 0, 2, 1]),
         ("rule add ipproto udp lookup 100\nroute add 239.0.0.0/8 dev w0 table 100", "w0", [10, 1, 0, 1]),
-        ("rule del ipproto udp lookup 100", "v0", [10, 0, 0, 2]),
+        ("rule del ipproto udp lookup 100", "v0", [10, 0, 2, 1]),
         ("link set v0 down", "w0", [10, 1, 0, 1]),
     ] {
         // Only after a second without changes is a route kept.
