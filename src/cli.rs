@@ -159,7 +159,7 @@ impl ServeArgs {
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
             settings: Settings {
-                lanes: lanes(std::thread::available_parallelism().map_or(1, usize::from)),
+                receive_threads: lanes(std::thread::available_parallelism().map_or(1, usize::from)),
                 receive_buffer: self.receive_buffer as usize,
                 log_limits: Limits {
                     entries: self.log_entries,

@@ -1,9 +1,11 @@
+//! Why operations are refused.
+
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ResourceKind;
-use super::waiting::{self, Done};
+use super::resource_kind::ResourceKind;
 use crate::model::{Family, Group, Id, NotHearing};
 use crate::net::{SocketError, SocketErrorKind, rights};
 use crate::store::DiskError;
@@ -93,8 +95,48 @@ pub enum ControlError {
     Failed(#[source] SocketError),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
-    #[error("the request did not finish within {} s: {done}", waiting::LIMIT.as_secs())]
+    #[error("the request did not finish within {} s: {done}", WAIT_LIMIT.as_secs())]
     TimedOut { done: Done },
+}
+
+/// How long a request waits in all: long enough for a busy disk, and shorter than most clients wait.
+pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a request that ran out of time had done by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    Nothing,
+    /// The resource exists, and may not be on disk yet.
+    Created,
+    /// The resource is as requested, and may not be on disk yet.
+    Changed,
+    /// This many copies were sent; the message exists, and may not be on disk yet.
+    Sent(u32),
+    /// The resource is not in the registry any more; its sockets may not be closed yet, or it may still be on disk.
+    DeletionUnderWay,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing was changed: try again"),
+            Self::Created => f.write_str(
+                "it is created, but not on disk yet: a PUT of the same under its id waits for that",
+            ),
+            Self::Changed => {
+                f.write_str("it is changed, but not on disk yet: repeat the request to wait for that")
+            }
+            Self::Sent(copies) => {
+                write!(
+                    f,
+                    "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
+                )
+            }
+            Self::DeletionUnderWay => {
+                f.write_str("it is deleted, but not from the disk yet: send the same DELETE to wait for that")
+            }
+        }
+    }
 }
 
 /// Why a socket was opened.

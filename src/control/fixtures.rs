@@ -11,7 +11,7 @@ use crate::store::Limits;
 /// One receive thread, and nothing on disk.
 pub(super) fn settings() -> Settings {
     Settings {
-        lanes: 1,
+        receive_threads: 1,
         receive_buffer: 1 << 20,
         log_limits: Limits { entries: 1 << 20, bytes: 1 << 26, age: None },
         total_bytes: 1 << 28,

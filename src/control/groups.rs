@@ -1,7 +1,11 @@
+//! The groups that this service is in.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Control, JoinState, Membership};
+use super::membership::Membership;
+use super::shared::Control;
+use super::views::JoinState;
 use crate::model::{Group, Id};
 
 /// A multicast group, with the memberships and responders that this service has in it.

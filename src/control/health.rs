@@ -6,9 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Control, JoinState, Shared};
+use super::resource_kind::ResourceKind;
+use super::shared::{Control, Shared};
+use super::views::JoinState;
+use super::watchdog::LONGEST_WORK;
 use crate::model::{Family, limits};
 use crate::net::{Descriptors, rights};
+use crate::store::Store;
 use crate::sync::Lock;
 
 /// The state of one thing that the service needs.
@@ -32,18 +36,23 @@ impl Control {
     pub fn health(&self) -> Vec<HealthCheck> {
         let shared = &self.0;
         let mut checks = vec![
-            shared.accepting(),
-            shared.tasks_running(),
-            shared.interfaces_followed(),
-            shared.hearing(),
-            shared.lanes_running(),
-            shared.timers_run(),
-            shared.resources_whole(),
-            shared.store_works(),
+            accepting(shared),
+            tasks_running(shared),
+            interfaces_followed(shared),
+            hearing(shared),
+            lanes_running(shared),
+            timers_run(shared),
+            resources_whole(shared),
+            store_works(shared),
             descriptors(),
         ];
         checks.extend(self.rights());
         checks
+    }
+
+    /// Whether everything that the watchdog watches makes progress, for the service's supervisor.
+    pub fn is_alive(&self) -> bool {
+        makes_progress(&self.0)
     }
 
     /// Checks of the process's rights and the host's settings. They give warnings at most.
@@ -52,150 +61,158 @@ impl Control {
     }
 }
 
-impl Shared {
-    fn accepting(&self) -> HealthCheck {
-        const NAME: &str = "accepting";
-        if self.stop.is_cancelled() {
-            return HealthCheck::failed(NAME, "the service is stopping");
-        }
-        HealthCheck::ok(NAME, "the service takes requests")
-    }
+fn makes_progress(shared: &Shared) -> bool {
+    let now = Instant::now();
+    let store = shared.store.as_ref().map(Store::progress);
+    let others = [shared.interfaces.progress(), &shared.reconciler.progress].into_iter().chain(store);
+    let mut all = shared.receive_threads.progress().chain(others);
+    all.all(|progress| progress.busy_for(now) < LONGEST_WORK)
+        && shared.message_context.timers.late(now) < LONGEST_WORK
+}
 
-    fn tasks_running(&self) -> HealthCheck {
-        const NAME: &str = "tasks";
-        let standing = self.long_running.lock_shared();
-        let running = standing.iter().filter(|task| !task.is_finished()).count();
-        let detail = format!("{running} of {} standing tasks run", standing.len());
-        if running < standing.len() {
-            return HealthCheck::failed(NAME, format!("{detail}: the log says why, restart the service"));
-        }
-        HealthCheck::ok(NAME, detail)
+fn accepting(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "accepting";
+    if shared.stop.is_cancelled() {
+        return HealthCheck::failed(NAME, "the service is stopping");
     }
+    HealthCheck::ok(NAME, "the service takes requests")
+}
 
-    fn interfaces_followed(&self) -> HealthCheck {
-        const NAME: &str = "interfaces";
-        let health = self.interfaces.health();
-        let found = self.interfaces.table().interfaces.len();
-        if health.is_current(Instant::now()) {
-            return HealthCheck::ok(NAME, format!("followed: {found}"));
-        }
-        let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
-        HealthCheck::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
+fn tasks_running(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "tasks";
+    let standing = shared.long_running.lock_shared();
+    let running = standing.iter().filter(|task| !task.is_finished()).count();
+    let detail = format!("{running} of {} standing tasks run", standing.len());
+    if running < standing.len() {
+        return HealthCheck::failed(NAME, format!("{detail}: the log says why, restart the service"));
     }
+    HealthCheck::ok(NAME, detail)
+}
 
-    fn hearing(&self) -> HealthCheck {
-        const NAME: &str = "hearing";
-        /// Enough for a round in which a storm of changes makes it open thousands of sockets.
-        const LONGEST_ROUND: Duration = Duration::from_secs(30);
-        if self.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
-            return HealthCheck::failed(
+fn interfaces_followed(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "interfaces";
+    let health = shared.interfaces.health();
+    let found = shared.interfaces.table().interfaces.len();
+    if health.is_current(Instant::now()) {
+        return HealthCheck::ok(NAME, format!("followed: {found}"));
+    }
+    let reason = health.last_error.unwrap_or_else(|| "the kernel does not answer".to_owned());
+    HealthCheck::failed(NAME, format!("interfaces that come, go or change are not noticed: {reason}"))
+}
+
+fn hearing(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "hearing";
+    /// Enough for a round in which a storm of changes makes it open thousands of sockets.
+    const LONGEST_ROUND: Duration = Duration::from_secs(30);
+    if shared.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
+        return HealthCheck::failed(
+            NAME,
+            "the thread that opens and closes sockets is stuck: restart the service",
+        );
+    }
+    let not_hearing = shared.joined_all().filter(|membership| !membership.condition().1);
+    let (mut count, mut example) = (0, String::new());
+    for membership in not_hearing {
+        count += 1;
+        if example.is_empty()
+            && let Some(reason) = membership.why_not_hearing()
+        {
+            example = format!(", as {} `{}` on {reason}", membership.kind(), membership.id());
+        }
+    }
+    match count {
+        0 => HealthCheck::ok(NAME, "all memberships and responders hear"),
+        _ => HealthCheck::warning(
+            NAME,
+            format!("memberships and responders that do not hear: {count}{example}"),
+        ),
+    }
+}
+
+fn lanes_running(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "lanes";
+    /// A receive thread that works on one batch for longer than this is stuck.
+    const LONGEST_BATCH: Duration = Duration::from_secs(5);
+    let (running, started) = shared.receive_threads.running(LONGEST_BATCH);
+    let detail = format!("{running} of {started} threads receive");
+    if running < started {
+        return HealthCheck::failed(
+            NAME,
+            format!("{detail}: sockets of the others hear nothing, restart the service"),
+        );
+    }
+    HealthCheck::ok(NAME, detail)
+}
+
+fn timers_run(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "timers";
+    const LATE: Duration = Duration::from_secs(5);
+    let late = shared.message_context.timers.late(Instant::now());
+    if late >= LATE && !shared.stop.is_cancelled() {
+        let late = late.as_secs();
+        return HealthCheck::failed(
+            NAME,
+            format!("windows, leases, retries and replies are {late} s late: restart the service"),
+        );
+    }
+    HealthCheck::ok(NAME, "windows, leases, retries and replies are in time")
+}
+
+fn resources_whole(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "resources";
+    let failed_now = shared.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
+    let failed_now = failed_now.count();
+    let failures: u64 = ResourceKind::ALL.into_iter().map(|kind| shared.failures.count(kind)).sum();
+    match failures {
+        0 => HealthCheck::ok(NAME, "no resource has failed"),
+        _ => HealthCheck::warning(
+            NAME,
+            format!(
+                "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
+            ),
+        ),
+    }
+}
+
+fn store_works(shared: &Shared) -> HealthCheck {
+    const NAME: &str = "store";
+    let Some(store) = &shared.store else {
+        return HealthCheck::ok(NAME, "nothing is kept on disk (--memory)");
+    };
+    let condition = store.condition();
+    match condition.fault {
+        Some(fault) => HealthCheck::failed(
+            NAME,
+            format!(
+                "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
+                condition.lag.as_secs()
+            ),
+        ),
+        None if condition.is_degraded() => HealthCheck::failed(
+            NAME,
+            format!(
+                "the disk of the data directory does not answer: what has come for {} s is in memory alone",
+                condition.lag.as_secs()
+            ),
+        ),
+        None if condition.lost_blocks > 0 => HealthCheck::warning(
+            NAME,
+            format!(
+                "{} blocks of logs could not be read from the data directory, and are lost: check the disk",
+                condition.lost_blocks
+            ),
+        ),
+        None => match condition.confined_to {
+            Some(bytes) => HealthCheck::warning(
                 NAME,
-                "the thread that opens and closes sockets is stuck: restart the service",
-            );
-        }
-        let not_hearing = self.joined_all().filter(|membership| !membership.condition().1);
-        let (mut count, mut example) = (0, String::new());
-        for membership in not_hearing {
-            count += 1;
-            if example.is_empty()
-                && let Some(reason) = membership.why_not_hearing()
-            {
-                example = format!(", as {} `{}` on {reason}", membership.kind(), membership.id());
+                format!(
+                    "the disk is nearly full: logs keep {bytes} bytes together, and the oldest datagrams give way to new ones: make room, or keep less with --total-bytes"
+                ),
+            ),
+            None => {
+                HealthCheck::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes))
             }
-        }
-        match count {
-            0 => HealthCheck::ok(NAME, "all memberships and responders hear"),
-            _ => HealthCheck::warning(
-                NAME,
-                format!("memberships and responders that do not hear: {count}{example}"),
-            ),
-        }
-    }
-
-    fn lanes_running(&self) -> HealthCheck {
-        const NAME: &str = "lanes";
-        /// A receive thread that works on one batch for longer than this is stuck.
-        const LONGEST_BATCH: Duration = Duration::from_secs(5);
-        let (running, started) = self.receive_threads.running(LONGEST_BATCH);
-        let detail = format!("{running} of {started} threads receive");
-        if running < started {
-            return HealthCheck::failed(
-                NAME,
-                format!("{detail}: sockets of the others hear nothing, restart the service"),
-            );
-        }
-        HealthCheck::ok(NAME, detail)
-    }
-
-    fn timers_run(&self) -> HealthCheck {
-        const NAME: &str = "timers";
-        const LATE: Duration = Duration::from_secs(5);
-        let late = self.services.timers.late(Instant::now());
-        if late >= LATE && !self.stop.is_cancelled() {
-            let late = late.as_secs();
-            return HealthCheck::failed(
-                NAME,
-                format!("windows, leases, retries and replies are {late} s late: restart the service"),
-            );
-        }
-        HealthCheck::ok(NAME, "windows, leases, retries and replies are in time")
-    }
-
-    fn resources_whole(&self) -> HealthCheck {
-        const NAME: &str = "resources";
-        let failed_now = self.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
-        let failed_now = failed_now.count();
-        match self.recovery.failures() {
-            0 => HealthCheck::ok(NAME, "no resource has failed"),
-            failures => HealthCheck::warning(
-                NAME,
-                format!(
-                    "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
-                ),
-            ),
-        }
-    }
-
-    fn store_works(&self) -> HealthCheck {
-        const NAME: &str = "store";
-        let Some(store) = &self.store else {
-            return HealthCheck::ok(NAME, "nothing is kept on disk (--memory)");
-        };
-        let condition = store.condition();
-        match condition.fault {
-            Some(fault) => HealthCheck::failed(
-                NAME,
-                format!(
-                    "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
-                    condition.lag.as_secs()
-                ),
-            ),
-            None if condition.is_degraded() => HealthCheck::failed(
-                NAME,
-                format!(
-                    "the disk of the data directory does not answer: what has come for {} s is in memory alone",
-                    condition.lag.as_secs()
-                ),
-            ),
-            None if condition.lost_blocks > 0 => HealthCheck::warning(
-                NAME,
-                format!(
-                    "{} blocks of logs could not be read from the data directory, and are lost: check the disk",
-                    condition.lost_blocks
-                ),
-            ),
-            None => match condition.confined_to {
-                Some(bytes) => HealthCheck::warning(
-                    NAME,
-                    format!(
-                        "the disk is nearly full: logs keep {bytes} bytes together, and the oldest datagrams give way to new ones: make room, or keep less with --total-bytes"
-                    ),
-                ),
-                None => {
-                    HealthCheck::ok(NAME, format!("the data directory works, {} bytes", condition.file_bytes))
-                }
-            },
-        }
+        },
     }
 }
 

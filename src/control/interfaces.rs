@@ -1,7 +1,9 @@
+//! The interfaces that clients name.
+
 use std::sync::Arc;
 
-use super::waiting::{Done, within};
-use super::{Control, ControlError, Shared};
+use super::error::ControlError;
+use super::shared::Control;
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
 use crate::net::InterfaceHealth;
 
@@ -38,13 +40,6 @@ impl Control {
             }
             result => result,
         }
-    }
-}
-
-impl Shared {
-    /// The kernel's current interfaces, for a request that has changed nothing yet.
-    pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, ControlError> {
-        within(Done::Nothing, self.interfaces.refresh()).await?.map_err(ControlError::Failed)
     }
 }
 

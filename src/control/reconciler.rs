@@ -6,77 +6,46 @@
 //! one that ends it with the service or the runtime. A panic in one membership fails that one alone; any other panic
 //! ends the process.
 
+mod comparison;
+mod orphans;
+mod pacer;
+mod requests;
+
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
-
-use super::membership::{Membership, SocketId};
-use super::orphans::Orphans;
-use super::{Control, Shared, comparison};
+use super::membership::{Membership, SocketId, arm};
+use super::shared::Shared;
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
-use crate::net::{Action, Registration, SocketError};
-use crate::sync::{Lock, Progress, fatal, unpoisoned};
+use crate::net::{Action, SocketError};
+use crate::sync::fatal;
+pub(super) use comparison::lacking;
+pub(super) use orphans::{Orphan, Orphans};
+use pacer::{Pacer, cpu_time_of};
+pub(super) use requests::Reconciler;
 
-/// The requests to the thread.
-#[derive(Default)]
-pub(super) struct Reconciler {
-    /// Std lock: held to add a request or to take all.
-    requests: Mutex<ReconcileRequests>,
-    asked: Condvar,
-    /// The thread's progress.
-    pub(super) progress: Arc<Progress>,
-}
-
-#[derive(Default)]
-struct ReconcileRequests {
-    table_changed: bool,
-    /// Memberships to reconcile, and to open again where they have failed.
-    retries: Vec<Weak<Membership>>,
-    /// Sockets to close, for callers that must not block.
-    closing: Vec<Registration>,
-    stopped: bool,
-}
-
-impl Reconciler {
-    /// Has the thread reconcile the membership soon, including failed interfaces.
-    pub(super) fn retry(&self, membership: &Arc<Membership>) {
-        self.ask(|requests| requests.retries.push(Arc::downgrade(membership)));
-    }
-
-    /// Has the thread close the sockets soon.
-    pub(super) fn close(&self, sockets: Vec<Registration>) {
-        self.ask(|requests| requests.closing.extend(sockets));
-    }
-
-    fn ask(&self, add: impl FnOnce(&mut ReconcileRequests)) {
-        add(&mut self.requests());
-        self.asked.notify_one();
-    }
-
-    /// Waits for requests until the deadline at most, and takes them.
-    fn wait_until(&self, deadline: Instant) -> ReconcileRequests {
-        self.progress.rest();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
-        let (mut requests, _) = unpoisoned(waited);
-        self.progress.work();
-        std::mem::take(&mut *requests)
-    }
-
-    fn requests(&self) -> MutexGuard<'_, ReconcileRequests> {
-        self.requests.lock_shared()
-    }
-}
-
-impl ReconcileRequests {
-    fn is_empty(&self) -> bool {
-        !self.table_changed && !self.stopped && self.retries.is_empty() && self.closing.is_empty()
-    }
+/// Starts the thread, which runs until the service stops or the runtime is dropped.
+pub(super) fn start(shared: &Arc<Shared>) -> Result<(), SocketError> {
+    let mut thread = ReconcilerThread::new(shared.clone());
+    let counted = shared.tasks.token();
+    let run = move || {
+        if catch_unwind(AssertUnwindSafe(|| thread.run())).is_err() {
+            fatal("the thread that follows the interfaces panicked");
+        }
+        drop(counted);
+    };
+    let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
+    spawned.map_err(|source| SocketError { action: Action::Interfaces, source })?;
+    let (ends_thread, stop) = (EndsThread(shared.reconciler.clone()), shared.stop.clone());
+    shared.tasks.spawn(async move {
+        stop.cancelled().await;
+        drop(ends_thread);
+    });
+    Ok(())
 }
 
 /// Ends the thread when it is dropped.
@@ -84,38 +53,7 @@ struct EndsThread(Arc<Reconciler>);
 
 impl Drop for EndsThread {
     fn drop(&mut self) {
-        self.0.ask(|requests| requests.stopped = true);
-    }
-}
-
-impl Control {
-    /// Starts the thread, which runs until the service stops or the runtime is dropped.
-    pub(super) fn start_reconciler(&self) -> Result<(), SocketError> {
-        let mut thread = ReconcilerThread::new(self.0.clone());
-        let counted = self.0.tasks.token();
-        let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| thread.run())).is_err() {
-                fatal("the thread that follows the interfaces panicked");
-            }
-            drop(counted);
-        };
-        let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
-        spawned.map_err(|source| SocketError { action: Action::Interfaces, source })?;
-        let (ends_thread, stop) = (EndsThread(self.0.reconciler.clone()), self.0.stop.clone());
-        self.0.tasks.spawn(async move {
-            stop.cancelled().await;
-            drop(ends_thread);
-        });
-        self.spawn("interfaces", |shared| async move {
-            let mut changes = shared.interfaces.subscribe();
-            loop {
-                shared.reconciler.ask(|requests| requests.table_changed = true);
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(())
+        self.0.stop();
     }
 }
 
@@ -129,46 +67,6 @@ struct ReconcilerThread {
     /// opened again.
     suspects: HashSet<SocketId>,
     orphans: Orphans,
-}
-
-/// Paces recurring work, so that even a storm of changes leaves most of a processor's time free.
-struct Pacer {
-    /// When the work is done next.
-    at: Option<Instant>,
-    /// The work is not done before this time.
-    earliest: Instant,
-    /// The shortest pause, and the rest as a multiple of the processor time that the work took: time during which the
-    /// thread or the process was stopped must not count.
-    pause: Duration,
-    rest: u32,
-}
-
-impl Pacer {
-    fn new(pause: Duration, rest: u32) -> Self {
-        Self { at: None, earliest: Instant::now(), pause, rest }
-    }
-
-    fn soon(&mut self) {
-        self.at = Some(self.at.map_or(self.earliest, |at| at.min(self.earliest)));
-    }
-
-    fn is_due(&self) -> bool {
-        self.at.is_some_and(|at| at <= Instant::now())
-    }
-
-    /// `cost`: the processor time that the work took.
-    fn done(&mut self, cost: Duration) {
-        let rest = (cost * self.rest).max(self.pause);
-        *self = Self { at: None, earliest: Instant::now() + rest, ..*self };
-    }
-}
-
-/// The processor time that this thread takes for the work.
-fn cpu_time_of(work: impl FnOnce()) -> Duration {
-    let now = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
-    let before = now();
-    work();
-    now().saturating_sub(before)
 }
 
 impl ReconcilerThread {
@@ -246,7 +144,7 @@ impl ReconcilerThread {
             self.suspects.clear();
             return;
         }
-        let lacking = comparison::lacking(&*sockets, &memberships).unwrap_or_else(|error| {
+        let lacking = lacking(&*sockets, &memberships).unwrap_or_else(|error| {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
             Vec::new()
         });
@@ -277,13 +175,13 @@ impl ReconcilerThread {
         let mut orphans = Vec::new();
         for membership in memberships {
             progress.work();
-            self.shared.contain(membership, || orphans.extend(membership.follow(table, forgotten)));
+            self.shared.failures.contain(membership, || orphans.extend(membership.follow(table, forgotten)));
         }
         self.orphans.take_in(orphans, table, &*self.shared.membership_context.sockets);
         for membership in memberships {
             progress.work();
-            self.shared.contain(membership, || membership.join_missing(table, is_retry));
-            self.shared.arm(membership);
+            self.shared.failures.contain(membership, || membership.join_missing(table, is_retry));
+            arm(&self.shared, membership);
         }
     }
 }

@@ -1,8 +1,10 @@
+//! The registries of resources, and what lists and PUTs say of them.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::model::Id;
+use crate::model::{Group, Id};
 use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order of lists.
@@ -11,6 +13,21 @@ pub(super) struct Registry<T> {
     entries: Mutex<BTreeMap<Id, Arc<T>>>,
     /// Entries whose deletion may still be under way, the oldest first. Std lock: held for a look-up or a push.
     deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
+}
+
+/// Whether a PUT created the resource or found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Created,
+    Kept,
+}
+
+/// Selects the resources of a list.
+#[derive(Debug, Default, Clone)]
+pub struct ListQuery {
+    pub after: Option<Id>,
+    pub limit: usize,
+    pub group: Option<Group>,
 }
 
 impl<T> Default for Registry<T> {

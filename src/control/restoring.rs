@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use super::{Control, Membership, Message, ResourceKind, StartFault};
-use crate::model::{Group, Timestamp};
+use super::membership::{Membership, arm};
+use super::message::Message;
+use super::resource_kind::ResourceKind;
+use super::shared::Control;
+use crate::model::Timestamp;
 use crate::store::{DiskError, Saved};
 
 impl Control {
     /// Restores all resources: memberships and responders with their specifications, whatever the state of their
     /// interfaces is now; messages as closed, with the reason `restarted` if they were collecting.
-    pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), StartFault> {
+    pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), DiskError> {
         let mut messages = Vec::new();
         for saved in saved {
             let name = format!("{} `{}`", saved.kind, saved.id);
@@ -31,7 +32,8 @@ impl Control {
 
     async fn restore_membership(&self, saved: Saved) -> serde_json::Result<()> {
         let shared = &self.0;
-        let Some(membership) = Membership::restore(saved, &shared.membership_context, &shared.services)?
+        let Some(membership) =
+            Membership::restore(saved, &shared.membership_context, &shared.responder_context)?
         else {
             return Ok(());
         };
@@ -40,7 +42,7 @@ impl Control {
         if shared.joined(membership.kind()).insert(membership.id().clone(), membership.clone()).is_ok() {
             membership.keep(false);
             membership.resume(&shared.interfaces.table()).await;
-            shared.arm(&membership);
+            arm(shared, &membership);
         }
         Ok(())
     }
@@ -54,7 +56,7 @@ impl Control {
     }
 
     /// Enters messages into the registry, and closes those that were collecting.
-    async fn resume(&self, mut messages: Vec<Arc<Message>>) -> Result<(), StartFault> {
+    async fn resume(&self, mut messages: Vec<Arc<Message>>) -> Result<(), DiskError> {
         let shared = &self.0;
         let closed_at = |message: &Arc<Message>| {
             message.with_collection(|collection| collection.closed()).map_or(Timestamp::now(), |(_, at)| at)
@@ -70,7 +72,7 @@ impl Control {
             if message.is_closed() {
                 message.restore_closed();
             } else if let Err(error) = message.replay_responses().await {
-                return Err(self.unreadable(&format!("message `{}`", message.id()), &error).into());
+                return Err(self.unreadable(&format!("message `{}`", message.id()), &error));
             }
         }
         Ok(())
@@ -80,17 +82,4 @@ impl Control {
         let path = self.0.settings.store.as_ref().map(|store| store.directory.clone()).unwrap_or_default();
         DiskError::Damaged { path, detail: format!("{name}: {error}") }
     }
-}
-
-/// The group of a membership, responder or message, from its saved [`Persist::wanted`](crate::store::Persist::wanted).
-pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
-    #[derive(Deserialize)]
-    struct Wanted {
-        spec: Spec,
-    }
-    #[derive(Deserialize)]
-    struct Spec {
-        group: Group,
-    }
-    serde_json::from_str(wanted).map(|wanted: Wanted| wanted.spec.group)
 }

@@ -1,32 +1,20 @@
 //! All timers: window ends, lingering, leases, retries, delayed replies.
 //!
 //! One heap and one task instead of a timer for each, so that a waiting message or membership costs a heap entry.
-//! Entries hold weak references and are checked again when they fire, so a resource that was closed, renewed or deleted
-//! in between needs no removal.
+//! Actions hold weak references and check again when they run, so a resource that was closed, renewed or deleted in
+//! between needs no removal.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard, Weak};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::membership::Membership;
-use super::message::Message;
-use super::responder::DelayedReply;
 use crate::sync::{Lock, Progress};
 
-pub(super) enum TimerAction {
-    /// A message's window, or its stall, may have passed.
-    CheckWindow(Weak<Message>),
-    /// A closed message stops hearing late replies.
-    EndLinger(Weak<Message>),
-    /// A membership's lease may have run out.
-    CheckLease(Weak<Membership>),
-    /// A membership that could not join everywhere tries again.
-    Retry(Weak<Membership>),
-    Reply(Box<DelayedReply>),
-}
+/// What happens at the time of an entry.
+type Action = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 pub(super) struct Timers {
@@ -38,21 +26,25 @@ pub(super) struct Timers {
 
 struct Timer {
     at: Instant,
-    due: TimerAction,
+    action: Action,
 }
 
 impl Timers {
-    pub(super) fn arm(&self, at: Instant, due: TimerAction) {
+    /// What an entry takes, besides its action.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Timer>();
+
+    pub(super) fn arm(&self, at: Instant, action: impl FnOnce() + Send + 'static) {
+        let action = Box::new(action);
         let mut heap = self.heap();
         let is_first = heap.peek().is_none_or(|Reverse(first)| at < first.at);
-        heap.push(Reverse(Timer { at, due }));
+        heap.push(Reverse(Timer { at, action }));
         drop(heap);
         if is_first {
             self.sooner.notify_one();
         }
     }
 
-    /// How late the first due entry is, or how long the task has been firing the current one.
+    /// How late the first due entry is, or how long the task has been running the current action.
     pub(super) fn late(&self, now: Instant) -> Duration {
         let first = self.first().map(|at| now.saturating_duration_since(at));
         self.progress.busy_for(now).max(first.unwrap_or_default())
@@ -63,8 +55,9 @@ impl Timers {
         self.heap().peek().map(|Reverse(first)| first.at)
     }
 
-    /// Fires due entries until it is cancelled. Cancel-safe: an entry is taken and fired without an await in between.
-    pub(super) async fn run(&self, mut fire: impl FnMut(TimerAction)) {
+    /// Passes due actions to `run` until it is cancelled. Cancel-safe: an action is taken and run without an await in
+    /// between.
+    pub(super) async fn follow(&self, mut run: impl FnMut(Action)) {
         loop {
             let sooner = self.sooner.notified();
             self.progress.rest();
@@ -77,17 +70,17 @@ impl Timers {
                     }
                 }
             }
-            while let Some(due) = self.pop_due(tokio::time::Instant::now().into_std()) {
+            while let Some(action) = self.pop_due(tokio::time::Instant::now().into_std()) {
                 self.progress.work();
-                fire(due);
+                run(action);
             }
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<TimerAction> {
+    fn pop_due(&self, now: Instant) -> Option<Action> {
         let mut heap = self.heap();
         let is_due = heap.peek().is_some_and(|Reverse(first)| first.at <= now);
-        if is_due { heap.pop().map(|Reverse(entry)| entry.due) } else { None }
+        if is_due { heap.pop().map(|Reverse(entry)| entry.action) } else { None }
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Timer>>> {
@@ -123,8 +116,8 @@ mod tests {
     fn what_is_due_and_not_done_is_late() {
         let (timers, now) = (Timers::default(), Instant::now());
         assert_eq!(timers.late(now), Duration::ZERO);
-        timers.arm(now, TimerAction::EndLinger(Weak::new()));
-        timers.arm(now + Duration::from_secs(5), TimerAction::EndLinger(Weak::new()));
+        timers.arm(now, || {});
+        timers.arm(now + Duration::from_secs(5), || {});
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(7));
         assert!(timers.pop_due(now).is_some());
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(2));

@@ -4,12 +4,13 @@
 //! which each resource enters its counts as it ends; so nothing is counted twice on the paths of datagrams.
 
 use std::ops::AddAssign;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::histogram::{Distribution, Histogram};
-use super::{Control, JoinState, ReplyCounters, ResourceKind};
+use super::histogram::Histogram;
+use super::resource_kind::ResourceKind;
+use super::responder::ReplyCounters;
+use super::views::JoinState;
 use crate::model::CloseReason;
 use crate::store::LogCounters;
 use crate::sync::Lock;
@@ -75,43 +76,6 @@ pub struct LogUsage {
     pub bytes: u64,
 }
 
-/// All counts at one moment.
-#[derive(Debug)]
-pub struct ControlSnapshot {
-    pub totals: Totals,
-    pub current: CurrentState,
-    /// How many interface memberships were opened again because the kernel had forgotten them.
-    pub reopened: u64,
-    /// Round-trip times of responses.
-    pub rtt: Distribution,
-}
-
-impl Control {
-    /// Reads every resource, holding its locks for well under a microsecond, and the drop counter of every receiving
-    /// socket. That takes milliseconds for thousands of resources, so call it where blocking is allowed.
-    pub fn snapshot(&self) -> ControlSnapshot {
-        let shared = &self.0;
-        // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
-        let mut totals = shared.totals.ended();
-        let mut current = CurrentState::default();
-        for membership in shared.joined_all() {
-            membership.count_into(&mut totals, &mut current);
-        }
-        for message in shared.messages.all() {
-            let counted = message.totals();
-            current.collecting += u64::from(counted.closed == Totals::default().closed);
-            current.held[2].add(message.log().counters());
-            totals += counted;
-        }
-        ControlSnapshot {
-            totals: shared.totals.never_less(totals),
-            current,
-            reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
-            rtt: shared.totals.rtt.distribution(),
-        }
-    }
-}
-
 /// The counts of deleted resources, and counts that belong to no resource.
 pub(super) struct TotalsAccumulator {
     /// Std lock, like the next two: held for an addition.
@@ -133,13 +97,13 @@ impl TotalsAccumulator {
         *locked(&self.before) += counted;
     }
 
-    fn ended(&self) -> Totals {
+    pub(super) fn ended(&self) -> Totals {
         *locked(&self.ended)
     }
 
     /// The maximum of the last shown totals and these, count by count. A resource that ends during a scrape may be
     /// missed once, and the count of a failed reply or send is taken back; neither must look like a restart.
-    fn never_less(&self, mut now: Totals) -> Totals {
+    pub(super) fn never_less(&self, mut now: Totals) -> Totals {
         now.merge(*locked(&self.before), u64::saturating_sub);
         let mut shown = locked(&self.shown);
         shown.merge(now, u64::max);
@@ -275,13 +239,13 @@ mod tests {
 
     #[test]
     fn what_was_shown_is_never_taken_back() {
-        let ledger = TotalsAccumulator::default();
+        let accumulator = TotalsAccumulator::default();
         let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
-        ledger.enter(totals(1, 1));
-        ledger.enter(totals(2, 0));
-        assert_eq!(ledger.ended(), totals(3, 1));
-        assert_eq!(ledger.never_less(totals(5, 1)), totals(5, 1));
-        assert_eq!(ledger.never_less(totals(4, 2)), totals(5, 2));
+        accumulator.enter(totals(1, 1));
+        accumulator.enter(totals(2, 0));
+        assert_eq!(accumulator.ended(), totals(3, 1));
+        assert_eq!(accumulator.never_less(totals(5, 1)), totals(5, 1));
+        assert_eq!(accumulator.never_less(totals(4, 2)), totals(5, 2));
     }
 
     #[test]

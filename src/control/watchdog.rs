@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::timers::Timers;
 use crate::net::{InterfaceWatch, ReceiveThreads};
 use crate::store::Store;
 use crate::sync::{Progress, fatal};
 
 /// How long one piece of work may take. The longest legitimate one is a transaction on a slow disk.
-const LONGEST_WORK: Duration = Duration::from_mins(1);
+pub(super) const LONGEST_WORK: Duration = Duration::from_mins(1);
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Watches until it is dropped.
@@ -108,18 +107,6 @@ impl Watched {
         let goes_on = now.is_some() && now == self.before;
         (self.before, self.seen) = (now, if goes_on { self.seen + 1 } else { 0 });
         PERIOD * self.seen >= LONGEST_WORK
-    }
-}
-
-impl Shared {
-    /// Whether everything that the watchdog watches makes progress.
-    pub(super) fn makes_progress(&self) -> bool {
-        let now = Instant::now();
-        let store = self.store.as_ref().map(Store::progress);
-        let others = [self.interfaces.progress(), &self.reconciler.progress].into_iter().chain(store);
-        let mut all = self.receive_threads.progress().chain(others);
-        all.all(|progress| progress.busy_for(now) < LONGEST_WORK)
-            && self.services.timers.late(now) < LONGEST_WORK
     }
 }
 

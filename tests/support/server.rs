@@ -158,7 +158,7 @@ pub(crate) fn config() -> Config {
         socket_mode: 0o660,
         grace: Duration::from_secs(5),
         settings: Settings {
-            lanes: 2,
+            receive_threads: 2,
             receive_buffer: 1 << 20,
             log_limits: Limits { entries: 1_000_000, bytes: 32 << 20, age: None },
             total_bytes: 1 << 30,

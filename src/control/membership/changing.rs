@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::interface::{InterfaceMembership, NotJoinedReason, Status};
+use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{self, Delivering};
 use super::reconciling::{self, Adopted, Changing};
-use super::{Membership, MembershipState, Stage};
+use super::request::JoinRequest;
+use super::state::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
 use crate::control::events::EventKind;
-use crate::control::memberships::JoinRequest;
 use crate::control::responder::{ActiveRules, Responder};
 use crate::control::totals::{ReceivedTotals, Totals};
 use crate::control::views::Lease;
@@ -137,7 +137,7 @@ impl Membership {
         } else {
             ActiveRules::new(&spec.group, rules, &self.context.sockets)
         };
-        let prepared = next.prepare(&spec.group, &super::interfaces_there(spec, table));
+        let prepared = next.prepare(&spec.group, &interface::interfaces_there(spec, table));
         match prepared {
             Err(refusal) if !stays => Err(refusal),
             prepared => Ok((Some((responder, next)), prepared.map_err(NotJoinedReason::of_replies))),

@@ -3,17 +3,9 @@
 use std::sync::Arc;
 
 use super::interface::InterfaceMembership;
-use super::{Membership, MembershipState, Stage};
+use super::state::{Membership, MembershipState, Reported, Stage};
 use crate::control::events::EventKind;
 use crate::control::views::JoinState;
-
-/// An interface's state as the last events reported it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reported {
-    interface: Arc<str>,
-    state: JoinState,
-    hears: bool,
-}
 
 impl Membership {
     /// Starts emitting events; called when the membership has entered the registry.

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use super::interface::{InterfaceMembership, NotJoinedReason, Status};
-use super::{Membership, Stage};
+use super::state::{Membership, Stage};
+use crate::control::failures::Resource;
+use crate::control::resource_kind::ResourceKind;
+use crate::model::Id;
 
-impl Membership {
-    /// Whether a panic has left it half changed, or one of its sockets not delivering.
-    pub(in crate::control) fn is_broken(&self) -> bool {
+impl Resource for Membership {
+    fn name(&self) -> (ResourceKind, &Id) {
+        (self.kind(), self.id())
+    }
+
+    fn is_broken(&self) -> bool {
         let answering_is_broken = || self.responder.as_ref().is_some_and(|responder| responder.is_broken());
         self.state.is_poisoned() || answering_is_broken() || {
             let state = self.state();
@@ -16,8 +22,8 @@ impl Membership {
         }
     }
 
-    /// Closes its sockets, so that its state is consistent again. A log that is half changed is replaced.
-    pub(in crate::control) fn fail(self: &Arc<Self>) {
+    /// A log that is half changed is replaced.
+    fn fail(self: &Arc<Self>) {
         self.state.clear_poison();
         if let Some(responder) = &self.responder {
             responder.repair();

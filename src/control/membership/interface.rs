@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::reconciling::SocketId;
 use super::sink::InterfaceCounters;
 use crate::control::error::ControlError;
 use crate::control::views::{InterfaceView, JoinState};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, NotHearing};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MembershipSpec, NotHearing, SourceFilter};
 use crate::net::{BufferSize, Registration, SocketError};
 
 pub(super) struct InterfaceMembership {
@@ -40,6 +40,25 @@ pub(super) struct Joined {
     pub(super) hearing: Result<(), NotHearing>,
 }
 
+/// Identifies a socket among those of all memberships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::control) struct SocketId(u64);
+
+impl SocketId {
+    pub(super) fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A joined socket, as the kernel's lists should show it.
+pub(in crate::control) struct JoinedSocket<'a> {
+    pub(in crate::control) id: SocketId,
+    pub(in crate::control) interface_index: u32,
+    pub(in crate::control) group: IpAddr,
+    pub(in crate::control) sources: &'a SourceFilter,
+}
+
 /// Why a membership is not joined on an interface, or why a responder cannot answer there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotJoinedReason {
@@ -59,6 +78,15 @@ pub(super) enum NotJoinedReason {
     ReplyAddressGone { address: IpAddr },
     #[error("the service has a fault, which its log describes; it is opened again after a pause")]
     Failed,
+}
+
+impl NotJoinedReason {
+    pub(super) fn of_replies(refusal: ControlError) -> Self {
+        match refusal {
+            ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },
+            refusal => Self::Refused(refusal),
+        }
+    }
 }
 
 impl InterfaceMembership {
@@ -248,4 +276,10 @@ fn stays_joined(
         current.iter().filter_map(InterfaceMembership::joined).any(|joined| joined.is_on(interface, family))
     };
     is_off && interface.takes_part_in(family) && table.hearing_master(interface).is_none() && is_member()
+}
+
+/// The interfaces of the specification that exist.
+pub(super) fn interfaces_there(spec: &MembershipSpec, table: &InterfaceTable) -> Vec<Arc<Interface>> {
+    let wanted = wanted_interfaces(&spec.interfaces, spec.group.family(), table, &[]);
+    wanted.into_iter().filter_map(|(_, interface)| interface).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AtTheEnd, Membership, MembershipState, Stage};
+use super::state::{AtTheEnd, Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::net::Registration;
 

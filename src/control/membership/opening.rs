@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::interface::{InterfaceMembership, Joined, NotJoinedReason, Status};
-use super::reconciling::SocketId;
+use super::interface::{InterfaceMembership, Joined, NotJoinedReason, SocketId, Status};
 use super::sink::{InterfaceCounters, MembershipSink};
 use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::control::responder::Responder;

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::sink::InterfaceCounters;
-use super::{Membership, MembershipContext, MembershipState};
+use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
+use crate::control::saved::read_progress;
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, Saved};
@@ -152,11 +153,4 @@ impl InterfaceProgress {
         let counters = Arc::new(InterfaceCounters::from(self.received));
         InterfaceMembership::new(self.name, Status::Pending(NotJoinedReason::NotThere), counters, false)
     }
-}
-
-/// Reads saved progress. A resource that was saved just before a crash may have none.
-pub(in crate::control) fn read_progress<'a, T: Default + Deserialize<'a>>(
-    text: &'a str,
-) -> serde_json::Result<T> {
-    if text.is_empty() { Ok(T::default()) } else { serde_json::from_str(text) }
 }

@@ -5,48 +5,20 @@
 //! `__ipv6_dev_mc_dec`). So all such sockets are closed before any is opened again.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
+use super::interface::{self, InterfaceMembership, JoinedSocket, NotJoinedReason, SocketId, Status};
 use super::opening::{Delivering, Missing};
 use super::sink::InterfaceCounters;
-use super::{Membership, MembershipState, Stage};
-use crate::control::error::ControlError;
-use crate::control::orphans::Orphan;
-use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
+use super::state::{Membership, MembershipState, Stage};
+use crate::control::reconciler::Orphan;
+use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
 use crate::net::Registration;
-
-/// Identifies a socket among those of all memberships.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::control) struct SocketId(u64);
-
-impl SocketId {
-    pub(super) fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A joined socket, as the kernel's lists should show it.
-pub(in crate::control) struct JoinedSocket<'a> {
-    pub(in crate::control) id: SocketId,
-    pub(in crate::control) interface_index: u32,
-    pub(in crate::control) group: IpAddr,
-    pub(in crate::control) sources: &'a SourceFilter,
-}
 
 /// Proof that no other task opens or closes sockets of this membership.
 pub(super) type Changing<'a> = tokio::sync::MutexGuard<'a, ()>;
-
-/// When failed joins are retried.
-pub(super) struct Retries {
-    pause: Duration,
-    is_armed: bool,
-    failed_at: Option<Instant>,
-}
 
 impl Membership {
     /// The first step: updates the state from the current interfaces, and closes the sockets that the kernel has
@@ -118,7 +90,7 @@ impl Membership {
         let active = responder.active();
         active.close_stale(table);
         active
-            .prepare(&spec.group, &super::interfaces_there(spec, table))
+            .prepare(&spec.group, &interface::interfaces_there(spec, table))
             .map_err(NotJoinedReason::of_replies)
     }
 
@@ -277,47 +249,4 @@ pub(super) fn missing(
         Some(Missing { name, interface, counters })
     };
     wanted.into_iter().filter_map(as_missing).collect()
-}
-
-impl NotJoinedReason {
-    pub(super) fn of_replies(refusal: ControlError) -> Self {
-        match refusal {
-            ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },
-            refusal => Self::Refused(refusal),
-        }
-    }
-}
-
-impl Retries {
-    /// The first and the longest pause before a retry.
-    const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
-    /// Notes a failure of the service's own code: if it recurs soon, the pauses go on growing.
-    pub(super) fn note_failure(&mut self, now: Instant) {
-        self.failed_at = Some(now);
-    }
-
-    /// Resets the pause when all is joined, unless the service's own code failed recently.
-    fn rest(&mut self, now: Instant) {
-        let is_fresh = |at: Instant| now.saturating_duration_since(at) <= Self::PAUSES.1;
-        if !self.failed_at.is_some_and(is_fresh) {
-            *self = Self { is_armed: self.is_armed, ..Self::default() };
-        }
-    }
-
-    /// When to retry; none if a retry is armed already.
-    fn next(&mut self, now: Instant) -> Option<Instant> {
-        if std::mem::replace(&mut self.is_armed, true) {
-            return None;
-        }
-        let pause = self.pause;
-        self.pause = (pause * 2).min(Self::PAUSES.1);
-        Some(now + pause)
-    }
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self { pause: Self::PAUSES.0, is_armed: false, failed_at: None }
-    }
 }

@@ -2,61 +2,71 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Message;
-use crate::control::timers::{TimerAction, Timers};
+use crate::control::timers::Timers;
 use crate::sync::Lock;
 
 /// Closed messages, the longest closed first.
-#[derive(Default)]
-pub(in crate::control) struct ClosedMessages {
+pub(in crate::control) struct ClosedMessages<M> {
     /// Std lock: held for a push, a pop, or a sweep of dropped messages, and never while a message's own lock is taken.
-    queues: Mutex<Queues>,
+    queues: Mutex<Queues<M>>,
 }
 
-#[derive(Default)]
-struct Queues {
+/// A message that may keep its sockets for a while once it is closed.
+pub(in crate::control) trait Lingers: Send + Sync + 'static {
+    /// For how long; none if it has no sockets of its own.
+    fn linger(&self) -> Option<Duration>;
+    /// Releases the sockets.
+    fn end_linger(self: &Arc<Self>);
+}
+
+struct Queues<M> {
     /// Closed messages that keep their sockets, so that their ports are not reused while answers are under way.
     /// Bounded: if there are more, the oldest stops lingering early.
-    lingering: VecDeque<Weak<Message>>,
+    lingering: VecDeque<Weak<M>>,
     /// All closed messages, in the order of deletion.
-    closed: VecDeque<Weak<Message>>,
+    closed: VecDeque<Weak<M>>,
     sweep_at: usize,
 }
 
-impl ClosedMessages {
+impl<M> Default for ClosedMessages<M> {
+    fn default() -> Self {
+        let queues = Queues { lingering: VecDeque::new(), closed: VecDeque::new(), sweep_at: 0 };
+        Self { queues: Mutex::new(queues) }
+    }
+}
+
+impl<M: Lingers> ClosedMessages<M> {
     /// Half of a descriptor limit of 8,192, the smallest that is common for services.
     const MOST_LINGERING: usize = 4_096;
     const SWEEP_FROM: usize = 1_024;
 
     /// Adds a message that has just been closed. Callable from a sink: the timers' task closes the sockets later.
-    pub(in crate::control) fn begin(&self, message: &Arc<Message>, timers: &Timers, now: Instant) {
+    pub(in crate::control) fn begin(&self, message: &Arc<M>, timers: &Timers, now: Instant) {
         let mut queues = self.queues();
         queues.closed.push_back(Arc::downgrade(message));
         if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {
             queues.closed.retain(|message| message.strong_count() > 0);
             queues.sweep_at = queues.closed.len() * 2;
         }
-        if message.spec().window.is_zero() {
-            return;
-        }
-        timers.arm(now + message.spec().linger, TimerAction::EndLinger(Arc::downgrade(message)));
+        let Some(linger) = message.linger() else { return };
+        timers.arm(now + linger, end_linger(Arc::downgrade(message)));
         queues.lingering.push_back(Arc::downgrade(message));
         if queues.lingering.len() > Self::MOST_LINGERING
             && let Some(oldest) = queues.lingering.pop_front()
         {
-            timers.arm(now, TimerAction::EndLinger(oldest));
+            timers.arm(now, end_linger(oldest));
         }
     }
 
     /// Adds a message that was closed in an earlier run; call it in the order in which they were closed.
-    pub(in crate::control) fn restore(&self, message: &Arc<Message>) {
+    pub(in crate::control) fn restore(&self, message: &Arc<M>) {
         self.queues().closed.push_back(Arc::downgrade(message));
     }
 
     /// Ends the lingering of the messages that `which` selects, because their sockets are needed; returns them.
-    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> Vec<Arc<Message>> {
+    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&M) -> bool) -> Vec<Arc<M>> {
         let mut ended: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
         ended.retain(|message| which(message));
         for message in &ended {
@@ -66,12 +76,12 @@ impl ClosedMessages {
     }
 
     /// Removes and returns the message that has been closed for the longest, if `which` selects it.
-    pub(in crate::control) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
+    pub(in crate::control) fn oldest_if(&self, which: impl Fn(&M) -> bool) -> Option<Arc<M>> {
         loop {
             // Not under the lock: `which` may take the message's own lock and wait there for a batch of responses.
             let oldest = self.oldest().filter(|oldest| which(oldest))?;
             let mut queues = self.queues();
-            let is_oldest = |front: &Weak<Message>| Weak::as_ptr(front) == Arc::as_ptr(&oldest);
+            let is_oldest = |front: &Weak<M>| Weak::as_ptr(front) == Arc::as_ptr(&oldest);
             if queues.closed.front().is_some_and(is_oldest) {
                 queues.closed.pop_front();
                 return Some(oldest);
@@ -79,7 +89,7 @@ impl ClosedMessages {
         }
     }
 
-    fn oldest(&self) -> Option<Arc<Message>> {
+    fn oldest(&self) -> Option<Arc<M>> {
         let mut queues = self.queues();
         while let Some(front) = queues.closed.front() {
             if let Some(message) = front.upgrade() {
@@ -90,7 +100,15 @@ impl ClosedMessages {
         None
     }
 
-    fn queues(&self) -> MutexGuard<'_, Queues> {
+    fn queues(&self) -> MutexGuard<'_, Queues<M>> {
         self.queues.lock_shared()
+    }
+}
+
+fn end_linger<M: Lingers>(message: Weak<M>) -> impl FnOnce() + Send + 'static {
+    move || {
+        if let Some(message) = message.upgrade() {
+            message.end_linger();
+        }
     }
 }

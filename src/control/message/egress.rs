@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::MessageContext;
-use super::interface::EgressInterface;
+use super::interface::{EgressInterface, usable};
+use super::state::MessageContext;
 use crate::control::error::{Attempt, ControlError, Purpose};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
 use crate::net::{Action, Route, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
@@ -143,23 +143,6 @@ impl MessageContext {
             _ => ControlError::of(fault, &attempt),
         }
     }
-}
-
-/// The interface of this name, if a copy can be sent there according to the kernel's last announcement.
-pub(super) fn usable<'t>(
-    table: &'t InterfaceTable,
-    name: &Arc<str>,
-    family: Family,
-) -> Result<&'t Arc<Interface>, ControlError> {
-    let interface = || name.clone();
-    let found = table.by_name(name).ok_or_else(|| ControlError::InterfaceGone { interface: interface() })?;
-    if !found.up {
-        return Err(ControlError::InterfaceDown { interface: interface() });
-    }
-    if !found.running {
-        return Err(ControlError::Unusable(NotHearing::NoCarrier(interface())));
-    }
-    found.carries(family).map(|()| found).map_err(ControlError::Unusable)
 }
 
 fn query(spec: &MessageSpec, interface: Option<u32>) -> RouteQuery {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{AnswerCounters, Message, event_flags};
+use super::closed::Lingers;
+use super::collection::AnswerCounters;
+use super::state::{Message, event_flags};
 use crate::control::events::EventKind;
-use crate::control::timers::TimerAction;
 use crate::model::CloseReason;
 use crate::net::Closed;
 
@@ -21,7 +22,12 @@ impl Message {
         match (done, next) {
             (Some(reason), _) => self.close(reason),
             (None, Some(next)) => {
-                self.context.timers.arm(next, TimerAction::CheckWindow(Arc::downgrade(self)));
+                let message = Arc::downgrade(self);
+                self.context.timers.arm(next, move || {
+                    if let Some(message) = message.upgrade() {
+                        message.context.failures.contain(&message, || message.check());
+                    }
+                });
             }
             (None, None) => {}
         }
@@ -102,6 +108,16 @@ impl Message {
         self.log.close();
         self.enter_totals(|totals| totals);
         self.emit_deleted();
+    }
+}
+
+impl Lingers for Message {
+    fn linger(&self) -> Option<Duration> {
+        (!self.spec.window.is_zero()).then_some(self.spec.linger)
+    }
+
+    fn end_linger(self: &Arc<Self>) {
+        self.context.failures.contain(self, || Self::end_linger(self));
     }
 }
 

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Message;
-use crate::model::CloseReason;
+use super::state::Message;
+use crate::control::failures::Resource;
+use crate::control::resource_kind::ResourceKind;
+use crate::model::{CloseReason, Id};
 
-impl Message {
-    /// Whether code that worked on this message has panicked, and [`Self::fail`] was not called since.
-    pub(in crate::control) fn is_broken(&self) -> bool {
+impl Resource for Message {
+    fn name(&self) -> (ResourceKind, &Id) {
+        (ResourceKind::Message, self.id())
+    }
+
+    fn is_broken(&self) -> bool {
         self.sending_failed.load(Ordering::Acquire)
             || self.collection.is_poisoned()
             || self.sockets.is_poisoned()
@@ -16,8 +21,8 @@ impl Message {
             || self.sockets().any_failed()
     }
 
-    /// Closes the message. Its responses so far can be read, unless its log is half changed.
-    pub(in crate::control) fn fail(self: &Arc<Self>) {
+    /// Its responses so far can be read, unless its log is half changed.
+    fn fail(self: &Arc<Self>) {
         self.sending_failed.store(false, Ordering::Release);
         self.collection.clear_poison();
         self.sockets.clear_poison();
@@ -25,6 +30,6 @@ impl Message {
             self.log.abandon();
         }
         self.close(CloseReason::Failed);
-        self.end_linger();
+        Message::end_linger(self);
     }
 }

@@ -5,13 +5,11 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Message;
-use super::MessageContext;
 use super::collection::{EgressResult, PortId};
-use super::egress::usable;
 use super::opening::{Egress, NumberedSockets, OpenedSockets};
+use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
-use crate::model::{Interface, InterfaceTable, MessageSpec};
+use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
 
 pub(in crate::control) struct EgressInterface {
     pub(super) name: Arc<str>,
@@ -162,6 +160,23 @@ impl EgressInterface {
             !ends
         });
     }
+}
+
+/// The interface of this name, if a copy can be sent there according to the kernel's last announcement.
+pub(super) fn usable<'t>(
+    table: &'t InterfaceTable,
+    name: &Arc<str>,
+    family: Family,
+) -> Result<&'t Arc<Interface>, ControlError> {
+    let interface = || name.clone();
+    let found = table.by_name(name).ok_or_else(|| ControlError::InterfaceGone { interface: interface() })?;
+    if !found.up {
+        return Err(ControlError::InterfaceDown { interface: interface() });
+    }
+    if !found.running {
+        return Err(ControlError::Unusable(NotHearing::NoCarrier(interface())));
+    }
+    found.carries(family).map(|()| found).map_err(ControlError::Unusable)
 }
 
 impl Egress {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::collection::{Collection, PortId};
 use super::sink::ResponseSink;
-use super::{Message, MessageContext};
+use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
 use crate::model::{Interface, MessageSpec, socket_addr_on};
 use crate::net::{MessageSocketSpec, RegisteredSocket, SendHandle, SharedSendSocket, Socket, SocketError};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use serde::{Deserialize, Serialize};
 
 use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
-use super::{Message, MessageContext, event_flags};
-use crate::control::ResourceKind;
-use crate::control::membership::read_progress;
+use super::state::{Message, MessageContext, event_flags};
+use crate::control::resource_kind::ResourceKind;
+use crate::control::saved::read_progress;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, Saved, Store};
 

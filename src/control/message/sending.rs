@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Message;
 use super::collection::Collection;
 use super::interface::EgressInterface;
+use super::state::Message;
 use crate::control::error::ControlError;
 use crate::net::SocketErrorKind;
 
@@ -200,7 +200,7 @@ impl Message {
             self.finish_sending();
         } else {
             self.sending_failed.store(true, Ordering::Release);
-            self.context.recovery.note_panic();
+            self.context.failures.note_panic();
         }
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Message;
 use super::collection::{Disposition, PortId};
+use super::state::Message;
 use crate::model::{CloseReason, DatagramMeta};
 use crate::net::{Batch, RegisteredSocket, Sink};
 use crate::store::RecordBatch;

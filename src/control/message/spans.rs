@@ -2,8 +2,9 @@
 
 use std::sync::MutexGuard;
 
-use super::{AnswerCounters, Message};
-use crate::control::ControlError;
+use super::collection::AnswerCounters;
+use super::state::Message;
+use crate::control::error::ControlError;
 use crate::model::{CloseReason, Id, MessageSpec};
 use crate::sync::Lock;
 use crate::traces::{Description, KeyValue, Span};

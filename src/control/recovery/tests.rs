@@ -1,13 +1,15 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::*;
-use crate::control::fixtures;
-use crate::control::{CheckOutcome, EventKind};
+use crate::control::{CheckOutcome, EventKind, Membership, ResourceKind, fixtures};
 use crate::model::{
-    ClockReading, CloseReason, Family, Group, Interface, InterfaceTable, Retention, SourceFilter,
+    ClockReading, CloseReason, Family, Group, Id, Interface, InterfaceTable, Retention, SourceFilter,
 };
 use crate::net::{
     Batch, GroupSocket, KernelGroups, KernelSockets, MessageSocketSpec, ReceiveOptions, RegisteredSocket,
@@ -75,7 +77,7 @@ async fn a_log_that_is_half_changed_is_replaced() {
 async fn who_panics_at_one_resource_fails_that_one() {
     let control = started().await;
     let membership = join(&control, "harmed").await;
-    control.0.contain(&membership, || panic!("work that panics on purpose"));
+    control.0.failures.contain(&membership, || panic!("work that panics on purpose"));
     has_failed_and_is_joined_again(&control, "harmed").await;
     control.shutdown().await.unwrap();
 }

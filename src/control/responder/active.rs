@@ -1,3 +1,5 @@
+//! The rules in force, and the sockets that replies leave from.
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! What a responder counts.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};

@@ -1,15 +1,18 @@
+//! Replies that are sent later.
+
 use std::net::SocketAddr;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::Responder;
+use super::state::Responder;
+use crate::control::timers::Timers;
 use crate::net::{SendHandle, Socket, SocketError};
 
 /// A reply that is sent later.
-pub(in crate::control) struct DelayedReply {
-    pub(super) answering: Weak<Responder>,
+pub(super) struct DelayedReply {
+    pub(super) responder: Weak<Responder>,
     pub(super) via: Via,
     pub(super) destination: SocketAddr,
     pub(super) payload: Bytes,
@@ -26,22 +29,25 @@ pub(super) enum Via {
 }
 
 impl DelayedReply {
+    /// Bytes that a waiting reply takes besides its payload.
+    pub(super) const COST: usize = size_of::<Self>() + Timers::ENTRY_BYTES;
+
     /// Sends the reply, unless its responder is gone.
-    pub(in crate::control) fn send(self) {
+    pub(super) fn send(self) {
         let gone = || Err(SocketError::socket_closed());
-        let Some(answering) = self.answering.upgrade() else {
+        let Some(responder) = self.responder.upgrade() else {
             return;
         };
-        answering.waiting.fetch_sub(self.payload.len() + Responder::WAITING_COST, Ordering::Relaxed);
+        responder.waiting.fetch_sub(self.payload.len() + Self::COST, Ordering::Relaxed);
         let sent = match &self.via {
             Via::Group(handle) => {
-                answering.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))
+                responder.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))
             }
             Via::Other(socket) => match socket.upgrade() {
-                Some(socket) => answering.counted(|| socket.send_to(self.destination, &self.payload)),
+                Some(socket) => responder.counted(|| socket.send_to(self.destination, &self.payload)),
                 None => gone(),
             },
         };
-        answering.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
+        responder.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
     }
 }

@@ -1,3 +1,5 @@
+//! How many replies may be sent.
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};

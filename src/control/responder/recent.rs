@@ -1,3 +1,5 @@
+//! Which datagrams were answered just now.
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Target, World, group, request, spec};
+use crate::control::JoinRequest;
 use crate::control::events::EventKind;
-use crate::control::memberships::JoinRequest;
 use crate::model::Timestamp;
 use crate::net::{InterfaceWatch, SocketBackend};
 

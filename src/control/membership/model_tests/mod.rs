@@ -14,14 +14,16 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Membership, MembershipContext, SocketId, Unchanged};
+use super::changing::Unchanged;
+use super::{Membership, MembershipContext, SocketId};
 use crate::control::events::Events;
-use crate::control::memberships::JoinRequest;
-use crate::control::orphans::Orphans;
+use crate::control::failures::Resource;
+use crate::control::reconciler::{Orphans, lacking};
+use crate::control::registry::Registry;
 use crate::control::responder::{ActiveRules, ReplyLimits, Responder, ResponderContext};
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
-use crate::control::{InterfaceChoice, Registry, comparison};
+use crate::control::{InterfaceChoice, JoinRequest};
 use crate::model::{
     Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyFrom, ResponderRules,
     Retention, SourceFilter,
@@ -139,7 +141,7 @@ impl World {
     /// In groups where the kernel counts fewer sockets than exist, all sockets are opened again.
     fn compare(&mut self) {
         let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
-        let lacking = comparison::lacking(&self.kernel, &all).expect("lists");
+        let lacking = lacking(&self.kernel, &all).expect("lists");
         let joined =
             |model: &Model, nth| model.joined_on(nth).map(|index| (index, group(model.wanted.group).ip()));
         let is_short = |model: &Model, nth| {
@@ -240,7 +242,7 @@ impl World {
             }
         }
         let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
-        assert!(comparison::lacking(&self.kernel, &all).expect("lists").is_empty());
+        assert!(lacking(&self.kernel, &all).expect("lists").is_empty());
     }
 
     fn end(self) {

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::control::{Control, Message, Shared};
+use crate::control::shared::Shared;
+use crate::control::{Control, Message};
 use crate::model::{ClockReading, Id, Interface, InterfaceTable, Timestamp};
 use crate::net::{Batch, Received, RegisteredSocket, SendScript};
 

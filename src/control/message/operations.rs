@@ -5,28 +5,19 @@
 
 use std::sync::Arc;
 
-use super::error::ControlError;
-use super::message::{Collection, EgressInterface, Message, NumberedSockets, OpenedSockets, trace_refused};
-use super::totals::Totals;
-use super::waiting::{Done, within};
-use super::{Control, ResourceKind, Shared};
-use crate::model::{CloseReason, Group, Id, MessageSpec, Timestamp};
+use super::collection::Collection;
+use super::interface::EgressInterface;
+use super::opening::{NumberedSockets, OpenedSockets};
+use super::spans::trace_refused;
+use super::state::Message;
+use crate::control::error::{ControlError, Done};
+use crate::control::registry::{ListQuery, Outcome};
+use crate::control::resource_kind::ResourceKind;
+use crate::control::shared::{Control, Shared};
+use crate::control::totals::Totals;
+use crate::control::waiting::within;
+use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::store::{Log, Store};
-
-/// Whether a PUT created the resource or found it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Created,
-    Kept,
-}
-
-/// Selects the resources of a list.
-#[derive(Debug, Default, Clone)]
-pub struct ListQuery {
-    pub after: Option<Id>,
-    pub limit: usize,
-    pub group: Option<Group>,
-}
 
 impl Control {
     /// Sends under a new id.
@@ -57,17 +48,17 @@ impl Control {
             // The deleted message may still hold the port that this one needs.
             within(Done::Nothing, deleted.sockets_closed()).await?;
         }
-        let opened = match shared.open_sockets(&spec).await {
+        let opened = match open_sockets(shared, &spec).await {
             // The table may lag behind a change of the interface.
             Err(refusal) if refusal.is_of_interface() => {
                 let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
                 refreshed.map_err(ControlError::Failed)?;
-                shared.open_sockets(&spec).await
+                open_sockets(shared, &spec).await
             }
             opened => opened,
         };
         let (interfaces, sockets) = opened.inspect_err(|refusal| trace_refused(id, &spec, refusal))?;
-        shared.forget_oldest();
+        forget_oldest(shared);
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
         let number = |(place, sockets): (usize, Option<OpenedSockets>)| {
@@ -82,7 +73,7 @@ impl Control {
             return same(taken, message.spec());
         }
         let mut begun = Ok(());
-        shared.contain(&message, || begun = shared.begin(&message, interfaces, sockets));
+        shared.failures.contain(&message, || begun = begin(shared, &message, interfaces, sockets));
         if let Err(refusal) = begun {
             shared.messages.remove_if(id, &message);
             message.fail_trace(&refusal);
@@ -161,108 +152,106 @@ fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outc
     }
 }
 
-impl Shared {
-    /// Opens the sockets of a new message. Fails if none of its interfaces can be used; if only some cannot, the first
-    /// copy retries those.
-    async fn open_sockets(
-        &self,
-        spec: &MessageSpec,
-    ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), ControlError> {
-        let interfaces = self.message_context.egress(spec)?;
-        let (mut opened, mut refusal) = (Vec::new(), None);
-        for interface in &interfaces {
-            match self.open_on(interface, spec).await {
-                Ok(sockets) => opened.push(Some(sockets)),
-                Err(error) => {
-                    refusal.get_or_insert(error);
-                    opened.push(None);
-                }
+/// Opens the sockets of a new message. Fails if none of its interfaces can be used; if only some cannot, the first
+/// copy retries those.
+async fn open_sockets(
+    shared: &Shared,
+    spec: &MessageSpec,
+) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), ControlError> {
+    let interfaces = shared.message_context.egress(spec)?;
+    let (mut opened, mut refusal) = (Vec::new(), None);
+    for interface in &interfaces {
+        match open_on(shared, interface, spec).await {
+            Ok(sockets) => opened.push(Some(sockets)),
+            Err(error) => {
+                refusal.get_or_insert(error);
+                opened.push(None);
             }
         }
-        match refusal {
-            Some(refusal) if opened.iter().all(Option::is_none) => Err(refusal),
-            _ => Ok((interfaces, opened)),
-        }
     }
-
-    /// If descriptors or the port are missing, lingering messages release theirs first.
-    async fn open_on(
-        &self,
-        interface: &EgressInterface,
-        spec: &MessageSpec,
-    ) -> Result<OpenedSockets, ControlError> {
-        let opened = interface.open(spec, &self.message_context);
-        let Err(refusal) = &opened else { return opened };
-        let ended = self.message_context.make_room(refusal);
-        if ended.is_empty() {
-            return opened;
-        }
-        let closed = async {
-            for message in ended {
-                message.sockets_closed().await;
-            }
-        };
-        within(Done::Nothing, closed).await?;
-        interface.open(spec, &self.message_context)
+    match refusal {
+        Some(refusal) if opened.iter().all(Option::is_none) => Err(refusal),
+        _ => Ok((interfaces, opened)),
     }
+}
 
-    /// Registers the sockets of a message that is in the registry, and sends its first copies. A task sends the
-    /// repeats, and the copies that wait for room in a send buffer.
-    fn begin(
-        &self,
-        message: &Arc<Message>,
-        mut interfaces: Vec<EgressInterface>,
-        sockets: Vec<Option<NumberedSockets>>,
-    ) -> Result<(), ControlError> {
-        message.begin_trace();
-        for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
-            interface.register(sockets, message);
-        }
-        // The message is in the registry: a shutdown finds and closes it there, or is noticed here.
-        self.ensure_running()?;
-        let waiting = message.send_first(&mut interfaces)?;
-        message.emit_sent();
-        if waiting.is_empty() && message.spec().repeat.count == 1 {
-            message.finish_sending();
-        } else {
-            message.check();
-            self.tasks.spawn(message.clone().send_rest(interfaces, waiting, self.stop.clone()));
-        }
-        Ok(())
+/// If descriptors or the port are missing, lingering messages release theirs first.
+async fn open_on(
+    shared: &Shared,
+    interface: &EgressInterface,
+    spec: &MessageSpec,
+) -> Result<OpenedSockets, ControlError> {
+    let opened = interface.open(spec, &shared.message_context);
+    let Err(refusal) = &opened else { return opened };
+    let ended = shared.message_context.make_room(refusal);
+    if ended.is_empty() {
+        return opened;
     }
-
-    /// Deletes messages that have been closed for `message_age`.
-    pub(super) fn forget_expired(&self, now: Timestamp) {
-        let expired = |message: &Message| {
-            let closed = message.with_collection(|collection| collection.closed());
-            closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= self.settings.message_age))
-        };
-        while let Some(oldest) = self.message_context.closed.oldest_if(expired) {
-            self.messages.remove_if(oldest.id(), &oldest);
-            oldest.discard();
+    let closed = async {
+        for message in ended {
+            message.sockets_closed().await;
         }
-    }
+    };
+    within(Done::Nothing, closed).await?;
+    interface.open(spec, &shared.message_context)
+}
 
-    /// Deletes the message that has been closed for the longest, if it was closed before this time.
-    pub(super) fn forget_closed(&self, before: Option<Timestamp>) -> bool {
-        let is_older = |message: &Message| {
-            let closed = message.with_collection(|collection| collection.closed());
-            closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
-        };
-        let Some(oldest) = self.message_context.closed.oldest_if(is_older) else { return false };
-        self.messages.remove_if(oldest.id(), &oldest);
+/// Registers the sockets of a message that is in the registry, and sends its first copies. A task sends the
+/// repeats, and the copies that wait for room in a send buffer.
+fn begin(
+    shared: &Shared,
+    message: &Arc<Message>,
+    mut interfaces: Vec<EgressInterface>,
+    sockets: Vec<Option<NumberedSockets>>,
+) -> Result<(), ControlError> {
+    message.begin_trace();
+    for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
+        interface.register(sockets, message);
+    }
+    // The message is in the registry: a shutdown finds and closes it there, or is noticed here.
+    shared.ensure_running()?;
+    let waiting = message.send_first(&mut interfaces)?;
+    message.emit_sent();
+    if waiting.is_empty() && message.spec().repeat.count == 1 {
+        message.finish_sending();
+    } else {
+        message.check();
+        shared.tasks.spawn(message.clone().send_rest(interfaces, waiting, shared.stop.clone()));
+    }
+    Ok(())
+}
+
+/// Deletes messages that have been closed for `message_age`.
+pub(in crate::control) fn forget_expired(shared: &Shared, now: Timestamp) {
+    let expired = |message: &Message| {
+        let closed = message.with_collection(|collection| collection.closed());
+        closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= shared.settings.message_age))
+    };
+    while let Some(oldest) = shared.message_context.closed.oldest_if(expired) {
+        shared.messages.remove_if(oldest.id(), &oldest);
         oldest.discard();
-        true
     }
+}
 
-    /// Deletes the longest closed messages to make room for one more within `kept_messages`.
-    fn forget_oldest(&self) {
-        while self.messages.len() >= self.settings.kept_messages {
-            let Some(oldest) = self.message_context.closed.oldest_if(|_| true) else {
-                return;
-            };
-            self.messages.remove_if(oldest.id(), &oldest);
-            oldest.discard();
-        }
+/// Deletes the message that has been closed for the longest, if it was closed before this time.
+pub(in crate::control) fn forget_closed(shared: &Shared, before: Option<Timestamp>) -> bool {
+    let is_older = |message: &Message| {
+        let closed = message.with_collection(|collection| collection.closed());
+        closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
+    };
+    let Some(oldest) = shared.message_context.closed.oldest_if(is_older) else { return false };
+    shared.messages.remove_if(oldest.id(), &oldest);
+    oldest.discard();
+    true
+}
+
+/// Deletes the longest closed messages to make room for one more within `kept_messages`.
+fn forget_oldest(shared: &Shared) {
+    while shared.messages.len() >= shared.settings.kept_messages {
+        let Some(oldest) = shared.message_context.closed.oldest_if(|_| true) else {
+            return;
+        };
+        shared.messages.remove_if(oldest.id(), &oldest);
+        oldest.discard();
     }
 }

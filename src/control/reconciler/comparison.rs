@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::membership::{JoinedSocket, Membership, SocketId};
+use crate::control::membership::{JoinedSocket, Membership, SocketId};
 use crate::model::SourceFilter;
 use crate::net::{KernelGroups, SocketBackend, SocketError};
 
 /// A socket missing in the kernel's lists, and its membership.
-pub(super) type MissingSocket = (SocketId, Arc<Membership>);
+pub(in crate::control) type MissingSocket = (SocketId, Arc<Membership>);
 
 /// Reads the kernel's lists and returns the sockets missing there: all of a group's sockets if the kernel counts fewer,
 /// because it does not say which ones. A list that changes while it is read may lack a group once.
-pub(super) fn lacking(
+pub(in crate::control) fn lacking(
     sockets: &dyn SocketBackend,
     memberships: &[Arc<Membership>],
 ) -> Result<Vec<MissingSocket>, SocketError> {

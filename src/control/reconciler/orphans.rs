@@ -13,14 +13,14 @@ use crate::model::{Family, InterfaceTable};
 use crate::net::{RegisteredSocket, Registration, SocketBackend};
 
 /// A socket that was joined on an interface which still exists, but has had a new list of groups since.
-pub(super) struct Orphan {
-    pub(super) registration: Registration,
-    pub(super) interface_index: u32,
-    pub(super) group: IpAddr,
+pub(in crate::control) struct Orphan {
+    pub(in crate::control) registration: Registration,
+    pub(in crate::control) interface_index: u32,
+    pub(in crate::control) group: IpAddr,
 }
 
 #[derive(Default)]
-pub(super) struct Orphans(VecDeque<OrphanSocket>);
+pub(in crate::control) struct Orphans(VecDeque<OrphanSocket>);
 
 struct OrphanSocket {
     socket: Arc<RegisteredSocket>,
@@ -33,7 +33,7 @@ impl Orphans {
     const MOST: usize = 256;
 
     /// Stops these sockets from delivering, and closes those that harm nobody when closed.
-    pub(super) fn take_in(
+    pub(in crate::control) fn take_in(
         &mut self,
         orphans: Vec<Orphan>,
         table: &InterfaceTable,
@@ -53,12 +53,12 @@ impl Orphans {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::control) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Closes the sockets that harm nobody any more when closed.
-    pub(super) fn close_harmless(&mut self, table: &InterfaceTable, sockets: &dyn SocketBackend) {
+    pub(in crate::control) fn close_harmless(&mut self, table: &InterfaceTable, sockets: &dyn SocketBackend) {
         if self.0.is_empty() {
             return;
         }

@@ -1,0 +1,191 @@
+//! The operations on memberships and responders: join, change, renew, leave.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::changing::Unchanged;
+use super::request::JoinRequest;
+use super::state::Membership;
+use crate::control::error::{ControlError, Done};
+use crate::control::registry::{ListQuery, Outcome};
+use crate::control::resource_kind::ResourceKind;
+use crate::control::responder::{ActiveRules, Responder};
+use crate::control::shared::{Control, Shared};
+use crate::control::views::JoinState;
+use crate::control::waiting::within;
+use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec};
+
+impl Control {
+    /// Brings the membership to the requested state: creates, keeps or changes it, and renews its lease. Once this
+    /// returns, it is on disk too, unless the disk fails.
+    pub async fn join_as(
+        &self,
+        id: Id,
+        request: JoinRequest,
+        only_create: bool,
+    ) -> Result<(Arc<Membership>, Outcome), ControlError> {
+        let shared = &self.0;
+        let kind = request.kind();
+        let registry = shared.joined(kind);
+        loop {
+            shared.ensure_running()?;
+            if let Some(existing) = registry.find(&id) {
+                if only_create {
+                    return Err(ControlError::Exists { kind, id });
+                }
+                let spec = self.spec_of(&request, Some(&existing.spec())).await?;
+                let table = table_for(shared, &request).await?;
+                let changed = existing.change(&spec, &request, &table);
+                match within(Done::Nothing, changed).await? {
+                    Err(Unchanged::Refused(refusal)) => return Err(refusal),
+                    Err(Unchanged::Left) => {
+                        // Its lease ran out just now: a new membership replaces it.
+                        registry.remove_if(&id, &existing);
+                        continue;
+                    }
+                    Ok(()) => {}
+                }
+                existing.keep_change();
+                reconcile_if_changed(shared, &existing, &table);
+                arm(shared, &existing);
+                shared.flushed(Done::Changed).await?;
+                return Ok((existing, Outcome::Kept));
+            }
+            let spec = self.spec_of(&request, None).await?;
+            let responder = request.rules.clone().map(|rules| {
+                let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
+                Arc::new(Responder::new(active, shared.responder_context.clone()))
+            });
+            let table = table_for(shared, &request).await?;
+            let context = shared.membership_context.clone();
+            let new = Membership::prepare(id.clone(), spec, &request, responder, context, table.clone())?;
+            if let Some(membership) = new.publish(registry) {
+                reconcile_if_changed(shared, &membership, &table);
+                arm(shared, &membership);
+                membership.keep(true);
+                shared.flushed(Done::Created).await?;
+                return Ok((membership, Outcome::Created));
+            }
+        }
+    }
+
+    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
+        self.0.joined(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
+    }
+
+    /// Memberships or responders, ordered by id, and whether there are more.
+    pub fn memberships(
+        &self,
+        kind: ResourceKind,
+        query: &ListQuery,
+        state: Option<JoinState>,
+        hears: Option<bool>,
+    ) -> (Vec<Arc<Membership>>, bool) {
+        self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
+            query.group.is_none_or(|group| membership.spec().group == group) && {
+                let (is, does) = membership.condition();
+                state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
+            }
+        })
+    }
+
+    /// Leaves; once this returns, the sockets are closed, and the membership is deleted from the disk, unless the disk
+    /// fails. If that takes too long, a second call continues the wait.
+    pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
+        self.0.ensure_running()?;
+        let deletion = self.0.joined(kind).begin_deletion(id);
+        let (membership, is_new) = deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
+        if is_new {
+            membership.leave();
+        }
+        let gone = async move {
+            membership.sockets_closed().await;
+            membership
+        };
+        self.0.finish_deletion(move |shared| shared.joined(kind), gone).await
+    }
+
+    /// The memberships and responders that the configuration file declares.
+    pub fn declared(&self) -> Vec<(ResourceKind, Id)> {
+        let declared = self.0.joined_all().filter(|membership| membership.is_declared());
+        declared.map(|membership| (membership.kind(), membership.id().clone())).collect()
+    }
+
+    async fn spec_of(
+        &self,
+        request: &JoinRequest,
+        existing: Option<&MembershipSpec>,
+    ) -> Result<MembershipSpec, ControlError> {
+        // A renewal is not refused because one of its interfaces went away in the meantime.
+        let known = |name: &str| match existing.map(|spec| &spec.interfaces) {
+            Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
+            _ => false,
+        };
+        let interfaces =
+            self.resolve(&request.interfaces, |name| request.allow_missing || known(name)).await?;
+        Ok(MembershipSpec {
+            group: request.group,
+            interfaces,
+            allow_missing: request.allow_missing,
+            sources: request.sources.clone(),
+            exact_drops: request.exact_drops,
+            retention: request.retention,
+        })
+    }
+}
+
+/// Reconciles the membership if the interfaces have changed since `seen`: the change was announced before the
+/// membership was in the registry.
+fn reconcile_if_changed(shared: &Shared, membership: &Arc<Membership>, seen: &Arc<InterfaceTable>) {
+    if !Arc::ptr_eq(&shared.interfaces.table(), seen) {
+        shared.reconciler.retry(membership);
+    }
+}
+
+/// The known interfaces; for a request with `reply_from`, whose address may be new, the kernel's current ones.
+async fn table_for(shared: &Shared, request: &JoinRequest) -> Result<Arc<InterfaceTable>, ControlError> {
+    match &request.rules {
+        Some(rules) if rules.reply_from.is_some() => shared.refreshed().await,
+        _ => Ok(shared.interfaces.table()),
+    }
+}
+
+/// Arms the membership's next lease check and retry.
+pub(in crate::control) fn arm(shared: &Arc<Shared>, membership: &Arc<Membership>) {
+    let timers = &shared.message_context.timers;
+    let weak = || (Arc::downgrade(shared), Arc::downgrade(membership));
+    let upgrade = |(shared, membership): (Weak<Shared>, Weak<Membership>)| {
+        Some((shared.upgrade()?, membership.upgrade()?))
+    };
+    if let Some(at) = membership.lease_check() {
+        let weak = weak();
+        timers.arm(at, move || {
+            let Some((shared, membership)) = upgrade(weak) else { return };
+            if shared.failures.contain(&membership, || check_lease(&shared, &membership)) {
+                arm(&shared, &membership);
+            }
+        });
+    }
+    if let Some(at) = membership.next_retry(now(shared)) {
+        let weak = weak();
+        timers.arm(at, move || {
+            let Some((shared, membership)) = upgrade(weak) else { return };
+            shared.reconciler.retry(&membership);
+        });
+    }
+}
+
+fn check_lease(shared: &Arc<Shared>, membership: &Arc<Membership>) {
+    if let Some(sockets) = membership.leave_if_expired(now(shared)) {
+        shared.reconciler.close(sockets);
+        tracing::info!(id = %membership.id(), "the lease ran out: left");
+        shared.memberships.remove_if(membership.id(), membership);
+        shared.responders.remove_if(membership.id(), membership);
+    } else {
+        arm(shared, membership);
+    }
+}
+
+fn now(shared: &Shared) -> Instant {
+    shared.membership_context.sockets.clock().monotonic
+}

@@ -1,0 +1,288 @@
+//! A membership, and the state that its locks guard.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::interface::{InterfaceMembership, NotJoinedReason};
+use super::opening::{Delivery, Opening};
+use super::retries::Retries;
+use super::sink::InterfaceCounters;
+use crate::control::events::Events;
+use crate::control::resource_kind::ResourceKind;
+use crate::control::responder::Responder;
+use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
+use crate::control::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
+use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
+use crate::net::{Closed, Registration, SocketBackend};
+use crate::store::{Budget, Limits, Log, LogCounters, Store};
+use crate::sync::Lock;
+
+pub struct Membership {
+    pub(super) id: Id,
+    pub(super) created_at: Timestamp,
+    pub(super) responder: Option<Arc<Responder>>,
+    pub(super) context: MembershipContext,
+    /// Held while sockets are opened or closed. Tokio's lock, because requests wait for it; taken before `state`.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    /// Std lock: held for bookkeeping, and never while a socket is opened or closed. No sink takes it.
+    pub(super) state: Mutex<MembershipState>,
+}
+
+/// The parts of the service that every membership uses.
+#[derive(Clone)]
+pub(in crate::control) struct MembershipContext {
+    pub(in crate::control) sockets: Arc<dyn SocketBackend>,
+    pub(in crate::control) receive_buffer: usize,
+    pub(in crate::control) log_limits: Limits,
+    pub(in crate::control) budget: Arc<Budget>,
+    pub(in crate::control) store: Option<Store>,
+    pub(in crate::control) totals: Arc<TotalsAccumulator>,
+    pub(in crate::control) events: Arc<Events>,
+    /// How many interface memberships were opened again because the kernel had forgotten them.
+    pub(in crate::control) reopened: Arc<AtomicU64>,
+}
+
+impl MembershipContext {
+    pub(super) fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
+        let place = self.store.as_ref().map(Store::place);
+        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), place))
+    }
+
+    pub(super) fn opening<'a>(&'a self, spec: &'a MembershipSpec, table: &'a InterfaceTable) -> Opening<'a> {
+        Opening { sockets: &*self.sockets, receive_buffer: self.receive_buffer, spec, table }
+    }
+}
+
+pub(super) struct MembershipState {
+    pub(super) spec: MembershipSpec,
+    pub(super) log: Arc<Log>,
+    pub(super) interfaces: Vec<InterfaceMembership>,
+    /// Counters of interfaces that the membership no longer uses, by name; it may use them again.
+    pub(super) counted_before: HashMap<Arc<str>, Arc<InterfaceCounters>>,
+    /// The host has no interface but `lo`.
+    pub(super) is_only_loopback: bool,
+    /// Why replies cannot leave from the address that `reply_from` names, if they cannot.
+    pub(super) replies: Result<(), NotJoinedReason>,
+    /// The number of joined interfaces.
+    pub(super) joined: Arc<AtomicUsize>,
+    pub(super) lease: Option<Lease>,
+    /// Declared by the configuration file.
+    pub(super) declared: bool,
+    /// The logs of previous groups, until the store knows of the new log.
+    pub(super) replaced: Vec<Arc<Log>>,
+    pub(super) stage: Stage,
+    /// Changes whenever sockets that are being opened would no longer fit.
+    pub(super) revision: u64,
+    /// The state when the service stopped.
+    pub(super) at_the_end: Option<AtTheEnd>,
+    /// Buffers dropped on interfaces that the membership no longer uses.
+    pub(super) dropped_before: u64,
+    /// Released sockets, until they are closed.
+    pub(super) given_up: Vec<Closed>,
+    pub(super) retries: Retries,
+    /// When the next check of the lease is armed.
+    pub(super) lease_armed: Option<Instant>,
+    /// The interfaces as events have reported them; none before the membership is in the registry.
+    pub(super) reported: Option<Vec<Reported>>,
+}
+
+/// An interface's state as the last events reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reported {
+    pub(super) interface: Arc<str>,
+    pub(super) state: JoinState,
+    pub(super) hears: bool,
+}
+
+pub(super) struct AtTheEnd {
+    pub(super) interfaces: Vec<InterfaceView>,
+    pub(super) state: JoinState,
+    pub(super) hears: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Hearing,
+    /// The service stops: no group is joined any more, and the log can still be read.
+    Stopped,
+    Left,
+}
+
+impl Membership {
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    pub fn log(&self) -> Arc<Log> {
+        self.state().log.clone()
+    }
+
+    pub fn spec(&self) -> MembershipSpec {
+        self.state().spec.clone()
+    }
+
+    pub fn kind(&self) -> ResourceKind {
+        if self.responder.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
+    }
+
+    pub(in crate::control) fn is_declared(&self) -> bool {
+        self.state().declared
+    }
+
+    /// The worst state of its interfaces, and whether it hears.
+    pub(in crate::control) fn condition(&self) -> (JoinState, bool) {
+        let state = self.state();
+        (state.join_state(), state.hears())
+    }
+
+    /// Why the membership does not hear: the reason of one of its interfaces.
+    pub(in crate::control) fn why_not_hearing(&self) -> Option<String> {
+        let state = self.state();
+        let deaf = state.interfaces.iter().find(|interface| !interface.hears())?;
+        deaf.reason(state.replies()).map(|reason| format!("{}: {reason}", deaf.name))
+    }
+
+    /// Buffers that the kernel has dropped at the membership's sockets, including closed ones.
+    pub fn dropped_buffers(&self) -> u64 {
+        self.state().dropped_buffers()
+    }
+
+    /// Adds its counts, its state and the size of its log, unless it has left.
+    pub(in crate::control) fn count_into(&self, totals: &mut Totals, current: &mut CurrentState) {
+        let state = self.state();
+        if state.stage != Stage::Left {
+            let log = state.log.counters();
+            *totals += self.totals(log, state.dropped_buffers());
+            current.add_membership(self.kind(), state.join_state(), state.hears(), log);
+        }
+    }
+
+    pub(super) fn totals(&self, log: LogCounters, dropped_buffers: u64) -> Totals {
+        let replies = self.responder.as_ref().map(|responder| responder.counters());
+        let mut totals = Totals { replies: replies.unwrap_or_default(), ..Totals::default() };
+        *totals.received(self.kind()) = ReceivedTotals::of(log, dropped_buffers);
+        totals
+    }
+
+    pub fn view(&self) -> MembershipView {
+        let state = self.state();
+        MembershipView {
+            id: self.id.clone(),
+            created_at: self.created_at,
+            spec: state.spec.clone(),
+            state: state.join_state(),
+            hears: state.hears(),
+            interfaces: state.interface_views(),
+            lease: state.lease,
+            log: state.log.counters(),
+            dropped_buffers: state.dropped_buffers(),
+            responder: self.responder.as_ref().map(|responder| {
+                let active = responder.active();
+                ResponderView {
+                    rules: active.rules.clone(),
+                    reply_addresses: active.reply_addresses(),
+                    counters: responder.counters(),
+                }
+            }),
+        }
+    }
+
+    pub(super) fn delivery(&self, state: &MembershipState) -> Delivery {
+        let (log, joined) = (state.log.clone(), state.joined.clone());
+        Delivery { log, responder: self.responder.clone(), joined }
+    }
+
+    /// Closes sockets; call it without holding `state`.
+    pub(super) fn close(&self, sockets: Vec<Registration>) {
+        if sockets.is_empty() {
+            return;
+        }
+        let closed: Vec<_> = sockets.into_iter().map(Registration::close).collect();
+        let mut state = self.state();
+        state.given_up.retain(|closed| !closed.is_done());
+        state.given_up.extend(closed);
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, MembershipState> {
+        self.state.lock_own()
+    }
+}
+
+impl MembershipState {
+    pub(super) fn new(log: Arc<Log>, spec: MembershipSpec) -> Self {
+        Self {
+            log,
+            spec,
+            interfaces: Vec::new(),
+            counted_before: HashMap::new(),
+            is_only_loopback: false,
+            replies: Ok(()),
+            joined: Arc::default(),
+            lease: None,
+            declared: false,
+            replaced: Vec::new(),
+            stage: Stage::Hearing,
+            revision: 0,
+            at_the_end: None,
+            dropped_before: 0,
+            given_up: Vec::new(),
+            retries: Retries::default(),
+            lease_armed: None,
+            reported: None,
+        }
+    }
+
+    pub(super) fn dropped_buffers(&self) -> u64 {
+        self.dropped_before + self.interfaces.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>()
+    }
+
+    pub(super) fn replies(&self) -> Result<(), &NotJoinedReason> {
+        self.replies.as_ref().copied()
+    }
+
+    pub(super) fn interface_views(&self) -> Vec<InterfaceView> {
+        match &self.at_the_end {
+            Some(end) => end.interfaces.clone(),
+            None => self.interfaces.iter().map(|interface| interface.view(self.replies())).collect(),
+        }
+    }
+
+    /// The worst state of the interfaces; pending if there are none.
+    pub(super) fn join_state(&self) -> JoinState {
+        if let Some(end) = &self.at_the_end {
+            return end.state;
+        }
+        let states = self.interfaces.iter().map(|interface| interface.state(self.replies()));
+        states.max().unwrap_or(JoinState::Pending)
+    }
+
+    /// On all interfaces that the specification names; if it names none, on at least one, where `lo` counts only if the
+    /// host has no other.
+    pub(super) fn hears(&self) -> bool {
+        if let Some(end) = &self.at_the_end {
+            return end.hears;
+        }
+        let mut all = self.interfaces.iter();
+        match self.spec.interfaces {
+            Interfaces::Named(_) => all.len() > 0 && all.all(InterfaceMembership::hears),
+            Interfaces::Default => {
+                all.any(|interface| interface.hears() && (self.is_only_loopback || !interface.loopback))
+            }
+        }
+    }
+
+    pub(super) fn count_joined(&self) {
+        let joined = self.interfaces.iter().filter(|interface| interface.is_joined()).count();
+        self.joined.store(joined, Ordering::Relaxed);
+    }
+
+    /// Releases all sockets, to be closed where no lock is held.
+    pub(super) fn take_sockets(&mut self) -> Vec<Registration> {
+        self.dropped_before = self.dropped_buffers();
+        let sockets = self.interfaces.drain(..).filter_map(InterfaceMembership::into_socket).collect();
+        self.count_joined();
+        sockets
+    }
+}

@@ -1,0 +1,210 @@
+//! A message, and the state that its locks guard.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::closed::ClosedMessages;
+use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
+use super::sockets::{MessageSockets, SharedSendSockets};
+use crate::control::events::{EventKind, Events};
+use crate::control::failures::Failures;
+use crate::control::resource_kind::ResourceKind;
+use crate::control::timers::Timers;
+use crate::control::totals::{ReceivedTotals, Totals, TotalsAccumulator};
+use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
+use crate::net::SocketBackend;
+use crate::store::{Log, LogCounters};
+use crate::sync::Lock;
+use crate::traces::Span;
+
+pub struct Message {
+    pub(super) id: Id,
+    pub(super) spec: MessageSpec,
+    pub(super) created_at: Timestamp,
+    pub(super) log: Arc<Log>,
+    /// Std lock: held for the bookkeeping of one batch or one send.
+    pub(super) collection: Mutex<Collection>,
+    /// Std lock: held while sockets are registered or released. No sink takes it, and `collection` is not taken under
+    /// it.
+    pub(super) sockets: Mutex<MessageSockets>,
+    /// The task that sends the message has panicked.
+    pub(super) sending_failed: AtomicBool,
+    /// Its counts have been entered into the totals.
+    pub(super) entered: AtomicBool,
+    pub(super) closed: Notify,
+    pub(super) context: MessageContext,
+    /// The events that were due, as [`event_flags`]. `Closed` is emitted after `Sent`, even if the message closes
+    /// before that.
+    pub(super) event_flags: AtomicU8,
+    /// The span of the collecting, until that ends, if it is traced. Std lock: held to store or take the span.
+    pub(super) span: Mutex<Option<Span>>,
+}
+
+pub(super) mod event_flags {
+    pub(in crate::control::message) const SENT: u8 = 1;
+    pub(in crate::control::message) const CLOSED: u8 = 2;
+    pub(in crate::control::message) const DELETED: u8 = 4;
+}
+
+/// The parts of the service that every message uses.
+#[derive(Clone)]
+pub(in crate::control) struct MessageContext {
+    pub(in crate::control) sockets: Arc<dyn SocketBackend>,
+    pub(in crate::control) shared_sockets: Arc<SharedSendSockets>,
+    pub(in crate::control) receive_buffer: usize,
+    pub(in crate::control) timers: Arc<Timers>,
+    pub(in crate::control) closed: Arc<ClosedMessages<Message>>,
+    pub(in crate::control) totals: Arc<TotalsAccumulator>,
+    pub(in crate::control) events: Arc<Events>,
+    pub(in crate::control) failures: Arc<Failures>,
+}
+
+/// A snapshot of a message.
+pub struct MessageView {
+    pub id: Id,
+    pub created_at: Timestamp,
+    pub spec: MessageSpec,
+    pub closed: Option<(CloseReason, Timestamp)>,
+    pub results: Vec<EgressResult>,
+    pub counters: AnswerCounters,
+    /// The first responders, in the order of their first responses.
+    pub responders: Vec<(SocketAddr, RespondingPeer)>,
+    pub log: LogCounters,
+    pub dropped_buffers: u64,
+}
+
+impl Message {
+    /// Responders listed in a view; the responses of all are in the log.
+    pub(super) const LISTED_RESPONDERS: usize = 1_000;
+
+    /// Approximate bytes that a message takes besides its payload, and each listed responder.
+    const KEPT_BYTES: usize = 1_024;
+    const RESPONDER_BYTES: usize = 256;
+
+    /// `collection` has a result for each interface and all initial source ports.
+    pub(super) fn new(
+        id: Id,
+        spec: MessageSpec,
+        log: Arc<Log>,
+        collection: Collection,
+        context: MessageContext,
+    ) -> Self {
+        log.charge_owner(Self::kept_bytes(&spec, 0));
+        Self {
+            id,
+            spec,
+            created_at: context.sockets.clock().real,
+            log,
+            collection: Mutex::new(collection),
+            sockets: Mutex::default(),
+            sending_failed: AtomicBool::new(false),
+            entered: AtomicBool::new(false),
+            closed: Notify::new(),
+            context,
+            event_flags: AtomicU8::new(0),
+            span: Mutex::default(),
+        }
+    }
+
+    pub(super) fn kept_bytes(spec: &MessageSpec, responders: usize) -> usize {
+        // The payload is stored in base64.
+        Self::KEPT_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
+    }
+
+    /// Charges the responders' bytes, now that the message is closed.
+    pub(super) fn carry_responders(&self, counters: &AnswerCounters) {
+        if counters.responders == 0 {
+            return;
+        }
+        let listed = counters.responders.min(Self::LISTED_RESPONDERS as u64);
+        self.log.charge_owner(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
+    }
+
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    pub fn spec(&self) -> &MessageSpec {
+        &self.spec
+    }
+
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.collection().closed().is_some()
+    }
+
+    /// Resolves once the message no longer collects. Cancel-safe.
+    pub async fn wait_closed(&self) {
+        loop {
+            let mut closed = std::pin::pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    pub fn view(&self) -> MessageView {
+        let dropped_buffers = self.dropped_buffers();
+        let collection = self.collection();
+        MessageView {
+            id: self.id.clone(),
+            created_at: self.created_at,
+            spec: self.spec.clone(),
+            closed: collection.closed(),
+            results: collection.results().to_vec(),
+            counters: collection.counters(),
+            responders: collection.responders(Self::LISTED_RESPONDERS),
+            log: self.log.counters(),
+            dropped_buffers,
+        }
+    }
+
+    /// Buffers that the kernel has dropped at its sockets, including closed ones.
+    pub fn dropped_buffers(&self) -> u64 {
+        self.sockets().dropped_buffers()
+    }
+
+    /// The counts of sends and responses so far.
+    pub(in crate::control) fn totals(&self) -> Totals {
+        let received = ReceivedTotals::of(self.log.counters(), self.dropped_buffers());
+        let collection = self.collection();
+        let results = collection.results().iter();
+        let (sent, send_failures) = results.fold((0, 0), |(sent, failed), result| {
+            (sent + u64::from(result.sent), failed + u64::from(result.failed))
+        });
+        let closed = collection.closed().map(|(reason, _)| reason);
+        let closed = CloseReason::ALL.map(|reason| u64::from(closed == Some(reason)));
+        Totals { messages: received, closed, sent, send_failures, ..Totals::default() }
+    }
+
+    /// Enters its counts into the totals, once it hears nothing any more and is not in the registry.
+    pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
+        if !self.entered.swap(true, Ordering::Relaxed) {
+            self.context.totals.enter(entry(self.totals()));
+        }
+    }
+
+    pub(in crate::control) fn with_collection<R>(&self, change: impl FnOnce(&mut Collection) -> R) -> R {
+        change(&mut self.collection())
+    }
+
+    pub(super) fn emit(&self, happening: EventKind) {
+        self.context.events.emit(happening, ResourceKind::Message, &self.id, self.spec.group, None);
+    }
+
+    pub(super) fn collection(&self) -> MutexGuard<'_, Collection> {
+        self.collection.lock_own()
+    }
+
+    pub(super) fn sockets(&self) -> MutexGuard<'_, MessageSockets> {
+        self.sockets.lock_own()
+    }
+}

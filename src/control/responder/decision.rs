@@ -1,0 +1,96 @@
+//! Whether a responder answers a datagram, and with what.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::model::{Reply, ResponderRules};
+
+/// What to do about a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision<'a> {
+    Reply {
+        payload: &'a [u8],
+        /// How long to wait first.
+        delay: Duration,
+    },
+    /// It is not one that the rules answer.
+    NoMatch,
+    /// The same datagram was answered on another interface.
+    Copy,
+    /// The rate limits withhold the reply, or the source is not an address to answer to.
+    Limited,
+}
+
+/// Decides by the rules. `is_copy` and `is_allowed` are asked in this order, and only about a datagram that matches:
+/// asking counts.
+pub(super) fn decide<'a>(
+    rules: &'a ResponderRules,
+    datagram: &'a [u8],
+    source: SocketAddr,
+    is_copy: impl FnOnce() -> bool,
+    is_allowed: impl FnOnce() -> bool,
+) -> Decision<'a> {
+    if !rules.matches.accepts(datagram) {
+        return Decision::NoMatch;
+    }
+    if rules.dedupe && is_copy() {
+        return Decision::Copy;
+    }
+    if !is_answerable(source) || !is_allowed() {
+        return Decision::Limited;
+    }
+    let payload = match &rules.reply {
+        Reply::Fixed(bytes) => bytes,
+        Reply::Echo => datagram,
+    };
+    let delay = Duration::from_millis(fastrand::u32(rules.delay.0.clone()).into());
+    Decision::Reply { payload, delay }
+}
+
+fn is_answerable(source: SocketAddr) -> bool {
+    let ip = source.ip();
+    let no_host = ip.is_multicast() || ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    source.port() != 0 && !no_host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Delay, Match};
+
+    #[test]
+    fn it_says_what_to_send_or_why_not() {
+        let rules = |delay, dedupe| ResponderRules {
+            matches: Match::Any,
+            reply: Reply::Fixed(b"here".as_slice().into()),
+            delay: Delay(delay),
+            dedupe,
+            reply_from: None,
+        };
+        let source = "192.0.2.1:9".parse().unwrap();
+        let at_once = rules(0..=0, true);
+        let decided = |is_copy, is_allowed| decide(&at_once, b"ping", source, || is_copy, || is_allowed);
+        assert_eq!(decided(false, true), Decision::Reply { payload: b"here", delay: Duration::ZERO });
+        assert_eq!(decided(true, true), Decision::Copy);
+        assert_eq!(decided(false, false), Decision::Limited);
+
+        let delayed = rules(20..=20, false);
+        let decided = decide(&delayed, b"ping", source, || panic!("copies are answered, too"), || true);
+        assert_eq!(decided, Decision::Reply { payload: b"here", delay: Duration::from_millis(20) });
+    }
+
+    #[test]
+    fn replies_go_only_to_hosts() {
+        for (source, expected) in [
+            ("192.0.2.1:1", true),
+            ("192.0.2.1:0", false),
+            ("255.255.255.255:1", false),
+            ("239.1.1.1:1", false),
+            ("0.0.0.0:1", false),
+            ("[ff02::1]:1", false),
+            ("[fe80::1%2]:1", true),
+        ] {
+            assert_eq!(is_answerable(source.parse().unwrap()), expected, "{source}");
+        }
+    }
+}

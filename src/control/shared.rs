@@ -1,0 +1,142 @@
+//! The core's state, and what all operations use of it.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::claims::Claims;
+use super::error::{ControlError, Done, DurabilityError};
+use super::events::Events;
+use super::failures::Failures;
+use super::membership::{Membership, MembershipContext};
+use super::message::{Message, MessageContext};
+use super::reconciler::Reconciler;
+use super::registry::Registry;
+use super::resource_kind::ResourceKind;
+use super::responder::ResponderContext;
+use super::settings::Settings;
+use super::totals::TotalsAccumulator;
+use super::waiting::within;
+use super::watchdog::Watchdog;
+use crate::model::InterfaceTable;
+use crate::net::{InterfaceWatch, ReceiveThreads};
+use crate::store::{Budget, DiskError, Log, Store};
+
+/// The service's core; cheap to clone.
+#[derive(Clone)]
+pub struct Control(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) interfaces: InterfaceWatch,
+    pub(super) receive_threads: Arc<ReceiveThreads>,
+    pub(super) responder_context: ResponderContext,
+    pub(super) message_context: MessageContext,
+    pub(super) membership_context: MembershipContext,
+    pub(super) reconciler: Arc<Reconciler>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) events: Arc<Events>,
+    pub(super) memberships: Registry<Membership>,
+    pub(super) responders: Registry<Membership>,
+    pub(super) messages: Registry<Message>,
+    /// Claims on the ids of messages.
+    pub(super) claims: Claims,
+    pub(super) totals: Arc<TotalsAccumulator>,
+    pub(super) failures: Arc<Failures>,
+    pub(super) store: Option<Store>,
+    pub(super) tasks: TaskTracker,
+    /// The tasks that run as long as the service. Std lock: held for a push or a count.
+    pub(super) long_running: Mutex<Vec<AbortHandle>>,
+    pub(super) stop: CancellationToken,
+    pub(super) watchdog: OnceLock<Watchdog>,
+}
+
+impl Control {
+    /// Cancelled when the service stops; long polls and streams end then.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// The events of all resources.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// The store, if there is one.
+    pub fn store(&self) -> Option<&Store> {
+        self.0.store.as_ref()
+    }
+
+    /// Resolves once all datagrams in the log so far are on disk, or the request's time is over. Cancel-safe.
+    pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
+        let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
+        let caught_up = within(Done::Nothing, store.wait_durable(log)).await;
+        caught_up
+            .map_err(|refusal| DurabilityError::TimedOut(refusal.into()))?
+            .map_err(DurabilityError::Fault)
+    }
+}
+
+impl Shared {
+    pub(super) fn joined(&self, kind: ResourceKind) -> &Registry<Membership> {
+        match kind {
+            ResourceKind::Responder => &self.responders,
+            ResourceKind::Membership | ResourceKind::Message => &self.memberships,
+        }
+    }
+
+    /// All memberships and responders.
+    pub(super) fn joined_all(&self) -> impl Iterator<Item = Arc<Membership>> {
+        self.memberships.all().into_iter().chain(self.responders.all())
+    }
+
+    /// Refuses changes once the service stops: whether they reached the disk would be left to chance.
+    pub(super) fn ensure_running(&self) -> Result<(), ControlError> {
+        if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
+    }
+
+    /// Waits for the store as long as the request has time left. `done`: what the request has done if the disk takes too
+    /// long.
+    pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
+        match &self.store {
+            Some(store) => within(done, written(store)).await?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
+    /// that, and ends the deletion even if the client no longer waits.
+    pub(super) async fn finish_deletion<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
+        gone: impl Future<Output = Arc<T>> + Send + 'static,
+    ) -> Result<(), ControlError> {
+        let shared = self.clone();
+        let ending = self.tasks.spawn(async move {
+            let entry = gone.await;
+            let deleted = match &shared.store {
+                Some(store) => written(store).await,
+                None => Ok(()),
+            };
+            registry(&shared).end_deletion(&entry);
+            deleted
+        });
+        within(Done::DeletionUnderWay, ending).await?.unwrap_or(Err(ControlError::Stopping))
+    }
+
+    /// The kernel's current interfaces, for a request that has changed nothing yet.
+    pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, ControlError> {
+        within(Done::Nothing, self.interfaces.refresh()).await?.map_err(ControlError::Failed)
+    }
+}
+
+/// Waits until the store has written all changes so far. A failed disk is no error here: the service goes on, and the
+/// health checks report it. If the service stops meanwhile, the changes may be lost.
+async fn written(store: &Store) -> Result<(), ControlError> {
+    match store.flushed().await {
+        Err(DiskError::Closed) => Err(ControlError::Stopping),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! All counts at one moment, for metrics.
+
+use std::sync::atomic::Ordering;
+
+use super::histogram::Distribution;
+use super::resource_kind::ResourceKind;
+use super::shared::Control;
+use super::totals::{CurrentState, Totals};
+
+/// All counts at one moment.
+#[derive(Debug)]
+pub struct ControlSnapshot {
+    pub totals: Totals,
+    pub current: CurrentState,
+    /// How many interface memberships were opened again because the kernel had forgotten them.
+    pub reopened: u64,
+    /// Round-trip times of responses.
+    pub rtt: Distribution,
+}
+
+impl Control {
+    /// Reads every resource, holding its locks for well under a microsecond, and the drop counter of every receiving
+    /// socket. That takes milliseconds for thousands of resources, so call it where blocking is allowed.
+    pub fn snapshot(&self) -> ControlSnapshot {
+        let shared = &self.0;
+        // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
+        let mut totals = shared.totals.ended();
+        let mut current = CurrentState::default();
+        for membership in shared.joined_all() {
+            membership.count_into(&mut totals, &mut current);
+        }
+        for message in shared.messages.all() {
+            let counted = message.totals();
+            current.collecting += u64::from(counted.closed == Totals::default().closed);
+            current.held[2].add(message.log().counters());
+            totals += counted;
+        }
+        ControlSnapshot {
+            totals: shared.totals.never_less(totals),
+            current,
+            reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
+            rtt: shared.totals.rtt.distribution(),
+        }
+    }
+
+    /// How many resources have failed since the start, by kind.
+    pub fn failures(&self) -> [(ResourceKind, u64); ResourceKind::ALL.len()] {
+        ResourceKind::ALL.map(|kind| (kind, self.0.failures.count(kind)))
+    }
+
+    /// Errors of the receive threads, after which they tried again.
+    pub fn receive_errors(&self) -> u64 {
+        self.0.receive_threads.epoll_errors()
+    }
+}
