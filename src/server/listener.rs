@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::config::{Listen, StartError};
 use super::connection;
-use super::{Listen, StartError};
 use crate::http::{Api, ListenerKind};
 use crate::logging::rarely;
 
@@ -54,25 +54,25 @@ impl Listener {
     }
 
     /// Accepts connections until the service stops, and then those that the kernel has queued.
-    pub(super) async fn run(self, desk: ConnectionSpawner) {
-        desk.stop.run_until_cancelled(self.accept_all(&desk)).await;
-        if let Err(error) = self.close(&desk) {
+    pub(super) async fn run(self, spawner: ConnectionSpawner) {
+        spawner.stop.run_until_cancelled(self.accept_all(&spawner)).await;
+        if let Err(error) = self.close(&spawner) {
             tracing::warn!(%error, "connections that were not accepted yet are reset");
         }
     }
 
     /// Accepts connections until it is cancelled.
-    async fn accept_all(&self, desk: &ConnectionSpawner) {
+    async fn accept_all(&self, spawner: &ConnectionSpawner) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
         let way = self.way();
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => {
-                    listener.accept().await.map(|(stream, _)| desk.serve(without_delay(stream), way))
+                    listener.accept().await.map(|(stream, _)| spawner.serve(without_delay(stream), way))
                 }
                 Self::Unix(listener, ..) => {
-                    listener.accept().await.map(|(stream, _)| desk.serve(stream, way))
+                    listener.accept().await.map(|(stream, _)| spawner.serve(stream, way))
                 }
             };
             if let Err(error) = accepted {
@@ -84,7 +84,7 @@ impl Listener {
 
     /// Accepts the queued connections before closing, which would reset them. Calls accept(2) directly, because the
     /// runtime may not have been notified of the latest ones.
-    fn close(self, desk: &ConnectionSpawner) -> io::Result<()> {
+    fn close(self, spawner: &ConnectionSpawner) -> io::Result<()> {
         let way = self.way();
         match self {
             Self::Tcp(listener) => {
@@ -93,7 +93,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        desk.serve(without_delay(TcpStream::from_std(stream)?), way);
+                        spawner.serve(without_delay(TcpStream::from_std(stream)?), way);
                         Ok(())
                     },
                 )
@@ -108,7 +108,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        desk.serve(UnixStream::from_std(stream)?, way);
+                        spawner.serve(UnixStream::from_std(stream)?, way);
                         Ok(())
                     },
                 )

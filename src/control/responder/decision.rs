@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn it_says_what_to_send_or_why_not() {
         let rules = |delay, dedupe| ResponderRules {
-            matches: Match::Any,
+            matches: Match::All,
             reply: Reply::Fixed(b"here".as_slice().into()),
             delay: Delay(delay),
             dedupe,

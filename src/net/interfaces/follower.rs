@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::dump::DumpReader;
 use super::netlink::{DATAGRAM_BYTES, NetlinkSocket};
 use super::table::LiveTable;
-use super::{InterfaceHealth, TableReply, WatchState};
+use super::watch_state::{InterfaceHealth, TableReply, WatchState};
 use crate::logging::rarely;
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, fatal};

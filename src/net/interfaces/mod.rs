@@ -15,8 +15,9 @@ mod netlink;
 mod route;
 mod route_cache;
 mod table;
+mod watch_state;
 
-use std::io::{self, PipeWriter, Write};
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,48 +35,12 @@ use netlink::{Client, KernelNetlink, Netlink};
 pub use route::{Route, RouteQuery};
 use route_cache::RouteCache;
 pub use table::LiveTable;
+pub use watch_state::InterfaceHealth;
+use watch_state::{RefreshRequests, WatchState, ended};
 
 /// The interfaces of this host as of the kernel's last message; cheap to clone.
 #[derive(Clone)]
 pub struct InterfaceWatch(Arc<WatchState>);
-
-struct WatchState {
-    netlink: Arc<dyn Netlink>,
-    table: watch::Sender<Arc<InterfaceTable>>,
-    /// Std lock: held for an addition, or to take all.
-    requests: Mutex<RefreshRequests>,
-    /// Std lock: held for an assignment or a copy.
-    health: Mutex<InterfaceHealth>,
-    /// Std lock: held to read what the kernel has announced, and for a look-up or an insertion.
-    routes: Mutex<RouteCache>,
-    /// Clients for route requests; if all are in use, one more is made. Std lock: held to take one or to put it back.
-    idle_clients: Mutex<Vec<Client>>,
-    /// Progress of the thread.
-    progress: Arc<Progress>,
-}
-
-type TableReply = oneshot::Sender<io::Result<Arc<InterfaceTable>>>;
-
-/// Callers that wait for the thread.
-struct RefreshRequests {
-    waiting: Vec<TableReply>,
-    /// Whether the thread has been woken for them.
-    woken: bool,
-    /// None once the thread is to end.
-    wake: Option<PipeWriter>,
-}
-
-/// How well the thread follows the kernel.
-#[derive(Debug, Clone, Default)]
-pub struct InterfaceHealth {
-    /// When everything was last read from the kernel.
-    pub last_read: Option<Instant>,
-    /// Why the latest attempt to read everything failed; none if it did not.
-    pub last_error: Option<String>,
-    pub reads: u64,
-    /// How often notifications arrived faster than they were read.
-    pub overflows: u64,
-}
 
 impl InterfaceWatch {
     pub async fn start(tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
@@ -176,44 +141,6 @@ impl InterfaceWatch {
     pub fn health(&self) -> InterfaceHealth {
         self.0.health.lock_shared().clone()
     }
-}
-
-impl InterfaceHealth {
-    /// Everything is read at least this often, in case something was not announced.
-    pub const PERIOD: Duration = Duration::from_secs(30);
-
-    /// Notes that nothing is read any more.
-    fn end(&mut self) {
-        self.last_read = None;
-        self.last_error = Some(ended().to_string());
-    }
-
-    /// Whether everything has been read recently enough.
-    pub fn is_current(&self, now: Instant) -> bool {
-        self.last_read.is_some_and(|read| now.saturating_duration_since(read) < 3 * Self::PERIOD)
-    }
-}
-
-impl RefreshRequests {
-    fn add(&mut self, answer: TableReply) -> io::Result<()> {
-        let wake = self.wake.as_mut().ok_or_else(ended)?;
-        if !self.woken {
-            wake.write_all(&[0])?;
-            self.woken = true;
-        }
-        self.waiting.retain(|answer| !answer.is_closed());
-        self.waiting.push(answer);
-        Ok(())
-    }
-
-    fn take(&mut self) -> Vec<TableReply> {
-        self.woken = false;
-        std::mem::take(&mut self.waiting)
-    }
-}
-
-fn ended() -> io::Error {
-    io::Error::other("the service is stopping")
 }
 
 /// Ends the thread when it is dropped.

@@ -1,0 +1,89 @@
+//! What the service can be told when it starts, and why it cannot start.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::control::{Settings, StartFault};
+use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
+use crate::traces::Endpoint;
+
+/// The service's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: Vec<Listen>,
+    /// Accept requests over TCP from other hosts without a token.
+    pub allow_anonymous: bool,
+    pub access: Access,
+    pub door: OriginPolicy,
+    /// Permissions of unix sockets.
+    pub socket_mode: u32,
+    /// How long requests under way may take once the service stops.
+    pub grace: Duration,
+    pub settings: Settings,
+    pub operations: AdminState,
+    /// Where to send traces; none: nothing is traced.
+    pub otlp_endpoint: Option<Endpoint>,
+}
+
+impl Config {
+    /// Whether the service may start with this configuration, as far as can be checked without trying.
+    pub fn check(&self) -> Result<(), StartError> {
+        if self.listen.is_empty() {
+            return Err(StartError::Nowhere);
+        }
+        let asks = self.access.tokens.is_some();
+        if asks && self.allow_anonymous {
+            return Err(StartError::TokensForNothing);
+        }
+        if !asks && self.access.require_token == RequireToken::Always {
+            return Err(StartError::NoTokens);
+        }
+        let remote = self.listen.iter().find_map(|listen| match listen {
+            Listen::Tcp(address) if !address.ip().is_loopback() => Some(*address),
+            _ => None,
+        });
+        match remote {
+            Some(address) if !asks && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, ask for tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("there is nowhere to listen: name an address or a unix socket with --listen, or leave it out")]
+    Nowhere,
+    #[error("there are tokens, and --allow-anonymous says to ask nobody for one: leave one of them out")]
+    TokensForNothing,
+    #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
+    NoTokens,
+    #[error("cannot listen on {0}: {1}")]
+    Tcp(SocketAddr, #[source] io::Error),
+    #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
+    Unix { path: PathBuf, source: io::Error },
+    #[error("cannot start: {0}")]
+    Core(#[from] StartFault),
+}
