@@ -26,8 +26,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::endpoint::Endpoint;
 use super::queue::{SpanCounters, SpanQueue};
-use super::{Endpoint, Traces};
+use super::span::Traces;
 use crate::exchange::exchange;
 use crate::logging::rarely;
 
