@@ -9,7 +9,7 @@
 mod claims;
 mod error;
 mod events;
-mod failures;
+
 #[cfg(test)]
 mod fixtures;
 mod groups;
@@ -21,6 +21,7 @@ mod message;
 mod reconciler;
 mod recovery;
 mod registry;
+mod resource_failures;
 mod resource_kind;
 mod responder;
 mod restoring;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::failures::Resource;
 use super::membership::arm;
+use super::resource_failures::Resource;
 use super::shared::{Control, Shared};
 use crate::sync::fatal;
 

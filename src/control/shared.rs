@@ -9,11 +9,11 @@ use tokio_util::task::TaskTracker;
 use super::claims::Claims;
 use super::error::{ControlError, Done, DurabilityError};
 use super::events::Events;
-use super::failures::Failures;
 use super::membership::{Membership, MembershipContext};
 use super::message::{Message, MessageContext};
 use super::reconciler::Reconciler;
 use super::registry::Registry;
+use super::resource_failures::ResourceFailures;
 use super::resource_kind::ResourceKind;
 use super::responder::ResponderContext;
 use super::settings::Settings;
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     /// Claims on the ids of messages.
     pub(super) claims: Claims,
     pub(super) totals: Arc<TotalsAccumulator>,
-    pub(super) failures: Arc<Failures>,
+    pub(super) failures: Arc<ResourceFailures>,
     pub(super) store: Option<Store>,
     pub(super) tasks: TaskTracker,
     /// The tasks that run as long as the service. Std lock: held for a push or a count.

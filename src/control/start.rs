@@ -7,12 +7,12 @@ use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
 use super::events::Events;
-use super::failures::Failures;
 use super::membership::MembershipContext;
 use super::message::{ClosedMessages, MessageContext, SharedSendSockets};
 use super::reconciler::{self, Reconciler};
 use super::recovery::{self, keep_running};
 use super::registry::Registry;
+use super::resource_failures::ResourceFailures;
 use super::responder::{ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
@@ -65,7 +65,7 @@ impl Control {
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
         let events = Arc::new(Events::new(Events::KEPT));
         let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
-        let (totals, failures) = (Arc::new(TotalsAccumulator::default()), Arc::<Failures>::default());
+        let (totals, failures) = (Arc::new(TotalsAccumulator::default()), Arc::<ResourceFailures>::default());
         let control = Self(Arc::new(Shared {
             responder_context: ResponderContext {
                 limits,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::state::{Membership, Stage};
-use crate::control::failures::Resource;
+use crate::control::resource_failures::Resource;
 use crate::control::resource_kind::ResourceKind;
 use crate::model::Id;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::Message;
-use crate::control::failures::Resource;
+use crate::control::resource_failures::Resource;
 use crate::control::resource_kind::ResourceKind;
 use crate::model::{CloseReason, Id};
 

@@ -10,7 +10,7 @@ use super::closed::ClosedMessages;
 use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};
-use crate::control::failures::Failures;
+use crate::control::resource_failures::ResourceFailures;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::timers::Timers;
 use crate::control::totals::{ReceivedTotals, Totals, TotalsAccumulator};
@@ -59,7 +59,7 @@ pub(in crate::control) struct MessageContext {
     pub(in crate::control) closed: Arc<ClosedMessages<Message>>,
     pub(in crate::control) totals: Arc<TotalsAccumulator>,
     pub(in crate::control) events: Arc<Events>,
-    pub(in crate::control) failures: Arc<Failures>,
+    pub(in crate::control) failures: Arc<ResourceFailures>,
 }
 
 /// A snapshot of a message.

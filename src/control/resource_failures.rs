@@ -1,7 +1,7 @@
 //! What happens to a resource when the service's own code panics while working on it: it fails alone, and the others go
 //! on.
 //!
-//! Code that works on one resource ([`Failures::contain`]) fails it at once. Code that works on several notes the panic
+//! Code that works on one resource ([`ResourceFailures::contain`]) fails it at once. Code that works on several notes the panic
 //! alone, as does a sink, because failing closes sockets; then the task of [`super::recovery`] looks for broken ones.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use crate::sync::fatal;
 
 /// Caught panics, and counts of failed resources. Code that catches a panic holds a reference to this.
 #[derive(Default)]
-pub(super) struct Failures {
+pub(super) struct ResourceFailures {
     panicked: Notify,
     /// In the order of [`ResourceKind::ALL`].
     counts: [AtomicU64; ResourceKind::ALL.len()],
@@ -31,7 +31,7 @@ pub(super) trait Resource {
     fn fail(self: &Arc<Self>);
 }
 
-impl Failures {
+impl ResourceFailures {
     /// Runs `work` on a resource; if it panics, that resource alone fails. Returns whether it did. Must not be called
     /// from a sink.
     pub(super) fn contain<R: Resource>(&self, resource: &Arc<R>, work: impl FnOnce()) -> bool {
