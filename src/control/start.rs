@@ -120,7 +120,7 @@ impl Control {
             shared.message_context.timers.follow(run).await;
         });
         control.spawn("interfaces", |shared| async move {
-            shared.reconciler.note_changes(&shared.interfaces).await
+            shared.reconciler.note_changes(&shared.interfaces).await;
         });
         reconciler::start(&control.0)?;
         control.spawn("retention", |shared| async move { retention::run(&shared).await });

@@ -211,7 +211,7 @@ impl File {
                     if let [Token::Name(keyword), Token::Name(alias), ..] = rest
                         && keyword == "as"
                     {
-                        known_as = alias.clone();
+                        known_as.clone_from(alias);
                         rest = &rest[2..];
                     }
                     self.imports.insert(known_as, names);
