@@ -155,7 +155,10 @@ impl ServeArgs {
                 require_token: self.require_token,
                 open_metrics: self.open_metrics,
             },
-            door: OriginPolicy { hosts: self.allow_host.clone(), origins: self.allow_origin.clone() },
+            origin_policy: OriginPolicy {
+                hosts: self.allow_host.clone(),
+                origins: self.allow_origin.clone(),
+            },
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
             settings: Settings {

@@ -17,7 +17,7 @@ const PAYLOAD: &[u8] = b"very important data";
 const RESPONDERS: [(&str, Ipv4Addr); 2] =
     [("demo-1", Ipv4Addr::new(127, 0, 0, 2)), ("demo-2", Ipv4Addr::new(127, 0, 0, 3))];
 
-/// Starts the responders, calls the roll and prints the answers; the responders stay.
+/// Starts the responders, calls the roll and prints the responses; the responders stay.
 pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), ControlError> {
     let (group, _) = Group::parse(GROUP).expect("a group");
     for (id, address) in RESPONDERS {
@@ -28,16 +28,16 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     let message = control.send(message(group)).await?;
     message.wait_closed().await;
     let page = message.log().read(None, RESPONDERS.len(), ReadRange::ALL).await.ok();
-    let mut answered = 0;
+    let mut responses = 0;
     for entry in page.iter().flat_map(Page::entries) {
         let rtt = entry
             .answer
             .and_then(|answer| answer.rtt_us)
             .map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
         println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
-        answered += 1;
+        responses += 1;
     }
-    println!("{answered} of {} answered.", RESPONDERS.len());
+    println!("{responses} of {} answered.", RESPONDERS.len());
     if let Some(listening) = listening {
         println!("\nThe service listens on http://{listening}; call the roll yourself:\n");
         println!("  curl -s http://{listening}/v1/messages -H 'prefer: wait=2' \\");

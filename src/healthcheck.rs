@@ -1,4 +1,4 @@
-//! `rollcall healthcheck`: asks `/readyz` of a running service.
+//! `rollcall healthcheck`: requests `/readyz` from a running service.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,15 +14,15 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::exchange::exchange;
 use crate::server::Listen;
 
-/// Asks whether the service at `listen` is ready; if not, returns a line for each failed check.
-pub async fn ask(listen: &Listen) -> Result<(), String> {
+/// Checks whether the service at `listen` is ready; if not, returns a line for each failed check.
+pub async fn check(listen: &Listen) -> Result<(), String> {
     const PATIENCE: Duration = Duration::from_secs(3);
-    let asked = async {
+    let response = async {
         match listen {
             Listen::Unix(path) => get_readyz(UnixStream::connect(path).await?).await,
             Listen::Tcp(address) => {
                 let mut address = *address;
-                // A service that listens on all addresses is asked on this host.
+                // A service that listens on all addresses is reached on this host.
                 if address.ip().is_unspecified() {
                     address.set_ip(if address.is_ipv4() {
                         [127, 0, 0, 1].into()
@@ -34,11 +34,11 @@ pub async fn ask(listen: &Listen) -> Result<(), String> {
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(PATIENCE, response).await {
         Ok(Ok((status, _))) if status.is_success() => Ok(()),
         Ok(Ok((status, body))) => Err(not_ready(status, &body)),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no response within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -48,10 +48,9 @@ async fn get_readyz(stream: impl AsyncRead + AsyncWrite + Unpin + Send) -> io::R
 }
 
 fn not_ready(status: StatusCode, body: &[u8]) -> String {
-    let answer = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let body = serde_json::from_slice(body).unwrap_or(Value::Null);
     let mut text = format!("not ready: {status}");
-    for check in answer["checks"].as_array().into_iter().flatten().filter(|check| check["status"] == "failed")
-    {
+    for check in body["checks"].as_array().into_iter().flatten().filter(|check| check["status"] == "failed") {
         let field = |name| check[name].as_str().unwrap_or_default();
         let _ = write!(text, "\n{}: {}", field("name"), field("detail"));
     }

@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
             .map_err(|error| error.to_string()),
         // A file with mistakes, which the service has rejected, still says where the service listens.
         Command::Healthcheck(args) => match args.listen.first() {
-            Some(listen) => rollcall::healthcheck::ask(listen).await,
+            Some(listen) => rollcall::healthcheck::check(listen).await,
             None => Err("there is nothing to ask: name it with --listen".to_owned()),
         },
     };

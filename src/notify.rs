@@ -10,12 +10,12 @@ use sd_notify::NotifyState;
 
 /// The service listens.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
 /// The service has begun to stop.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
 /// Notifies the watchdog twice in each of its intervals, as long as the service is alive; never ends.
@@ -31,13 +31,13 @@ pub async fn keep_alive(is_alive: impl Fn() -> bool) -> Infallible {
     loop {
         ticks.tick().await;
         if is_alive() {
-            tell(NotifyState::Watchdog);
+            notify(NotifyState::Watchdog);
         }
     }
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(%error, "the service manager could not be notified");
     }
 }

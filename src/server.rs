@@ -20,7 +20,7 @@ use crate::traces::{Exporter, Traces};
 pub use config::{Config, Listen, StartError};
 use listener::{ConnectionSpawner, Listener};
 
-/// The service with all its listeners bound; it answers once it runs.
+/// The service with all its listeners bound; it serves once it runs.
 pub struct Server {
     listeners: Vec<Listener>,
     api: Api,
@@ -39,7 +39,7 @@ impl Server {
         let control = Control::start(config.settings).await?;
         let (exporter, traces) = config.otlp_endpoint.map(Exporter::start).unzip();
         let traces: Traces = traces.unwrap_or_default();
-        let api = Api::new(control.clone(), config.door, config.access, config.operations, traces);
+        let api = Api::new(control.clone(), config.origin_policy, config.access, config.operations, traces);
         Ok(Self { listeners, api, control, grace: config.grace, exporter })
     }
 

@@ -1,4 +1,4 @@
-//! What threads share: locks, and what a panic under each of them means; and the progress of a thread.
+//! Shared between threads: locks, with the effect of a panic under each of them, and the progress of a thread.
 //!
 //! A panic under a lock that one resource owns concerns this resource alone: it is `failed`, and the code that caught
 //! the panic has it opened again. A panic under a lock that resources share leaves half-changed state that all of them

@@ -61,8 +61,8 @@ mod tests {
         let mut second = pin!(claims.claim(&one));
         assert!(poll!(&mut second).is_pending());
         {
-            let mut given_up = pin!(claims.claim(&one));
-            assert!(poll!(&mut given_up).is_pending());
+            let mut abandoned = pin!(claims.claim(&one));
+            assert!(poll!(&mut abandoned).is_pending());
         }
         drop(first);
         drop(second.await);

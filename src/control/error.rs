@@ -48,7 +48,7 @@ pub enum ControlError {
     #[error("the send buffer of {interface} was full for {} s", .after.as_secs())]
     NoRoom { interface: Arc<str>, after: Duration },
     #[error(
-        "a message on {interface} with `ttl` 0 stays on this host, and without `loopback` nobody here hears it: raise `ttl`, or allow `loopback`"
+        "a message on {interface} with `ttl` 0 stays on this host, and without `loopback` no program here receives it: raise `ttl`, or allow `loopback`"
     )]
     ReachesNobody { interface: Arc<str> },
     #[error(
@@ -58,10 +58,10 @@ pub enum ControlError {
     #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
     #[error(
-        "the routing table refuses what goes to {group} ({}): look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`",
-        .fault.source
+        "the routing table refuses datagrams to {group} ({}): look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`",
+        .error.source
     )]
-    RouteRefused { group: Group, fault: SocketError },
+    RouteRefused { group: Group, error: SocketError },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
@@ -86,7 +86,7 @@ pub enum ControlError {
     #[error("the system refused: {0}; check the service's rights and the firewall")]
     Denied(#[source] SocketError),
     #[error(
-        "out of file descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=`) or delete what is not needed"
+        "out of file descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=`) or delete resources that are not needed"
     )]
     Descriptors(#[source] SocketError),
     #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
@@ -102,7 +102,7 @@ pub enum ControlError {
 /// How long a request waits in all: long enough for a busy disk, and shorter than most clients wait.
 pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a request that ran out of time had done by then.
+/// The state in which a request that ran out of time has left its resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     Nothing,
@@ -159,8 +159,8 @@ pub(super) struct Attempt<'a> {
 }
 
 impl ControlError {
-    pub(super) fn of(fault: SocketError, attempt: &Attempt<'_>) -> Self {
-        match fault.kind() {
+    pub(super) fn of(error: SocketError, attempt: &Attempt<'_>) -> Self {
+        match error.kind() {
             SocketErrorKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
             SocketErrorKind::Denied
                 if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() =>
@@ -173,8 +173,8 @@ impl ControlError {
             {
                 Self::AddressNotLocal { address: attempt.bind.ip() }
             }
-            SocketErrorKind::Denied => Self::Denied(fault),
-            SocketErrorKind::Descriptors => Self::Descriptors(fault),
+            SocketErrorKind::Denied => Self::Denied(error),
+            SocketErrorKind::Descriptors => Self::Descriptors(error),
             SocketErrorKind::NoRoute => {
                 Self::NoRouteBy { group: *attempt.group, interface: attempt.interface.clone() }
             }
@@ -193,7 +193,7 @@ impl ControlError {
             | SocketErrorKind::Busy
             | SocketErrorKind::TimedOut
             | SocketErrorKind::Refused
-            | SocketErrorKind::Other => Self::Failed(fault),
+            | SocketErrorKind::Other => Self::Failed(error),
         }
     }
 

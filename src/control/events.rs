@@ -109,16 +109,16 @@ impl Events {
         let ring = self.ring();
         let first = ring.next - ring.events.len() as u64;
         let replaced = after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= ring.next);
-        let wanted = after.filter(|_| !replaced).map_or(1, |cursor| cursor.sequence + 1);
-        let missed = first.saturating_sub(wanted);
+        let next = after.filter(|_| !replaced).map_or(1, |cursor| cursor.sequence + 1);
+        let missed = first.saturating_sub(next);
         let gap = if replaced {
             Some(Gap { reason: GapReason::LogReplaced, missed: None })
         } else {
             (missed > 0).then_some(Gap { reason: GapReason::Retention, missed: Some(missed) })
         };
-        let skipped = usize::try_from(wanted.max(first) - first).unwrap_or(usize::MAX);
+        let skipped = usize::try_from(next.max(first) - first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skipped).take(limit).cloned().collect();
-        let sequence = events.last().map_or(wanted.max(first) - 1, |last| last.sequence);
+        let sequence = events.last().map_or(next.max(first) - 1, |last| last.sequence);
         EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
     }
 

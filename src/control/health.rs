@@ -1,8 +1,8 @@
-//! Health checks: named checks of what the service needs, for probes and for operators.
+//! Health checks: named checks of the parts that the service needs, for probes and for operators.
 //!
 //! A failed check means that the service should get no work now. A warning names something that this host does not let
-//! the service do, and what to change; everything else works. To add a check, write a function that returns a
-//! [`HealthCheck`] and list it in [`Control::health`].
+//! the service do, and the change that would allow it; everything else works. To add a check, write a function that
+//! returns a [`HealthCheck`] and list it in [`Control::health`].
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::sync::Lock;
 pub struct HealthCheck {
     pub name: &'static str,
     pub verdict: CheckOutcome,
-    /// The finding, and what to do about it.
+    /// The finding, and how to fix it.
     pub detail: String,
 }
 
@@ -80,11 +80,11 @@ fn accepting(shared: &Shared) -> HealthCheck {
 
 fn tasks_running(shared: &Shared) -> HealthCheck {
     const NAME: &str = "tasks";
-    let standing = shared.long_running.lock_shared();
-    let running = standing.iter().filter(|task| !task.is_finished()).count();
-    let detail = format!("{running} of {} standing tasks run", standing.len());
-    if running < standing.len() {
-        return HealthCheck::failed(NAME, format!("{detail}: the log says why, restart the service"));
+    let tasks = shared.long_running.lock_shared();
+    let running = tasks.iter().filter(|task| !task.is_finished()).count();
+    let detail = format!("{running} of {} long-running tasks run", tasks.len());
+    if running < tasks.len() {
+        return HealthCheck::failed(NAME, format!("{detail}: the log has the reason, restart the service"));
     }
     HealthCheck::ok(NAME, detail)
 }
@@ -168,7 +168,7 @@ fn resources_whole(shared: &Shared) -> HealthCheck {
         _ => HealthCheck::warning(
             NAME,
             format!(
-                "a fault of the service's own has failed {failures} resources since it started, {failed_now} of them now: its log names them, please report it"
+                "internal errors have failed {failures} resources since the start, and {failed_now} are failed now: the log names them, please report it"
             ),
         ),
     }
@@ -181,17 +181,17 @@ fn store_works(shared: &Shared) -> HealthCheck {
     };
     let condition = store.condition();
     match condition.fault {
-        Some(fault) => HealthCheck::failed(
+        Some(error) => HealthCheck::failed(
             NAME,
             format!(
-                "{fault}; what has come since {} s ago is in memory alone, and written when that works again",
+                "{error}; datagrams and changes of the last {} s are in memory only, and are written when the disk works again",
                 condition.lag.as_secs()
             ),
         ),
         None if condition.is_degraded() => HealthCheck::failed(
             NAME,
             format!(
-                "the disk of the data directory does not answer: what has come for {} s is in memory alone",
+                "the disk of the data directory does not respond: datagrams and changes of the last {} s are in memory only",
                 condition.lag.as_secs()
             ),
         ),
@@ -206,7 +206,7 @@ fn store_works(shared: &Shared) -> HealthCheck {
             Some(bytes) => HealthCheck::warning(
                 NAME,
                 format!(
-                    "the disk is nearly full: logs keep {bytes} bytes together, and the oldest datagrams give way to new ones: make room, or keep less with --total-bytes"
+                    "the disk is nearly full: logs keep {bytes} bytes together, and new datagrams replace the oldest ones: free disk space, or keep less with --total-bytes"
                 ),
             ),
             None => {
@@ -220,10 +220,10 @@ fn descriptors() -> HealthCheck {
     const NAME: &str = "descriptors";
     let found = Descriptors::now();
     let Descriptors { open: Some(open), limit: Some(limit) } = found else {
-        return HealthCheck::warning(NAME, "how many are open cannot be read from /proc");
+        return HealthCheck::warning(NAME, "the number of open descriptors cannot be read from /proc");
     };
     let detail = format!("{open} of {limit} are open");
-    // Not a failure: joined groups are still heard, and resources that end free descriptors.
+    // Not a failure: joined groups are still received, and resources that end free descriptors.
     if found.are_short() {
         return HealthCheck::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
     }
@@ -240,7 +240,7 @@ fn low_ports() -> HealthCheck {
                 "no groups on ports below {lowest}: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
             ),
         ),
-        Err(fault) => HealthCheck::warning(NAME, format!("cannot be told: {fault}")),
+        Err(error) => HealthCheck::warning(NAME, format!("cannot be determined: {error}")),
     }
 }
 
@@ -257,7 +257,7 @@ fn receive_buffers(requested: usize) -> HealthCheck {
                 size.granted
             ),
         ),
-        Err(fault) => HealthCheck::warning(NAME, format!("cannot be told: {fault}")),
+        Err(error) => HealthCheck::warning(NAME, format!("cannot be determined: {error}")),
     }
 }
 

@@ -49,7 +49,7 @@ impl InterfaceChoice {
         table: &InterfaceTable,
         allowed: &impl Fn(&str) -> bool,
     ) -> Result<Interfaces, ControlError> {
-        let name_of = |wanted: &InterfaceRef, position| match wanted {
+        let name_of = |reference: &InterfaceRef, position| match reference {
             InterfaceRef::Name(name) => match table.by_name(name) {
                 Some(interface) => Ok(interface.name.clone()),
                 None if allowed(name) => Ok(Arc::from(&**name)),
@@ -67,7 +67,7 @@ impl InterfaceChoice {
         let mut names = named
             .iter()
             .enumerate()
-            .map(|(position, wanted)| name_of(wanted, Some(position)))
+            .map(|(position, reference)| name_of(reference, Some(position)))
             .collect::<Result<Vec<_>, _>>()?;
         names.sort_unstable();
         names.dedup();

@@ -52,6 +52,6 @@ pub use saved::saved_group;
 pub use settings::Settings;
 pub use shared::Control;
 pub use snapshot::ControlSnapshot;
-pub use start::StartFault;
+pub use start::ControlStartError;
 pub use totals::{CurrentState, LogUsage, ReceivedTotals, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};

@@ -14,7 +14,7 @@ use super::shared::{Control, Shared};
 use crate::sync::fatal;
 
 impl Control {
-    /// Call it when code that answers a request has panicked.
+    /// Call it when the handler of a request has panicked.
     pub fn note_panic(&self) {
         self.0.failures.note_panic();
     }
@@ -58,7 +58,7 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, sta
         let ended = AssertUnwindSafe(start()).catch_unwind().await;
         restarts = if started.elapsed() < SOON { restarts + 1 } else { 1 };
         if restarts > MOST {
-            fatal("a task that the service needs panics again and again");
+            fatal("a task that the service needs keeps panicking");
         }
         let how = if ended.is_err() { "panicked" } else { "ended" };
         tracing::error!(task = name, "a task of the service has {how}: it is started again");

@@ -1,4 +1,4 @@
-//! The registries of resources, and what lists and PUTs say of them.
+//! The registries of resources, list queries, and outcomes of PUTs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -100,12 +100,12 @@ impl<T> Registry<T> {
         self.entries().len()
     }
 
-    /// Up to `limit` entries with ids after `after` that satisfy `wanted`, and whether there may be more.
+    /// Up to `limit` entries with ids after `after` that satisfy `matches`, and whether there may be more.
     pub(super) fn page(
         &self,
         after: Option<&Id>,
         limit: usize,
-        wanted: impl Fn(&T) -> bool,
+        matches: impl Fn(&T) -> bool,
     ) -> (Vec<Arc<T>>, bool) {
         let mut page = Vec::new();
         let mut after = after.cloned();
@@ -118,7 +118,7 @@ impl<T> Registry<T> {
             let Some((last, _)) = part.last() else { return (page, false) };
             after = Some(last.clone());
             for (_, entry) in part {
-                if wanted(&entry) {
+                if matches(&entry) {
                     if page.len() == limit {
                         return (page, true);
                     }

@@ -1,8 +1,8 @@
-//! What happens to a resource when the service's own code panics while working on it: it fails alone, and the others go
-//! on.
+//! A resource for which the service's own code has panicked: it fails alone, and the others keep working.
 //!
-//! Code that works on one resource ([`ResourceFailures::contain`]) fails it at once. Code that works on several notes the panic
-//! alone, as does a sink, because failing closes sockets; then the task of [`super::recovery`] looks for broken ones.
+//! Code that works on one resource ([`ResourceFailures::contain`]) fails it at once. Code that works on several notes
+//! the panic alone, as does a sink, because failing closes sockets; then the task of [`super::recovery`] looks for
+//! broken ones.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl ResourceFailures {
     pub(super) fn fail<R: Resource>(&self, resource: &Arc<R>) {
         let (kind, id) = resource.name();
         self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
-        tracing::error!(%kind, %id, "a fault of the service's own: the {kind} has failed, all others go on");
+        tracing::error!(%kind, %id, "internal error: this {kind} has failed, all others keep working");
         if catch_unwind(AssertUnwindSafe(|| resource.fail())).is_err() {
             fatal("a resource that has failed could not be closed");
         }

@@ -68,14 +68,14 @@ async fn expire(shared: &Shared, now: Timestamp) {
     }
 }
 
-/// Evicts the oldest blocks of all logs, one by one, while `called_for`. `forget` is tried first: it deletes
-/// something else that is older than the oldest block, if there is any.
+/// Evicts the oldest blocks of all logs, one by one, while `is_needed`. Tries `forget` first: it deletes a
+/// closed message that is older than the oldest block, if there is any.
 async fn make_room(
     shared: &Shared,
     oldest: fn(&Log) -> Option<Timestamp>,
-    let_go: fn(&Log),
+    evict: fn(&Log),
     forget: impl Fn(Option<Timestamp>) -> bool,
-    called_for: impl Fn() -> bool,
+    is_needed: impl Fn() -> bool,
 ) {
     let owners = owners(shared);
     let aged = |(nth, owner): (usize, &LogOwner)| {
@@ -84,12 +84,12 @@ async fn make_room(
     };
     let mut heap: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
     let mut evicted = 0;
-    while called_for() {
+    while is_needed() {
         if !forget(heap.peek().map(|Reverse((oldest, _))| *oldest)) {
             let Some(Reverse((_, nth))) = heap.pop() else {
                 return;
             };
-            shared.failures.catch(|| let_go(owners[nth].log()));
+            shared.failures.catch(|| evict(owners[nth].log()));
             heap.extend(aged((nth, &owners[nth])));
         }
         evicted += 1;

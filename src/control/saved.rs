@@ -1,25 +1,25 @@
-//! Reading what the store has of a resource.
+//! Reading the stored spec and status of a resource.
 
 use serde::Deserialize;
 
 use crate::model::Group;
 
-/// Reads saved progress. A resource that was saved just before a crash may have none.
-pub(in crate::control) fn read_progress<'a, T: Default + Deserialize<'a>>(
+/// Reads the saved status. A resource that was saved just before a crash may have none.
+pub(in crate::control) fn read_status<'a, T: Default + Deserialize<'a>>(
     text: &'a str,
 ) -> serde_json::Result<T> {
     if text.is_empty() { Ok(T::default()) } else { serde_json::from_str(text) }
 }
 
 /// The group of a membership, responder or message, from its saved [`Persist::wanted`](crate::store::Persist::wanted).
-pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
+pub fn saved_group(spec: &str) -> serde_json::Result<Group> {
     #[derive(Deserialize)]
-    struct Wanted {
+    struct StoredResource {
         spec: Spec,
     }
     #[derive(Deserialize)]
     struct Spec {
         group: Group,
     }
-    serde_json::from_str(wanted).map(|wanted: Wanted| wanted.spec.group)
+    serde_json::from_str(spec).map(|stored: StoredResource| stored.spec.group)
 }

@@ -1,4 +1,4 @@
-//! What the core can be told when it starts.
+//! The settings of the core, which it gets when it starts.
 
 use std::time::Duration;
 

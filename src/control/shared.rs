@@ -1,4 +1,4 @@
-//! The core's state, and what all operations use of it.
+//! The core's state, and the parts of it that all operations use.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -72,10 +72,8 @@ impl Control {
     /// Resolves once all datagrams in the log so far are on disk, or the request's time is over. Cancel-safe.
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
         let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
-        let caught_up = within(Done::Nothing, store.wait_durable(log)).await;
-        caught_up
-            .map_err(|refusal| DurabilityError::TimedOut(refusal.into()))?
-            .map_err(DurabilityError::Fault)
+        let durable = within(Done::Nothing, store.wait_durable(log)).await;
+        durable.map_err(|error| DurabilityError::TimedOut(error.into()))?.map_err(DurabilityError::Fault)
     }
 }
 
@@ -97,8 +95,8 @@ impl Shared {
         if self.stop.is_cancelled() { Err(ControlError::Stopping) } else { Ok(()) }
     }
 
-    /// Waits for the store as long as the request has time left. `done`: what the request has done if the disk takes too
-    /// long.
+    /// Waits for the store as long as the request has time left. `done`: the state of the resource if the disk takes
+    /// too long.
     pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
         match &self.store {
             Some(store) => within(done, written(store)).await?,

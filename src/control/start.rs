@@ -27,7 +27,7 @@ use crate::sync::Lock;
 
 /// Why the core cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartFault {
+pub enum ControlStartError {
     #[error(transparent)]
     Network(#[from] SocketError),
     #[error(transparent)]
@@ -36,7 +36,7 @@ pub enum StartFault {
 
 impl Control {
     /// Opens the store, if there is one, and restores all resources; the service is not reachable before.
-    pub async fn start(settings: Settings) -> Result<Self, StartFault> {
+    pub async fn start(settings: Settings) -> Result<Self, ControlStartError> {
         Self::start_with(settings, |threads, interfaces| Arc::new(KernelSockets { threads, interfaces }))
             .await
     }
@@ -45,7 +45,7 @@ impl Control {
     pub(super) async fn start_with(
         settings: Settings,
         backend: impl FnOnce(Arc<ReceiveThreads>, InterfaceWatch) -> Arc<dyn SocketBackend>,
-    ) -> Result<Self, StartFault> {
+    ) -> Result<Self, ControlStartError> {
         let budget = Arc::new(Budget::new(
             settings.total_bytes,
             settings.store.as_ref().map(|store| store.memory_bytes),

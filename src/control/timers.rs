@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::sync::{Lock, Progress};
 
-/// What happens at the time of an entry.
+/// The action to run at the time of an entry.
 type Action = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Timer {
 }
 
 impl Timers {
-    /// What an entry takes, besides its action.
+    /// Bytes of an entry, besides its action.
     pub(super) const ENTRY_BYTES: usize = size_of::<Timer>();
 
     pub(super) fn arm(&self, at: Instant, action: impl FnOnce() + Send + 'static) {

@@ -116,7 +116,7 @@ impl Default for TotalsAccumulator {
         const fn us(microseconds: u64) -> Duration {
             Duration::from_micros(microseconds)
         }
-        /// From a reply within one host to a member that delays its answer.
+        /// From a reply within one host to a responder that delays its reply.
         const RTT_BOUNDS: [Duration; 17] = [
             us(50),
             us(100),
@@ -167,8 +167,8 @@ impl Totals {
             let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
-        let ReplyCounters { received: heard, matched, replied, failed, limited, suppressed } = replies;
-        let replies = [heard, matched, replied, failed, limited, suppressed];
+        let ReplyCounters { received: datagrams, matched, replied, failed, limited, suppressed } = replies;
+        let replies = [datagrams, matched, replied, failed, limited, suppressed];
         let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures]);
         std::array::from_fn(|_| cells.next().expect("it is made of counts only, and all are here"))
     }

@@ -104,8 +104,8 @@ impl Watched {
     /// Call it once in each `PERIOD`.
     fn is_stuck(&mut self) -> bool {
         let now = (self.under_way)();
-        let goes_on = now.is_some() && now == self.before;
-        (self.before, self.seen) = (now, if goes_on { self.seen + 1 } else { 0 });
+        let is_same = now.is_some() && now == self.before;
+        (self.before, self.seen) = (now, if is_same { self.seen + 1 } else { 0 });
         PERIOD * self.seen >= LONGEST_WORK
     }
 }

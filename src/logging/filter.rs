@@ -25,7 +25,7 @@ struct Texts {
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     #[error(
-        "`{text}` is no log filter ({reason}): use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`"
+        "`{text}` is not a log filter ({reason}): use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`"
     )]
     Syntax { text: String, reason: String },
     #[error("a log filter has 1 to {} characters", LogFilter::LONGEST)]
@@ -100,12 +100,12 @@ fn parse(text: &str) -> Result<EnvFilter, FilterError> {
     let mistyped = |word: &&&str| !word.contains(['=', ':']) && word.parse::<LevelFilter>().is_err();
     // The parser of `EnvFilter` fails its own assertions when it compares filters by field.
     if text.contains(['[', ']', '{', '}']) {
-        let reason = "filters by span or field are not taken".to_owned();
+        let reason = "filters by span or field are not supported".to_owned();
         return Err(FilterError::Syntax { text: text.to_owned(), reason });
     }
     let words: Vec<_> = text.split(',').map(str::trim).collect();
     if let Some(word) = words.iter().find(mistyped) {
-        let reason = format!("`{word}` is no level");
+        let reason = format!("`{word}` is not a level");
         return Err(FilterError::Syntax { text: text.to_owned(), reason });
     }
     // Filters come from clients: they get no regular expressions to run on every line. The parser counts characters in

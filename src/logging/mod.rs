@@ -13,7 +13,7 @@ pub use filter::{FilterError, LogFilter};
 pub use throttle::Throttle;
 pub(crate) use throttle::rarely;
 
-/// What a line of the log looks like.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.

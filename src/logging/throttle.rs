@@ -1,4 +1,4 @@
-//! Failures come in floods: each place in the code logs one line per pause, and counts those that it left out.
+//! Failures come in floods: each call site logs one line per pause, and counts those that it left out.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::sync::Lock;
 /// Lets one line through, then none for [`Self::PAUSE`].
 #[derive(Debug)]
 pub struct Throttle {
-    /// Std lock: held for a comparison. Each place in the code has its own: if a panic leaves its two values
+    /// Std lock: held for a comparison. Each call site has its own: if a panic leaves its two values
     /// inconsistent, at worst a line is missing.
     state: Mutex<ThrottleState>,
 }
@@ -92,7 +92,7 @@ mod tests {
             for nth in 0..1000 {
                 rarely!(WARN, nth, "this failed");
                 rarely!(ERROR, "that failed");
-                rarely!(TRACE, "nobody asked");
+                rarely!(TRACE, "below the level");
             }
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

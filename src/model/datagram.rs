@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::Timestamp;
 
-/// Everything known of a received datagram besides its payload.
+/// The metadata of a received datagram: everything known besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatagramMeta<'a> {
     /// When the kernel received it (`SO_TIMESTAMPNS`, `CLOCK_REALTIME`).
@@ -16,14 +16,14 @@ pub struct DatagramMeta<'a> {
     pub truncated: bool,
 }
 
-/// Everything known of a response besides what is known of any datagram.
+/// The metadata that a response has besides that of any datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseMeta {
-    /// Microseconds from the send that it answers to its arrival; none if the clock stepped in between.
+    /// Microseconds from the send to its arrival; none if the clock stepped in between.
     pub rtt_us: Option<u64>,
-    /// The attempt that it answers, from 1; none if unknown.
+    /// The attempt that it belongs to, from 1; none if unknown.
     pub attempt: Option<u32>,
-    /// This responder had answered this message before.
+    /// This responder has responded to this message before.
     pub duplicate: bool,
     /// It arrived after the message was closed.
     pub late: bool,

@@ -14,7 +14,7 @@ pub enum NotHearing {
     Down(Arc<str>),
     #[error("{0} has no carrier: check the cable or its peer")]
     NoCarrier(Arc<str>),
-    #[error("{interface} is a port of {master}, and only {master} hears: use {master}")]
+    #[error("{interface} is a port of {master}, and only {master} receives: use {master}")]
     Port { interface: Arc<str>, master: Arc<str> },
     #[error("{interface} has no {family}: its MTU of {mtu} is below {}", smallest_mtu(*.family))]
     SmallMtu { interface: Arc<str>, family: Family, mtu: u32 },
@@ -93,8 +93,8 @@ impl InterfaceTable {
     /// Whether the default set of a membership in a group of this family includes the interface. One without a carrier
     /// is included: it receives as soon as the cable is plugged in.
     pub fn is_usable_for(&self, interface: &Interface, family: Family) -> bool {
-        let heard = family == Family::V4 || interface.ipv6 == Ipv6Status::On;
-        self.usable(interface).is_ok() && interface.takes_part_in(family) && heard
+        let receives = family == Family::V4 || interface.ipv6 == Ipv6Status::On;
+        self.usable(interface).is_ok() && interface.takes_part_in(family) && receives
     }
 
     /// Whether this host can never receive groups of this family from others: up or down, it has only `lo` for them.

@@ -19,7 +19,7 @@ impl InterfaceRef {
     }
 }
 
-/// Which interfaces a membership or message wants.
+/// The interfaces of a membership or message, as its specification names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interfaces {
@@ -73,7 +73,7 @@ pub enum Unusable {
     Down(Arc<str>),
     #[error("it lacks the MULTICAST flag: `ip link set {0} multicast on`")]
     NoMulticast(Arc<str>),
-    #[error("it is a port of {0}, and only {0} hears: use {0}")]
+    #[error("it is a port of {0}, and only {0} receives: use {0}")]
     Port(Arc<str>),
 }
 
@@ -84,7 +84,7 @@ impl Interface {
         self.address(group.family(), group.is_interface_scoped())
     }
 
-    /// The address from which to answer `peer`.
+    /// The address from which to reply to `peer`.
     pub fn source_towards(&self, peer: IpAddr) -> Option<IpAddr> {
         let small = is_link_local(peer);
         let on_link = self.addresses.iter().find(|(own, prefix)| same_subnet(*own, peer, *prefix));

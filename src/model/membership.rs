@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Group, Interfaces, Retention, SourceFilter};
 
-/// What a membership should be; its status is reported per interface.
+/// The specification of a membership; its status is reported per interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipSpec {
     pub group: Group,

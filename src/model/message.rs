@@ -121,7 +121,7 @@ impl Repeat {
 pub enum CloseReason {
     /// The window passed.
     Window,
-    /// As many distinct responders as expected have answered.
+    /// As many distinct responders as expected have responded.
     Expected,
     /// No new responder for `stall_ms`.
     Stalled,

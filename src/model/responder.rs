@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// How a responder answers; everything that can change without touching its membership.
+/// How a responder replies; everything that can change without touching its membership.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponderRules {
     pub reply: Reply,
     pub matches: Match,
     pub delay: Delay,
     pub reply_from: Option<ReplyFrom>,
-    /// Answer once when the same datagram arrives on several interfaces.
+    /// Reply once when the same datagram arrives on several interfaces.
     pub dedupe: bool,
 }
 

@@ -79,7 +79,7 @@ pub enum SourceError {
     #[error("{host} cannot be a source: name a host's own (unicast) address")]
     NotUnicast { position: usize, host: IpAddr },
     #[error(
-        "an empty `include` would hear nobody: name at least one source, or leave `sources` out to hear all"
+        "an empty `include` matches no source: name at least one, or leave `sources` out to receive from all"
     )]
     IncludesNobody,
     #[error(
@@ -87,7 +87,7 @@ pub enum SourceError {
     )]
     ExcludeOnSourceSpecific(Group),
     #[error(
-        "{0} is in a source-specific range (232.0.0.0/8, ff3x::/32): name the sources to hear in `include`"
+        "{0} is in a source-specific range (232.0.0.0/8, ff3x::/32): name the sources to receive from in `include`"
     )]
     SourceSpecificNeedsInclude(Group),
 }

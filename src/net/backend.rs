@@ -28,7 +28,7 @@ pub trait SocketBackend: Send + Sync {
     /// How the kernel would send a datagram now. Does not wait.
     fn route(&self, query: &RouteQuery) -> Result<Route, SocketError>;
 
-    /// Joins the group on the interface; the kernel queues what arrives until the socket is registered.
+    /// Joins the group on the interface; the kernel queues datagrams until the socket is registered.
     fn open_group_socket(
         &self,
         group: &Group,
@@ -55,10 +55,10 @@ pub trait SocketBackend: Send + Sync {
         port: u16,
     ) -> Result<Socket, SocketError>;
 
-    /// Starts to deliver what the socket receives.
+    /// Starts to deliver the datagrams that the socket receives.
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError>;
 
-    /// Which groups are joined, as the kernel lists them.
+    /// The joined groups, as the kernel lists them.
     fn kernel_groups(&self) -> Result<KernelGroups, SocketError>;
 }
 

@@ -9,7 +9,7 @@ pub struct Batch<'a>(Buffers<'a>);
 
 enum Buffers<'a> {
     /// The receive buffers, and how many of them the kernel has filled.
-    Room(&'a ReceiveBuffers, usize),
+    Filled(&'a ReceiveBuffers, usize),
     #[cfg(test)]
     Given(&'a [Received<'a>]),
 }
@@ -29,8 +29,8 @@ pub struct Received<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(room: &'a ReceiveBuffers, buffers: usize) -> Self {
-        Self(Buffers::Room(room, buffers))
+    pub(super) fn new(buffers: &'a ReceiveBuffers, filled: usize) -> Self {
+        Self(Buffers::Filled(buffers, filled))
     }
 
     /// A batch of these datagrams, as if they had been received.
@@ -40,20 +40,20 @@ impl<'a> Batch<'a> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Received<'a>> {
-        let buffers = match self.0 {
-            Buffers::Room(_, buffers) => buffers,
+        let filled = match self.0 {
+            Buffers::Filled(_, filled) => filled,
             #[cfg(test)]
             Buffers::Given(received) => received.len(),
         };
-        (0..buffers).filter_map(|slot| self.0.get(slot))
+        (0..filled).filter_map(|slot| self.0.get(slot))
     }
 }
 
 impl<'a> Buffers<'a> {
     fn get(&self, slot: usize) -> Option<Received<'a>> {
         match self {
-            Self::Room(room, _) => {
-                let raw = room.raw(slot);
+            Self::Filled(buffers, _) => {
+                let raw = buffers.raw(slot);
                 Received::read(raw.address, raw.control, raw.payload, raw.truncated)
             }
             #[cfg(test)]

@@ -30,7 +30,7 @@ impl fmt::Display for Action {
             Self::Filter => "setting the source filter",
             Self::Bind => "binding to the address",
             Self::Send => "sending",
-            Self::Interfaces => "asking the kernel for interfaces and routes",
+            Self::Interfaces => "reading interfaces and routes from the kernel",
         })
     }
 }
@@ -59,7 +59,7 @@ pub enum SocketErrorKind {
     NoAddress,
     /// The routing table refuses the destination: an `unreachable` or `blackhole` route or rule.
     Refused,
-    /// The kernel gave no answer in time.
+    /// The kernel has not replied in time.
     TimedOut,
     Other,
 }

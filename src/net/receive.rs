@@ -52,7 +52,7 @@ pub struct ReceiveThreads {
     failures: Arc<Failures>,
 }
 
-/// What went wrong on the threads.
+/// The failures of the threads.
 #[derive(Default)]
 struct Failures {
     epoll_errors: AtomicU64,
@@ -71,7 +71,7 @@ struct ReceiveThread {
 /// A socket that a receive thread reads. A send or a delivery in progress keeps it open until it is done.
 pub struct RegisteredSocket {
     socket: Socket,
-    /// Std lock: held by the receive thread while it delivers a batch, and by nobody else.
+    /// Std lock: held by the receive thread while it delivers a batch, and by no other thread.
     sink: Mutex<Box<dyn Sink>>,
     /// Its owner has stopped or closed it: nothing more is delivered or sent.
     closed: AtomicBool,
@@ -89,7 +89,8 @@ pub struct Registration {
     socket: Option<Arc<RegisteredSocket>>,
 }
 
-/// Resolves once a socket that its owner gave up is closed: its last batch is delivered, and no send is in progress.
+/// Resolves once a socket that its owner has released is closed: its last batch is delivered, and no send is in
+/// progress.
 #[must_use = "until it resolves, a batch may still be delivered"]
 #[derive(Clone)]
 pub struct Closed(Option<CancellationToken>);
@@ -148,7 +149,8 @@ impl ReceiveThreads {
         self.failures.panicked.notified().await;
     }
 
-    /// Starts to deliver what the socket receives: the sink, and what it refers to, must be complete.
+    /// Starts to deliver the datagrams that the socket receives: the sink, and everything it refers to, must be
+    /// complete.
     pub fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         let (thread, _) = &self.threads[self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len()];
         let socket = Arc::new(RegisteredSocket {
@@ -178,7 +180,7 @@ impl ReceiveThread {
 
     /// Serves ready sockets until the pipe's other end is closed.
     fn run(&self, _stopped: &PipeReader) {
-        let mut room = ReceiveBuffers::new(BUFFERS);
+        let mut buffers = ReceiveBuffers::new(BUFFERS);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let mut errors = 0;
         loop {
@@ -211,22 +213,22 @@ impl ReceiveThread {
                 let socket = usize::try_from(key).ok().and_then(|key| self.sockets().get(key).cloned());
                 if let Some(socket) = socket {
                     self.progress.work();
-                    self.receive(&socket, &mut room);
+                    self.receive(&socket, &mut buffers);
                 }
             }
         }
     }
 
     /// Receives and delivers one batch. If there is more to read, epoll reports the socket again.
-    fn receive(&self, socket: &Arc<RegisteredSocket>, room: &mut ReceiveBuffers) {
+    fn receive(&self, socket: &Arc<RegisteredSocket>, buffers: &mut ReceiveBuffers) {
         if socket.closed.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
             return;
         }
         // An error is an ICMP error of an earlier send, which reading clears, or means that there is nothing to read.
-        let Ok(buffers) = room.receive(socket.as_fd()) else {
+        let Ok(filled) = buffers.receive(socket.as_fd()) else {
             return;
         };
-        let batch = Batch::new(room, buffers);
+        let batch = Batch::new(buffers, filled);
         if !socket.deliver(&batch) {
             // Otherwise epoll would report the socket as readable without end.
             let _ = self.epoll.remove(socket.as_fd());
@@ -299,10 +301,10 @@ impl Registration {
 
     /// Closes the socket: from now on nothing is received or sent. Await the result to wait for what is in progress.
     pub fn close(mut self) -> Closed {
-        self.give_up()
+        self.release()
     }
 
-    fn give_up(&mut self) -> Closed {
+    fn release(&mut self) -> Closed {
         let Some(socket) = self.socket.take() else { return Closed(None) };
         socket.closed.store(true, Ordering::Release);
         let _ = self.thread.epoll.remove(socket.as_fd());
@@ -323,7 +325,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let _ = self.give_up();
+        let _ = self.release();
     }
 }
 

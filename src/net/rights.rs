@@ -1,5 +1,5 @@
-//! What the kernel lets this process do, found by trying: whether a capability counts depends on which user namespace
-//! owns the network namespace, which `CapEff` in proc(5) does not show.
+//! The rights that the kernel gives this process, found by trying: whether a capability counts depends on which user
+//! namespace owns the network namespace, which `CapEff` in proc(5) does not show.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,9 +19,9 @@ pub fn lowest_port() -> Result<u16, SocketError> {
     let socket = Socket::open(Family::V4)?;
     match socket.bind_shared(SocketAddr::from((LOW_GROUP, 1))) {
         // The kernel checks the right before the port (`__inet_bind`).
-        Err(fault) if fault.kind() == SocketErrorKind::PortInUse => Ok(1),
-        Err(fault) if fault.kind() == SocketErrorKind::Denied => Ok(open),
-        Err(fault) => Err(fault),
+        Err(error) if error.kind() == SocketErrorKind::PortInUse => Ok(1),
+        Err(error) if error.kind() == SocketErrorKind::Denied => Ok(open),
+        Err(error) => Err(error),
         Ok(()) => Ok(1),
     }
 }
@@ -43,8 +43,8 @@ pub fn most_sources(family: Family) -> usize {
         Family::V4 => ("net/ipv4/igmp_max_msf", 10),
         Family::V6 => ("net/ipv6/mld_max_msf", 64),
     };
-    let fitting = setting("net/core/optmem_max").map_or(usize::MAX, wire::sources_in);
-    setting(name).unwrap_or(default).min(fitting)
+    let most_in_memory = setting("net/core/optmem_max").map_or(usize::MAX, wire::sources_in);
+    setting(name).unwrap_or(default).min(most_in_memory)
 }
 
 /// A group of private use (RFC 2365) that nothing here joins: binding to a group takes the port from no program that is

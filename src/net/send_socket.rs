@@ -49,7 +49,7 @@ impl MessageSocket {
             socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
         }
         socket.enable_timestamps_and_hop_limits()?;
-        socket.ask_for_interface()?;
+        socket.enable_packet_info()?;
         socket.set_receive_buffer(spec.receive_buffer)?;
         socket.bind(socket_addr_on(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
         if spec.port.is_some() {

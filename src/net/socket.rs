@@ -138,11 +138,11 @@ impl Socket {
             return script.send(count).context(Action::Send);
         }
         let address = AddressBytes::new(destination);
-        let fitting = largest_payload(self.family) / payload.len().max(1);
+        let most_per_send = largest_payload(self.family) / payload.len().max(1);
         let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
             1
         } else {
-            fitting.min(sys::MOST_SEGMENTS).min(count)
+            most_per_send.min(sys::MOST_SEGMENTS).min(count)
         };
         if copies > 1 {
             let plain = control.clone();
@@ -190,11 +190,11 @@ impl Socket {
         self.inner.set_reuse_address(true).context(Action::Configure)?;
         match self.bind(address) {
             // Held by a socket that set `SO_REUSEPORT` and not `SO_REUSEADDR`.
-            Err(fault) if fault.kind() == SocketErrorKind::PortInUse => {
+            Err(error) if error.kind() == SocketErrorKind::PortInUse => {
                 self.share_port(true)?;
                 self.bind(address)
             }
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
             Ok(()) => self.share_port(true),
         }
     }
@@ -232,7 +232,7 @@ impl Socket {
     }
 
     /// Requests the interface that each datagram arrives on.
-    pub(super) fn ask_for_interface(&self) -> Result<(), SocketError> {
+    pub(super) fn enable_packet_info(&self) -> Result<(), SocketError> {
         match self.family {
             Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),

@@ -115,7 +115,7 @@ impl ReceiveBuffers {
         Self { payloads, addresses, controls, vectors, headers, filled: buffers }
     }
 
-    /// Receives what is there without waiting; returns how many buffers were filled.
+    /// Receives the queued datagrams without waiting; returns how many buffers were filled.
     pub(super) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         for header in &mut self.headers[..self.filled] {
             header.msg_hdr.msg_namelen = ADDRESS_BYTES as libc::socklen_t;
@@ -123,7 +123,7 @@ impl ReceiveBuffers {
             header.msg_hdr.msg_flags = 0;
         }
         self.filled = 0;
-        let room = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);
+        let count = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);
         debug_assert_eq!(self.vectors.len(), self.headers.len());
         // SAFETY: every header points into boxes owned by `self`, which is borrowed mutably for the
         // call, with their true lengths; no timeout is passed.
@@ -131,7 +131,7 @@ impl ReceiveBuffers {
             libc::recvmmsg(
                 fd.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                room,
+                count,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
@@ -259,7 +259,7 @@ impl Epoll {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the call succeeded, so `fd` is open and nobody else owns it.
+        // SAFETY: the call succeeded, so `fd` is open and has no other owner.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
@@ -284,10 +284,10 @@ impl Epoll {
         events: &'a mut [libc::epoll_event],
         longest: Duration,
     ) -> io::Result<impl ExactSizeIterator<Item = u64> + 'a> {
-        let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        let most = i32::try_from(events.len()).unwrap_or(i32::MAX);
         let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: `events` is writable for `room` events.
-        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, longest) };
+        // SAFETY: `events` is writable for `most` events.
+        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), most, longest) };
         let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
         Ok(events[..filled].iter().map(|event| event.u64))
     }

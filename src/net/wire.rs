@@ -61,7 +61,7 @@ pub(super) fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// What control messages say about a received buffer.
+/// The content of the control messages of a received buffer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ancillary {
     pub(super) received_at: Option<Timestamp>,

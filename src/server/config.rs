@@ -1,4 +1,4 @@
-//! What the service can be told when it starts, and why it cannot start.
+//! The configuration with which the service starts, and why it cannot start.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::control::{Settings, StartFault};
+use crate::control::{ControlStartError, Settings};
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::traces::Endpoint;
 
@@ -17,7 +17,7 @@ pub struct Config {
     /// Accept requests over TCP from other hosts without a token.
     pub allow_anonymous: bool,
     pub access: Access,
-    pub door: OriginPolicy,
+    pub origin_policy: OriginPolicy,
     /// Permissions of unix sockets.
     pub socket_mode: u32,
     /// How long requests under way may take once the service stops.
@@ -32,13 +32,13 @@ impl Config {
     /// Whether the service may start with this configuration, as far as can be checked without trying.
     pub fn check(&self) -> Result<(), StartError> {
         if self.listen.is_empty() {
-            return Err(StartError::Nowhere);
+            return Err(StartError::NoListener);
         }
-        let asks = self.access.tokens.is_some();
-        if asks && self.allow_anonymous {
-            return Err(StartError::TokensForNothing);
+        let has_tokens = self.access.tokens.is_some();
+        if has_tokens && self.allow_anonymous {
+            return Err(StartError::TokensUnused);
         }
-        if !asks && self.access.require_token == RequireToken::Always {
+        if !has_tokens && self.access.require_token == RequireToken::Always {
             return Err(StartError::NoTokens);
         }
         let remote = self.listen.iter().find_map(|listen| match listen {
@@ -46,7 +46,7 @@ impl Config {
             _ => None,
         });
         match remote {
-            Some(address) if !asks && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
+            Some(address) if !has_tokens && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
             _ => Ok(()),
         }
     }
@@ -71,13 +71,13 @@ impl fmt::Display for Listen {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "{0} can be reached from other hosts, and anybody there could drive the service: listen on 127.0.0.1 or a unix socket, ask for tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
+        "{0} can be reached from other hosts, and every user there could control the service: listen on 127.0.0.1 or a unix socket, require tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
     )]
     NotLoopback(SocketAddr),
-    #[error("there is nowhere to listen: name an address or a unix socket with --listen, or leave it out")]
-    Nowhere,
-    #[error("there are tokens, and --allow-anonymous says to ask nobody for one: leave one of them out")]
-    TokensForNothing,
+    #[error("there is no address to listen on: name one or a unix socket with --listen, or leave it out")]
+    NoListener,
+    #[error("there are tokens, and --allow-anonymous requires none: leave one of them out")]
+    TokensUnused,
     #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
     NoTokens,
     #[error("cannot listen on {0}: {1}")]
@@ -85,5 +85,5 @@ pub enum StartError {
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
-    Core(#[from] StartFault),
+    Core(#[from] ControlStartError),
 }

@@ -1,11 +1,11 @@
 //! A connection, which ends without losing a request when the service stops.
 //!
-//! A request is lost if the service has read a part of it and never answers. On shutdown, hyper closes an idle
+//! A request is lost if the service has read a part of it and never responds. On shutdown, hyper closes an idle
 //! keep-alive connection at once, even if a part of the next request's head has arrived. So from the moment at which
-//! the service stops, each answer says `connection: close` and is the last one of its connection (RFC 9112 section
-//! 9.6), and only a connection that stays silent for [`SILENCE`] is closed without an answer: a client that uses its
-//! connection is told, instead of finding it closed. Requests that a client pipelines behind one that is answered so
-//! get no answer.
+//! the service stops, each response has `connection: close` and is the last one of its connection (RFC 9112 section
+//! 9.6), and only a connection that stays silent for [`SILENCE`] is closed without a response: a client that uses its
+//! connection reads `close`, instead of finding it closed. Requests that a client pipelines behind such a response get
+//! none.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -31,8 +31,8 @@ use crate::http::{Api, ListenerKind};
 /// requests, and short compared with the grace period.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// Answers requests until the client disconnects, or the service stops and no request is left to answer.
-pub(super) async fn serve<S>(stream: S, api: Api, way: ListenerKind, stop: CancellationToken)
+/// Serves requests until the client disconnects, or the service stops and no request is left.
+pub(super) async fn serve<S>(stream: S, api: Api, kind: ListenerKind, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -46,10 +46,10 @@ where
         stop.cancelled().await;
         tokio::time::sleep(SILENCE).await;
     };
-    let answering = service_fn(|request: hyper::Request<Incoming>| {
+    let service = service_fn(|request: hyper::Request<Incoming>| {
         let (api, stop) = (api.clone(), &stop);
         async move {
-            let mut response = api.answer(request.map(Body::new), way).await;
+            let mut response = api.answer(request.map(Body::new), kind).await;
             if stop.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -61,7 +61,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(BUFFERED)
-            .serve_connection(TokioIo::new(stream), answering)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {
         biased;

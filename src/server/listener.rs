@@ -65,14 +65,14 @@ impl Listener {
     async fn accept_all(&self, spawner: &ConnectionSpawner) {
         /// Pause after a failed accept: out of descriptors, it would fail again at once.
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-        let way = self.way();
+        let kind = self.kind();
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => {
-                    listener.accept().await.map(|(stream, _)| spawner.serve(without_delay(stream), way))
+                    listener.accept().await.map(|(stream, _)| spawner.serve(without_delay(stream), kind))
                 }
                 Self::Unix(listener, ..) => {
-                    listener.accept().await.map(|(stream, _)| spawner.serve(stream, way))
+                    listener.accept().await.map(|(stream, _)| spawner.serve(stream, kind))
                 }
             };
             if let Err(error) = accepted {
@@ -85,7 +85,7 @@ impl Listener {
     /// Accepts the queued connections before closing, which would reset them. Calls accept(2) directly, because the
     /// runtime may not have been notified of the latest ones.
     fn close(self, spawner: &ConnectionSpawner) -> io::Result<()> {
-        let way = self.way();
+        let kind = self.kind();
         match self {
             Self::Tcp(listener) => {
                 let listener = listener.into_std()?;
@@ -93,7 +93,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        spawner.serve(without_delay(TcpStream::from_std(stream)?), way);
+                        spawner.serve(without_delay(TcpStream::from_std(stream)?), kind);
                         Ok(())
                     },
                 )
@@ -108,7 +108,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        spawner.serve(UnixStream::from_std(stream)?, way);
+                        spawner.serve(UnixStream::from_std(stream)?, kind);
                         Ok(())
                     },
                 )
@@ -116,7 +116,7 @@ impl Listener {
         }
     }
 
-    fn way(&self) -> ListenerKind {
+    fn kind(&self) -> ListenerKind {
         match self {
             Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
                 ListenerKind::Loopback
@@ -128,12 +128,12 @@ impl Listener {
 }
 
 impl ConnectionSpawner {
-    fn serve<S>(&self, stream: S, way: ListenerKind)
+    fn serve<S>(&self, stream: S, kind: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let api = self.api.clone();
-        let serving = connection::serve(stream, api.clone(), way, self.stop.clone());
+        let serving = connection::serve(stream, api.clone(), kind, self.stop.clone());
         self.connections.spawn(async move {
             if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                 api.note_panic();
@@ -162,7 +162,7 @@ fn queued<T>(
     Ok(())
 }
 
-/// Answers are written in one piece, so Nagle's algorithm would only delay them.
+/// Responses are written in one piece, so Nagle's algorithm would only delay them.
 fn without_delay(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
     stream
@@ -178,7 +178,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
         }
         // Any result except ECONNREFUSED means that the socket is in use: a full backlog, a socket of another type.
         match UnixStream::connect(path).await {

@@ -1,7 +1,7 @@
 //! Takes spans out of the queue and sends them to the collector, in batches.
 //!
-//! Written by hand, and not `opentelemetry-otlp`: that brings a second HTTP client, and does not count the spans that it
-//! drops or that the collector rejects.
+//! Written by hand, and not `opentelemetry-otlp`: that brings a second HTTP client, and does not count the spans that
+//! it drops or that the collector rejects.
 
 use std::io;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ struct Worker {
 enum ExportError {
     #[error(transparent)]
     Unreachable(#[from] io::Error),
-    #[error("it has answered {0}")]
+    #[error("it responded with {0}")]
     Status(StatusCode),
 }
 
@@ -145,9 +145,9 @@ impl Worker {
         };
         if finishing.run_until_cancelled(fill).await.is_none() {
             self.waiting.close();
-            let room = Self::BATCH - self.batch.len();
-            if room > 0 {
-                self.waiting.recv_many(&mut self.batch, room).await;
+            let missing = Self::BATCH - self.batch.len();
+            if missing > 0 {
+                self.waiting.recv_many(&mut self.batch, missing).await;
             }
         }
         !self.batch.is_empty()
@@ -158,14 +158,13 @@ impl Worker {
         let [mut pause, longest] = Self::PAUSES;
         loop {
             let sent = timeout(Self::PATIENCE, self.send(body.clone())).await;
-            let refused = match sent.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-            {
-                Ok(answer) => return self.taken(&answer),
-                Err(refused) => refused,
+            let error = match sent.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())) {
+                Ok(response) => return self.accepted(&response),
+                Err(error) => error,
             };
-            let final_word = !refused.may_pass() || self.finishing.is_cancelled();
-            rarely!(WARN, endpoint = %self.endpoint, error = %refused, spans = self.in_flight, dropped = final_word, "the collector does not take spans");
-            if final_word {
+            let is_final = !error.may_pass() || self.finishing.is_cancelled();
+            rarely!(WARN, endpoint = %self.endpoint, %error, spans = self.in_flight, dropped = is_final, "the collector has not accepted spans");
+            if is_final {
                 return self.counters.dropped(self.in_flight);
             }
             let _ = self.finishing.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -181,15 +180,16 @@ impl Worker {
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .body(Full::new(body))
             .map_err(io::Error::other)?;
-        let (status, answer) = exchange(self.endpoint.connect().await?, request).await?;
-        if status.is_success() { Ok(answer) } else { Err(ExportError::Status(status)) }
+        let (status, response) = exchange(self.endpoint.connect().await?, request).await?;
+        if status.is_success() { Ok(response) } else { Err(ExportError::Status(status)) }
     }
 
     /// Counts the spans of an accepted batch as exported, except for those that the collector reports as rejected.
-    fn taken(&self, answer: &Bytes) {
-        // Not every collector answers in protobuf; an accepted batch needs no explanation.
-        let partial =
-            ExportTraceServiceResponse::decode(answer.clone()).ok().and_then(|answer| answer.partial_success);
+    fn accepted(&self, response: &Bytes) {
+        // Not every collector responds in protobuf; an accepted batch needs no explanation.
+        let partial = ExportTraceServiceResponse::decode(response.clone())
+            .ok()
+            .and_then(|decoded| decoded.partial_success);
         let rejected = partial.as_ref().and_then(|partial| u64::try_from(partial.rejected_spans).ok());
         let rejected = rejected.unwrap_or(0).min(self.in_flight);
         self.counters.exported(self.in_flight - rejected);
@@ -217,7 +217,7 @@ impl Drop for Worker {
         let left = self.in_flight + (self.batch.len() + self.waiting.len()) as u64;
         if left > 0 {
             self.counters.dropped(left);
-            tracing::warn!(spans = left, "the service stops before the collector has taken all spans");
+            tracing::warn!(spans = left, "the service stops before the collector has accepted all spans");
         }
     }
 }

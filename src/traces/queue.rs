@@ -18,14 +18,14 @@ pub(super) struct SpanQueue {
     counters: Arc<SpanCounters>,
 }
 
-/// Counts what became of spans.
+/// Counts exported and dropped spans.
 #[derive(Debug, Default)]
 pub(super) struct SpanCounters {
     exported: AtomicU64,
     dropped: AtomicU64,
 }
 
-/// How many spans the collector has accepted, and how many it will not get.
+/// How many spans the collector has accepted, and how many were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanCounts {
     pub exported: u64,

@@ -49,7 +49,7 @@ impl Traces {
     }
 }
 
-/// What a span is about.
+/// The name and the attributes of a span.
 pub struct Description {
     /// One of few values: the details of a span are in its attributes.
     pub name: Cow<'static, str>,

@@ -14,7 +14,8 @@ use crate::support::server::{TestServer, config, fresh_group, on_lo};
 
 #[tokio::test]
 async fn pages_of_other_names_are_kept_out() {
-    let server = TestServer::start_with(|config| config.door.hosts = vec!["rollcall.lan".into()]).await;
+    let server =
+        TestServer::start_with(|config| config.origin_policy.hosts = vec!["rollcall.lan".into()]).await;
     for host in ["127.0.0.1:8080", "[::1]", "localhost", "192.0.2.1:80", "rollcall.lan:8080"] {
         server.request(Method::GET, "/v1/messages").header("host", host).send().await.expect(200);
     }
@@ -28,7 +29,7 @@ async fn pages_of_other_names_are_kept_out() {
 #[tokio::test]
 async fn pages_of_an_allowed_origin_can_call_and_read() {
     let allowed = "https://noc.example";
-    let server = TestServer::start_with(|config| config.door.origins = vec![allowed.into()]).await;
+    let server = TestServer::start_with(|config| config.origin_policy.origins = vec![allowed.into()]).await;
     let ask = server.request(Method::OPTIONS, "/v1/memberships/m").header("origin", allowed);
     let ask = ask.header("access-control-request-method", "PUT");
     let answer = ask.header("access-control-request-headers", "content-type").send().await;
@@ -52,7 +53,7 @@ async fn pages_of_an_allowed_origin_can_call_and_read() {
 #[tokio::test]
 async fn pages_of_other_origins_are_kept_out() {
     let allowed = "https://noc.example";
-    let server = TestServer::start_with(|config| config.door.origins = vec![allowed.into()]).await;
+    let server = TestServer::start_with(|config| config.origin_policy.origins = vec![allowed.into()]).await;
     // What a page can send without asking first: a form, or fetch() in the mode no-cors.
     let path = format!("/v1/messages?group={}&interfaces=lo&window_ms=0", fresh_group());
     let post = |name, value| {
@@ -148,7 +149,7 @@ async fn whatever_else_is_at_the_path_is_left_alone() {
 
     let file = scratch.path("file");
     std::fs::write(&file, "precious").unwrap();
-    assert!(refusal(&file).await.contains("a file that is no socket is there"));
+    assert!(refusal(&file).await.contains("there is a file that is not a socket"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 
     assert!(refusal(&scratch.path("missing/socket")).await.contains("missing/socket"));

@@ -72,7 +72,7 @@ async fn what_is_no_filter_is_refused() {
     assert_eq!(node.client.get("/v1/log-filter").await.expect(200)["filter"], "info");
     let started = run(&["serve", "--log", "rollcall=loud"]).await;
     assert_eq!(started.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&started.stderr).contains("`rollcall=loud` is no log filter"));
+    assert!(String::from_utf8_lossy(&started.stderr).contains("`rollcall=loud` is not a log filter"));
 }
 
 /// A service whose log is read.

@@ -337,7 +337,10 @@ while server.recv(512):
     let (ended, lines) = process.wait();
     assert_eq!(ended.code(), Some(0), "{lines:?}");
     assert!(stopping.elapsed() < Duration::from_secs(4), "{:?}", stopping.elapsed());
-    assert!(lines.iter().any(|line| line.contains("before the collector has taken all spans")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("before the collector has accepted all spans")),
+        "{lines:?}"
+    );
 }
 
 /// Whatever else the environment says: the setting is what counts.

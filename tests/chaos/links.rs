@@ -138,7 +138,7 @@ impl Links {
         if !has_reply_address {
             self.set_reply_address(false);
         }
-        self.settle();
+        self.wait_for_kernel();
     }
 
     /// Takes all addresses but the link-local one off the interface, or gives them back.
@@ -175,15 +175,15 @@ impl Links {
     }
 
     /// Waits until the kernel shows what has been set.
-    fn settle(&self) {
+    fn wait_for_kernel(&self) {
         for link in Link::ALL {
-            let (wanted, situation) = match self.situation(link) {
+            let (flag, situation) = match self.situation(link) {
                 Situation::NoCarrier => ("NO-CARRIER", "no carrier"),
                 Situation::Gone | Situation::Renamed | Situation::Down => continue,
                 _ => ("LOWER_UP", "up"),
             };
             until(&format!("{} is {situation}", link.name()), || {
-                self.host.run("ip", &["-br", "link", "show", "dev", link.name()]).contains(wanted)
+                self.host.run("ip", &["-br", "link", "show", "dev", link.name()]).contains(flag)
             });
         }
     }

@@ -6,12 +6,12 @@
 //! ROLLCALL_CHAOS_SEED=4711 cargo test chaos::          the operations of that run again
 //! ```
 //!
-//! A run is a row of phases ([`plan`]), each a function of the seed and its number. A phase lets the clients ([`client`]),
-//! the other host ([`traffic`]) and what happens to links and process ([`disorder`]) loose on each other for some
-//! seconds, leaves the links as the phase says, and looks ([`checks`]) whether the service says what is so ([`states`])
-//! and what it answers to new requests ([`newcomers`]). Then it mends everything, and looks again, also at what was heard
-//! ([`logs`]) and what became of messages ([`calls`]). What is wrong is a violation, noted with the number of the
-//! operation ([`report`]): the thousands are the phase.
+//! A run is a row of phases ([`plan`]), each a function of the seed and its number. A phase lets the clients
+//! ([`client`]), the other host ([`traffic`]) and what happens to links and process ([`disorder`]) loose on each other
+//! for some seconds, leaves the links as the phase says, and looks ([`checks`]) whether the service says what is so
+//! ([`states`]) and what it answers to new requests ([`newcomers`]). Then it mends everything, and looks again, also at
+//! what was heard ([`logs`]) and what became of messages ([`calls`]). What is wrong is a violation, noted with the
+//! number of the operation ([`report`]): the thousands are the phase.
 //!
 //! The operations of a seed are always the same. When each of them meets the others is not, so a violation may need
 //! some runs to come again.

@@ -104,7 +104,7 @@ async fn a_responder_whose_address_leaves_the_host_says_so_until_it_is_back() {
         // It hears all the same.
         assert_eq!((&view["hears"], &on(&view, "eth0")["hears"]), (&json!(true), &json!(true)), "{view:#}");
         let reason = on(&view, "eth0")["reason"].as_str().unwrap();
-        assert!(reason.contains(address) && reason.contains("no address of this host"), "{reason}");
+        assert!(reason.contains(address) && reason.contains("not an address of this host"), "{reason}");
         let listed = node.get("/v1/responders?state=pending&hears=true").await.expect(200);
         assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 

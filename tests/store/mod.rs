@@ -39,8 +39,8 @@ fn settings(directory: &Path) -> StoreSettings {
     StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
 }
 
-/// A program that another test starts has a copy of the lock's descriptor between its fork and its exec, and with it the
-/// lock (flock(2)): so the store may be in use for a moment after it was closed.
+/// A program that another test starts has a copy of the lock's descriptor between its fork and its exec, and with it
+/// the lock (flock(2)): so the store may be in use for a moment after it was closed.
 fn open(directory: &Path) -> (Store, Vec<Saved>) {
     let start = Instant::now();
     loop {

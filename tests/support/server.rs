@@ -154,7 +154,7 @@ pub(crate) fn config() -> Config {
         listen: vec![Listen::Tcp(([127, 0, 0, 1], 0).into())],
         allow_anonymous: false,
         access: Access::default(),
-        door: OriginPolicy::default(),
+        origin_policy: OriginPolicy::default(),
         socket_mode: 0o660,
         grace: Duration::from_secs(5),
         settings: Settings {

@@ -28,13 +28,13 @@ pub(in crate::control) enum Unchanged {
 type NextRules<'a> = (&'a Arc<Responder>, ActiveRules);
 
 impl From<ControlError> for Unchanged {
-    fn from(refusal: ControlError) -> Self {
-        Self::Refused(refusal)
+    fn from(error: ControlError) -> Self {
+        Self::Refused(error)
     }
 }
 
 /// A socket that may stay open, and its interface.
-type KeptSocket = (Arc<Interface>, Arc<RegisteredSocket>);
+type ReusableSocket = (Arc<Interface>, Arc<RegisteredSocket>);
 
 /// A change of a membership, besides the new specification.
 struct MembershipChange<'a> {
@@ -42,7 +42,7 @@ struct MembershipChange<'a> {
     /// Present if the group changes.
     new_log: Option<Arc<Log>>,
     /// The specification or the rules differ from before.
-    is_one: bool,
+    differs: bool,
     /// Interfaces where the kernel has forgotten the membership.
     forgotten: Vec<Arc<str>>,
     replies: Result<(), NotJoinedReason>,
@@ -72,7 +72,7 @@ impl Membership {
         request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<bool, Unchanged> {
-        let (previous, revision, kept, missing, mut delivery) = {
+        let (previous, revision, reusable, missing, mut delivery) = {
             let state = self.state();
             match state.stage {
                 Stage::Left => return Err(Unchanged::Left),
@@ -80,22 +80,23 @@ impl Membership {
                 Stage::Hearing => {}
             }
             let current = if state.spec.group == spec.group { &state.interfaces[..] } else { &[] };
-            let kept: Vec<KeptSocket> = current.iter().filter_map(InterfaceMembership::kept).collect();
+            let reusable: Vec<ReusableSocket> =
+                current.iter().filter_map(InterfaceMembership::reusable).collect();
             let no_counters = HashMap::new();
             let counted = if state.spec.group == spec.group { &state.counted_before } else { &no_counters };
             let missing = reconciling::missing(spec, table, current, counted, true);
-            (state.spec.clone(), state.revision, kept, missing, self.delivery(&state))
+            (state.spec.clone(), state.revision, reusable, missing, self.delivery(&state))
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
         let rules_differ =
             rules.as_ref().is_some_and(|(responder, next)| responder.active().rules != next.rules);
 
-        let forgotten = update_in_place(&kept, &previous, spec)?;
+        let forgotten = update_in_place(&reusable, &previous, spec)?;
         let opening = self.context.opening(spec, table);
         let opened = opening.open_or_refuse(missing).inspect_err(|_| {
-            let _ = update_in_place(&kept, spec, &previous);
+            let _ = update_in_place(&reusable, spec, &previous);
         })?;
-        drop(kept);
+        drop(reusable);
         let new_log = (previous.group != spec.group).then(|| self.context.new_log(spec));
         delivery.log = new_log.clone().unwrap_or(delivery.log);
         if let Some((responder, rules)) = rules {
@@ -105,15 +106,15 @@ impl Membership {
 
         let mut state = self.state();
         let fits = state.revision == revision && state.stage == Stage::Hearing;
-        let given_up = if fits {
-            let is_one = rules_differ || previous != *spec;
-            let change = MembershipChange { request, new_log, is_one, forgotten, replies, delivering };
+        let to_close = if fits {
+            let differs = rules_differ || previous != *spec;
+            let change = MembershipChange { request, new_log, differs, forgotten, replies, delivering };
             self.apply(&mut state, change, spec, table)
         } else {
             delivering.into_iter().filter_map(Delivering::into_socket).collect()
         };
         drop(state);
-        self.close(given_up);
+        self.close(to_close);
         Ok(fits)
     }
 
@@ -139,7 +140,7 @@ impl Membership {
         };
         let prepared = next.prepare(&spec.group, &interface::interfaces_there(spec, table));
         match prepared {
-            Err(refusal) if !stays => Err(refusal),
+            Err(error) if !stays => Err(error),
             prepared => Ok((Some((responder, next)), prepared.map_err(NotJoinedReason::of_replies))),
         }
     }
@@ -152,21 +153,21 @@ impl Membership {
         spec: &MembershipSpec,
         table: &InterfaceTable,
     ) -> Vec<Registration> {
-        let MembershipChange { request, new_log, is_one, forgotten, replies, delivering } = change;
-        let mut given_up = Vec::new();
+        let MembershipChange { request, new_log, differs, forgotten, replies, delivering } = change;
+        let mut to_close = Vec::new();
         match new_log {
             None => {
                 state.log.set_limits(self.context.log_limits.narrowed(&spec.retention));
                 for interface in &mut state.interfaces {
                     if forgotten.contains(&interface.name) {
-                        given_up.extend(
+                        to_close.extend(
                             interface.set(Status::Lost(NotJoinedReason::Forgotten(interface.name.clone()))),
                         );
                     }
                 }
             }
             Some(log) => {
-                given_up = state.take_sockets();
+                to_close = state.take_sockets();
                 let old = std::mem::replace(&mut state.log, log);
                 let mut ended = Totals::default();
                 *ended.received(self.kind()) = ReceivedTotals::of(old.counters(), state.dropped_before);
@@ -177,35 +178,35 @@ impl Membership {
             }
         }
         state.spec = spec.clone();
-        given_up.extend(state.drop_unwanted(table));
+        to_close.extend(state.drop_excluded(table));
         state.replies = replies;
         state.lease = request.lease.map(|lease| Lease::starting(self.context.sockets.clock(), lease));
         state.declared |= request.declared;
         let Adopted { unused, .. } = state.adopt(state.revision, delivering, table);
-        given_up.extend(unused);
-        if is_one {
+        to_close.extend(unused);
+        if differs {
             self.emit(state, EventKind::Changed, None);
         }
         self.emit_interfaces(state);
-        given_up
+        to_close
     }
 }
 
 impl InterfaceMembership {
-    fn kept(&self) -> Option<KeptSocket> {
+    fn reusable(&self) -> Option<ReusableSocket> {
         self.joined().map(|joined| (joined.interface.clone(), joined.registration.socket().clone()))
     }
 }
 
-/// Applies the changes that need no new socket; on refusal all sockets are as before. Returns the interfaces where the
-/// kernel has forgotten the membership, which are opened again.
+/// Applies the changes that need no new socket; if it fails, all sockets are as before. Returns the interfaces where
+/// the kernel has forgotten the membership, which are opened again.
 fn update_in_place(
-    kept: &[KeptSocket],
+    reusable: &[ReusableSocket],
     previous: &MembershipSpec,
     next: &MembershipSpec,
 ) -> Result<Vec<Arc<str>>, ControlError> {
     let mut forgotten = Vec::new();
-    for (at, (interface, socket)) in kept.iter().enumerate() {
+    for (at, (interface, socket)) in reusable.iter().enumerate() {
         let apply = |from: &MembershipSpec, to: &MembershipSpec| {
             if from.sources != to.sources {
                 GroupSocket::set_sources(socket, &to.group, interface.index, &to.sources)?;
@@ -217,11 +218,11 @@ fn update_in_place(
         };
         match apply(previous, next) {
             Ok(()) => {}
-            Err(fault) if fault.kind() == SocketErrorKind::NoDevice => forgotten.push(interface.name.clone()),
-            Err(fault) => {
+            Err(error) if error.kind() == SocketErrorKind::NoDevice => forgotten.push(interface.name.clone()),
+            Err(error) => {
                 let _ = apply(next, previous);
-                let _ = update_in_place(&kept[..at], next, previous);
-                return Err(opening::refusal(fault, next, interface));
+                let _ = update_in_place(&reusable[..at], next, previous);
+                return Err(opening::control_error(error, next, interface));
             }
         }
     }

@@ -49,13 +49,13 @@ impl Membership {
         };
         let reason = || Arc::from(interface.reason(state.replies()).unwrap_or_default());
         let emit = |event| self.emit(state, event, Some(interface.name.clone()));
-        let heard_before = before.is_some_and(|before| before.hears);
-        let mut understood = heard_before;
+        let hears_before = before.is_some_and(|before| before.hears);
+        let mut implied = hears_before;
         if before.is_none_or(|before| before.state != now.state) {
             // `Joined` implies hearing, unless the next event says otherwise; `Lost` implies not hearing.
-            understood = match now.state {
+            implied = match now.state {
                 JoinState::Joined => true,
-                JoinState::Pending => heard_before && interface.is_joined(),
+                JoinState::Pending => hears_before && interface.is_joined(),
                 JoinState::Lost | JoinState::Failed => false,
             };
             emit(match now.state {
@@ -65,7 +65,7 @@ impl Membership {
                 JoinState::Failed => EventKind::Failed(reason()),
             });
         }
-        match (understood, now.hears) {
+        match (implied, now.hears) {
             (true, false) if interface.is_joined() => emit(EventKind::NotHearing(reason())),
             (false, true) => emit(EventKind::Hearing),
             _ => {}

@@ -14,8 +14,8 @@ impl Resource for Membership {
     }
 
     fn is_broken(&self) -> bool {
-        let answering_is_broken = || self.responder.as_ref().is_some_and(|responder| responder.is_broken());
-        self.state.is_poisoned() || answering_is_broken() || {
+        let responder_is_broken = || self.responder.as_ref().is_some_and(|responder| responder.is_broken());
+        self.state.is_poisoned() || responder_is_broken() || {
             let state = self.state();
             let mut joined = state.interfaces.iter().filter_map(InterfaceMembership::joined);
             state.log.is_broken() || joined.any(|joined| joined.registration.socket().has_failed())

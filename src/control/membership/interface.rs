@@ -59,7 +59,7 @@ pub(in crate::control) struct JoinedSocket<'a> {
     pub(in crate::control) sources: &'a SourceFilter,
 }
 
-/// Why a membership is not joined on an interface, or why a responder cannot answer there.
+/// Why a membership is not joined on an interface, or why a responder cannot reply there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotJoinedReason {
     #[error("there is no such interface yet")]
@@ -70,21 +70,23 @@ pub(super) enum NotJoinedReason {
     NotHearing(NotHearing),
     #[error("the kernel has forgotten that the group was joined on {0}; it is joined again")]
     Forgotten(Arc<str>),
-    #[error("{interface} is changing, and is tried again: {fault}")]
-    Changing { interface: Arc<str>, fault: SocketError },
+    #[error("{interface} is changing, and is tried again: {error}")]
+    Changing { interface: Arc<str>, error: SocketError },
     #[error("{0}")]
     Refused(ControlError),
-    #[error("{address}, from which replies go, is no address of this host")]
+    #[error("{address}, the source address of replies, is not an address of this host")]
     ReplyAddressGone { address: IpAddr },
-    #[error("the service has a fault, which its log describes; it is opened again after a pause")]
+    #[error(
+        "an internal error, which the log describes, closed the socket; it is opened again after a pause"
+    )]
     Failed,
 }
 
 impl NotJoinedReason {
-    pub(super) fn of_replies(refusal: ControlError) -> Self {
-        match refusal {
+    pub(super) fn of_replies(error: ControlError) -> Self {
+        match error {
             ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },
-            refusal => Self::Refused(refusal),
+            error => Self::Refused(error),
         }
     }
 }
@@ -114,7 +116,7 @@ impl InterfaceMembership {
         self.joined().is_some_and(|joined| joined.hearing.is_ok())
     }
 
-    /// `replies`: why a responder cannot answer, if it cannot.
+    /// `replies`: why a responder cannot reply, if it cannot.
     pub(super) fn state(&self, replies: Result<(), &NotJoinedReason>) -> JoinState {
         match &self.status {
             Status::Joined(_) if replies.is_ok() => JoinState::Joined,
@@ -242,7 +244,7 @@ impl Joined {
 }
 
 /// The interfaces on which a membership should be joined now, with each one's entry in the table.
-pub(super) fn wanted_interfaces(
+pub(super) fn target_interfaces(
     interfaces: &Interfaces,
     family: Family,
     table: &InterfaceTable,
@@ -280,6 +282,6 @@ fn stays_joined(
 
 /// The interfaces of the specification that exist.
 pub(super) fn interfaces_there(spec: &MembershipSpec, table: &InterfaceTable) -> Vec<Arc<Interface>> {
-    let wanted = wanted_interfaces(&spec.interfaces, spec.group.family(), table, &[]);
-    wanted.into_iter().filter_map(|(_, interface)| interface).collect()
+    let targets = target_interfaces(&spec.interfaces, spec.group.family(), table, &[]);
+    targets.into_iter().filter_map(|(_, interface)| interface).collect()
 }

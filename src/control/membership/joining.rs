@@ -13,7 +13,7 @@ use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
 
-/// A membership whose sockets are open, and which is not in the registry and answers nothing yet.
+/// A membership whose sockets are open, and which is not in the registry and replies to nothing yet.
 pub(in crate::control) struct NewMembership {
     membership: Arc<Membership>,
     opened: Vec<Opened>,
@@ -21,7 +21,7 @@ pub(in crate::control) struct NewMembership {
 }
 
 impl Membership {
-    /// Opens the sockets of a new membership; on refusal none stays open.
+    /// Opens the sockets of a new membership; on failure none stays open.
     pub(in crate::control) fn prepare(
         id: Id,
         spec: MembershipSpec,
@@ -30,13 +30,13 @@ impl Membership {
         context: MembershipContext,
         table: Arc<InterfaceTable>,
     ) -> Result<NewMembership, ControlError> {
-        let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
+        let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
         if let Some(responder) = &responder {
-            let there: Vec<_> = wanted.iter().filter_map(|(_, interface)| interface.clone()).collect();
+            let there: Vec<_> = targets.iter().filter_map(|(_, interface)| interface.clone()).collect();
             responder.active().prepare(&spec.group, &there)?;
         }
         let as_missing = |(name, interface)| Missing { name, interface, counters: Arc::default() };
-        let missing: Vec<_> = wanted.into_iter().map(as_missing).collect();
+        let missing: Vec<_> = targets.into_iter().map(as_missing).collect();
         let interfaces = missing.iter().map(InterfaceMembership::being_joined).collect();
         let opened = context.opening(&spec, &table).open_or_refuse(missing)?;
         let now = context.sockets.clock();
@@ -60,10 +60,10 @@ impl Membership {
 }
 
 impl NewMembership {
-    /// Enters it into the registry, and only then lets it hear and answer. None if the id is taken by now.
+    /// Enters it into the registry, and only then lets it receive and reply. None if the id is taken by now.
     pub(in crate::control) fn publish(self, registry: &Registry<Membership>) -> Option<Arc<Membership>> {
         let Self { membership, opened, table } = self;
-        let changing = membership.changing.try_lock().expect("nobody else knows it yet");
+        let changing = membership.changing.try_lock().expect("no other task knows it yet");
         registry.insert(membership.id.clone(), membership.clone()).ok()?;
         let (revision, spec, delivery) = {
             let state = membership.state();

@@ -26,13 +26,13 @@ impl Membership {
     pub(in crate::control) async fn sockets_closed(&self) {
         // A task that is opening sockets now finds the membership left, and closes them.
         drop(self.changing.lock().await);
-        let given_up = self.state().given_up.clone();
-        for closed in &given_up {
+        let closing = self.state().closing.clone();
+        for closed in &closing {
             closed.wait().await;
         }
     }
 
-    /// Leaves if the lease has run out: nothing more is heard or answered. Returns the sockets; the caller passes them
+    /// Leaves if the lease has run out: it receives and sends nothing more. Returns the sockets; the caller passes them
     /// to a thread that may block, which closes them.
     pub(in crate::control) fn leave_if_expired(&self, now: Instant) -> Option<Vec<Registration>> {
         let mut state = self.state();

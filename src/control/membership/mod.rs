@@ -1,5 +1,5 @@
 //! A membership at work: its specification, its state on each interface, its log and its lease. A responder is a
-//! membership that also answers.
+//! membership that also replies.
 //!
 //! Two locks: `changing` serializes the tasks that open and close sockets, which can take a while; `state` is held for
 //! bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`, opens

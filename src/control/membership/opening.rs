@@ -56,7 +56,7 @@ impl Opening<'_> {
     /// any other failure on a named interface refuses the request.
     pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, ControlError> {
         let or_refuse = |opened: Opened| match opened.socket {
-            Err(NotJoinedReason::Refused(refusal)) if self.is_final(&refusal) => Err(refusal),
+            Err(NotJoinedReason::Refused(error)) if self.is_final(&error) => Err(error),
             _ => Ok(opened),
         };
         missing.into_iter().map(|missing| or_refuse(self.open(missing))).collect()
@@ -85,13 +85,13 @@ impl Opening<'_> {
         }
         let options = ReceiveOptions { receive_buffer, coalesce: !spec.exact_drops };
         let opened = sockets.open_group_socket(&spec.group, interface, &spec.sources, options);
-        opened.map_err(|fault| reason(fault, spec, interface))
+        opened.map_err(|error| reason(error, spec, interface))
     }
 
     /// Whether a failure refuses the request, and does not leave the interface pending: it concerns the whole service,
     /// or a named interface.
-    fn is_final(self, refusal: &ControlError) -> bool {
-        match refusal {
+    fn is_final(self, error: &ControlError) -> bool {
+        match error {
             ControlError::PortInUse { .. } => false,
             ControlError::Denied(_)
             | ControlError::PortDenied { .. }
@@ -120,7 +120,7 @@ impl Opening<'_> {
                 joined: to.joined.clone(),
             };
             let registration = self.sockets.register(socket, Box::new(sink));
-            let registration = registration.map_err(|fault| reason(fault, self.spec, &interface))?;
+            let registration = registration.map_err(|error| reason(error, self.spec, &interface))?;
             let hearing = self.table.hearing(Some(&interface), self.spec.group.family());
             Ok(Joined { id: SocketId::fresh(), interface, registration, buffer, hearing })
         });
@@ -139,15 +139,19 @@ impl Delivering {
     }
 }
 
-/// Why the interface is not joined: the kernel's error alone does not say.
-fn reason(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> NotJoinedReason {
-    if fault.kind() == SocketErrorKind::NoDevice {
-        return NotJoinedReason::Changing { interface: interface.name.clone(), fault };
+/// Why the interface is not joined: the kernel's error alone does not show that.
+fn reason(error: SocketError, spec: &MembershipSpec, interface: &Interface) -> NotJoinedReason {
+    if error.kind() == SocketErrorKind::NoDevice {
+        return NotJoinedReason::Changing { interface: interface.name.clone(), error };
     }
-    NotJoinedReason::Refused(refusal(fault, spec, interface))
+    NotJoinedReason::Refused(control_error(error, spec, interface))
 }
 
-pub(super) fn refusal(fault: SocketError, spec: &MembershipSpec, interface: &Interface) -> ControlError {
+pub(super) fn control_error(
+    error: SocketError,
+    spec: &MembershipSpec,
+    interface: &Interface,
+) -> ControlError {
     let attempt = Attempt {
         purpose: Purpose::Join,
         group: &spec.group,
@@ -156,5 +160,5 @@ pub(super) fn refusal(fault: SocketError, spec: &MembershipSpec, interface: &Int
         sources: spec.sources.len(),
         payload: 0,
     };
-    ControlError::of(fault, &attempt)
+    ControlError::of(error, &attempt)
 }

@@ -37,7 +37,7 @@ impl Control {
                 let table = table_for(shared, &request).await?;
                 let changed = existing.change(&spec, &request, &table);
                 match within(Done::Nothing, changed).await? {
-                    Err(Unchanged::Refused(refusal)) => return Err(refusal),
+                    Err(Unchanged::Refused(error)) => return Err(error),
                     Err(Unchanged::Left) => {
                         // Its lease ran out just now: a new membership replaces it.
                         registry.remove_if(&id, &existing);

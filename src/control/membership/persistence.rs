@@ -8,7 +8,7 @@ use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
-use crate::control::saved::read_progress;
+use crate::control::saved::read_status;
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, Saved};
@@ -26,12 +26,12 @@ struct StoredMembership {
 struct MembershipStatus {
     dropped_buffers: u64,
     #[serde(default)]
-    interfaces: Vec<InterfaceProgress>,
+    interfaces: Vec<StoredInterface>,
     replies: Option<ReplyCounters>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct InterfaceProgress {
+struct StoredInterface {
     name: Arc<str>,
     received: ReceivedOn,
 }
@@ -39,14 +39,14 @@ struct InterfaceProgress {
 impl Persist for Membership {
     fn spec(&self) -> String {
         let state = self.state();
-        let wanted = StoredMembership {
+        let stored = StoredMembership {
             created_at: self.created_at,
             spec: state.spec.clone(),
             rules: self.responder.as_ref().map(|responder| responder.active().rules.clone()),
             lease: state.lease,
             declared: state.declared,
         };
-        serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
+        serde_json::to_string(&stored).expect("it has nothing that JSON has not")
     }
 
     fn status(&self) -> String {
@@ -55,12 +55,12 @@ impl Persist for Membership {
         let before = state
             .counted_before
             .iter()
-            .map(|(name, counters)| InterfaceProgress { name: name.clone(), received: counters.read() });
+            .map(|(name, counters)| StoredInterface { name: name.clone(), received: counters.read() });
         let interfaces =
-            state.interface_views().into_iter().map(InterfaceProgress::from).chain(before).collect();
-        let progress = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
+            state.interface_views().into_iter().map(StoredInterface::from).chain(before).collect();
+        let status = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
         drop(state);
-        serde_json::to_string(&progress).expect("it has nothing that JSON has not")
+        serde_json::to_string(&status).expect("it has nothing that JSON has not")
     }
 }
 
@@ -69,32 +69,36 @@ impl Membership {
     pub(in crate::control) fn restore(
         saved: Saved,
         context: &MembershipContext,
-        services: &ResponderContext,
+        responder_context: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {
-        let wanted: StoredMembership = serde_json::from_str(&saved.wanted)?;
-        let progress: MembershipStatus = read_progress(&saved.progress)?;
+        let stored: StoredMembership = serde_json::from_str(&saved.wanted)?;
+        let status: MembershipStatus = read_status(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
-        let limits = context.log_limits.narrowed(&wanted.spec.retention);
+        let limits = context.log_limits.narrowed(&stored.spec.retention);
         let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
-        let lease = wanted.lease.map(|lease| lease.resumed(context.sockets.clock()));
+        let lease = stored.lease.map(|lease| lease.resumed(context.sockets.clock()));
         if lease.is_some_and(|lease| lease.is_none()) {
             log.close();
             return Ok(None);
         }
-        let responder = wanted.rules.map(|rules| {
-            let active = ActiveRules::new(&wanted.spec.group, rules, &context.sockets);
-            Arc::new(Responder::counting_from(active, services.clone(), progress.replies.unwrap_or_default()))
+        let responder = stored.rules.map(|rules| {
+            let active = ActiveRules::new(&stored.spec.group, rules, &context.sockets);
+            Arc::new(Responder::counting_from(
+                active,
+                responder_context.clone(),
+                status.replies.unwrap_or_default(),
+            ))
         });
         let state = MembershipState {
             lease: lease.flatten(),
-            declared: wanted.declared,
-            dropped_before: progress.dropped_buffers,
-            interfaces: progress.interfaces.into_iter().map(InterfaceProgress::resume).collect(),
-            ..MembershipState::new(log, wanted.spec)
+            declared: stored.declared,
+            dropped_before: status.dropped_buffers,
+            interfaces: status.interfaces.into_iter().map(StoredInterface::resume).collect(),
+            ..MembershipState::new(log, stored.spec)
         };
         Ok(Some(Self {
             id,
-            created_at: wanted.created_at,
+            created_at: stored.created_at,
             responder,
             context: context.clone(),
             changing: tokio::sync::Mutex::default(),
@@ -105,7 +109,7 @@ impl Membership {
     /// Joins on all interfaces, once the membership is in the registry.
     pub(in crate::control) async fn resume(&self, table: &InterfaceTable) {
         let changing = self.changing.lock().await;
-        let _not_open = self.state().drop_unwanted(table);
+        let _not_open = self.state().drop_excluded(table);
         self.join_missing_with(&changing, table, true);
         self.begin_reports(&mut self.state());
     }
@@ -122,8 +126,8 @@ impl Membership {
         let Some(store) = &self.context.store else {
             return;
         };
-        let keeper = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.keep(self.kind().name(), self.id.as_str(), &self.log(), keeper, is_new);
+        let owner = Arc::downgrade(self) as Weak<dyn Persist>;
+        store.keep(self.kind().name(), self.id.as_str(), &self.log(), owner, is_new);
     }
 
     /// Tells the store that the membership has changed, perhaps its group and with it the log.
@@ -141,13 +145,13 @@ impl Membership {
     }
 }
 
-impl From<InterfaceView> for InterfaceProgress {
+impl From<InterfaceView> for StoredInterface {
     fn from(InterfaceView { name, received, .. }: InterfaceView) -> Self {
         Self { name, received }
     }
 }
 
-impl InterfaceProgress {
+impl StoredInterface {
     /// Continues the saved counts, whatever the state of the interface is now.
     fn resume(self) -> InterfaceMembership {
         let counters = Arc::new(InterfaceCounters::from(self.received));

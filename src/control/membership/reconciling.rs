@@ -48,10 +48,10 @@ impl Membership {
         if state.stage != Stage::Hearing {
             return Vec::new();
         }
-        let (given_up, orphans) = state.follow(table, forgotten);
+        let (to_close, orphans) = state.follow(table, forgotten);
         self.emit_interfaces(&mut state);
         drop(state);
-        self.close(given_up);
+        self.close(to_close);
         orphans
     }
 
@@ -148,7 +148,7 @@ impl MembershipState {
         forgotten: &HashSet<SocketId>,
     ) -> (Vec<Registration>, Vec<Orphan>) {
         let (family, group) = (self.spec.group.family(), self.spec.group.ip());
-        let (mut given_up, mut orphans) = (self.drop_unwanted(table), Vec::new());
+        let (mut to_close, mut orphans) = (self.drop_excluded(table), Vec::new());
         for interface in &mut self.interfaces {
             let now = table.by_name(&interface.name);
             let is_lacking = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
@@ -162,23 +162,23 @@ impl MembershipState {
                 (Some(registration), Some(interface_index)) => {
                     orphans.push(Orphan { registration, interface_index, group });
                 }
-                (registration, _) => given_up.extend(registration),
+                (registration, _) => to_close.extend(registration),
             }
         }
         self.count_joined();
-        (given_up, orphans)
+        (to_close, orphans)
     }
 
     /// On some hosts, interfaces come and go under ever new names; the counters of this many are remembered.
     const MOST_COUNTED_BEFORE: usize = 1_024;
 
     /// Drops the interfaces that the specification no longer includes, and returns their sockets, to be closed.
-    pub(super) fn drop_unwanted(&mut self, table: &InterfaceTable) -> Vec<Registration> {
+    pub(super) fn drop_excluded(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
-        let wanted = interface::wanted_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
-        let is_wanted = |known: &InterfaceMembership| wanted.iter().any(|(name, _)| *name == known.name);
+        let targets = interface::target_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
+        let is_target = |known: &InterfaceMembership| targets.iter().any(|(name, _)| *name == known.name);
         let (kept, dropped): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.interfaces).into_iter().partition(is_wanted);
+            std::mem::take(&mut self.interfaces).into_iter().partition(is_target);
         self.interfaces = kept;
         self.dropped_before += dropped.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>();
         self.is_only_loopback = table.is_only_loopback(family);
@@ -235,7 +235,7 @@ pub(super) fn missing(
     counted_before: &HashMap<Arc<str>, Arc<InterfaceCounters>>,
     is_retry: bool,
 ) -> Vec<Missing> {
-    let wanted = interface::wanted_interfaces(&spec.interfaces, spec.group.family(), table, current);
+    let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), table, current);
     let as_missing = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
         let counters = match current.iter().find(|known| known.name == name) {
             None => counted_before.get(&name).cloned().unwrap_or_default(),
@@ -248,5 +248,5 @@ pub(super) fn missing(
         };
         Some(Missing { name, interface, counters })
     };
-    wanted.into_iter().filter_map(as_missing).collect()
+    targets.into_iter().filter_map(as_missing).collect()
 }

@@ -1,4 +1,4 @@
-//! What clients and the configuration file ask for.
+//! Requests for memberships and responders, from clients and from the configuration file.
 
 use std::time::Duration;
 

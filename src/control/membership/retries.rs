@@ -13,7 +13,7 @@ impl Retries {
     /// The first and the longest pause before a retry.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-    /// Notes a failure of the service's own code: if it recurs soon, the pauses go on growing.
+    /// Notes a failure of the service's own code: if it recurs soon, the pauses keep growing.
     pub(super) fn note_failure(&mut self, now: Instant) {
         self.failed_at = Some(now);
     }

@@ -1,4 +1,4 @@
-//! A membership's sink: appends received datagrams to the log, and has the responder answer them.
+//! A membership's sink: appends received datagrams to the log, and has the responder reply to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -46,8 +46,8 @@ impl Sink for MembershipSink {
         }));
         self.counters.add(counted);
         if let Some(responder) = &self.responder {
-            let alone = self.joined.load(Ordering::Relaxed) < 2;
-            responder.answer(socket, self.index, alone, batch);
+            let is_only_interface = self.joined.load(Ordering::Relaxed) < 2;
+            responder.reply_to_batch(socket, self.index, is_only_interface, batch);
         }
     }
 }

@@ -80,7 +80,7 @@ pub(super) struct MembershipState {
     /// Buffers dropped on interfaces that the membership no longer uses.
     pub(super) dropped_before: u64,
     /// Released sockets, until they are closed.
-    pub(super) given_up: Vec<Closed>,
+    pub(super) closing: Vec<Closed>,
     pub(super) retries: Retries,
     /// When the next check of the lease is armed.
     pub(super) lease_armed: Option<Instant>,
@@ -201,8 +201,8 @@ impl Membership {
         }
         let closed: Vec<_> = sockets.into_iter().map(Registration::close).collect();
         let mut state = self.state();
-        state.given_up.retain(|closed| !closed.is_done());
-        state.given_up.extend(closed);
+        state.closing.retain(|closed| !closed.is_done());
+        state.closing.extend(closed);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, MembershipState> {
@@ -227,7 +227,7 @@ impl MembershipState {
             revision: 0,
             at_the_end: None,
             dropped_before: 0,
-            given_up: Vec::new(),
+            closing: Vec::new(),
             retries: Retries::default(),
             lease_armed: None,
             reported: None,

@@ -22,7 +22,7 @@ pub(in crate::control) trait Lingers: Send + Sync + 'static {
 }
 
 struct Queues<M> {
-    /// Closed messages that keep their sockets, so that their ports are not reused while answers are under way.
+    /// Closed messages that keep their sockets, so that their ports are not reused while responses are under way.
     /// Bounded: if there are more, the oldest stops lingering early.
     lingering: VecDeque<Weak<M>>,
     /// All closed messages, in the order of deletion.

@@ -34,7 +34,7 @@ impl MessageContext {
                 }
                 Ok((0..)
                     .zip(named)
-                    .map(|(place, interface)| EgressInterface::new(place, interface))
+                    .map(|(result_index, interface)| EgressInterface::new(result_index, interface))
                     .collect())
             }
             (Interfaces::Default, Some(source)) => {
@@ -53,14 +53,14 @@ impl MessageContext {
         spec: &MessageSpec,
         table: &'t InterfaceTable,
     ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), ControlError> {
-        let route = self.sockets.route(&query(spec, None)).map_err(|fault| match fault.kind() {
+        let route = self.sockets.route(&query(spec, None)).map_err(|error| match error.kind() {
             SocketErrorKind::NoRoute => {
                 ControlError::NoRoute { group: spec.group, candidates: candidates(table, spec) }
             }
             SocketErrorKind::Denied | SocketErrorKind::Refused => {
-                ControlError::RouteRefused { group: spec.group, fault }
+                ControlError::RouteRefused { group: spec.group, error }
             }
-            _ => ControlError::Failed(fault),
+            _ => ControlError::Failed(error),
         })?;
         let index = route.interface_index;
         // An interface that the table does not have yet.
@@ -99,7 +99,7 @@ impl MessageContext {
             routed => match (own_on_loopback(interface, spec.group.family()), routed) {
                 (Some(own), _) => Ok(own),
                 (None, Ok(source)) => Ok(source),
-                (None, Err(fault)) => Err(self.cause(fault, spec, &interface.name, None)),
+                (None, Err(error)) => Err(self.cause(error, spec, &interface.name, None)),
             },
         }
     }
@@ -108,14 +108,14 @@ impl MessageContext {
     /// error number.
     pub(super) fn cause(
         &self,
-        fault: SocketError,
+        error: SocketError,
         spec: &MessageSpec,
         name: &Arc<str>,
         source: Option<IpAddr>,
     ) -> ControlError {
         let (table, family) = (self.sockets.interfaces(), spec.group.family());
-        if let Err(refusal) = usable(&table, name, family) {
-            return refusal;
+        if let Err(error) = usable(&table, name, family) {
+            return error;
         }
         let attempt = Attempt {
             purpose: Purpose::Send,
@@ -126,11 +126,11 @@ impl MessageContext {
             payload: spec.payload.len(),
         };
         let interface = name.clone();
-        match fault.kind() {
+        match error.kind() {
             SocketErrorKind::NoDevice => ControlError::InterfaceGone { interface },
             SocketErrorKind::Down => ControlError::InterfaceDown { interface },
-            SocketErrorKind::Denied | SocketErrorKind::Refused if fault.action == Action::Interfaces => {
-                ControlError::RouteRefused { group: spec.group, fault }
+            SocketErrorKind::Denied | SocketErrorKind::Refused if error.action == Action::Interfaces => {
+                ControlError::RouteRefused { group: spec.group, error }
             }
             // If a send names the interface, the kernel looks for no IPv4 route (`ip_route_output_key_hash_rcu`).
             SocketErrorKind::NoRoute if family == Family::V4 => ControlError::InterfaceDown { interface },
@@ -140,7 +140,7 @@ impl MessageContext {
                 }
                 None => ControlError::NoAddress { interface, family },
             },
-            _ => ControlError::of(fault, &attempt),
+            _ => ControlError::of(error, &attempt),
         }
     }
 }

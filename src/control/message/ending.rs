@@ -58,7 +58,7 @@ impl Message {
         if self.spec.window.is_zero() {
             self.log.complete();
         }
-        self.carry_responders(counters);
+        self.charge_responders(counters);
         self.touch();
         self.context.closed.begin(self, &self.context.timers, now);
         self.closed.notify_waiters();
@@ -97,8 +97,8 @@ impl Message {
 
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
-        let given_up = self.sockets().given_up();
-        all_closed(&given_up).await;
+        let closing = self.sockets().closing();
+        all_closed(&closing).await;
     }
 
     /// Deletes the message, which is no longer in the registry.

@@ -1,4 +1,4 @@
-//! What happens to a message when the service's own code panics while working on it.
+//! A message for which the service's own code has panicked: it is closed as failed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

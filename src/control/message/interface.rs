@@ -14,7 +14,7 @@ use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
 pub(in crate::control) struct EgressInterface {
     pub(super) name: Arc<str>,
     /// Its index in the message's results.
-    pub(super) place: usize,
+    pub(super) result_index: usize,
     pub(super) loopback: bool,
     /// The kernel chose the interface, and with it the source address.
     chosen_by_route: bool,
@@ -24,7 +24,7 @@ pub(in crate::control) struct EgressInterface {
     pub(super) egress: Option<Egress>,
     /// The interface table for which `egress` was last found to fit.
     seen: Option<Arc<InterfaceTable>>,
-    /// Sockets that still hear answers to a previous address, the oldest first.
+    /// Sockets that still receive responses to a previous address, the oldest first.
     retired: VecDeque<Retired>,
     /// The latest copy was sent.
     pub(super) works: bool,
@@ -36,13 +36,13 @@ struct Retired {
 }
 
 impl EgressInterface {
-    /// Previous addresses of an interface at which answers are still heard.
+    /// Previous addresses of an interface at which responses are still received.
     const MOST_RETIRED: usize = 4;
 
-    pub(super) fn new(place: usize, interface: &Interface) -> Self {
+    pub(super) fn new(result_index: usize, interface: &Interface) -> Self {
         Self {
             name: interface.name.clone(),
-            place,
+            result_index,
             loopback: interface.loopback,
             chosen_by_route: false,
             routed_source: None,
@@ -88,11 +88,12 @@ impl EgressInterface {
             } else {
                 self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
-                let opened = opened.inspect_err(|refusal| drop(context.make_room(refusal)))?;
-                let numbered = message.with_collection(|collection| opened.number(self.place, collection));
+                let opened = opened.inspect_err(|error| drop(context.make_room(error)))?;
+                let numbered =
+                    message.with_collection(|collection| opened.number(self.result_index, collection));
                 let registered = numbered.register(message);
                 let egress =
-                    registered.map_err(|fault| context.cause(fault, spec, &self.name, Some(source)))?;
+                    registered.map_err(|error| context.cause(error, spec, &self.name, Some(source)))?;
                 self.replace(message, egress, &table);
             }
             self.seen = Some(table);
@@ -132,12 +133,12 @@ impl EgressInterface {
             return;
         }
         if let Some(egress) = self.egress.take_if(|egress| egress.source == source) {
-            message.give_up(egress.ports());
+            message.release(egress.ports());
         }
         self.retire_if(message, |retired| retired.source == source);
     }
 
-    /// Sends from other sockets from now on. The previous ones hear as long as the host has their address.
+    /// Sends from other sockets from now on. The previous ones receive as long as the host has their address.
     fn replace(&mut self, message: &Message, egress: Egress, table: &InterfaceTable) {
         if let Some(before) = self.egress.replace(egress) {
             self.retired.push_back(Retired { source: before.source, ports: before.ports().to_vec() });
@@ -147,7 +148,7 @@ impl EgressInterface {
         while self.retired.len() > Self::MOST_RETIRED
             && let Some(oldest) = self.retired.pop_front()
         {
-            message.give_up(&oldest.ports);
+            message.release(&oldest.ports);
         }
     }
 
@@ -155,7 +156,7 @@ impl EgressInterface {
         self.retired.retain(|retired| {
             let ends = which(retired);
             if ends {
-                message.give_up(&retired.ports);
+                message.release(&retired.ports);
             }
             !ends
         });
@@ -191,9 +192,9 @@ impl Egress {
 }
 
 impl MessageContext {
-    /// Ends the lingering of messages that hold the scarce resource named in the refusal; returns them.
-    pub(in crate::control) fn make_room(&self, refusal: &ControlError) -> Vec<Arc<Message>> {
-        match refusal {
+    /// Ends the lingering of messages that hold the scarce resource that the error names; returns them.
+    pub(in crate::control) fn make_room(&self, error: &ControlError) -> Vec<Arc<Message>> {
+        match error {
             ControlError::Descriptors(_) => self.closed.end_lingering(|_| true),
             // Messages whose linger time is over, but which the timers' task has not handled yet.
             ControlError::PortInUse { .. } => self.closed.end_lingering(Message::has_lingered),

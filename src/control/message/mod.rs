@@ -1,8 +1,8 @@
-//! A message at work: the bookkeeping of its sends and responses, the sockets that hear the answers, and its log.
+//! A message at work: the bookkeeping of its sends and responses, the sockets that receive the responses, and its log.
 //!
 //! A message is complete when it is created. Its sockets are opened before that, and registered once it is in the
 //! registry: datagrams that arrive in between wait in the sockets, and nothing that arrives before the first send
-//! counts as an answer.
+//! counts as a response.
 
 mod closed;
 mod collection;

@@ -51,7 +51,7 @@ pub(super) enum CopySender<'a> {
 
 /// A socket of one message.
 enum SendSocket {
-    /// The socket hears answers; the message owns its registration.
+    /// The socket receives responses; the message owns its registration.
     Collecting(SendHandle),
     Sending(Socket),
 }
@@ -75,7 +75,7 @@ impl MessageContext {
         } else {
             self.open_own(spec, interface, source)
         };
-        let refused = |fault| self.cause(fault, spec, &interface.name, Some(source));
+        let refused = |error| self.cause(error, spec, &interface.name, Some(source));
         let (local, sockets) = opened.map_err(refused)?;
         Ok(OpenedSockets { interface: interface.clone(), source, local, sockets })
     }
@@ -107,13 +107,17 @@ impl MessageContext {
 
 impl OpenedSockets {
     /// Adds the ports to the collection, for the interface at this index of the results.
-    pub(in crate::control) fn number(self, place: usize, collection: &mut Collection) -> NumberedSockets {
+    pub(in crate::control) fn number(
+        self,
+        result_index: usize,
+        collection: &mut Collection,
+    ) -> NumberedSockets {
         let count = match &self.sockets {
             OpenSockets::Own(sockets) => sockets.len(),
             OpenSockets::Shared(_) => 1,
         };
-        let ports = (0..count).map(|_| collection.add_port(place)).collect();
-        collection.set_source(place, self.local);
+        let ports = (0..count).map(|_| collection.add_port(result_index)).collect();
+        collection.set_source(result_index, self.local);
         NumberedSockets { opened: self, ports }
     }
 }
@@ -131,9 +135,9 @@ impl NumberedSockets {
                 let register = |(socket, port)| message.register(socket, port, &interface);
                 match own.into_iter().zip(ports.iter().copied()).map(register).collect() {
                     Ok(handles) => OpenSockets::Own(handles),
-                    Err(fault) => {
-                        message.give_up(&ports);
-                        return Err(fault);
+                    Err(error) => {
+                        message.release(&ports);
+                        return Err(error);
                     }
                 }
             }
@@ -159,11 +163,11 @@ impl Message {
         self.sockets().register(port, register).map(SendSocket::Collecting)
     }
 
-    /// Releases the sockets of these ports: nothing more is heard from them.
-    pub(super) fn give_up(&self, ports: &[PortId]) {
+    /// Releases the sockets of these ports: they receive nothing more.
+    pub(super) fn release(&self, ports: &[PortId]) {
         let mut sockets = self.sockets();
         for port in ports {
-            sockets.give_up(*port);
+            sockets.release(*port);
         }
         drop(sockets);
         let mut collection = self.collection();

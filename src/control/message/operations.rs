@@ -50,19 +50,19 @@ impl Control {
         }
         let opened = match open_sockets(shared, &spec).await {
             // The table may lag behind a change of the interface.
-            Err(refusal) if refusal.is_of_interface() => {
+            Err(error) if error.is_of_interface() => {
                 let refreshed = within(Done::Nothing, shared.message_context.sockets.refresh()).await?;
                 refreshed.map_err(ControlError::Failed)?;
                 open_sockets(shared, &spec).await
             }
             opened => opened,
         };
-        let (interfaces, sockets) = opened.inspect_err(|refusal| trace_refused(id, &spec, refusal))?;
+        let (interfaces, sockets) = opened.inspect_err(|error| trace_refused(id, &spec, error))?;
         forget_oldest(shared);
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
-        let number = |(place, sockets): (usize, Option<OpenedSockets>)| {
-            sockets.map(|sockets| sockets.number(place, &mut collection))
+        let number = |(result_index, sockets): (usize, Option<OpenedSockets>)| {
+            sockets.map(|sockets| sockets.number(result_index, &mut collection))
         };
         let sockets: Vec<_> = sockets.into_iter().enumerate().map(number).collect();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
@@ -74,16 +74,16 @@ impl Control {
         }
         let mut begun = Ok(());
         shared.failures.contain(&message, || begun = begin(shared, &message, interfaces, sockets));
-        if let Err(refusal) = begun {
+        if let Err(error) = begun {
             shared.messages.remove_if(id, &message);
-            message.fail_trace(&refusal);
+            message.fail_trace(&error);
             message.close(CloseReason::Cancelled);
             message.end_linger();
             message.log().close();
             // The message counts neither as sent nor as closed, but its failed copies count.
             message
                 .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
-            return Err(refusal);
+            return Err(error);
         }
         if let Some(store) = &shared.store {
             message.keep(store, true);
@@ -159,18 +159,18 @@ async fn open_sockets(
     spec: &MessageSpec,
 ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), ControlError> {
     let interfaces = shared.message_context.egress(spec)?;
-    let (mut opened, mut refusal) = (Vec::new(), None);
+    let (mut opened, mut first_error) = (Vec::new(), None);
     for interface in &interfaces {
         match open_on(shared, interface, spec).await {
             Ok(sockets) => opened.push(Some(sockets)),
             Err(error) => {
-                refusal.get_or_insert(error);
+                first_error.get_or_insert(error);
                 opened.push(None);
             }
         }
     }
-    match refusal {
-        Some(refusal) if opened.iter().all(Option::is_none) => Err(refusal),
+    match first_error {
+        Some(error) if opened.iter().all(Option::is_none) => Err(error),
         _ => Ok((interfaces, opened)),
     }
 }
@@ -182,8 +182,8 @@ async fn open_on(
     spec: &MessageSpec,
 ) -> Result<OpenedSockets, ControlError> {
     let opened = interface.open(spec, &shared.message_context);
-    let Err(refusal) = &opened else { return opened };
-    let ended = shared.message_context.make_room(refusal);
+    let Err(error) = &opened else { return opened };
+    let ended = shared.message_context.make_room(error);
     if ended.is_empty() {
         return opened;
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
 use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
-use crate::control::saved::read_progress;
+use crate::control::saved::read_status;
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, Saved, Store};
 
@@ -31,8 +31,8 @@ struct MessageStatus {
 
 impl Persist for Message {
     fn spec(&self) -> String {
-        let wanted = StoredMessage { created_at: self.created_at, spec: self.spec.clone() };
-        serde_json::to_string(&wanted).expect("it has nothing that JSON has not")
+        let stored = StoredMessage { created_at: self.created_at, spec: self.spec.clone() };
+        serde_json::to_string(&stored).expect("it has nothing that JSON has not")
     }
 
     fn status(&self) -> String {
@@ -40,7 +40,7 @@ impl Persist for Message {
         let collection = self.collection();
         let closed = collection.closed();
         let listed = if closed.is_some() { Self::LISTED_RESPONDERS } else { 0 };
-        let progress = MessageStatus {
+        let status = MessageStatus {
             closed,
             results: collection.results().to_vec(),
             counters: collection.counters(),
@@ -48,7 +48,7 @@ impl Persist for Message {
             responders: collection.responders(listed),
         };
         drop(collection);
-        serde_json::to_string(&progress).expect("it has nothing that JSON has not")
+        serde_json::to_string(&status).expect("it has nothing that JSON has not")
     }
 }
 
@@ -60,15 +60,15 @@ impl Message {
         budget: &Arc<Budget>,
         context: &MessageContext,
     ) -> serde_json::Result<Self> {
-        let wanted: StoredMessage = serde_json::from_str(&saved.wanted)?;
-        let progress: MessageStatus = read_progress(&saved.progress)?;
+        let stored: StoredMessage = serde_json::from_str(&saved.wanted)?;
+        let status: MessageStatus = read_status(&saved.progress)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
-        let limits = limits.narrowed(&wanted.spec.retention);
+        let limits = limits.narrowed(&stored.spec.retention);
         let log = Arc::new(Log::restored(limits, budget.clone(), saved.place, &saved.log));
-        let MessageStatus { closed, results, counters, dropped_buffers, responders } = progress;
+        let MessageStatus { closed, results, counters, dropped_buffers, responders } = status;
         let collection = Collection::restored(results, counters, responders, closed);
-        let mut message = Self::new(id, wanted.spec, log, collection, context.clone());
-        message.created_at = wanted.created_at;
+        let mut message = Self::new(id, stored.spec, log, collection, context.clone());
+        message.created_at = stored.created_at;
         message.sockets().set_dropped_before(dropped_buffers);
         let closed = if closed.is_some() { event_flags::CLOSED } else { 0 };
         *message.event_flags.get_mut() = event_flags::SENT | closed;
@@ -80,14 +80,14 @@ impl Message {
         const AT_ONCE: usize = 1_000;
         let mut cursor = None;
         let counters = self.log.counters();
-        let whole = counters.kept() == counters.appended;
-        if whole {
+        let is_complete = counters.kept() == counters.appended;
+        if is_complete {
             self.collection().recount();
         }
         loop {
             let page = self.log.read(cursor, AT_ONCE, ReadRange::ALL).await?;
-            let answers = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
-            self.collection().replay(answers, whole);
+            let responses = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
+            self.collection().replay(responses, is_complete);
             if page.is_empty() {
                 break;
             }
@@ -101,15 +101,15 @@ impl Message {
     /// Adds a message that was closed already to the closed messages.
     pub(in crate::control) fn restore_closed(self: &Arc<Self>) {
         let counters = self.collection().counters();
-        self.carry_responders(&counters);
+        self.charge_responders(&counters);
         self.context.closed.restore(self);
         self.log.complete();
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
-        let keeper = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.keep(ResourceKind::Message.name(), self.id.as_str(), &self.log, keeper, is_new);
+        let owner = Arc::downgrade(self) as Weak<dyn Persist>;
+        store.keep(ResourceKind::Message.name(), self.id.as_str(), &self.log, owner, is_new);
     }
 
     /// Tells the store that the message has changed.

@@ -29,7 +29,7 @@ pub(in crate::control) enum Attempted {
 }
 
 impl EgressInterface {
-    /// Copies handed to the kernel at once: what one call takes with GSO.
+    /// Copies handed to the kernel at once: as many as one call takes with GSO.
     const AT_ONCE: u32 = 1_024;
     /// How long one copy waits for room in the send buffer. An interface that takes no copy for so long is stuck.
     const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ impl EgressInterface {
         let planned = most.min(Self::AT_ONCE);
         let egress = match self.follow(message) {
             Ok(egress) => egress,
-            Err(refusal) => return Attempted::Refused(refusal, planned),
+            Err(error) => return Attempted::Refused(error, planned),
         };
         let (spec, source) = (&message.spec, egress.source);
         let sent = egress.sender(attempt).and_then(|sender| {
@@ -65,21 +65,16 @@ impl EgressInterface {
                 self.works = true;
                 Attempted::Sent(sent)
             }
-            Err(fault) if fault.kind() == SocketErrorKind::Busy => Attempted::Full,
-            Err(fault) => Attempted::Refused(message.context.cause(fault, spec, &self.name, Some(source)), 1),
+            Err(error) if error.kind() == SocketErrorKind::Busy => Attempted::Full,
+            Err(error) => Attempted::Refused(message.context.cause(error, spec, &self.name, Some(source)), 1),
         }
     }
 
     /// Counts copies that cannot be sent.
-    pub(in crate::control) fn count_failed(
-        &mut self,
-        message: &Message,
-        refusal: &ControlError,
-        copies: u32,
-    ) {
+    pub(in crate::control) fn count_failed(&mut self, message: &Message, error: &ControlError, copies: u32) {
         self.works = false;
-        let error = refusal.to_string();
-        message.with_collection(|collection| collection.send_failed(self.place, copies, error));
+        let text = error.to_string();
+        message.with_collection(|collection| collection.send_failed(self.result_index, copies, text));
     }
 
     /// Sends the repeats, and before them the first attempt if that has to wait. Ends when the message is closed.
@@ -128,18 +123,18 @@ impl EgressInterface {
                 Attempted::Sent(sent) => return sent,
                 Attempted::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
                 Attempted::Full => {
-                    let refusal =
+                    let error =
                         ControlError::NoRoom { interface: self.name.clone(), after: Self::LONGEST_WAIT };
-                    self.count_failed(message, &refusal, most);
+                    self.count_failed(message, &error, most);
                     return most;
                 }
                 // The interface may have changed just now.
-                Attempted::Refused(refusal, _) if self.works && refusal.is_of_interface() => {
+                Attempted::Refused(error, _) if self.works && error.is_of_interface() => {
                     self.works = false;
                     let _ = timeout(Self::LONGEST_WAIT, message.context.sockets.refresh()).await;
                 }
-                Attempted::Refused(refusal, copies) => {
-                    self.count_failed(message, &refusal, copies);
+                Attempted::Refused(error, copies) => {
+                    self.count_failed(message, &error, copies);
                     return copies;
                 }
             }
@@ -163,24 +158,24 @@ impl Message {
         self: &Arc<Self>,
         interfaces: &mut [EgressInterface],
     ) -> Result<Vec<usize>, ControlError> {
-        let (mut waiting, mut failure) = (Vec::new(), None);
+        let (mut waiting, mut first_error) = (Vec::new(), None);
         for (nth, interface) in interfaces.iter_mut().enumerate() {
-            // Closed by an answer to the first interface's copy, or on request.
+            // Closed by a response to the first interface's copy, or on request.
             if self.is_closed() {
                 break;
             }
             match interface.try_send(self, 1, 1) {
                 Attempted::Sent(_) => {}
                 Attempted::Full => waiting.push(nth),
-                Attempted::Refused(refusal, copies) => {
-                    interface.count_failed(self, &refusal, copies);
-                    failure.get_or_insert(refusal);
+                Attempted::Refused(error, copies) => {
+                    interface.count_failed(self, &error, copies);
+                    first_error.get_or_insert(error);
                 }
             }
         }
         let any_sent = self.with_collection(|collection| collection.copies_sent() > 0);
-        match failure {
-            Some(refusal) if !any_sent && waiting.is_empty() => Err(refusal),
+        match first_error {
+            Some(error) if !any_sent && waiting.is_empty() => Err(error),
             _ => Ok(waiting),
         }
     }

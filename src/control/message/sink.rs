@@ -29,17 +29,17 @@ impl Sink for ResponseSink {
         let names = self.interface_names(&message, batch);
         let mut collection = message.collection();
         let mut next = message.log.next_sequence();
-        let mut runs = Vec::new();
+        let mut batches = Vec::new();
         for received in batch.iter() {
             let received_at = received.received_at.unwrap_or(now.real);
-            match collection.hear(self.port, received.source, received_at, next, &now) {
+            match collection.classify(self.port, received.source, received_at, next, &now) {
                 Disposition::Stray => {}
-                Disposition::Keep(answer) => {
+                Disposition::Keep(response) => {
                     next += 1;
-                    if let Some(rtt_us) = answer.rtt_us {
+                    if let Some(rtt_us) = response.rtt_us {
                         message.context.totals.rtt.note(Duration::from_micros(rtt_us));
                     }
-                    let heard = DatagramMeta {
+                    let meta = DatagramMeta {
                         received_at,
                         source: received.source,
                         destination: self.local,
@@ -47,9 +47,9 @@ impl Sink for ResponseSink {
                         hop_limit: received.hop_limit,
                         truncated: received.truncated,
                     };
-                    runs.push(RecordBatch {
-                        heard,
-                        answer: Some(answer),
+                    batches.push(RecordBatch {
+                        heard: meta,
+                        answer: Some(response),
                         segment: None,
                         bytes: received.bytes,
                     });
@@ -63,7 +63,7 @@ impl Sink for ResponseSink {
             }
         }
         // Still under the collection's lock, so that the log has the order in which datagrams were classified.
-        message.log.append(runs);
+        message.log.append(batches);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sockets of messages: those that hear the answers to one message, and those shared by messages that collect
+//! The sockets of messages: those that receive the responses to one message, and those shared by messages that collect
 //! nothing.
 
 use std::collections::HashMap;
@@ -9,19 +9,19 @@ use crate::model::Family;
 use crate::net::{Closed, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
 
-/// The sockets that hear the answers to one message.
+/// The sockets that receive the responses to one message.
 #[derive(Default)]
 pub(super) struct MessageSockets {
     open: Vec<(PortId, Registration)>,
-    given_up: Vec<Closed>,
+    closing: Vec<Closed>,
     /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
-    /// The message hears nothing any more.
+    /// The message receives nothing any more.
     ended: bool,
 }
 
 impl MessageSockets {
-    /// Registers a socket, unless the message hears nothing any more.
+    /// Registers a socket, unless the message has ended.
     pub(super) fn register(
         &mut self,
         port: PortId,
@@ -37,7 +37,7 @@ impl MessageSockets {
     }
 
     /// Releases the socket of one port.
-    pub(super) fn give_up(&mut self, port: PortId) {
+    pub(super) fn release(&mut self, port: PortId) {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == port) {
             let (_, registration) = self.open.swap_remove(at);
             self.close(registration);
@@ -54,16 +54,16 @@ impl MessageSockets {
 
     fn close(&mut self, registration: Registration) {
         self.dropped_before += u64::from(registration.socket().dropped_buffers());
-        self.given_up.retain(|closed| !closed.is_done());
+        self.closing.retain(|closed| !closed.is_done());
         let closed = registration.close();
         if !closed.is_done() {
-            self.given_up.push(closed);
+            self.closing.push(closed);
         }
     }
 
     /// Released sockets that may not be closed yet.
-    pub(super) fn given_up(&self) -> Vec<Closed> {
-        self.given_up.clone()
+    pub(super) fn closing(&self) -> Vec<Closed> {
+        self.closing.clone()
     }
 
     pub(super) fn dropped_buffers(&self) -> u64 {

@@ -19,10 +19,10 @@ impl Message {
     }
 
     /// Ends the span: the message could not be sent.
-    pub(in crate::control) fn fail_trace(&self, refusal: &ControlError) {
+    pub(in crate::control) fn fail_trace(&self, error: &ControlError) {
         let span = self.span().take();
         if let Some(span) = span {
-            span.fail(refusal.to_string());
+            span.fail(error.to_string());
         }
     }
 
@@ -44,9 +44,9 @@ impl Message {
 }
 
 /// Traces a message that was refused before it was created.
-pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, refusal: &ControlError) {
+pub(in crate::control) fn trace_refused(id: &Id, spec: &MessageSpec, error: &ControlError) {
     if let Some(span) = begin(id, spec) {
-        span.fail(refusal.to_string());
+        span.fail(error.to_string());
     }
 }
 

@@ -81,7 +81,7 @@ impl Message {
     pub(super) const LISTED_RESPONDERS: usize = 1_000;
 
     /// Approximate bytes that a message takes besides its payload, and each listed responder.
-    const KEPT_BYTES: usize = 1_024;
+    const MESSAGE_BYTES: usize = 1_024;
     const RESPONDER_BYTES: usize = 256;
 
     /// `collection` has a result for each interface and all initial source ports.
@@ -92,7 +92,7 @@ impl Message {
         collection: Collection,
         context: MessageContext,
     ) -> Self {
-        log.charge_owner(Self::kept_bytes(&spec, 0));
+        log.charge_owner(Self::memory_bytes(&spec, 0));
         Self {
             id,
             spec,
@@ -109,18 +109,18 @@ impl Message {
         }
     }
 
-    pub(super) fn kept_bytes(spec: &MessageSpec, responders: usize) -> usize {
+    pub(super) fn memory_bytes(spec: &MessageSpec, responders: usize) -> usize {
         // The payload is stored in base64.
-        Self::KEPT_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
+        Self::MESSAGE_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
     }
 
     /// Charges the responders' bytes, now that the message is closed.
-    pub(super) fn carry_responders(&self, counters: &AnswerCounters) {
+    pub(super) fn charge_responders(&self, counters: &AnswerCounters) {
         if counters.responders == 0 {
             return;
         }
         let listed = counters.responders.min(Self::LISTED_RESPONDERS as u64);
-        self.log.charge_owner(Self::kept_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
+        self.log.charge_owner(Self::memory_bytes(&self.spec, usize::try_from(listed).unwrap_or(usize::MAX)));
     }
 
     pub fn id(&self) -> &Id {
@@ -185,7 +185,7 @@ impl Message {
         Totals { messages: received, closed, sent, send_failures, ..Totals::default() }
     }
 
-    /// Enters its counts into the totals, once it hears nothing any more and is not in the registry.
+    /// Enters its counts into the totals, once its sockets are closed and it is not in the registry.
     pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
         if !self.entered.swap(true, Ordering::Relaxed) {
             self.context.totals.enter(entry(self.totals()));
@@ -196,8 +196,8 @@ impl Message {
         change(&mut self.collection())
     }
 
-    pub(super) fn emit(&self, happening: EventKind) {
-        self.context.events.emit(happening, ResourceKind::Message, &self.id, self.spec.group, None);
+    pub(super) fn emit(&self, event: EventKind) {
+        self.context.events.emit(event, ResourceKind::Message, &self.id, self.spec.group, None);
     }
 
     pub(super) fn collection(&self) -> MutexGuard<'_, Collection> {

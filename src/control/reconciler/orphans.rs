@@ -63,10 +63,10 @@ impl Orphans {
             return;
         }
         match sockets.kernel_groups() {
-            Ok(kernel) => self.0.retain(|kept| {
-                let interface = table.by_index(kept.interface_index);
-                let has_list = interface.is_some_and(|known| known.takes_part_in(Family::of(kept.group)));
-                has_list && kernel.users(kept.interface_index, kept.group) > 0
+            Ok(kernel) => self.0.retain(|orphan| {
+                let interface = table.by_index(orphan.interface_index);
+                let has_list = interface.is_some_and(|known| known.takes_part_in(Family::of(orphan.group)));
+                has_list && kernel.users(orphan.interface_index, orphan.group) > 0
             }),
             Err(error) => rarely!(WARN, %error, "the kernel's lists of groups cannot be read"),
         }

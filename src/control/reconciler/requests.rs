@@ -12,7 +12,7 @@ use crate::sync::{Lock, Progress, unpoisoned};
 pub(in crate::control) struct Reconciler {
     /// Std lock: held to add a request or to take all.
     requests: Mutex<ReconcileRequests>,
-    asked: Condvar,
+    added: Condvar,
     /// The thread's progress.
     pub(in crate::control) progress: Arc<Progress>,
 }
@@ -30,19 +30,19 @@ pub(super) struct ReconcileRequests {
 impl Reconciler {
     /// Has the thread reconcile the membership soon, including failed interfaces.
     pub(in crate::control) fn retry(&self, membership: &Arc<Membership>) {
-        self.ask(|requests| requests.retries.push(Arc::downgrade(membership)));
+        self.add(|requests| requests.retries.push(Arc::downgrade(membership)));
     }
 
     /// Has the thread close the sockets soon.
     pub(in crate::control) fn close(&self, sockets: Vec<Registration>) {
-        self.ask(|requests| requests.closing.extend(sockets));
+        self.add(|requests| requests.closing.extend(sockets));
     }
 
     /// Has the thread follow each change of the interfaces. Cancel-safe.
     pub(in crate::control) async fn note_changes(&self, interfaces: &InterfaceWatch) {
         let mut changes = interfaces.subscribe();
         loop {
-            self.ask(|requests| requests.table_changed = true);
+            self.add(|requests| requests.table_changed = true);
             if changes.changed().await.is_err() {
                 return;
             }
@@ -51,19 +51,19 @@ impl Reconciler {
 
     /// Ends the thread.
     pub(super) fn stop(&self) {
-        self.ask(|requests| requests.stopped = true);
+        self.add(|requests| requests.stopped = true);
     }
 
-    fn ask(&self, add: impl FnOnce(&mut ReconcileRequests)) {
+    fn add(&self, add: impl FnOnce(&mut ReconcileRequests)) {
         add(&mut self.requests());
-        self.asked.notify_one();
+        self.added.notify_one();
     }
 
     /// Waits for requests until the deadline at most, and takes them.
     pub(super) fn wait_until(&self, deadline: Instant) -> ReconcileRequests {
         self.progress.rest();
         let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.asked.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
+        let waited = self.added.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
         let (mut requests, _) = unpoisoned(waited);
         self.progress.work();
         std::mem::take(&mut *requests)

@@ -71,7 +71,7 @@ impl ActiveRules {
         self.sockets
             .from(address, interface.index)
             .map(drop)
-            .map_err(|fault| ControlError::of(fault, &attempt))
+            .map_err(|error| ControlError::of(error, &attempt))
     }
 
     /// Closes the sockets whose addresses the host no longer has.
@@ -94,7 +94,7 @@ impl ActiveRules {
         if self.rules.reply_from.is_some() { self.sockets.addresses() } else { Vec::new() }
     }
 
-    /// The socket to answer this peer from; none: the socket that received the datagram.
+    /// The socket to reply to this peer from; none: the socket that received the datagram.
     pub(super) fn reply_socket(
         &self,
         interface: Option<&Interface>,

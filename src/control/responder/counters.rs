@@ -1,10 +1,10 @@
-//! What a responder counts.
+//! The counters of a responder.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// What a responder did with the datagrams that it heard.
+/// How a responder handled the datagrams that it received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyCounters {
     pub received: u64,
@@ -12,9 +12,9 @@ pub struct ReplyCounters {
     pub replied: u64,
     /// The kernel could not send the reply.
     pub failed: u64,
-    /// Withheld by the rate limits, or because the source is not an address to answer to.
+    /// Withheld by the rate limits, or because the source is not an address to reply to.
     pub limited: u64,
-    /// Withheld because the same datagram was answered on another interface.
+    /// Withheld because the same datagram got a reply on another interface.
     pub suppressed: u64,
 }
 

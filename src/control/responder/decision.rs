@@ -1,11 +1,11 @@
-//! Whether a responder answers a datagram, and with what.
+//! Whether a responder replies to a datagram, and with which payload.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::{Reply, ResponderRules};
 
-/// What to do about a datagram.
+/// The decision about a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision<'a> {
     Reply {
@@ -13,16 +13,16 @@ pub(super) enum Decision<'a> {
         /// How long to wait first.
         delay: Duration,
     },
-    /// It is not one that the rules answer.
+    /// The rules do not match it.
     NoMatch,
-    /// The same datagram was answered on another interface.
+    /// The responder has replied to the same datagram on another interface.
     Copy,
-    /// The rate limits withhold the reply, or the source is not an address to answer to.
+    /// The rate limits withhold the reply, or the source is not an address to reply to.
     Limited,
 }
 
-/// Decides by the rules. `is_copy` and `is_allowed` are asked in this order, and only about a datagram that matches:
-/// asking counts.
+/// Decides by the rules. Calls `is_copy` and `is_allowed` in this order, and only for a datagram that matches: each
+/// call counts.
 pub(super) fn decide<'a>(
     rules: &'a ResponderRules,
     datagram: &'a [u8],
@@ -36,7 +36,7 @@ pub(super) fn decide<'a>(
     if rules.dedupe && is_copy() {
         return Decision::Copy;
     }
-    if !is_answerable(source) || !is_allowed() {
+    if !can_be_replied_to(source) || !is_allowed() {
         return Decision::Limited;
     }
     let payload = match &rules.reply {
@@ -47,7 +47,7 @@ pub(super) fn decide<'a>(
     Decision::Reply { payload, delay }
 }
 
-fn is_answerable(source: SocketAddr) -> bool {
+fn can_be_replied_to(source: SocketAddr) -> bool {
     let ip = source.ip();
     let no_host = ip.is_multicast() || ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     source.port() != 0 && !no_host
@@ -75,7 +75,8 @@ mod tests {
         assert_eq!(decided(false, false), Decision::Limited);
 
         let delayed = rules(20..=20, false);
-        let decided = decide(&delayed, b"ping", source, || panic!("copies are answered, too"), || true);
+        let decided =
+            decide(&delayed, b"ping", source, || panic!("without `dedupe`, copies get replies too"), || true);
         assert_eq!(decided, Decision::Reply { payload: b"here", delay: Duration::from_millis(20) });
     }
 
@@ -90,7 +91,7 @@ mod tests {
             ("[ff02::1]:1", false),
             ("[fe80::1%2]:1", true),
         ] {
-            assert_eq!(is_answerable(source.parse().unwrap()), expected, "{source}");
+            assert_eq!(can_be_replied_to(source.parse().unwrap()), expected, "{source}");
         }
     }
 }

@@ -48,6 +48,6 @@ impl DelayedReply {
                 None => gone(),
             },
         };
-        responder.settle(sent, self.via, self.destination, &self.payload, self.tries_left);
+        responder.handle_send_result(sent, self.via, self.destination, &self.payload, self.tries_left);
     }
 }

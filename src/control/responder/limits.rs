@@ -28,7 +28,7 @@ impl ReplyLimits {
         }
     }
 
-    /// Whether this responder may answer this source once more, now.
+    /// Whether this responder may reply to this source once more, now.
     pub(super) fn allow(&self, responder: u64, source: IpAddr) -> bool {
         if let Some(per_source) = &self.per_source {
             if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 0 {

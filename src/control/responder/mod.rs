@@ -1,4 +1,4 @@
-//! A responder's part of a membership: which datagrams to answer, with what, when, and from which socket.
+//! A responder's part of a membership: which datagrams get a reply, which reply, when, and from which socket.
 //!
 //! Runs on the receive thread, so that an immediate reply costs no task and no queue; a reply that must wait (a delay,
 //! a full send buffer) goes to the timers.

@@ -1,4 +1,4 @@
-//! Which datagrams were answered just now.
+//! The datagrams that got a reply just now.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Datagrams answered recently, to recognise copies that arrived on another interface: two network cards on one LAN
-/// hear everything twice. Compares the kernel's receive times, because a receive thread may be busy for longer than the
-/// copies are apart.
+/// Datagrams that got a reply recently, to recognise copies that arrived on another interface: two network cards on one
+/// LAN receive everything twice. Compares the kernel's receive times, because a receive thread may be busy for longer
+/// than the copies are apart.
 #[derive(Default)]
 pub(super) struct RecentDatagrams {
     hasher: RandomState,
@@ -64,10 +64,10 @@ mod tests {
         let mut recent = RecentDatagrams::default();
         assert!(!recent.is_copy(at(0), 1, source, b"x"));
         assert!(recent.is_copy(at(1), 2, source, b"x"));
-        assert!(!recent.is_copy(at(2), 1, source, b"x"), "the sender said it again");
+        assert!(!recent.is_copy(at(2), 1, source, b"x"), "the sender has sent it again");
         assert!(!recent.is_copy(at(3), 2, source, b"y"));
         assert!(!recent.is_copy(at(60), 2, source, b"x"), "too late to be a copy");
-        assert!(recent.is_copy(at(59), 1, source, b"x"), "its lane was busy");
+        assert!(recent.is_copy(at(59), 1, source, b"x"), "its receive thread was busy");
         for nth in 0..20_000 {
             assert!(!recent.is_copy(at(100), 1, source, &i32::to_be_bytes(nth)));
         }

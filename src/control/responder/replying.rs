@@ -1,4 +1,4 @@
-//! Answering what a responder hears: at once from the receive thread, or later by the timers.
+//! Sending a responder's replies: at once from the receive thread, or later by the timers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ impl Responder {
     /// Replies counted and handed to the kernel together.
     const AT_ONCE: usize = 64;
 
-    /// Answers the datagrams of a batch that was received on one interface. `alone`: there is no other interface on
-    /// which a copy could arrive.
-    pub(in crate::control) fn answer(
+    /// Replies to the datagrams of a batch that was received on one interface. `is_only_interface`: there is no other
+    /// interface on which a copy could arrive.
+    pub(in crate::control) fn reply_to_batch(
         self: &Arc<Self>,
         socket: &Arc<RegisteredSocket>,
         interface_index: u32,
-        alone: bool,
+        is_only_interface: bool,
         batch: &Batch<'_>,
     ) {
         let active = self.active();
@@ -46,7 +46,7 @@ impl Responder {
                 let is_copy = || {
                     let is_copy =
                         || self.recent.lock_own().is_copy(received_at, interface_index, source, datagram);
-                    !alone && is_copy()
+                    !is_only_interface && is_copy()
                 };
                 let is_allowed = || self.context.limits.allow(self.serial, source.ip());
                 let decision = decide(&active.rules, datagram, source, is_copy, is_allowed);
@@ -70,7 +70,7 @@ impl Responder {
                                 let via = Via::Other(Arc::downgrade(&other));
                                 if active.rules.delay.is_none() {
                                     let sent = self.counted(|| other.send_to(source, payload));
-                                    self.settle(sent, via, source, payload, Self::BUSY_TRIES);
+                                    self.handle_send_result(sent, via, source, payload, Self::BUSY_TRIES);
                                 } else {
                                     self.postpone(
                                         Instant::now() + delay,
@@ -101,9 +101,9 @@ impl Responder {
             self.counters.replied.take_back((batch.len() - sent) as u64);
             let done = match outcome {
                 Ok(sent) => sent,
-                Err(fault) => {
+                Err(error) => {
                     let via = Via::Group(SendHandle::new(socket));
-                    self.settle(Err(fault), via, destination, payload, Self::BUSY_TRIES);
+                    self.handle_send_result(Err(error), via, destination, payload, Self::BUSY_TRIES);
                     1
                 }
             };
@@ -122,7 +122,7 @@ impl Responder {
     }
 
     /// Handles the result of a send: after a full send buffer, the reply is retried in a moment.
-    pub(super) fn settle(
+    pub(super) fn handle_send_result(
         self: &Arc<Self>,
         sent: Result<(), SocketError>,
         via: Via,
@@ -132,7 +132,7 @@ impl Responder {
     ) {
         match sent {
             Ok(()) => {}
-            Err(fault) if fault.kind() == SocketErrorKind::Busy && tries_left > 0 => {
+            Err(error) if error.kind() == SocketErrorKind::Busy && tries_left > 0 => {
                 self.postpone(Instant::now() + Self::BUSY_PAUSE, via, destination, payload, tries_left - 1);
             }
             Err(error) => {

@@ -47,7 +47,7 @@ impl ReplySockets {
             // An address on no interface may still be local: all of 127.0.0.0/8 is, and so are addresses of `local`
             // routes.
             let opened = self.backend.open_reply_socket(scope, address, 0);
-            if opened.is_err_and(|fault| fault.kind() == SocketErrorKind::AddressNotLocal) {
+            if opened.is_err_and(|error| error.kind() == SocketErrorKind::AddressNotLocal) {
                 self.by_address().remove(&(address, scope));
             }
         }

@@ -1,4 +1,4 @@
-//! A responder: its rules in force, its counters, and what it remembers of datagrams.
+//! A responder: its rules in force, its counters, and the datagrams that it remembers.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,7 @@ impl Responder {
         self.active.is_poisoned() || self.recent.is_poisoned()
     }
 
-    /// Drops state that may be half changed. As a result, a copy of a datagram that was just answered may be answered
+    /// Drops state that may be half changed. As a result, a copy of a datagram that just got a reply may get one
     /// too.
     pub(in crate::control) fn repair(&self) {
         self.active.clear_poison();

@@ -61,7 +61,7 @@ async fn a_deletion_that_takes_too_long_goes_on_and_the_same_again_waits_for_it(
 /// A short limit for a request.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A core whose disk writer is blocked in an owner until the test lets it go on.
+/// A core whose disk writer is blocked in an owner until the test lets it continue.
 struct HangingDisk {
     control: Control,
     directory: PathBuf,
@@ -70,8 +70,8 @@ struct HangingDisk {
 }
 
 struct SilentOwner {
-    asked: Sender<()>,
-    may_answer: Mutex<Receiver<()>>,
+    called: Sender<()>,
+    may_return: Mutex<Receiver<()>>,
 }
 
 impl HangingDisk {
@@ -85,13 +85,13 @@ impl HangingDisk {
         };
         let control = Control::start(crate::control::Settings { store: Some(store), ..fixtures::settings() });
         let control = control.await.unwrap();
-        let ((asked, is_asked), (go_on, may_answer)) = (channel(), channel());
-        let owner = Arc::new(SilentOwner { asked, may_answer: Mutex::new(may_answer) });
+        let ((called, is_called), (go_on, may_return)) = (channel(), channel());
+        let owner = Arc::new(SilentOwner { called, may_return: Mutex::new(may_return) });
         let store = control.store().unwrap();
         let budget = Arc::new(Budget::new(usize::MAX, None));
         let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.place())));
         store.keep("membership", "silent", &log, Arc::downgrade(&owner) as Weak<dyn Persist>, true);
-        tokio::task::spawn_blocking(move || is_asked.recv()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || is_called.recv()).await.unwrap().unwrap();
         log.close();
         Self { control, directory, go_on, _owner: owner }
     }
@@ -109,8 +109,8 @@ impl Drop for HangingDisk {
 
 impl Persist for SilentOwner {
     fn spec(&self) -> String {
-        let _ = self.asked.send(());
-        let _ = self.may_answer.lock().unwrap().recv();
+        let _ = self.called.send(());
+        let _ = self.may_return.lock().unwrap().recv();
         "{}".to_owned()
     }
 

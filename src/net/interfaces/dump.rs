@@ -45,14 +45,14 @@ impl DumpReader {
         const IFLA_EXT_MASK: u16 = 29;
         let links = Request::new(libc::RTM_GETLINK, NLM_F_DUMP, &[0; 16]);
         let mut links = links.attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-        let links = self.0.ask(&mut links, |message| {
+        let links = self.0.request(&mut links, |message| {
             Ok(match Announcement::read(message)? {
                 Some(Announcement::Link(link)) => Some(link),
                 _ => None,
             })
         })?;
         let mut addresses = Request::new(libc::RTM_GETADDR, NLM_F_DUMP, &[0; 8]);
-        let addresses = self.0.ask(&mut addresses, |message| {
+        let addresses = self.0.request(&mut addresses, |message| {
             Ok(match Announcement::read(message)? {
                 Some(Announcement::Address(address)) => Some(address),
                 _ => None,

@@ -24,10 +24,10 @@ pub(super) struct Follower {
     wake: PipeReader,
     reader: DumpReader,
     table: LiveTable,
-    pace: DumpSchedule,
+    schedule: DumpSchedule,
     /// Callers that wait for a table as new as their request.
     waiting: Vec<TableReply>,
-    room: Box<[u8]>,
+    buffer: Box<[u8]>,
 }
 
 /// Why the thread has stopped waiting.
@@ -39,18 +39,18 @@ enum Woken {
 impl Follower {
     pub(super) fn new(shared: Arc<WatchState>, wake: PipeReader) -> Self {
         let reader = DumpReader::new(shared.netlink.clone());
-        let (table, pace) = (LiveTable::default(), DumpSchedule::default());
-        let room = vec![0; DATAGRAM_BYTES].into();
-        Self { shared, wake, reader, table, pace, waiting: Vec::new(), room }
+        let (table, schedule) = (LiveTable::default(), DumpSchedule::default());
+        let buffer = vec![0; DATAGRAM_BYTES].into();
+        Self { shared, wake, reader, table, schedule, waiting: Vec::new(), buffer }
     }
 
-    /// Follows the kernel until it is told to end. After an error or a panic it starts again with new sockets; if that
+    /// Follows the kernel until the pipe closes. After an error or a panic it starts again with new sockets; if that
     /// fails again and again, the process ends.
     pub(super) fn run(mut self) {
         /// Together half a minute of pauses.
         const MOST_FAILURES: u32 = 10;
-        const SHORTEST_REST: Duration = Duration::from_millis(50);
-        const LONGEST_REST: Duration = Duration::from_secs(5);
+        const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(5);
         let mut failures = 0;
         loop {
             let reads = self.shared.health.lock_shared().reads;
@@ -64,15 +64,15 @@ impl Follower {
                 fatal("interfaces cannot be followed");
             }
             self.reader = DumpReader::new(self.shared.netlink.clone());
-            if let Woken::End = self.rest((SHORTEST_REST * (1 << failures)).min(LONGEST_REST)) {
+            if let Woken::End = self.pause((SHORTEST_PAUSE * (1 << failures)).min(LONGEST_PAUSE)) {
                 return;
             }
         }
     }
 
     /// Pauses for this long, even if callers wait for the table.
-    fn rest(&self, rest: Duration) -> Woken {
-        let until = Instant::now() + rest;
+    fn pause(&self, pause: Duration) -> Woken {
+        let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match wait(&self.wake, None, left) {
@@ -88,24 +88,24 @@ impl Follower {
         // Earlier announcements were missed.
         self.table.mark_incomplete();
         loop {
-            let rest = self.pace.rest(Instant::now(), self.table.is_incomplete());
+            let pause = self.schedule.until_next(Instant::now(), self.table.is_incomplete());
             self.shared.progress.rest();
-            if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), rest)? {
+            if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), pause)? {
                 return Ok(());
             }
             self.shared.progress.work();
             self.waiting.append(&mut self.shared.requests.lock_shared().take());
             self.drain(&*notifications)?;
-            let wanted = self.table.is_incomplete() || !self.waiting.is_empty();
-            let read = self.pace.is_due(Instant::now(), wanted).then(|| self.read());
+            let is_requested = self.table.is_incomplete() || !self.waiting.is_empty();
+            let read = self.schedule.is_due(Instant::now(), is_requested).then(|| self.read());
             if self.table.take_changed() {
                 self.shared.table.send_replace(Arc::new(self.table.table()));
             }
             match read {
                 // The callers wait for the read that is due.
                 None if self.table.is_incomplete() => {}
-                None | Some(Ok(())) => self.answer(Ok),
-                Some(Err(error)) => self.answer(|_| Err(copy(&error))),
+                None | Some(Ok(())) => self.reply_all(Ok),
+                Some(Err(error)) => self.reply_all(|_| Err(copy(&error))),
             }
         }
     }
@@ -115,8 +115,8 @@ impl Follower {
         /// A limit, so that the table is published even in a storm of changes.
         const MOST: usize = 1000;
         for _ in 0..MOST {
-            match notifications.receive(&mut self.room) {
-                Ok(length) => self.table.apply(&self.room[..length]),
+            match notifications.receive(&mut self.buffer) {
+                Ok(length) => self.table.apply(&self.buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.shared.health.lock_shared().overflows += 1;
@@ -132,7 +132,7 @@ impl Follower {
     fn read(&mut self) -> io::Result<()> {
         let result = self.reader.read().map(|dump| self.table.replace(dump));
         let now = Instant::now();
-        self.pace.last = Some(now);
+        self.schedule.last = Some(now);
         if let Err(error) = &result {
             rarely!(WARN, %error, "the interfaces could not be read");
             self.table.mark_incomplete();
@@ -146,11 +146,11 @@ impl Follower {
         result
     }
 
-    fn answer(&mut self, with: impl Fn(Arc<InterfaceTable>) -> io::Result<Arc<InterfaceTable>>) {
+    fn reply_all(&mut self, result: impl Fn(Arc<InterfaceTable>) -> io::Result<Arc<InterfaceTable>>) {
         let table = self.shared.table.borrow().clone();
         for waiting in self.waiting.drain(..) {
             // A caller whose timeout has passed has gone.
-            let _ = waiting.send(with(table.clone()));
+            let _ = waiting.send(result(table.clone()));
         }
     }
 }
@@ -165,13 +165,13 @@ impl DumpSchedule {
     /// Between two reads in a storm of changes.
     const SHORTEST: Duration = Duration::from_millis(250);
 
-    fn is_due(&self, now: Instant, wanted: bool) -> bool {
-        self.rest(now, wanted).is_zero()
+    fn is_due(&self, now: Instant, is_requested: bool) -> bool {
+        self.until_next(now, is_requested).is_zero()
     }
 
     /// How long until a read is due.
-    fn rest(&self, now: Instant, wanted: bool) -> Duration {
-        let pause = if wanted { Self::SHORTEST } else { InterfaceHealth::PERIOD };
+    fn until_next(&self, now: Instant, is_requested: bool) -> Duration {
+        let pause = if is_requested { Self::SHORTEST } else { InterfaceHealth::PERIOD };
         self.last.map_or(Duration::ZERO, |last| (last + pause).saturating_duration_since(now))
     }
 }
@@ -212,17 +212,17 @@ mod tests {
     #[test]
     fn it_reads_at_once_and_then_at_its_pace() {
         let now = Instant::now();
-        let mut pace = DumpSchedule::default();
-        assert!(pace.is_due(now, false));
+        let mut schedule = DumpSchedule::default();
+        assert!(schedule.is_due(now, false));
 
-        pace.last = Some(now);
-        assert_eq!(pace.rest(now, true), DumpSchedule::SHORTEST);
-        assert_eq!(pace.rest(now, false), InterfaceHealth::PERIOD);
-        assert!(!pace.is_due(now + DumpSchedule::SHORTEST / 2, true));
+        schedule.last = Some(now);
+        assert_eq!(schedule.until_next(now, true), DumpSchedule::SHORTEST);
+        assert_eq!(schedule.until_next(now, false), InterfaceHealth::PERIOD);
+        assert!(!schedule.is_due(now + DumpSchedule::SHORTEST / 2, true));
         assert!(
-            pace.is_due(now + DumpSchedule::SHORTEST, true)
-                && !pace.is_due(now + DumpSchedule::SHORTEST, false)
+            schedule.is_due(now + DumpSchedule::SHORTEST, true)
+                && !schedule.is_due(now + DumpSchedule::SHORTEST, false)
         );
-        assert!(pace.is_due(now + InterfaceHealth::PERIOD, false));
+        assert!(schedule.is_due(now + InterfaceHealth::PERIOD, false));
     }
 }

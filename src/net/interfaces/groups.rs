@@ -33,7 +33,7 @@ impl KernelGroups {
         Ok(groups)
     }
 
-    /// How many sockets are joined to the group on this interface, with whatever source filter.
+    /// How many sockets are joined to the group on this interface, with any source filter.
     pub fn users(&self, interface_index: u32, group: IpAddr) -> u32 {
         self.users.get(&(interface_index, group)).copied().unwrap_or(0)
     }

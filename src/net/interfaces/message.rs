@@ -35,7 +35,7 @@ pub(super) struct Link {
     /// `IFF_*`, netdevice(7).
     pub(super) flags: u32,
     pub(super) master: Option<u32>,
-    pub(super) hears_for_ports: bool,
+    pub(super) receives_for_ports: bool,
     pub(super) ipv4: bool,
     pub(super) ipv6: Ipv6Status,
 }
@@ -67,7 +67,7 @@ pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 
 impl Announcement {
-    /// None for a message that says nothing of interest, such as one of a bridge about its port.
+    /// None for a message without anything of interest, such as one of a bridge about its port.
     pub(super) fn read(message: &NetlinkMessage<'_>) -> io::Result<Option<Self>> {
         let payload = message.payload;
         Ok(match message.kind {
@@ -100,7 +100,7 @@ impl Link {
             mtu: 0,
             flags: u32::from_ne_bytes(field(payload, 8)?),
             master: None,
-            hears_for_ports: false,
+            receives_for_ports: false,
             ipv4: false,
             ipv6: Ipv6Status::Absent,
         };
@@ -113,7 +113,7 @@ impl Link {
                 IFLA_MASTER => {
                     link.master = Some(u32::from_ne_bytes(field(value, 0)?)).filter(|index| *index != 0);
                 }
-                IFLA_LINKINFO => link.hears_for_ports = hears_for_ports(value)?,
+                IFLA_LINKINFO => link.receives_for_ports = receives_for_ports(value)?,
                 IFLA_AF_SPEC => (link.ipv4, link.ipv6) = families(value)?,
                 _ => {}
             }
@@ -123,7 +123,7 @@ impl Link {
 }
 
 /// Whether a link of this kind receives in place of its ports. Ports of Open vSwitch have its datapath as master.
-fn hears_for_ports(link_info: &[u8]) -> io::Result<bool> {
+fn receives_for_ports(link_info: &[u8]) -> io::Result<bool> {
     for attribute in attributes(link_info, 0) {
         let attribute = attribute?;
         if attribute.kind() == IFLA_INFO_KIND {

@@ -96,29 +96,29 @@ impl InterfaceWatch {
     /// A table with every change made before this call. Cancel-safe; takes at most 5 seconds.
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, SocketError> {
         const LONGEST: Duration = Duration::from_secs(5);
-        let (answer, answered) = oneshot::channel();
-        self.0.requests.lock_shared().add(answer).context(Action::Interfaces)?;
-        let answered = tokio::time::timeout(LONGEST, answered).await;
+        let (reply, replied) = oneshot::channel();
+        self.0.requests.lock_shared().add(reply).context(Action::Interfaces)?;
+        let replied = tokio::time::timeout(LONGEST, replied).await;
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the kernel took too long");
-        answered
+        replied
             .map_err(late)
-            .and_then(|answered| answered.unwrap_or_else(|_| Err(ended())))
+            .and_then(|replied| replied.unwrap_or_else(|_| Err(ended())))
             .context(Action::Interfaces)
     }
 
     /// How a datagram leaves: a few system calls, of microseconds. [`super::SocketErrorKind::NoRoute`] is the kernel's
-    /// own answer.
+    /// own reply.
     pub fn route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         let now = Instant::now();
         if let Some(known) = self.0.routes.lock_shared().get(query, now) {
             return Ok(known);
         }
-        let route = self.ask_for_route(query)?;
+        let route = self.look_up_route(query)?;
         self.0.routes.lock_shared().insert(*query, route, now);
         Ok(route)
     }
 
-    fn ask_for_route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
+    fn look_up_route(&self, query: &RouteQuery) -> Result<Route, SocketError> {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
         /// As many as make requests at once on a host with many processors.

@@ -34,7 +34,7 @@ pub(super) trait NetlinkSocket: AsFd + Send {
     fn send(&self, request: &[u8]) -> io::Result<()>;
 
     /// Receives one datagram of messages and returns its length; `ENOBUFS` when the socket has lost some.
-    fn receive(&self, room: &mut [u8]) -> io::Result<usize>;
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 /// Size of a buffer for any datagram: the kernel makes those of a dump up to 32 KiB long.
@@ -102,8 +102,8 @@ impl NetlinkSocket for KernelSocket {
         self.0.send(request).map(drop)
     }
 
-    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
-        (&self.0).read(room)
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buffer)
     }
 }
 
@@ -183,7 +183,7 @@ impl Request {
     }
 }
 
-/// What the kernel replied.
+/// The kernel's reply.
 pub(super) struct NetlinkReply<T> {
     pub(super) parts: Vec<T>,
     /// Something changed during the dump, so that parts may be missing (`NLM_F_DUMP_INTR`).
@@ -196,24 +196,24 @@ pub(super) struct Client {
     /// None before the first request, and after a lost reply: on a new socket, a late reply cannot be taken for the
     /// next.
     socket: Option<Box<dyn NetlinkSocket>>,
-    room: Box<[u8]>,
+    buffer: Box<[u8]>,
     sequence: u32,
 }
 
 enum Failure {
-    /// The kernel's own answer.
+    /// The kernel's own reply.
     Refused(io::Error),
     Lost(io::Error),
 }
 
 impl Client {
     pub(super) fn new(netlink: Arc<dyn Netlink>, longest_datagram: usize) -> Self {
-        Self { netlink, socket: None, room: vec![0; longest_datagram].into(), sequence: 0 }
+        Self { netlink, socket: None, buffer: vec![0; longest_datagram].into(), sequence: 0 }
     }
 
-    /// Sends a request and returns what `read` makes of the reply. An error is the kernel's own, or of kind
+    /// Sends a request and returns the parts of the reply that `read` finds. An error is the kernel's own, or of kind
     /// [`io::ErrorKind::TimedOut`] if replies are lost again and again.
-    pub(super) fn ask<T>(
+    pub(super) fn request<T>(
         &mut self,
         request: &mut Request,
         mut read: impl FnMut(&NetlinkMessage<'_>) -> io::Result<Option<T>>,
@@ -252,8 +252,8 @@ impl Client {
         socket.send(request.numbered(self.sequence)).map_err(Failure::Lost)?;
         let mut reply = NetlinkReply { parts: Vec::new(), interrupted: false };
         while started.elapsed() < LONGEST {
-            let length = socket.receive(&mut self.room).map_err(Failure::Lost)?;
-            for message in messages(&self.room[..length]) {
+            let length = socket.receive(&mut self.buffer).map_err(Failure::Lost)?;
+            for message in messages(&self.buffer[..length]) {
                 let message = message.map_err(Failure::Lost)?;
                 if message.sequence != self.sequence {
                     continue;

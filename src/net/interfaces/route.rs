@@ -37,7 +37,7 @@ impl Route {
     }
 }
 
-/// The kernel's answer to a query.
+/// The kernel's reply to a query.
 struct FoundRoute {
     route: Route,
     /// The kernel itself added this route, as it does for every interface.
@@ -50,13 +50,13 @@ pub(super) fn look_up(client: &mut Client, query: &RouteQuery) -> io::Result<Rou
     /// In the documentation prefix (RFC 3849): nothing but a default route leads there.
     const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
     let chosen = query.destination.is_ipv4() || query.interface.is_some();
-    if chosen || !ask(client, query, RTM_F_FIB_MATCH)?.automatic {
-        return Ok(ask(client, query, 0)?.route);
+    if chosen || !query_route(client, query, RTM_F_FIB_MATCH)?.automatic {
+        return Ok(query_route(client, query, 0)?.route);
     }
     let destination = SocketAddr::new(AWAY.into(), query.destination.port());
-    let default = ask(client, &RouteQuery { destination, ..*query }, 0)?.route;
+    let default = query_route(client, &RouteQuery { destination, ..*query }, 0)?.route;
     let query = RouteQuery { interface: Some(default.interface_index), ..*query };
-    Ok(ask(client, &query, 0)?.route)
+    Ok(query_route(client, &query, 0)?.route)
 }
 
 /// The kernel returns the matching entry of the routing table, not its result (include/uapi/linux/rtnetlink.h).
@@ -69,11 +69,11 @@ const IPPROTO_UDP: u8 = 17;
 /// Bytes of `struct rtmsg`.
 const ROUTE_HEADER: usize = 12;
 
-fn ask(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<FoundRoute> {
-    let mut reply = client.ask(&mut request(query, flags), |message| {
+fn query_route(client: &mut Client, query: &RouteQuery, flags: u32) -> io::Result<FoundRoute> {
+    let mut reply = client.request(&mut request(query, flags), |message| {
         if message.kind == libc::RTM_NEWROUTE { FoundRoute::read(message).map(Some) } else { Ok(None) }
     })?;
-    let mut found = reply.parts.pop().ok_or_else(|| io::Error::other("the kernel told no route"))?;
+    let mut found = reply.parts.pop().ok_or_else(|| io::Error::other("the kernel's reply has no route"))?;
     found.route.source = query.source.or(found.route.source);
     Ok(found)
 }

@@ -1,8 +1,9 @@
-//! Routes that the kernel has told lately, so that a client that sends often does not ask for each message.
+//! Routes that the kernel returned a moment ago, so that a client that sends often does not cause a query for each
+//! message.
 //!
 //! A socket of the cache's own receives a notification of every change that can choose another route. The kernel queues
-//! it before the change is complete, and a look-up reads the queue first: it never finds what was so before an earlier
-//! change. Nothing the notifications say matters, only that there are some.
+//! it before the change is complete, and a look-up reads the queue first: it never finds a route from before an earlier
+//! change. The content of the notifications does not matter, only that there are some.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,13 +14,13 @@ use super::route::{Route, RouteQuery};
 
 pub(super) struct RouteCache {
     notifications: Box<dyn NetlinkSocket>,
-    /// Each with the time at which the kernel was asked.
+    /// Each with the time of the query.
     routes: HashMap<RouteQuery, (Route, Instant)>,
     last_change: Instant,
 }
 
 /// The kernel sends some notifications before it has made the whole change: an address is announced to be gone before
-/// the routes are that name it. What it tells within this time is not kept.
+/// the routes are that name it. A route that it returns within this time is not cached.
 const SETTLES: Duration = Duration::from_secs(1);
 /// A change of a sysctl(8) is not announced.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -31,25 +32,25 @@ impl RouteCache {
         Ok(Self { notifications, routes: HashMap::new(), last_change: now })
     }
 
-    /// The route that the kernel told for this query, if nothing has changed since.
+    /// The route that the kernel returned for this query, if nothing has changed since.
     pub(super) fn get(&mut self, query: &RouteQuery, now: Instant) -> Option<Route> {
         if self.has_changed() {
             self.routes.clear();
             self.last_change = now;
         }
-        let (route, asked_at) = self.routes.get(query)?;
-        (now.saturating_duration_since(*asked_at) < LONGEST).then_some(*route)
+        let (route, queried_at) = self.routes.get(query)?;
+        (now.saturating_duration_since(*queried_at) < LONGEST).then_some(*route)
     }
 
-    /// Keeps a route for which the kernel was asked at this time, after [`Self::get`].
-    pub(super) fn insert(&mut self, query: RouteQuery, route: Route, asked_at: Instant) {
-        if asked_at.saturating_duration_since(self.last_change) < SETTLES {
+    /// Caches a route that the kernel returned at this time, after [`Self::get`].
+    pub(super) fn insert(&mut self, query: RouteQuery, route: Route, queried_at: Instant) {
+        if queried_at.saturating_duration_since(self.last_change) < SETTLES {
             return;
         }
         if self.routes.len() >= MOST_ROUTES {
             self.routes.clear();
         }
-        self.routes.insert(query, (route, asked_at));
+        self.routes.insert(query, (route, queried_at));
     }
 
     /// Whether there was a notification since the last call, or an error: an overflow means that there were many.
@@ -120,11 +121,11 @@ mod tests {
 
     impl Netlink for Fake {
         fn open(&self) -> io::Result<Box<dyn NetlinkSocket>> {
-            unreachable!("the cache asks for nothing")
+            unreachable!("the cache sends no requests")
         }
 
         fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>> {
-            unreachable!("the cache knows no interfaces")
+            unreachable!("the cache follows no interfaces")
         }
 
         fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>> {
@@ -134,7 +135,7 @@ mod tests {
 
     impl NetlinkSocket for Fake {
         fn send(&self, _: &[u8]) -> io::Result<()> {
-            unreachable!("the cache asks for nothing")
+            unreachable!("the cache sends no requests")
         }
 
         fn receive(&self, _: &mut [u8]) -> io::Result<usize> {
@@ -146,7 +147,7 @@ mod tests {
 
     impl AsFd for Fake {
         fn as_fd(&self) -> BorrowedFd<'_> {
-            unreachable!("nobody waits for it")
+            unreachable!("no thread waits for it")
         }
     }
 }

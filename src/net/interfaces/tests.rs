@@ -26,8 +26,8 @@ async fn without_any_reply_a_request_ends_with_an_error() {
     let host = Host::start().await;
     host.faults.lose.store(u32::MAX, Ordering::SeqCst);
     host.mark_incomplete();
-    let fault = host.watch.refresh().await.unwrap_err();
-    assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
+    let error = host.watch.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), SocketErrorKind::TimedOut, "{error}");
     assert!(host.watch.health().last_error.is_some());
 
     host.faults.lose.store(0, Ordering::SeqCst);
@@ -67,8 +67,8 @@ async fn many_requests_share_one_reading() {
     let host = Host::start().await;
     host.mark_incomplete();
     let before = host.watch.health().reads;
-    let asked = (0..100).map(|_| host.watch.refresh());
-    for table in futures_util::future::join_all(asked).await {
+    let refreshes = (0..100).map(|_| host.watch.refresh());
+    for table in futures_util::future::join_all(refreshes).await {
         table.unwrap();
     }
     assert!(host.watch.health().reads <= before + 2);
@@ -90,8 +90,8 @@ async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
     let (returns, returning) = mpsc::channel::<()>();
     *host.faults.stuck.lock().unwrap() = Some(returning);
     host.mark_incomplete();
-    let fault = host.watch.refresh().await.unwrap_err();
-    assert_eq!(fault.kind(), SocketErrorKind::TimedOut, "{fault}");
+    let error = host.watch.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), SocketErrorKind::TimedOut, "{error}");
     drop(returns);
     host.stop().await;
 }
@@ -211,7 +211,7 @@ impl NetlinkSocket for FaultySocket {
         self.socket.send(request)
     }
 
-    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let happens = |fault: &AtomicU32| {
             fault.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
         };
@@ -223,17 +223,17 @@ impl NetlinkSocket for FaultySocket {
             if happens(&self.faults.overflow) {
                 return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
             }
-            return self.socket.receive(room);
+            return self.socket.receive(buffer);
         }
         if let Some(returning) = self.faults.stuck.lock().unwrap().take() {
             let _ = returning.recv();
         }
-        let length = self.socket.receive(room)?;
+        let length = self.socket.receive(buffer)?;
         if happens(&self.faults.lose) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if happens(&self.faults.interrupt) {
-            room[6] |= 16;
+            buffer[6] |= 16;
         }
         Ok(if happens(&self.faults.cut) { length / 2 - 1 } else { length })
     }

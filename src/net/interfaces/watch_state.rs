@@ -1,4 +1,4 @@
-//! What the thread that follows the kernel shares with those who ask for the table.
+//! The state that the thread that follows the kernel shares with the callers that read the table.
 
 use std::io::{self, PipeWriter, Write};
 use std::sync::{Arc, Mutex};
@@ -66,14 +66,14 @@ impl InterfaceHealth {
 }
 
 impl RefreshRequests {
-    pub(super) fn add(&mut self, answer: TableReply) -> io::Result<()> {
+    pub(super) fn add(&mut self, reply: TableReply) -> io::Result<()> {
         let wake = self.wake.as_mut().ok_or_else(ended)?;
         if !self.woken {
             wake.write_all(&[0])?;
             self.woken = true;
         }
-        self.waiting.retain(|answer| !answer.is_closed());
-        self.waiting.push(answer);
+        self.waiting.retain(|reply| !reply.is_closed());
+        self.waiting.push(reply);
         Ok(())
     }
 

@@ -40,8 +40,8 @@ async fn a_sink_that_panics_fails_its_own_socket_alone() {
     }
     threads.panicked().await;
 
-    let heard: Vec<_> = (0..100).map(|_| delivered.recv().unwrap()[0]).collect();
-    assert_eq!(heard, (0..100).collect::<Vec<_>>());
+    let received: Vec<_> = (0..100).map(|_| delivered.recv().unwrap()[0]).collect();
+    assert_eq!(received, (0..100).collect::<Vec<_>>());
     assert!(broken.socket().has_failed() && !whole.socket().has_failed());
     assert_eq!(threads.running(Duration::from_secs(5)), (1, 1));
 
@@ -79,13 +79,13 @@ async fn closing_waits_for_the_batch_under_delivery_and_blocks_nobody() {
     assert_eq!(threads.running(Duration::ZERO), (0, 1), "it is at work on one batch");
     end.send(()).unwrap();
     closed.wait().await;
-    assert!(bound_again(address), "the port is free");
+    assert!(can_bind(address), "the port is free");
 
     stop.cancel();
     tasks.close();
     tasks.wait().await;
 }
 
-fn bound_again(address: SocketAddr) -> bool {
+fn can_bind(address: SocketAddr) -> bool {
     Socket::open(Family::V4).unwrap().bind(address).is_ok()
 }

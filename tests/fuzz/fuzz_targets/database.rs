@@ -140,8 +140,8 @@ async fn serve(directory: &Path, new_limit: u8) {
         read(&log).await;
         logs.push(log);
     }
-    // A database that was made by hand may refuse what is written. If the writer panics, the process ends, which libFuzzer
-    // reports.
+    // A database that was made by hand may refuse what is written. If the writer panics, the process ends, which
+    // libFuzzer reports.
     let _ = store.close().await;
 }
 

@@ -47,7 +47,7 @@ pub(super) struct KernelState {
     /// Like `Users` in /proc/net/igmp6.
     pub(super) users: HashMap<(u32, IpAddr), u32>,
     /// The errors of the next opens.
-    pub(super) faults: VecDeque<i32>,
+    pub(super) open_errors: VecDeque<i32>,
     /// A change that happens during the next open.
     pub(super) between: Option<LinkChange>,
     /// Each open: its interface, and whether it succeeded.
@@ -88,7 +88,7 @@ impl SimulatedKernel {
             links,
             made: 2_000,
             users: HashMap::new(),
-            faults: VecDeque::new(),
+            open_errors: VecDeque::new(),
             between: None,
             opens: Vec::new(),
             clock: ClockReading::now(),
@@ -199,7 +199,7 @@ impl SocketBackend for Arc<SimulatedKernel> {
             libc::EINVAL => Action::Join,
             _ => Action::Bind,
         };
-        let joined = joined.map_err(|error| fault(of(error), error))?;
+        let joined = joined.map_err(|error| socket_error(of(error), error))?;
         let size = options.receive_buffer;
         let buffer = BufferSize { requested: size, granted: size };
         Ok(GroupSocket { socket: self.socket(Some(joined))?, buffer })
@@ -208,7 +208,7 @@ impl SocketBackend for Arc<SimulatedKernel> {
     fn open_reply_socket(&self, _: u32, source: IpAddr, _: u16) -> Result<Socket, SocketError> {
         assert_eq!(source, REPLY_ADDRESS);
         if !self.state().has_address() {
-            return Err(fault(Action::Bind, libc::EADDRNOTAVAIL));
+            return Err(socket_error(Action::Bind, libc::EADDRNOTAVAIL));
         }
         self.socket(None)
     }
@@ -237,11 +237,11 @@ impl SocketBackend for Arc<SimulatedKernel> {
     }
 }
 
-fn fault(action: Action, error: i32) -> SocketError {
+fn socket_error(action: Action, error: i32) -> SocketError {
     SocketError { action, source: io::Error::from_raw_os_error(error) }
 }
 
-/// A sink that panics if the test says so.
+/// A sink that panics if the test requests it.
 struct MayPanic {
     sink: Box<dyn Sink>,
     panics: Arc<AtomicBool>,
@@ -298,7 +298,7 @@ impl KernelState {
     }
 
     fn join(&mut self, nth: usize, interface: &Interface) -> Result<u32, i32> {
-        if let Some(error) = self.faults.pop_front() {
+        if let Some(error) = self.open_errors.pop_front() {
             return Err(error);
         }
         let link =

@@ -31,9 +31,9 @@ fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
     });
 }
 
-/// A responder logs and answers datagrams until its lease ends, and not after that.
+/// A responder logs datagrams and replies to them until its lease ends, and not after that.
 fn live(world: &World, steps: Vec<LeaseStep>) {
-    const WANTED: Target = Target { interfaces: [true, true], group: 0 };
+    const TARGET: Target = Target { interfaces: [true, true], group: 0 };
     let (responder, _) = &world.resources[1];
     let sockets_before = world.kernel.open_sockets();
     let mut left: Option<Duration> = None;
@@ -47,8 +47,8 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
             }
             LeaseStep::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
             LeaseStep::Renew(lease) => {
-                let wanted = JoinRequest { lease: Some(lease), ..request(true) };
-                let renewed = world.runtime.block_on(responder.change(&spec(WANTED), &wanted, &world.table));
+                let renewal = JoinRequest { lease: Some(lease), ..request(true) };
+                let renewed = world.runtime.block_on(responder.change(&spec(TARGET), &renewal, &world.table));
                 assert!(renewed.is_ok());
                 let expires_at = responder.view().lease.expect("it was just renewed").expires_at;
                 let nanos = i64::try_from(lease.as_nanos()).expect("hours");
@@ -56,9 +56,9 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
                 left = Some(lease);
             }
         }
-        let heard = responder.view().log.appended;
+        let logged = responder.view().log.appended;
         world.kernel.deliver(0, group(0));
-        assert_eq!(responder.view().log.appended, heard + 1);
+        assert_eq!(responder.view().log.appended, logged + 1);
         let Some(sockets) = responder.leave_if_expired(world.kernel.clock().monotonic) else {
             assert_ne!(left, Some(Duration::ZERO));
             continue;
@@ -66,7 +66,7 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
         assert_eq!(left, Some(Duration::ZERO));
         // Its sockets are not closed yet, but deliver nothing any more.
         world.kernel.deliver(0, group(0));
-        assert_eq!(responder.view().log.appended, heard + 1);
+        assert_eq!(responder.view().log.appended, logged + 1);
         assert_eq!(responder.view().responder.expect("it is one").reply_addresses, []);
         drop(sockets);
         // Group sockets on two interfaces, and one reply socket.

@@ -31,7 +31,7 @@ use crate::model::{
 use crate::net::{InterfaceWatch, SocketBackend};
 use crate::store::{Budget, Limits};
 use kernel::{LinkChange, NAMES, REPLY_ADDRESS, SimulatedKernel};
-use model::{Model, Target, name, why};
+use model::{Model, Target, name, reason_of};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -56,10 +56,10 @@ fn memberships_and_responders_are_as_the_model_says() {
     proptest!(config, |(steps in proptest::collection::vec(steps(), 0..40))| {
         let mut world = World::new(interfaces.clone(), runtime.handle().clone());
         for step in steps {
-            world.take(step);
+            world.apply(step);
             world.check();
         }
-        world.settle();
+        world.recover();
         world.end();
     });
 }
@@ -77,7 +77,7 @@ struct World {
 impl World {
     /// A world with a membership and a responder.
     fn new(interfaces: InterfaceWatch, runtime: tokio::runtime::Handle) -> Self {
-        let (kernel, events, ledger) =
+        let (kernel, events, totals) =
             (SimulatedKernel::new(), Arc::new(Events::new(1_000)), Arc::<TotalsAccumulator>::default());
         let sockets: Arc<dyn SocketBackend> = Arc::new(kernel.clone());
         let context = MembershipContext {
@@ -86,40 +86,40 @@ impl World {
             log_limits: Limits { entries: 10_000, bytes: 1 << 20, age: None },
             budget: Arc::new(Budget::new(1 << 24, None)),
             store: None,
-            totals: ledger,
+            totals,
             events: events.clone(),
             reopened: Arc::default(),
         };
         let limits = Arc::new(ReplyLimits::new(0, 0));
-        let services = ResponderContext { limits, timers: Arc::new(Timers::default()), interfaces };
+        let responder_context = ResponderContext { limits, timers: Arc::new(Timers::default()), interfaces };
         let (table, registry) = (kernel.table(), Registry::default());
-        let wanted = Target { interfaces: [true, true], group: 0 };
+        let target = Target { interfaces: [true, true], group: 0 };
         let resources = [false, true].map(|answers| {
             let responder = request(answers).rules.map(|rules| {
                 let active = ActiveRules::new(&group(0), rules, &sockets);
-                Arc::new(Responder::new(active, services.clone()))
+                Arc::new(Responder::new(active, responder_context.clone()))
             });
             let id = Id::parse(if answers { "responder" } else { "membership" }).expect("an id");
             let (request, context) = (request(answers), context.clone());
-            let new = Membership::prepare(id, spec(wanted), &request, responder, context, table.clone());
+            let new = Membership::prepare(id, spec(target), &request, responder, context, table.clone());
             let membership = new.expect("it works").publish(&registry).expect("the id is free");
-            (membership, Model::new(wanted, answers, &table, kernel.take_opens()))
+            (membership, Model::new(target, answers, &table, kernel.take_opens()))
         });
         Self { kernel, runtime, events, table, resources: resources.into(), orphans: Orphans::default() }
     }
 
-    fn take(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         match step {
             Step::Change(change) => self.kernel.state().apply(change),
             Step::Between(change) => self.kernel.state().between = Some(change),
-            Step::FailNextOpen(error) => self.kernel.state().faults.push_back(error),
+            Step::FailNextOpen(error) => self.kernel.state().open_errors.push_back(error),
             Step::Follow => {
                 self.table = self.kernel.table();
                 self.reconcile(&HashSet::new(), [[false; 2]; 2], false);
             }
             Step::Retry => self.reconcile(&HashSet::new(), [[false; 2]; 2], true),
             Step::Compare => self.compare(),
-            Step::Put(nth, wanted) => self.put(nth, wanted),
+            Step::Put(nth, target) => self.put(nth, target),
             Step::Panic => self.kernel.panics.store(true, Ordering::Relaxed),
         }
     }
@@ -143,7 +143,7 @@ impl World {
         let all: Vec<_> = self.resources.iter().map(|(membership, _)| membership.clone()).collect();
         let lacking = lacking(&self.kernel, &all).expect("lists");
         let joined =
-            |model: &Model, nth| model.joined_on(nth).map(|index| (index, group(model.wanted.group).ip()));
+            |model: &Model, nth| model.joined_on(nth).map(|index| (index, group(model.target.group).ip()));
         let is_short = |model: &Model, nth| {
             let Some(key) = joined(model, nth) else { return false };
             let ours = self.resources.iter().flat_map(|(_, other)| [0, 1].map(|nth| joined(other, nth)));
@@ -156,17 +156,17 @@ impl World {
         self.reconcile(&lacking, forgotten, false);
     }
 
-    fn put(&mut self, nth: usize, wanted: Target) {
+    fn put(&mut self, nth: usize, target: Target) {
         let (membership, model) = &mut self.resources[nth];
         let could_reply = self.kernel.state().has_address();
-        let (spec, request) = (spec(wanted), request(nth == 1));
+        let (spec, request) = (spec(target), request(nth == 1));
         let changed = self.runtime.block_on(membership.change(&spec, &request, &self.table));
         let changed = match changed {
             Ok(()) => true,
             Err(Unchanged::Refused(_)) => false,
-            Err(Unchanged::Left) => panic!("nobody has left"),
+            Err(Unchanged::Left) => panic!("no membership has left"),
         };
-        assert_eq!(changed, model.put(wanted, &self.table, self.kernel.take_opens(), could_reply));
+        assert_eq!(changed, model.put(target, &self.table, self.kernel.take_opens(), could_reply));
     }
 
     /// Delivers a datagram to each group on each interface, and compares everything with the model.
@@ -176,7 +176,7 @@ impl World {
             self.kernel.deliver(nth, group(at));
             for (membership, model) in &mut self.resources {
                 let is_member =
-                    arrives.is_some() && model.joined_on(nth) == arrives && model.wanted.group == at;
+                    arrives.is_some() && model.joined_on(nth) == arrives && model.target.group == at;
                 if membership.is_broken() {
                     assert!(is_member);
                     membership.fail();
@@ -191,11 +191,11 @@ impl World {
         for (membership, model) in &self.resources {
             open += usize::from(model.replies_from);
             let view = membership.view();
-            let wanted = [0, 1].into_iter().filter(|nth| model.wanted.interfaces[*nth]);
-            assert_eq!(view.interfaces.len(), wanted.clone().count());
-            for (interface, nth) in view.interfaces.iter().zip(wanted) {
+            let targets = [0, 1].into_iter().filter(|nth| model.target.interfaces[*nth]);
+            assert_eq!(view.interfaces.len(), targets.clone().count());
+            for (interface, nth) in view.interfaces.iter().zip(targets) {
                 assert_eq!(&*interface.name, NAMES[nth]);
-                let shown = (interface.state, interface.hears, interface.reason.as_deref().map(why));
+                let shown = (interface.state, interface.hears, interface.reason.as_deref().map(reason_of));
                 assert_eq!(Some(shown), model.shown(nth), "{} {:?}", membership.id(), interface.reason);
                 assert_eq!(interface.received.datagrams, model.received[nth]);
                 open += usize::from(model.joined_on(nth).is_some());
@@ -213,21 +213,21 @@ impl World {
         let events = self.events.read(None, usize::MAX).events;
         let own = events.iter().filter(|event| event.id == *membership.id());
         let at = |interface: &str| NAMES.iter().position(|name| *name == interface);
-        let told = own.map(|event| (name(&event.event), event.interface.as_deref().and_then(at)));
-        assert_eq!(told.collect::<Vec<_>>(), model.events, "{}", membership.id());
+        let emitted = own.map(|event| (name(&event.event), event.interface.as_deref().and_then(at)));
+        assert_eq!(emitted.collect::<Vec<_>>(), model.events, "{}", membership.id());
     }
 
     /// Once the kernel no longer fails, everything is joined where it can be, and the kernel knows all of it.
-    fn settle(&mut self) {
+    fn recover(&mut self) {
         {
             let mut state = self.kernel.state();
             state.between = None;
-            state.faults.clear();
+            state.open_errors.clear();
             state.apply(LinkChange::AddressReturns);
         }
         self.kernel.panics.store(false, Ordering::Relaxed);
         for step in [Step::Follow, Step::Retry, Step::Compare, Step::Compare] {
-            self.take(step);
+            self.apply(step);
             self.check();
         }
         for (_, model) in &self.resources {
@@ -236,7 +236,7 @@ impl World {
                     .table
                     .by_name(NAMES[nth])
                     .filter(|link| link.takes_part_in(crate::model::Family::V6));
-                if let Some(link) = link.filter(|_| model.wanted.interfaces[nth]) {
+                if let Some(link) = link.filter(|_| model.target.interfaces[nth]) {
                     assert_eq!(model.joined_on(nth), Some(link.index));
                 }
             }
@@ -264,10 +264,10 @@ fn group(nth: usize) -> Group {
     Group::parse(text).expect("a group").0
 }
 
-fn spec(wanted: Target) -> MembershipSpec {
-    let names = [0, 1].into_iter().filter(|nth| wanted.interfaces[*nth]);
+fn spec(target: Target) -> MembershipSpec {
+    let names = [0, 1].into_iter().filter(|nth| target.interfaces[*nth]);
     MembershipSpec {
-        group: group(wanted.group),
+        group: group(target.group),
         interfaces: Interfaces::Named(names.map(|nth| NAMES[nth].into()).collect()),
         allow_missing: true,
         sources: SourceFilter::Any,
@@ -309,8 +309,8 @@ fn steps() -> impl Strategy<Value = Step> {
         7 => LinkChange::AddressLeaves,
         _ => LinkChange::AddressReturns,
     });
-    let wanted = prop_oneof![Just([true, true]), Just([true, false]), Just([false, true])];
-    let put = (0_usize..2, wanted, 0_usize..2);
+    let targets = prop_oneof![Just([true, true]), Just([true, false]), Just([false, true])];
+    let put = (0_usize..2, targets, 0_usize..2);
     prop_oneof![
         6 => change.clone().prop_map(Step::Change),
         1 => change.prop_map(Step::Between),

@@ -1,4 +1,5 @@
-//! The expected state of a membership, as simply as possible. The model is told the kernel's results, not their causes.
+//! The expected state of a membership, as simply as possible. The test passes the kernel's results to the model, not
+//! their causes.
 
 use super::kernel::{KernelState, NAMES};
 use crate::control::JoinState;
@@ -37,7 +38,7 @@ pub(super) type Opens = Vec<(usize, Result<u32, i32>)>;
 
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) wanted: Target,
+    pub(super) target: Target,
     entries: [Option<ModelEntry>; 2],
     answers: bool,
     /// The reply socket is open.
@@ -50,9 +51,9 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(wanted: Target, answers: bool, table: &InterfaceTable, opens: Opens) -> Self {
+    pub(super) fn new(target: Target, answers: bool, table: &InterfaceTable, opens: Opens) -> Self {
         let mut model = Self {
-            wanted,
+            target,
             entries: [None; 2],
             answers,
             replies_from: answers,
@@ -120,13 +121,13 @@ impl Model {
     /// Returns false if the PUT is refused.
     pub(super) fn put(
         &mut self,
-        wanted: Target,
+        target: Target,
         table: &InterfaceTable,
         opens: Opens,
         could_reply: bool,
     ) -> bool {
-        let stays = self.wanted.group == wanted.group;
-        let there = is_any_there(wanted, table);
+        let stays = self.target.group == target.group;
+        let there = exists_any(target, table);
         let refused = opens.iter().any(|(_, opened)| *opened == Err(libc::EMFILE));
         if refused || self.answers && !stays && there && !could_reply {
             self.replies_from |= self.answers && stays && there && could_reply;
@@ -136,15 +137,15 @@ impl Model {
             self.replies_from = there && could_reply || stays && self.replies_from;
             self.can_reply = !there || self.replies_from;
         }
-        if self.wanted != wanted {
+        if self.target != target {
             self.events.push(("changed", None));
         }
-        self.wanted = wanted;
+        self.target = target;
         if !stays {
             (self.entries, self.logged, self.received) = ([None; 2], 0, [0; 2]);
         }
         for nth in 0..2 {
-            if !wanted.interfaces[nth] {
+            if !target.interfaces[nth] {
                 self.entries[nth] = None;
             }
         }
@@ -163,7 +164,7 @@ impl Model {
     /// Applies the results of the due opens, in the order in which the kernel was called.
     fn opened(&mut self, table: &InterfaceTable, opens: Opens, is_retry: bool) {
         let mut opens = opens.into_iter();
-        for nth in (0..2).filter(|nth| self.wanted.interfaces[*nth]) {
+        for nth in (0..2).filter(|nth| self.target.interfaces[*nth]) {
             let link = table.by_name(NAMES[nth]);
             let (state, why) = match self.entries[nth] {
                 Some(ModelEntry::Joined { .. }) => continue,
@@ -177,8 +178,8 @@ impl Model {
                     Err(if link.up { Why::NoList } else { Why::Down })
                 }
                 Some(link) => {
-                    let (asked, opened) = opens.next().expect("it is opened where it can be");
-                    assert_eq!(asked, nth);
+                    let (opened_on, opened) = opens.next().expect("it is opened where it can be");
+                    assert_eq!(opened_on, nth);
                     let joined =
                         |index| ModelEntry::Joined { index, forgotten: link.forgotten[1], hears: link.up };
                     opened.map(joined).map_err(|error| match error {
@@ -193,7 +194,7 @@ impl Model {
     }
 
     fn prepare(&mut self, table: &InterfaceTable, kernel: &KernelState) -> bool {
-        let there = is_any_there(self.wanted, table);
+        let there = exists_any(self.target, table);
         self.replies_from |= there && kernel.has_address();
         !there || self.replies_from
     }
@@ -221,9 +222,9 @@ impl Model {
         for nth in 0..2 {
             let Some((state, hears, _)) = self.shown(nth) else { continue };
             let before = self.reported[nth].replace((state, hears));
-            let heard = before.is_some_and(|(_, heard)| heard);
+            let heard = before.is_some_and(|(_, hears)| hears);
             let is_open = self.joined_on(nth).is_some();
-            let mut told = heard;
+            let mut implied = heard;
             if before.is_none_or(|(before, _)| before != state) {
                 let (event, means) = match state {
                     JoinState::Joined => ("joined", true),
@@ -232,9 +233,9 @@ impl Model {
                     JoinState::Failed => ("failed", false),
                 };
                 self.events.push((event, Some(nth)));
-                told = means;
+                implied = means;
             }
-            match (told, hears) {
+            match (implied, hears) {
                 (true, false) if is_open => self.events.push(("not_hearing", Some(nth))),
                 (false, true) => self.events.push(("hearing", Some(nth))),
                 _ => {}
@@ -262,7 +263,7 @@ pub(super) fn name(event: &EventKind) -> &'static str {
     }
 }
 
-pub(super) fn why(reason: &str) -> Why {
+pub(super) fn reason_of(reason: &str) -> Why {
     [
         ("no such interface", Why::NotThere),
         ("is gone", Why::Gone),
@@ -270,14 +271,14 @@ pub(super) fn why(reason: &str) -> Why {
         ("MTU", Why::NoList),
         ("forgotten", Why::Forgotten),
         ("is changing", Why::Changing),
-        ("from which replies go", Why::ReplyAddress),
-        ("has a fault", Why::Failed),
+        ("source address of replies", Why::ReplyAddress),
+        ("internal error", Why::Failed),
     ]
     .into_iter()
     .find_map(|(text, why)| reason.contains(text).then_some(why))
     .unwrap_or(Why::Refused)
 }
 
-fn is_any_there(wanted: Target, table: &InterfaceTable) -> bool {
-    (0..2).any(|nth| wanted.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
+fn exists_any(target: Target, table: &InterfaceTable) -> bool {
+    (0..2).any(|nth| target.interfaces[nth] && table.by_name(NAMES[nth]).is_some())
 }

@@ -19,8 +19,8 @@ pub use results::EgressResult;
 pub(in crate::control) struct Collection {
     /// One result for each interface.
     results: Vec<EgressResult>,
-    /// The source ports in use. An interface has several if attempts are tracked, or while answers to its previous
-    /// address are under way.
+    /// The source ports in use. An interface has several if attempts are tracked, or while responses to its
+    /// previous address are under way.
     ports: BTreeMap<PortId, SourcePort>,
     next_port: PortId,
     responders: HashMap<SocketAddr, RespondingPeer>,
@@ -39,7 +39,7 @@ pub(in crate::control) struct PortId(u64);
 
 struct SourcePort {
     /// The index of its interface in the results.
-    place: usize,
+    result_index: usize,
     sends: Sends,
 }
 
@@ -66,15 +66,15 @@ pub struct RespondingPeer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerCounters {
     pub responses: u64,
-    /// Distinct responders that answered in time.
+    /// Distinct responders whose responses arrived in time.
     pub responders: u64,
     pub duplicates: u64,
     pub late: u64,
-    /// Datagrams that were under way to the port before the message was sent: they answer another sender.
+    /// Datagrams that were under way to the port before the message was sent: they are responses to another sender.
     pub strays: u64,
 }
 
-/// What to do with a datagram that arrived at a message's port.
+/// The result of classifying a datagram that arrived at a message's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::control) enum Disposition {
     Keep(ResponseMeta),
@@ -109,10 +109,10 @@ impl Collection {
     }
 
     /// Adds a source port of the interface at this index of the results, before anything can arrive there.
-    pub(in crate::control) fn add_port(&mut self, place: usize) -> PortId {
+    pub(in crate::control) fn add_port(&mut self, result_index: usize) -> PortId {
         let port = self.next_port;
         self.next_port = PortId(port.0 + 1);
-        self.ports.insert(port, SourcePort { place, sends: Sends::default() });
+        self.ports.insert(port, SourcePort { result_index, sends: Sends::default() });
         port
     }
 
@@ -122,8 +122,8 @@ impl Collection {
     }
 
     /// Sets the source address and port of the interface at this index of the results.
-    pub(in crate::control) fn set_source(&mut self, place: usize, source: SocketAddr) {
-        if let Some(result) = self.results.get_mut(place) {
+    pub(in crate::control) fn set_source(&mut self, result_index: usize, source: SocketAddr) {
+        if let Some(result) = self.results.get_mut(result_index) {
             result.source = Some(source);
         }
     }
@@ -137,30 +137,30 @@ impl Collection {
     /// Adds the responders of the log's responses, in the log's order. `count`: also counts the responses.
     pub(in crate::control) fn replay(
         &mut self,
-        answers: impl Iterator<Item = (u64, SocketAddr, Option<ResponseMeta>)>,
+        responses: impl Iterator<Item = (u64, SocketAddr, Option<ResponseMeta>)>,
         count: bool,
     ) {
-        for (sequence, source, answer) in answers {
-            let Some(answer) = answer else { continue };
+        for (sequence, source, response) in responses {
+            let Some(response) = response else { continue };
             let responder = self.responders.entry(source).or_insert(RespondingPeer {
                 responses: 0,
                 first_sequence: sequence,
-                first_rtt_us: answer.rtt_us,
+                first_rtt_us: response.rtt_us,
                 late: true,
             });
             responder.responses += 1;
-            responder.late &= answer.late;
+            responder.late &= response.late;
             if count {
                 self.counters.responses += 1;
-                self.counters.responders += u64::from(!answer.duplicate && !answer.late);
-                self.counters.duplicates += u64::from(answer.duplicate);
-                self.counters.late += u64::from(answer.late);
+                self.counters.responders += u64::from(!response.duplicate && !response.late);
+                self.counters.duplicates += u64::from(response.duplicate);
+                self.counters.late += u64::from(response.late);
             }
         }
     }
 
-    /// Counts sends just before they happen, so that no answer can precede its send: `copies` of them, the last of
-    /// which is this attempt.
+    /// Counts sends just before they happen, so that no response can come before its send: `copies` of them, the last
+    /// of which is this attempt.
     pub(in crate::control) fn sending(
         &mut self,
         port: PortId,
@@ -173,7 +173,7 @@ impl Collection {
         self.last_send = Some(now.monotonic);
         if let Some(source_port) = self.ports.get_mut(&port) {
             source_port.sends.note(attempt, copies, now);
-            let result = &mut self.results[source_port.place];
+            let result = &mut self.results[source_port.result_index];
             noted.last_sent_at = result.last_sent_at;
             result.sent += copies;
             result.first_sent_at.get_or_insert(now.real);
@@ -186,7 +186,7 @@ impl Collection {
     pub(in crate::control) fn not_sent(&mut self, noted: &NotedSend, copies: u32) {
         let Some(source_port) = self.ports.get_mut(&noted.port) else { return };
         source_port.sends.take_back(copies);
-        let result = &mut self.results[source_port.place];
+        let result = &mut self.results[source_port.result_index];
         result.sent = result.sent.saturating_sub(copies);
         if copies == noted.copies {
             result.last_sent_at = noted.last_sent_at;
@@ -198,8 +198,8 @@ impl Collection {
     }
 
     /// Counts copies that could not be sent by the interface at this index of the results.
-    pub(in crate::control) fn send_failed(&mut self, place: usize, copies: u32, error: String) {
-        if let Some(result) = self.results.get_mut(place) {
+    pub(in crate::control) fn send_failed(&mut self, result_index: usize, copies: u32, error: String) {
+        if let Some(result) = self.results.get_mut(result_index) {
             result.failed = result.failed.saturating_add(copies);
             result.error = Some(error);
         }
@@ -210,8 +210,8 @@ impl Collection {
     }
 
     /// Classifies a datagram that arrived at a port; `sequence` is its future number in the log. A datagram that
-    /// arrived before the first send from that port answers another sender.
-    pub(in crate::control) fn hear(
+    /// arrived before the first send from that port is a response to another sender.
+    pub(in crate::control) fn classify(
         &mut self,
         port: PortId,
         source: SocketAddr,
@@ -220,11 +220,11 @@ impl Collection {
         now: &ClockReading,
     ) -> Disposition {
         let sends = self.ports.get(&port).map(|source_port| &source_port.sends);
-        let Some(sends) = sends.filter(|sends| sends.precede(received_at, now)) else {
+        let Some(sends) = sends.filter(|sends| sends.may_be_response(received_at, now)) else {
             self.counters.strays += 1;
             return Disposition::Stray;
         };
-        let (attempt, rtt) = sends.answered(received_at, now);
+        let (attempt, rtt) = sends.match_response(received_at, now);
         let rtt_us = rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         let late = self.closed.is_some();
         let known = self.responders.get_mut(&source);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::model::{ClockReading, Timestamp};
 
-/// The sends from one source port: enough to tell which send an answer belongs to.
+/// The sends from one source port: enough to match a response to its send.
 #[derive(Default)]
 pub(super) struct Sends {
     /// The latest sends, oldest first.
@@ -20,7 +20,7 @@ struct Noted {
 }
 
 impl Sends {
-    /// The number of remembered sends: enough to find the latest one before an answer that waited in the socket.
+    /// The number of remembered sends: enough to find the latest one before a response that waited in the socket.
     const REMEMBERED: usize = 64;
 
     pub(super) fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
@@ -40,16 +40,16 @@ impl Sends {
         }
     }
 
-    /// Whether a datagram that arrived then can be an answer. If the clock was stepped since the first send, timestamps
-    /// do not tell; a time that is ahead of `now` was read before a step that came before the first send.
-    pub(super) fn precede(&self, received_at: Timestamp, now: &ClockReading) -> bool {
+    /// Whether a datagram that arrived then can be a response. If the clock was stepped since the first send,
+    /// timestamps do not tell; a time that is ahead of `now` was read before a step that came before the first send.
+    pub(super) fn may_be_response(&self, received_at: Timestamp, now: &ClockReading) -> bool {
         let Some(first) = self.sends.front() else { return false };
         self.stepped(now) || ((self.forgot || first.at.real <= received_at) && !now.is_before(received_at))
     }
 
-    /// The attempt that an answer belongs to, if only one is possible, and the time since the latest send
+    /// The attempt that a response belongs to, if only one is possible, and the time since the latest send
     /// before it. After a step of the clock, timestamps before and after cannot be compared.
-    pub(super) fn answered(
+    pub(super) fn match_response(
         &self,
         received_at: Timestamp,
         now: &ClockReading,

@@ -56,9 +56,9 @@ fn sent_once() -> (Collection, ClockReading) {
     (collection, start)
 }
 
-fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> ResponseMeta {
-    match collection.hear(PortId(0), source, now.real, 1, &now) {
-        Disposition::Keep(answer) => answer,
+fn classify(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> ResponseMeta {
+    match collection.classify(PortId(0), source, now.real, 1, &now) {
+        Disposition::Keep(response) => response,
         Disposition::Stray => panic!("a stray"),
     }
 }
@@ -67,13 +67,13 @@ fn hear(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> R
 fn duplicates_satisfy_neither_expect_nor_stall() {
     let (mut collection, start) = sent_once();
     let spec = MessageSpec { expect: Some(2), stall: Some(Duration::from_millis(300)), ..spec() };
-    let first = hear(&mut collection, host(1), at(start, 10));
+    let first = classify(&mut collection, host(1), at(start, 10));
     assert_eq!(first, ResponseMeta { rtt_us: Some(10_000), attempt: Some(1), duplicate: false, late: false });
-    assert!(hear(&mut collection, host(1), at(start, 200)).duplicate);
+    assert!(classify(&mut collection, host(1), at(start, 200)).duplicate);
     assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
     assert_eq!(collection.next_check(&spec), Some(at(start, 310).monotonic));
     assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
-    hear(&mut collection, host(2), at(start, 250));
+    classify(&mut collection, host(2), at(start, 250));
     assert_eq!(collection.is_done(&spec, at(start, 250).monotonic), Some(CloseReason::Expected));
 }
 
@@ -84,7 +84,7 @@ fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
     assert_eq!(collection.is_done(&spec(), at(start, 1000).monotonic), Some(CloseReason::Window));
     assert!(collection.close(CloseReason::Window, at(start, 1000).real));
     assert!(!collection.close(CloseReason::Cancelled, at(start, 1001).real));
-    assert!(hear(&mut collection, host(1), at(start, 1100)).late);
+    assert!(classify(&mut collection, host(1), at(start, 1100)).late);
     let counters = collection.counters();
     assert_eq!((counters.responses, counters.responders, counters.late), (1, 0, 1));
 }
@@ -93,9 +93,9 @@ fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
 fn attempts_are_told_only_where_one_is_possible() {
     let (mut collection, start) = sent_once();
     let _ = collection.sending(PortId(0), 2, 1, at(start, 100));
-    let between = hear(&mut collection, host(1), at(start, 50));
+    let between = classify(&mut collection, host(1), at(start, 50));
     assert_eq!((between.attempt, between.rtt_us), (Some(1), Some(50_000)));
-    let after = hear(&mut collection, host(2), at(start, 130));
+    let after = classify(&mut collection, host(2), at(start, 130));
     assert_eq!((after.attempt, after.rtt_us), (None, Some(30_000)));
 }
 
@@ -105,8 +105,8 @@ fn a_long_burst_keeps_its_latest_sends() {
     for attempt in 2..=1000 {
         let _ = collection.sending(PortId(0), attempt, 1, at(start, u64::from(attempt)));
     }
-    let answer = hear(&mut collection, host(1), at(start, 1005));
-    assert_eq!((answer.attempt, answer.rtt_us), (None, Some(5_000)));
+    let response = classify(&mut collection, host(1), at(start, 1005));
+    assert_eq!((response.attempt, response.rtt_us), (None, Some(5_000)));
 }
 
 #[test]
@@ -119,14 +119,14 @@ fn what_arrives_before_the_send_is_a_stray_whatever_the_clock_does() {
             let now = at(start, ms);
             ClockReading { real: Timestamp(now.real.0 + step), ..now }
         };
-        let hear = |collection: &mut Collection, received_at: ClockReading, now| {
-            collection.hear(port, host(1), received_at.real, 1, &now)
+        let classify = |collection: &mut Collection, received_at: ClockReading, now| {
+            collection.classify(port, host(1), received_at.real, 1, &now)
         };
-        assert_eq!(hear(&mut collection, start, start), Disposition::Stray);
-        assert_eq!(hear(&mut collection, start, stepped(5)), Disposition::Stray);
+        assert_eq!(classify(&mut collection, start, start), Disposition::Stray);
+        assert_eq!(classify(&mut collection, start, stepped(5)), Disposition::Stray);
         let _ = collection.sending(port, 1, 1, stepped(10));
-        assert_eq!(hear(&mut collection, start, stepped(11)), Disposition::Stray, "it was in the socket");
-        assert!(matches!(hear(&mut collection, stepped(12), stepped(12)), Disposition::Keep(_)));
+        assert_eq!(classify(&mut collection, start, stepped(11)), Disposition::Stray, "it was in the socket");
+        assert!(matches!(classify(&mut collection, stepped(12), stepped(12)), Disposition::Keep(_)));
         let counters = AnswerCounters { responses: 1, responders: 1, strays: 3, ..Default::default() };
         assert_eq!(collection.counters(), counters);
     }
@@ -138,12 +138,12 @@ fn each_port_has_its_own_first_send_and_a_strange_port_has_none() {
     let (mut collection, first) = collection();
     let second = collection.add_port(0);
     let _ = collection.sending(first, 1, 1, start);
-    let mut hear = |port| collection.hear(port, host(1), at(start, 1).real, 1, &at(start, 1));
-    assert!(matches!(hear(first), Disposition::Keep(_)));
-    assert_eq!(hear(second), Disposition::Stray);
-    assert_eq!(hear(PortId(7)), Disposition::Stray);
+    let mut classify = |port| collection.classify(port, host(1), at(start, 1).real, 1, &at(start, 1));
+    assert!(matches!(classify(first), Disposition::Keep(_)));
+    assert_eq!(classify(second), Disposition::Stray);
+    assert_eq!(classify(PortId(7)), Disposition::Stray);
     collection.drop_port(first);
-    assert_eq!(collection.hear(first, host(1), at(start, 2).real, 1, &at(start, 2)), Disposition::Stray);
+    assert_eq!(collection.classify(first, host(1), at(start, 2).real, 1, &at(start, 2)), Disposition::Stray);
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn a_step_of_the_clock_leaves_no_false_round_trip_time() {
     let (mut collection, start) = sent_once();
     let now = at(start, 20);
     let stepped = ClockReading { real: Timestamp(now.real.0 - 3_600_000_000_000), ..now };
-    let answer = hear(&mut collection, host(1), stepped);
-    assert_eq!((answer.attempt, answer.rtt_us), (Some(1), None));
+    let response = classify(&mut collection, host(1), stepped);
+    assert_eq!((response.attempt, response.rtt_us), (Some(1), None));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The world as a [`SocketBackend`]: its answers to the bookkeeping, and the points at which scripted events happen.
+//! The world as a [`SocketBackend`]: the results of each call, and the points at which scripted events happen.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,9 +34,9 @@ impl SocketBackend for World {
         self.step();
         let state = self.state();
         let index = query.interface.expect("all interfaces are named");
-        let interface = state.table.by_index(index).ok_or_else(|| fault(libc::ENODEV))?;
+        let interface = state.table.by_index(index).ok_or_else(|| socket_error(libc::ENODEV))?;
         if !interface.up {
-            return Err(fault(libc::ENETUNREACH));
+            return Err(socket_error(libc::ENETUNREACH));
         }
         let source = interface.addresses.first().map(|(source, _)| *source);
         Ok(Route { interface_index: index, source })
@@ -59,17 +59,18 @@ impl SocketBackend for World {
     fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
         self.step();
         let mut state = self.state();
-        if let Some(error) = state.bind_fault.take() {
+        if let Some(error) = state.bind_error.take() {
             return Err(SocketError { action: Action::Bind, source: io::Error::from_raw_os_error(error) });
         }
         let port = spec.port.unwrap_or_else(|| 40_000 + u16::try_from(state.sockets.len()).expect("few"));
         let local = SocketAddr::new(spec.source, port);
-        let fault = |error| SocketError { action: Action::Bind, source: io::Error::from_raw_os_error(error) };
+        let bind_error =
+            |error| SocketError { action: Action::Bind, source: io::Error::from_raw_os_error(error) };
         if !state.table.interfaces.iter().any(|interface| interface.has(spec.source)) {
-            return Err(fault(libc::EADDRNOTAVAIL));
+            return Err(bind_error(libc::EADDRNOTAVAIL));
         }
         if state.sockets.iter().any(|socket| socket.is_open() && socket.local == local) {
-            return Err(fault(libc::EADDRINUSE));
+            return Err(bind_error(libc::EADDRINUSE));
         }
         drop(state);
         let socket = Socket::scripted(self.script(local, spec.interface.index, true))?;
@@ -157,6 +158,6 @@ fn address(nth: usize, host: u8) -> IpAddr {
     [10, 0, u8::try_from(nth).expect("few"), host].into()
 }
 
-fn fault(error: i32) -> SocketError {
+fn socket_error(error: i32) -> SocketError {
     SocketError { action: Action::Send, source: io::Error::from_raw_os_error(error) }
 }

@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn the_counts_are_right_whatever_happens_between_two_calls(spec in specs(), script in scripts(), cancel: bool) {
-        run(&spec, script, cancel);
+        check_run(&spec, script, cancel);
     }
 }
 
@@ -28,7 +28,7 @@ fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
         let mut script = vec![Vec::new(); step];
         script.push(vec![WorldEvent::Arrive { socket: 0, host: 9 }, WorldEvent::Deliver]);
         let spec = MessageSpec { expect: Some(1), ..message() };
-        run(&spec, script, false);
+        check_run(&spec, script, false);
     }
 }
 
@@ -50,21 +50,24 @@ fn a_panic_fails_the_message_alone_also_when_it_comes_with_the_first_copy() {
                 control.forget(&world.id).await.expect("it is there");
 
                 let again = MessageSpec { repeat: Repeat::ONCE, ..message() };
-                let (again, _) = control.send_as(world.id.clone(), again).await.expect("all others go on");
+                let (again, _) = control
+                    .send_as(world.id.clone(), again)
+                    .await
+                    .expect("the failure concerned one message");
                 assert_eq!(again.view().results.iter().map(|result| result.sent).sum::<u32>(), 2);
             });
         }
     }
 }
 
-fn run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
+fn check_run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
     with_core(script, async |control, world| {
         let sent = control.send_as(world.id.clone(), spec.clone()).await;
-        if let Err(refusal) = sent {
+        if let Err(error) = sent {
             let records = world.records();
-            assert_eq!((records.sent, records.answers), (0, 0), "{refusal}");
-            assert_eq!(world.open_sockets(), 0, "{refusal}");
-            assert!(control.message(&world.id).is_err(), "{refusal}");
+            assert_eq!((records.sent, records.answers), (0, 0), "{error}");
+            assert_eq!(world.open_sockets(), 0, "{error}");
+            assert!(control.message(&world.id).is_err(), "{error}");
             return;
         }
         while !world.is_over() {
@@ -105,11 +108,11 @@ fn check(control: &Control, world: &World, cancel: bool) {
 
     let sum = |count: fn(&super::EgressResult) -> u32| view.results.iter().map(count).sum::<u32>();
     let (sent, failed) = (sum(|result| result.sent), sum(|result| result.failed));
-    let wanted = spec.repeat.count * u32::try_from(view.results.len()).expect("few");
+    let expected = spec.repeat.count * u32::try_from(view.results.len()).expect("few");
     assert_eq!(sent, records.sent);
-    assert!(sent + failed <= wanted, "{sent} sent and {failed} failed of {wanted}");
+    assert!(sent + failed <= expected, "{sent} sent and {failed} failed of {expected}");
     if reason == CloseReason::Window && spec.window.is_zero() {
-        assert_eq!(sent + failed, wanted);
+        assert_eq!(sent + failed, expected);
     }
 
     assert_eq!(counters.responses + counters.strays, records.delivered);

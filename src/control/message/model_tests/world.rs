@@ -62,15 +62,15 @@ pub(super) struct World {
 pub(super) struct WorldState {
     script: VecDeque<Vec<WorldEvent>>,
     /// An event is happening now; no other starts.
-    busy: bool,
+    is_applying: bool,
     pub(super) table: Arc<InterfaceTable>,
-    /// The table that the bookkeeping was told last.
+    /// The table that the bookkeeping read last.
     pub(super) shown: Arc<InterfaceTable>,
     pub(super) sockets: Vec<OpenSocket>,
     full: bool,
-    pub(super) bind_fault: Option<i32>,
+    pub(super) bind_error: Option<i32>,
     panics: bool,
-    set_by: i64,
+    clock_offset: i64,
     pub(super) ticks: i64,
     records: Observations,
 }
@@ -101,7 +101,7 @@ pub(super) struct Observations {
     pub(super) answers: u64,
     pub(super) answered_by: HashSet<SocketAddr>,
     pub(super) answered_in_time: u64,
-    /// Copies that were sent although the bookkeeping had been told that they cannot be.
+    /// Copies that the bookkeeping sent although its table showed that they cannot be sent.
     pub(super) violations: Vec<String>,
     /// The ticks at which the time of day was set.
     steps: Vec<i64>,
@@ -113,14 +113,14 @@ impl World {
         Arc::new_cyclic(|this| Self {
             state: Mutex::new(WorldState {
                 script: script.into(),
-                busy: false,
+                is_applying: false,
                 shown: table.clone(),
                 table,
                 sockets: Vec::new(),
                 full: false,
-                bind_fault: None,
+                bind_error: None,
                 panics: false,
-                set_by: 0,
+                clock_offset: 0,
                 ticks: 0,
                 records: Observations::default(),
             }),
@@ -146,19 +146,19 @@ impl World {
     /// Applies the next events of the script.
     pub(super) fn step(&self) {
         let mut state = self.state();
-        if state.busy {
+        if state.is_applying {
             return;
         }
-        state.busy = true;
+        state.is_applying = true;
         let events = state.script.pop_front().unwrap_or_default();
         drop(state);
         for event in events {
-            self.happen(event);
+            self.apply(event);
         }
-        self.state().busy = false;
+        self.state().is_applying = false;
     }
 
-    fn happen(&self, event: WorldEvent) {
+    fn apply(&self, event: WorldEvent) {
         let now = self.tick();
         let mut state = self.state();
         match event {
@@ -177,10 +177,10 @@ impl World {
             }
             WorldEvent::Interface { nth, becomes } => state.change(nth, becomes),
             WorldEvent::SendBuffers { full } => state.full = full,
-            WorldEvent::FailBind(error) => state.bind_fault = Some(error),
+            WorldEvent::FailBind(error) => state.bind_error = Some(error),
             WorldEvent::Panic => state.panics = true,
             WorldEvent::SetClock { hours } => {
-                state.set_by += hours * 3_600_000_000_000;
+                state.clock_offset += hours * 3_600_000_000_000;
                 let ticks = state.ticks;
                 state.records.steps.push(ticks);
             }
@@ -195,7 +195,7 @@ impl World {
         state.ticks += 1;
         let elapsed = tokio::time::Instant::now().into_std() - self.start;
         let elapsed = elapsed + Duration::from_nanos(state.ticks.unsigned_abs());
-        let real = i64::try_from(elapsed.as_nanos()).expect("a short test") + state.set_by;
+        let real = i64::try_from(elapsed.as_nanos()).expect("a short test") + state.clock_offset;
         let reading = ClockReading { real: Timestamp(EPOCH + real), monotonic: self.start + elapsed };
         (reading, state.ticks)
     }
@@ -210,7 +210,7 @@ impl World {
             });
             drop(state);
             let Some((socket, source, received_at, order, first_sent)) = next else { return };
-            self.judge(source, order, first_sent);
+            self.record(source, order, first_sent);
             let received = Received {
                 source,
                 received_at: Some(received_at),
@@ -224,8 +224,8 @@ impl World {
         }
     }
 
-    /// Records what a datagram is, before the bookkeeping classifies it.
-    fn judge(&self, source: SocketAddr, order: i64, first_sent: Option<i64>) {
+    /// Records whether a datagram is a response or a stray, before the bookkeeping classifies it.
+    fn record(&self, source: SocketAddr, order: i64, first_sent: Option<i64>) {
         let closed = self.message().is_some_and(|message| message.is_closed());
         let mut state = self.state();
         let records = &mut state.records;

@@ -48,7 +48,7 @@ impl LiveTable {
         self.incomplete
     }
 
-    /// Notes that a message was missed, or said too little.
+    /// Notes that a message was missed, or incomplete.
     pub(super) fn mark_incomplete(&mut self) {
         self.incomplete = true;
     }
@@ -69,7 +69,7 @@ impl LiveTable {
         for link in dump.links {
             let mut addresses = addresses.remove(&link.index).unwrap_or_default();
             let there = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
-            let at = self.place(link, there);
+            let at = self.upsert(link, there);
             self.update(at, |interface| {
                 if !dump.complete {
                     let lacking = interface.addresses.iter().filter(|known| !addresses.contains(known));
@@ -105,7 +105,7 @@ impl LiveTable {
     /// and if the MTU allows a family that the message lacks, that family was gone and comes back.
     fn announce_link(&mut self, mut link: Link) {
         let loopback = link.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0;
-        let said = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
+        let announced = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
         let known = self.position(link.index).ok().map(|at| &self.interfaces[at]);
         let before = known.map(|known| [known.ipv4, known.ipv6 != Ipv6Status::Absent]);
         let same_mtu = known.is_some_and(|known| known.mtu == link.mtu);
@@ -113,20 +113,21 @@ impl LiveTable {
         let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
-            let opens = |family: usize| allowed[family] && !said[family] && (before[family] || !same_mtu);
+            let opens =
+                |family: usize| allowed[family] && !announced[family] && (before[family] || !same_mtu);
             self.incomplete |= opens(V4) || opens(V6);
         }
-        let stays = [V4, V6].map(|family| said[family] && allowed[family]);
+        let stays = [V4, V6].map(|family| announced[family] && allowed[family]);
         link.ipv4 &= allowed[V4];
         if !allowed[V6] {
             link.ipv6 = Ipv6Status::Absent;
         }
-        self.place(link, stays);
+        self.upsert(link, stays);
     }
 
-    /// Puts a link into the table, keeps its known addresses, and returns its position. If a family was there and is
-    /// not `kept`, the kernel has forgotten its groups.
-    fn place(&mut self, link: Link, kept: [bool; 2]) -> usize {
+    /// Puts a link into the table, keeps its known addresses, and returns its position. If a family was there and
+    /// does not stay (`stays`), the kernel has forgotten its groups.
+    fn upsert(&mut self, link: Link, stays: [bool; 2]) -> usize {
         let at = match self.position(link.index) {
             Ok(at) => at,
             Err(at) => {
@@ -137,7 +138,7 @@ impl LiveTable {
         let before = &self.interfaces[at];
         let (before, mut forgotten) = ([before.ipv4, before.ipv6 != Ipv6Status::Absent], before.forgotten);
         for family in [V4, V6] {
-            if before[family] && !kept[family] {
+            if before[family] && !stays[family] {
                 self.forgets += 1;
                 forgotten[family] = self.forgets;
             }
@@ -157,7 +158,7 @@ impl LiveTable {
                 ipv6: link.ipv6,
                 forgotten,
                 master: link.master,
-                receives_for_ports: link.hears_for_ports,
+                receives_for_ports: link.receives_for_ports,
                 addresses: std::mem::take(&mut interface.addresses),
             };
         });
@@ -211,7 +212,7 @@ impl LiveTable {
     }
 }
 
-/// An interface of which nothing is known yet.
+/// An interface whose link message has not been read yet.
 fn nameless(index: u32, forgets: u32) -> Interface {
     Interface {
         name: "".into(),

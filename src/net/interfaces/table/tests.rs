@@ -153,14 +153,14 @@ proptest! {
     #[test]
     fn no_bytes_are_too_much(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..40),
-        places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
     ) {
         let mut table = table();
         table.apply(&bytes);
         bytes.splice(0..0, [link(9, "eth9", 1500, ON), address(libc::RTM_NEWADDR, 9, "fd00::1", 64, 0)].concat());
-        for (place, byte) in places {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
+        for (index, byte) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
         }
         table.apply(&bytes);
         prop_assert!(table.table().interfaces.is_sorted_by(|one, next| one.index < next.index));
@@ -177,7 +177,7 @@ fn eth0(table: &LiveTable) -> Arc<Interface> {
 
 fn read(index: u32, name: &str, ipv6: Ipv6Status) -> Link {
     let (name, flags) = (name.to_owned(), UP.cast_unsigned());
-    Link { index, name, mtu: 1500, flags, master: None, hears_for_ports: false, ipv4: true, ipv6 }
+    Link { index, name, mtu: 1500, flags, master: None, receives_for_ports: false, ipv4: true, ipv6 }
 }
 
 fn header(family: i32, index: u32, flags: i32) -> Vec<u8> {
