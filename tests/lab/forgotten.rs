@@ -1,10 +1,12 @@
 //! Memberships that the kernel drops behind the service's back are joined again within a second.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::cabled::{Cabled, on, states};
-use crate::support::lab::{Lab, Process, connect, peer};
+use crate::support::lab::{Lab, Process, connect, peer, until};
 use crate::support::metrics::Metrics;
 
 const GROUPS: [&str; 2] = ["239.4.12.1:10000", "[ff15::12:1]:10000"];
@@ -51,6 +53,46 @@ async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_comes_back_with_a_large
     net.node.put(kept, body).await.expect(200);
     net.assert_heard(kept, ipv6, "w0", "after down and up").await;
     assert_eq!(states(&net.node.events_of(&unconcerned).await), ["joined"]);
+}
+
+/// While an interface is down, the kernel has the sources of INCLUDE filters in no list. As the interface comes up, it
+/// puts back those of IPv4 groups that nobody joined meanwhile, and loses the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn source_filters_outlive_an_interface_that_goes_down_and_up() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    let include = async |group: &str, source: &str| {
+        let body = json!({"group": group, "interfaces": ["w0"], "sources": {"include": [source]}});
+        (net.node.join(body).await, group.to_owned())
+    };
+    let reopened = async || Metrics::of(&net.node).await.count("rollcall_reopened_total");
+    let in_lists = |file: &str, group: &str| net.host.read(&format!("/proc/net/{file}")).matches(group).count();
+    let put_back = include("239.4.12.3:10000", "10.78.0.2").await;
+    let forgotten = include("[ff15::12:3]:10000", "fd78::2").await;
+
+    net.host.ip("link set w0 down\n");
+    for (path, _) in [&put_back, &forgotten] {
+        net.node.soon(path, |view| view["hears"] == false && view["state"] == "joined").await;
+    }
+    // Long enough for two comparisons with the kernel's lists.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(reopened().await, 0, "nothing is forgotten while the interface is down");
+    let made_while_down = include("239.4.12.4:10000", "10.78.0.2").await;
+    let also = include("239.4.12.4:10000", "10.78.0.2").await;
+
+    net.host.ip("link set w0 up\n");
+    block_in_place(|| {
+        until("the kernel has all filters", || {
+            in_lists("mcfilter", "0xef040c03") == 1
+                && in_lists("mcfilter", "0xef040c04") == 1
+                && in_lists("mcfilter6", "ff150000000000000000000000120003") == 1
+        });
+    });
+    assert!(reopened().await > 0);
+    for (path, group) in [&put_back, &forgotten, &made_while_down, &also] {
+        net.node.soon(path, |view| view["hears"] == true).await;
+        net.assert_heard(path, group, "w0", "after down and up").await;
+    }
 }
 
 /// The interface changes and changes back while the service is stopped, so that it looks the same as before.

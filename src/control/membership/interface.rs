@@ -55,6 +55,8 @@ impl SocketId {
 pub(in crate::control) struct JoinedSocket<'a> {
     pub(in crate::control) id: SocketId,
     pub(in crate::control) interface_index: u32,
+    /// Whether the interface is up, according to the kernel's last announcement.
+    pub(in crate::control) is_up: bool,
     pub(in crate::control) group: IpAddr,
     pub(in crate::control) sources: &'a SourceFilter,
 }

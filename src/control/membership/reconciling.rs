@@ -114,6 +114,7 @@ impl Membership {
             each(JoinedSocket {
                 id: joined.id,
                 interface_index: joined.interface.index,
+                is_up: joined.interface.up,
                 group: state.spec.group.ip(),
                 sources: &state.spec.sources,
             });

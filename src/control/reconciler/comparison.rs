@@ -9,8 +9,12 @@ use crate::control::membership::{JoinedSocket, Membership, SocketId};
 use crate::model::SourceFilter;
 use crate::net::{KernelGroups, SocketBackend, SocketError};
 
-/// A socket missing in the kernel's lists, and its membership.
-pub(in crate::control) type MissingSocket = (SocketId, Arc<Membership>);
+/// A socket missing in the kernel's lists.
+pub(in crate::control) struct MissingSocket {
+    pub(in crate::control) id: SocketId,
+    pub(in crate::control) interface_index: u32,
+    pub(in crate::control) membership: Arc<Membership>,
+}
 
 /// Reads the kernel's lists and returns the sockets missing there: all of a group's sockets if the kernel counts fewer,
 /// because it does not say which ones. A list that changes while it is read may lack a group once.
@@ -35,8 +39,9 @@ pub(in crate::control) fn lacking(
     let mut lacking = Vec::new();
     if !short.is_empty() {
         for_each_joined(memberships, |membership, socket| {
-            if before.contains(&socket.id) && short.contains(&(socket.interface_index, socket.group)) {
-                lacking.push((socket.id, membership.clone()));
+            let &JoinedSocket { id, interface_index, group, .. } = socket;
+            if before.contains(&id) && short.contains(&(interface_index, group)) {
+                lacking.push(MissingSocket { id, interface_index, membership: membership.clone() });
             }
         });
     }
@@ -64,6 +69,11 @@ impl Counts {
     fn add(&mut self, socket: &JoinedSocket<'_>) {
         let (index, group) = (socket.interface_index, socket.group);
         *self.users.entry((index, group)).or_default() += 1;
+        // While an interface is down, the kernel has the sources of INCLUDE filters in no list (`igmpv3_add_delrec`,
+        // `mld_add_delrec`).
+        if !socket.is_up {
+            return;
+        }
         let (counts, sources) = match socket.sources {
             SourceFilter::Any => return,
             SourceFilter::Include(sources) => (&mut self.including, sources),

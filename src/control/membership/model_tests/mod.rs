@@ -152,7 +152,7 @@ impl World {
         };
         let forgotten = [0, 1].map(|at| [0, 1].map(|nth| is_short(&self.resources[at].1, nth)));
         assert_eq!(lacking.len(), forgotten.as_flattened().iter().filter(|short| **short).count());
-        let lacking = lacking.into_iter().map(|(socket, _)| socket).collect();
+        let lacking = lacking.into_iter().map(|missing| missing.id).collect();
         self.reconcile(&lacking, forgotten, false);
     }
 
