@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use super::links::{Links, Situation};
-use super::spec::{ReplyFrom, Spec};
+use super::kernel::Included;
+use super::links::{Link, Links, Situation, peer_address};
+use super::spec::{ReplyFrom, Sources, Spec};
 
 /// What the contract says of an interface of a membership, as it is now.
 struct Expected {
@@ -128,6 +129,21 @@ fn whole_faults(spec: &Spec, view: &Value, shown: &[Value]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// How many sockets the service says hear the other host alone, by interface, group and each of its addresses.
+pub(super) fn including_sockets<'a>(resources: impl Iterator<Item = (&'a Spec, &'a Value)>) -> Included {
+    let mut sockets = Included::new();
+    for (spec, view) in resources.filter(|(spec, _)| spec.sources == Sources::OnlyPeer) {
+        let hearing = view["interfaces"].as_array().into_iter().flatten();
+        for interface in hearing.filter(|interface| interface["hears"] == true) {
+            let name = interface["name"].as_str().unwrap_or_default();
+            for source in Link::ALL.map(peer_address) {
+                *sockets.entry((name.to_owned(), spec.group.ip(), source.into())).or_default() += 1;
+            }
+        }
+    }
+    sockets
 }
 
 /// How many sockets the service says have joined, by interface and group: at least, and at most.

@@ -1,4 +1,4 @@
-//! The kernel's own lists of memberships: /proc/net/igmp and /proc/net/igmp6.
+//! The kernel's own lists of memberships: /proc/net/igmp, /proc/net/igmp6 and /proc/net/mcfilter.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,6 +38,29 @@ fn ipv4(list: &str) -> Users {
     users
 }
 
+/// How many sockets include a source, by interface, group and source.
+pub(super) type Included = BTreeMap<(String, IpAddr, IpAddr), u64>;
+
+/// Those of IPv4.
+pub(super) fn included(host: &Host) -> Included {
+    let path = format!("/proc/{}/net/mcfilter", host.pid());
+    ipv4_filters(&std::fs::read_to_string(path).expect("the host has a list"))
+}
+
+/// A line for each source (`igmp_mcf_seq_show`).
+fn ipv4_filters(list: &str) -> Included {
+    let address = |text: &str| {
+        let number = u32::from_str_radix(text.trim_start_matches("0x"), 16).expect("an address");
+        IpAddr::V4(Ipv4Addr::from(number))
+    };
+    let entry = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let key = (fields[1].to_owned(), address(fields[2]), address(fields[3]));
+        (key, fields[4].parse().expect("a number"))
+    };
+    list.lines().skip(1).map(entry).collect()
+}
+
 /// A line for each interface and group (`igmp6_mc_seq_show`).
 fn ipv6(list: &str) -> Users {
     let entry = |line: &str| {
@@ -59,4 +82,9 @@ fn the_lists_of_the_kernel_are_read() {
     let key = |group: &str| ("lo".to_owned(), group.parse().expect("an address"));
     assert_eq!(ipv4(igmp), Users::from([(key("239.8.0.1"), 3), (key("224.0.0.1"), 1)]));
     assert_eq!(ipv6(igmp6), Users::from([(key("ff15::8:1"), 2)]));
+    let mcfilter =
+        "Idx Device        MCA        SRC    INC    EXC\n  1     lo 0xef080001 0x0a4e0002      2      0\n";
+    let (interface, group) = key("239.8.0.1");
+    let source = "10.78.0.2".parse().expect("an address");
+    assert_eq!(ipv4_filters(mcfilter), Included::from([((interface, group, source), 2)]));
 }

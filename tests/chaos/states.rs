@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::checks::{Checks, none_of};
-use super::expected::{Surroundings, joined_sockets};
+use super::expected::{Surroundings, including_sockets, joined_sockets};
 use super::links::Situation;
 use super::{kernel, within};
 
@@ -79,7 +79,8 @@ impl Checks<'_> {
         let users = kernel::users(self.world.links().host(), is_group_here);
         let model = self.world.model();
         let known = model.resources.values().map(|resource| &resource.spec);
-        let mut said = joined_sockets(known.filter_map(|spec| Some((spec, listed.get(&spec.path)?))));
+        let known: Vec<_> = known.filter_map(|spec| Some((spec, listed.get(&spec.path)?))).collect();
+        let mut said = joined_sockets(known.iter().copied());
         let mut faults = Vec::new();
         for ((interface, group), users) in users {
             let (least, most) = said.remove(&(interface.clone(), group)).unwrap_or_default();
@@ -91,6 +92,16 @@ impl Checks<'_> {
         faults.extend(missing.map(|((interface, group), (least, _))| {
             format!("{group} on {interface} has no socket, and not {least}")
         }));
+        let included = kernel::included(self.world.links().host());
+        for (key, sockets) in including_sockets(known.into_iter()) {
+            let listed = included.get(&key).copied().unwrap_or_default();
+            if listed < sockets {
+                let (interface, group, source) = key;
+                faults.push(format!(
+                    "{group} on {interface} has {listed} sockets for {source}, and not {sockets}"
+                ));
+            }
+        }
         none_of(&faults)
     }
 

@@ -66,7 +66,8 @@ async fn source_filters_outlive_an_interface_that_goes_down_and_up() {
         (net.node.join(body).await, group.to_owned())
     };
     let reopened = async || Metrics::of(&net.node).await.count("rollcall_reopened_total");
-    let in_lists = |file: &str, group: &str| net.host.read(&format!("/proc/net/{file}")).matches(group).count();
+    let in_lists =
+        |file: &str, group: &str| net.host.read(&format!("/proc/net/{file}")).matches(group).count();
     let put_back = include("239.4.12.3:10000", "10.78.0.2").await;
     let forgotten = include("[ff15::12:3]:10000", "fd78::2").await;
 
