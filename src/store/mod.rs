@@ -5,18 +5,23 @@
 
 mod block;
 mod budget;
+mod counters;
 mod cursor;
 mod disk;
 #[doc(hidden)]
 pub mod fuzzing;
+mod keeping;
 mod log;
+mod page;
 mod record;
+mod saved;
 
 pub use block::Entry;
 pub use budget::Budget;
+pub use counters::LogCounters;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
-pub use disk::{
-    Archive, ArchivedLog, Condition, DiskError, LogHandle, Persist, Saved, SavedLog, Store, StoreSettings,
-};
-pub use log::{Limits, Log, LogCounters, Page, ReadError, ReadRange};
+pub use disk::{Archive, ArchivedLog, Condition, DiskError, LogHandle, Persist, Saved, Store, StoreSettings};
+pub use log::{Limits, Log, ReadError, ReadRange};
+pub use page::Page;
 pub use record::RecordBatch;
+pub use saved::SavedLog;

@@ -8,10 +8,12 @@ use rusqlite::OptionalExtension;
 
 use super::schema::{self, Owners};
 use super::snapshot_reader::SnapshotReader;
-use super::{DiskError, SavedLog, Stored, directory, shared};
+use super::{DiskError, directory, shared};
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::{Gap, GapReason, Page};
+use crate::store::cursor::{Gap, GapReason};
+use crate::store::page::Page;
+use crate::store::saved::{SavedBlock, SavedLog};
 
 /// A data directory open for reading: that of a stopped service or of a running one, or a copy.
 pub struct Archive(SnapshotReader);
@@ -77,7 +79,7 @@ impl Archive {
     }
 
     /// None if the service has evicted it.
-    fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskError> {
+    fn fetch(&mut self, log: &ArchivedLog, stored: &SavedBlock) -> Result<Option<Arc<Block>>, DiskError> {
         let found = self.look(|connection| {
             let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
             let [number, epoch] = log.identity();
@@ -121,7 +123,7 @@ impl ArchivedLog {
         [self.number, self.log.epoch.cast_signed()]
     }
 
-    fn blocks(&self) -> impl Iterator<Item = &Stored> {
+    fn blocks(&self) -> impl Iterator<Item = &SavedBlock> {
         self.log.blocks.iter().filter(|stored| stored.next > self.log.first)
     }
 }
@@ -130,7 +132,7 @@ impl ArchivedLog {
 pub struct Pages<'a, W> {
     archive: &'a mut Archive,
     log: &'a ArchivedLog,
-    left: slice::Iter<'a, Stored>,
+    left: slice::Iter<'a, SavedBlock>,
     wanted: W,
     /// The sequence number that is expected next.
     reached: u64,

@@ -18,33 +18,32 @@ mod pending;
 mod reader;
 mod schema;
 mod snapshot_reader;
+mod tracked_log;
 mod write_queue;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::block::Block;
-use super::log::LogCounters;
-use super::{Budget, Log};
-use crate::model::Timestamp;
+use super::budget::Budget;
+use super::saved::SavedLog;
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use directory::Directory;
 use reader::BlockReader;
 use schema::Database;
-use write_queue::{TrackedLog, WriteQueue};
+use write_queue::WriteQueue;
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
 pub use error::DiskError;
 pub use log_handle::LogHandle;
+pub use tracked_log::Persist;
+pub(super) use tracked_log::{DurableLog, TrackedLog};
 pub use write_queue::Condition;
-
-/// The number of a block's row.
-pub(super) type Row = i64;
 
 /// Where and how the store keeps logs.
 #[derive(Debug, Clone)]
@@ -56,14 +55,6 @@ pub struct StoreSettings {
     pub memory_bytes: usize,
 }
 
-/// The owner of a log that is kept on disk.
-pub trait Persist: Send + Sync {
-    /// Its spec, from which the next start makes it again.
-    fn spec(&self) -> String;
-    /// Its status, beside what the log counts.
-    fn status(&self) -> String;
-}
-
 /// An owner and its log, as they were on disk.
 pub struct Saved {
     pub kind: String,
@@ -72,29 +63,6 @@ pub struct Saved {
     pub progress: String,
     pub place: LogHandle,
     pub log: SavedLog,
-}
-
-/// A log as it was on disk.
-pub struct SavedLog {
-    pub(super) epoch: u64,
-    pub(super) first: u64,
-    /// The first number that was never given to a datagram, as far as is known.
-    pub(super) next: u64,
-    /// Numbers before this one are reserved for this run of the service.
-    pub(super) reserved: u64,
-    pub(super) counters: LogCounters,
-    pub(super) complete: bool,
-    pub(super) blocks: Vec<Stored>,
-}
-
-/// A block on disk.
-pub(super) struct Stored {
-    pub(super) row: Row,
-    pub(super) first: u64,
-    pub(super) next: u64,
-    pub(super) times: (Timestamp, Timestamp),
-    /// Bytes of records.
-    pub(super) length: usize,
 }
 
 /// The store of one data directory, which no other process can use meanwhile. Cheap to clone.
@@ -165,33 +133,15 @@ impl Store {
         LogHandle::new(queue, self.0.reader.clone(), number)
     }
 
-    /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
-    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Persist>, is_new: bool) {
-        if let Some(place) = log.place() {
-            let keep = TrackedLog {
-                kind: kind.to_owned(),
-                id: id.to_owned(),
-                log: log.clone(),
-                owner: keeper,
-                is_new,
-            };
-            self.0.queue.keep(place.number(), keep);
-        }
+    /// Writes the log with this number, and its owner, from now on.
+    pub(super) fn track(&self, number: i64, tracked: TrackedLog) {
+        self.0.queue.track(number, tracked);
     }
 
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
-        self.0.queue.settled().await
-    }
-
-    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
-    pub async fn wait_durable(&self, log: &Log) -> Result<(), DiskError> {
-        let next = log.next_sequence();
-        while !log.is_saved_before(next) {
-            self.flushed().await?;
-        }
-        Ok(())
+        self.0.queue.flushed().await
     }
 
     /// Resolves when code of a log or its owner has panicked on the writer's thread since the last call. Cancel-safe.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::disk_space::{DbSize, DiskSpace, SpaceEstimate};
-use super::{ArchivedLog, DiskError, LogHandle, Row, Saved, SavedLog, Stored};
+use super::{ArchivedLog, DiskError, LogHandle, Saved};
 use crate::model::Timestamp;
-use crate::store::log::LogCounters;
+use crate::store::counters::LogCounters;
+use crate::store::saved::{RowId, SavedBlock, SavedLog};
 
 /// One step for each version of the layout; `PRAGMA user_version` says how many have been taken.
 const LAYOUTS: [&str; 1] = ["
@@ -106,9 +107,9 @@ pub(super) struct SavedState {
     /// Logs whose owner has a newer log: they were about to be deleted.
     pub(super) superseded: Vec<i64>,
     /// Blocks of logs that are gone or superseded.
-    pub(super) orphans: Vec<Row>,
+    pub(super) orphans: Vec<RowId>,
     pub(super) next_log: i64,
-    pub(super) next_row: Row,
+    pub(super) next_row: RowId,
 }
 
 /// How much is read of the owners of logs.
@@ -298,7 +299,7 @@ pub(super) fn find(connection: &Connection, path: &Path, owners: Owners) -> Resu
     let mut statement = connection.prepare(BLOCKS).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
-        let stored = Stored::read(row).map_err(failed)?;
+        let stored = SavedBlock::read(row).map_err(failed)?;
         let number: i64 = row.get(1).map_err(failed)?;
         if stored.row > LARGEST || number > LARGEST {
             return Err(DiskError::damaged(path, &format!("block {} of log {number} cannot be", stored.row)));
@@ -380,7 +381,7 @@ impl FoundLog {
     }
 }
 
-impl Stored {
+impl SavedBlock {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let number = |at| row.get(at).map(i64::cast_unsigned);
         Ok(Self {

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::{DiskError, Persist, Row};
-use crate::store::Log;
+use super::error::DiskError;
+use super::tracked_log::TrackedLog;
+use crate::store::saved::RowId;
 use crate::sync::{Lock, Progress, unpoisoned};
 
 pub(super) struct WriteQueue {
@@ -32,13 +33,13 @@ pub(super) struct WriteQueue {
 /// Work that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct QueuedWrites {
-    pub(super) kept: Vec<(i64, TrackedLog)>,
+    pub(super) tracked: Vec<(i64, TrackedLog)>,
     /// Owners that have changed.
     pub(super) touched: HashSet<i64>,
     pub(super) removed: Vec<i64>,
     /// Logs that have changed.
     pub(super) dirty: Vec<i64>,
-    pub(super) freed: Vec<Row>,
+    pub(super) freed: Vec<RowId>,
     /// The latest flush ticket: how many flushes have been requested.
     pub(super) requested: u64,
     flush_now: bool,
@@ -47,15 +48,6 @@ pub(super) struct QueuedWrites {
     end: bool,
     /// When the oldest of this work was queued.
     pub(super) since: Option<Instant>,
-}
-
-/// A log to be kept on disk from now on.
-pub(super) struct TrackedLog {
-    pub(super) kind: String,
-    pub(super) id: String,
-    pub(super) log: Arc<Log>,
-    pub(super) owner: Weak<dyn Persist>,
-    pub(super) is_new: bool,
 }
 
 /// The latest flush ticket that the writer has completed, and whether it succeeded.
@@ -103,7 +95,7 @@ pub(super) enum Wake {
 }
 
 impl QueuedWrites {
-    fn free(&mut self, rows: &mut Vec<Row>) {
+    fn free(&mut self, rows: &mut Vec<RowId>) {
         self.flush_now |= self.out_of_space && !rows.is_empty();
         self.freed.append(rows);
     }
@@ -132,8 +124,8 @@ impl WriteQueue {
         self.next_log.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn keep(&self, number: i64, keep: TrackedLog) {
-        self.push(|queue| queue.kept.push((number, keep)));
+    pub(super) fn track(&self, number: i64, log: TrackedLog) {
+        self.push(|queue| queue.tracked.push((number, log)));
     }
 
     pub(super) fn touch(&self, number: i64) {
@@ -146,13 +138,13 @@ impl WriteQueue {
         self.push(|queue| queue.removed.push(number));
     }
 
-    pub(super) fn free(&self, mut rows: Vec<Row>) {
+    pub(super) fn free(&self, mut rows: Vec<RowId>) {
         if !rows.is_empty() {
             self.push(|queue| queue.free(&mut rows));
         }
     }
 
-    pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<Row>) {
+    pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<RowId>) {
         self.push(|queue| {
             queue.dirty.push(number);
             queue.free(freed);
@@ -167,7 +159,7 @@ impl WriteQueue {
         }
     }
 
-    pub(super) async fn settled(&self) -> Result<(), DiskError> {
+    pub(super) async fn flushed(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
         // While the disk fails, the writer pauses between its attempts: callers must not wait for those.
         if let Some(fault) = &reached.borrow_and_update().fault {
@@ -179,8 +171,8 @@ impl WriteQueue {
             queue.flush_now = true;
             ticket = queue.requested;
         });
-        let at = reached.wait_for(|reached| reached.completed >= ticket).await;
-        at.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
+        let completed = reached.wait_for(|reached| reached.completed >= ticket).await;
+        completed.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
     }
 
     pub(super) fn end(&self) {
@@ -225,8 +217,8 @@ impl WriteQueue {
     pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
-        let (asked, end) = (queue.requested, queue.end);
-        std::mem::replace(&mut *queue, QueuedWrites { requested: asked, end, ..QueuedWrites::default() })
+        let (requested, end) = (queue.requested, queue.end);
+        std::mem::replace(&mut *queue, QueuedWrites { requested, end, ..QueuedWrites::default() })
     }
 
     /// Requests another round, because there is more to do than fitted into one.
@@ -279,15 +271,15 @@ impl WriteQueue {
     }
 
     /// `since`: when the oldest work that is still to be written was queued.
-    pub(super) fn written(&self, asked: u64, since: Option<Instant>) {
-        self.reached.send_replace(Reached { completed: asked, fault: None, behind_since: since });
+    pub(super) fn written(&self, ticket: u64, since: Option<Instant>) {
+        self.reached.send_replace(Reached { completed: ticket, fault: None, behind_since: since });
     }
 
     /// `since`: when the oldest work that could not be written was queued.
-    pub(super) fn failed(&self, asked: u64, fault: DiskError, since: Option<Instant>) {
+    pub(super) fn failed(&self, ticket: u64, fault: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
-            *reached = Reached { completed: asked, fault: Some(fault), behind_since };
+            *reached = Reached { completed: ticket, fault: Some(fault), behind_since };
         });
         // The writer is to try again even if nothing else is queued.
         self.push(|_| {});

@@ -6,20 +6,21 @@ mod transaction;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::DiskError;
 use super::directory::Directory;
 use super::disk_space::SpaceEstimate;
 use super::pending::{CommitResult, PendingWrites};
 use super::schema::{Database, PAGE_BYTES};
 use super::write_queue::{Wake, WriteQueue};
-use super::{DiskError, Row};
 use crate::store::Budget;
+use crate::store::saved::RowId;
 
 pub(super) struct DiskWriter {
     database: Database,
     queue: Arc<WriteQueue>,
     budget: Arc<Budget>,
     pending: PendingWrites,
-    next_row: Row,
+    next_row: RowId,
     flush: Duration,
     disk: Disk,
     /// The latest measurement of the space on disk.
@@ -77,7 +78,7 @@ impl DiskWriter {
         database: Database,
         queue: Arc<WriteQueue>,
         budget: Arc<Budget>,
-        next_row: Row,
+        next_row: RowId,
         space: SpaceEstimate,
         flush: Duration,
     ) -> Self {
@@ -194,7 +195,7 @@ impl DiskWriter {
         });
         if outcome.is_ok() {
             for (log, unsaved) in &written.logs {
-                self.queue.contain(|| log.saved(unsaved));
+                self.queue.contain(|| log.note_saved(unsaved));
             }
             self.pending.done(&written);
             self.needs_checkpoint = true;
@@ -215,7 +216,7 @@ impl DiskWriter {
             }
             // Logs whose turn did not come must not wait for the disk either.
             for log in self.pending.unsaved_logs() {
-                self.queue.contain(|| log.not_saved());
+                self.queue.contain(|| log.note_not_saved());
             }
         }
         outcome

@@ -1,6 +1,8 @@
 //! One log: appending, reading, retention. [`saving`](self::saving) brings it to disk.
 
-mod page;
+mod limits;
+mod plan;
+mod read;
 mod saving;
 mod slot;
 mod state;
@@ -9,44 +11,25 @@ mod tests;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::block::Block;
 use super::budget::Budget;
+use super::counters::LogCounters;
 use super::cursor::Cursor;
-use super::disk::{DiskError, LogHandle, SavedLog};
+use super::disk::{DiskError, DurableLog, LogHandle};
+use super::page::Page;
 use super::record::RecordBatch;
-use crate::model::{Retention, Timestamp};
+use super::saved::{RowId, SavedLog, UnsavedLog};
+use crate::model::Timestamp;
 use crate::sync::Lock;
-use page::LogClosed;
-pub use page::{Page, ReadError};
-pub(super) use saving::Unsaved;
-use state::{LogState, Piece, Plan};
+use plan::Plan;
+use slot::Piece;
+use state::LogState;
 
-/// How much one log keeps; beyond that, its oldest datagrams are evicted.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub entries: u64,
-    /// Payloads and their metadata.
-    pub bytes: usize,
-    /// None: no limit.
-    pub age: Option<Duration>,
-}
-
-impl Limits {
-    /// These limits, or the lower ones of `to`.
-    #[must_use]
-    pub fn narrowed(self, to: &Retention) -> Self {
-        let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Self {
-            entries: to.datagrams.map_or(self.entries, |datagrams| datagrams.min(self.entries)),
-            bytes: bytes.map_or(self.bytes, |bytes| bytes.min(self.bytes)),
-            age: [self.age, to.age].into_iter().flatten().min(),
-        }
-    }
-}
+pub use limits::Limits;
+pub use read::{ReadError, ReadRange};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
@@ -56,43 +39,6 @@ pub struct Log {
     /// Std lock: writers hold it while they copy one batch, readers while they copy a little.
     state: Mutex<LogState>,
     changed: Notify,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogCounters {
-    /// Datagrams appended since the log began.
-    pub appended: u64,
-    /// Their payload bytes.
-    pub payload_bytes: u64,
-    /// Datagrams that retention has evicted.
-    pub evicted: u64,
-    /// Datagrams whose payload was longer than the buffer.
-    pub truncated: u64,
-    /// Datagrams that were dropped from memory before they were on disk, or could not be read from there.
-    pub lost: u64,
-    /// Bytes kept now, in memory or on disk, headers included.
-    pub kept_bytes: u64,
-}
-
-impl LogCounters {
-    /// Datagrams that are there to be read.
-    pub fn kept(&self) -> u64 {
-        self.appended - self.evicted - self.lost
-    }
-}
-
-/// Which part of a log a reader wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadRange {
-    /// Only datagrams that are on disk.
-    pub durable: bool,
-    /// Skips whole blocks of earlier datagrams, though not every earlier datagram.
-    pub since: Option<Timestamp>,
-}
-
-impl ReadRange {
-    pub const ALL: Self = Self { durable: false, since: None };
-    pub const DURABLE: Self = Self { durable: true, since: None };
 }
 
 impl Log {
@@ -193,7 +139,7 @@ impl Log {
         &self,
         after: Option<Cursor>,
         limit: usize,
-        scope: ReadRange,
+        range: ReadRange,
     ) -> Result<Page, ReadError> {
         // If a block is gone when it is fetched, retention has evicted it, and the read is planned again. If the next
         // plan has the same block, the block is lost.
@@ -201,10 +147,10 @@ impl Log {
         loop {
             let Plan { pieces, start, length, next, gap, complete } = {
                 let mut state = self.state();
-                if scope.durable {
+                if range.durable {
                     state.saving.awaited = true;
                 }
-                let plan = state.plan(after, limit, scope)?;
+                let plan = state.plan(after, limit, range)?;
                 state.settle(&self.budget);
                 plan
             };
@@ -278,10 +224,6 @@ impl Log {
         LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.state().closed
-    }
-
     /// Whether every datagram before this number is on disk or not kept any more.
     pub(super) fn is_saved_before(&self, next: u64) -> bool {
         let state = self.state();
@@ -331,6 +273,34 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock_own()
+    }
+}
+
+impl DurableLog for Log {
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog> {
+        let mut state = self.state();
+        if state.closed || self.is_broken() {
+            return None;
+        }
+        let unsaved = state.unsaved(rows, most, last);
+        state.settle(&self.budget);
+        Some(unsaved)
+    }
+
+    fn note_saved(&self, unsaved: &UnsavedLog) {
+        if self.state().note_saved(unsaved) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn note_not_saved(&self) {
+        if self.state().note_not_saved() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
     }
 }
 

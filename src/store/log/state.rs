@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::limits::Limits;
 use super::slot::BlockSlot;
-use super::{Limits, LogClosed, LogCounters, ReadRange};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::budget::{Budget, Charge};
-use crate::store::cursor::{Cursor, Gap, GapReason};
-use crate::store::disk::Row;
+use crate::store::counters::LogCounters;
 use crate::store::record::RecordBatch;
+use crate::store::saved::RowId;
 
 pub(super) struct LogState {
     pub(super) limits: Limits,
@@ -22,7 +22,7 @@ pub(super) struct LogState {
     pub(super) cold: usize,
     pub(super) tail: Block,
     /// The row on disk to which the tail has been written so far.
-    pub(super) tail_row: Option<Row>,
+    pub(super) tail_row: Option<RowId>,
     /// A block whose buffer is to be filled again: appending to a full log allocates nothing.
     spare: Option<Block>,
     /// Datagrams before this number have been evicted. After it, too, numbers may be missing.
@@ -37,7 +37,7 @@ pub(super) struct LogState {
     pub(super) complete: bool,
     pub(super) closed: bool,
     /// Rows to be deleted, until the writer is notified.
-    pub(super) freed: Vec<Row>,
+    pub(super) freed: Vec<RowId>,
     pub(super) saving: Saving,
 }
 
@@ -60,31 +60,6 @@ pub(super) struct Saving {
 impl Saving {
     pub(super) const NOWHERE: Self =
         Self { dirty: false, saved: 1, shown: u64::MAX, hurry_from: u64::MAX, under_way: 0, awaited: false };
-}
-
-/// A part of a page: a block, or where to fetch it.
-pub(super) enum Piece {
-    Held(Arc<Block>),
-    OnDisk { row: Row, first: u64, next: u64 },
-}
-
-impl Piece {
-    pub(super) fn first(&self) -> u64 {
-        match self {
-            Self::Held(block) => block.first(),
-            Self::OnDisk { first, .. } => *first,
-        }
-    }
-}
-
-/// The parts of a log that a read returns.
-pub(super) struct Plan {
-    pub(super) pieces: Vec<Piece>,
-    pub(super) start: u64,
-    pub(super) length: usize,
-    pub(super) next: Cursor,
-    pub(super) gap: Option<Gap>,
-    pub(super) complete: bool,
 }
 
 impl LogState {
@@ -288,75 +263,5 @@ impl LogState {
     /// Withdraws the log's charge.
     pub(super) fn discharge(&mut self, budget: &Budget) {
         budget.charge(std::mem::take(&mut self.charged), Charge::default());
-    }
-
-    /// Plans what to read after the cursor: up to `limit` datagrams that follow each other without a gap.
-    pub(super) fn plan(
-        &mut self,
-        after: Option<Cursor>,
-        limit: usize,
-        scope: ReadRange,
-    ) -> Result<Plan, LogClosed> {
-        if self.closed {
-            return Err(LogClosed);
-        }
-        let bound = if scope.durable { self.saving.saved } else { self.saving.shown };
-        let bound = bound.min(self.tail.next());
-        let (start, gap) = self.start(after);
-        let start = scope.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
-        let end = start.saturating_add(limit as u64).min(bound);
-        let at = self.slots.partition_point(|slot| slot.next <= start);
-        let (mut pieces, mut reached) = (Vec::new(), start);
-        for slot in self.slots.range(at..) {
-            if reached >= end || slot.first > reached {
-                break;
-            }
-            let Some(piece) = slot.piece() else { break };
-            pieces.push(piece);
-            reached = slot.next;
-        }
-        if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {
-            if self.tail.cost() > Self::COPIED_BYTES {
-                self.seal();
-                pieces.extend(self.slots.back().and_then(|slot| slot.block.clone()).map(Piece::Held));
-            } else {
-                pieces.push(Piece::Held(Arc::new(self.tail.clone())));
-            }
-            reached = self.tail.next();
-        }
-        let reached = reached.min(end).max(start);
-        Ok(Plan {
-            pieces,
-            start,
-            length: usize::try_from(reached - start).unwrap_or(limit),
-            next: Cursor { epoch: self.epoch, sequence: reached - 1 },
-            gap,
-            complete: self.complete && reached == self.tail.next(),
-        })
-    }
-
-    /// Skips blocks, from `start` on, whose datagrams all arrived before `since`; returns the number to start from.
-    fn skip(&self, start: u64, since: Timestamp) -> u64 {
-        let at = self.slots.partition_point(|slot| slot.next <= start);
-        let block = self.slots.range(at..).find(|slot| slot.times.1 >= since);
-        start.max(block.map_or(self.tail.first(), |slot| slot.first))
-    }
-
-    /// The sequence number to read from, and what is missing before it.
-    fn start(&self, after: Option<Cursor>) -> (u64, Option<Gap>) {
-        let replaced =
-            after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= self.tail.next());
-        if replaced {
-            return (self.first, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
-        }
-        let wanted = after.map_or(1, |cursor| cursor.sequence + 1);
-        let from = wanted.max(self.first);
-        let at = self.slots.partition_point(|slot| slot.next <= from);
-        let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
-        // A loss right behind evicted datagrams is reported by the next read.
-        let (reason, start) =
-            if wanted < from { (GapReason::Retention, from) } else { (GapReason::Lost, start) };
-        let gap = (start > wanted).then_some(Gap { reason, missed: Some(start - wanted) });
-        (start, gap)
     }
 }

@@ -5,8 +5,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use super::DiskWriter;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
 use crate::store::disk::schema;
-use crate::store::disk::write_queue::TrackedLog;
-use crate::store::log::Unsaved;
+use crate::store::saved::UnsavedLog;
 
 impl DiskWriter {
     pub(super) fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
@@ -27,27 +26,27 @@ impl DiskWriter {
             *next_row - 1
         };
         let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
-            let Some(keep) = pending.kept.get(&number) else { return Ok(()) };
+            let Some(tracked) = pending.tracked.get(&number) else { return Ok(()) };
             let room = for_blocks.saturating_sub(written.bytes);
             let is_changed = pending.new.contains(&number) || pending.touched.contains(&number);
             let gathered = queue.contain(|| {
-                let unsaved = keep.log.unsaved(&mut fresh_row, room, last)?;
-                Some((unsaved, is_changed.then(|| keep.wanted()), keep.progress()))
+                let unsaved = tracked.log.unsaved(&mut fresh_row, room, last)?;
+                Some((unsaved, is_changed.then(|| tracked.spec()), tracked.status()))
             });
-            let Some(Some((unsaved, wanted, progress))) = gathered else { return Ok(()) };
+            let Some(Some((unsaved, spec, status))) = gathered else { return Ok(()) };
             written.bytes += Self::PAGES as usize;
-            if let Some(wanted) = wanted {
-                written.bytes += wanted.len();
-                let owner = params![number, keep.kind, keep.id, wanted];
+            if let Some(spec) = spec {
+                written.bytes += spec.len();
+                let owner = params![number, tracked.kind, tracked.id, spec];
                 transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
             }
-            write_log(&transaction, number, &unsaved, &progress)?;
-            written.bytes += progress.len();
+            write_log(&transaction, number, &unsaved, &status)?;
+            written.bytes += status.len();
             written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
             if unsaved.more {
                 written.unfinished.push(number);
             }
-            written.logs.push((keep.log.clone(), unsaved));
+            written.logs.push((tracked.log.clone(), unsaved));
             Ok(())
         };
         // New and changed owners go first: a request may be waiting.
@@ -74,16 +73,6 @@ impl DiskWriter {
     }
 }
 
-impl TrackedLog {
-    fn wanted(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.spec()).unwrap_or_default()
-    }
-
-    fn progress(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.status()).unwrap_or_default()
-    }
-}
-
 /// Deletes up to `most` of the removed logs, and of the freed rows.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
@@ -104,8 +93,8 @@ pub(super) fn delete(
 fn write_log(
     transaction: &Transaction<'_>,
     number: i64,
-    unsaved: &Unsaved,
-    progress: &str,
+    unsaved: &UnsavedLog,
+    status: &str,
 ) -> rusqlite::Result<()> {
     let mut put = transaction.prepare_cached(schema::PUT_BLOCK)?;
     for (row, block) in &unsaved.blocks {
@@ -116,7 +105,7 @@ fn write_log(
     let counters = &unsaved.counters;
     transaction.prepare_cached(schema::PUT_LOG)?.execute(params![
         number,
-        progress,
+        status,
         unsaved.epoch.cast_signed(),
         unsaved.first.cast_signed(),
         unsaved.reserved.cast_signed(),
