@@ -10,14 +10,17 @@
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
+mod database;
 mod directory;
 mod disk_space;
 mod error;
+mod loading;
 mod log_handle;
 mod pending;
 mod reader;
 mod schema;
 mod snapshot_reader;
+mod tables;
 mod tracked_log;
 mod write_queue;
 mod writer;
@@ -28,13 +31,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::block::Block;
 use super::budget::Budget;
 use super::saved::SavedLog;
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
+use database::Database;
 use directory::Directory;
 use reader::BlockReader;
-use schema::Database;
+use tables::logs::LogRow;
 use write_queue::WriteQueue;
 use writer::DiskWriter;
 
@@ -88,12 +91,15 @@ impl Store {
             Ok(space)
         });
         let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-        let found = database.begin(directory.is_marked(), space.at_once)?;
+        let found = loading::begin(&database, directory.is_marked(), space.at_once)?;
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
         let queue = Arc::new(WriteQueue::new(found.next_log));
         let reader = Arc::new(BlockReader::new(directory.database()));
-        let place = |number| LogHandle::new(queue.clone(), reader.clone(), number);
-        let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
+        let saved = found.logs.into_iter().map(|LogRow { number, kind, id, spec, status, log }| {
+            let place = LogHandle::new(queue.clone(), reader.clone(), number);
+            Saved { kind, id, wanted: spec, progress: status, place, log }
+        });
+        let saved = saved.collect();
         found.superseded.into_iter().for_each(|number| queue.remove(number));
         queue.free(found.orphans);
         let path = directory.database();
@@ -180,8 +186,4 @@ impl Drop for Handle {
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);
     }
-}
-
-fn shared(bytes: Vec<u8>, first: u64, next: u64) -> Option<Arc<Block>> {
-    Block::read(bytes, first, next).map(Arc::new)
 }

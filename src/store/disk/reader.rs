@@ -1,11 +1,15 @@
+//! Blocks on disk, fetched for readers of logs.
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashlink::LruCache;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::{DiskError, schema, shared};
+use super::database;
+use super::error::DiskError;
+use super::tables::blocks;
 use crate::store::block::Block;
 use crate::store::saved::RowId;
 use crate::sync::Lock;
@@ -64,15 +68,12 @@ impl BlockReader {
     fn fetch_now(&self, row: RowId, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskError> {
         let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let idle = self.idle().pop();
-        let connection = idle.map_or_else(|| schema::connect_to_read(&self.path), Ok)?;
-        let data = {
-            let mut statement = connection.prepare_cached(schema::FETCH).map_err(failed)?;
-            statement.query_row([row], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(failed)?
-        };
+        let connection = idle.map_or_else(|| database::connect_to_read(&self.path), Ok)?;
+        let data = blocks::fetch(&connection, row).map_err(failed)?;
         self.idle().push(connection);
         let Some(data) = data else { return Ok(None) };
         let damaged = || DiskError::damaged(&self.path, &format!("block {row} is not what was written"));
-        shared(data, first, next).map(Some).ok_or_else(damaged)
+        Block::read(data, first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::DiskError;
+use super::database::{Database, PAGE_BYTES};
 use super::directory::Directory;
 use super::disk_space::SpaceEstimate;
 use super::pending::{CommitResult, PendingWrites};
-use super::schema::{Database, PAGE_BYTES};
 use super::write_queue::{Wake, WriteQueue};
 use crate::store::Budget;
 use crate::store::saved::RowId;

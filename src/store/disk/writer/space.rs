@@ -71,12 +71,12 @@ impl DiskWriter {
     pub(super) fn shrink(&mut self) {
         let is_wasteful =
             |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
-        let given = self.database.extent().and_then(|before| {
+        let given = self.database.size().and_then(|before| {
             if !is_wasteful(before) || self.budget.confined_to().is_some() {
                 return Ok(false);
             }
-            self.database.shrink(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
-            self.database.extent().map(is_wasteful)
+            self.database.vacuum(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
+            self.database.size().map(is_wasteful)
         });
         self.needs_checkpoint = true;
         self.needs_vacuum = given.unwrap_or_else(|error| {
@@ -88,7 +88,7 @@ impl DiskWriter {
     /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system.
     pub(super) fn checkpoint(&mut self) {
         self.needs_checkpoint = false;
-        let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let emptied = self.database.checkpoint();
         if let Err(error) = emptied {
             tracing::debug!(%error, "the log of the database could not be emptied");
         }

@@ -1,11 +1,10 @@
 //! One transaction: what is deleted, owners that are new or have changed, and the blocks of logs.
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::DiskWriter;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
-use crate::store::disk::schema;
-use crate::store::saved::UnsavedLog;
+use crate::store::disk::tables::{blocks, logs, owners};
 
 impl DiskWriter {
     pub(super) fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
@@ -37,10 +36,12 @@ impl DiskWriter {
             written.bytes += Self::PAGES as usize;
             if let Some(spec) = spec {
                 written.bytes += spec.len();
-                let owner = params![number, tracked.kind, tracked.id, spec];
-                transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
+                owners::put(&transaction, number, &tracked.kind, &tracked.id, &spec)?;
             }
-            write_log(&transaction, number, &unsaved, &status)?;
+            for (row, block) in &unsaved.blocks {
+                blocks::put(&transaction, *row, number, block)?;
+            }
+            logs::put(&transaction, number, &status, &unsaved)?;
             written.bytes += status.len();
             written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
             if unsaved.more {
@@ -74,47 +75,13 @@ impl DiskWriter {
 }
 
 /// Deletes up to `most` of the removed logs, and of the freed rows.
-pub(super) fn delete(
-    transaction: &Transaction<'_>,
-    pending: &PendingWrites,
-    most: usize,
-) -> rusqlite::Result<()> {
+pub(super) fn delete(connection: &Connection, pending: &PendingWrites, most: usize) -> rusqlite::Result<()> {
     for number in pending.removed.iter().take(most) {
-        for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {
-            transaction.prepare_cached(table)?.execute([number])?;
-        }
+        logs::delete(connection, *number)?;
+        owners::delete(connection, *number)?;
     }
     for row in pending.freed.iter().take(most) {
-        transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
+        blocks::delete(connection, *row)?;
     }
-    Ok(())
-}
-
-fn write_log(
-    transaction: &Transaction<'_>,
-    number: i64,
-    unsaved: &UnsavedLog,
-    status: &str,
-) -> rusqlite::Result<()> {
-    let mut put = transaction.prepare_cached(schema::PUT_BLOCK)?;
-    for (row, block) in &unsaved.blocks {
-        let (since, until) = block.times().map_or((i64::MIN, i64::MAX), |(since, until)| (since.0, until.0));
-        let (first, next) = (block.first().cast_signed(), block.next().cast_signed());
-        put.execute(params![row, number, first, next, since, until, block.bytes()])?;
-    }
-    let counters = &unsaved.counters;
-    transaction.prepare_cached(schema::PUT_LOG)?.execute(params![
-        number,
-        status,
-        unsaved.epoch.cast_signed(),
-        unsaved.first.cast_signed(),
-        unsaved.reserved.cast_signed(),
-        counters.appended.cast_signed(),
-        counters.payload_bytes.cast_signed(),
-        counters.evicted.cast_signed(),
-        counters.truncated.cast_signed(),
-        counters.lost.cast_signed(),
-        unsaved.complete,
-    ])?;
     Ok(())
 }
