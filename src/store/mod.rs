@@ -2,6 +2,9 @@
 //!
 //! The receive threads append to a [`Log`] in batches; readers read it through a [`Cursor`], without a copy or a queue
 //! of their own. A reader that retention has overtaken gets a [`Gap`]. A [`Budget`] bounds all logs together.
+//!
+//! `disk` does not know [`Log`]: its writer sees a `DurableLog`, which [`Log`] implements. Both stand on the rows in
+//! `saved`. [`Store::keep`] brings the two together.
 
 mod block;
 mod budget;

@@ -43,6 +43,6 @@ pub(super) struct UnsavedLog {
     pub(super) complete: bool,
     /// All that is kept before this number is on disk after this write.
     pub(super) saved: u64,
-    /// There is more to write than fitted.
+    /// There is more to write than fits into the transaction.
     pub(super) more: bool,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::disk_space::{DbSize, DiskSpace, SpaceEstimate};
+use super::disk_space::{DatabaseSize, DiskSpace, SpaceEstimate};
 use super::error::DiskError;
 use super::schema;
 
@@ -63,10 +63,10 @@ impl Database {
         self.connection.pragma_update(None, "journal_size_limit", bytes)
     }
 
-    pub(super) fn size(&self) -> rusqlite::Result<DbSize> {
+    pub(super) fn size(&self) -> rusqlite::Result<DatabaseSize> {
         let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let bytes = |pages: i64| pages.cast_unsigned() * u64::from(PAGE_BYTES);
-        Ok(DbSize { size: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
+        Ok(DatabaseSize { total: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
     }
 
     /// How much space there is now. Within a transaction, as if it were committed.

@@ -1,6 +1,8 @@
+//! What a log knows of the disk: its number there, the queue of the writer, and the reader of blocks.
+
 use std::sync::Arc;
 
-use super::DiskError;
+use super::error::DiskError;
 use super::reader::BlockReader;
 use super::write_queue::WriteQueue;
 use crate::store::block::Block;
@@ -28,9 +30,9 @@ impl LogHandle {
         self.queue.touch(self.number);
     }
 
-    /// Notes that the log has changed and these rows can be deleted. `hurry`: readers will wait for the write soon.
-    pub(in crate::store) fn notify(&self, hurry: bool, freed: &mut Vec<RowId>) {
-        self.queue.dirty(self.number, hurry, freed);
+    /// Notes that the log has changed and these rows can be deleted. `flush_now`: readers will wait for the write soon.
+    pub(in crate::store) fn notify(&self, flush_now: bool, freed: &mut Vec<RowId>) {
+        self.queue.dirty(self.number, flush_now, freed);
     }
 
     /// Notes that this many payload bytes were appended.

@@ -1,6 +1,6 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
-//! Logs notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
+//! Logs, seen as [`DurableLog`]s, notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
 //! [`DiskWriter`](writer::DiskWriter) takes what is new and commits it in one transaction. Appending never waits for
 //! the disk. When the disk fails, everything stays in memory as far as the budget allows, and is written when the disk
 //! works again. Before logs fill the disk, the oldest blocks are evicted. Readers fetch blocks by connections of their
@@ -10,6 +10,7 @@
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
+mod condition;
 mod database;
 mod directory;
 mod disk_space;
@@ -42,11 +43,11 @@ use write_queue::WriteQueue;
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
+pub use condition::Condition;
 pub use error::DiskError;
 pub use log_handle::LogHandle;
 pub use tracked_log::Persist;
 pub(super) use tracked_log::{DurableLog, TrackedLog};
-pub use write_queue::Condition;
 
 /// Where and how the store keeps logs.
 #[derive(Debug, Clone)]

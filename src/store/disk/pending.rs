@@ -36,7 +36,7 @@ pub(super) struct CommitResult {
     pub(super) logs: Vec<(Arc<dyn DurableLog>, UnsavedLog)>,
     /// How many of the dirty logs have had their turns.
     pub(super) turns: usize,
-    /// Logs with more to write than fitted.
+    /// Logs with more to write than fits into the transaction.
     pub(super) unfinished: Vec<i64>,
     pub(super) bytes: usize,
     /// Blocks were left out because the disk lacks space.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::condition::Condition;
 use super::error::DiskError;
 use super::tracked_log::TrackedLog;
 use crate::store::saved::RowId;
@@ -57,31 +58,6 @@ struct Reached {
     fault: Option<DiskError>,
     /// Everything queued before this is written.
     behind_since: Option<Instant>,
-}
-
-/// The state of the store.
-#[derive(Debug, Clone)]
-pub struct Condition {
-    /// Why nothing can be written at the moment.
-    pub fault: Option<DiskError>,
-    /// How long the oldest change has been waiting to be written.
-    pub lag: Duration,
-    /// The size of the database.
-    pub file_bytes: u64,
-    /// Blocks that could not be read, and were given up.
-    pub lost_blocks: u64,
-    /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
-    pub confined_to: Option<usize>,
-}
-
-impl Condition {
-    /// Longer than requests wait for the disk.
-    const LONGEST_LAG: Duration = Duration::from_secs(10);
-
-    /// Whether writing fails, or makes no progress.
-    pub fn is_degraded(&self) -> bool {
-        self.fault.is_some() || self.lag > Self::LONGEST_LAG
-    }
 }
 
 /// Why the writer wakes.
@@ -144,11 +120,11 @@ impl WriteQueue {
         }
     }
 
-    pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<RowId>) {
+    pub(super) fn dirty(&self, number: i64, flush_now: bool, freed: &mut Vec<RowId>) {
         self.push(|queue| {
             queue.dirty.push(number);
             queue.free(freed);
-            queue.flush_now |= hurry;
+            queue.flush_now |= flush_now;
         });
     }
 
@@ -221,7 +197,7 @@ impl WriteQueue {
         std::mem::replace(&mut *queue, QueuedWrites { requested, end, ..QueuedWrites::default() })
     }
 
-    /// Requests another round, because there is more to do than fitted into one.
+    /// Requests another round, because there is more to do than fits into one.
     pub(super) fn go_on(&self) {
         self.push(|queue| queue.flush_now = true);
     }

@@ -34,27 +34,27 @@ pub use read::{ReadError, ReadRange};
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
     budget: Arc<Budget>,
-    /// Its place on disk; none if it is in memory only.
-    place: Option<LogHandle>,
+    /// Its handle to the disk; none if it is in memory only.
+    handle: Option<LogHandle>,
     /// Std lock: writers hold it while they copy one batch, readers while they copy a little.
     state: Mutex<LogState>,
     changed: Notify,
 }
 
 impl Log {
-    pub fn new(limits: Limits, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
-        Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, place)
+    pub fn new(limits: Limits, budget: Arc<Budget>, handle: Option<LogHandle>) -> Self {
+        Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, handle)
     }
 
     /// A log as it was found on disk.
-    pub fn restored(limits: Limits, budget: Arc<Budget>, place: LogHandle, saved: &SavedLog) -> Self {
-        let log = Self::of(LogState::restored(limits, saved), budget, Some(place));
+    pub fn restored(limits: Limits, budget: Arc<Budget>, handle: LogHandle, saved: &SavedLog) -> Self {
+        let log = Self::of(LogState::restored(limits, saved), budget, Some(handle));
         log.change(LogState::retain);
         log
     }
 
-    fn of(state: LogState, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
-        Self { budget, place, state: Mutex::new(state), changed: Notify::new() }
+    fn of(state: LogState, budget: Arc<Budget>, handle: Option<LogHandle>) -> Self {
+        Self { budget, handle, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Appends a batch under one lock and wakes the waiting readers.
@@ -75,7 +75,7 @@ impl Log {
     pub fn charge_owner(&self, bytes: usize) {
         self.change(|state| {
             if !state.closed {
-                state.carried = bytes;
+                state.owner_bytes = bytes;
             }
         });
     }
@@ -151,7 +151,7 @@ impl Log {
                     state.saving.awaited = true;
                 }
                 let plan = state.plan(after, limit, range)?;
-                state.settle(&self.budget);
+                state.update_charge(&self.budget);
                 plan
             };
             let mut blocks = Vec::with_capacity(pieces.len());
@@ -180,9 +180,9 @@ impl Log {
     /// Gives up the block on disk that begins with this number, because it is missing or damaged.
     fn lose(&self, first: u64) {
         let lost = self.change(|state| state.lose(first));
-        if let Some(place) = self.place.as_ref().filter(|_| lost > 0) {
+        if let Some(handle) = self.handle.as_ref().filter(|_| lost > 0) {
             tracing::error!(datagrams = lost, "a block of a log cannot be read from disk: it is lost");
-            place.note_lost();
+            handle.note_lost();
         }
     }
 
@@ -202,8 +202,8 @@ impl Log {
     /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers are woken.
     pub fn close(&self) {
         self.change(LogState::close);
-        if let Some(place) = &self.place {
-            place.remove();
+        if let Some(handle) = &self.handle {
+            handle.remove();
         }
         self.changed.notify_waiters();
     }
@@ -238,19 +238,19 @@ impl Log {
     /// The position after everything that readers can see now.
     pub fn latest(&self) -> Cursor {
         let state = self.state();
-        Cursor { epoch: state.epoch, sequence: state.saving.shown.min(state.tail.next()) - 1 }
+        Cursor { epoch: state.epoch, sequence: state.saving.visible_until.min(state.tail.next()) - 1 }
     }
 
-    /// Its place on disk; none if it is in memory only.
+    /// Its handle to the disk; none if it is in memory only.
     pub fn place(&self) -> Option<&LogHandle> {
-        self.place.as_ref()
+        self.handle.as_ref()
     }
 
     async fn fetch(&self, piece: Piece) -> Result<Option<Arc<Block>>, ReadError> {
-        match (piece, &self.place) {
+        match (piece, &self.handle) {
             (Piece::Held(block), _) => Ok(Some(block)),
-            (Piece::OnDisk { row, first, next }, Some(place)) => {
-                place.fetch(row, first, next).await.map_err(ReadError::Disk)
+            (Piece::OnDisk { row, first, next }, Some(handle)) => {
+                handle.fetch(row, first, next).await.map_err(ReadError::Disk)
             }
             (Piece::OnDisk { .. }, None) => Ok(None),
         }
@@ -261,12 +261,12 @@ impl Log {
         let mut state = self.state();
         let (before, bytes) = (state.extent(), state.counters.payload_bytes);
         let changed = change(&mut state);
-        state.settle(&self.budget);
-        if let Some(place) = &self.place
+        state.update_charge(&self.budget);
+        if let Some(handle) = &self.handle
             && (state.extent() != before || !state.freed.is_empty())
         {
             let appended = state.counters.payload_bytes - bytes;
-            state.notify(place, usize::try_from(appended).unwrap_or(usize::MAX));
+            state.notify(handle, usize::try_from(appended).unwrap_or(usize::MAX));
         }
         changed
     }
@@ -283,7 +283,7 @@ impl DurableLog for Log {
             return None;
         }
         let unsaved = state.unsaved(rows, most, last);
-        state.settle(&self.budget);
+        state.update_charge(&self.budget);
         Some(unsaved)
     }
 

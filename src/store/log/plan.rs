@@ -29,7 +29,7 @@ impl LogState {
         if self.closed {
             return Err(LogClosed);
         }
-        let bound = if range.durable { self.saving.saved } else { self.saving.shown };
+        let bound = if range.durable { self.saving.saved } else { self.saving.visible_until };
         let bound = bound.min(self.tail.next());
         let (start, gap) = self.start(after);
         let start = range.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));

@@ -31,14 +31,14 @@ impl LogState {
                 state.slots.push_back(slot);
             }
         }
-        state.cold = state.slots.len();
+        state.on_disk_count = state.slots.len();
         state.first = saved.first;
         state.recount();
         state.saving = Saving {
             dirty: false,
             saved: saved.next,
-            shown: saved.reserved,
-            hurry_from: saved.next + (saved.reserved - saved.next) / 2,
+            visible_until: saved.reserved,
+            flush_at: saved.next + (saved.reserved - saved.next) / 2,
             under_way: 0,
             awaited: false,
         };
@@ -61,15 +61,15 @@ impl LogState {
     }
 
     /// Notifies the writer, if necessary, that there is something to write.
-    pub(super) fn notify(&mut self, place: &LogHandle, appended: usize) {
-        let hurry = self.tail.next() >= self.saving.hurry_from;
-        if hurry {
-            self.saving.hurry_from = u64::MAX;
+    pub(super) fn notify(&mut self, handle: &LogHandle, appended: usize) {
+        let flush_now = self.tail.next() >= self.saving.flush_at;
+        if flush_now {
+            self.saving.flush_at = u64::MAX;
         }
-        if !std::mem::replace(&mut self.saving.dirty, true) || hurry || !self.freed.is_empty() {
-            place.notify(hurry, &mut self.freed);
+        if !std::mem::replace(&mut self.saving.dirty, true) || flush_now || !self.freed.is_empty() {
+            handle.notify(flush_now, &mut self.freed);
         }
-        place.note(appended);
+        handle.note(appended);
     }
 
     pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> UnsavedLog {
@@ -98,7 +98,7 @@ impl LogState {
             }
             saved = self.tail.next();
         }
-        let reserved = self.set_aside(last);
+        let reserved = self.reserve(last);
         (self.saving.dirty, self.saving.under_way) = (more, saved);
         UnsavedLog {
             blocks,
@@ -113,18 +113,18 @@ impl LogState {
     }
 
     /// Reserves numbers; returns the first one that readers may not see once this is on disk.
-    fn set_aside(&mut self, last: bool) -> u64 {
+    fn reserve(&mut self, last: bool) -> u64 {
         let next = self.tail.next();
         if last || self.complete {
             return next;
         }
-        let before = self.saving.shown;
+        let before = self.saving.visible_until;
         let came = next - self.saving.saved.min(next);
         let ahead = (came * Self::TIMES_AHEAD).max(Self::LEAST_AHEAD);
         if before == u64::MAX {
             // No numbers are reserved yet, so none were hidden. From here on they are, because the write may succeed.
-            self.saving.shown = next + ahead;
-            return self.saving.shown;
+            self.saving.visible_until = next + ahead;
+            return self.saving.visible_until;
         }
         if before.saturating_sub(next) < ahead / 2 { next + ahead } else { before }
     }
@@ -137,9 +137,9 @@ impl LogState {
         for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
             slot.saved = slot.next <= saved;
         }
-        let hidden = self.tail.next() > self.saving.shown;
+        let hidden = self.tail.next() > self.saving.visible_until;
         let ahead = unsaved.reserved.saturating_sub(self.tail.next());
-        (self.saving.shown, self.saving.hurry_from) = if unsaved.complete {
+        (self.saving.visible_until, self.saving.flush_at) = if unsaved.complete {
             (u64::MAX, u64::MAX)
         } else {
             (unsaved.reserved, self.tail.next() + ahead / 2)
@@ -150,8 +150,8 @@ impl LogState {
     /// Returns whether waiting readers must be woken.
     pub(super) fn note_not_saved(&mut self) -> bool {
         (self.saving.dirty, self.saving.under_way) = (true, 0);
-        let hidden = self.tail.next() > self.saving.shown;
-        (self.saving.shown, self.saving.hurry_from) = (u64::MAX, u64::MAX);
+        let hidden = self.tail.next() > self.saving.visible_until;
+        (self.saving.visible_until, self.saving.flush_at) = (u64::MAX, u64::MAX);
         std::mem::take(&mut self.saving.awaited) || hidden
     }
 }

@@ -19,12 +19,12 @@ pub(super) struct LogState {
     /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
     pub(super) slots: VecDeque<BlockSlot>,
     /// How many of the slots, from the oldest on, are on disk only.
-    pub(super) cold: usize,
+    pub(super) on_disk_count: usize,
     pub(super) tail: Block,
     /// The row on disk to which the tail has been written so far.
     pub(super) tail_row: Option<RowId>,
     /// A block whose buffer is to be filled again: appending to a full log allocates nothing.
-    spare: Option<Block>,
+    recycled: Option<Block>,
     /// Datagrams before this number have been evicted. After it, too, numbers may be missing.
     pub(super) first: u64,
     pub(super) slots_bytes: usize,
@@ -32,7 +32,7 @@ pub(super) struct LogState {
     pub(super) held_bytes: usize,
     charged: Charge,
     /// Bytes that the log's owner takes, charged until the log is closed.
-    pub(super) carried: usize,
+    pub(super) owner_bytes: usize,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
     pub(super) closed: bool,
@@ -48,9 +48,9 @@ pub(super) struct Saving {
     /// All that is kept before this number is on disk.
     pub(super) saved: u64,
     /// Numbers from here on are hidden from readers, because after a crash they could be given again.
-    pub(super) shown: u64,
+    pub(super) visible_until: u64,
     /// When the log reaches this number, more numbers must be reserved soon.
-    pub(super) hurry_from: u64,
+    pub(super) flush_at: u64,
     /// Everything before this number is being written to disk, if it is not there yet.
     pub(super) under_way: u64,
     /// A reader waits for datagrams to be on disk.
@@ -58,8 +58,14 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) const NOWHERE: Self =
-        Self { dirty: false, saved: 1, shown: u64::MAX, hurry_from: u64::MAX, under_way: 0, awaited: false };
+    pub(super) const NOWHERE: Self = Self {
+        dirty: false,
+        saved: 1,
+        visible_until: u64::MAX,
+        flush_at: u64::MAX,
+        under_way: 0,
+        awaited: false,
+    };
 }
 
 impl LogState {
@@ -74,15 +80,15 @@ impl LogState {
             limits,
             epoch,
             slots: VecDeque::new(),
-            cold: 0,
+            on_disk_count: 0,
             tail: Block::new(next),
             tail_row: None,
-            spare: None,
+            recycled: None,
             first: next,
             slots_bytes: 0,
             held_bytes: 0,
             charged: Charge::default(),
-            carried: 0,
+            owner_bytes: 0,
             counters: LogCounters::default(),
             complete: false,
             closed: false,
@@ -102,7 +108,7 @@ impl LogState {
     }
 
     pub(super) fn seal(&mut self) {
-        let next = self.tail.successor(self.spare.take());
+        let next = self.tail.successor(self.recycled.take());
         let sealed = std::mem::replace(&mut self.tail, next).shrink_to_fit();
         self.slots_bytes += sealed.cost();
         self.held_bytes += sealed.cost();
@@ -135,11 +141,12 @@ impl LogState {
 
     /// The slot to be dropped from memory first: the oldest one held, but none that is just being written.
     fn dispensable(&self) -> Option<usize> {
-        let oldest = self.slots.get(self.cold)?;
+        let oldest = self.slots.get(self.on_disk_count)?;
         if oldest.saved {
-            return Some(self.cold);
+            return Some(self.on_disk_count);
         }
-        let at = self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.cold);
+        let at =
+            self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.on_disk_count);
         (at < self.slots.len()).then_some(at)
     }
 
@@ -168,7 +175,7 @@ impl LogState {
             self.freed.extend(self.tail_row.take());
             return;
         };
-        self.cold = self.cold.saturating_sub(1);
+        self.on_disk_count = self.on_disk_count.saturating_sub(1);
         self.slots_bytes -= oldest.cost;
         self.freed.extend(oldest.row);
         if let Some(block) = oldest.block {
@@ -212,7 +219,7 @@ impl LogState {
         self.held_bytes -= slot.cost;
         let block = slot.block.take();
         if slot.saved {
-            self.cold += 1;
+            self.on_disk_count += 1;
         } else if let Some(slot) = self.slots.remove(at) {
             self.slots_bytes -= slot.cost;
             self.freed.extend(slot.row);
@@ -225,12 +232,11 @@ impl LogState {
 
     /// Gives up the block that begins with this number and is on disk only; returns how many datagrams are lost.
     pub(super) fn lose(&mut self, first: u64) -> u64 {
-        let cold = self.slots.range(..self.cold);
-        let Some(at) = cold.into_iter().position(|slot| slot.first == first) else {
+        let Some(at) = self.slots.range(..self.on_disk_count).position(|slot| slot.first == first) else {
             return 0;
         };
         let Some(slot) = self.slots.remove(at) else { return 0 };
-        self.cold -= 1;
+        self.on_disk_count -= 1;
         self.slots_bytes -= slot.cost;
         self.freed.extend(slot.row);
         let lost = slot.next - slot.first.max(self.first);
@@ -240,7 +246,7 @@ impl LogState {
 
     /// Keeps the block's buffer for the next tail, unless a reader still holds the block.
     fn reuse(&mut self, block: Arc<Block>) {
-        self.spare = Arc::into_inner(block).or(self.spare.take());
+        self.recycled = Arc::into_inner(block).or(self.recycled.take());
     }
 
     /// Drops everything but the counters.
@@ -248,15 +254,15 @@ impl LogState {
         self.closed = true;
         self.freed.extend(self.slots.drain(..).filter_map(|slot| slot.row));
         self.freed.extend(self.tail_row.take());
-        self.spare = None;
-        (self.cold, self.slots_bytes, self.held_bytes, self.carried) = (0, 0, 0, 0);
+        self.recycled = None;
+        (self.on_disk_count, self.slots_bytes, self.held_bytes, self.owner_bytes) = (0, 0, 0, 0);
         self.tail = Block::new(self.tail.next());
     }
 
     /// Charges the budget for the current size.
-    pub(super) fn settle(&mut self, budget: &Budget) {
+    pub(super) fn update_charge(&mut self, budget: &Budget) {
         let tail = self.tail.cost();
-        let now = Charge { kept: self.slots_bytes + tail + self.carried, memory: self.held_bytes + tail };
+        let now = Charge { kept: self.slots_bytes + tail + self.owner_bytes, memory: self.held_bytes + tail };
         budget.charge(std::mem::replace(&mut self.charged, now), now);
     }
 

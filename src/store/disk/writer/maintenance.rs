@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::disk::database::Database;
-use crate::store::disk::disk_space::DbSize;
+use crate::store::disk::disk_space::DatabaseSize;
 
 pub(super) struct Maintenance {
     /// The size from which on `SQLite`'s own log is emptied into the database.
@@ -67,8 +67,8 @@ impl Maintenance {
     /// Returns some unused space to the file system if there is much. `is_confined`: the disk is nearly full, so the
     /// next writes use it.
     pub(super) fn vacuum(&mut self, database: &Database, is_confined: bool) {
-        let is_wasteful = |database: DbSize| {
-            database.unused > Self::UNUSED && database.unused > database.size / Self::UNUSED_SHARE
+        let is_wasteful = |database: DatabaseSize| {
+            database.unused > Self::UNUSED && database.unused > database.total / Self::UNUSED_SHARE
         };
         let is_left = database.size().and_then(|before| {
             if !is_wasteful(before) || is_confined {
