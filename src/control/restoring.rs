@@ -82,7 +82,7 @@ impl Control {
     }
 }
 
-/// The group of a membership, responder or message, from its saved [`Persist::wanted`](crate::store::Persist::wanted).
+/// The group of a membership, responder or message, from its saved [`Persist::spec`](crate::store::Persist::spec).
 pub fn saved_group(wanted: &str) -> serde_json::Result<Group> {
     #[derive(Deserialize)]
     struct Wanted {

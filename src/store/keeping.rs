@@ -8,7 +8,7 @@ use super::log::Log;
 impl Store {
     /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
     pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, owner: Weak<dyn Persist>, is_new: bool) {
-        if let Some(handle) = log.place() {
+        if let Some(handle) = log.handle() {
             let tracked =
                 TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), owner, is_new };
             self.track(handle.number(), tracked);

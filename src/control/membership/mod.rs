@@ -69,7 +69,7 @@ pub(super) struct MembershipContext {
 
 impl MembershipContext {
     fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
-        let place = self.store.as_ref().map(Store::place);
+        let place = self.store.as_ref().map(Store::new_handle);
         Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), place))
     }
 

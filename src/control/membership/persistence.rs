@@ -70,11 +70,11 @@ impl Membership {
         context: &MembershipContext,
         services: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {
-        let wanted: StoredMembership = serde_json::from_str(&saved.wanted)?;
-        let progress: MembershipStatus = read_progress(&saved.progress)?;
+        let wanted: StoredMembership = serde_json::from_str(&saved.spec)?;
+        let progress: MembershipStatus = read_progress(&saved.status)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = context.log_limits.narrowed(&wanted.spec.retention);
-        let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
+        let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.handle, &saved.log));
         let lease = wanted.lease.map(|lease| lease.resumed(context.sockets.clock()));
         if lease.is_some_and(|lease| lease.is_none()) {
             log.close();
@@ -134,7 +134,7 @@ impl Membership {
             for old in replaced {
                 old.close();
             }
-        } else if let Some(place) = self.log().place() {
+        } else if let Some(place) = self.log().handle() {
             place.touch();
         }
     }

@@ -60,11 +60,11 @@ impl Message {
         budget: &Arc<Budget>,
         context: &MessageContext,
     ) -> serde_json::Result<Self> {
-        let wanted: StoredMessage = serde_json::from_str(&saved.wanted)?;
-        let progress: MessageStatus = read_progress(&saved.progress)?;
+        let wanted: StoredMessage = serde_json::from_str(&saved.spec)?;
+        let progress: MessageStatus = read_progress(&saved.status)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = limits.narrowed(&wanted.spec.retention);
-        let log = Arc::new(Log::restored(limits, budget.clone(), saved.place, &saved.log));
+        let log = Arc::new(Log::restored(limits, budget.clone(), saved.handle, &saved.log));
         let MessageStatus { closed, results, counters, dropped_buffers, responders } = progress;
         let collection = Collection::restored(results, counters, responders, closed);
         let mut message = Self::new(id, wanted.spec, log, collection, context.clone());
@@ -114,7 +114,7 @@ impl Message {
 
     /// Tells the store that the message has changed.
     pub(super) fn touch(&self) {
-        if let Some(place) = self.log.place() {
+        if let Some(place) = self.log.handle() {
             place.touch();
         }
     }

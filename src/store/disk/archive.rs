@@ -48,7 +48,7 @@ impl Archive {
     }
 
     /// The stored spec of a log's owner ([`Persist::spec`](super::Persist::spec)); none if it is no longer there.
-    pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
+    pub fn spec(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
         self.query(|connection| owners::spec(connection, log.number, log.log.epoch))
     }
 

@@ -63,17 +63,17 @@ pub struct StoreSettings {
 pub struct Saved {
     pub kind: String,
     pub id: String,
-    pub wanted: String,
-    pub progress: String,
-    pub place: LogHandle,
+    pub spec: String,
+    pub status: String,
+    pub handle: LogHandle,
     pub log: SavedLog,
 }
 
 /// The store of one data directory, which no other process can use meanwhile. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Handle>);
+pub struct Store(Arc<StoreInner>);
 
-struct Handle {
+struct StoreInner {
     queue: Arc<WriteQueue>,
     budget: Arc<Budget>,
     reader: Arc<BlockReader>,
@@ -97,8 +97,8 @@ impl Store {
         let queue = Arc::new(WriteQueue::new(found.next_log));
         let reader = Arc::new(BlockReader::new(directory.database()));
         let saved = found.logs.into_iter().map(|LogRow { number, kind, id, spec, status, log }| {
-            let place = LogHandle::new(queue.clone(), reader.clone(), number);
-            Saved { kind, id, wanted: spec, progress: status, place, log }
+            let handle = LogHandle::new(queue.clone(), reader.clone(), number);
+            Saved { kind, id, spec, status, handle, log }
         });
         let saved = saved.collect();
         found.superseded.into_iter().for_each(|number| queue.remove(number));
@@ -125,7 +125,7 @@ impl Store {
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| DiskError::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Handle { queue, budget, reader, thread })), saved))
+        Ok((Self(Arc::new(StoreInner { queue, budget, reader, thread })), saved))
     }
 
     /// Notes that all logs are restored: from now on, if the disk lacks space, the oldest datagrams are evicted.
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// A handle for a new log.
-    pub fn place(&self) -> LogHandle {
+    pub fn new_handle(&self) -> LogHandle {
         let queue = self.0.queue.clone();
         let number = queue.fresh_number();
         LogHandle::new(queue, self.0.reader.clone(), number)
@@ -178,7 +178,7 @@ impl Store {
     }
 }
 
-impl Drop for Handle {
+impl Drop for StoreInner {
     fn drop(&mut self) {
         self.queue.end();
         // The directory is free once the thread has ended. The thread cannot wait for itself, if it held the last owner

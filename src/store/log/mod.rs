@@ -242,7 +242,7 @@ impl Log {
     }
 
     /// Its handle to the disk; none if it is in memory only.
-    pub fn place(&self) -> Option<&LogHandle> {
+    pub fn handle(&self) -> Option<&LogHandle> {
         self.handle.as_ref()
     }
 
