@@ -71,10 +71,12 @@ impl DiskWriter {
         loop {
             self.queue.progress.rest();
             let failing = self.disk == Disk::Fails;
-            let pause = match self.space.is_lacking() {
-                _ if failing => Self::RETRY,
-                true => self.flush.min(Self::RETRY),
-                false => self.flush,
+            let pause = if failing {
+                Self::RETRY
+            } else if self.space.is_lacking() {
+                self.flush.min(Self::RETRY)
+            } else {
+                self.flush
             };
             let is_due = self.maintenance.is_due() || self.space.is_confined();
             let wake = self.queue.wait(pause, failing, is_due.then(|| self.maintenance.idle_after()));
