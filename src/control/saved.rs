@@ -11,7 +11,7 @@ pub(in crate::control) fn read_status<'a, T: Default + Deserialize<'a>>(
     if text.is_empty() { Ok(T::default()) } else { serde_json::from_str(text) }
 }
 
-/// The group of a membership, responder or message, from its saved [`Persist::wanted`](crate::store::Persist::wanted).
+/// The group of a membership, responder or message, from its saved [`Persist::spec`](crate::store::Persist::spec).
 pub fn saved_group(spec: &str) -> serde_json::Result<Group> {
     #[derive(Deserialize)]
     struct StoredResource {

@@ -123,7 +123,7 @@ fn list(
 ) -> Result<(), ExportFault> {
     for (kind, log) in logs {
         // The resource has been deleted in the meantime.
-        let Some(wanted) = archive.wanted(log)? else { continue };
+        let Some(wanted) = archive.spec(log)? else { continue };
         let group = saved_group(&wanted).map_err(|error| ExportFault::Unreadable {
             name: format!("{kind} `{}`", log.id),
             directory: args.data_dir.clone(),

@@ -1,3 +1,5 @@
+//! Blocks: the parts of a log, each readable by itself.
+
 use std::net::SocketAddr;
 use std::ops::Range;
 

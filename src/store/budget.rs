@@ -1,3 +1,5 @@
+//! How much all logs together may keep, and how much of that in memory.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;

@@ -1,3 +1,5 @@
+//! Where a reader is in a log, and what it has missed.
+
 use std::fmt;
 
 /// A position in a log: after the datagram with this sequence number. Opaque to clients.

@@ -146,7 +146,7 @@ async fn an_owner_that_panics_at_the_writer_fails_alone() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     let harmed = Arc::new(Panicking);
-    let its_log = Arc::new(Log::new(AMPLE, budget(), Some(store.place())));
+    let its_log = Arc::new(Log::new(AMPLE, budget(), Some(store.new_handle())));
     store.keep("membership", "harmed", &its_log, Arc::downgrade(&harmed) as Weak<dyn Persist>, true);
     append(&log, [b"kept" as &[u8]]);
 

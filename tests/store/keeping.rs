@@ -17,7 +17,7 @@ async fn a_log_goes_on_where_it_ended() {
 
     let (store, saved) = open(&scratch.path("data"));
     assert_eq!((saved[0].kind.as_str(), saved[0].id.as_str()), ("membership", "a"));
-    assert_eq!((saved[0].wanted.as_str(), saved[0].progress.as_str()), ("wanted", "progress"));
+    assert_eq!((saved[0].spec.as_str(), saved[0].status.as_str()), ("spec", "status"));
     let log = restore(&store, saved, &owner);
     // A sealed block costs a little more than one that grows.
     let kept_bytes = counters.kept_bytes;

@@ -26,11 +26,11 @@ struct Owner;
 
 impl Persist for Owner {
     fn spec(&self) -> String {
-        "wanted".to_owned()
+        "spec".to_owned()
     }
 
     fn status(&self) -> String {
-        "progress".to_owned()
+        "status".to_owned()
     }
 }
 
@@ -65,7 +65,7 @@ fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
 
 /// A log that is kept under this id.
 fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
-    let log = Arc::new(Log::new(limits, budget(), Some(store.place())));
+    let log = Arc::new(Log::new(limits, budget(), Some(store.new_handle())));
     store.keep("membership", id, &log, weak(owner), true);
     log
 }
@@ -73,7 +73,7 @@ fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log>
 /// The only log that was kept.
 fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
     let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
-    let log = Arc::new(Log::restored(AMPLE, budget(), saved.place, &saved.log));
+    let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
     store.keep(&saved.kind, &saved.id, &log, weak(owner), false);
     log
 }

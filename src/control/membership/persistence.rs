@@ -71,11 +71,11 @@ impl Membership {
         context: &MembershipContext,
         responder_context: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {
-        let stored: StoredMembership = serde_json::from_str(&saved.wanted)?;
-        let status: MembershipStatus = read_status(&saved.progress)?;
+        let stored: StoredMembership = serde_json::from_str(&saved.spec)?;
+        let status: MembershipStatus = read_status(&saved.status)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = context.log_limits.narrowed(&stored.spec.retention);
-        let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.place, &saved.log));
+        let log = Arc::new(Log::restored(limits, context.budget.clone(), saved.handle, &saved.log));
         let lease = stored.lease.map(|lease| lease.resumed(context.sockets.clock()));
         if lease.is_some_and(|lease| lease.is_none()) {
             log.close();
@@ -139,8 +139,8 @@ impl Membership {
             for old in replaced {
                 old.close();
             }
-        } else if let Some(place) = self.log().place() {
-            place.touch();
+        } else if let Some(handle) = self.log().handle() {
+            handle.touch();
         }
     }
 }

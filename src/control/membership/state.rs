@@ -46,8 +46,8 @@ pub(in crate::control) struct MembershipContext {
 
 impl MembershipContext {
     pub(super) fn new_log(&self, spec: &MembershipSpec) -> Arc<Log> {
-        let place = self.store.as_ref().map(Store::place);
-        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), place))
+        let handle = self.store.as_ref().map(Store::new_handle);
+        Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), handle))
     }
 
     pub(super) fn opening<'a>(&'a self, spec: &'a MembershipSpec, table: &'a InterfaceTable) -> Opening<'a> {

@@ -66,7 +66,8 @@ impl Control {
         };
         let sockets: Vec<_> = sockets.into_iter().enumerate().map(number).collect();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
-        let log = Arc::new(Log::new(limits, shared.budget.clone(), shared.store.as_ref().map(Store::place)));
+        let log =
+            Arc::new(Log::new(limits, shared.budget.clone(), shared.store.as_ref().map(Store::new_handle)));
         let context = shared.message_context.clone();
         let message = Arc::new(Message::new(id.clone(), spec, log, collection, context));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {

@@ -60,11 +60,11 @@ impl Message {
         budget: &Arc<Budget>,
         context: &MessageContext,
     ) -> serde_json::Result<Self> {
-        let stored: StoredMessage = serde_json::from_str(&saved.wanted)?;
-        let status: MessageStatus = read_status(&saved.progress)?;
+        let stored: StoredMessage = serde_json::from_str(&saved.spec)?;
+        let status: MessageStatus = read_status(&saved.status)?;
         let id: Id = serde_json::from_value(saved.id.into())?;
         let limits = limits.narrowed(&stored.spec.retention);
-        let log = Arc::new(Log::restored(limits, budget.clone(), saved.place, &saved.log));
+        let log = Arc::new(Log::restored(limits, budget.clone(), saved.handle, &saved.log));
         let MessageStatus { closed, results, counters, dropped_buffers, responders } = status;
         let collection = Collection::restored(results, counters, responders, closed);
         let mut message = Self::new(id, stored.spec, log, collection, context.clone());
@@ -114,8 +114,8 @@ impl Message {
 
     /// Tells the store that the message has changed.
     pub(super) fn touch(&self) {
-        if let Some(place) = self.log.place() {
-            place.touch();
+        if let Some(handle) = self.log.handle() {
+            handle.touch();
         }
     }
 }

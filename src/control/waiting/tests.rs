@@ -89,7 +89,7 @@ impl HangingDisk {
         let owner = Arc::new(SilentOwner { called, may_return: Mutex::new(may_return) });
         let store = control.store().unwrap();
         let budget = Arc::new(Budget::new(usize::MAX, None));
-        let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.place())));
+        let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.new_handle())));
         store.keep("membership", "silent", &log, Arc::downgrade(&owner) as Weak<dyn Persist>, true);
         tokio::task::spawn_blocking(move || is_called.recv()).await.unwrap().unwrap();
         log.close();

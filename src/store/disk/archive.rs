@@ -4,14 +4,16 @@ use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 
-use rusqlite::OptionalExtension;
-
-use super::schema::{self, Owners};
+use super::error::DiskError;
 use super::snapshot_reader::SnapshotReader;
-use super::{DiskError, SavedLog, Stored, directory, shared};
+use super::tables::logs::{LogRow, Owners};
+use super::tables::{blocks, owners};
+use super::{directory, loading, schema};
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::{Gap, GapReason, Page};
+use crate::store::cursor::{Gap, GapReason};
+use crate::store::page::Page;
+use crate::store::saved::{SavedBlock, SavedLog};
 
 /// A data directory open for reading: that of a stopped service or of a running one, or a copy.
 pub struct Archive(SnapshotReader);
@@ -20,6 +22,7 @@ pub struct Archive(SnapshotReader);
 pub struct ArchivedLog {
     pub kind: String,
     pub id: String,
+    /// A later start of the service may give it to another log, which then has another epoch.
     number: i64,
     log: SavedLog,
 }
@@ -30,33 +33,31 @@ impl Archive {
     /// Their datagrams are read later, block by block, so that a service can go on writing in the meantime. Those that
     /// it evicts until then are shown as a gap.
     pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
-        let mut onlooker = SnapshotReader::open(&directory::database_in(directory))?;
-        let path = onlooker.path().to_owned();
-        let connection = onlooker.connection()?;
+        let mut reader = SnapshotReader::open(&directory::database_in(directory))?;
+        let path = reader.path().to_owned();
+        let connection = reader.connection()?;
         if schema::version(connection, &path).map_err(DiskError::when_reading)? == 0 {
             return Err(DiskError::Foreign(path));
         }
         let snapshot =
             connection.unchecked_transaction().map_err(|error| SnapshotReader::fault(&path, &error))?;
-        let found = schema::find(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
+        let found = loading::load(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
         drop(snapshot);
-        let logs = found.logs.into_iter().map(schema::FoundLog::into_archived).collect();
-        Ok((Self(onlooker), logs))
+        let logs = found.logs.into_iter().map(ArchivedLog::from).collect();
+        Ok((Self(reader), logs))
     }
 
-    /// The stored spec of a log's owner ([`Persist::wanted`](super::Persist::wanted)); none if it is no longer there.
-    pub fn wanted(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
-        self.look(|connection| {
-            connection.prepare_cached(schema::WANTED)?.query_row(log.identity(), |row| row.get(0)).optional()
-        })
+    /// The stored spec of a log's owner ([`Persist::spec`](super::Persist::spec)); none if it is no longer there.
+    pub fn spec(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
+        self.query(|connection| owners::spec(connection, log.number, log.log.epoch))
     }
 
     /// When the first and the last datagram of a log arrived.
     pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskError> {
         let mut blocks = log.blocks();
         let Some(oldest) = blocks.next() else { return Ok(None) };
-        let until = blocks.map(|stored| stored.times.1).fold(oldest.times.1, Timestamp::max);
-        let since = log.blocks().skip(1).map(|stored| stored.times.0).min();
+        let until = blocks.map(|block| block.times.1).fold(oldest.times.1, Timestamp::max);
+        let since = log.blocks().skip(1).map(|block| block.times.0).min();
         // A part of the oldest block may have been evicted already.
         let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
         let first = kept.and_then(|block| {
@@ -67,62 +68,55 @@ impl Archive {
         Ok(Some((since.map_or(first, |since| since.min(first)), until)))
     }
 
-    /// Reads a log page by page. A page is a block or less. Blocks are skipped unless `wanted` accepts their earliest
-    /// and latest time of arrival.
-    pub fn pages<'a, W>(&'a mut self, log: &'a ArchivedLog, wanted: W) -> Pages<'a, W>
+    /// Reads a log page by page. A page is a block or less. Blocks are skipped unless `accepts` holds for their
+    /// earliest and latest time of arrival.
+    pub fn pages<'a, W>(&'a mut self, log: &'a ArchivedLog, accepts: W) -> Pages<'a, W>
     where
         W: Fn(Timestamp, Timestamp) -> bool,
     {
-        Pages { archive: self, log, left: log.log.blocks.iter(), wanted, reached: 1, gone: 0 }
+        Pages { archive: self, log, left: log.log.blocks.iter(), accepts, reached: 1, gone: 0 }
     }
 
     /// None if the service has evicted it.
-    fn fetch(&mut self, log: &ArchivedLog, stored: &Stored) -> Result<Option<Arc<Block>>, DiskError> {
-        let found = self.look(|connection| {
-            let mut statement = connection.prepare_cached(schema::FETCH_OF_LOG)?;
-            let [number, epoch] = log.identity();
-            let place = [stored.row, stored.first.cast_signed(), number, epoch];
-            statement.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    fn fetch(&mut self, log: &ArchivedLog, block: &SavedBlock) -> Result<Option<Arc<Block>>, DiskError> {
+        let found = self.query(|connection| {
+            blocks::fetch_of_log(connection, block.row, block.first, log.number, log.log.epoch)
         })?;
         // The block may have grown since.
-        let found = found.map(|(data, next): (Vec<u8>, i64)| (data, next.cast_unsigned()));
-        let Some((data, next)) = found.filter(|(_, next)| *next >= stored.next) else { return Ok(None) };
+        let Some((data, next)) = found.filter(|(_, next)| *next >= block.next) else { return Ok(None) };
         let damaged =
-            || DiskError::damaged(self.0.path(), &format!("block {} is not what was written", stored.row));
-        shared(data, stored.first, next).map(Some).ok_or_else(damaged)
+            || DiskError::damaged(self.0.path(), &format!("block {} is not what was written", block.row));
+        Block::read(data, block.first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
-    fn look<T>(
+    fn query<T>(
         &mut self,
-        look: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DiskError> {
-        let found = look(self.0.connection()?);
+        let found = query(self.0.connection()?);
         found.map_err(|error| SnapshotReader::fault(self.0.path(), &error))
     }
 }
 
 impl ArchivedLog {
-    pub(super) fn new(number: i64, kind: String, id: String, log: SavedLog) -> Self {
-        Self { kind, id, number, log }
-    }
-
     /// Datagrams that are there to be read.
     pub fn datagrams(&self) -> u64 {
-        self.blocks().map(|stored| stored.next - stored.first.max(self.log.first)).sum()
+        self.blocks().map(|block| block.next - block.first.max(self.log.first)).sum()
     }
 
     /// Bytes on disk: payloads and their metadata.
     pub fn bytes(&self) -> u64 {
-        self.blocks().map(|stored| stored.length as u64).sum()
+        self.blocks().map(|block| block.length as u64).sum()
     }
 
-    /// Its number, which a later start of the service may give to another log, and its epoch.
-    fn identity(&self) -> [i64; 2] {
-        [self.number, self.log.epoch.cast_signed()]
+    fn blocks(&self) -> impl Iterator<Item = &SavedBlock> {
+        self.log.blocks.iter().filter(|block| block.next > self.log.first)
     }
+}
 
-    fn blocks(&self) -> impl Iterator<Item = &Stored> {
-        self.log.blocks.iter().filter(|stored| stored.next > self.log.first)
+impl From<LogRow> for ArchivedLog {
+    fn from(LogRow { number, kind, id, log, .. }: LogRow) -> Self {
+        Self { kind, id, number, log }
     }
 }
 
@@ -130,8 +124,8 @@ impl ArchivedLog {
 pub struct Pages<'a, W> {
     archive: &'a mut Archive,
     log: &'a ArchivedLog,
-    left: slice::Iter<'a, Stored>,
-    wanted: W,
+    left: slice::Iter<'a, SavedBlock>,
+    accepts: W,
     /// The sequence number that is expected next.
     reached: u64,
     /// Numbers before this one have been evicted since the archive was opened.
@@ -145,19 +139,19 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
         let kept = &self.log.log;
         loop {
             let rest = self.left.clone();
-            let Some(stored) = self.left.next() else { break };
-            if stored.next <= kept.first {
+            let Some(saved) = self.left.next() else { break };
+            if saved.next <= kept.first {
                 continue;
             }
-            let start = stored.first.max(kept.first);
-            if let Some(page) = self.let_go_of_before(start) {
+            let start = saved.first.max(kept.first);
+            if let Some(page) = self.evicted_before(start) {
                 self.left = rest;
                 return Some(Ok(page));
             }
-            let block = if (self.wanted)(stored.times.0, stored.times.1) {
-                match self.archive.fetch(self.log, stored) {
+            let block = if (self.accepts)(saved.times.0, saved.times.1) {
+                match self.archive.fetch(self.log, saved) {
                     Ok(None) => {
-                        self.gone = stored.next;
+                        self.gone = saved.next;
                         continue;
                     }
                     Ok(block) => block,
@@ -171,14 +165,14 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
                 None
             };
             let gap = self.gap_before(start);
-            self.reached = stored.next;
+            self.reached = saved.next;
             if block.is_some() || gap.is_some() {
-                return Some(Ok(Page::of_block(block, start, stored.next, kept.epoch, gap)));
+                return Some(Ok(Page::of_block(block, start, saved.next, kept.epoch, gap)));
             }
         }
         // In a log that is not complete, reserved numbers without datagrams follow the last datagram.
         let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
-        if let Some(page) = self.let_go_of_before(end) {
+        if let Some(page) = self.evicted_before(end) {
             return Some(Ok(page));
         }
         let gap = self.gap_before(end)?;
@@ -189,7 +183,7 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
 
 impl<W> Pages<'_, W> {
     /// A page that reports evicted datagrams, if more are missing between them and this number.
-    fn let_go_of_before(&mut self, next: u64) -> Option<Page> {
+    fn evicted_before(&mut self, next: u64) -> Option<Page> {
         let evicted = self.evicted();
         if self.reached >= evicted || evicted >= next {
             return None;

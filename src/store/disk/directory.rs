@@ -1,9 +1,11 @@
+//! The data directory: its lock, its files, and the mark that numbers were shown without being reserved.
+
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::DiskError;
+use super::error::DiskError;
 
 /// A data directory that no other process can use while this exists.
 pub(super) struct Directory {

@@ -1,3 +1,5 @@
+//! How much a database may still write to its file system.
+
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{Statvfs, statvfs};
@@ -11,8 +13,8 @@ pub(super) struct DiskSpace {
 
 /// The size of a database in bytes, including what is only in `SQLite`'s own log (the WAL) yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DbSize {
-    pub(super) size: u64,
+pub(super) struct DatabaseSize {
+    pub(super) total: u64,
     /// Of that, unused pages, which are written to first.
     pub(super) unused: u64,
 }
@@ -54,7 +56,7 @@ impl DiskSpace {
         Self { database: database.to_owned(), journal: journal.into() }
     }
 
-    pub(super) fn estimate(&self, extent: DbSize) -> SpaceEstimate {
+    pub(super) fn estimate(&self, database: DatabaseSize) -> SpaceEstimate {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let (free, all) = free_and_all(&self.database);
         let (file, journal) = (length(&self.database), length(&self.journal));
@@ -62,11 +64,11 @@ impl DiskSpace {
         let reserve = Self::RESERVE.min(available / Self::SHARE);
         let capacity = available - reserve;
         // The file has yet to grow by what is in the journal alone.
-        let growth = extent.size.saturating_sub(file);
+        let growth = database.total.saturating_sub(file);
         SpaceEstimate {
             capacity,
             writable: capacity
-                .checked_sub(extent.size - extent.unused)
+                .checked_sub(database.total - database.unused)
                 .filter(|writable| *writable >= Self::LEAST_AT_ONCE)
                 .unwrap_or(0),
             at_once: (reserve / 8).max(Self::LEAST_AT_ONCE),

@@ -1,3 +1,5 @@
+//! Why a data directory cannot be opened, read or written.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,12 @@
+//! What a log knows of the disk: its number there, the queue of the writer, and the reader of blocks.
+
 use std::sync::Arc;
 
+use super::error::DiskError;
 use super::reader::BlockReader;
 use super::write_queue::WriteQueue;
-use super::{DiskError, Row};
 use crate::store::block::Block;
+use crate::store::saved::RowId;
 
 /// Where a log is on disk, and the queue to notify of its changes.
 #[derive(Clone)]
@@ -18,7 +21,7 @@ impl LogHandle {
         Self { queue, reader, number }
     }
 
-    pub(super) fn number(&self) -> i64 {
+    pub(in crate::store) fn number(&self) -> i64 {
         self.number
     }
 
@@ -27,9 +30,9 @@ impl LogHandle {
         self.queue.touch(self.number);
     }
 
-    /// Notes that the log has changed and these rows can be deleted. `hurry`: readers will wait for the write soon.
-    pub(in crate::store) fn notify(&self, hurry: bool, freed: &mut Vec<Row>) {
-        self.queue.dirty(self.number, hurry, freed);
+    /// Notes that the log has changed and these rows can be deleted. `flush_now`: readers will wait for the write soon.
+    pub(in crate::store) fn notify(&self, flush_now: bool, freed: &mut Vec<RowId>) {
+        self.queue.dirty(self.number, flush_now, freed);
     }
 
     /// Notes that this many payload bytes were appended.
@@ -50,7 +53,7 @@ impl LogHandle {
     /// None if the row is no longer there.
     pub(in crate::store) async fn fetch(
         &self,
-        row: Row,
+        row: RowId,
         first: u64,
         next: u64,
     ) -> Result<Option<Arc<Block>>, DiskError> {

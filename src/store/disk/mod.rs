@@ -1,6 +1,6 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
-//! Logs notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
+//! Logs, seen as [`DurableLog`]s, notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
 //! [`DiskWriter`](writer::DiskWriter) takes what is new and commits it in one transaction. Appending never waits for
 //! the disk. When the disk fails, everything stays in memory as far as the budget allows, and is written when the disk
 //! works again. Before logs fill the disk, the oldest blocks are evicted. Readers fetch blocks by connections of their
@@ -10,41 +10,44 @@
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
+mod condition;
+mod database;
 mod directory;
 mod disk_space;
 mod error;
+mod loading;
 mod log_handle;
 mod pending;
 mod reader;
 mod schema;
 mod snapshot_reader;
+mod tables;
+mod tracked_log;
 mod write_queue;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::block::Block;
-use super::log::LogCounters;
-use super::{Budget, Log};
-use crate::model::Timestamp;
+use super::budget::Budget;
+use super::saved::SavedLog;
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
+use database::Database;
 use directory::Directory;
 use reader::BlockReader;
-use schema::Database;
-use write_queue::{TrackedLog, WriteQueue};
+use tables::logs::LogRow;
+use write_queue::WriteQueue;
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
+pub use condition::Condition;
 pub use error::DiskError;
 pub use log_handle::LogHandle;
-pub use write_queue::Condition;
-
-/// The number of a block's row.
-pub(super) type Row = i64;
+pub use tracked_log::Persist;
+pub(super) use tracked_log::{DurableLog, TrackedLog};
 
 /// Where and how the store keeps logs.
 #[derive(Debug, Clone)]
@@ -56,52 +59,21 @@ pub struct StoreSettings {
     pub memory_bytes: usize,
 }
 
-/// The owner of a log that is kept on disk.
-pub trait Persist: Send + Sync {
-    /// Its spec, from which the next start makes it again.
-    fn spec(&self) -> String;
-    /// Its status, beside what the log counts.
-    fn status(&self) -> String;
-}
-
 /// An owner and its log, as they were on disk.
 pub struct Saved {
     pub kind: String,
     pub id: String,
-    pub wanted: String,
-    pub progress: String,
-    pub place: LogHandle,
+    pub spec: String,
+    pub status: String,
+    pub handle: LogHandle,
     pub log: SavedLog,
-}
-
-/// A log as it was on disk.
-pub struct SavedLog {
-    pub(super) epoch: u64,
-    pub(super) first: u64,
-    /// The first number that was never given to a datagram, as far as is known.
-    pub(super) next: u64,
-    /// Numbers before this one are reserved for this run of the service.
-    pub(super) reserved: u64,
-    pub(super) counters: LogCounters,
-    pub(super) complete: bool,
-    pub(super) blocks: Vec<Stored>,
-}
-
-/// A block on disk.
-pub(super) struct Stored {
-    pub(super) row: Row,
-    pub(super) first: u64,
-    pub(super) next: u64,
-    pub(super) times: (Timestamp, Timestamp),
-    /// Bytes of records.
-    pub(super) length: usize,
 }
 
 /// The store of one data directory, which no other process can use meanwhile. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Handle>);
+pub struct Store(Arc<StoreInner>);
 
-struct Handle {
+struct StoreInner {
     queue: Arc<WriteQueue>,
     budget: Arc<Budget>,
     reader: Arc<BlockReader>,
@@ -120,12 +92,15 @@ impl Store {
             Ok(space)
         });
         let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-        let found = database.begin(directory.is_marked(), space.at_once)?;
+        let found = loading::begin(&database, directory.is_marked(), space.at_once)?;
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
         let queue = Arc::new(WriteQueue::new(found.next_log));
         let reader = Arc::new(BlockReader::new(directory.database()));
-        let place = |number| LogHandle::new(queue.clone(), reader.clone(), number);
-        let saved = found.logs.into_iter().map(|found| found.into_saved(place)).collect();
+        let saved = found.logs.into_iter().map(|LogRow { number, kind, id, spec, status, log }| {
+            let handle = LogHandle::new(queue.clone(), reader.clone(), number);
+            Saved { kind, id, spec, status, handle, log }
+        });
+        let saved = saved.collect();
         found.superseded.into_iter().for_each(|number| queue.remove(number));
         queue.free(found.orphans);
         let path = directory.database();
@@ -150,7 +125,7 @@ impl Store {
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| DiskError::other(&path, &error))?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Handle { queue, budget, reader, thread })), saved))
+        Ok((Self(Arc::new(StoreInner { queue, budget, reader, thread })), saved))
     }
 
     /// Notes that all logs are restored: from now on, if the disk lacks space, the oldest datagrams are evicted.
@@ -159,39 +134,21 @@ impl Store {
     }
 
     /// A handle for a new log.
-    pub fn place(&self) -> LogHandle {
+    pub fn new_handle(&self) -> LogHandle {
         let queue = self.0.queue.clone();
         let number = queue.fresh_number();
         LogHandle::new(queue, self.0.reader.clone(), number)
     }
 
-    /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
-    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, keeper: Weak<dyn Persist>, is_new: bool) {
-        if let Some(place) = log.place() {
-            let keep = TrackedLog {
-                kind: kind.to_owned(),
-                id: id.to_owned(),
-                log: log.clone(),
-                owner: keeper,
-                is_new,
-            };
-            self.0.queue.keep(place.number(), keep);
-        }
+    /// Writes the log with this number, and its owner, from now on.
+    pub(super) fn track(&self, number: i64, tracked: TrackedLog) {
+        self.0.queue.track(number, tracked);
     }
 
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
-        self.0.queue.settled().await
-    }
-
-    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
-    pub async fn wait_durable(&self, log: &Log) -> Result<(), DiskError> {
-        let next = log.next_sequence();
-        while !log.is_saved_before(next) {
-            self.flushed().await?;
-        }
-        Ok(())
+        self.0.queue.flushed().await
     }
 
     /// Resolves when code of a log or its owner has panicked on the writer's thread since the last call. Cancel-safe.
@@ -221,7 +178,7 @@ impl Store {
     }
 }
 
-impl Drop for Handle {
+impl Drop for StoreInner {
     fn drop(&mut self) {
         self.queue.end();
         // The directory is free once the thread has ended. The thread cannot wait for itself, if it held the last owner
@@ -230,8 +187,4 @@ impl Drop for Handle {
         let other = |thread: &JoinHandle<_>| thread.thread().id() != std::thread::current().id();
         let _ = thread.filter(other).map(JoinHandle::join);
     }
-}
-
-fn shared(bytes: Vec<u8>, first: u64, next: u64) -> Option<Arc<Block>> {
-    Block::read(bytes, first, next).map(Arc::new)
 }

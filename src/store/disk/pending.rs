@@ -4,15 +4,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Row;
-use super::write_queue::{QueuedWrites, TrackedLog};
-use crate::store::Log;
-use crate::store::log::Unsaved;
+use super::tracked_log::{DurableLog, TrackedLog};
+use super::write_queue::QueuedWrites;
+use crate::store::saved::{RowId, UnsavedLog};
 
 /// Work to be done, kept until it has been committed.
 #[derive(Default)]
 pub(super) struct PendingWrites {
-    pub(super) kept: HashMap<i64, TrackedLog>,
+    pub(super) tracked: HashMap<i64, TrackedLog>,
     /// Owners that are not on disk yet.
     pub(super) new: HashSet<i64>,
     /// Owners that have changed.
@@ -21,7 +20,7 @@ pub(super) struct PendingWrites {
     /// Logs in the order of their turns, each once.
     pub(super) dirty: VecDeque<i64>,
     waiting: HashSet<i64>,
-    pub(super) freed: Vec<Row>,
+    pub(super) freed: Vec<RowId>,
     pub(super) since: Option<Instant>,
     /// Flush tickets: the latest one requested, and the latest one completed.
     requested: u64,
@@ -34,10 +33,10 @@ pub(super) struct CommitResult {
     /// How many of the removed logs, and of the freed rows, it has deleted.
     pub(super) deleted: usize,
     pub(super) owners: Vec<i64>,
-    pub(super) logs: Vec<(Arc<Log>, Unsaved)>,
+    pub(super) logs: Vec<(Arc<dyn DurableLog>, UnsavedLog)>,
     /// How many of the dirty logs have had their turns.
     pub(super) turns: usize,
-    /// Logs with more to write than fitted.
+    /// Logs with more to write than fits into the transaction.
     pub(super) unfinished: Vec<i64>,
     pub(super) bytes: usize,
     /// Blocks were left out because the disk lacks space.
@@ -48,23 +47,23 @@ impl PendingWrites {
     /// Adds the queued work.
     pub(super) fn take(&mut self, queue: QueuedWrites) {
         self.since = self.since.or(queue.since);
-        for (number, keep) in queue.kept {
+        for (number, tracked) in queue.tracked {
             // Closing it has queued the removal already, or will.
-            if keep.log.is_closed() {
+            if tracked.log.is_closed() {
                 continue;
             }
-            if keep.is_new {
+            if tracked.is_new {
                 self.new.insert(number);
             } else {
                 self.wait(number);
             }
-            self.kept.insert(number, keep);
+            self.tracked.insert(number, tracked);
         }
         self.touched.extend(queue.touched);
         queue.dirty.into_iter().for_each(|number| self.wait(number));
         self.freed.extend(queue.freed);
         for number in &queue.removed {
-            self.kept.remove(number);
+            self.tracked.remove(number);
         }
         self.removed.extend(queue.removed);
         self.requested = queue.requested;
@@ -105,16 +104,16 @@ impl PendingWrites {
 
     /// Queues every log.
     pub(super) fn wait_all(&mut self) {
-        let all: Vec<_> = self.kept.keys().copied().collect();
+        let all: Vec<_> = self.tracked.keys().copied().collect();
         for number in all {
             self.wait(number);
         }
     }
 
     /// The logs that have something to write.
-    pub(super) fn unsaved_logs(&self) -> impl Iterator<Item = &Log> {
+    pub(super) fn unsaved_logs(&self) -> impl Iterator<Item = &dyn DurableLog> {
         let numbers = self.new.iter().chain(&self.touched).chain(&self.dirty);
-        numbers.filter_map(|number| self.kept.get(number)).map(|keep| &*keep.log)
+        numbers.filter_map(|number| self.tracked.get(number)).map(|tracked| &*tracked.log)
     }
 
     /// Removes this many of the removed logs, and of the freed rows, from the pending work.

@@ -1,12 +1,17 @@
+//! Blocks on disk, fetched for readers of logs.
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashlink::LruCache;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::{DiskError, Row, schema, shared};
+use super::database;
+use super::error::DiskError;
+use super::tables::blocks;
 use crate::store::block::Block;
+use crate::store::saved::RowId;
 use crate::sync::Lock;
 
 /// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.
@@ -16,7 +21,7 @@ pub(super) struct BlockReader {
     idle: Mutex<Vec<Connection>>,
     /// Std lock: held for a look-up or an insertion. Recently fetched blocks: a reader that goes page by page, or
     /// several readers of the same log, fetch a block several times.
-    recent: Mutex<LruCache<Row, Arc<Block>>>,
+    recent: Mutex<LruCache<RowId, Arc<Block>>>,
     /// Held by each thread that fetches, even if its caller has gone: a disk that hangs takes no more threads.
     turns: Arc<Semaphore>,
 }
@@ -39,7 +44,7 @@ impl BlockReader {
     /// The block with these numbers; none if the row is no longer there.
     pub(super) async fn fetch(
         self: &Arc<Self>,
-        row: Row,
+        row: RowId,
         first: u64,
         next: u64,
     ) -> Result<Option<Arc<Block>>, DiskError> {
@@ -60,25 +65,22 @@ impl BlockReader {
         Ok(block)
     }
 
-    fn fetch_now(&self, row: Row, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskError> {
+    fn fetch_now(&self, row: RowId, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskError> {
         let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let idle = self.idle().pop();
-        let connection = idle.map_or_else(|| schema::connect_to_read(&self.path), Ok)?;
-        let data = {
-            let mut statement = connection.prepare_cached(schema::FETCH).map_err(failed)?;
-            statement.query_row([row], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(failed)?
-        };
+        let connection = idle.map_or_else(|| database::connect_to_read(&self.path), Ok)?;
+        let data = blocks::fetch(&connection, row).map_err(failed)?;
         self.idle().push(connection);
         let Some(data) = data else { return Ok(None) };
         let damaged = || DiskError::damaged(&self.path, &format!("block {row} is not what was written"));
-        shared(data, first, next).map(Some).ok_or_else(damaged)
+        Block::read(data, first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock_shared()
     }
 
-    fn recent(&self) -> MutexGuard<'_, LruCache<Row, Arc<Block>>> {
+    fn recent(&self) -> MutexGuard<'_, LruCache<RowId, Arc<Block>>> {
         self.recent.lock_shared()
     }
 }

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{DiskError, schema};
+use super::database;
+use super::error::DiskError;
 
 /// Reads a database that others may have open, or open at any moment.
 pub(super) struct SnapshotReader {
@@ -52,7 +53,7 @@ impl SnapshotReader {
         let alone = files.index.is_none().then_some(files);
         let connection = match &alone {
             Some(files) => connect_alone(path, files)?,
-            None => schema::connect_to_read(path).map_err(DiskError::when_reading)?,
+            None => database::connect_to_read(path).map_err(DiskError::when_reading)?,
         };
         Ok(Self { path: path.to_owned(), connection, alone })
     }

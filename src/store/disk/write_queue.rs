@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::{DiskError, Persist, Row};
-use crate::store::Log;
+use super::condition::Condition;
+use super::error::DiskError;
+use super::tracked_log::TrackedLog;
+use crate::store::saved::RowId;
 use crate::sync::{Lock, Progress, unpoisoned};
 
 pub(super) struct WriteQueue {
@@ -32,13 +34,13 @@ pub(super) struct WriteQueue {
 /// Work that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct QueuedWrites {
-    pub(super) kept: Vec<(i64, TrackedLog)>,
+    pub(super) tracked: Vec<(i64, TrackedLog)>,
     /// Owners that have changed.
     pub(super) touched: HashSet<i64>,
     pub(super) removed: Vec<i64>,
     /// Logs that have changed.
     pub(super) dirty: Vec<i64>,
-    pub(super) freed: Vec<Row>,
+    pub(super) freed: Vec<RowId>,
     /// The latest flush ticket: how many flushes have been requested.
     pub(super) requested: u64,
     flush_now: bool,
@@ -49,15 +51,6 @@ pub(super) struct QueuedWrites {
     pub(super) since: Option<Instant>,
 }
 
-/// A log to be kept on disk from now on.
-pub(super) struct TrackedLog {
-    pub(super) kind: String,
-    pub(super) id: String,
-    pub(super) log: Arc<Log>,
-    pub(super) owner: Weak<dyn Persist>,
-    pub(super) is_new: bool,
-}
-
 /// The latest flush ticket that the writer has completed, and whether it succeeded.
 #[derive(Debug, Clone, Default)]
 struct Reached {
@@ -65,31 +58,6 @@ struct Reached {
     fault: Option<DiskError>,
     /// Everything queued before this is written.
     behind_since: Option<Instant>,
-}
-
-/// The state of the store.
-#[derive(Debug, Clone)]
-pub struct Condition {
-    /// Why nothing can be written at the moment.
-    pub fault: Option<DiskError>,
-    /// How long the oldest change has been waiting to be written.
-    pub lag: Duration,
-    /// The size of the database.
-    pub file_bytes: u64,
-    /// Blocks that could not be read, and were given up.
-    pub lost_blocks: u64,
-    /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
-    pub confined_to: Option<usize>,
-}
-
-impl Condition {
-    /// Longer than requests wait for the disk.
-    const LONGEST_LAG: Duration = Duration::from_secs(10);
-
-    /// Whether writing fails, or makes no progress.
-    pub fn is_degraded(&self) -> bool {
-        self.fault.is_some() || self.lag > Self::LONGEST_LAG
-    }
 }
 
 /// Why the writer wakes.
@@ -103,7 +71,7 @@ pub(super) enum Wake {
 }
 
 impl QueuedWrites {
-    fn free(&mut self, rows: &mut Vec<Row>) {
+    fn free(&mut self, rows: &mut Vec<RowId>) {
         self.flush_now |= self.out_of_space && !rows.is_empty();
         self.freed.append(rows);
     }
@@ -132,8 +100,8 @@ impl WriteQueue {
         self.next_log.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn keep(&self, number: i64, keep: TrackedLog) {
-        self.push(|queue| queue.kept.push((number, keep)));
+    pub(super) fn track(&self, number: i64, log: TrackedLog) {
+        self.push(|queue| queue.tracked.push((number, log)));
     }
 
     pub(super) fn touch(&self, number: i64) {
@@ -146,17 +114,17 @@ impl WriteQueue {
         self.push(|queue| queue.removed.push(number));
     }
 
-    pub(super) fn free(&self, mut rows: Vec<Row>) {
+    pub(super) fn free(&self, mut rows: Vec<RowId>) {
         if !rows.is_empty() {
             self.push(|queue| queue.free(&mut rows));
         }
     }
 
-    pub(super) fn dirty(&self, number: i64, hurry: bool, freed: &mut Vec<Row>) {
+    pub(super) fn dirty(&self, number: i64, flush_now: bool, freed: &mut Vec<RowId>) {
         self.push(|queue| {
             queue.dirty.push(number);
             queue.free(freed);
-            queue.flush_now |= hurry;
+            queue.flush_now |= flush_now;
         });
     }
 
@@ -167,7 +135,7 @@ impl WriteQueue {
         }
     }
 
-    pub(super) async fn settled(&self) -> Result<(), DiskError> {
+    pub(super) async fn flushed(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
         // While the disk fails, the writer pauses between its attempts: callers must not wait for those.
         if let Some(fault) = &reached.borrow_and_update().fault {
@@ -179,8 +147,8 @@ impl WriteQueue {
             queue.flush_now = true;
             ticket = queue.requested;
         });
-        let at = reached.wait_for(|reached| reached.completed >= ticket).await;
-        at.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
+        let completed = reached.wait_for(|reached| reached.completed >= ticket).await;
+        completed.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
     }
 
     pub(super) fn end(&self) {
@@ -225,11 +193,11 @@ impl WriteQueue {
     pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
-        let (asked, end) = (queue.requested, queue.end);
-        std::mem::replace(&mut *queue, QueuedWrites { requested: asked, end, ..QueuedWrites::default() })
+        let (requested, end) = (queue.requested, queue.end);
+        std::mem::replace(&mut *queue, QueuedWrites { requested, end, ..QueuedWrites::default() })
     }
 
-    /// Requests another round, because there is more to do than fitted into one.
+    /// Requests another round, because there is more to do than fits into one.
     pub(super) fn go_on(&self) {
         self.push(|queue| queue.flush_now = true);
     }
@@ -279,15 +247,15 @@ impl WriteQueue {
     }
 
     /// `since`: when the oldest work that is still to be written was queued.
-    pub(super) fn written(&self, asked: u64, since: Option<Instant>) {
-        self.reached.send_replace(Reached { completed: asked, fault: None, behind_since: since });
+    pub(super) fn written(&self, ticket: u64, since: Option<Instant>) {
+        self.reached.send_replace(Reached { completed: ticket, fault: None, behind_since: since });
     }
 
     /// `since`: when the oldest work that could not be written was queued.
-    pub(super) fn failed(&self, asked: u64, fault: DiskError, since: Option<Instant>) {
+    pub(super) fn failed(&self, ticket: u64, fault: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
-            *reached = Reached { completed: asked, fault: Some(fault), behind_since };
+            *reached = Reached { completed: ticket, fault: Some(fault), behind_since };
         });
         // The writer is to try again even if nothing else is queued.
         self.push(|_| {});

@@ -1,42 +1,32 @@
-//! The thread that writes to the database: its loop, and when it writes.
+//! The thread that writes to the database: its loop, and what it does when writing fails.
 
+mod maintenance;
 mod space;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::database::Database;
 use super::directory::Directory;
 use super::disk_space::SpaceEstimate;
-use super::pending::{CommitResult, PendingWrites};
-use super::schema::{Database, PAGE_BYTES};
+use super::error::DiskError;
+use super::pending::PendingWrites;
 use super::write_queue::{Wake, WriteQueue};
-use super::{DiskError, Row};
-use crate::store::Budget;
+use crate::store::budget::Budget;
+use crate::store::saved::RowId;
+use maintenance::Maintenance;
+use space::SpaceLimit;
 
 pub(super) struct DiskWriter {
     database: Database,
     queue: Arc<WriteQueue>,
-    budget: Arc<Budget>,
     pending: PendingWrites,
-    next_row: Row,
+    next_row: RowId,
     flush: Duration,
     disk: Disk,
-    /// The latest measurement of the space on disk.
-    space: SpaceEstimate,
-    looked_at: Instant,
-    /// How many bytes logs may keep together, as the disk has space.
-    fitted: usize,
-    /// A log line has said that the disk is nearly full.
-    told: bool,
-    /// Since when the disk has lacked space for blocks.
-    starved: Option<Instant>,
-    /// The size from which on `SQLite`'s own log is emptied into the database.
-    journal_bound: u64,
-    /// Something was written since the last checkpoint.
-    needs_checkpoint: bool,
-    /// Too much of the database is unused.
-    needs_vacuum: bool,
+    space: SpaceLimit,
+    maintenance: Maintenance,
     /// Declared last: other processes can use the directory once all else has ended.
     directory: Directory,
 }
@@ -50,53 +40,27 @@ enum Disk {
 }
 
 impl DiskWriter {
-    /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
-    const PAGES: u32 = 2 * PAGE_BYTES;
-    /// Deletions in one transaction at most.
-    const DELETED_AT_ONCE: u64 = 1_000;
     /// Pause before the next attempt after a failure.
     const RETRY: Duration = Duration::from_millis(500);
-    /// How long logs may take to evict blocks before a disk without space counts as full.
-    const PATIENCE: Duration = Duration::from_secs(1);
-    /// Time without work after which `SQLite`'s own log is emptied into the database.
-    const IDLE: Duration = Duration::from_secs(1);
-    /// How long a measurement of plentiful space is relied on.
-    const GRANTED: Duration = Duration::from_millis(100);
-    /// Pause before more unused space is returned.
-    const WASTEFUL: Duration = Duration::from_millis(10);
-    /// Bytes of the database that may be unused before some are returned to the file system, at least and as a share of
-    /// all; and how many are returned at once, at most.
-    const UNUSED: u64 = 1024 * 1024;
-    const UNUSED_SHARE: u64 = 8;
-    const GIVEN_AT_ONCE: u64 = 4 * 1024 * 1024;
-    /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
-    const LEAST_SHARE: u64 = 8;
 
     pub(super) fn new(
         directory: Directory,
         database: Database,
         queue: Arc<WriteQueue>,
         budget: Arc<Budget>,
-        next_row: Row,
+        next_row: RowId,
         space: SpaceEstimate,
         flush: Duration,
     ) -> Self {
         Self {
             database,
             queue,
-            budget,
             pending: PendingWrites::default(),
             next_row,
             flush,
             disk: Disk::Works,
-            space,
-            looked_at: Instant::now(),
-            fitted: 0,
-            told: false,
-            starved: None,
-            journal_bound: 0,
-            needs_checkpoint: true,
-            needs_vacuum: false,
+            space: SpaceLimit::new(budget, space),
+            maintenance: Maintenance::new(),
             directory,
         }
     }
@@ -107,22 +71,23 @@ impl DiskWriter {
         loop {
             self.queue.progress.rest();
             let failing = self.disk == Disk::Fails;
-            let pause = match self.starved {
-                _ if failing => Self::RETRY,
-                Some(_) => self.flush.min(Self::RETRY),
-                None => self.flush,
+            let pause = if failing {
+                Self::RETRY
+            } else if self.space.is_lacking() {
+                self.flush.min(Self::RETRY)
+            } else {
+                self.flush
             };
-            let idle_after = if self.needs_vacuum { Self::WASTEFUL } else { Self::IDLE };
-            let is_done = !self.needs_vacuum && !self.needs_checkpoint && self.budget.confined_to().is_none();
-            let wake = self.queue.wait(pause, failing, (!is_done).then_some(idle_after));
+            let is_due = self.maintenance.is_due() || self.space.is_confined();
+            let wake = self.queue.wait(pause, failing, is_due.then(|| self.maintenance.idle_after()));
             self.queue.progress.work();
             match wake {
                 // An error is logged already, and the next round tries again.
                 Wake::Work => drop(self.round(false)),
-                Wake::Idle if self.needs_vacuum => self.shrink(),
+                Wake::Idle if self.maintenance.needs_vacuum() => self.vacuum(),
                 Wake::Idle => {
                     self.checkpoint();
-                    self.update_space_limit(self.budget.kept());
+                    self.update_space_limit(self.space.kept());
                     self.note_size();
                 }
                 Wake::End => return self.end(),
@@ -148,7 +113,7 @@ impl DiskWriter {
 
     fn round(&mut self, last: bool) -> Result<(), DiskError> {
         // Datagrams that arrive from here on do not have space on disk yet.
-        let kept = self.budget.kept();
+        let kept = self.space.kept();
         self.queue.progress.work();
         self.pending.take(self.queue.take());
         self.queue.begun(self.pending.since);
@@ -166,10 +131,12 @@ impl DiskWriter {
                 }
                 self.update_space_limit(kept);
                 self.queue.written(self.pending.answered(), self.pending.since);
-                match self.starved {
-                    _ if last || self.pending.is_empty() => {}
-                    Some(_) if self.pending.deletions_done() => self.queue.go_on_when_freed(),
-                    _ => self.queue.go_on(),
+                if !last && !self.pending.is_empty() {
+                    if self.space.is_lacking() && self.pending.deletions_done() {
+                        self.queue.go_on_when_freed();
+                    } else {
+                        self.queue.go_on();
+                    }
                 }
                 Ok(())
             }
@@ -186,25 +153,7 @@ impl DiskWriter {
 
     /// Writes pending work, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskError> {
-        let mut written = CommitResult::default();
-        let mut outcome = self.database.check().and_then(|file_bytes| {
-            self.queue.note_size(file_bytes);
-            self.transact(last, &mut written)
-                .map_err(|error| DiskError::of_sqlite(&self.database.path, &error))
-        });
-        if outcome.is_ok() {
-            for (log, unsaved) in &written.logs {
-                self.queue.contain(|| log.saved(unsaved));
-            }
-            self.pending.done(&written);
-            self.needs_checkpoint = true;
-            if !self.pending.freed.is_empty() {
-                self.shrink();
-            }
-            if self.is_out_of_room(&written, last) {
-                outcome = Err(DiskError::Full(self.database.path.clone()));
-            }
-        }
+        let outcome = self.transact(last);
         if matches!(outcome, Err(DiskError::Full(_))) {
             self.free_space();
         }
@@ -215,22 +164,67 @@ impl DiskWriter {
             }
             // Logs whose turn did not come must not wait for the disk either.
             for log in self.pending.unsaved_logs() {
-                self.queue.contain(|| log.not_saved());
+                self.queue.contain(|| log.note_not_saved());
             }
         }
         outcome
     }
 
-    /// Whether blocks have waited for space longer than logs take to evict some.
-    fn is_out_of_room(&mut self, written: &CommitResult, last: bool) -> bool {
-        if !written.out_of_space {
-            self.starved = None;
-            return false;
+    fn transact(&mut self, last: bool) -> Result<(), DiskError> {
+        self.queue.note_size(self.database.check()?);
+        let Self { database, queue, pending, next_row, .. } = self;
+        let written = transaction::commit(database, queue, pending, next_row, self.space.estimate(), last);
+        let written = written.map_err(|error| DiskError::of_sqlite(&self.database.path, &error))?;
+        for (log, unsaved) in &written.logs {
+            self.queue.contain(|| log.note_saved(unsaved));
         }
-        let since = *self.starved.get_or_insert_with(Instant::now);
-        // `SQLite`'s own log may be what fills the disk.
+        self.pending.done(&written);
+        self.maintenance.note_write();
+        if !self.pending.freed.is_empty() {
+            self.vacuum();
+        }
+        self.space.note_lack(written.out_of_space);
+        if written.out_of_space {
+            // `SQLite`'s own log may be what fills the disk.
+            self.checkpoint();
+            if last || self.space.is_exhausted(&self.database) {
+                return Err(DiskError::Full(self.database.path.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees space on a full disk by deletions that are due, in steps small enough for the little that is left.
+    fn free_space(&mut self) {
+        let mut count = 64;
+        while count > 0 && !self.pending.deletions_done() {
+            self.queue.progress.work();
+            self.checkpoint();
+            match transaction::commit_deletions(&self.database, &self.pending, count) {
+                Ok(()) => self.pending.deleted(count),
+                Err(_) => count /= 2,
+            }
+            self.vacuum();
+        }
         self.checkpoint();
-        let taken = self.database.estimate_space().is_ok_and(|space| space.taken);
-        last || taken || since.elapsed() > Self::PATIENCE
+    }
+
+    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: what logs kept when
+    /// the work that is on disk now was taken from the queue.
+    fn update_space_limit(&mut self, kept: usize) {
+        if self.space.update(&self.database) {
+            self.maintenance.bound_journal(&self.database, self.space.estimate().at_once);
+            if self.queue.is_restored() {
+                self.space.confine(kept, self.pending.deletions_done());
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        self.maintenance.checkpoint(&self.database);
+    }
+
+    fn vacuum(&mut self) {
+        self.maintenance.vacuum(&self.database, self.space.is_confined());
     }
 }

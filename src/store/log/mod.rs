@@ -1,6 +1,8 @@
 //! One log: appending, reading, retention. [`saving`](self::saving) brings it to disk.
 
-mod page;
+mod limits;
+mod plan;
+mod read;
 mod saving;
 mod slot;
 mod state;
@@ -9,106 +11,50 @@ mod tests;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::block::Block;
 use super::budget::Budget;
+use super::counters::LogCounters;
 use super::cursor::Cursor;
-use super::disk::{DiskError, LogHandle, SavedLog};
+use super::disk::{DiskError, DurableLog, LogHandle};
+use super::page::Page;
 use super::record::RecordBatch;
-use crate::model::{Retention, Timestamp};
+use super::saved::{RowId, SavedLog, UnsavedLog};
+use crate::model::Timestamp;
 use crate::sync::Lock;
-use page::LogClosed;
-pub use page::{Page, ReadError};
-pub(super) use saving::Unsaved;
-use state::{LogState, Piece, Plan};
+use plan::Plan;
+use slot::Piece;
+use state::LogState;
 
-/// How much one log keeps; beyond that, its oldest datagrams are evicted.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub entries: u64,
-    /// Payloads and their metadata.
-    pub bytes: usize,
-    /// None: no limit.
-    pub age: Option<Duration>,
-}
-
-impl Limits {
-    /// These limits, or the lower ones of `to`.
-    #[must_use]
-    pub fn narrowed(self, to: &Retention) -> Self {
-        let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Self {
-            entries: to.datagrams.map_or(self.entries, |datagrams| datagrams.min(self.entries)),
-            bytes: bytes.map_or(self.bytes, |bytes| bytes.min(self.bytes)),
-            age: [self.age, to.age].into_iter().flatten().min(),
-        }
-    }
-}
+pub use limits::Limits;
+pub use read::{ReadError, ReadRange};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
     budget: Arc<Budget>,
-    /// Its place on disk; none if it is in memory only.
-    place: Option<LogHandle>,
+    /// Its handle to the disk; none if it is in memory only.
+    handle: Option<LogHandle>,
     /// Std lock: writers hold it while they copy one batch, readers while they copy a little.
     state: Mutex<LogState>,
     changed: Notify,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogCounters {
-    /// Datagrams appended since the log began.
-    pub appended: u64,
-    /// Their payload bytes.
-    pub payload_bytes: u64,
-    /// Datagrams that retention has evicted.
-    pub evicted: u64,
-    /// Datagrams whose payload was longer than the buffer.
-    pub truncated: u64,
-    /// Datagrams that were dropped from memory before they were on disk, or could not be read from there.
-    pub lost: u64,
-    /// Bytes kept now, in memory or on disk, headers included.
-    pub kept_bytes: u64,
-}
-
-impl LogCounters {
-    /// Datagrams that are there to be read.
-    pub fn kept(&self) -> u64 {
-        self.appended - self.evicted - self.lost
-    }
-}
-
-/// Which part of a log a reader wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadRange {
-    /// Only datagrams that are on disk.
-    pub durable: bool,
-    /// Skips whole blocks of earlier datagrams, though not every earlier datagram.
-    pub since: Option<Timestamp>,
-}
-
-impl ReadRange {
-    pub const ALL: Self = Self { durable: false, since: None };
-    pub const DURABLE: Self = Self { durable: true, since: None };
-}
-
 impl Log {
-    pub fn new(limits: Limits, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
-        Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, place)
+    pub fn new(limits: Limits, budget: Arc<Budget>, handle: Option<LogHandle>) -> Self {
+        Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, handle)
     }
 
     /// A log as it was found on disk.
-    pub fn restored(limits: Limits, budget: Arc<Budget>, place: LogHandle, saved: &SavedLog) -> Self {
-        let log = Self::of(LogState::restored(limits, saved), budget, Some(place));
+    pub fn restored(limits: Limits, budget: Arc<Budget>, handle: LogHandle, saved: &SavedLog) -> Self {
+        let log = Self::of(LogState::restored(limits, saved), budget, Some(handle));
         log.change(LogState::retain);
         log
     }
 
-    fn of(state: LogState, budget: Arc<Budget>, place: Option<LogHandle>) -> Self {
-        Self { budget, place, state: Mutex::new(state), changed: Notify::new() }
+    fn of(state: LogState, budget: Arc<Budget>, handle: Option<LogHandle>) -> Self {
+        Self { budget, handle, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Appends a batch under one lock and wakes the waiting readers.
@@ -129,7 +75,7 @@ impl Log {
     pub fn charge_owner(&self, bytes: usize) {
         self.change(|state| {
             if !state.closed {
-                state.carried = bytes;
+                state.owner_bytes = bytes;
             }
         });
     }
@@ -193,7 +139,7 @@ impl Log {
         &self,
         after: Option<Cursor>,
         limit: usize,
-        scope: ReadRange,
+        range: ReadRange,
     ) -> Result<Page, ReadError> {
         // If a block is gone when it is fetched, retention has evicted it, and the read is planned again. If the next
         // plan has the same block, the block is lost.
@@ -201,11 +147,11 @@ impl Log {
         loop {
             let Plan { pieces, start, length, next, gap, complete } = {
                 let mut state = self.state();
-                if scope.durable {
+                if range.durable {
                     state.saving.awaited = true;
                 }
-                let plan = state.plan(after, limit, scope)?;
-                state.settle(&self.budget);
+                let plan = state.plan(after, limit, range)?;
+                state.update_charge(&self.budget);
                 plan
             };
             let mut blocks = Vec::with_capacity(pieces.len());
@@ -234,9 +180,9 @@ impl Log {
     /// Gives up the block on disk that begins with this number, because it is missing or damaged.
     fn lose(&self, first: u64) {
         let lost = self.change(|state| state.lose(first));
-        if let Some(place) = self.place.as_ref().filter(|_| lost > 0) {
+        if let Some(handle) = self.handle.as_ref().filter(|_| lost > 0) {
             tracing::error!(datagrams = lost, "a block of a log cannot be read from disk: it is lost");
-            place.note_lost();
+            handle.note_lost();
         }
     }
 
@@ -256,8 +202,8 @@ impl Log {
     /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers are woken.
     pub fn close(&self) {
         self.change(LogState::close);
-        if let Some(place) = &self.place {
-            place.remove();
+        if let Some(handle) = &self.handle {
+            handle.remove();
         }
         self.changed.notify_waiters();
     }
@@ -278,10 +224,6 @@ impl Log {
         LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.state().closed
-    }
-
     /// Whether every datagram before this number is on disk or not kept any more.
     pub(super) fn is_saved_before(&self, next: u64) -> bool {
         let state = self.state();
@@ -296,19 +238,19 @@ impl Log {
     /// The position after everything that readers can see now.
     pub fn latest(&self) -> Cursor {
         let state = self.state();
-        Cursor { epoch: state.epoch, sequence: state.saving.shown.min(state.tail.next()) - 1 }
+        Cursor { epoch: state.epoch, sequence: state.saving.visible_until.min(state.tail.next()) - 1 }
     }
 
-    /// Its place on disk; none if it is in memory only.
-    pub fn place(&self) -> Option<&LogHandle> {
-        self.place.as_ref()
+    /// Its handle to the disk; none if it is in memory only.
+    pub fn handle(&self) -> Option<&LogHandle> {
+        self.handle.as_ref()
     }
 
     async fn fetch(&self, piece: Piece) -> Result<Option<Arc<Block>>, ReadError> {
-        match (piece, &self.place) {
+        match (piece, &self.handle) {
             (Piece::Held(block), _) => Ok(Some(block)),
-            (Piece::OnDisk { row, first, next }, Some(place)) => {
-                place.fetch(row, first, next).await.map_err(ReadError::Disk)
+            (Piece::OnDisk { row, first, next }, Some(handle)) => {
+                handle.fetch(row, first, next).await.map_err(ReadError::Disk)
             }
             (Piece::OnDisk { .. }, None) => Ok(None),
         }
@@ -319,18 +261,46 @@ impl Log {
         let mut state = self.state();
         let (before, bytes) = (state.extent(), state.counters.payload_bytes);
         let changed = change(&mut state);
-        state.settle(&self.budget);
-        if let Some(place) = &self.place
+        state.update_charge(&self.budget);
+        if let Some(handle) = &self.handle
             && (state.extent() != before || !state.freed.is_empty())
         {
             let appended = state.counters.payload_bytes - bytes;
-            state.notify(place, usize::try_from(appended).unwrap_or(usize::MAX));
+            state.notify(handle, usize::try_from(appended).unwrap_or(usize::MAX));
         }
         changed
     }
 
     fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock_own()
+    }
+}
+
+impl DurableLog for Log {
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog> {
+        let mut state = self.state();
+        if state.closed || self.is_broken() {
+            return None;
+        }
+        let unsaved = state.unsaved(rows, most, last);
+        state.update_charge(&self.budget);
+        Some(unsaved)
+    }
+
+    fn note_saved(&self, unsaved: &UnsavedLog) {
+        if self.state().note_saved(unsaved) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn note_not_saved(&self) {
+        if self.state().note_not_saved() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
     }
 }
 

@@ -6,60 +6,12 @@
 
 use std::sync::Arc;
 
+use super::limits::Limits;
 use super::slot::BlockSlot;
-use super::state::{LogState, Piece, Saving};
-use super::{Limits, Log, LogCounters};
-use crate::store::block::Block;
-use crate::store::disk::{LogHandle, Row, SavedLog};
-
-/// The part of a log that a transaction is to write.
-pub(in crate::store) struct Unsaved {
-    pub(in crate::store) blocks: Vec<(Row, Arc<Block>)>,
-    pub(in crate::store) epoch: u64,
-    pub(in crate::store) first: u64,
-    /// Numbers before this one are reserved.
-    pub(in crate::store) reserved: u64,
-    pub(in crate::store) counters: LogCounters,
-    pub(in crate::store) complete: bool,
-    /// All that is kept before this number is on disk after this write.
-    saved: u64,
-    /// There is more to write than fitted.
-    pub(in crate::store) more: bool,
-}
-
-impl Log {
-    /// What is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows` gives new row numbers.
-    /// `last`: nothing more will come, so no numbers are reserved.
-    pub(in crate::store) fn unsaved(
-        &self,
-        rows: &mut impl FnMut() -> Row,
-        most: usize,
-        last: bool,
-    ) -> Option<Unsaved> {
-        let mut state = self.state();
-        if state.closed || self.is_broken() {
-            return None;
-        }
-        let unsaved = state.unsaved(rows, most, last);
-        state.settle(&self.budget);
-        Some(unsaved)
-    }
-
-    /// Notes that this is on disk.
-    pub(in crate::store) fn saved(&self, unsaved: &Unsaved) {
-        if self.state().note_saved(unsaved) {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// Notes that the log could not be written. Readers now see datagrams that were hidden for lack of reserved
-    /// numbers: the data directory has been marked, so that the next start skips more numbers.
-    pub(in crate::store) fn not_saved(&self) {
-        if self.state().note_not_saved() {
-            self.changed.notify_waiters();
-        }
-    }
-}
+use super::state::{LogState, Saving};
+use crate::store::counters::LogCounters;
+use crate::store::disk::LogHandle;
+use crate::store::saved::{RowId, SavedLog, UnsavedLog};
 
 impl LogState {
     /// Sequence numbers to reserve: at least this many, and this many times what came since the last write.
@@ -79,14 +31,14 @@ impl LogState {
                 state.slots.push_back(slot);
             }
         }
-        state.cold = state.slots.len();
+        state.on_disk_count = state.slots.len();
         state.first = saved.first;
         state.recount();
         state.saving = Saving {
             dirty: false,
             saved: saved.next,
-            shown: saved.reserved,
-            hurry_from: saved.next + (saved.reserved - saved.next) / 2,
+            visible_until: saved.reserved,
+            flush_at: saved.next + (saved.reserved - saved.next) / 2,
             under_way: 0,
             awaited: false,
         };
@@ -109,18 +61,18 @@ impl LogState {
     }
 
     /// Notifies the writer, if necessary, that there is something to write.
-    pub(super) fn notify(&mut self, place: &LogHandle, appended: usize) {
-        let hurry = self.tail.next() >= self.saving.hurry_from;
-        if hurry {
-            self.saving.hurry_from = u64::MAX;
+    pub(super) fn notify(&mut self, handle: &LogHandle, appended: usize) {
+        let flush_now = self.tail.next() >= self.saving.flush_at;
+        if flush_now {
+            self.saving.flush_at = u64::MAX;
         }
-        if !std::mem::replace(&mut self.saving.dirty, true) || hurry || !self.freed.is_empty() {
-            place.notify(hurry, &mut self.freed);
+        if !std::mem::replace(&mut self.saving.dirty, true) || flush_now || !self.freed.is_empty() {
+            handle.notify(flush_now, &mut self.freed);
         }
-        place.note(appended);
+        handle.note(appended);
     }
 
-    fn unsaved(&mut self, rows: &mut impl FnMut() -> Row, most: usize, last: bool) -> Unsaved {
+    pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> UnsavedLog {
         if self.tail.cost() > Self::COPIED_BYTES {
             self.seal();
         }
@@ -146,9 +98,9 @@ impl LogState {
             }
             saved = self.tail.next();
         }
-        let reserved = self.set_aside(last);
+        let reserved = self.reserve(last);
         (self.saving.dirty, self.saving.under_way) = (more, saved);
-        Unsaved {
+        UnsavedLog {
             blocks,
             epoch: self.epoch,
             first: self.first,
@@ -161,33 +113,33 @@ impl LogState {
     }
 
     /// Reserves numbers; returns the first one that readers may not see once this is on disk.
-    fn set_aside(&mut self, last: bool) -> u64 {
+    fn reserve(&mut self, last: bool) -> u64 {
         let next = self.tail.next();
         if last || self.complete {
             return next;
         }
-        let before = self.saving.shown;
+        let before = self.saving.visible_until;
         let came = next - self.saving.saved.min(next);
         let ahead = (came * Self::TIMES_AHEAD).max(Self::LEAST_AHEAD);
         if before == u64::MAX {
             // No numbers are reserved yet, so none were hidden. From here on they are, because the write may succeed.
-            self.saving.shown = next + ahead;
-            return self.saving.shown;
+            self.saving.visible_until = next + ahead;
+            return self.saving.visible_until;
         }
         if before.saturating_sub(next) < ahead / 2 { next + ahead } else { before }
     }
 
     /// Returns whether waiting readers must be woken.
-    fn note_saved(&mut self, unsaved: &Unsaved) -> bool {
+    pub(super) fn note_saved(&mut self, unsaved: &UnsavedLog) -> bool {
         self.saving.under_way = 0;
         self.saving.saved = self.saving.saved.max(unsaved.saved);
         let saved = self.saving.saved;
         for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
             slot.saved = slot.next <= saved;
         }
-        let hidden = self.tail.next() > self.saving.shown;
+        let hidden = self.tail.next() > self.saving.visible_until;
         let ahead = unsaved.reserved.saturating_sub(self.tail.next());
-        (self.saving.shown, self.saving.hurry_from) = if unsaved.complete {
+        (self.saving.visible_until, self.saving.flush_at) = if unsaved.complete {
             (u64::MAX, u64::MAX)
         } else {
             (unsaved.reserved, self.tail.next() + ahead / 2)
@@ -195,18 +147,11 @@ impl LogState {
         std::mem::take(&mut self.saving.awaited) || hidden
     }
 
-    fn note_not_saved(&mut self) -> bool {
+    /// Returns whether waiting readers must be woken.
+    pub(super) fn note_not_saved(&mut self) -> bool {
         (self.saving.dirty, self.saving.under_way) = (true, 0);
-        let hidden = self.tail.next() > self.saving.shown;
-        (self.saving.shown, self.saving.hurry_from) = (u64::MAX, u64::MAX);
+        let hidden = self.tail.next() > self.saving.visible_until;
+        (self.saving.visible_until, self.saving.flush_at) = (u64::MAX, u64::MAX);
         std::mem::take(&mut self.saving.awaited) || hidden
-    }
-}
-
-impl BlockSlot {
-    /// Where the block is; none while it is neither in memory nor has a row, which does not last.
-    pub(super) fn piece(&self) -> Option<Piece> {
-        let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };
-        self.block.clone().map(Piece::Held).or(self.row.map(on_disk))
     }
 }

@@ -1,8 +1,10 @@
+//! A sealed block's entry in a log, and where a reader finds the block.
+
 use std::sync::Arc;
 
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::disk::{Row, Stored};
+use crate::store::saved::{RowId, SavedBlock};
 
 /// A sealed block's entry in a log, whether the block is in memory or on disk.
 #[derive(Debug)]
@@ -16,14 +18,14 @@ pub(super) struct BlockSlot {
     /// None: the block is on disk only.
     pub(super) block: Option<Arc<Block>>,
     /// Its row on disk, whether written yet or not.
-    pub(super) row: Option<Row>,
+    pub(super) row: Option<RowId>,
     /// The row holds the whole block.
     pub(super) saved: bool,
 }
 
 impl BlockSlot {
     /// `row`: where the block may have been written in part while it was the tail.
-    pub(super) fn sealed(block: Block, row: Option<Row>) -> Self {
+    pub(super) fn sealed(block: Block, row: Option<RowId>) -> Self {
         let times = block.times().unwrap_or((Timestamp(i64::MIN), Timestamp(i64::MAX)));
         Self {
             first: block.first(),
@@ -36,7 +38,7 @@ impl BlockSlot {
         }
     }
 
-    pub(super) fn on_disk(stored: &Stored) -> Self {
+    pub(super) fn on_disk(stored: &SavedBlock) -> Self {
         Self {
             first: stored.first,
             next: stored.next,
@@ -45,6 +47,27 @@ impl BlockSlot {
             block: None,
             row: Some(stored.row),
             saved: true,
+        }
+    }
+
+    /// Where the block is; none while it is neither in memory nor has a row, which does not last.
+    pub(super) fn piece(&self) -> Option<Piece> {
+        let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };
+        self.block.clone().map(Piece::Held).or(self.row.map(on_disk))
+    }
+}
+
+/// A part of a page: a block, or where to fetch it.
+pub(super) enum Piece {
+    Held(Arc<Block>),
+    OnDisk { row: RowId, first: u64, next: u64 },
+}
+
+impl Piece {
+    pub(super) fn first(&self) -> u64 {
+        match self {
+            Self::Held(block) => block.first(),
+            Self::OnDisk { first, .. } => *first,
         }
     }
 }

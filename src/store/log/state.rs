@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::limits::Limits;
 use super::slot::BlockSlot;
-use super::{Limits, LogClosed, LogCounters, ReadRange};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::budget::{Budget, Charge};
-use crate::store::cursor::{Cursor, Gap, GapReason};
-use crate::store::disk::Row;
+use crate::store::counters::LogCounters;
 use crate::store::record::RecordBatch;
+use crate::store::saved::RowId;
 
 pub(super) struct LogState {
     pub(super) limits: Limits,
@@ -19,12 +19,12 @@ pub(super) struct LogState {
     /// Sealed blocks, oldest first; readers share those in memory. Between two of them, numbers may be missing.
     pub(super) slots: VecDeque<BlockSlot>,
     /// How many of the slots, from the oldest on, are on disk only.
-    pub(super) cold: usize,
+    pub(super) on_disk_count: usize,
     pub(super) tail: Block,
     /// The row on disk to which the tail has been written so far.
-    pub(super) tail_row: Option<Row>,
+    pub(super) tail_row: Option<RowId>,
     /// A block whose buffer is to be filled again: appending to a full log allocates nothing.
-    spare: Option<Block>,
+    recycled: Option<Block>,
     /// Datagrams before this number have been evicted. After it, too, numbers may be missing.
     pub(super) first: u64,
     pub(super) slots_bytes: usize,
@@ -32,12 +32,12 @@ pub(super) struct LogState {
     pub(super) held_bytes: usize,
     charged: Charge,
     /// Bytes that the log's owner takes, charged until the log is closed.
-    pub(super) carried: usize,
+    pub(super) owner_bytes: usize,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
     pub(super) closed: bool,
     /// Rows to be deleted, until the writer is notified.
-    pub(super) freed: Vec<Row>,
+    pub(super) freed: Vec<RowId>,
     pub(super) saving: Saving,
 }
 
@@ -48,9 +48,9 @@ pub(super) struct Saving {
     /// All that is kept before this number is on disk.
     pub(super) saved: u64,
     /// Numbers from here on are hidden from readers, because after a crash they could be given again.
-    pub(super) shown: u64,
+    pub(super) visible_until: u64,
     /// When the log reaches this number, more numbers must be reserved soon.
-    pub(super) hurry_from: u64,
+    pub(super) flush_at: u64,
     /// Everything before this number is being written to disk, if it is not there yet.
     pub(super) under_way: u64,
     /// A reader waits for datagrams to be on disk.
@@ -58,33 +58,14 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) const NOWHERE: Self =
-        Self { dirty: false, saved: 1, shown: u64::MAX, hurry_from: u64::MAX, under_way: 0, awaited: false };
-}
-
-/// A part of a page: a block, or where to fetch it.
-pub(super) enum Piece {
-    Held(Arc<Block>),
-    OnDisk { row: Row, first: u64, next: u64 },
-}
-
-impl Piece {
-    pub(super) fn first(&self) -> u64 {
-        match self {
-            Self::Held(block) => block.first(),
-            Self::OnDisk { first, .. } => *first,
-        }
-    }
-}
-
-/// The parts of a log that a read returns.
-pub(super) struct Plan {
-    pub(super) pieces: Vec<Piece>,
-    pub(super) start: u64,
-    pub(super) length: usize,
-    pub(super) next: Cursor,
-    pub(super) gap: Option<Gap>,
-    pub(super) complete: bool,
+    pub(super) const NOWHERE: Self = Self {
+        dirty: false,
+        saved: 1,
+        visible_until: u64::MAX,
+        flush_at: u64::MAX,
+        under_way: 0,
+        awaited: false,
+    };
 }
 
 impl LogState {
@@ -99,15 +80,15 @@ impl LogState {
             limits,
             epoch,
             slots: VecDeque::new(),
-            cold: 0,
+            on_disk_count: 0,
             tail: Block::new(next),
             tail_row: None,
-            spare: None,
+            recycled: None,
             first: next,
             slots_bytes: 0,
             held_bytes: 0,
             charged: Charge::default(),
-            carried: 0,
+            owner_bytes: 0,
             counters: LogCounters::default(),
             complete: false,
             closed: false,
@@ -127,7 +108,7 @@ impl LogState {
     }
 
     pub(super) fn seal(&mut self) {
-        let next = self.tail.successor(self.spare.take());
+        let next = self.tail.successor(self.recycled.take());
         let sealed = std::mem::replace(&mut self.tail, next).shrink_to_fit();
         self.slots_bytes += sealed.cost();
         self.held_bytes += sealed.cost();
@@ -160,11 +141,12 @@ impl LogState {
 
     /// The slot to be dropped from memory first: the oldest one held, but none that is just being written.
     fn dispensable(&self) -> Option<usize> {
-        let oldest = self.slots.get(self.cold)?;
+        let oldest = self.slots.get(self.on_disk_count)?;
         if oldest.saved {
-            return Some(self.cold);
+            return Some(self.on_disk_count);
         }
-        let at = self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.cold);
+        let at =
+            self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.on_disk_count);
         (at < self.slots.len()).then_some(at)
     }
 
@@ -193,7 +175,7 @@ impl LogState {
             self.freed.extend(self.tail_row.take());
             return;
         };
-        self.cold = self.cold.saturating_sub(1);
+        self.on_disk_count = self.on_disk_count.saturating_sub(1);
         self.slots_bytes -= oldest.cost;
         self.freed.extend(oldest.row);
         if let Some(block) = oldest.block {
@@ -237,7 +219,7 @@ impl LogState {
         self.held_bytes -= slot.cost;
         let block = slot.block.take();
         if slot.saved {
-            self.cold += 1;
+            self.on_disk_count += 1;
         } else if let Some(slot) = self.slots.remove(at) {
             self.slots_bytes -= slot.cost;
             self.freed.extend(slot.row);
@@ -250,12 +232,11 @@ impl LogState {
 
     /// Gives up the block that begins with this number and is on disk only; returns how many datagrams are lost.
     pub(super) fn lose(&mut self, first: u64) -> u64 {
-        let cold = self.slots.range(..self.cold);
-        let Some(at) = cold.into_iter().position(|slot| slot.first == first) else {
+        let Some(at) = self.slots.range(..self.on_disk_count).position(|slot| slot.first == first) else {
             return 0;
         };
         let Some(slot) = self.slots.remove(at) else { return 0 };
-        self.cold -= 1;
+        self.on_disk_count -= 1;
         self.slots_bytes -= slot.cost;
         self.freed.extend(slot.row);
         let lost = slot.next - slot.first.max(self.first);
@@ -265,7 +246,7 @@ impl LogState {
 
     /// Keeps the block's buffer for the next tail, unless a reader still holds the block.
     fn reuse(&mut self, block: Arc<Block>) {
-        self.spare = Arc::into_inner(block).or(self.spare.take());
+        self.recycled = Arc::into_inner(block).or(self.recycled.take());
     }
 
     /// Drops everything but the counters.
@@ -273,90 +254,20 @@ impl LogState {
         self.closed = true;
         self.freed.extend(self.slots.drain(..).filter_map(|slot| slot.row));
         self.freed.extend(self.tail_row.take());
-        self.spare = None;
-        (self.cold, self.slots_bytes, self.held_bytes, self.carried) = (0, 0, 0, 0);
+        self.recycled = None;
+        (self.on_disk_count, self.slots_bytes, self.held_bytes, self.owner_bytes) = (0, 0, 0, 0);
         self.tail = Block::new(self.tail.next());
     }
 
     /// Charges the budget for the current size.
-    pub(super) fn settle(&mut self, budget: &Budget) {
+    pub(super) fn update_charge(&mut self, budget: &Budget) {
         let tail = self.tail.cost();
-        let now = Charge { kept: self.slots_bytes + tail + self.carried, memory: self.held_bytes + tail };
+        let now = Charge { kept: self.slots_bytes + tail + self.owner_bytes, memory: self.held_bytes + tail };
         budget.charge(std::mem::replace(&mut self.charged, now), now);
     }
 
     /// Withdraws the log's charge.
     pub(super) fn discharge(&mut self, budget: &Budget) {
         budget.charge(std::mem::take(&mut self.charged), Charge::default());
-    }
-
-    /// Plans what to read after the cursor: up to `limit` datagrams that follow each other without a gap.
-    pub(super) fn plan(
-        &mut self,
-        after: Option<Cursor>,
-        limit: usize,
-        scope: ReadRange,
-    ) -> Result<Plan, LogClosed> {
-        if self.closed {
-            return Err(LogClosed);
-        }
-        let bound = if scope.durable { self.saving.saved } else { self.saving.shown };
-        let bound = bound.min(self.tail.next());
-        let (start, gap) = self.start(after);
-        let start = scope.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
-        let end = start.saturating_add(limit as u64).min(bound);
-        let at = self.slots.partition_point(|slot| slot.next <= start);
-        let (mut pieces, mut reached) = (Vec::new(), start);
-        for slot in self.slots.range(at..) {
-            if reached >= end || slot.first > reached {
-                break;
-            }
-            let Some(piece) = slot.piece() else { break };
-            pieces.push(piece);
-            reached = slot.next;
-        }
-        if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {
-            if self.tail.cost() > Self::COPIED_BYTES {
-                self.seal();
-                pieces.extend(self.slots.back().and_then(|slot| slot.block.clone()).map(Piece::Held));
-            } else {
-                pieces.push(Piece::Held(Arc::new(self.tail.clone())));
-            }
-            reached = self.tail.next();
-        }
-        let reached = reached.min(end).max(start);
-        Ok(Plan {
-            pieces,
-            start,
-            length: usize::try_from(reached - start).unwrap_or(limit),
-            next: Cursor { epoch: self.epoch, sequence: reached - 1 },
-            gap,
-            complete: self.complete && reached == self.tail.next(),
-        })
-    }
-
-    /// Skips blocks, from `start` on, whose datagrams all arrived before `since`; returns the number to start from.
-    fn skip(&self, start: u64, since: Timestamp) -> u64 {
-        let at = self.slots.partition_point(|slot| slot.next <= start);
-        let block = self.slots.range(at..).find(|slot| slot.times.1 >= since);
-        start.max(block.map_or(self.tail.first(), |slot| slot.first))
-    }
-
-    /// The sequence number to read from, and what is missing before it.
-    fn start(&self, after: Option<Cursor>) -> (u64, Option<Gap>) {
-        let replaced =
-            after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= self.tail.next());
-        if replaced {
-            return (self.first, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
-        }
-        let wanted = after.map_or(1, |cursor| cursor.sequence + 1);
-        let from = wanted.max(self.first);
-        let at = self.slots.partition_point(|slot| slot.next <= from);
-        let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
-        // A loss right behind evicted datagrams is reported by the next read.
-        let (reason, start) =
-            if wanted < from { (GapReason::Retention, from) } else { (GapReason::Lost, start) };
-        let gap = (start > wanted).then_some(Gap { reason, missed: Some(start - wanted) });
-        (start, gap)
     }
 }

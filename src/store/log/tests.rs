@@ -1,3 +1,5 @@
+//! Logs in memory: paging, gaps and the end of a log.
+
 use futures_util::FutureExt;
 use proptest::prelude::*;
 

@@ -123,7 +123,7 @@ async fn serve(directory: &Path, new_limit: u8) {
     let limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
     let mut logs = Vec::new();
     for saved in saved {
-        let log = Arc::new(Log::restored(limits, budget(), saved.place, &saved.log));
+        let log = Arc::new(Log::restored(limits, budget(), saved.handle, &saved.log));
         store.keep(&saved.kind, &saved.id, &log, Arc::downgrade(&owner), false);
         read(&log).await;
         let address = ([192, 0, 2, 1], 1).into();

@@ -1,96 +1,111 @@
-//! The space on disk: how much of it logs may take, and how it is given back.
+//! The space on disk: how much of it logs may take, and whether they wait for some.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{DiskWriter, transaction};
-use crate::store::disk::disk_space::DbSize;
+use crate::store::budget::Budget;
+use crate::store::disk::database::Database;
+use crate::store::disk::disk_space::SpaceEstimate;
 
-impl DiskWriter {
-    /// Frees space on a full disk by deletions that are due, in steps small enough for the little that is left.
-    pub(super) fn free_space(&mut self) {
-        let mut count = 64;
-        while count > 0 && !(self.pending.removed.is_empty() && self.pending.freed.is_empty()) {
-            self.queue.progress.work();
-            self.checkpoint();
-            let deleted = self.database.connection.unchecked_transaction().and_then(|transaction| {
-                transaction::delete(&transaction, &self.pending, count)?;
-                transaction.commit()
-            });
-            match deleted {
-                Ok(()) => self.pending.deleted(count),
-                Err(_) => count /= 2,
-            }
-            self.shrink();
+pub(super) struct SpaceLimit {
+    budget: Arc<Budget>,
+    estimate: SpaceEstimate,
+    estimated_at: Instant,
+    /// How many bytes logs may keep together, as the disk has space.
+    limit: usize,
+    /// A log line has said that the disk is nearly full.
+    is_warned: bool,
+    /// Since when the disk has lacked space for blocks.
+    lacking_since: Option<Instant>,
+}
+
+impl SpaceLimit {
+    /// How long an estimate of plentiful space is relied on.
+    const RELIED_ON: Duration = Duration::from_millis(100);
+    /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
+    const LEAST_SHARE: u64 = 8;
+    /// How long logs may take to evict blocks before a disk without space counts as full.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(budget: Arc<Budget>, estimate: SpaceEstimate) -> Self {
+        Self {
+            budget,
+            estimate,
+            estimated_at: Instant::now(),
+            limit: 0,
+            is_warned: false,
+            lacking_since: None,
         }
-        self.checkpoint();
     }
 
-    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: what logs kept when
-    /// the work that is on disk now was taken from the queue.
-    pub(super) fn update_space_limit(&mut self, kept: usize) {
-        if !self.space.is_tight() && self.looked_at.elapsed() < Self::GRANTED {
-            return;
+    /// The latest estimate.
+    pub(super) fn estimate(&self) -> SpaceEstimate {
+        self.estimate
+    }
+
+    /// All that logs keep, in bytes.
+    pub(super) fn kept(&self) -> usize {
+        self.budget.kept()
+    }
+
+    /// Whether the disk bounds what logs keep, and they have nearly reached it.
+    pub(super) fn is_confined(&self) -> bool {
+        self.budget.confined_to().is_some()
+    }
+
+    /// Estimates the space again, unless the latest estimate can be relied on. Returns whether there is a new one.
+    pub(super) fn update(&mut self, database: &Database) -> bool {
+        if !self.estimate.is_tight() && self.estimated_at.elapsed() < Self::RELIED_ON {
+            return false;
         }
-        let Ok(space) = self.database.estimate_space() else { return };
-        (self.space, self.looked_at) = (space, Instant::now());
-        let bound = 1 << space.at_once.ilog2();
-        if bound != self.journal_bound && self.database.bound_journal(bound).is_ok() {
-            self.journal_bound = bound;
-        }
-        if !self.queue.is_restored() {
-            return;
-        }
+        let Ok(estimate) = database.estimate_space() else { return false };
+        (self.estimate, self.estimated_at) = (estimate, Instant::now());
+        true
+    }
+
+    /// Adapts the bound on all logs to the space on disk. `kept`: what logs kept when the work that is on disk now was
+    /// taken from the queue. `deletions_done`: no deletions are pending, which would free more space.
+    pub(super) fn confine(&mut self, kept: usize, deletions_done: bool) {
+        let space = self.estimate;
         if space.taken {
             // Evicting blocks cannot make up for what other files take: logs stay in memory.
             self.budget.release();
             return;
         }
-        let fits = (kept as u64 + space.writable).saturating_sub(space.at_once);
-        let fits = fits.max(space.capacity / Self::LEAST_SHARE);
-        let mut fits = usize::try_from(fits).unwrap_or(usize::MAX);
-        if !self.pending.deletions_done() {
-            // Pending deletions will free more space.
-            fits = fits.max(self.fitted);
+        let limit = (kept as u64 + space.writable).saturating_sub(space.at_once);
+        let limit = limit.max(space.capacity / Self::LEAST_SHARE);
+        let mut limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if !deletions_done {
+            limit = limit.max(self.limit);
         }
-        self.fitted = fits;
-        self.budget.confine(fits);
-        let is_confined = self.budget.confined_to().is_some();
-        if is_confined && !self.told {
-            self.told = true;
+        self.limit = limit;
+        self.budget.confine(limit);
+        let is_confined = self.is_confined();
+        if is_confined && !self.is_warned {
+            self.is_warned = true;
             tracing::warn!(
                 "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
             );
-        } else if self.told && !is_confined && self.budget.kept() < fits / 2 {
-            self.told = false;
+        } else if self.is_warned && !is_confined && self.kept() < limit / 2 {
+            self.is_warned = false;
             tracing::info!("the disk of the data directory has room again");
         }
     }
 
-    /// Returns some unused space to the file system if there is much; on a disk that is nearly full, the next writes
-    /// use it.
-    pub(super) fn shrink(&mut self) {
-        let is_wasteful =
-            |extent: DbSize| extent.unused > Self::UNUSED && extent.unused > extent.size / Self::UNUSED_SHARE;
-        let given = self.database.extent().and_then(|before| {
-            if !is_wasteful(before) || self.budget.confined_to().is_some() {
-                return Ok(false);
-            }
-            self.database.shrink(self.journal_bound.min(Self::GIVEN_AT_ONCE))?;
-            self.database.extent().map(is_wasteful)
-        });
-        self.needs_checkpoint = true;
-        self.needs_vacuum = given.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the database could not be made smaller");
-            false
-        });
+    /// Notes whether the latest transaction left out blocks because the disk lacks space.
+    pub(super) fn note_lack(&mut self, is_lacking: bool) {
+        self.lacking_since = is_lacking.then(|| self.lacking_since.unwrap_or_else(Instant::now));
     }
 
-    /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system.
-    pub(super) fn checkpoint(&mut self) {
-        self.needs_checkpoint = false;
-        let emptied = self.database.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = emptied {
-            tracing::debug!(%error, "the log of the database could not be emptied");
-        }
+    /// Whether blocks wait for space.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.lacking_since.is_some()
+    }
+
+    /// Whether eviction does not help: others take the space, or blocks have waited for it longer than logs take to
+    /// evict some.
+    pub(super) fn is_exhausted(&self, database: &Database) -> bool {
+        database.estimate_space().is_ok_and(|space| space.taken)
+            || self.lacking_since.is_some_and(|since| since.elapsed() > Self::PATIENCE)
     }
 }

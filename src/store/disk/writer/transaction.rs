@@ -1,131 +1,113 @@
 //! One transaction: what is deleted, owners that are new or have changed, and the blocks of logs.
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::DiskWriter;
+use crate::store::disk::database::{Database, PAGE_BYTES};
+use crate::store::disk::disk_space::SpaceEstimate;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
-use crate::store::disk::schema;
-use crate::store::disk::write_queue::TrackedLog;
-use crate::store::log::Unsaved;
+use crate::store::disk::tables::{blocks, logs, owners};
+use crate::store::disk::write_queue::WriteQueue;
+use crate::store::saved::RowId;
 
-impl DiskWriter {
-    pub(super) fn transact(&mut self, last: bool, written: &mut CommitResult) -> rusqlite::Result<()> {
-        let Self { database, queue, pending, next_row, space, .. } = self;
-        let at_once = space.at_once;
-        let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
-        written.deleted =
-            usize::try_from((at_once / u64::from(Self::PAGES)).min(Self::DELETED_AT_ONCE)).unwrap_or(1);
-        delete(&transaction, pending, written.deleted)?;
-        // The deletions have freed space.
-        let space = if space.is_tight() { database.estimate_space()? } else { *space };
-        let for_all = if space.taken { 0 } else { at_once };
-        let for_blocks = if last { for_all } else { for_all.min(space.writable) };
-        let [at_once, for_all, for_blocks] =
-            [at_once, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let mut fresh_row = || {
-            *next_row += 1;
-            *next_row - 1
-        };
-        let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
-            let Some(keep) = pending.kept.get(&number) else { return Ok(()) };
-            let room = for_blocks.saturating_sub(written.bytes);
-            let is_changed = pending.new.contains(&number) || pending.touched.contains(&number);
-            let gathered = queue.contain(|| {
-                let unsaved = keep.log.unsaved(&mut fresh_row, room, last)?;
-                Some((unsaved, is_changed.then(|| keep.wanted()), keep.progress()))
-            });
-            let Some(Some((unsaved, wanted, progress))) = gathered else { return Ok(()) };
-            written.bytes += Self::PAGES as usize;
-            if let Some(wanted) = wanted {
-                written.bytes += wanted.len();
-                let owner = params![number, keep.kind, keep.id, wanted];
-                transaction.prepare_cached(schema::PUT_OWNER)?.execute(owner)?;
-            }
-            write_log(&transaction, number, &unsaved, &progress)?;
-            written.bytes += progress.len();
-            written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
-            if unsaved.more {
-                written.unfinished.push(number);
-            }
-            written.logs.push((keep.log.clone(), unsaved));
-            Ok(())
-        };
-        // New and changed owners go first: a request may be waiting.
-        for number in pending.new.union(&pending.touched) {
-            if written.bytes >= for_all {
-                written.out_of_space = for_all < at_once;
-                break;
-            }
-            // Some owners are gone by now.
-            written.owners.push(*number);
-            write(*number, written)?;
+/// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
+const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
+/// Deletions in one transaction at most.
+const DELETED_AT_ONCE: u64 = 1_000;
+
+/// Writes pending work, as far as it fits into one transaction. `next_row`: the number of the next new row. `last`:
+/// nothing more will come.
+pub(super) fn commit(
+    database: &Database,
+    queue: &WriteQueue,
+    pending: &PendingWrites,
+    next_row: &mut RowId,
+    space: SpaceEstimate,
+    last: bool,
+) -> rusqlite::Result<CommitResult> {
+    let mut written = CommitResult::default();
+    let at_once = space.at_once;
+    let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
+    written.deleted = usize::try_from((at_once / u64::from(PAGES_BYTES)).min(DELETED_AT_ONCE)).unwrap_or(1);
+    delete(&transaction, pending, written.deleted)?;
+    // The deletions have freed space.
+    let space = if space.is_tight() { database.estimate_space()? } else { space };
+    let for_all = if space.taken { 0 } else { at_once };
+    let for_blocks = if last { for_all } else { for_all.min(space.writable) };
+    let [at_once, for_all, for_blocks] =
+        [at_once, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let mut fresh_row = || {
+        *next_row += 1;
+        *next_row - 1
+    };
+    let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
+        let Some(tracked) = pending.tracked.get(&number) else { return Ok(()) };
+        let room = for_blocks.saturating_sub(written.bytes);
+        let is_changed = pending.new.contains(&number) || pending.touched.contains(&number);
+        let gathered = queue.contain(|| {
+            let unsaved = tracked.log.unsaved(&mut fresh_row, room, last)?;
+            Some((unsaved, is_changed.then(|| tracked.spec()), tracked.status()))
+        });
+        let Some(Some((unsaved, spec, status))) = gathered else { return Ok(()) };
+        written.bytes += PAGES_BYTES as usize;
+        if let Some(spec) = spec {
+            written.bytes += spec.len();
+            owners::put(&transaction, number, &tracked.kind, &tracked.id, &spec)?;
         }
-        for number in &pending.dirty {
-            if written.bytes >= for_blocks {
-                written.out_of_space |= for_blocks < at_once;
-                break;
-            }
-            written.turns += 1;
-            if !pending.new.contains(number) && !pending.touched.contains(number) {
-                write(*number, written)?;
-            }
+        for (row, block) in &unsaved.blocks {
+            blocks::put(&transaction, *row, number, block)?;
         }
-        transaction.commit()
+        logs::put(&transaction, number, &status, &unsaved)?;
+        written.bytes += status.len();
+        written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
+        if unsaved.more {
+            written.unfinished.push(number);
+        }
+        written.logs.push((tracked.log.clone(), unsaved));
+        Ok(())
+    };
+    // New and changed owners go first: a request may be waiting.
+    for number in pending.new.union(&pending.touched) {
+        if written.bytes >= for_all {
+            written.out_of_space = for_all < at_once;
+            break;
+        }
+        // Some owners are gone by now.
+        written.owners.push(*number);
+        write(*number, &mut written)?;
     }
+    for number in &pending.dirty {
+        if written.bytes >= for_blocks {
+            written.out_of_space |= for_blocks < at_once;
+            break;
+        }
+        written.turns += 1;
+        if !pending.new.contains(number) && !pending.touched.contains(number) {
+            write(*number, &mut written)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(written)
 }
 
-impl TrackedLog {
-    fn wanted(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.spec()).unwrap_or_default()
-    }
-
-    fn progress(&self) -> String {
-        self.owner.upgrade().map(|keeper| keeper.status()).unwrap_or_default()
-    }
-}
-
-/// Deletes up to `most` of the removed logs, and of the freed rows.
-pub(super) fn delete(
-    transaction: &Transaction<'_>,
+/// Commits up to `most` of the deletions that are due, and nothing else.
+pub(super) fn commit_deletions(
+    database: &Database,
     pending: &PendingWrites,
     most: usize,
 ) -> rusqlite::Result<()> {
-    for number in pending.removed.iter().take(most) {
-        for table in [schema::DELETE_LOG, schema::DELETE_OWNER] {
-            transaction.prepare_cached(table)?.execute([number])?;
-        }
-    }
-    for row in pending.freed.iter().take(most) {
-        transaction.prepare_cached(schema::DELETE_BLOCK)?.execute([row])?;
-    }
-    Ok(())
+    let transaction = database.connection.unchecked_transaction()?;
+    delete(&transaction, pending, most)?;
+    transaction.commit()
 }
 
-fn write_log(
-    transaction: &Transaction<'_>,
-    number: i64,
-    unsaved: &Unsaved,
-    progress: &str,
-) -> rusqlite::Result<()> {
-    let mut put = transaction.prepare_cached(schema::PUT_BLOCK)?;
-    for (row, block) in &unsaved.blocks {
-        let (since, until) = block.times().map_or((i64::MIN, i64::MAX), |(since, until)| (since.0, until.0));
-        let (first, next) = (block.first().cast_signed(), block.next().cast_signed());
-        put.execute(params![row, number, first, next, since, until, block.bytes()])?;
+/// Deletes up to `most` of the removed logs, and of the freed rows.
+fn delete(connection: &Connection, pending: &PendingWrites, most: usize) -> rusqlite::Result<()> {
+    for number in pending.removed.iter().take(most) {
+        logs::delete(connection, *number)?;
+        owners::delete(connection, *number)?;
     }
-    let counters = &unsaved.counters;
-    transaction.prepare_cached(schema::PUT_LOG)?.execute(params![
-        number,
-        progress,
-        unsaved.epoch.cast_signed(),
-        unsaved.first.cast_signed(),
-        unsaved.reserved.cast_signed(),
-        counters.appended.cast_signed(),
-        counters.payload_bytes.cast_signed(),
-        counters.evicted.cast_signed(),
-        counters.truncated.cast_signed(),
-        counters.lost.cast_signed(),
-        unsaved.complete,
-    ])?;
+    for row in pending.freed.iter().take(most) {
+        blocks::delete(connection, *row)?;
+    }
     Ok(())
 }

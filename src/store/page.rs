@@ -1,8 +1,9 @@
+//! A page: what one read of a log returns, from a log in memory or from an archive.
+
 use std::sync::Arc;
 
-use crate::store::block::{Block, Entry};
-use crate::store::cursor::{Cursor, Gap};
-use crate::store::disk::DiskError;
+use super::block::{Block, Entry};
+use super::cursor::{Cursor, Gap};
 
 /// The result of one read: datagrams in order, shared with the log or copied from its tail.
 pub struct Page {
@@ -17,7 +18,7 @@ pub struct Page {
 
 impl Page {
     /// The datagrams of a block from `start` to before `end`; without a block, only the gap before `start`.
-    pub(in crate::store) fn of_block(
+    pub(super) fn of_block(
         block: Option<Arc<Block>>,
         start: u64,
         end: u64,
@@ -39,23 +40,5 @@ impl Page {
 
     pub fn is_empty(&self) -> bool {
         self.length == 0
-    }
-}
-
-/// The log's owner is gone, and the log with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogClosed;
-
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error("the log was deleted while it was read, or its membership moved to another group")]
-    Closed,
-    #[error(transparent)]
-    Disk(DiskError),
-}
-
-impl From<LogClosed> for ReadError {
-    fn from(_: LogClosed) -> Self {
-        Self::Closed
     }
 }

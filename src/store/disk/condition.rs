@@ -1,0 +1,30 @@
+//! The state of the store, as others see it.
+
+use std::time::Duration;
+
+use super::error::DiskError;
+
+/// The state of the store.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// Why nothing can be written at the moment.
+    pub fault: Option<DiskError>,
+    /// How long the oldest change has been waiting to be written.
+    pub lag: Duration,
+    /// The size of the database.
+    pub file_bytes: u64,
+    /// Blocks that could not be read, and were given up.
+    pub lost_blocks: u64,
+    /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
+    pub confined_to: Option<usize>,
+}
+
+impl Condition {
+    /// Longer than requests wait for the disk.
+    const LONGEST_LAG: Duration = Duration::from_secs(10);
+
+    /// Whether writing fails, or makes no progress.
+    pub fn is_degraded(&self) -> bool {
+        self.fault.is_some() || self.lag > Self::LONGEST_LAG
+    }
+}

@@ -1,0 +1,117 @@
+//! The file of the database: its connections, its size, and what keeps it small.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::disk_space::{DatabaseSize, DiskSpace, SpaceEstimate};
+use super::error::DiskError;
+use super::schema;
+
+/// The largest pages that `SQLite` has are four times as large.
+pub(super) const PAGE_BYTES: u32 = 16 * 1024;
+
+/// The database, open to be written.
+pub(super) struct Database {
+    pub(super) path: PathBuf,
+    /// Device and inode of the file, to detect that another has taken its place.
+    identity: (u64, u64),
+    pub(super) connection: Connection,
+    disk: DiskSpace,
+}
+
+impl Database {
+    /// Opens the database, makes it if it is not there, and brings its layout up to date.
+    pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |error| DiskError::of_sqlite(path, &error);
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
+        // Nothing is changed before the database is known to be ours.
+        schema::version(&connection, path)?;
+        let mut database =
+            Self { path: path.to_owned(), identity, connection, disk: DiskSpace::around(path) };
+        database.configure().map_err(failed)?;
+        schema::migrate(&mut database.connection, path)?;
+        Ok(database)
+    }
+
+    fn configure(&self) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        // These two take effect only in an empty database: pages that hold a block without a long chain, and unused
+        // space that can be returned to the file system.
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // A commit survives the end of the process; a checkpoint also survives a power failure.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(())
+    }
+
+    /// From this size on, `SQLite`'s own log is emptied into the database, and cut back to it.
+    pub(super) fn bound_journal(&self, bytes: u64) -> rusqlite::Result<()> {
+        let bytes = bytes.cast_signed();
+        self.connection.pragma_update(None, "wal_autocheckpoint", (bytes / i64::from(PAGE_BYTES)).max(1))?;
+        self.connection.pragma_update(None, "journal_size_limit", bytes)
+    }
+
+    pub(super) fn size(&self) -> rusqlite::Result<DatabaseSize> {
+        let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let bytes = |pages: i64| pages.cast_unsigned() * u64::from(PAGE_BYTES);
+        Ok(DatabaseSize { total: bytes(pages("page_count")?), unused: bytes(pages("freelist_count")?) })
+    }
+
+    /// How much space there is now. Within a transaction, as if it were committed.
+    pub(super) fn estimate_space(&self) -> rusqlite::Result<SpaceEstimate> {
+        self.size().map(|size| self.disk.estimate(size))
+    }
+
+    /// Empties `SQLite`'s own log into the database.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Returns this many unused bytes to the file system.
+    pub(super) fn vacuum(&self, bytes: u64) -> rusqlite::Result<()> {
+        let pages = bytes.cast_signed() / i64::from(PAGE_BYTES);
+        let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({})", pages.max(1)))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// The size of the file, if it is still there: what is written to a removed one is lost.
+    pub(super) fn check(&self) -> Result<u64, DiskError> {
+        match std::fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
+            Ok(_) => {
+                Err(DiskError::other(&self.path, &"another file has taken its place: restart the service"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DiskError::other(&self.path, &"it was removed: restart the service"))
+            }
+            Err(error) => Err(DiskError::of_files(&self.path, &error)),
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// A connection that only reads.
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, DiskError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error| DiskError::of_sqlite(path, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
+    Ok(connection)
+}

@@ -1,0 +1,51 @@
+//! A log that is kept on disk, and its owner, as the writer sees them.
+
+use std::sync::{Arc, Weak};
+
+use crate::store::saved::{RowId, UnsavedLog};
+
+/// The owner of a log that is kept on disk.
+pub trait Persist: Send + Sync {
+    /// Its spec, from which the next start makes it again.
+    fn spec(&self) -> String;
+    /// Its status, beside what the log counts.
+    fn status(&self) -> String;
+}
+
+/// What a log gives the writer, and what the writer tells it.
+pub(in crate::store) trait DurableLog: Send + Sync {
+    /// What is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows` gives new row numbers.
+    /// `last`: nothing more will come, so no numbers are reserved.
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog>;
+
+    /// Notes that this is on disk.
+    fn note_saved(&self, unsaved: &UnsavedLog);
+
+    /// Notes that the log could not be written. Readers now see datagrams that were hidden for lack of reserved
+    /// numbers: the data directory has been marked, so that the next start skips more numbers.
+    fn note_not_saved(&self);
+
+    fn is_closed(&self) -> bool;
+}
+
+/// A log to be kept on disk from now on.
+pub(in crate::store) struct TrackedLog {
+    pub(in crate::store) kind: String,
+    pub(in crate::store) id: String,
+    pub(in crate::store) log: Arc<dyn DurableLog>,
+    pub(in crate::store) owner: Weak<dyn Persist>,
+    /// It is not on disk yet.
+    pub(in crate::store) is_new: bool,
+}
+
+impl TrackedLog {
+    /// The spec of the owner; empty if that is gone.
+    pub(super) fn spec(&self) -> String {
+        self.owner.upgrade().map(|owner| owner.spec()).unwrap_or_default()
+    }
+
+    /// The status of the owner; empty if that is gone.
+    pub(super) fn status(&self) -> String {
+        self.owner.upgrade().map(|owner| owner.status()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,36 @@
+//! What readers ask a log for, and why they may get nothing.
+
+use crate::model::Timestamp;
+use crate::store::disk::DiskError;
+
+/// Which part of a log a reader wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadRange {
+    /// Only datagrams that are on disk.
+    pub durable: bool,
+    /// Skips whole blocks of earlier datagrams, though not every earlier datagram.
+    pub since: Option<Timestamp>,
+}
+
+impl ReadRange {
+    pub const ALL: Self = Self { durable: false, since: None };
+    pub const DURABLE: Self = Self { durable: true, since: None };
+}
+
+/// The log's owner is gone, and the log with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogClosed;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the log was deleted while it was read, or its membership moved to another group")]
+    Closed,
+    #[error(transparent)]
+    Disk(DiskError),
+}
+
+impl From<LogClosed> for ReadError {
+    fn from(_: LogClosed) -> Self {
+        Self::Closed
+    }
+}
