@@ -6,9 +6,11 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::config::{self, ConfigError, Layers};
+use crate::contract::configuration::{Configuration, ConfigurationProblem, TokenName};
 use crate::control::{Control, ResourceKind};
-use crate::http::{AdminState, Api, Configuration, ConfigurationProblem, TokenName, Tokens};
+use crate::http::{AdminState, Api};
 use crate::server::Config;
+use crate::tokens::Tokens;
 
 /// Settings that change without a restart, as the declared memberships and responders do.
 const LIVE: [&str; 3] = ["log", "tokens", "tokens_file"];

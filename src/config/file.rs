@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 use super::values::{json, texts};
+use crate::contract::read_declared;
 use crate::control::{JoinRequest, ResourceKind};
-use crate::http::read_declared;
 use crate::model::Id;
 
 /// The accepted content of a file, and the mistakes in the rest.
@@ -97,7 +97,7 @@ impl ConfigFile {
                         let line = place(value, &error.pointer).map_or(line, line_of);
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
                         let field = if field.is_empty() { field } else { format!("{field}: ") };
-                        self.find(Some(line), format!("{kind} `{id}`: {field}{}", error.detail));
+                        self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
                     }
                 }
             }

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 
 use super::file::{ConfigFile, settings};
-use crate::http::{Setting, SettingSource, SettingValue};
+use crate::contract::configuration::{Setting, SettingSource, SettingValue};
 
 /// The configuration from all layers.
 pub struct Layers {

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::OriginPolicy;
+use super::origin::OriginPolicy;
 
 /// A request of a page of an allowed origin.
 pub(in crate::http) struct CrossOrigin {

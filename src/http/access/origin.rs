@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use axum::extract::Request;
 use axum::http::{Method, header};
 
-use super::ListenerKind;
+use super::listener::ListenerKind;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// The names and origins that are accepted besides the default ones.

@@ -14,46 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::datagram::GapBody;
-use super::filter::Filter;
-use super::source::{Items, Source};
+use super::source::Source;
+use crate::contract::datagrams::GapBody;
 use crate::control::Done;
 use crate::control::waiting::within;
 use crate::logging::rarely;
-use crate::store::{Cursor, Entry, Page, ReadError, ReadRange};
-
-/// Encodes a stream, by appending to a chunk.
-pub(super) trait StreamEncoder: Send + 'static {
-    /// `after`: the cursor from which the stream reads on.
-    fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
-    fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
-    /// `cursor` is the position after the datagram.
-    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
-    /// Ends the stream.
-    fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
-    /// A sign of life, which readers skip. `after`: the cursor reached so far.
-    fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
-}
-
-/// Why a stream that follows its log has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum EndReason {
-    /// The log is gone: its owner was deleted, or has moved to another group.
-    Deleted,
-    /// The log belongs to a message that hears no more answers.
-    Complete,
-    Stopping,
-}
-
-impl EndReason {
-    pub(in crate::http) fn name(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Complete => "complete",
-            Self::Stopping => "stopping",
-        }
-    }
-}
+use crate::rendering::{EndReason, Filter, StreamEncoder};
+use crate::store::{Cursor, Page, ReadError, ReadRange};
 
 /// Silence after which a stream sends a heartbeat, so that proxies keep it open.
 pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
