@@ -1,7 +1,10 @@
 //! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
-//! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`crate::config::Layers`] combines them.
+//! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`Layers`] combines them.
+
+mod layers;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{EnumValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, ConfigError};
 use crate::control::Settings;
@@ -20,6 +23,14 @@ use crate::server::{Config, Listen};
 use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
+
+pub use layers::Layers;
+
+/// The command, with the configuration from all layers. The error is about the arguments or the environment.
+pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
+    let layers = Layers::read(&Cli::command(), arguments)?;
+    Ok((Cli::from_arg_matches(&layers.matches)?, layers))
+}
 
 /// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
 #[derive(Debug, Parser)]

@@ -41,7 +41,6 @@ pub enum EventFormat {
     "event": "joined", "at": "2026-01-02T03:04:05.678901234Z", "kind": "membership", "id": "monitor",
     "group": "239.1.2.3:10000", "interface": "eth0"
 })))]
-#[expect(clippy::struct_field_names, reason = "the field's name is the contract's")]
 pub struct Event {
     /// What happened.
     pub event: Name,

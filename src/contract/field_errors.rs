@@ -20,6 +20,7 @@ impl FieldError {
         Self { pointer: pointer.into(), fact: fact.to_string(), hint: None }
     }
 
+    #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }

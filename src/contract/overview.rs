@@ -31,7 +31,6 @@ pub struct GroupParams {
     "group": "239.1.2.3:10000", "memberships": ["monitor"], "responders": ["lamp"], "interfaces": ["lo"],
     "datagrams": 4, "bytes": 76, "dropped_buffers": 0
 })))]
-#[expect(clippy::struct_field_names, reason = "the field's name is the contract's")]
 pub struct Group {
     pub group: String,
     /// Ids of memberships.

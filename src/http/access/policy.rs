@@ -12,36 +12,36 @@ use crate::tokens::Tokens;
 
 /// The checks before the routes.
 pub(in crate::http) struct AccessPolicy {
-    door: OriginPolicy,
-    gate: TokenAuth,
+    origins: OriginPolicy,
+    tokens: TokenAuth,
 }
 
 impl AccessPolicy {
-    pub(in crate::http) fn new(door: OriginPolicy, access: Access) -> Self {
-        Self { door, gate: TokenAuth::new(access) }
+    pub(in crate::http) fn new(origins: OriginPolicy, access: Access) -> Self {
+        Self { origins, tokens: TokenAuth::new(access) }
     }
 
     /// Accepts only these tokens from now on.
     pub(in crate::http) fn replace_tokens(&self, tokens: Tokens) {
-        self.gate.replace(tokens);
+        self.tokens.replace(tokens);
     }
 
     /// The request's other origin, if that is allowed.
     pub(in crate::http) fn cross_origin(&self, request: &Request) -> Option<CrossOrigin> {
-        CrossOrigin::of(request, &self.door)
+        CrossOrigin::of(request, &self.origins)
     }
 
     /// Decides whether the request may go on to the routes. Answers preflights itself.
     pub(in crate::http) fn authorize(
         &self,
         request: &Request,
-        way: ListenerKind,
+        listener: ListenerKind,
         page: Option<&CrossOrigin>,
     ) -> Result<Option<Response>, Problem> {
-        self.door.allow(request, way)?;
+        self.origins.allow(request, listener)?;
         if let Some(answer) = page.and_then(CrossOrigin::preflight) {
             return Ok(Some(answer));
         }
-        self.gate.authorize(request, way).map(|()| None)
+        self.tokens.authorize(request, listener).map(|()| None)
     }
 }

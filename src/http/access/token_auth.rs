@@ -57,8 +57,8 @@ impl TokenAuth {
         *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
 
-    pub(super) fn authorize(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
-        if way != ListenerKind::Remote && self.require_token == RequireToken::Remote {
+    pub(super) fn authorize(&self, request: &Request, listener: ListenerKind) -> Result<(), Problem> {
+        if listener != ListenerKind::Remote && self.require_token == RequireToken::Remote {
             return Ok(());
         }
         let path = request.uri().path();

@@ -78,7 +78,7 @@ impl Reading {
         }
         let stop = control.stopping();
         let kind = Some(source.kind());
-        let course =
+        let params =
             |source, follow| StreamParams { source, after, filter, scope, follow, stop: stop.clone() };
         let answer = match self.form {
             Form::Page { limit, wait } => {
@@ -87,18 +87,18 @@ impl Reading {
             }
             Form::Events => {
                 let form = SseEncoder { encoding: self.encoding };
-                streamed(Streamed { kind, format: Format::Sse }, stream::body(course(source, true), form))
+                streamed(Streamed { kind, format: Format::Sse }, stream::body(params(source, true), form))
             }
             Form::Lines { follow } => {
                 let form = NdjsonEncoder::new(self.encoding);
                 streamed(
                     Streamed { kind, format: Format::Ndjson },
-                    stream::body(course(source, follow), form),
+                    stream::body(params(source, follow), form),
                 )
             }
             Form::Capture { follow } => {
                 let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
-                let body = stream::body(course(source, follow), CaptureEncoder::default());
+                let body = stream::body(params(source, follow), CaptureEncoder::default());
                 (
                     [(header::CONTENT_DISPOSITION, name)],
                     streamed(Streamed { kind, format: Format::Pcapng }, body),
