@@ -1,23 +1,36 @@
 //! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
-//! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`crate::config::Layers`] combines them.
+//! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`Layers`] combines them.
+
+mod layers;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{EnumValueParser, TypedValueParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, ConfigError};
 use crate::control::Settings;
 use crate::export::ExportArgs;
-use crate::http::{Access, AdminState, OriginPolicy, RequireToken, Tokens};
+use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::logging::{FilterError, LogFilter, LogFormat};
 use crate::server::{Config, Listen};
 use crate::store::{Limits, StoreSettings};
+use crate::tokens::Tokens;
 use crate::traces::Endpoint;
+
+pub use layers::Layers;
+
+/// The command, with the configuration from all layers. The error is about the arguments or the environment.
+pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
+    let layers = Layers::read(&Cli::command(), arguments)?;
+    Ok((Cli::from_arg_matches(&layers.matches)?, layers))
+}
 
 /// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
 #[derive(Debug, Parser)]
@@ -63,7 +76,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ROLLCALL_TOKENS", value_name = "LINES", hide_env_values = true)]
     tokens: Option<Secret>,
     /// Who has to send a token, if there are any.
-    #[arg(long, env = "ROLLCALL_REQUIRE_TOKEN", value_name = "WHO", default_value = "remote")]
+    #[arg(long, env = "ROLLCALL_REQUIRE_TOKEN", value_name = "WHO", default_value = "remote", value_parser = one_of::<RequireTokenName, RequireToken>())]
     require_token: RequireToken,
     /// Show /metrics to whoever asks, without a token.
     #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
@@ -124,7 +137,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
     /// How to log: text on a terminal and JSON otherwise, or one of them always.
-    #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto", value_parser = one_of::<LogFormatName, LogFormat>())]
     pub log_format: LogFormat,
     /// Where to send traces: a collector or an agent beside the service that takes OTLP over plain HTTP. A URL without
     /// a path gets /v1/traces. Without it nothing is traced.
@@ -223,6 +236,50 @@ impl FromStr for Listen {
         let address = named.as_deref().unwrap_or(text).parse::<SocketAddr>();
         address.map(Self::Tcp).map_err(|_| "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned())
     }
+}
+
+/// The names of [`RequireToken`].
+#[derive(Clone, Copy, ValueEnum)]
+enum RequireTokenName {
+    /// Those that other hosts reach: TCP beyond loopback.
+    Remote,
+    /// All, loopback and unix sockets as well; for a service behind a proxy.
+    Always,
+}
+
+impl From<RequireTokenName> for RequireToken {
+    fn from(name: RequireTokenName) -> Self {
+        match name {
+            RequireTokenName::Remote => Self::Remote,
+            RequireTokenName::Always => Self::Always,
+        }
+    }
+}
+
+/// The names of [`LogFormat`].
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormatName {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    /// An object in each line.
+    Json,
+}
+
+impl From<LogFormatName> for LogFormat {
+    fn from(name: LogFormatName) -> Self {
+        match name {
+            LogFormatName::Auto => Self::Auto,
+            LogFormatName::Text => Self::Text,
+            LogFormatName::Json => Self::Json,
+        }
+    }
+}
+
+/// Accepts the names of `N`, for a value that does not know the command line.
+fn one_of<N: ValueEnum + Clone + Send + Sync + 'static, T: From<N> + Clone + Send + Sync + 'static>()
+-> impl TypedValueParser<Value = T> {
+    EnumValueParser::<N>::new().map(T::from)
 }
 
 /// Receive threads: half of the cores, up to four; the rest is for requests. More threads wake more often for the same

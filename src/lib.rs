@@ -5,11 +5,14 @@
 //! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`healthcheck`], [`notify`]: the binary's arguments,
 //!   configuration, subcommands, and messages to its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
-//! - [`http`]: routes, bodies, problem documents, the API document; the only layer that knows axum
+//! - [`http`]: routes, problem documents, access, the API document; the only layer that knows axum
+//! - [`rendering`]: logged datagrams as JSON pages, NDJSON, server-sent events and capture files
+//! - [`contract`]: bodies, queries and views as types; the configuration file has the same bodies
 //! - [`control`]: the operations join, leave, respond and send; owns resources, tasks and lifetimes
 //! - [`net`]: sockets, batch I/O, interfaces; and beside it [`store`]: logs with cursors. They do not know
 //!   each other: `control` puts the datagrams that a socket receives into a log
 //! - [`pcapng`]: capture files of logged datagrams; beside the logs, which it does not know
+//! - [`tokens`]: who may call, by name and scope
 //! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
 //!   client) and `sync` (locks), which know none of them
 //!
@@ -21,6 +24,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod contract;
 pub mod control;
 pub mod demo;
 mod exchange;
@@ -33,7 +37,9 @@ pub mod net;
 pub mod notify;
 pub mod pcapng;
 pub mod reload;
+pub mod rendering;
 pub mod server;
 pub mod store;
 mod sync;
+pub mod tokens;
 pub mod traces;

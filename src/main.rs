@@ -1,9 +1,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
-use rollcall::cli::{Cli, Command, ServeArgs};
-use rollcall::config::{ConfigError, Layers};
+use rollcall::cli::{self, Command, Layers, ServeArgs};
+use rollcall::config::ConfigError;
 use rollcall::control::CheckOutcome;
 use rollcall::http::AdminState;
 use rollcall::notify;
@@ -15,9 +14,7 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let read = Layers::read(&Cli::command(), &arguments);
-    let layers = read.unwrap_or_else(|error| error.exit());
-    let cli = Cli::from_arg_matches(&layers.matches).unwrap_or_else(|error| error.exit());
+    let (cli, layers) = cli::read(&arguments).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),

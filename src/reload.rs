@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches};
-
-use crate::cli::{Cli, Command, ServeArgs};
-use crate::config::{self, ConfigError, Layers};
+use crate::cli::{self, Command, Layers, ServeArgs};
+use crate::config::{self, ConfigError};
+use crate::contract::configuration::{Configuration, ConfigurationProblem, TokenName};
 use crate::control::{Control, ResourceKind};
-use crate::http::{AdminState, Api, Configuration, ConfigurationProblem, TokenName, Tokens};
+use crate::http::{AdminState, Api};
 use crate::server::Config;
+use crate::tokens::Tokens;
 
 /// Settings that change without a restart, as the declared memberships and responders do.
 const LIVE: [&str; 3] = ["log", "tokens", "tokens_file"];
@@ -56,9 +56,8 @@ impl Reloader {
 
     fn read(&self) -> Result<Fresh, Vec<ConfigError>> {
         let wrong = |detail: String| vec![ConfigError { place: String::new(), line: None, detail }];
-        let refused = |error: clap::Error| wrong(error.to_string());
-        let layers = Layers::read(&Cli::command(), &self.arguments).map_err(refused)?;
-        let Command::Serve(args) = Cli::from_arg_matches(&layers.matches).map_err(refused)?.command else {
+        let (cli, layers) = cli::read(&self.arguments).map_err(|error| wrong(error.to_string()))?;
+        let Command::Serve(args) = cli.command else {
             return Err(wrong("they do not start the service".to_owned()));
         };
         let tokens = check(&args, &layers)?.access.tokens;

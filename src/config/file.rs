@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStr, Resettable};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
-use super::values::{json, texts};
+use super::args::SettingArgs;
+use super::error::ConfigError;
+use super::values::json;
+use crate::contract::read_declared;
 use crate::control::{JoinRequest, ResourceKind};
-use crate::http::read_declared;
 use crate::model::Id;
 
 /// The accepted content of a file, and the mistakes in the rest.
@@ -19,7 +19,7 @@ pub struct ConfigFile {
     pub declared: Vec<Declared>,
     pub findings: Vec<ConfigError>,
     /// Names of settings, with their values as texts.
-    pub(super) values: Vec<(String, Vec<String>)>,
+    pub values: Vec<(String, Vec<String>)>,
 }
 
 /// A membership or responder that exists as long as the file declares it.
@@ -32,18 +32,17 @@ pub struct Declared {
 }
 
 impl ConfigFile {
-    /// `serve` is the command whose arguments are the settings.
-    pub(super) fn read(path: &Path, serve: &clap::Command) -> Self {
+    pub fn read(path: &Path, settings: &SettingArgs<'_>) -> Self {
         let mut file = Self { path: Some(path.to_owned()), ..Self::default() };
         match std::fs::read_to_string(path) {
-            Ok(text) => file.take(&text, serve),
+            Ok(text) => file.take(&text, settings),
             Err(error) => file.find(None, format!("it cannot be read: {error}")),
         }
         file.findings.sort_by_key(|finding| finding.line);
         file
     }
 
-    fn take(&mut self, text: &str, serve: &clap::Command) {
+    fn take(&mut self, text: &str, settings: &SettingArgs<'_>) {
         let line_of = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -58,13 +57,11 @@ impl ConfigFile {
             match name {
                 "memberships" => self.declare(ResourceKind::Membership, value, line, &line_of),
                 "responders" => self.declare(ResourceKind::Responder, value, line, &line_of),
-                _ => match setting(serve, name) {
-                    Some(argument) => match checked(serve, argument, value.get_ref()) {
-                        Ok(texts) => self.values.push((name.to_owned(), texts)),
-                        Err(detail) => self.find(Some(line), format!("{name}: {detail}")),
-                    },
+                _ => match settings.texts(name, value.get_ref()) {
+                    Some(Ok(texts)) => self.values.push((name.to_owned(), texts)),
+                    Some(Err(detail)) => self.find(Some(line), format!("{name}: {detail}")),
                     // After a syntax error the name may be anything.
-                    None if errors.is_empty() => self.find(Some(line), unknown(serve, name)),
+                    None if errors.is_empty() => self.find(Some(line), settings.unknown(name)),
                     None => {}
                 },
             }
@@ -97,7 +94,7 @@ impl ConfigFile {
                         let line = place(value, &error.pointer).map_or(line, line_of);
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
                         let field = if field.is_empty() { field } else { format!("{field}: ") };
-                        self.find(Some(line), format!("{kind} `{id}`: {field}{}", error.detail));
+                        self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
                     }
                 }
             }
@@ -108,52 +105,6 @@ impl ConfigFile {
         let place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
         self.findings.push(ConfigError { place, line, detail });
     }
-}
-
-/// The arguments of a command that can be set in the environment, and so in a file.
-pub(super) fn settings(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
-    /// The setting that names the file itself.
-    const FILE: &str = "config";
-    command.get_arguments().filter(|argument| argument.get_env().is_some() && argument.get_id() != FILE)
-}
-
-fn setting<'a>(serve: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
-    settings(serve).find(|argument| argument.get_id() == name)
-}
-
-fn unknown(serve: &clap::Command, name: &str) -> String {
-    /// Below this similarity, a name is unlikely to be a typing mistake.
-    const ALIKE: f64 = 0.8;
-    let names =
-        settings(serve).map(|argument| argument.get_id().as_str()).chain(["memberships", "responders"]);
-    let nearest =
-        names.map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((alike, known)) if alike >= ALIKE => format!("`{name}` is no setting: did you mean `{known}`?"),
-        _ => format!("`{name}` is no setting: `rollcall serve --help` lists them, each with `_` for `-`"),
-    }
-}
-
-/// The texts of a value, if a command line with each of them is accepted.
-fn checked(serve: &clap::Command, argument: &clap::Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    let texts = texts(value, argument)?;
-    if argument.get_action().takes_values() {
-        let alone = serve.clone().mut_args(|argument| argument.env(Resettable::<OsStr>::Reset));
-        let flag = argument.get_long().unwrap_or_default();
-        for text in &texts {
-            let line = ["serve".to_owned(), format!("--{flag}={text}")];
-            alone.clone().try_get_matches_from(line).map_err(|error| reason(&error))?;
-        }
-    }
-    Ok(texts)
-}
-
-/// clap's error text, without its advice on command lines.
-fn reason(error: &clap::Error) -> String {
-    let said = error.render().to_string();
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
-    let first = said.split("\n\n").next().unwrap_or_default();
-    first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// The text position of the field that a JSON pointer names, or of the nearest one around it.

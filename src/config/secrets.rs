@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::ConfigError;
-use crate::http::Tokens;
+use crate::tokens::Tokens;
 
 /// The tokens of the file and those of the environment; none if neither is given.
 pub fn read_tokens(

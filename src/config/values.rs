@@ -1,25 +1,10 @@
 //! Values of TOML as texts, and as JSON.
 
-use clap::ArgAction;
 use serde_json::{Map, Number, Value};
 use toml::de::{DeInteger, DeValue};
 
-/// The command-line form of this value.
-pub(super) fn texts(value: &DeValue<'_>, argument: &clap::Arg) -> Result<Vec<String>, String> {
-    if !argument.get_action().takes_values() {
-        let on = value.as_bool().ok_or_else(|| "use true or false".to_owned())?;
-        return Ok(vec![on.to_string()]);
-    }
-    match value {
-        DeValue::Array(items) if matches!(argument.get_action(), ArgAction::Append) => {
-            items.iter().map(|item| text(item.get_ref())).collect()
-        }
-        DeValue::Array(_) => Err("it takes one value, not a list".to_owned()),
-        one => Ok(vec![text(one)?]),
-    }
-}
-
-fn text(value: &DeValue<'_>) -> Result<String, String> {
+/// The command-line form of one value.
+pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Boolean(on) => Ok(on.to_string()),

@@ -4,9 +4,10 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::config;
+use crate::contract::parse_time;
 use crate::control::ResourceKind;
-use crate::http::{Filter, SourceRange, parse_time};
 use crate::model::{Id, Timestamp};
+use crate::rendering::{Filter, SourceRange};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {

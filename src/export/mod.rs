@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::contract::rfc3339;
 use crate::control::{ResourceKind, saved_group};
-use crate::http::{ExportWriter, rfc3339};
+use crate::rendering::ExportWriter;
 use crate::store::{Archive, ArchivedLog, DiskError};
 pub use args::ExportArgs;
 use args::{Choice, ExportFormat};

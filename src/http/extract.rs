@@ -1,6 +1,5 @@
 //! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,10 +8,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_path_to_error::Segment;
+use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemKind};
+use crate::contract::{parse_json, parse_query};
 use crate::model::Id;
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
@@ -33,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             _ => return Err(wrong_type(request.headers(), "application/json")),
         }
         let bytes = read_body(request).await?;
-        parse_json(&bytes).map(Self)
+        Ok(Self(parse_json(&bytes)?))
     }
 }
 
@@ -88,31 +87,6 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     }
 }
 
-/// Parses a second time only if the first attempt fails, to learn which field is wrong.
-pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde would accept an array of the fields' values in order.
-    if bytes.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Err(Problem::new(ProblemKind::InvalidRequest, "send a JSON object, not an array"));
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
-        if !error.is_data() {
-            let (line, column) = (error.line(), error.column());
-            let error = error.to_string();
-            let detail = format!("{}, at line {line}, column {column}", without_place(&error));
-            return Problem::new(ProblemKind::MalformedJson, detail);
-        }
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-            Ok(_) => Problem::new(ProblemKind::InvalidRequest, error.to_string()),
-            Err(error) => {
-                let pointer = pointer(error.path());
-                Problem::new(ProblemKind::InvalidRequest, without_place(&error.inner().to_string()))
-                    .at(pointer)
-            }
-        }
-    })
-}
-
 /// The query; unknown parameters are refused like unknown fields.
 pub(super) struct Query<T>(pub(super) T);
 
@@ -120,30 +94,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
-    }
-}
-
-pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    let parameters = || form_urlencoded::parse(query.as_bytes());
-    let invalid = |name: &str, detail: String| {
-        Problem::new(ProblemKind::InvalidParameter, detail).at(format!("/{}", escaped(name)))
-    };
-    let mut names = HashSet::new();
-    if let Some((name, _)) = parameters().find(|(name, _)| !names.insert(name.clone())) {
-        return Err(invalid(&name, format!("`{name}` is given more than once: give it once")));
-    }
-    let deserializer = serde_html_form::Deserializer::new(parameters());
-    let parsed = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let pointer = pointer(error.path());
-        Problem::new(ProblemKind::InvalidParameter, error.inner().to_string()).at(pointer)
-    })?;
-    // The deserializer takes an empty value for a parameter that is absent.
-    match parameters().find(|(_, value)| value.is_empty()) {
-        Some((name, _)) => {
-            Err(invalid(&name, format!("`{name}` has no value: give it one, or leave `{name}` out")))
-        }
-        None => Ok(parsed),
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self).map_err(Problem::of_parameter)
     }
 }
 
@@ -188,31 +139,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self::of(&parts.headers))
     }
-}
-
-/// A JSON pointer (RFC 6901 section 3) to the value that failed to deserialise.
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    let mut pointer = String::new();
-    for segment in path {
-        let token = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => escaped(key),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&token);
-    }
-    pointer
-}
-
-/// A token of a JSON pointer.
-fn escaped(token: &str) -> String {
-    token.replace('~', "~0").replace('/', "~1")
-}
-
-/// Removes the line and column that `serde_json` puts at the end of its messages; a pointer is clearer.
-fn without_place(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |end| &message[..end])
 }
 
 #[cfg(test)]

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::events::EventReading;
-use super::extract::{Query, Wait, parse_json, parse_query};
-use super::fields::Encoding;
-use super::lists::ListParams;
-use super::memberships::MembershipBody;
+use super::extract::{Query, Wait};
 use super::problem::Problem;
-use super::reading::{Datagram, Reading, Response as ResponseView};
-use super::responders::ResponderBody;
-use super::sending::{MessageBody, MessageRequest, RawOptions};
-use super::{joins, message_view};
+use super::reading::Reading;
+use crate::contract::datagrams::{Datagram, Response as ResponseView};
+use crate::contract::lists::ListParams;
+use crate::contract::{
+    BodyError, Encoding, FieldError, MembershipBody, MessageBody, MessageRequest, RawOptions, ResponderBody,
+    memberships, messages, parse_json, parse_query,
+};
 use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
 use crate::store::Entry;
@@ -27,29 +27,32 @@ pub type RenderedProblem = Vec<u8>;
 
 /// The JSON body of a message.
 pub fn message(body: &[u8]) -> Result<MessageSpec, RenderedProblem> {
-    parse_json::<MessageBody>(body)
-        .and_then(MessageBody::read)
-        .map(spec)
-        .map_err(|problem| document(&problem))
+    read_body(parse_json(body), MessageBody::read).map(spec)
 }
 
 /// The query and the body of a message whose body is its payload.
 pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, RenderedProblem> {
-    let options = parse_query::<RawOptions>(query);
-    options
-        .and_then(|options| options.read(Bytes::copy_from_slice(payload)))
-        .map(spec)
-        .map_err(|problem| document(&problem))
+    let options: RawOptions = parse_query(query).map_err(|error| document(&Problem::of_parameter(error)))?;
+    let request = options.read(Bytes::copy_from_slice(payload));
+    request.map(spec).map_err(|errors| document(&Problem::of_fields(errors)))
 }
 
 /// The body of a membership.
 pub fn membership(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
-    parse_json::<MembershipBody>(body).and_then(MembershipBody::read).map_err(|problem| document(&problem))
+    read_body(parse_json(body), MembershipBody::read)
 }
 
 /// The body of a responder.
 pub fn responder(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
-    parse_json::<ResponderBody>(body).and_then(ResponderBody::read).map_err(|problem| document(&problem))
+    read_body(parse_json(body), ResponderBody::read)
+}
+
+fn read_body<T, R>(
+    body: Result<T, BodyError>,
+    read: impl FnOnce(T) -> Result<R, Vec<FieldError>>,
+) -> Result<R, RenderedProblem> {
+    let body = body.map_err(Problem::from);
+    body.and_then(|body| read(body).map_err(Problem::of_fields)).map_err(|problem| document(&problem))
 }
 
 /// The resources that a GET can read.
@@ -70,12 +73,12 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
         Reads::Log => extract::<Reading>(&mut parts).map(drop),
         Reads::Events => extract::<EventReading>(&mut parts).map(drop),
         Reads::Memberships => {
-            let params = extract::<Query<ListParams<joins::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(|problem| document(&problem))
+            let params = extract::<Query<ListParams<memberships::State>>>(&mut parts)?;
+            params.0.query().map(drop).map_err(|error| document(&Problem::of_parameter(error)))
         }
         Reads::Messages => {
-            let params = extract::<Query<ListParams<message_view::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(|problem| document(&problem))
+            let params = extract::<Query<ListParams<messages::State>>>(&mut parts)?;
+            params.0.query().map(drop).map_err(|error| document(&Problem::of_parameter(error)))
         }
     }
 }

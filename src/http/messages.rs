@@ -1,34 +1,27 @@
+//! The routes of messages.
+
 use std::time::Duration;
 
 use axum::Json as JsonAnswer;
-use axum::extract::{Request, State as AppState};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
-use axum::response::{IntoResponse, Response as Answer};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use axum::response::{IntoResponse, Response};
 
-use super::extract::{Content, PathId, Query, Wait, parse_json, parse_query, read_body, wrong_type};
-use super::fields::Encoding;
-use super::joins::location;
-use super::lists::{List, ListParams};
-use super::message_view::{Collected, Message, State};
+use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
+use super::logs;
+use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
-use super::reading::{
-    Capture, DatagramPage, DatagramPath, EventStream, Lines, RawBytes, ReadQuery, Reading, Response,
-    first_page, page_of,
-};
-use super::sending::{MessageBody, MessageRequest, RawOptions, RawPayload};
+use super::reading::{DatagramPath, Reading, first_page};
+use super::resource::location;
+use super::responses::{LogContent, PayloadContent};
+use crate::contract::datagrams::{self, DatagramPage};
+use crate::contract::documented::RawPayload;
+use crate::contract::lists::{List, ListParams};
+use crate::contract::messages::{Collected, Message, State as MessageState};
+use crate::contract::{MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query};
 use crate::control::{Control, Done, Message as Sent, Outcome, ResourceKind};
 use crate::model::MessageSpec;
-
-pub(super) fn routes() -> OpenApiRouter<Control> {
-    OpenApiRouter::new()
-        .routes(routes!(list, send))
-        .routes(routes!(show, put, forget))
-        .routes(routes!(cancel))
-        .routes(routes!(responses))
-        .routes(routes!(payload))
-}
+use crate::rendering::response_page;
 
 /// Send a message to a group and collect the answers
 ///
@@ -37,16 +30,20 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 /// payload itself, and the options are in the query. A client that goes away loses nothing: the message
 /// collects on.
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
-    params(RawOptions, ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
+    params(RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "Collecting has ended", body = Collected,
             headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
         (status = 202, description = "Sent, and collecting", body = Message,
             headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+        Problem,
     ))]
-async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request) -> Result<Answer, Problem> {
+pub(super) async fn send(
+    State(control): State<Control>,
+    wait: Wait,
+    request: Request,
+) -> Result<Response, Problem> {
     let spec = read_spec(&control, request, false).await?;
     let message = control.send(spec).await?;
     answer(&message, wait, StatusCode::ACCEPTED, Done::Sent(message.copies_sent())).await
@@ -57,22 +54,21 @@ async fn send(AppState(control): AppState<Control>, wait: Wait, request: Request
 /// Safe to repeat: the same request again finds the message and sends nothing; another one is refused with
 /// 409.
 #[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages", operation_id = "put_message",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), RawOptions,
-        ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
+    params(IdParam<Message>, RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "Collecting has ended, or the message was there before", body = Collected,
             headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
         (status = 202, description = "Sent, and collecting", body = Message,
             headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+        Problem,
     ))]
-async fn put(
-    AppState(control): AppState<Control>,
+pub(super) async fn put(
+    State(control): State<Control>,
     PathId(id): PathId,
     wait: Wait,
     request: Request,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let known = control.message(&id).is_ok();
     let spec = read_spec(&control, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
@@ -84,17 +80,14 @@ type MessageList = List<Message>;
 
 /// List messages
 #[utoipa::path(get, path = "/v1/messages", tag = "messages", operation_id = "list_messages",
-    params(ListParams<State>),
-    responses(
-        (status = 200, description = "A part of the list", body = MessageList),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn list(
-    AppState(control): AppState<Control>,
-    Query(params): Query<ListParams<State>>,
+    params(ListParams<MessageState>),
+    responses((status = 200, description = "A part of the list", body = MessageList), Problem))]
+pub(super) async fn list(
+    State(control): State<Control>,
+    Query(params): Query<ListParams<MessageState>>,
 ) -> Result<JsonAnswer<List<Message>>, Problem> {
-    let closed = params.state.map(|state| state == State::Closed);
-    let (page, more) = control.messages(&params.query()?, closed);
+    let closed = params.state.map(|state| state == MessageState::Closed);
+    let (page, more) = control.messages(&params.query().map_err(Problem::of_parameter)?, closed);
     let items = page.iter().map(|message| Message::from(&message.view())).collect();
     Ok(JsonAnswer(List::new(items, page.last().map(|message| message.id()), more)))
 }
@@ -104,30 +97,23 @@ async fn list(
 /// With `Prefer: wait=N` it waits up to N seconds for the collecting to end, and then shows the first 1,000
 /// responses too.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"),
-        ("prefer" = Option<String>, Header, nullable = false, description = "`wait=N`: wait up to N seconds, at most 60", example = "wait=5")),
-    responses(
-        (status = 200, description = "The message", body = Collected),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn show(
-    AppState(control): AppState<Control>,
+    params(IdParam<Message>, PreferWait),
+    responses((status = 200, description = "The message", body = Collected), Problem))]
+pub(super) async fn show(
+    State(control): State<Control>,
     PathId(id): PathId,
     wait: Wait,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let message = control.message(&id)?;
     answer(&message, wait, StatusCode::OK, Done::Nothing).await
 }
 
 /// Stop collecting and keep what came
 #[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", operation_id = "cancel_message",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
-    responses(
-        (status = 200, description = "Closed, now or before", body = Message),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn cancel(
-    AppState(control): AppState<Control>,
+    params(IdParam<Message>),
+    responses((status = 200, description = "Closed, now or before", body = Message), Problem))]
+pub(super) async fn cancel(
+    State(control): State<Control>,
     PathId(id): PathId,
 ) -> Result<JsonAnswer<Message>, Problem> {
     let message = control.cancel(&id).await?;
@@ -136,50 +122,38 @@ async fn cancel(
 
 /// Stop collecting and forget the message
 #[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages", operation_id = "delete_message",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1")),
-    responses(
-        (status = 204, description = "Forgotten"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn forget(AppState(control): AppState<Control>, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    params(IdParam<Message>),
+    responses((status = 204, description = "Forgotten"), Problem))]
+pub(super) async fn forget(
+    State(control): State<Control>,
+    PathId(id): PathId,
+) -> Result<StatusCode, Problem> {
     control.forget(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
-
-type Responses = DatagramPage<Response>;
 
 /// Read what came back to a message
 ///
 /// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
 #[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_responses",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"), ReadQuery,
-        ("last-event-id" = Option<String>, Header, nullable = false, description = "Of events, the `id` of the last that came: go on behind it. Goes before `after`", example = "1d60f7e7ade273a1-2")),
-    responses(
-        (status = 200, description = "The log, or a page of it",
-            content((Responses = "application/json"), (EventStream = "text/event-stream"), (Lines = "application/x-ndjson"), (Capture = "application/x-pcapng")),
-            headers(("vary" = String, description = "`accept`"), ("content-disposition" = Option<String>, description = "A name for the capture file"))),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn responses(
-    AppState(control): AppState<Control>,
-    PathId(id): PathId,
+    params(IdParam<Message>, ReadQuery, LastEventId),
+    responses(LogContent<DatagramPage<datagrams::Response>>, Problem))]
+pub(super) async fn responses(
+    control: State<Control>,
+    id: PathId,
     reading: Reading,
-) -> Result<Answer, Problem> {
-    reading.answer(control.message(&id)?, &control).await
+) -> Result<Response, Problem> {
+    logs::read::<Message>(control, id, reading).await
 }
 
 /// Read the payload of one response
 ///
 /// As it was, without any form around it.
 #[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
-    params(("id" = String, Path, description = "A client\'s own id, or the one that was given", pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", example = "roll-1"),
-        ("seq" = u64, Path, description = "The response\'s `seq`", example = 1)),
-    responses(
-        (status = 200, description = "The payload", body = RawBytes, content_type = "application/octet-stream"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn payload(AppState(control): AppState<Control>, place: DatagramPath) -> Result<Answer, Problem> {
-    place.payload(&control.message(&place.id)?.into()).await
+    params(DatagramParams<Message>),
+    responses(PayloadContent, Problem))]
+pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+    logs::payload::<Message>(control, path).await
 }
 
 /// `known`: the message exists already, and its interfaces may be gone by now.
@@ -191,10 +165,13 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
             let detail = "with a JSON body the options belong into the body: leave out the query";
             return Err(Problem::new(ProblemKind::InvalidParameter, detail));
         }
-        Content::Json => parse_json::<MessageBody>(&read_body(request).await?)?.read()?,
+        Content::Json => {
+            let body: MessageBody = parse_json(&read_body(request).await?)?;
+            body.read().map_err(Problem::of_fields)?
+        }
         Content::Raw => {
-            let options = parse_query::<RawOptions>(&query)?;
-            options.read(read_body(request).await?)?
+            let options: RawOptions = parse_query(&query).map_err(Problem::of_parameter)?;
+            options.read(read_body(request).await?).map_err(Problem::of_fields)?
         }
         Content::Other => {
             let accepted =
@@ -208,7 +185,7 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
 
 /// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time or not
 /// waited for. `done`: what the request has done so far.
-async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Answer, Problem> {
+async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Response, Problem> {
     let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
@@ -225,7 +202,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -
         // The message exists, so the client has to learn its id.
         Err(problem) => return Ok((location, problem).into_response()),
     };
-    let page = page_of(&page, view.dropped_buffers, |entry| Response::of(entry, Encoding::Auto));
+    let page = response_page(&page, view.dropped_buffers);
     let collected = Collected {
         message: Message::from(&view),
         responses: Some(page.items),

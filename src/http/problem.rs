@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::operations::Check;
+use crate::contract::health::Check;
+use crate::contract::{BodyError, FieldError};
 use crate::control::{ControlError, Done, Purpose};
 use crate::model::NotHearing;
 pub(super) use kind::ProblemKind;
@@ -40,7 +41,7 @@ pub(super) struct Problem {
     /// The fields that are wrong, where it is fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    errors: Vec<FieldError>,
+    errors: Vec<WrongField>,
     /// From `/readyz`: all checks, at least one of which has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<Check>, required = false)]
@@ -74,12 +75,13 @@ enum DoneBefore {
 }
 
 /// A field that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = FieldError)]
+struct WrongField {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
-    pub pointer: String,
+    pointer: String,
     /// What is wrong with it, and what to do.
-    pub detail: String,
+    detail: String,
 }
 
 impl Problem {
@@ -99,11 +101,28 @@ impl Problem {
     }
 
     pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.errors.push(FieldError { pointer: pointer.into(), detail: self.detail.clone() });
+        self.errors.push(WrongField { pointer: pointer.into(), detail: self.detail.clone() });
         self
     }
 
-    pub(super) fn fields(kind: ProblemKind, errors: Vec<FieldError>) -> Self {
+    /// Fields of a body.
+    pub(super) fn of_fields(errors: Vec<FieldError>) -> Self {
+        Self::wrong(ProblemKind::InvalidRequest, errors)
+    }
+
+    /// Parameters of the URL.
+    pub(super) fn of_parameters(errors: Vec<FieldError>) -> Self {
+        Self::wrong(ProblemKind::InvalidParameter, errors)
+    }
+
+    /// A parameter of the URL.
+    pub(super) fn of_parameter(error: FieldError) -> Self {
+        Self::of_parameters(vec![error])
+    }
+
+    fn wrong(kind: ProblemKind, errors: Vec<FieldError>) -> Self {
+        let wrong = |error: FieldError| WrongField { detail: error.to_string(), pointer: error.pointer };
+        let errors: Vec<_> = errors.into_iter().map(wrong).collect();
         let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(kind, detail) }
     }
@@ -122,14 +141,6 @@ impl Problem {
             Done::DeletionUnderWay => (DoneBefore::DeletionUnderWay, None),
         };
         Self { done: Some(done), sent, ..Self::new(ProblemKind::Timeout, detail) }
-    }
-
-    /// The fields that are wrong, or what is wrong with them as a whole.
-    pub(super) fn into_fields(self) -> Vec<FieldError> {
-        if self.errors.is_empty() {
-            return vec![FieldError { pointer: String::new(), detail: self.detail }];
-        }
-        self.errors
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -247,44 +258,13 @@ fn port_field(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Collects the mistakes in a request, so that the client learns all of them at once.
-#[derive(Debug, Default)]
-pub(super) struct FieldErrors(Vec<FieldError>);
-
-impl FieldErrors {
-    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
-    pub(super) fn push(&mut self, pointer: impl Into<String>, detail: impl ToString) {
-        self.0.push(FieldError { pointer: pointer.into(), detail: detail.to_string() });
-    }
-
-    /// Returns the value, or notes its error.
-    pub(super) fn keep<T>(&mut self, pointer: &str, value: Result<T, impl ToString>) -> Option<T> {
-        value.map_err(|error| self.push(pointer, error)).ok()
-    }
-
-    /// Notes a number that is out of its bounds.
-    pub(super) fn bounded(
-        &mut self,
-        pointer: &str,
-        value: u64,
-        bounds: std::ops::RangeInclusive<u64>,
-    ) -> u64 {
-        if !bounds.contains(&value) {
-            self.push(
-                pointer,
-                format!("{value} is out of bounds: use {} to {}", bounds.start(), bounds.end()),
-            );
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Syntax(detail) => Self::new(ProblemKind::MalformedJson, detail),
+            BodyError::Kind(detail) => Self::new(ProblemKind::InvalidRequest, detail),
+            BodyError::Field(error) => Self::of_fields(vec![error]),
         }
-        value.clamp(*bounds.start(), *bounds.end())
-    }
-
-    pub(super) fn into_result(self) -> Result<(), Problem> {
-        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidRequest, self.0)) }
-    }
-
-    /// For fields that are parameters of the URL.
-    pub(super) fn into_parameters(self) -> Result<(), Problem> {
-        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(ProblemKind::InvalidParameter, self.0)) }
     }
 }
 

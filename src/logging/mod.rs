@@ -14,7 +14,7 @@ pub use throttle::Throttle;
 pub(crate) use throttle::rarely;
 
 /// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,

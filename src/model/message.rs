@@ -52,34 +52,50 @@ pub struct MessageSpec {
 impl MessageSpec {
     /// Checks the rules that concern several fields.
     pub fn check(&self) -> Result<(), SpecError> {
-        let longest = self.group.largest_payload();
-        if self.payload.len() > longest {
-            return Err(SpecError::PayloadTooLong { length: self.payload.len(), longest });
-        }
-        if let Some(address) = self.source.filter(|address| Family::of(*address) != self.group.family()) {
-            return Err(SpecError::SourceFamily { address, group: self.group });
-        }
-        if !self.window.is_zero() && self.repeat.span() >= self.window {
-            return Err(SpecError::WindowWithinRepeats {
-                window: self.window.as_millis(),
-                span: self.repeat.span().as_millis(),
-            });
-        }
-        if self.track_attempts {
-            if self.repeat.count > limits::TRACKED_ATTEMPTS {
-                return Err(SpecError::TooManyTracked);
-            }
-            if self.source_port.is_some() && self.repeat.count > 1 {
-                return Err(SpecError::TrackedFixedPort);
-            }
-        }
-        Ok(())
+        check_datagram(&self.group, self.payload.len(), self.source)?;
+        check_attempts(self.window, self.repeat, self.track_attempts, self.source_port)
     }
 
     /// How many source ports the message takes on each interface; they tell tracked attempts apart.
     pub fn ports_per_interface(&self) -> u32 {
         if self.track_attempts { self.repeat.count } else { 1 }
     }
+}
+
+/// Whether one datagram to the group can carry this many bytes, and leave from this address.
+pub fn check_datagram(group: &Group, length: usize, source: Option<IpAddr>) -> Result<(), SpecError> {
+    let longest = group.largest_payload();
+    if length > longest {
+        return Err(SpecError::PayloadTooLong { length, longest });
+    }
+    match source.filter(|address| Family::of(*address) != group.family()) {
+        Some(address) => Err(SpecError::SourceFamily { address, group: *group }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the attempts fit into the window, and can be told apart if they are tracked.
+pub fn check_attempts(
+    window: Duration,
+    repeat: Repeat,
+    track_attempts: bool,
+    source_port: Option<u16>,
+) -> Result<(), SpecError> {
+    if !window.is_zero() && repeat.span() >= window {
+        return Err(SpecError::WindowWithinRepeats {
+            window: window.as_millis(),
+            span: repeat.span().as_millis(),
+        });
+    }
+    if track_attempts {
+        if repeat.count > limits::TRACKED_ATTEMPTS {
+            return Err(SpecError::TooManyTracked);
+        }
+        if source_port.is_some() && repeat.count > 1 {
+            return Err(SpecError::TrackedFixedPort);
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! Who has to send a token, and what it allows.
 
 use hyper::Method;
-use rollcall::http::{RequireToken, Tokens};
+use rollcall::http::RequireToken;
 use rollcall::server::{Config, Listen, Server};
+use rollcall::tokens::Tokens;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Reply};

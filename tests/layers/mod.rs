@@ -7,12 +7,14 @@ use std::path::Path;
 use imports::{Crate, Module};
 
 /// From the bottom. Modules of one layer do not know each other.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 14] = [
     &["exchange", "sync"],
     &["logging"],
     &["traces", "model"],
-    &["net", "store", "pcapng"],
+    &["net", "store", "pcapng", "tokens"],
     &["control"],
+    &["contract"],
+    &["rendering"],
     &["http"],
     &["server"],
     &["config", "healthcheck", "notify", "demo"],

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::OriginPolicy;
+use super::origin::OriginPolicy;
 
 /// A request of a page of an allowed origin.
 pub(in crate::http) struct CrossOrigin {
@@ -16,11 +16,11 @@ pub(in crate::http) struct CrossOrigin {
 
 impl CrossOrigin {
     /// None for all other requests.
-    pub(super) fn of(request: &Request, door: &OriginPolicy) -> Option<Self> {
+    pub(super) fn of(request: &Request, origins: &OriginPolicy) -> Option<Self> {
         let origin = request.headers().get(header::ORIGIN)?;
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let is_preflight = request.method() == Method::OPTIONS && asks;
-        door.allows(origin.to_str().ok()?).then(|| Self { origin: origin.clone(), is_preflight })
+        origins.allows(origin.to_str().ok()?).then(|| Self { origin: origin.clone(), is_preflight })
     }
 
     /// The answer to a preflight, which has no token and is not for a route.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use axum::extract::Request;
 use axum::http::{Method, header};
 
-use super::ListenerKind;
+use super::listener::ListenerKind;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// The names and origins that are accepted besides the default ones.
@@ -21,13 +21,13 @@ pub struct OriginPolicy {
 }
 
 impl OriginPolicy {
-    pub(super) fn allow(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
+    pub(super) fn allow(&self, request: &Request, listener: ListenerKind) -> Result<(), Problem> {
         let (headers, method) = (request.headers(), request.method());
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
         let host = text(header::HOST).unwrap_or_default();
-        if way != ListenerKind::Unix && !self.knows(host) {
+        if listener != ListenerKind::Unix && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
                 host,
@@ -89,17 +89,17 @@ fn is_same_origin(origin: &str, host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn admits(door: &OriginPolicy, method: &Method, headers: &[(&'static str, &str)]) -> bool {
+    fn admits(origins: &OriginPolicy, method: &Method, headers: &[(&'static str, &str)]) -> bool {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        door.allow(&request.body(axum::body::Body::empty()).unwrap(), ListenerKind::Loopback).is_ok()
+        origins.allow(&request.body(axum::body::Body::empty()).unwrap(), ListenerKind::Loopback).is_ok()
     }
 
     #[test]
     fn lets_in_clients_and_own_pages_only() {
-        let door =
+        let origins =
             OriginPolicy { hosts: vec!["rollcall".into()], origins: vec!["https://noc.example".into()] };
         for (headers, expected) in [
             (&[("host", "127.0.0.1:8080")][..], true),
@@ -116,11 +116,11 @@ mod tests {
             (&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")], false),
             (&[("host", "localhost:8080"), ("sec-fetch-site", "same-origin")], true),
         ] {
-            assert_eq!(admits(&door, &Method::GET, headers), expected, "{headers:?}");
+            assert_eq!(admits(&origins, &Method::GET, headers), expected, "{headers:?}");
         }
         let navigation =
             [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
-        assert!(admits(&door, &Method::GET, &navigation));
-        assert!(!admits(&door, &Method::POST, &navigation));
+        assert!(admits(&origins, &Method::GET, &navigation));
+        assert!(!admits(&origins, &Method::POST, &navigation));
     }
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 
-use super::ListenerKind;
-use super::tokens::{Scope, Tokens};
-use crate::http::METRICS;
+use super::listener::ListenerKind;
+use super::open_paths::is_open;
+use crate::http::paths::METRICS;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::rarely;
 use crate::sync::Lock;
+use crate::tokens::{Scope, Tokens};
 
 /// Who may call, as configured.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,7 @@ pub struct Access {
 }
 
 /// Through which listeners a token is needed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RequireToken {
     /// Those that other hosts reach: TCP beyond loopback.
     #[default]
@@ -56,8 +57,8 @@ impl TokenAuth {
         *self.tokens.lock_shared() = Some(Arc::new(tokens));
     }
 
-    pub(super) fn authorize(&self, request: &Request, way: ListenerKind) -> Result<(), Problem> {
-        if way != ListenerKind::Remote && self.require_token == RequireToken::Remote {
+    pub(super) fn authorize(&self, request: &Request, listener: ListenerKind) -> Result<(), Problem> {
+        if listener != ListenerKind::Remote && self.require_token == RequireToken::Remote {
             return Ok(());
         }
         let path = request.uri().path();
@@ -90,13 +91,6 @@ impl TokenAuth {
         }
         Ok(())
     }
-}
-
-/// Whether clients need no token for this path. Probes have none. A browser cannot send one for the API document, which
-/// tells nothing of this service in particular.
-pub(in crate::http) fn is_open(path: &str) -> bool {
-    const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
-    OPEN.contains(&path) || path.starts_with("/docs/")
 }
 
 /// The scope that a request with this method needs.

@@ -1,3 +1,5 @@
+//! Metrics in the text formats of Prometheus, row by row.
+
 use std::collections::HashMap;
 use std::fmt;
 

@@ -1,68 +1,20 @@
-//! Liveness and readiness.
+//! The routes of liveness and readiness.
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
-use serde::Serialize;
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::{AdminState, Configuration};
+use super::admin_state::AdminState;
+use crate::contract::configuration::Configuration;
+use crate::contract::health::{Check, CheckStatus, Health, Readiness};
 use crate::control::{self, CheckOutcome, Control};
 use crate::http::problem::{Problem, ProblemKind};
-
-pub(super) fn routes(operations: &AdminState) -> OpenApiRouter<Control> {
-    let ready = OpenApiRouter::new().routes(routes!(readyz)).layer(Extension(operations.clone()));
-    OpenApiRouter::new().routes(routes!(livez)).merge(ready)
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"status": "ok"})))]
-struct Health {
-    status: &'static str,
-}
-
-/// The service takes work.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"status": "ok", "checks": [
-    {"name": "accepting", "status": "ok", "detail": "the service takes requests"},
-    {"name": "rights.low_ports", "status": "warning", "detail": "no groups on ports below 1024: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"}
-]})))]
-struct Readiness {
-    /// Always `ok`: what is not is a problem document.
-    #[schema(pattern = "^ok$")]
-    status: &'static str,
-    /// What was looked at.
-    checks: Vec<Check>,
-}
-
-/// One thing that the service needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(in crate::http) struct Check {
-    /// Stable.
-    #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
-    name: &'static str,
-    status: CheckStatus,
-    /// What was found, and what to do about it.
-    detail: String,
-}
-
-/// `warning`: something that may be asked for does not work here, and all else does. `failed`: the service should
-/// get no work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum CheckStatus {
-    Ok,
-    Warning,
-    Failed,
-}
 
 /// Whether the process lives
 ///
 /// It answers as long as it can at all; `/readyz` tells whether to send it work.
 #[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
     responses((status = 200, description = "It does", body = Health)))]
-async fn livez() -> Json<Health> {
+pub(in crate::http) async fn livez() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
@@ -74,14 +26,14 @@ async fn livez() -> Json<Health> {
     responses(
         (status = 200, description = "It does", body = Readiness),
         (status = 503, description = "It does not: `checks` tells why", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+        Problem,
     ))]
-async fn readyz(
+pub(in crate::http) async fn readyz(
     State(control): State<Control>,
-    Extension(operations): Extension<AdminState>,
+    State(admin): State<AdminState>,
 ) -> Result<Json<Readiness>, Problem> {
     let mut checks = control.health();
-    checks.push(configuration(&operations.configuration()));
+    checks.push(configuration(&admin.configuration()));
     readiness(checks, control.stopping().is_cancelled())
 }
 
@@ -111,20 +63,6 @@ fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<Json<R
     }
     let kind = if stopping { ProblemKind::Stopping } else { ProblemKind::NotReady };
     Err(Problem::new(kind, failed.join("; ")).with_checks(checks))
-}
-
-impl From<control::HealthCheck> for Check {
-    fn from(check: control::HealthCheck) -> Self {
-        Self {
-            name: check.name,
-            status: match check.verdict {
-                CheckOutcome::Ok => CheckStatus::Ok,
-                CheckOutcome::Warning => CheckStatus::Warning,
-                CheckOutcome::Failed => CheckStatus::Failed,
-            },
-            detail: check.detail,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -16,10 +15,8 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::RuntimeMetrics;
 use tokio::task::JoinError;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::AdminState;
+use super::admin_state::AdminState;
 use super::exposition::{ALONE, Labels, MetricsPage};
 use super::http_metrics::{Answered, HttpMetrics};
 use super::process::Process;
@@ -32,24 +29,13 @@ use crate::net::InterfaceHealth;
 use crate::store::{Condition, Store};
 use crate::traces::{SpanCounts, Traces};
 
-pub(super) fn routes(
-    traffic: &Arc<HttpMetrics>,
-    streams: &Arc<Streams>,
-    operations: &AdminState,
-    traces: &Traces,
-) -> OpenApiRouter<Control> {
-    let router = OpenApiRouter::new().routes(routes!(metrics));
-    let router = router.layer(Extension(traffic.clone())).layer(Extension(streams.clone()));
-    router.layer(Extension(operations.clone())).layer(Extension(traces.clone()))
-}
-
 /// Metrics in the text format of Prometheus or of OpenMetrics.
 #[derive(ToSchema)]
 #[schema(examples(
     "# HELP rollcall_messages_collecting Messages that collect responses.\n# TYPE rollcall_messages_collecting gauge\nrollcall_messages_collecting 1\n"
 ))]
 #[expect(dead_code, reason = "it stands in the API document for a body that is plain text")]
-struct Metrics(String);
+pub(in crate::http) struct Metrics(String);
 
 /// Metrics for Prometheus
 ///
@@ -61,14 +47,14 @@ struct Metrics(String);
             (Metrics = "text/plain"),
             (Metrics = "application/openmetrics-text"),
         )),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+        Problem,
     ))]
-async fn metrics(
+pub(in crate::http) async fn metrics(
     State(control): State<Control>,
-    Extension(traffic): Extension<Arc<HttpMetrics>>,
-    Extension(streams): Extension<Arc<Streams>>,
-    Extension(operations): Extension<AdminState>,
-    Extension(traces): Extension<Traces>,
+    State(http): State<Arc<HttpMetrics>>,
+    State(streams): State<Arc<Streams>>,
+    State(admin): State<AdminState>,
+    State(traces): State<Traces>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -83,9 +69,9 @@ async fn metrics(
             store: control.store().map(Store::condition),
             failures: control.failures(),
             receive_errors: control.receive_errors(),
-            traffic: traffic.report(),
+            traffic: http.report(),
             streams: streams.report(),
-            problems: operations.configuration().problems.len(),
+            problems: admin.configuration().problems.len(),
             spans: traces.counts(),
             process: Process::now(),
             runtime,

@@ -9,8 +9,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
+use crate::contract::Format;
 use crate::control::ResourceKind;
-use crate::http::reading::Format;
 use crate::traces::Span;
 
 /// The content of a stream. The handler puts it into the answer's extensions.

@@ -1,72 +1,35 @@
 //! The format that a client requests: by `?format=`, or by `Accept` (RFC 9110 section 12.5.1).
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use serde::Deserialize;
-use utoipa::ToSchema;
+use axum::http::{HeaderMap, header};
 
+use crate::contract::Format;
 use crate::http::problem::{Problem, ProblemKind};
 
-/// A form that logs can be read in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::http) enum Format {
-    Json,
-    Sse,
-    Ndjson,
-    Pcapng,
+/// The first format of `Accept` that is in `among`; an exact type precedes a range. The first of `among` if the client
+/// accepts anything.
+pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
+    let lines: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
+    let accepted: Vec<_> = lines.iter().flat_map(|line| line.split(',')).filter_map(essence).collect();
+    if accepted.is_empty() {
+        return Ok(among[0]);
+    }
+    let named = accepted
+        .iter()
+        .find_map(|accepted| among.iter().find(|format| accepted.eq_ignore_ascii_case(format.media_type())));
+    let ranged = || accepted.iter().find_map(|range| among.iter().find(|format| is_in(**format, range)));
+    named.or_else(ranged).copied().ok_or_else(|| {
+        let had: Vec<_> = among.iter().map(|format| format.media_type()).collect();
+        let detail =
+            format!("`accept: {}` names nothing that there is: {}", lines.join(", "), had.join(", "));
+        Problem::new(ProblemKind::NotAcceptable, detail)
+    })
 }
 
-impl Format {
-    pub(super) const LOGS: &[Self] = &[Self::Json, Self::Sse, Self::Ndjson, Self::Pcapng];
-
-    pub(super) fn media_type(self) -> HeaderValue {
-        HeaderValue::from_static(self.media_type_text())
-    }
-
-    fn media_type_text(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Sse => "text/event-stream",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Pcapng => crate::pcapng::CaptureWriter::CONTENT_TYPE,
-        }
-    }
-
-    pub(in crate::http) fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Sse => "sse",
-            Self::Ndjson => "ndjson",
-            Self::Pcapng => "pcapng",
-        }
-    }
-
-    /// The first format of `Accept` that is in `among`; an exact type precedes a range. The first of `among` if the
-    /// client accepts anything.
-    pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Self]) -> Result<Self, Problem> {
-        let lines: Vec<_> =
-            headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
-        let accepted: Vec<_> = lines.iter().flat_map(|line| line.split(',')).filter_map(essence).collect();
-        if accepted.is_empty() {
-            return Ok(among[0]);
-        }
-        let named = accepted.iter().find_map(|accepted| {
-            among.iter().find(|format| accepted.eq_ignore_ascii_case(format.media_type_text()))
-        });
-        let ranged = || accepted.iter().find_map(|range| among.iter().find(|format| format.is_in(range)));
-        named.or_else(ranged).copied().ok_or_else(|| {
-            let had: Vec<_> = among.iter().map(|format| format.media_type_text()).collect();
-            let detail =
-                format!("`accept: {}` names nothing that there is: {}", lines.join(", "), had.join(", "));
-            Problem::new(ProblemKind::NotAcceptable, detail)
-        })
-    }
-
-    fn is_in(self, range: &str) -> bool {
-        let (kind, _) = self.media_type_text().split_once('/').unwrap_or_default();
-        let of_kind = |kind: &str| range.strip_suffix("/*").is_some_and(|of| of.eq_ignore_ascii_case(kind));
-        of_kind("*") || of_kind(kind)
-    }
+fn is_in(format: Format, range: &str) -> bool {
+    let (kind, _) = format.media_type().split_once('/').unwrap_or_default();
+    let of_kind = |kind: &str| range.strip_suffix("/*").is_some_and(|of| of.eq_ignore_ascii_case(kind));
+    of_kind("*") || of_kind(kind)
 }
 
 /// A media range without its parameters; none if it is empty or excluded by `q=0`.
@@ -102,7 +65,7 @@ mod tests {
             for line in accept {
                 headers.append(header::ACCEPT, line.parse().unwrap());
             }
-            assert_eq!(Format::negotiate(&headers, Format::LOGS).ok(), expected, "{accept:?}");
+            assert_eq!(negotiate(&headers, Format::LOGS).ok(), expected, "{accept:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
+use super::log::read;
 use super::source::Source;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
@@ -39,9 +40,9 @@ impl DatagramPath {
             return Err(Problem::new(ProblemKind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
-        let start = super::read(log, None, 0, ReadRange::ALL).await?;
+        let start = read(log, None, 0, ReadRange::ALL).await?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = super::read(log, Some(cursor), 1, ReadRange::ALL).await?;
+        let page = read(log, Some(cursor), 1, ReadRange::ALL).await?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use super::datagram::{Datagram, Response};
-use crate::control::{Membership, Message, ResourceKind};
-use crate::http::fields::Encoding;
+use crate::control::{Control, ControlError, Membership, Message, ResourceKind};
 use crate::model::Id;
-use crate::store::{Entry, Log};
+use crate::rendering::Items;
+use crate::store::Log;
 
 /// A log and its owner, kept alive as long as the request reads.
 pub(in crate::http) enum Source {
@@ -17,35 +14,22 @@ pub(in crate::http) enum Source {
     Answered(Arc<Message>),
 }
 
-/// The kind of entries in a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Items {
-    Datagrams,
-    Responses,
-}
-
-/// A datagram as its owner shows it.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(super) enum Item {
-    Datagram(Datagram),
-    Response(Response),
-}
-
-impl From<Arc<Membership>> for Source {
-    fn from(membership: Arc<Membership>) -> Self {
-        let log = membership.log();
-        Self::Heard(membership, log)
-    }
-}
-
-impl From<Arc<Message>> for Source {
-    fn from(message: Arc<Message>) -> Self {
-        Self::Answered(message)
-    }
-}
-
 impl Source {
+    pub(in crate::http) fn find(
+        control: &Control,
+        kind: ResourceKind,
+        id: &Id,
+    ) -> Result<Self, ControlError> {
+        match kind {
+            ResourceKind::Membership | ResourceKind::Responder => {
+                let membership = control.membership(kind, id)?;
+                let log = membership.log();
+                Ok(Self::Heard(membership, log))
+            }
+            ResourceKind::Message => control.message(id).map(Self::Answered),
+        }
+    }
+
     pub(super) fn id(&self) -> &Id {
         match self {
             Self::Heard(membership, _) => membership.id(),
@@ -75,33 +59,6 @@ impl Source {
     }
 
     pub(super) fn items(&self) -> Items {
-        match self {
-            Self::Heard(..) => Items::Datagrams,
-            Self::Answered(_) => Items::Responses,
-        }
-    }
-}
-
-impl Items {
-    pub(super) fn of(kind: ResourceKind) -> Self {
-        match kind {
-            ResourceKind::Membership | ResourceKind::Responder => Self::Datagrams,
-            ResourceKind::Message => Self::Responses,
-        }
-    }
-
-    /// The name of an entry.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Datagrams => "datagram",
-            Self::Responses => "response",
-        }
-    }
-
-    pub(super) fn show(self, entry: &Entry<'_>, encoding: Encoding) -> Item {
-        match self {
-            Self::Datagrams => Item::Datagram(Datagram::of(entry, encoding)),
-            Self::Responses => Item::Response(Response::of(entry, encoding)),
-        }
+        Items::of(self.kind())
     }
 }

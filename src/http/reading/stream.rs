@@ -14,46 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::datagram::GapBody;
-use super::filter::Filter;
-use super::source::{Items, Source};
+use super::source::Source;
+use crate::contract::datagrams::GapBody;
 use crate::control::Done;
 use crate::control::waiting::within;
 use crate::logging::rarely;
-use crate::store::{Cursor, Entry, Page, ReadError, ReadRange};
-
-/// Encodes a stream, by appending to a chunk.
-pub(super) trait StreamEncoder: Send + 'static {
-    /// `after`: the cursor from which the stream reads on.
-    fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
-    fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
-    /// `cursor` is the position after the datagram.
-    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
-    /// Ends the stream.
-    fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
-    /// A sign of life, which readers skip. `after`: the cursor reached so far.
-    fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
-}
-
-/// Why a stream that follows its log has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum EndReason {
-    /// The log is gone: its owner was deleted, or has moved to another group.
-    Deleted,
-    /// The log belongs to a message that hears no more answers.
-    Complete,
-    Stopping,
-}
-
-impl EndReason {
-    pub(in crate::http) fn name(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Complete => "complete",
-            Self::Stopping => "stopping",
-        }
-    }
-}
+use crate::rendering::{EndReason, Filter, StreamEncoder};
+use crate::store::{Cursor, Page, ReadError, ReadRange};
 
 /// Silence after which a stream sends a heartbeat, so that proxies keep it open.
 pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -80,19 +47,19 @@ static TURNS: LazyLock<Semaphore> =
 
 /// Streams a log. A stream that does not follow ends with the last datagram that the log had at its start, and is
 /// aborted if the log goes away before, so that no client takes it for complete.
-pub(super) fn body(course: StreamParams, form: impl StreamEncoder) -> Body {
-    let last = (!course.follow).then(|| course.source.log().next_sequence() - 1);
-    let walk =
-        LogStream { cursor: course.after, course, form, last, reached: 0, state: StreamPhase::Beginning };
-    Body::from_stream(stream::unfold(walk, |mut walk| async move {
-        let chunk = walk.next_chunk().await?;
-        Some((chunk, walk))
+pub(super) fn body(params: StreamParams, encoder: impl StreamEncoder) -> Body {
+    let last = (!params.follow).then(|| params.source.log().next_sequence() - 1);
+    let log_stream =
+        LogStream { cursor: params.after, params, encoder, last, reached: 0, state: StreamPhase::Beginning };
+    Body::from_stream(stream::unfold(log_stream, |mut stream| async move {
+        let chunk = stream.next_chunk().await?;
+        Some((chunk, stream))
     }))
 }
 
 struct LogStream<F> {
-    course: StreamParams,
-    form: F,
+    params: StreamParams,
+    encoder: F,
     cursor: Option<Cursor>,
     /// The sequence number to stop at, for a stream that does not follow.
     last: Option<u64>,
@@ -125,7 +92,7 @@ impl<F: StreamEncoder> LogStream<F> {
             StreamPhase::Ended => return None,
             StreamPhase::Beginning => {
                 self.state = StreamPhase::Going;
-                self.form.begin(&mut out, self.cursor);
+                self.encoder.begin(&mut out, self.cursor);
                 if !out.is_empty() {
                     return Some(Ok(out.into()));
                 }
@@ -135,9 +102,9 @@ impl<F: StreamEncoder> LogStream<F> {
         // Counted from the last bytes that the client got, even if datagrams arrive that its filter drops.
         let mut silent_until = Instant::now() + HEARTBEAT;
         while out.is_empty() {
-            let changed = self.course.source.log().changed();
+            let changed = self.params.source.log().changed();
             let all_read = self.last.is_some_and(|last| self.reached >= last);
-            match look(&self.course, self.cursor, all_read).await {
+            match read(&self.params, self.cursor, all_read).await {
                 ReadOutcome::More(page) => {
                     drop(changed);
                     let _turn = TURNS.acquire().await;
@@ -148,7 +115,7 @@ impl<F: StreamEncoder> LogStream<F> {
                 }
                 ReadOutcome::Nothing => {
                     tokio::select! {
-                        () = self.course.stop.cancelled() => {}
+                        () = self.params.stop.cancelled() => {}
                         () = changed => {}
                         () = tokio::time::sleep_until(silent_until) => {}
                     }
@@ -162,18 +129,18 @@ impl<F: StreamEncoder> LogStream<F> {
                 }
                 ReadOutcome::End(reason) => {
                     self.state = StreamPhase::Ended;
-                    if !self.course.follow {
+                    if !self.params.follow {
                         let lost = format!("the log went away while it was read: {}", reason.name());
                         return Some(Err(io::Error::other(lost)));
                     }
-                    self.form.end(&mut out, reason);
+                    self.encoder.end(&mut out, reason);
                     if out.is_empty() {
                         return None;
                     }
                 }
             }
             if out.is_empty() && Instant::now() >= silent_until {
-                self.form.heartbeat(&mut out, self.cursor);
+                self.encoder.heartbeat(&mut out, self.cursor);
                 silent_until += HEARTBEAT;
             }
         }
@@ -185,13 +152,13 @@ impl<F: StreamEncoder> LogStream<F> {
         if let Some(gap) = page.gap {
             // The cursor after the gap and before the next datagram.
             let sequence = page.entries().next().map_or(page.next.sequence, |entry| entry.sequence - 1);
-            self.form.gap(out, Cursor { sequence, ..page.next }, &GapBody::from(gap));
+            self.encoder.gap(out, Cursor { sequence, ..page.next }, &GapBody::from(gap));
         }
         for entry in page.entries().take_while(|entry| self.last.is_none_or(|last| entry.sequence <= last)) {
             let cursor = Cursor { sequence: entry.sequence, ..page.next };
             (self.cursor, self.reached) = (Some(cursor), entry.sequence);
-            if self.course.filter.wants(&entry) {
-                self.form.datagram(out, self.course.source.items(), cursor, &entry);
+            if self.params.filter.wants(&entry) {
+                self.encoder.datagram(out, self.params.source.items(), cursor, &entry);
                 if out.len() >= FULL_CHUNK {
                     return;
                 }
@@ -201,25 +168,25 @@ impl<F: StreamEncoder> LogStream<F> {
     }
 }
 
-async fn look(course: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> ReadOutcome {
-    if course.follow && course.stop.is_cancelled() {
+async fn read(params: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> ReadOutcome {
+    if params.follow && params.stop.is_cancelled() {
         return ReadOutcome::End(EndReason::Stopping);
     }
     if all_read {
         return ReadOutcome::AllRead;
     }
-    let reading = course.source.log().read(cursor, AT_ONCE, course.scope);
+    let reading = params.source.log().read(cursor, AT_ONCE, params.scope);
     let read = match within(Done::Nothing, reading).await {
         Ok(read) => read,
         Err(late) => return ReadOutcome::Failed(io::Error::other(late)),
     };
     match read {
         // The service closes its logs when it stops.
-        Err(ReadError::Closed) if course.stop.is_cancelled() => ReadOutcome::End(EndReason::Stopping),
+        Err(ReadError::Closed) if params.stop.is_cancelled() => ReadOutcome::End(EndReason::Stopping),
         Err(ReadError::Closed) => ReadOutcome::End(EndReason::Deleted),
         Err(error) => ReadOutcome::Failed(io::Error::other(error)),
         Ok(page) if !page.is_empty() || page.gap.is_some() => ReadOutcome::More(page),
-        Ok(_) if !course.follow => ReadOutcome::AllRead,
+        Ok(_) if !params.follow => ReadOutcome::AllRead,
         Ok(page) if page.complete => ReadOutcome::End(EndReason::Complete),
         Ok(_) => ReadOutcome::Nothing,
     }

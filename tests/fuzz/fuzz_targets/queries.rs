@@ -8,8 +8,9 @@ use std::sync::{Arc, LazyLock};
 use futures_util::FutureExt;
 use libfuzzer_sys::fuzz_target;
 use rollcall::http::fuzzing::{self, Reads};
-use rollcall::http::{SourceRange, parse_time};
+use rollcall::contract::parse_time;
 use rollcall::model::{Group, DatagramMeta, Id, Timestamp};
+use rollcall::rendering::SourceRange;
 use rollcall::store::{Budget, Cursor, Limits, Log, RecordBatch, ReadRange};
 
 fuzz_target!(|input: &[u8]| {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::http::problem::FieldErrors;
+use crate::contract::{FieldErrors, ReadQuery, Refused, parse_time};
 use crate::model::Timestamp;
 use crate::store::Entry;
 
@@ -28,23 +28,21 @@ enum Range {
 }
 
 impl Filter {
-    pub(super) fn parse(
-        since: Option<&str>,
-        until: Option<&str>,
-        source: Option<&str>,
-        errors: &mut FieldErrors,
-    ) -> Self {
-        let mut time = |pointer, text: Option<&str>| errors.keep(pointer, parse_time(text?));
-        let (since, until) = (time("/since", since), time("/until", until));
-        let source = source.and_then(|text| errors.keep("/source", text.parse()));
-        Self { since, until, source }
+    /// Reads the parameters of a query.
+    pub fn read(query: &ReadQuery, errors: &mut FieldErrors) -> Result<Self, Refused> {
+        let mut time = |pointer, text: Option<&String>| {
+            text.map(|text| errors.keep(pointer, parse_time(text))).transpose()
+        };
+        let (since, until) = (time("/since", query.since.as_ref()), time("/until", query.until.as_ref()));
+        let source = query.source.as_ref().map(|text| errors.keep("/source", text.parse())).transpose();
+        Ok(Self { since: since?, until: until?, source: source? })
     }
 
-    pub(super) fn wants_all(&self) -> bool {
+    pub fn wants_all(&self) -> bool {
         self.since.is_none() && self.until.is_none() && self.source.is_none()
     }
 
-    pub(super) fn wants(&self, entry: &Entry<'_>) -> bool {
+    pub fn wants(&self, entry: &Entry<'_>) -> bool {
         let at = entry.heard.received_at;
         self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
@@ -55,13 +53,6 @@ impl Filter {
     pub fn reaches(&self, first: Timestamp, last: Timestamp) -> bool {
         self.since.is_none_or(|since| last >= since) && self.until.is_none_or(|until| first < until)
     }
-}
-
-/// Parses an RFC 3339 time.
-pub fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let explain = || format!("`{text}` is no time: use RFC 3339 as in 2026-01-02T03:04:05.678Z");
-    let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
-    i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }
 
 impl FromStr for SourceRange {

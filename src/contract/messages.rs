@@ -1,11 +1,13 @@
-//! A message as JSON.
+//! Messages as clients see them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{Encoding, Payload, RetentionBody, millis, rfc3339};
-use super::reading::{GapBody, Response};
-use super::sending::RepeatBody;
+use super::datagrams::{GapBody, Response};
+use super::message_body::RepeatBody;
+use super::payload::{Encoding, Payload};
+use super::retention::RetentionBody;
+use super::time::{millis, rfc3339};
 use crate::control::{EgressResult, MessageView, RespondingPeer as Heard};
 use crate::model::CloseReason;
 
@@ -27,7 +29,7 @@ use crate::model::CloseReason;
         "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
     }]
 })))]
-pub(super) struct Message {
+pub struct Message {
     id: String,
     state: State,
     /// Why it collects no longer; absent while it collects.
@@ -78,7 +80,7 @@ pub(super) struct Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = MessageState)]
-pub(super) enum State {
+pub enum State {
     Collecting,
     Closed,
 }
@@ -88,7 +90,7 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
-pub(super) enum Reason {
+pub enum Reason {
     Window,
     Expected,
     Stalled,
@@ -191,19 +193,19 @@ struct MessageResponder {
     }],
     "next_cursor": "1d60f7e7ade273a1-1"
 })))]
-pub(super) struct Collected {
+pub struct Collected {
     #[serde(flatten)]
-    pub(super) message: Message,
+    pub message: Message,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) responses: Option<Vec<Response>>,
+    pub responses: Option<Vec<Response>>,
     /// Pass it as `after` to read the rest of the responses, and late ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) next_cursor: Option<String>,
+    pub next_cursor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) gap: Option<GapBody>,
+    pub gap: Option<GapBody>,
 }
 
 impl From<&MessageView> for Message {

@@ -7,7 +7,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::problem::{Problem, ProblemKind};
+use super::field_errors::FieldError;
+use super::memberships::State;
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 
@@ -15,7 +16,7 @@ use crate::model::{Group, Id};
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListParams<S: ToSchema> {
+pub struct ListParams<S: ToSchema> {
     /// The list's `next_cursor`: show what comes after it.
     #[param(nullable = false)]
     after: Option<String>,
@@ -28,7 +29,30 @@ pub(super) struct ListParams<S: ToSchema> {
     group: Option<String>,
     /// Only those in this state.
     #[param(inline, nullable = false)]
-    pub(super) state: Option<S>,
+    pub state: Option<S>,
+}
+
+/// Which part of the memberships or responders to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JoinListParams {
+    /// The list's `next_cursor`: show what comes after it.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// Only those of this group.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
+    /// Only those in this state.
+    #[param(inline, nullable = false)]
+    pub state: Option<State>,
+    /// Only those that hear, or that do not.
+    #[param(nullable = false)]
+    pub hears: Option<bool>,
 }
 
 pub(super) fn default_limit() -> u64 {
@@ -37,7 +61,7 @@ pub(super) fn default_limit() -> u64 {
 
 /// A part of a list, in the order of ids.
 #[derive(Debug, Serialize)]
-pub(super) struct List<T> {
+pub struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
 }
@@ -70,37 +94,40 @@ impl<T: ToSchema> PartialSchema for List<T> {
 }
 
 impl<S: ToSchema> ListParams<S> {
-    pub(super) fn query(&self) -> Result<ListQuery, Problem> {
+    pub fn query(&self) -> Result<ListQuery, FieldError> {
         list_query(self.after.as_deref(), self.limit, self.group.as_deref())
     }
 }
 
-pub(super) fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<ListQuery, Problem> {
-    let after = after.map(Id::parse).transpose();
-    let after =
-        after.map_err(|_| invalid("/after", "this is no cursor: pass a `next_cursor` as it was given"))?;
+impl JoinListParams {
+    pub fn query(&self) -> Result<ListQuery, FieldError> {
+        list_query(self.after.as_deref(), self.limit, self.group.as_deref())
+    }
+}
+
+fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<ListQuery, FieldError> {
+    let after = after.map(Id::parse).transpose().map_err(|_| {
+        let error = FieldError::new("/after", "this is no cursor");
+        error.hint("pass a `next_cursor` as it was given")
+    })?;
     let limit = list_limit(limit)?;
-    let group = group.map(Group::parse).transpose();
-    let group = group.map_err(|error| invalid("/group", &error.to_string()))?;
+    let group = group.map(Group::parse).transpose().map_err(|error| FieldError::new("/group", error))?;
     Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
 }
 
 impl<T> List<T> {
     /// `more`: whether there are entries after the last of these.
-    pub(super) fn new(items: Vec<T>, last: Option<impl ToString>, more: bool) -> Self {
+    pub fn new(items: Vec<T>, last: Option<impl ToString>, more: bool) -> Self {
         Self { items, next_cursor: last.filter(|_| more).map(|last| last.to_string()) }
     }
 }
 
-/// Parses the limit of a list's page.
-pub(super) fn list_limit(limit: u64) -> Result<usize, Problem> {
+/// Reads the limit of a list's page.
+pub(super) fn list_limit(limit: u64) -> Result<usize, FieldError> {
     const LARGEST: u64 = 1_000;
     if !(1..=LARGEST).contains(&limit) {
-        return Err(invalid("/limit", &format!("{limit} is out of bounds: use 1 to {LARGEST}")));
+        let error = FieldError::new("/limit", format!("{limit} is out of bounds"));
+        return Err(error.hint(format!("use 1 to {LARGEST}")));
     }
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-fn invalid(pointer: &str, detail: &str) -> Problem {
-    Problem::new(ProblemKind::InvalidParameter, detail).at(pointer)
 }

@@ -4,23 +4,23 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::datagram::GapBody;
-use super::source::Items;
-use super::stream::{EndReason, StreamEncoder};
-use crate::http::fields::Encoding;
+use super::encoder::{EndReason, StreamEncoder};
+use super::items::Items;
+use crate::contract::Encoding;
+use crate::contract::datagrams::GapBody;
 use crate::store::{Cursor, Entry};
 
-pub(super) struct NdjsonEncoder {
+pub struct NdjsonEncoder {
     encoding: Encoding,
     /// The owner of the log, if the lines should name it.
-    pub(super) owner: Option<LogLabel>,
+    pub owner: Option<LogLabel>,
 }
 
 /// The leading fields of a line.
 #[derive(Serialize)]
-pub(super) struct LogLabel {
-    pub(super) kind: &'static str,
-    pub(super) id: String,
+pub struct LogLabel {
+    pub kind: &'static str,
+    pub id: String,
 }
 
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Line<'a, T> {
 }
 
 impl NdjsonEncoder {
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub fn new(encoding: Encoding) -> Self {
         Self { encoding, owner: None }
     }
 

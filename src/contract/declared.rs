@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::extract::parse_json;
-use super::memberships::MembershipBody;
-use super::problem::FieldError;
-use super::responders::ResponderBody;
+use super::field_errors::FieldError;
+use super::join_bodies::{MembershipBody, ResponderBody};
+use super::parse::parse_json;
 use crate::control::{JoinRequest, ResourceKind};
 
 /// Reads the fields of a declaration. It has no lease, and it waits for interfaces that are not there: it stays as
@@ -13,17 +12,21 @@ use crate::control::{JoinRequest, ResourceKind};
 pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
     let body = fields.to_string();
     let request = match kind {
-        ResourceKind::Responder => parse_json::<ResponderBody>(body.as_bytes()).and_then(ResponderBody::read),
+        ResourceKind::Responder => {
+            parse_json::<ResponderBody>(body.as_bytes()).map_err(as_list).and_then(ResponderBody::read)
+        }
         ResourceKind::Membership | ResourceKind::Message => {
-            parse_json::<MembershipBody>(body.as_bytes()).and_then(MembershipBody::read)
+            parse_json::<MembershipBody>(body.as_bytes()).map_err(as_list).and_then(MembershipBody::read)
         }
     };
-    let request = request.map_err(super::problem::Problem::into_fields)?;
+    let request = request?;
     if request.lease.is_some() {
-        return Err(vec![FieldError {
-            pointer: "/expires_in_ms".to_owned(),
-            detail: format!("a declared {kind} stays as long as it is declared: leave this out"),
-        }]);
+        let fact = format!("a declared {kind} stays as long as it is declared");
+        return Err(vec![FieldError::new("/expires_in_ms", fact).hint("leave this out")]);
     }
     Ok(JoinRequest { allow_missing: true, declared: true, ..request })
+}
+
+fn as_list(error: impl Into<FieldError>) -> Vec<FieldError> {
+    vec![error.into()]
 }

@@ -1,13 +1,13 @@
 //! Writes logs that are read without the service, in the formats of the API.
 
-use super::datagram::GapBody;
+use super::capture::CaptureEncoder;
+use super::encoder::StreamEncoder;
 use super::filter::Filter;
+use super::items::Items;
 use super::ndjson::{LogLabel, NdjsonEncoder};
-use super::pcapng::CaptureEncoder;
-use super::source::Items;
-use super::stream::StreamEncoder;
+use crate::contract::Encoding;
+use crate::contract::datagrams::GapBody;
 use crate::control::ResourceKind;
-use crate::http::fields::Encoding;
 use crate::store::{Cursor, Page};
 
 /// Writes logs, one after the other, by appending to a chunk what the API would answer.

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
-use super::fields::{self, InterfaceName, RetentionBody, object};
-use super::problem::{FieldErrors, Problem};
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::fields::{InterfaceName, object, read_address, read_group, read_interfaces};
+use super::payload::read_payload;
+use super::retention::RetentionBody;
 use crate::control::InterfaceChoice;
-use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, limits};
+use crate::model::{
+    HopLimit, Interfaces, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
+};
 
 /// A message to be; exactly one of `payload` and `payload_base64`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -24,7 +26,7 @@ use crate::model::{Group, HopLimit, Interfaces, MessageSpec, Repeat, SpecError, 
     }),
     json!({"group": "239.1.2.3:10000", "payload": "anyone?", "interfaces": ["lo"], "ttl": 0, "stall_ms": 100})
 ))]
-pub(super) struct MessageBody {
+pub struct MessageBody {
     /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
     #[schema(
         pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
@@ -86,26 +88,11 @@ pub(super) struct RepeatBody {
     pub(super) interval_ms: u64,
 }
 
-/// A body that is the payload itself, as the API document shows it.
-pub(super) enum RawPayload {}
-
-impl ToSchema for RawPayload {}
-
-impl PartialSchema for RawPayload {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
-            .description(Some("The payload itself: any bytes, or none."))
-            .into()
-    }
-}
-
 /// The options of a message whose body is the payload itself.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RawOptions {
+pub struct RawOptions {
     /// The group to send to: required where the body is not JSON. With a JSON body none of these options is
     /// taken.
     #[param(nullable = false, example = "239.1.2.3:10000")]
@@ -149,32 +136,29 @@ pub(super) struct RawOptions {
 }
 
 /// A valid request for a message, whose interfaces are not resolved yet.
-pub(super) struct MessageRequest {
-    pub(super) interfaces: InterfaceChoice,
+pub struct MessageRequest {
+    pub interfaces: InterfaceChoice,
     spec: MessageSpec,
 }
 
 impl MessageRequest {
-    pub(super) fn on(self, interfaces: Interfaces) -> MessageSpec {
+    pub fn on(self, interfaces: Interfaces) -> MessageSpec {
         MessageSpec { interfaces, ..self.spec }
     }
 }
 
 impl RawOptions {
-    pub(super) fn read(self, payload: Bytes) -> Result<MessageRequest, Problem> {
-        let mut errors = FieldErrors::default();
+    pub fn read(self, payload: Bytes) -> Result<MessageRequest, Vec<FieldError>> {
         let Some(group) = self.group else {
-            errors.push(
-                "/group",
-                "the body is the payload, so name the group in the query: `?group=239.1.2.3:10000`",
-            );
-            return Err(errors.into_result().expect_err("it was pushed"));
+            let error = FieldError::new("/group", "the body is the payload, so name the group in the query");
+            return Err(vec![error.hint("`?group=239.1.2.3:10000`")]);
         };
+        let mut errors = FieldErrors::default();
         let names = |list: String| list.split(',').map(InterfaceName::from_text).collect();
         let repeat = match (self.repeat_count, self.repeat_interval_ms) {
             (Some(count), interval_ms) => Some(RepeatBody { count, interval_ms: interval_ms.unwrap_or(0) }),
             (None, Some(_)) => {
-                errors.push("/repeat_interval_ms", "an interval needs a `repeat_count`");
+                errors.push(FieldError::new("/repeat_interval_ms", "an interval needs a `repeat_count`"));
                 None
             }
             (None, None) => None,
@@ -196,26 +180,28 @@ impl RawOptions {
             linger_ms: self.linger_ms,
             retention: None,
         };
-        body.read_with(errors, Some(payload), "/payload")
+        let request = body.read_with(&mut errors, Ok(payload), "/payload");
+        errors.finish(request)
     }
 }
 
 impl MessageBody {
-    pub(super) fn read(mut self) -> Result<MessageRequest, Problem> {
+    pub fn read(mut self) -> Result<MessageRequest, Vec<FieldError>> {
         let mut errors = FieldErrors::default();
         let (text, base64) = (self.payload.take(), self.payload_base64.take());
-        let names = ["/payload", "/payload_base64"];
-        let given = names[usize::from(base64.is_some())];
-        let payload = fields::read_payload(&mut errors, names, text, base64);
-        self.read_with(errors, payload, given)
+        let pointers = ["/payload", "/payload_base64"];
+        let given = pointers[usize::from(base64.is_some())];
+        let payload = read_payload(&mut errors, pointers, text, base64);
+        let request = self.read_with(&mut errors, payload, given);
+        errors.finish(request)
     }
 
     fn read_with(
         self,
-        mut errors: FieldErrors,
-        payload: Option<Bytes>,
+        errors: &mut FieldErrors,
+        payload: Result<Bytes, Refused>,
         payload_pointer: &str,
-    ) -> Result<MessageRequest, Problem> {
+    ) -> Result<MessageRequest, Refused> {
         let mut number = |pointer, value: Option<u64>, bounds: std::ops::RangeInclusive<u64>| {
             value.map(|value| errors.bounded(pointer, value, bounds))
         };
@@ -225,45 +211,54 @@ impl MessageBody {
         let expect = number("/expect", self.expect, 1..=u64::MAX);
         let stall = number("/stall_ms", self.stall_ms, 1..=limits::WINDOW_MS);
         let linger = number("/linger_ms", self.linger_ms, 0..=limits::LINGER_MS).unwrap_or(2_000);
-        let repeat = self.repeat.map_or(Repeat::ONCE, |repeat| {
-            let count = errors.bounded("/repeat/count", repeat.count, 1..=limits::REPEAT_COUNT.into());
-            let interval =
-                errors.bounded("/repeat/interval_ms", repeat.interval_ms, 0..=limits::REPEAT_INTERVAL_MS);
-            Repeat { count: u32::try_from(count).unwrap_or(1), interval: Duration::from_millis(interval) }
+        let repeat = self.repeat.map_or(Repeat::ONCE, |repeat| repeat.read(errors));
+        let retention = self.retention.map(|retention| retention.read(errors)).unwrap_or_default();
+        let group = read_group(errors, &self.group);
+        let zone = group.as_ref().ok().and_then(|(_, zone)| zone.clone());
+        let interfaces = read_interfaces(errors, zone, self.interfaces);
+        let source = self.source.map(|text| read_address(errors, "/source", &text)).transpose();
+        let window = Duration::from_millis(window);
+        let source_port = source_port.and_then(|port| u16::try_from(port).ok());
+        let track_attempts = self.track_attempts.unwrap_or(false);
+        // A field that was refused by itself is not compared with the group.
+        let of_group = group.as_ref().map_or(Ok(()), |(group, _)| {
+            let length = payload.as_ref().map_or(0, Bytes::len);
+            check_datagram(group, length, source.ok().flatten())
         });
-        let retention = self.retention.map(|retention| retention.read(&mut errors)).unwrap_or_default();
-        let group = fields::read_group(&mut errors, &self.group);
-        let zone = group.as_ref().and_then(|(_, zone)| zone.clone());
-        let interfaces = fields::read_interfaces(&mut errors, zone, self.interfaces);
-        let placeholder = || Group::new([224, 0, 0, 1].into(), 1).expect("a group");
-        let source = self.source.and_then(|text| {
-            let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"));
-            errors.keep("/source", address)
-        });
-        let spec = MessageSpec {
-            source: source.filter(|_| group.is_some()),
-            group: group.map_or_else(placeholder, |(group, _)| group),
-            interfaces: Interfaces::Default,
-            payload: payload.unwrap_or_default(),
-            hop_limit: HopLimit(u8::try_from(ttl).unwrap_or(u8::MAX)),
-            loopback: self.loopback.unwrap_or(true),
-            source_port: source_port.and_then(|port| u16::try_from(port).ok()),
-            window: Duration::from_millis(window),
-            expect,
-            stall: stall.map(Duration::from_millis),
-            repeat,
-            track_attempts: self.track_attempts.unwrap_or(false),
-            linger: Duration::from_millis(linger),
-            retention,
-        };
-        if let Err(error) = spec.check() {
+        let checked = of_group.and_then(|()| check_attempts(window, repeat, track_attempts, source_port));
+        if let Err(error) = checked {
             let pointer = match error {
                 SpecError::PayloadTooLong { .. } => payload_pointer,
                 _ => error.pointer(),
             };
-            errors.push(pointer, error);
+            errors.push(FieldError::new(pointer, error));
         }
-        errors.into_result()?;
+        let (group, _) = group?;
+        let spec = MessageSpec {
+            source: source?,
+            group,
+            interfaces: Interfaces::Default,
+            payload: payload?,
+            hop_limit: HopLimit(u8::try_from(ttl).unwrap_or(u8::MAX)),
+            loopback: self.loopback.unwrap_or(true),
+            source_port,
+            window,
+            expect,
+            stall: stall.map(Duration::from_millis),
+            repeat,
+            track_attempts,
+            linger: Duration::from_millis(linger),
+            retention,
+        };
         Ok(MessageRequest { interfaces, spec })
+    }
+}
+
+impl RepeatBody {
+    fn read(self, errors: &mut FieldErrors) -> Repeat {
+        let count = errors.bounded("/repeat/count", self.count, 1..=limits::REPEAT_COUNT.into());
+        let interval =
+            errors.bounded("/repeat/interval_ms", self.interval_ms, 0..=limits::REPEAT_INTERVAL_MS);
+        Repeat { count: u32::try_from(count).unwrap_or(1), interval: Duration::from_millis(interval) }
     }
 }

@@ -1,20 +1,20 @@
 //! A capture file for Wireshark, or a capture stream that follows the log.
 
-use super::datagram::GapBody;
-use super::source::Items;
-use super::stream::{EndReason, StreamEncoder};
+use super::encoder::{EndReason, StreamEncoder};
+use super::items::Items;
+use crate::contract::datagrams::GapBody;
 use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, Entry};
 
 #[derive(Default)]
-pub(super) struct CaptureEncoder {
+pub struct CaptureEncoder {
     /// Present once the file has begun.
     writer: Option<CaptureWriter>,
 }
 
 impl CaptureEncoder {
     /// Interfaces described from here on belong to this log.
-    pub(super) fn describe(&mut self, log: &str) {
+    pub fn describe(&mut self, log: &str) {
         if let Some(writer) = &mut self.writer {
             writer.describe(log);
         }

@@ -11,12 +11,12 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 
-use super::file::{ConfigFile, settings};
-use crate::http::{Setting, SettingSource, SettingValue};
+use crate::config::{ConfigFile, SettingArgs};
+use crate::contract::configuration::{Setting, SettingSource, SettingValue};
 
 /// The configuration from all layers.
 pub struct Layers {
-    pub matches: ArgMatches,
+    pub(super) matches: ArgMatches,
     pub file: ConfigFile,
     /// Each setting with its value and the layer that it came from.
     pub settings: BTreeMap<String, Setting>,
@@ -25,12 +25,12 @@ pub struct Layers {
 impl Layers {
     /// Reads the arguments, and the file that they or the environment name. The error is about the arguments or the
     /// environment; mistakes in the file are in its `findings`.
-    pub fn read(command: &Command, arguments: &[OsString]) -> Result<Self, clap::Error> {
+    pub(super) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, clap::Error> {
         let named = command.clone().try_get_matches_from(arguments)?;
         let named =
             named.subcommand().and_then(|(_, given)| given.try_get_one::<PathBuf>("config").ok().flatten());
         let file = match (named, command.find_subcommand("serve")) {
-            (Some(path), Some(serve)) => ConfigFile::read(path, serve),
+            (Some(path), Some(serve)) => ConfigFile::read(path, &SettingArgs::of(serve)),
             _ => ConfigFile::default(),
         };
         let mut command = over(command.clone(), &file);
@@ -38,7 +38,7 @@ impl Layers {
         let mut shown = BTreeMap::new();
         if let Some((name, given)) = matches.subcommand() {
             let called = command.find_subcommand(name).into_iter();
-            for argument in called.flat_map(settings) {
+            for argument in called.flat_map(|called| SettingArgs::of(called).all()) {
                 if argument.is_hide_env_values_set() && source(argument, given, &file) == SettingSource::Flag
                 {
                     let detail = format!(
@@ -57,7 +57,8 @@ impl Layers {
 /// The command with the file's values as its defaults.
 fn over(command: Command, file: &ConfigFile) -> Command {
     command.mut_subcommands(|called| {
-        let known: HashSet<_> = settings(&called).map(|argument| argument.get_id().to_string()).collect();
+        let known: HashSet<_> =
+            SettingArgs::of(&called).all().map(|argument| argument.get_id().to_string()).collect();
         let values = file.values.iter().filter(|(name, _)| known.contains(name));
         values.fold(called, |called, (name, texts)| {
             called.mut_arg(name, |argument| argument.default_values(texts.iter().cloned()))

@@ -8,10 +8,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::problem::{Problem, ProblemKind};
-use crate::control::Control;
+use super::state::AppState;
 
 /// The document as JSON and YAML, and a viewer that loads nothing from elsewhere.
-pub(super) fn routes(document: &OpenApi) -> axum::Router<Control> {
+pub(super) fn routes(document: &OpenApi) -> axum::Router<AppState> {
     let json = document.to_json().unwrap_or_default();
     let yaml = document.to_yaml().unwrap_or_default();
     let config = Config::new(["/openapi.json"]).validator_url("none");

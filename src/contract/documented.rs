@@ -5,21 +5,25 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::{PartialSchema, ToSchema};
 
 /// Server-sent events.
-pub(in crate::http) enum EventStream {}
+pub enum EventStream {}
 
 /// NDJSON.
-pub(in crate::http) enum Lines {}
+pub enum Lines {}
 
 /// A pcapng file.
-pub(in crate::http) enum Capture {}
+pub enum Capture {}
 
-/// A payload.
-pub(in crate::http) enum RawBytes {}
+/// A payload that was received.
+pub enum RawBytes {}
+
+/// A payload to send.
+pub enum RawPayload {}
 
 impl ToSchema for EventStream {}
 impl ToSchema for Lines {}
 impl ToSchema for Capture {}
 impl ToSchema for RawBytes {}
+impl ToSchema for RawPayload {}
 
 impl PartialSchema for EventStream {
     fn schema() -> RefOr<Schema> {
@@ -51,6 +55,12 @@ impl PartialSchema for Capture {
 impl PartialSchema for RawBytes {
     fn schema() -> RefOr<Schema> {
         binary("The payload itself: any bytes, or none.").examples(["very important data"]).into()
+    }
+}
+
+impl PartialSchema for RawPayload {
+    fn schema() -> RefOr<Schema> {
+        binary("The payload itself: any bytes, or none.").into()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::Id;
 pub struct Tokens(Vec<Token>);
 
 #[derive(Clone)]
-pub(super) struct Token {
+pub struct Token {
     name: Id,
     scope: Scope,
     digest: [u8; 32],
@@ -86,7 +86,7 @@ impl Tokens {
     }
 
     /// Finds the token. The time it takes reveals neither how much of a digest matched, nor which token it was.
-    pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
+    pub fn find(&self, given: &[u8]) -> Option<&Token> {
         let digest: [u8; 32] = Sha256::digest(given).into();
         self.0.iter().fold(
             None,
@@ -116,11 +116,11 @@ impl Token {
         Ok(Self { name, scope, digest })
     }
 
-    pub(super) fn name(&self) -> &Id {
+    pub fn name(&self) -> &Id {
         &self.name
     }
 
-    pub(super) fn allows(&self, needed: Scope) -> bool {
+    pub fn allows(&self, needed: Scope) -> bool {
         self.scope >= needed
     }
 }

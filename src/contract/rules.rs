@@ -1,13 +1,12 @@
 //! A responder's rules as JSON.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{self, Encoding, Payload};
-use super::problem::FieldErrors;
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::fields::read_address;
+use super::payload::{Encoding, Payload, read_base64, read_payload};
 use crate::model::{
     Delay, Family, Match, Pattern, Reply, ReplyFrom, ResponderRules, largest_payload, limits,
 };
@@ -91,43 +90,54 @@ pub(super) struct ReplyFromBody {
     port: Option<u64>,
 }
 
-pub(super) fn read_rules(
-    errors: &mut FieldErrors,
-    reply: Option<ReplyBody>,
-    matches: Option<MatchBody>,
-    delay: Option<DelayBody>,
-    reply_from: Option<ReplyFromBody>,
-    dedupe: bool,
-) -> ResponderRules {
-    ResponderRules {
-        reply: read_reply(errors, reply).unwrap_or(Reply::Echo),
-        matches: matches.and_then(|matches| matches.read(errors)).unwrap_or(Match::All),
-        delay: delay.map_or(Delay::NONE, |delay| delay.read(errors)),
-        reply_from: reply_from.and_then(|from| from.read(errors)),
-        dedupe,
+/// The fields of a responder that a membership has not.
+pub(super) struct RuleFields {
+    pub(super) reply: Option<ReplyBody>,
+    pub(super) matches: Option<MatchBody>,
+    pub(super) delay: Option<DelayBody>,
+    pub(super) reply_from: Option<ReplyFromBody>,
+    pub(super) dedupe: bool,
+}
+
+impl RuleFields {
+    pub(super) fn read(self, errors: &mut FieldErrors) -> Result<ResponderRules, Refused> {
+        let reply = read_reply(errors, self.reply);
+        let matches = self.matches.map_or(Ok(Match::All), |matches| matches.read(errors));
+        let delay = self.delay.map_or(Delay::NONE, |delay| delay.read(errors));
+        let reply_from = self.reply_from.map(|from| from.read(errors)).transpose();
+        Ok(ResponderRules {
+            reply: reply?,
+            matches: matches?,
+            delay,
+            reply_from: reply_from?,
+            dedupe: self.dedupe,
+        })
     }
 }
 
-fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Option<Reply> {
+/// Without a reply, `ack`.
+fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Reply, Refused> {
     const DEFAULT: &[u8] = b"ack";
     let object = match reply {
-        None => return Some(Reply::Fixed(Bytes::from_static(DEFAULT))),
+        None => return Ok(Reply::Fixed(Bytes::from_static(DEFAULT))),
         Some(ReplyBody::Text(text)) => ReplyObject { payload: Some(text), ..ReplyObject::default() },
         Some(ReplyBody::Object(object)) => object,
     };
     if object.echo {
         if object.payload.is_some() || object.payload_base64.is_some() {
-            errors.push("/reply", "give exactly one of `payload`, `payload_base64` and `echo`");
+            let fact = "give exactly one of `payload`, `payload_base64` and `echo`";
+            return Err(errors.push(FieldError::new("/reply", fact)));
         }
-        return Some(Reply::Echo);
+        return Ok(Reply::Echo);
     }
-    let names = ["/reply/payload", "/reply/payload_base64"];
-    let bytes = fields::read_payload(errors, names, object.payload, object.payload_base64)?;
+    let pointers = ["/reply/payload", "/reply/payload_base64"];
+    let bytes = read_payload(errors, pointers, object.payload, object.payload_base64)?;
     let longest = largest_payload(Family::V4);
     if bytes.len() > longest {
-        errors.push("/reply", format!("a reply has at most {longest} bytes, and this has {}", bytes.len()));
+        let fact = format!("a reply has at most {longest} bytes, and this has {}", bytes.len());
+        return Err(errors.push(FieldError::new("/reply", fact)));
     }
-    Some(Reply::Fixed(bytes))
+    Ok(Reply::Fixed(bytes))
 }
 
 impl From<&Reply> for ReplyBody {
@@ -146,36 +156,30 @@ impl From<&Reply> for ReplyBody {
 impl MatchBody {
     const LONGEST_REGEX: usize = 4_096;
 
-    fn read(self, errors: &mut FieldErrors) -> Option<Match> {
-        let text = |text: Option<String>| text.map(|text| ("", Some(text), None));
-        let base64 = |pointer, text: Option<String>| text.map(|text| (pointer, None, Some(text)));
-        let mut found: Vec<_> = [
-            text(self.exact).map(|given| (given, Match::Exact as fn(Bytes) -> Match)),
-            base64("/match/exact_base64", self.exact_base64)
-                .map(|given| (given, Match::Exact as fn(Bytes) -> Match)),
-            text(self.prefix).map(|given| (given, Match::Prefix as fn(Bytes) -> Match)),
-            base64("/match/prefix_base64", self.prefix_base64)
-                .map(|given| (given, Match::Prefix as fn(Bytes) -> Match)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if found.len() + usize::from(self.regex.is_some()) != 1 {
-            errors.push(
-                "/match",
-                "give exactly one of `exact`, `exact_base64`, `prefix`, `prefix_base64` and `regex`",
-            );
-            return None;
+    fn read(self, errors: &mut FieldErrors) -> Result<Match, Refused> {
+        let Self { exact, exact_base64, prefix, prefix_base64, regex } = self;
+        match (exact, exact_base64, prefix, prefix_base64, regex) {
+            (Some(text), None, None, None, None) => Ok(Match::Exact(text.into())),
+            (None, Some(text), None, None, None) => {
+                read_base64(errors, "/match/exact_base64", &text).map(Match::Exact)
+            }
+            (None, None, Some(text), None, None) => Ok(Match::Prefix(text.into())),
+            (None, None, None, Some(text), None) => {
+                read_base64(errors, "/match/prefix_base64", &text).map(Match::Prefix)
+            }
+            (None, None, None, None, Some(pattern)) => {
+                if pattern.len() > Self::LONGEST_REGEX {
+                    let fact = format!("a pattern has at most {} characters", Self::LONGEST_REGEX);
+                    return Err(errors.push(FieldError::new("/match/regex", fact)));
+                }
+                errors.keep("/match/regex", Pattern::try_from(pattern)).map(Match::Regex)
+            }
+            _ => {
+                let fact =
+                    "give exactly one of `exact`, `exact_base64`, `prefix`, `prefix_base64` and `regex`";
+                Err(errors.push(FieldError::new("/match", fact)))
+            }
         }
-        if let Some(((pointer, text, base64), make)) = found.pop() {
-            return fields::read_payload(errors, [pointer, pointer], text, base64).map(make);
-        }
-        let pattern = self.regex?;
-        if pattern.len() > Self::LONGEST_REGEX {
-            errors.push("/match/regex", format!("a pattern has at most {} characters", Self::LONGEST_REGEX));
-            return None;
-        }
-        errors.keep("/match/regex", Pattern::try_from(pattern)).map(Match::Regex)
     }
 
     pub(super) fn of(matches: &Match) -> Option<Self> {
@@ -205,10 +209,8 @@ impl DelayBody {
             }
             Self::Range(DelayRange { min, max }) => {
                 if min > max {
-                    errors.push(
-                        "/delay_ms/min",
-                        format!("{min} is more than `max`, which is {max}: swap them"),
-                    );
+                    let fact = format!("{min} is more than `max`, which is {max}");
+                    errors.push(FieldError::new("/delay_ms/min", fact).hint("swap them"));
                 }
                 let max = errors.bounded("/delay_ms/max", max, 0..=longest);
                 (min.min(max), max)
@@ -229,20 +231,21 @@ impl DelayBody {
 }
 
 impl ReplyFromBody {
-    fn read(self, errors: &mut FieldErrors) -> Option<ReplyFrom> {
+    fn read(self, errors: &mut FieldErrors) -> Result<ReplyFrom, Refused> {
         if self.address.is_none() && self.port.is_none() {
-            errors.push("/reply_from", "give an `address`, a `port`, or both");
-            return None;
+            let fact = "give an `address`, a `port`, or both";
+            return Err(errors.push(FieldError::new("/reply_from", fact)));
         }
-        let address = self.address.and_then(|text| {
-            let parsed = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"));
-            errors.keep("/reply_from/address", parsed)
-        });
-        if address.is_some_and(|address| address.is_unspecified() || address.is_multicast()) {
-            errors.push("/reply_from/address", "replies come from one of the host's own (unicast) addresses");
+        let pointer = "/reply_from/address";
+        let address = self.address.map(|text| read_address(errors, pointer, &text)).transpose();
+        if let Ok(Some(address)) = address
+            && (address.is_unspecified() || address.is_multicast())
+        {
+            let fact = "replies come from one of the host's own (unicast) addresses";
+            errors.push(FieldError::new(pointer, fact));
         }
         let port = self.port.map(|port| errors.bounded("/reply_from/port", port, 0..=65_535));
-        Some(ReplyFrom { address, port: port.and_then(|port| u16::try_from(port).ok()) })
+        Ok(ReplyFrom { address: address?, port: port.and_then(|port| u16::try_from(port).ok()) })
     }
 }
 

@@ -1,0 +1,161 @@
+//! Events of resources as clients see them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::datagrams::GapBody;
+use super::messages::Reason;
+use super::time::rfc3339;
+use crate::control::{self, EventKind};
+
+/// Which events to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// A `next_cursor`, or the `id` of an event: read what came after it. `latest`: only what is yet to come. Without
+    /// it: from the oldest kept on.
+    #[param(nullable = false)]
+    pub after: Option<String>,
+    /// How many events a JSON page holds at most.
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u64>,
+    /// If there is nothing to read yet, wait with a JSON page this long, in milliseconds.
+    #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
+    pub wait_ms: Option<u64>,
+    /// The form, whatever `Accept` says.
+    #[param(inline, nullable = false)]
+    pub format: Option<EventFormat>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventFormat {
+    Json,
+    Sse,
+}
+
+/// Something that happened to a resource.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "event": "joined", "at": "2026-01-02T03:04:05.678901234Z", "kind": "membership", "id": "monitor",
+    "group": "239.1.2.3:10000", "interface": "eth0"
+})))]
+pub struct Event {
+    /// What happened.
+    pub event: Name,
+    /// When.
+    #[schema(format = DateTime)]
+    at: String,
+    /// The kind of resource: `membership`, `responder` or `message`.
+    kind: String,
+    /// The resource.
+    id: String,
+    /// Its group.
+    group: String,
+    /// Where it happened; absent where it concerns the resource as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    interface: Option<String>,
+    /// Why a message collects no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<Reason>,
+    /// Of `not_hearing` and `failed`: why, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+/// `joined`, `pending` and `lost`: on an interface. `not_hearing`: it is joined on an interface, and nothing can arrive
+/// there; `hearing`: now it can. What is `joined` hears unless `not_hearing` follows. `failed`: its sockets are closed
+/// because of a fault of the service's own, and opened again after a pause. `left`: on an interface that is no longer wanted or, without
+/// `interface`, altogether. `expired`: the lease ran out. `changed`: by a PUT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = EventName)]
+pub enum Name {
+    Joined,
+    Pending,
+    Lost,
+    Hearing,
+    NotHearing,
+    Failed,
+    Changed,
+    Left,
+    Expired,
+    MessageSent,
+    MessageClosed,
+    MessageDeleted,
+}
+
+/// Events in the order in which they happened.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    pub items: Vec<Event>,
+    /// Pass it as `after` to read on.
+    #[schema(examples("1d60f7e7ade273a1-2"))]
+    pub next_cursor: String,
+    /// There if something before the first item is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub gap: Option<GapBody>,
+}
+
+impl From<&control::Event> for Event {
+    fn from(event: &control::Event) -> Self {
+        Self {
+            event: Name::of(&event.event),
+            at: rfc3339(event.at),
+            kind: event.kind.to_string(),
+            id: event.id.to_string(),
+            group: event.group.to_string(),
+            interface: event.interface.as_deref().map(str::to_owned),
+            reason: match event.event {
+                EventKind::Closed(reason) => Some(reason.into()),
+                _ => None,
+            },
+            detail: match &event.event {
+                EventKind::NotHearing(detail) | EventKind::Failed(detail) => Some(detail.to_string()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Name {
+    fn of(event: &EventKind) -> Self {
+        match event {
+            EventKind::Joined => Self::Joined,
+            EventKind::Pending => Self::Pending,
+            EventKind::Lost => Self::Lost,
+            EventKind::Hearing => Self::Hearing,
+            EventKind::NotHearing(_) => Self::NotHearing,
+            EventKind::Failed(_) => Self::Failed,
+            EventKind::Changed => Self::Changed,
+            EventKind::Left => Self::Left,
+            EventKind::Expired => Self::Expired,
+            EventKind::Sent => Self::MessageSent,
+            EventKind::Closed(_) => Self::MessageClosed,
+            EventKind::Deleted => Self::MessageDeleted,
+        }
+    }
+
+    /// The name of a stream's event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Pending => "pending",
+            Self::Lost => "lost",
+            Self::Hearing => "hearing",
+            Self::NotHearing => "not_hearing",
+            Self::Failed => "failed",
+            Self::Changed => "changed",
+            Self::Left => "left",
+            Self::Expired => "expired",
+            Self::MessageSent => "message_sent",
+            Self::MessageClosed => "message_closed",
+            Self::MessageDeleted => "message_deleted",
+        }
+    }
+}

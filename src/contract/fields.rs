@@ -1,0 +1,119 @@
+//! Groups, interfaces and addresses as clients write them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use crate::control::InterfaceChoice;
+use crate::model::{Group, InterfaceRef, limits};
+
+/// An interface by name, or by index; an index is resolved to its name at once.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected the name or the index of an interface")]
+#[schema(examples("lo"))]
+pub enum InterfaceName {
+    Index(u32),
+    Name(String),
+}
+
+impl InterfaceName {
+    /// A text of digits is an index.
+    pub(super) fn from_text(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index)
+    }
+
+    /// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
+    fn is_legal(&self) -> bool {
+        match self {
+            Self::Index(_) => true,
+            Self::Name(name) => {
+                let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+                (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+            }
+        }
+    }
+}
+
+impl From<InterfaceName> for InterfaceRef {
+    fn from(name: InterfaceName) -> Self {
+        match name {
+            InterfaceName::Index(index) => Self::Index(index),
+            InterfaceName::Name(name) => Self::Name(name),
+        }
+    }
+}
+
+/// Reads `group` and its zone, if it has one; the zone names an interface.
+pub(super) fn read_group(
+    errors: &mut FieldErrors,
+    text: &str,
+) -> Result<(Group, Option<InterfaceRef>), Refused> {
+    let (group, zone) = errors.keep("/group", Group::parse(text))?;
+    Ok((group, zone.as_deref().map(InterfaceRef::from_zone)))
+}
+
+/// Reads an address of a host.
+pub(super) fn read_address(errors: &mut FieldErrors, pointer: &str, text: &str) -> Result<IpAddr, Refused> {
+    errors.keep(pointer, text.parse().map_err(|_| format!("`{text}` is not an IP address")))
+}
+
+pub(super) fn read_interfaces(
+    errors: &mut FieldErrors,
+    zone: Option<InterfaceRef>,
+    named: Option<Vec<InterfaceName>>,
+) -> InterfaceChoice {
+    if let Some(named) = &named {
+        for (position, _) in named.iter().enumerate().filter(|(_, name)| !name.is_legal()) {
+            let error = FieldError::new(format!("/interfaces/{position}"), "no interface can have this name");
+            errors.push(error.hint("1 to 15 bytes, without `/`, `:` and white space"));
+        }
+        if named.is_empty() {
+            let error = FieldError::new("/interfaces", "an empty list means no interface");
+            errors.push(error.hint("name at least one, or leave it out"));
+        }
+        if named.len() > limits::INTERFACES {
+            let fact = format!("at most {} interfaces can be named", limits::INTERFACES);
+            errors.push(FieldError::new("/interfaces", fact));
+        }
+    }
+    InterfaceChoice { zone, named: named.map(|named| named.into_iter().map(InterfaceRef::from).collect()) }
+}
+
+/// Reads an object, or null. Derived implementations would also accept an array of the fields' values.
+pub(super) fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_none<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+            deserializer.deserialize_map(self)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_option(Object(PhantomData))
+}

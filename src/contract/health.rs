@@ -1,0 +1,61 @@
+//! Liveness and readiness as clients see them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::control::{self, CheckOutcome};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ok"})))]
+pub struct Health {
+    pub status: &'static str,
+}
+
+/// The service takes work.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ok", "checks": [
+    {"name": "accepting", "status": "ok", "detail": "the service takes requests"},
+    {"name": "rights.low_ports", "status": "warning", "detail": "no groups on ports below 1024: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"}
+]})))]
+pub struct Readiness {
+    /// Always `ok`: what is not is a problem document.
+    #[schema(pattern = "^ok$")]
+    pub status: &'static str,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that the service needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Check {
+    /// Stable.
+    #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
+    pub name: &'static str,
+    pub status: CheckStatus,
+    /// What was found, and what to do about it.
+    pub detail: String,
+}
+
+/// `warning`: something that may be asked for does not work here, and all else does. `failed`: the service should
+/// get no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckStatus {
+    Ok,
+    Warning,
+    Failed,
+}
+
+impl From<control::HealthCheck> for Check {
+    fn from(check: control::HealthCheck) -> Self {
+        Self {
+            name: check.name,
+            status: match check.verdict {
+                CheckOutcome::Ok => CheckStatus::Ok,
+                CheckOutcome::Warning => CheckStatus::Warning,
+                CheckOutcome::Failed => CheckStatus::Failed,
+            },
+            detail: check.detail,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The bodies that create memberships and responders. A responder's has all fields of a membership's, and more.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::fields::{InterfaceName, object, read_group, read_interfaces};
+use super::retention::RetentionBody;
+use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, RuleFields};
+use super::sources::{Sources, read_sources};
+use crate::control::JoinRequest;
+use crate::model::limits;
+
+/// Defines a body with the fields of every join, and the given ones. `serde(flatten)` could share them too, but it
+/// loses the pointers to fields that do not fit.
+macro_rules! join_body {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($fields:tt)* }) => {
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        $(#[$attribute])*
+        pub struct $name {
+            /// `ADDRESS:PORT`, `[ADDRESS]:PORT` or `[ADDRESS%INTERFACE]:PORT`.
+            #[schema(
+                pattern = r"^(2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}|\[[Ff]{2}[0-9A-Fa-f:.]+(%[^\]]+)?\]):[0-9]{1,5}$",
+                examples("239.1.2.3:10000")
+            )]
+            group: String,
+            /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
+            /// bridge or bond, also those that appear later.
+            #[schema(min_items = 1, max_items = 1024)]
+            interfaces: Option<Vec<InterfaceName>>,
+            /// Accept interfaces that do not exist yet: they are joined when they appear.
+            #[serde(default)]
+            #[schema(default = false)]
+            allow_missing: bool,
+            /// Whom to hear; without it, everybody.
+            sources: Option<Sources>,
+            /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
+            #[serde(default)]
+            #[schema(default = false)]
+            exact_drops: bool,
+            #[serde(default, deserialize_with = "object")]
+            retention: Option<RetentionBody>,
+            /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
+            #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
+            expires_in_ms: Option<u64>,
+            $($fields)*
+        }
+
+        impl $name {
+            /// Reads the fields of every join.
+            fn read_join(self, errors: &mut FieldErrors) -> Result<JoinRequest, Refused> {
+                let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
+                let retention = self.retention.map(|retention| retention.read(errors)).unwrap_or_default();
+                let (group, zone) = read_group(errors, &self.group)?;
+                let interfaces = read_interfaces(errors, zone, self.interfaces);
+                Ok(JoinRequest {
+                    group,
+                    interfaces,
+                    allow_missing: self.allow_missing,
+                    sources: read_sources(errors, &group, self.sources)?,
+                    exact_drops: self.exact_drops,
+                    retention,
+                    lease: lease.map(Duration::from_millis),
+                    declared: false,
+                    rules: None,
+                })
+            }
+        }
+    };
+}
+
+join_body! {
+    /// A membership to be.
+    #[schema(examples(
+        json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "expires_in_ms": 60000}),
+        json!({"group": "232.1.2.3:10000", "interfaces": ["lo"], "sources": {"include": ["192.0.2.10"]}}),
+        json!({"group": "[ff15::1:2:3]:10000", "interfaces": ["lo"]})
+    ))]
+    pub struct MembershipBody {}
+}
+
+join_body! {
+    /// A responder to be.
+    #[schema(examples(
+        json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "reply": "ack", "reply_from": {"address": "127.0.0.2"}}),
+        json!({
+            "group": "239.1.2.3:10000", "interfaces": ["lo"], "match": {"prefix": "M-SEARCH "},
+            "reply": {"echo": true}, "delay_ms": {"min": 10, "max": 50}, "reply_from": {"port": 0}
+        })
+    ))]
+    pub struct ResponderBody {
+        reply: Option<ReplyBody>,
+        #[serde(rename = "match")]
+        matches: Option<MatchBody>,
+        delay_ms: Option<DelayBody>,
+        reply_from: Option<ReplyFromBody>,
+        /// Answer once when the same datagram arrives on several interfaces within 50 ms.
+        #[serde(default = "yes")]
+        #[schema(default = true)]
+        dedupe: bool,
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl MembershipBody {
+    pub fn read(self) -> Result<JoinRequest, Vec<FieldError>> {
+        let mut errors = FieldErrors::default();
+        let request = self.read_join(&mut errors);
+        errors.finish(request)
+    }
+}
+
+impl ResponderBody {
+    pub fn read(mut self) -> Result<JoinRequest, Vec<FieldError>> {
+        let fields = RuleFields {
+            reply: self.reply.take(),
+            matches: self.matches.take(),
+            delay: self.delay_ms.take(),
+            reply_from: self.reply_from.take(),
+            dedupe: self.dedupe,
+        };
+        let mut errors = FieldErrors::default();
+        let rules = fields.read(&mut errors);
+        let request = self.read_join(&mut errors);
+        errors.finish(rules.and_then(|rules| Ok(JoinRequest { rules: Some(rules), ..request? })))
+    }
+}

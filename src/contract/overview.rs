@@ -1,0 +1,137 @@
+//! Groups, and the interfaces of the host, as clients see them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::field_errors::FieldError;
+use super::lists::{default_limit, list_limit};
+use crate::control::GroupView;
+use crate::model::{self, Id, InterfaceTable};
+
+/// Which part of the groups to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GroupParams {
+    /// The list's `next_cursor`: show what comes after it.
+    #[param(nullable = false)]
+    after: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// Only this group.
+    #[param(nullable = false, example = "239.1.2.3:10000")]
+    group: Option<String>,
+}
+
+/// A group, as the memberships and responders here make it up.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "group": "239.1.2.3:10000", "memberships": ["monitor"], "responders": ["lamp"], "interfaces": ["lo"],
+    "datagrams": 4, "bytes": 76, "dropped_buffers": 0
+})))]
+pub struct Group {
+    pub group: String,
+    /// Ids of memberships.
+    memberships: Vec<String>,
+    /// Ids of responders.
+    responders: Vec<String>,
+    /// Interfaces on which at least one of them is joined.
+    interfaces: Vec<String>,
+    /// Datagrams in all their logs.
+    datagrams: u64,
+    /// Their payload bytes.
+    bytes: u64,
+    /// Buffers that the kernel dropped before they could be read.
+    dropped_buffers: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Interfaces {
+    pub items: Vec<Interface>,
+}
+
+/// A network interface of the service's host.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "name": "lo", "index": 1, "mtu": 65536, "up": true, "running": true, "loopback": true,
+    "addresses": ["127.0.0.1/8", "::1/128"], "multicast": true
+})))]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's flags, each on its own")]
+pub struct Interface {
+    name: String,
+    index: u32,
+    mtu: u32,
+    up: bool,
+    /// It has a carrier.
+    running: bool,
+    loopback: bool,
+    /// With prefix lengths.
+    addresses: Vec<String>,
+    /// Whether a membership without `interfaces` joins here.
+    multicast: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<String>,
+}
+
+/// The parsed [`GroupParams`].
+#[derive(Debug, Clone, Copy)]
+pub struct GroupQuery {
+    after: Option<model::Group>,
+    group: Option<model::Group>,
+    pub limit: usize,
+}
+
+impl GroupParams {
+    pub fn query(&self) -> Result<GroupQuery, FieldError> {
+        let read = |pointer, text: Option<&String>| {
+            let parsed = text.map(|text| model::Group::parse(text)).transpose();
+            parsed
+                .map(|parsed| parsed.map(|(group, _)| group))
+                .map_err(|error| FieldError::new(pointer, error))
+        };
+        let (after, group) = (read("/after", self.after.as_ref())?, read("/group", self.group.as_ref())?);
+        Ok(GroupQuery { after, group, limit: list_limit(self.limit)? })
+    }
+}
+
+impl GroupQuery {
+    pub fn matches(&self, group: &model::Group) -> bool {
+        self.after.is_none_or(|after| *group > after) && self.group.is_none_or(|only| *group == only)
+    }
+}
+
+impl Group {
+    pub fn new(group: model::Group, view: GroupView) -> Self {
+        let texts = |ids: Vec<Id>| ids.iter().map(ToString::to_string).collect();
+        Self {
+            group: group.to_string(),
+            memberships: texts(view.memberships),
+            responders: texts(view.responders),
+            interfaces: view.interfaces.iter().map(ToString::to_string).collect(),
+            datagrams: view.datagrams,
+            bytes: view.bytes,
+            dropped_buffers: view.dropped_buffers,
+        }
+    }
+}
+
+impl Interface {
+    pub fn new(interface: &model::Interface, table: &InterfaceTable) -> Self {
+        let usable = table.usable(interface);
+        Self {
+            name: interface.name.to_string(),
+            index: interface.index,
+            mtu: interface.mtu,
+            up: interface.up,
+            running: interface.running,
+            loopback: interface.loopback,
+            addresses: interface.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect(),
+            multicast: usable.is_ok(),
+            reason: usable.err().map(|reason| reason.to_string()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Payloads as text or as base64.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::field_errors::{FieldError, FieldErrors, Refused};
+
+/// How payloads are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As text where the bytes are valid UTF-8, else as base64.
+    #[default]
+    Auto,
+    /// Always as base64.
+    Base64,
+}
+
+/// A payload: as text if the bytes are valid UTF-8, else as base64. Exactly one of them is there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Payload<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    payload: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    payload_base64: Option<String>,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if encoding == Encoding::Auto => {
+                Self { payload: Some(Cow::Borrowed(text)), payload_base64: None }
+            }
+            _ => Self { payload: None, payload_base64: Some(BASE64.encode(bytes)) },
+        }
+    }
+
+    pub(super) fn into_owned(self) -> Payload<'static> {
+        let (payload, payload_base64) = self.into_parts();
+        Payload { payload: payload.map(Cow::Owned), payload_base64 }
+    }
+
+    pub(super) fn into_parts(self) -> (Option<String>, Option<String>) {
+        (self.payload.map(Cow::into_owned), self.payload_base64)
+    }
+}
+
+/// Reads a payload that is given as text or as base64. `pointers`: to the one, and to the other.
+pub(super) fn read_payload(
+    errors: &mut FieldErrors,
+    pointers: [&str; 2],
+    text: Option<String>,
+    base64: Option<String>,
+) -> Result<Bytes, Refused> {
+    match (text, base64) {
+        (Some(text), None) => Ok(Bytes::from(text)),
+        (None, Some(base64)) => read_base64(errors, pointers[1], &base64),
+        (text, _) => {
+            let [first, second] = pointers.map(|pointer| pointer.rsplit('/').next().unwrap_or_default());
+            let found = if text.is_some() { "both are there" } else { "neither is there" };
+            let fact = format!("give exactly one of `{first}` and `{second}`: {found}");
+            Err(errors.push(FieldError::new(pointers[0], fact)))
+        }
+    }
+}
+
+pub(super) fn read_base64(errors: &mut FieldErrors, pointer: &str, text: &str) -> Result<Bytes, Refused> {
+    let decoded = BASE64.decode(text).map(Bytes::from);
+    errors.keep(pointer, decoded.map_err(|error| format!("not base64 (RFC 4648 section 4, padded): {error}")))
+}

@@ -1,0 +1,83 @@
+//! Responders as clients see them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::memberships::Membership;
+use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody};
+use crate::control::MembershipView;
+
+/// A responder: a membership that also answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "lamp", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
+    "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 1, "bytes": 19,
+        "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
+    "allow_missing": false, "exact_drops": false, "created_at": "2026-01-02T03:04:05.678901234Z",
+    "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0},
+    "reply": {"payload": "ack"}, "reply_from": {"address": "127.0.0.2"}, "reply_addresses": ["127.0.0.2:10000"],
+    "dedupe": true,
+    "replies": {"received": 1, "matched": 1, "replied": 1, "failed": 0, "limited": 0, "suppressed": 0}
+})))]
+pub struct Responder {
+    #[serde(flatten)]
+    membership: Membership,
+    reply: ReplyBody,
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    matches: Option<MatchBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    delay_ms: Option<DelayBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply_from: Option<ReplyFromBody>,
+    /// The addresses and ports that `reply_from` came to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    reply_addresses: Vec<String>,
+    dedupe: bool,
+    replies: Replies,
+}
+
+/// What has become of the datagrams that were heard.
+#[derive(Debug, Serialize, ToSchema)]
+struct Replies {
+    /// All that was heard.
+    received: u64,
+    /// Those that `match` selects.
+    matched: u64,
+    /// Replies handed to the system.
+    replied: u64,
+    /// The system could not send the reply.
+    failed: u64,
+    /// Withheld by the rate limits, or because the source is no address to answer to.
+    limited: u64,
+    /// Withheld because the same datagram was answered on another interface.
+    suppressed: u64,
+}
+
+impl From<&MembershipView> for Responder {
+    fn from(view: &MembershipView) -> Self {
+        let responder = view.responder.as_ref().expect("responders have rules");
+        let rules = &responder.rules;
+        let counters = responder.counters;
+        Self {
+            membership: view.into(),
+            reply: (&rules.reply).into(),
+            matches: MatchBody::of(&rules.matches),
+            delay_ms: DelayBody::of(&rules.delay),
+            reply_from: rules.reply_from.map(Into::into),
+            reply_addresses: responder.reply_addresses.iter().map(ToString::to_string).collect(),
+            dedupe: rules.dedupe,
+            replies: Replies {
+                received: counters.received,
+                matched: counters.matched,
+                replied: counters.replied,
+                failed: counters.failed,
+                limited: counters.limited,
+                suppressed: counters.suppressed,
+            },
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Limits of a log as clients write them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::field_errors::FieldErrors;
+use super::time::millis;
+use crate::model::Retention;
+
+/// How much the log keeps, where that is less than the service keeps of any.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Retention, examples(json!({"datagrams": 1000, "age_ms": 60000})))]
+pub(super) struct RetentionBody {
+    /// Datagrams at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    datagrams: Option<u64>,
+    /// Bytes at most, payloads and what is kept beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 65_536)]
+    bytes: Option<u64>,
+    /// Milliseconds at most since a datagram was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31_536_000_000_u64)]
+    age_ms: Option<u64>,
+}
+
+impl RetentionBody {
+    pub(super) fn read(self, errors: &mut FieldErrors) -> Retention {
+        let mut number =
+            |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));
+        Retention {
+            datagrams: number("/retention/datagrams", self.datagrams, 1..=Retention::MOST),
+            bytes: number("/retention/bytes", self.bytes, Retention::FEWEST_BYTES..=Retention::MOST),
+            age: number("/retention/age_ms", self.age_ms, 1..=Retention::LONGEST_AGE_MS)
+                .map(Duration::from_millis),
+        }
+    }
+
+    /// None if the client set no limits.
+    pub(super) fn of(retention: &Retention) -> Option<Self> {
+        let Retention { datagrams, bytes, age } = *retention;
+        (*retention != Retention::default()).then(|| Self { datagrams, bytes, age_ms: age.map(millis) })
+    }
+}

@@ -1,0 +1,79 @@
+//! Source filters as clients write them.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::fields::read_address;
+use crate::model::{Group, SourceFilter, limits};
+
+/// Whom to hear: `include` only these, or `exclude` these. Exactly one of them.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
+pub(super) struct Sources {
+    /// Addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 1024)]
+    include: Option<Vec<String>>,
+    /// Addresses; an empty list hears everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 1024)]
+    exclude: Option<Vec<String>>,
+}
+
+impl Sources {
+    pub(super) fn of(filter: &SourceFilter) -> Option<Self> {
+        let texts = |sources: &[IpAddr]| Some(sources.iter().map(ToString::to_string).collect());
+        match filter {
+            SourceFilter::Any => None,
+            SourceFilter::Include(sources) => Some(Self { include: texts(sources), exclude: None }),
+            SourceFilter::Exclude(sources) => Some(Self { include: None, exclude: texts(sources) }),
+        }
+    }
+}
+
+/// Without `sources`, everybody who may be heard.
+pub(super) fn read_sources(
+    errors: &mut FieldErrors,
+    group: &Group,
+    sources: Option<Sources>,
+) -> Result<SourceFilter, Refused> {
+    let (filter, pointer) = match sources {
+        None => (SourceFilter::any(group), "/sources"),
+        Some(Sources { include: Some(list), exclude: None }) => {
+            let list = read_addresses(errors, list, "/sources/include")?;
+            (SourceFilter::include(group, list), "/sources/include")
+        }
+        Some(Sources { include: None, exclude: Some(list) }) => {
+            let list = read_addresses(errors, list, "/sources/exclude")?;
+            (SourceFilter::exclude(group, list), "/sources/exclude")
+        }
+        Some(_) => {
+            let fact = "give exactly one of `include` and `exclude`";
+            return Err(errors.push(FieldError::new("/sources", fact)));
+        }
+    };
+    filter.map_err(|error| {
+        let place =
+            error.position().map_or_else(|| pointer.to_owned(), |position| format!("{pointer}/{position}"));
+        errors.push(FieldError::new(place, error))
+    })
+}
+
+/// Refuses the list as a whole if one text is not an address, because the others cannot be checked without it.
+fn read_addresses(
+    errors: &mut FieldErrors,
+    list: Vec<String>,
+    pointer: &str,
+) -> Result<Vec<IpAddr>, Refused> {
+    if list.len() > limits::SOURCES {
+        errors.push(FieldError::new(pointer, format!("at most {} sources can be named", limits::SOURCES)));
+    }
+    let read =
+        |(position, text): (usize, String)| read_address(errors, &format!("{pointer}/{position}"), &text);
+    let addresses: Vec<_> = list.into_iter().enumerate().map(read).collect();
+    addresses.into_iter().collect()
+}

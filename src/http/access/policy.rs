@@ -1,0 +1,47 @@
+//! The checks before the routes, in their order.
+
+use axum::extract::Request;
+use axum::response::Response;
+
+use super::cross_origin::CrossOrigin;
+use super::listener::ListenerKind;
+use super::origin::OriginPolicy;
+use super::token_auth::{Access, TokenAuth};
+use crate::http::problem::Problem;
+use crate::tokens::Tokens;
+
+/// The checks before the routes.
+pub(in crate::http) struct AccessPolicy {
+    origins: OriginPolicy,
+    tokens: TokenAuth,
+}
+
+impl AccessPolicy {
+    pub(in crate::http) fn new(origins: OriginPolicy, access: Access) -> Self {
+        Self { origins, tokens: TokenAuth::new(access) }
+    }
+
+    /// Accepts only these tokens from now on.
+    pub(in crate::http) fn replace_tokens(&self, tokens: Tokens) {
+        self.tokens.replace(tokens);
+    }
+
+    /// The request's other origin, if that is allowed.
+    pub(in crate::http) fn cross_origin(&self, request: &Request) -> Option<CrossOrigin> {
+        CrossOrigin::of(request, &self.origins)
+    }
+
+    /// Decides whether the request may go on to the routes. Answers preflights itself.
+    pub(in crate::http) fn authorize(
+        &self,
+        request: &Request,
+        listener: ListenerKind,
+        page: Option<&CrossOrigin>,
+    ) -> Result<Option<Response>, Problem> {
+        self.origins.allow(request, listener)?;
+        if let Some(answer) = page.and_then(CrossOrigin::preflight) {
+            return Ok(Some(answer));
+        }
+        self.tokens.authorize(request, listener).map(|()| None)
+    }
+}

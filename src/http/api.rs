@@ -1,0 +1,158 @@
+//! Answers requests: checks access, lets the routes answer, and logs, counts and traces.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use tower::Service;
+use tower_http::catch_panic::CatchPanic;
+
+use super::access::{Access, AccessPolicy, ListenerKind, OriginPolicy};
+use super::openapi::describe_tokens;
+use super::operations::{AdminState, HttpMetrics, Streams, spans};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+use super::{docs, router};
+use crate::control::{Control, waiting};
+use crate::logging::rarely;
+use crate::model::Id;
+use crate::tokens::Tokens;
+use crate::traces::Traces;
+
+/// Turns a panic into an answer.
+type Panicked = fn(Box<dyn Any + Send>) -> Response;
+
+/// Answers requests; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    routes: CatchPanic<Router, Panicked>,
+    access: Arc<AccessPolicy>,
+    metrics: Arc<HttpMetrics>,
+    streams: Arc<Streams>,
+    traces: Traces,
+    control: Control,
+}
+
+impl Api {
+    pub fn new(
+        control: Control,
+        origins: OriginPolicy,
+        access: Access,
+        admin: AdminState,
+        traces: Traces,
+    ) -> Self {
+        let (routes, mut document) = router::routes().split_for_parts();
+        describe_tokens(&mut document);
+        let metrics = Arc::new(HttpMetrics::on(document.paths.paths.keys().map(String::as_str)));
+        let streams = Arc::<Streams>::default();
+        let state = AppState::new(control.clone(), admin, metrics.clone(), streams.clone(), traces.clone());
+        let routes = routes
+            .merge(docs::routes(&document))
+            .fallback(router::not_found)
+            .method_not_allowed_fallback(router::method_not_allowed)
+            .with_state(state);
+        let access = Arc::new(AccessPolicy::new(origins, access));
+        Self { routes: CatchPanic::custom(routes, panicked), access, metrics, streams, traces, control }
+    }
+
+    /// Accepts only these tokens from now on.
+    pub fn replace_tokens(&self, tokens: Tokens) {
+        self.access.replace_tokens(tokens);
+    }
+
+    /// Call it when the body of an answer has panicked after its head was sent.
+    pub fn note_panic(&self) {
+        self.control.note_panic();
+    }
+
+    /// Gives the request an id, checks the access policy, lets the routes answer, and writes problem documents, which
+    /// contain the id. Server errors are logged here, once. If the request is traced, its work is too.
+    ///
+    /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
+    /// allocations.
+    pub async fn answer(&self, request: Request, listener: ListenerKind) -> Response {
+        let started = Instant::now();
+        let key = self.metrics.begin_request(&request);
+        let id = request_id(&request);
+        let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
+        let page = self.access.cross_origin(&request);
+        let mut response = match self.access.authorize(&request, listener, page.as_ref()) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                let answering = waiting::one_request(self.routes.clone().call(request));
+                let Ok(response) = match &span {
+                    Some(span) => span.around(answering).await,
+                    None => answering.await,
+                };
+                response.map(Body::new)
+            }
+            Err(problem) => problem.into_response(),
+        };
+        if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+            id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
+            if problem.status().is_server_error() {
+                let (status, detail) = (problem.status().as_u16(), problem.detail());
+                let panic = response.extensions_mut().remove::<Panic>().map(|Panic(message)| message);
+                let request_id = &*problem.request_id;
+                let trace_id = span.as_ref().map(|span| span.trace_id().to_string());
+                match panic {
+                    Some(panic) => {
+                        self.control.note_panic();
+                        tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
+                    }
+                    None if problem.is_of_service() => {}
+                    None => rarely!(ERROR, request_id, trace_id, status, detail, "request failed"),
+                }
+            }
+            problem.write_into(&mut response);
+        }
+        if let Some(page) = page {
+            page.allow(&mut response);
+        }
+        if let Some(span) = &span {
+            spans::answered(span, response.status());
+        }
+        self.streams.count(&mut response, span);
+        response.headers_mut().insert(REQUEST_ID, id);
+        self.metrics.answered(key, response.status(), started.elapsed());
+        response
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The client's id for the request, if it is a valid one, or a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    const LONGEST: usize = 128;
+    let given = request.headers().get(REQUEST_ID);
+    let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST && id.to_str().is_ok());
+    let fresh = || HeaderValue::from_str(Id::generate().as_str()).expect("an id is visible ASCII");
+    given.cloned().unwrap_or_else(fresh)
+}
+
+/// Why a handler panicked.
+#[derive(Clone)]
+struct Panic(String);
+
+/// The cause goes to the log; the client learns only that it was a server error.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let message =
+        cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("no message").to_owned();
+    let mut response = Problem::new(ProblemKind::Internal, "Internal Server Error").into_response();
+    response.extensions_mut().insert(Panic(message));
+    response
+}
+
+/// The API document, generated from the code.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = router::routes().into_openapi();
+    describe_tokens(&mut document);
+    document
+}

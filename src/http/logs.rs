@@ -1,0 +1,27 @@
+//! The handlers of logs, which resources of all kinds share.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::extract::PathId;
+use super::problem::Problem;
+use super::reading::{DatagramPath, Reading, Source};
+use super::resource::Resource;
+use crate::control::Control;
+
+/// Answers with the log in the requested format.
+pub(super) async fn read<T: Resource>(
+    State(control): State<Control>,
+    PathId(id): PathId,
+    reading: Reading,
+) -> Result<Response, Problem> {
+    reading.answer(Source::find(&control, T::KIND, &id)?, &control).await
+}
+
+/// Answers with the payload of one datagram.
+pub(super) async fn payload<T: Resource>(
+    State(control): State<Control>,
+    path: DatagramPath,
+) -> Result<Response, Problem> {
+    path.payload(&Source::find(&control, T::KIND, &path.id)?).await
+}

@@ -1,0 +1,55 @@
+//! The API document beyond what the handlers' annotations say.
+
+use axum::http::Method;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+
+use super::access::{is_open, needed};
+use super::problem::Problem;
+use crate::contract::datagrams::{Datagram, DatagramPage, Response};
+use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
+
+type Datagrams = DatagramPage<Datagram>;
+type Responses = DatagramPage<Response>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Rollcall",
+        description = "An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(
+        Problem, Datagrams, Responses, EventStream, Lines, Capture, RawBytes,
+    )),
+    servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
+    tags(
+        (name = "messages", description = "Send to a group and collect the answers"),
+        (name = "memberships", description = "Join groups and read what is heard there"),
+        (name = "responders", description = "Answer groups"),
+        (name = "overview", description = "Groups and interfaces"),
+        (name = "service", description = "The service itself"),
+    ),
+)]
+pub(super) struct Document;
+
+/// Adds to each operation the token scope that it may ask for; whether it does depends on the listener.
+pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
+    const SCHEME: &str = "token";
+    let description = "A token of `--tokens-file`, asked for over TCP beyond loopback, or everywhere with \
+        `--require-token always`. GET needs the scope `read`, everything else `control`.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    for (path, item) in &mut document.paths.paths {
+        let open = is_open(path);
+        let read = [&mut item.get, &mut item.head].map(|operation| (operation, Method::GET));
+        let write = [&mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
+            let Some(operation) = operation else { continue };
+            let token = SecurityRequirement::new(SCHEME, [needed(&method).as_str()]);
+            let asked = (!open).then_some(token);
+            operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
+        }
+    }
+}

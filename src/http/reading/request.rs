@@ -1,0 +1,142 @@
+//! A request that reads a log, and its answer in the requested format.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::accept::negotiate;
+use super::answer::{streamed, varying};
+use super::last_event_id::last_event_id;
+use super::log::{LARGEST_PAGE, unsettled};
+use super::page::PageRequest;
+use super::source::Source;
+use super::stream::{self, StreamParams};
+use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
+use crate::control::Control;
+use crate::http::operations::Streamed;
+use crate::http::problem::Problem;
+use crate::rendering::sse::SseEncoder;
+use crate::rendering::{CaptureEncoder, Filter, NdjsonEncoder};
+use crate::store::ReadRange;
+
+const LONGEST_WAIT_MS: u64 = 60_000;
+
+/// The parsed [`ReadQuery`] and headers.
+pub(in crate::http) struct Reading {
+    after: Option<After>,
+    encoding: Encoding,
+    filter: Filter,
+    scope: ReadRange,
+    form: Form,
+}
+
+enum Form {
+    Page { limit: usize, wait: Duration },
+    Events,
+    Lines { follow: bool },
+    Capture { follow: bool },
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Reading {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let query = parse_query(parts.uri.query().unwrap_or_default()).map_err(Problem::of_parameter);
+        query.and_then(|query| Self::parse(&query, &parts.headers)).map_err(varying)
+    }
+}
+
+impl Reading {
+    fn parse(query: &ReadQuery, headers: &HeaderMap) -> Result<Self, Problem> {
+        let format = query.format.map_or_else(|| negotiate(headers, Format::LOGS), Ok)?;
+        let mut errors = FieldErrors::default();
+        let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
+        let after = after.transpose();
+        let filter = Filter::read(query, &mut errors);
+        let form = Form::read(query, format, &mut errors);
+        let accepted = after.and_then(|after| Ok((after, filter?)));
+        let (after, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
+        let resumed = if format == Format::Sse { last_event_id(headers)? } else { None };
+        let scope = ReadRange { durable: query.durable == Some(true), since: filter.since };
+        Ok(Self { after: resumed.map(After::Place).or(after), encoding: query.encoding, filter, scope, form })
+    }
+
+    /// Responses with the log in the requested format.
+    pub(in crate::http) async fn answer(
+        self,
+        source: Source,
+        control: &Control,
+    ) -> Result<Response, Problem> {
+        let (filter, scope) = (self.filter, self.scope);
+        let after = self.after.map(|after| after.place(|| source.log().latest()));
+        if scope.durable {
+            control.wait_durable(source.log()).await.map_err(unsettled)?;
+        }
+        let stop = control.stopping();
+        let kind = Some(source.kind());
+        let params =
+            |source, follow| StreamParams { source, after, filter, scope, follow, stop: stop.clone() };
+        let answer = match self.form {
+            Form::Page { limit, wait } => {
+                let wanted = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
+                Json(wanted.read(&source, stop).await?).into_response()
+            }
+            Form::Events => {
+                let form = SseEncoder { encoding: self.encoding };
+                streamed(Streamed { kind, format: Format::Sse }, stream::body(params(source, true), form))
+            }
+            Form::Lines { follow } => {
+                let form = NdjsonEncoder::new(self.encoding);
+                streamed(
+                    Streamed { kind, format: Format::Ndjson },
+                    stream::body(params(source, follow), form),
+                )
+            }
+            Form::Capture { follow } => {
+                let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
+                let body = stream::body(params(source, follow), CaptureEncoder::default());
+                (
+                    [(header::CONTENT_DISPOSITION, name)],
+                    streamed(Streamed { kind, format: Format::Pcapng }, body),
+                )
+                    .into_response()
+            }
+        };
+        Ok(varying(answer))
+    }
+}
+
+impl Form {
+    /// The format with its parameters; those of other formats are refused, because they would have no effect.
+    fn read(query: &ReadQuery, format: Format, errors: &mut FieldErrors) -> Self {
+        let mut only = |given: bool, pointer, forms| {
+            if given {
+                let fact = format!("this is for {forms}, and `{}` is asked for", format.name());
+                errors.push(FieldError::new(pointer, fact));
+            }
+        };
+        if format == Format::Json {
+            let forms = "`sse`, `ndjson` and `pcapng` (pages have `wait_ms`)";
+            only(query.follow == Some(true), "/follow", forms);
+            let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=LARGEST_PAGE as u64);
+            let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=LONGEST_WAIT_MS);
+            let limit = usize::try_from(limit).unwrap_or(LARGEST_PAGE);
+            return Self::Page { limit, wait: Duration::from_millis(wait) };
+        }
+        only(query.limit.is_some(), "/limit", "JSON pages");
+        only(query.wait_ms.is_some(), "/wait_ms", "JSON pages");
+        let follow = query.follow.unwrap_or(format == Format::Sse);
+        match format {
+            Format::Ndjson => Self::Lines { follow },
+            Format::Pcapng => Self::Capture { follow },
+            Format::Sse | Format::Json => {
+                only(!follow, "/follow", "`ndjson` and `pcapng`: events always follow");
+                Self::Events
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! All routes of the API, each with its handlers.
+//!
+//! The methods are in the handlers' annotations, which make the API document.
+
+use axum::http::{Method, Uri};
+use utoipa::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::routes;
+
+use super::openapi::Document;
+use super::operations::{configuration, health, log_filter, metrics};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+use super::{events, memberships, messages, overview, responders};
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    use {configuration as config, log_filter as filter, memberships as member, messages as message};
+
+    OpenApiRouter::with_openapi(Document::openapi())
+        // Send to a group, and collect the responses
+        .at("/v1/messages", routes!(message::list, message::send))
+        .at("/v1/messages/{id}", routes!(message::show, message::put, message::forget))
+        .at("/v1/messages/{id}/cancel", routes!(message::cancel))
+        .at("/v1/messages/{id}/responses", routes!(message::responses))
+        .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))
+        // Join groups, and read what is heard there
+        .at("/v1/memberships", routes!(member::list, member::create))
+        .at("/v1/memberships/{id}", routes!(member::show, member::put, member::leave))
+        .at("/v1/memberships/{id}/datagrams", routes!(member::datagrams))
+        .at("/v1/memberships/{id}/datagrams/{seq}/payload", routes!(member::payload))
+        // Answer groups
+        .at("/v1/responders", routes!(responders::list, responders::create))
+        .at("/v1/responders/{id}", routes!(responders::show, responders::put, responders::leave))
+        .at("/v1/responders/{id}/datagrams", routes!(responders::datagrams))
+        .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(responders::payload))
+        // All resources
+        .at("/v1/groups", routes!(overview::groups))
+        .at("/v1/interfaces", routes!(overview::interfaces))
+        .at("/v1/events", routes!(events::events))
+        // The service itself
+        .at("/v1/config", routes!(config::show))
+        .at("/v1/log-filter", routes!(filter::show, filter::put))
+        .at("/livez", routes!(health::livez))
+        .at("/readyz", routes!(health::readyz))
+        .at("/metrics", routes!(metrics::metrics))
+}
+
+/// The answer where there is no route.
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}: /docs lists the paths", uri.path());
+    Problem::new(ProblemKind::NotFound, detail)
+}
+
+/// The answer where the route has no such method.
+pub(super) async fn method_not_allowed(method: Method) -> Problem {
+    let detail = format!("this path does not take {method}: the header `allow` lists what it takes");
+    Problem::new(ProblemKind::MethodNotAllowed, detail)
+}
+
+/// Adds handlers whose annotations have this path.
+trait At {
+    fn at(self, path: &str, handlers: UtoipaMethodRouter<AppState>) -> Self;
+}
+
+impl At for OpenApiRouter<AppState> {
+    fn at(self, path: &str, handlers: UtoipaMethodRouter<AppState>) -> Self {
+        assert!(
+            handlers.1.paths.keys().all(|annotated| annotated == path),
+            "the annotations say so too: {path}"
+        );
+        self.routes(handlers)
+    }
+}

@@ -1,0 +1,21 @@
+//! Logged datagrams in the forms that clients read: JSON pages, NDJSON, server-sent events and capture files.
+//!
+//! It knows neither HTTP nor connections: `http` streams what the encoders append to a chunk, `export` writes it to a
+//! file.
+
+mod capture;
+mod encoder;
+mod export_writer;
+mod filter;
+mod items;
+mod ndjson;
+mod page;
+pub mod sse;
+
+pub use capture::CaptureEncoder;
+pub use encoder::{EndReason, StreamEncoder};
+pub use export_writer::ExportWriter;
+pub use filter::{Filter, SourceRange};
+pub use items::{Item, Items};
+pub use ndjson::NdjsonEncoder;
+pub use page::{PageBuilder, response_page};

@@ -1,0 +1,86 @@
+//! JSON pages of a log, made of one or several reads.
+
+use super::filter::Filter;
+use super::items::{Item, Items};
+use crate::contract::Encoding;
+use crate::contract::datagrams::{DatagramPage, GapBody, Response};
+use crate::store::{Cursor, Gap, Page};
+
+/// Collects the wanted datagrams of a page.
+#[derive(Debug)]
+pub struct PageBuilder {
+    /// How many datagrams the page holds at most.
+    limit: usize,
+    filter: Filter,
+    items: Items,
+    encoding: Encoding,
+    found: Vec<Item>,
+    next: Option<Cursor>,
+    gap: Option<Gap>,
+}
+
+impl PageBuilder {
+    /// `after`: the cursor from which the page goes on.
+    pub fn new(
+        after: Option<Cursor>,
+        limit: usize,
+        filter: Filter,
+        items: Items,
+        encoding: Encoding,
+    ) -> Self {
+        Self { limit, filter, items, encoding, found: Vec::new(), next: after, gap: None }
+    }
+
+    /// The cursor to read on from.
+    pub fn next(&self) -> Option<Cursor> {
+        self.next
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Whether nothing more can be taken: the limit is reached, or there is a gap, which one page reports.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= self.limit || self.gap.is_some()
+    }
+
+    /// Takes wanted datagrams, up to the limit; returns how many were examined.
+    pub fn take(&mut self, page: &Page) -> usize {
+        self.gap = self.gap.or(page.gap);
+        let mut next = page.next;
+        let mut examined = 0;
+        for entry in page.entries() {
+            examined += 1;
+            if self.filter.wants(&entry) {
+                self.found.push(self.items.show(&entry, self.encoding));
+                if self.found.len() == self.limit {
+                    next = Cursor { sequence: entry.sequence, ..page.next };
+                    break;
+                }
+            }
+        }
+        self.next = Some(next);
+        examined
+    }
+
+    /// `dropped`: buffers that the kernel dropped since the log began.
+    pub fn build(self, dropped: u64) -> DatagramPage<Item> {
+        DatagramPage {
+            items: self.found,
+            next_cursor: self.next.map(|next| next.to_string()).unwrap_or_default(),
+            dropped,
+            gap: self.gap.map(GapBody::from),
+        }
+    }
+}
+
+/// All responses of one read, as they are.
+pub fn response_page(page: &Page, dropped: u64) -> DatagramPage<Response> {
+    DatagramPage {
+        items: page.entries().map(|entry| Response::of(&entry, Encoding::Auto)).collect(),
+        next_cursor: page.next.to_string(),
+        dropped,
+        gap: page.gap.map(GapBody::from),
+    }
+}
