@@ -1,6 +1,7 @@
 //! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
 //! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`Layers`] combines them.
 
+mod hints;
 mod layers;
 
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
 
+pub use hints::with_hint;
 pub use layers::Layers;
 
 /// The command, with the configuration from all layers. The error is about the arguments or the environment.

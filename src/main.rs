@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
         Command::Export(_) if !layers.file.findings.is_empty() => {
             Err(ConfigError::list(&layers.file.findings))
         }
-        Command::Export(args) => rollcall::export::run(&args).map_err(|error| error.to_string()),
+        Command::Export(args) => rollcall::export::run(&args).map_err(|error| cli::with_hint(&error)),
         Command::Openapi => rollcall::http::document()
             .to_yaml()
             .map(|yaml| print!("{yaml}"))
@@ -62,7 +62,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let stop = stop_on_signals().map_err(no_signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let (operations, tokens) = (config.operations.clone(), config.access.tokens.clone());
-    let server = Server::bind(config).await.map_err(|error| error.to_string())?;
+    let server = Server::bind(config).await.map_err(|error| cli::with_hint(&error))?;
     let address = server.tcp_addr();
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);

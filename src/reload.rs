@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::cli::{self, Command, Layers, ServeArgs};
+use crate::cli::{self, Command, Layers, ServeArgs, with_hint};
 use crate::config::{self, ConfigError};
 use crate::contract::configuration::{Configuration, ConfigurationProblem, TokenName};
 use crate::control::{Control, ResourceKind};
@@ -131,7 +131,7 @@ pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigErro
             Ok(()) if findings.is_empty() => return Ok(config),
             Ok(()) => {}
             Err(error) => {
-                findings.push(ConfigError { place: String::new(), line: None, detail: error.to_string() });
+                findings.push(ConfigError { place: String::new(), line: None, detail: with_hint(&error) });
             }
         },
     }

@@ -1,6 +1,5 @@
 //! Why operations are refused.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,51 +23,44 @@ pub enum DurabilityError {
 /// Why an operation was refused. It has changed nothing, except after [`TimedOut`](Self::TimedOut).
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    #[error("there is no {kind} `{id}`: list them with GET {}", kind.path())]
+    #[error("there is no {kind} `{id}`")]
     NotFound { kind: ResourceKind, id: Id },
-    #[error("the {kind} `{id}` exists already: leave out If-None-Match to change it")]
+    #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
-    #[error(
-        "there is no interface `{name}`: GET /v1/interfaces lists them; a membership may wait for one with `allow_missing: true`"
-    )]
+    #[error("there is no interface `{name}`")]
     UnknownInterface { name: String, position: Option<usize> },
-    #[error(
-        "the group names the interface `{zone}` and `interfaces` another: name it in one place, or the same in both"
-    )]
+    #[error("the group names the interface `{zone}`, and the request names another")]
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
     InterfaceDown { interface: Arc<str> },
     /// The interface has no carrier, or no multicast in this address family.
     #[error(transparent)]
     Unusable(NotHearing),
-    #[error("{interface} is gone: GET /v1/interfaces lists those that are there")]
+    #[error("{interface} is gone")]
     InterfaceGone { interface: Arc<str> },
     #[error("the send buffer of {interface} was full for {} s", .after.as_secs())]
     NoRoom { interface: Arc<str>, after: Duration },
     #[error(
-        "a message on {interface} with `ttl` 0 stays on this host, and without `loopback` no program here receives it: raise `ttl`, or allow `loopback`"
+        "a message on {interface} with hop limit 0 stays on this host, and without loopback no program here receives it"
     )]
     ReachesNobody { interface: Arc<str> },
     #[error(
         "{interface} has no {family} address to send from: give it one, wait until duplicate address detection is over, or name another interface"
     )]
     NoAddress { interface: Arc<str>, family: Family },
-    #[error("no route to {group}: name an interface in `interfaces`{}", naming(.candidates))]
+    #[error("no route to {group}")]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
-    #[error(
-        "the routing table refuses datagrams to {group} ({}): look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`",
-        .error.source
-    )]
+    #[error("the routing table refuses datagrams to {group} ({})", .error.source)]
     RouteRefused { group: Group, error: SocketError },
     #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
     NoRouteBy { group: Group, interface: Arc<str> },
-    #[error("{source_address} is not an address of {}: GET /v1/interfaces lists them", places(.interfaces))]
+    #[error("{source_address} is not an address of {}", places(.interfaces))]
     SourceNotThere { source_address: IpAddr, interfaces: Vec<Arc<str>> },
-    #[error("{source_address} is an address of {}: name one of them in `interfaces`", .interfaces.join(" and "))]
+    #[error("{source_address} is an address of {}", .interfaces.join(" and "))]
     SourceAmbiguous { source_address: IpAddr, interfaces: Vec<Arc<str>> },
-    #[error("{address} is not an address of this host: GET /v1/interfaces lists them")]
+    #[error("{address} is not an address of this host")]
     AddressNotLocal { address: IpAddr },
     #[error("replies to {group} must come from an {} address, and {address} is not one", group.family())]
     AddressFamily { group: Group, address: IpAddr },
@@ -95,7 +87,7 @@ pub enum ControlError {
     Failed(#[source] SocketError),
     #[error("the service is stopping: try again once it is back")]
     Stopping,
-    #[error("the request did not finish within {} s: {done}", WAIT_LIMIT.as_secs())]
+    #[error("the request did not finish within {} s", WAIT_LIMIT.as_secs())]
     TimedOut { done: Done },
 }
 
@@ -114,29 +106,6 @@ pub enum Done {
     Sent(u32),
     /// The resource is not in the registry any more; its sockets may not be closed yet, or it may still be on disk.
     DeletionUnderWay,
-}
-
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing => f.write_str("nothing was changed: try again"),
-            Self::Created => f.write_str(
-                "it is created, but not on disk yet: a PUT of the same under its id waits for that",
-            ),
-            Self::Changed => {
-                f.write_str("it is changed, but not on disk yet: repeat the request to wait for that")
-            }
-            Self::Sent(copies) => {
-                write!(
-                    f,
-                    "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
-                )
-            }
-            Self::DeletionUnderWay => {
-                f.write_str("it is deleted, but not from the disk yet: send the same DELETE to wait for that")
-            }
-        }
-    }
 }
 
 /// Why a socket was opened.
@@ -215,10 +184,6 @@ impl ControlError {
 
 fn places(interfaces: &[Arc<str>]) -> String {
     if interfaces.is_empty() { "this host".to_owned() } else { interfaces.join(" or ") }
-}
-
-fn naming(names: &[Arc<str>]) -> String {
-    if names.is_empty() { String::new() } else { format!(" (here: {})", names.join(", ")) }
 }
 
 /// The command that adds a route to multicast groups. For IPv6, the kernel adds one on every interface but lo, where

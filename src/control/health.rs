@@ -177,7 +177,7 @@ fn resources_whole(shared: &Shared) -> HealthCheck {
 fn store_works(shared: &Shared) -> HealthCheck {
     const NAME: &str = "store";
     let Some(store) = &shared.store else {
-        return HealthCheck::ok(NAME, "nothing is kept on disk (--memory)");
+        return HealthCheck::ok(NAME, "nothing is kept on disk");
     };
     let condition = store.condition();
     match condition.fault {
@@ -206,7 +206,7 @@ fn store_works(shared: &Shared) -> HealthCheck {
             Some(bytes) => HealthCheck::warning(
                 NAME,
                 format!(
-                    "the disk is nearly full: logs keep {bytes} bytes together, and new datagrams replace the oldest ones: free disk space, or keep less with --total-bytes"
+                    "the disk is nearly full: logs keep {bytes} bytes together, and new datagrams replace the oldest ones: free disk space, or keep less"
                 ),
             ),
             None => {
@@ -248,12 +248,12 @@ fn receive_buffers(requested: usize) -> HealthCheck {
     const NAME: &str = "rights.receive_buffers";
     match rights::receive_buffer(requested) {
         Ok(size) if size.granted >= size.requested => {
-            HealthCheck::ok(NAME, format!("sockets get the {requested} bytes that --receive-buffer asks for"))
+            HealthCheck::ok(NAME, format!("sockets get the {requested} bytes that are requested"))
         }
         Ok(size) => HealthCheck::warning(
             NAME,
             format!(
-                "sockets get {} of the {requested} bytes that --receive-buffer asks for, and lose datagrams in shorter bursts: raise net.core.rmem_max, or give CAP_NET_ADMIN",
+                "sockets get {} of the {requested} bytes that are requested, and lose datagrams in shorter bursts: raise net.core.rmem_max, or give CAP_NET_ADMIN",
                 size.granted
             ),
         ),

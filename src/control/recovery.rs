@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use super::membership::arm;
-use super::resource_failures::Resource;
+use super::resource_failures::Failable;
 use super::shared::{Control, Shared};
 use crate::sync::fatal;
 

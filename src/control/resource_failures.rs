@@ -23,7 +23,7 @@ pub(super) struct ResourceFailures {
 }
 
 /// Something that can fail alone.
-pub(super) trait Resource {
+pub(super) trait Failable {
     fn name(&self) -> (ResourceKind, &Id);
     /// Whether a panic has left it half changed, or one of its sockets not delivering.
     fn is_broken(&self) -> bool;
@@ -34,7 +34,7 @@ pub(super) trait Resource {
 impl ResourceFailures {
     /// Runs `work` on a resource; if it panics, that resource alone fails. Returns whether it did. Must not be called
     /// from a sink.
-    pub(super) fn contain<R: Resource>(&self, resource: &Arc<R>, work: impl FnOnce()) -> bool {
+    pub(super) fn contain<R: Failable>(&self, resource: &Arc<R>, work: impl FnOnce()) -> bool {
         let panicked = catch_unwind(AssertUnwindSafe(work)).is_err();
         if panicked {
             self.fail(resource);
@@ -61,7 +61,7 @@ impl ResourceFailures {
         self.panicked.notified().await;
     }
 
-    pub(super) fn fail<R: Resource>(&self, resource: &Arc<R>) {
+    pub(super) fn fail<R: Failable>(&self, resource: &Arc<R>) {
         let (kind, id) = resource.name();
         self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
         tracing::error!(%kind, %id, "internal error: this {kind} has failed, all others keep working");

@@ -25,14 +25,6 @@ impl ResourceKind {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
-
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Membership => "/v1/memberships",
-            Self::Responder => "/v1/responders",
-            Self::Message => "/v1/messages",
-        }
-    }
 }
 
 impl fmt::Display for ResourceKind {

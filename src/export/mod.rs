@@ -13,11 +13,11 @@ use crate::rendering::ExportWriter;
 use crate::store::{Archive, ArchivedLog, DiskError};
 pub use args::ExportArgs;
 use args::{Choice, ExportFormat};
-use output::{Output, OutputFault};
+use output::{Output, OutputError};
 
 /// Why an export failed or was cut short.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportFault {
+pub enum ExportError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("there is no {name} in {directory}: `rollcall export --list` says what there is", directory = .directory.display())]
@@ -25,11 +25,11 @@ pub enum ExportFault {
     #[error("{name} in {directory} cannot be read: {detail}", directory = .directory.display())]
     Unreadable { name: String, directory: PathBuf, detail: String },
     #[error(transparent)]
-    Output(#[from] OutputFault),
+    Output(#[from] OutputError),
 }
 
 /// Exports the resources that the arguments name. The reader may stop at any time: that is no error.
-pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
+pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let (mut archive, logs) = Archive::open(&args.data_dir)?;
     let logs = chosen(logs, args)?;
     let mut out = Output::open(args.output.as_deref(), !args.list && args.format == ExportFormat::Pcapng)?;
@@ -39,7 +39,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
         write(&mut archive, &logs, args, &mut out)
     };
     match exported.and_then(|()| Ok(out.finish()?)) {
-        Err(ExportFault::Output(fault)) if fault.is_enough() => Ok(()),
+        Err(ExportError::Output(fault)) if fault.is_enough() => Ok(()),
         exported => exported,
     }
 }
@@ -48,11 +48,11 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportFault> {
 fn chosen(
     logs: Vec<ArchivedLog>,
     args: &ExportArgs,
-) -> Result<Vec<(ResourceKind, ArchivedLog)>, ExportFault> {
+) -> Result<Vec<(ResourceKind, ArchivedLog)>, ExportError> {
     let directory = || args.data_dir.clone();
     let mut kept = Vec::new();
     for log in logs {
-        let kind = ResourceKind::named(&log.kind).ok_or_else(|| ExportFault::Unreadable {
+        let kind = ResourceKind::named(&log.kind).ok_or_else(|| ExportError::Unreadable {
             name: format!("`{}`", log.id),
             directory: directory(),
             detail: format!("there is no kind of resource that is called `{}`", log.kind),
@@ -67,7 +67,7 @@ fn chosen(
             && !kept.iter().any(|(kind, log)| is(choice, *kind, log))
         {
             let name = format!("{} `{id}`", choice.kind);
-            return Err(ExportFault::NoSuch { name, directory: directory() });
+            return Err(ExportError::NoSuch { name, directory: directory() });
         }
     }
     kept.retain(|(kind, log)| {
@@ -82,7 +82,7 @@ fn write(
     logs: &[(ResourceKind, ArchivedLog)],
     args: &ExportArgs,
     out: &mut Output,
-) -> Result<(), ExportFault> {
+) -> Result<(), ExportError> {
     let (several, filter) = (args.may_be_several(), args.filter());
     let mut transcript = match args.format {
         ExportFormat::Ndjson => ExportWriter::lines(several, filter),
@@ -121,11 +121,11 @@ fn list(
     logs: &[(ResourceKind, ArchivedLog)],
     args: &ExportArgs,
     out: &mut Output,
-) -> Result<(), ExportFault> {
+) -> Result<(), ExportError> {
     for (kind, log) in logs {
         // The resource has been deleted in the meantime.
         let Some(wanted) = archive.spec(log)? else { continue };
-        let group = saved_group(&wanted).map_err(|error| ExportFault::Unreadable {
+        let group = saved_group(&wanted).map_err(|error| ExportError::Unreadable {
             name: format!("{kind} `{}`", log.id),
             directory: args.data_dir.clone(),
             detail: error.to_string(),

@@ -11,7 +11,7 @@ pub(super) struct Output {
 
 /// Why nothing, or no more, can be written.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputFault {
+pub enum OutputError {
     #[error("{place} cannot be written to: {error}")]
     Failed {
         place: String,
@@ -24,11 +24,11 @@ pub enum OutputFault {
 
 impl Output {
     /// `binary`: the output must not go to a terminal.
-    pub(super) fn open(file: Option<&Path>, binary: bool) -> Result<Self, OutputFault> {
+    pub(super) fn open(file: Option<&Path>, binary: bool) -> Result<Self, OutputError> {
         let Some(path) = file else {
             let stdout = io::stdout();
             if binary && stdout.is_terminal() {
-                return Err(OutputFault::Terminal);
+                return Err(OutputError::Terminal);
             }
             return Ok(Self { to: BufWriter::new(Box::new(stdout)), place: "standard output".to_owned() });
         };
@@ -37,21 +37,21 @@ impl Output {
         let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
         match opened {
             Ok(file) => Ok(Self { to: BufWriter::new(Box::new(file)), place }),
-            Err(error) => Err(OutputFault::Failed { place, error }),
+            Err(error) => Err(OutputError::Failed { place, error }),
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), OutputFault> {
-        self.to.write_all(bytes).map_err(|error| OutputFault::Failed { place: self.place.clone(), error })
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        self.to.write_all(bytes).map_err(|error| OutputError::Failed { place: self.place.clone(), error })
     }
 
     /// Flushes the buffer.
-    pub(super) fn finish(mut self) -> Result<(), OutputFault> {
-        self.to.flush().map_err(|error| OutputFault::Failed { place: self.place, error })
+    pub(super) fn finish(mut self) -> Result<(), OutputError> {
+        self.to.flush().map_err(|error| OutputError::Failed { place: self.place, error })
     }
 }
 
-impl OutputFault {
+impl OutputError {
     /// Whether the reader has closed the pipe.
     pub(super) fn is_enough(&self) -> bool {
         matches!(self, Self::Failed { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)

@@ -1,6 +1,7 @@
 //! Errors as problem documents (RFC 9457).
 
 mod kind;
+mod refusal;
 
 use std::num::NonZeroU32;
 
@@ -12,8 +13,7 @@ use utoipa::ToSchema;
 
 use crate::contract::health::Check;
 use crate::contract::{BodyError, FieldError};
-use crate::control::{ControlError, Done, Purpose};
-use crate::model::NotHearing;
+use crate::control::Done;
 pub(super) use kind::ProblemKind;
 
 /// An error as the client sees it.
@@ -199,95 +199,12 @@ impl Problem {
     }
 }
 
-/// Errors of the core as problems, with the field to change, if there is one.
-impl From<ControlError> for Problem {
-    fn from(refusal: ControlError) -> Self {
-        let detail = refusal.to_string();
-        let problem = |kind| Self::new(kind, detail.clone());
-        match refusal {
-            ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
-            ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
-            ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
-            ControlError::UnknownInterface { position, .. } => problem(ProblemKind::UnknownInterface)
-                .at(position
-                    .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
-            ControlError::ZoneDiffers { .. } => problem(ProblemKind::InvalidRequest).at("/interfaces"),
-            ControlError::InterfaceDown { .. } | ControlError::Unusable(NotHearing::NoCarrier(_)) => {
-                problem(ProblemKind::InterfaceDown).at("/interfaces")
-            }
-            ControlError::InterfaceGone { .. } => problem(ProblemKind::UnknownInterface).at("/interfaces"),
-            ControlError::ReachesNobody { .. } => problem(ProblemKind::InvalidRequest).at("/loopback"),
-            ControlError::Unusable(_) | ControlError::NoAddress { .. } => {
-                problem(ProblemKind::NoAddress).at("/interfaces")
-            }
-            ControlError::NoRoute { .. } | ControlError::NoRouteBy { .. } => {
-                problem(ProblemKind::NoRoute).at("/interfaces")
-            }
-            ControlError::RouteRefused { .. } => problem(ProblemKind::RouteRefused).at("/interfaces"),
-            ControlError::SourceNotThere { .. } | ControlError::SourceAmbiguous { .. } => {
-                problem(ProblemKind::AddressNotLocal).at("/source")
-            }
-            ControlError::AddressNotLocal { .. } => {
-                problem(ProblemKind::AddressNotLocal).at("/reply_from/address")
-            }
-            ControlError::AddressFamily { .. } => {
-                problem(ProblemKind::InvalidRequest).at("/reply_from/address")
-            }
-            ControlError::PortInUse { purpose, .. } => {
-                problem(ProblemKind::PortInUse).at(port_field(purpose))
-            }
-            ControlError::PortDenied { purpose, .. } => {
-                problem(ProblemKind::PermissionDenied).at(port_field(purpose))
-            }
-            ControlError::TooManySources { .. } => problem(ProblemKind::TooManySources).at("/sources"),
-            ControlError::Denied(_) => problem(ProblemKind::PermissionDenied),
-            ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
-            ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
-            ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
-            ControlError::Stopping => problem(ProblemKind::Stopping),
-            ControlError::TimedOut { done } => Self::timeout(detail, done),
-        }
-    }
-}
-
-fn port_field(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Join => "/group",
-        Purpose::Send => "/source_port",
-        Purpose::Reply => "/reply_from/port",
-    }
-}
-
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Syntax(detail) => Self::new(ProblemKind::MalformedJson, detail),
             BodyError::Kind(detail) => Self::new(ProblemKind::InvalidRequest, detail),
             BodyError::Field(error) => Self::of_fields(vec![error]),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_took_too_long_says_what_was_done() {
-        for (done, name, copies) in [
-            (Done::Nothing, "nothing", None),
-            (Done::Created, "created", None),
-            (Done::Changed, "changed", None),
-            (Done::Sent(3), "sent", Some(3)),
-            (Done::DeletionUnderWay, "deletion-under-way", None),
-        ] {
-            let problem = Problem::from(ControlError::TimedOut { done });
-            let shown = serde_json::to_value(&problem).unwrap();
-            assert_eq!(shown["type"], "urn:rollcall:problem:timeout");
-            assert_eq!((&shown["done"], shown["sent"].as_u64()), (&name.into(), copies));
-            let response = problem.into_response();
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         }
     }
 }

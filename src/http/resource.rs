@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderName, header};
 
+use super::paths;
 use crate::contract::memberships::Membership;
 use crate::contract::messages::Message;
 use crate::contract::responders::Responder;
@@ -31,5 +32,5 @@ impl Resource for Message {
 
 /// The header that says where a resource is.
 pub(super) fn location(kind: ResourceKind, id: &Id) -> [(HeaderName, String); 1] {
-    [(header::LOCATION, format!("{}/{id}", kind.path()))]
+    [(header::LOCATION, format!("{}/{id}", paths::of(kind)))]
 }

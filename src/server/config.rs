@@ -70,15 +70,13 @@ impl fmt::Display for Listen {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error(
-        "{0} can be reached from other hosts, and every user there could control the service: listen on 127.0.0.1 or a unix socket, require tokens with --tokens-file, or add --allow-anonymous if the network is trusted"
-    )]
+    #[error("{0} can be reached from other hosts, and every user there could control the service")]
     NotLoopback(SocketAddr),
-    #[error("there is no address to listen on: name one or a unix socket with --listen, or leave it out")]
+    #[error("there is no address to listen on")]
     NoListener,
-    #[error("there are tokens, and --allow-anonymous requires none: leave one of them out")]
+    #[error("there are tokens, and anonymous requests are allowed")]
     TokensUnused,
-    #[error("--require-token always needs tokens: name a file of them with --tokens-file")]
+    #[error("every request needs a token, and there are no tokens")]
     NoTokens,
     #[error("cannot listen on {0}: {1}")]
     Tcp(SocketAddr, #[source] io::Error),

@@ -103,7 +103,7 @@ struct Worker {
 
 /// Why the collector has not accepted a batch.
 #[derive(Debug, thiserror::Error)]
-enum ExportError {
+enum CollectorError {
     #[error(transparent)]
     Unreachable(#[from] io::Error),
     #[error("it responded with {0}")]
@@ -172,7 +172,7 @@ impl Worker {
         }
     }
 
-    async fn send(&self, body: Bytes) -> Result<Bytes, ExportError> {
+    async fn send(&self, body: Bytes) -> Result<Bytes, CollectorError> {
         let Endpoint { authority, path, .. } = &self.endpoint;
         let request = Request::post(path.as_str())
             .header(header::HOST, authority)
@@ -181,7 +181,7 @@ impl Worker {
             .body(Full::new(body))
             .map_err(io::Error::other)?;
         let (status, response) = exchange(self.endpoint.connect().await?, request).await?;
-        if status.is_success() { Ok(response) } else { Err(ExportError::Status(status)) }
+        if status.is_success() { Ok(response) } else { Err(CollectorError::Status(status)) }
     }
 
     /// Counts the spans of an accepted batch as exported, except for those that the collector reports as rejected.
@@ -200,7 +200,7 @@ impl Worker {
     }
 }
 
-impl ExportError {
+impl CollectorError {
     /// Whether the collector may accept the same batch later (OTLP 1, "Failures"); otherwise it would refuse again.
     fn may_pass(&self) -> bool {
         match self {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::interface::{InterfaceMembership, NotJoinedReason, Status};
 use super::state::{Membership, Stage};
-use crate::control::resource_failures::Resource;
+use crate::control::resource_failures::Failable;
 use crate::control::resource_kind::ResourceKind;
 use crate::model::Id;
 
-impl Resource for Membership {
+impl Failable for Membership {
     fn name(&self) -> (ResourceKind, &Id) {
         (self.kind(), self.id())
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::Message;
-use crate::control::resource_failures::Resource;
+use crate::control::resource_failures::Failable;
 use crate::control::resource_kind::ResourceKind;
 use crate::model::{CloseReason, Id};
 
-impl Resource for Message {
+impl Failable for Message {
     fn name(&self) -> (ResourceKind, &Id) {
         (ResourceKind::Message, self.id())
     }

@@ -8,27 +8,24 @@ use rusqlite::ErrorCode;
 /// Why a data directory cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
-    #[error(
-        "another process uses {path}: give each rollcall a directory of its own with --data-dir, or keep nothing with --memory",
-        path = .0.display()
-    )]
+    #[error("another process uses {path}", path = .0.display())]
     InUse(PathBuf),
-    #[error("{path} is no directory: name one with --data-dir", path = .0.display())]
+    #[error("{path} is no directory", path = .0.display())]
     NoDirectory(PathBuf),
-    #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall, or name another directory with --data-dir", path = .path.display())]
+    #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall", path = .path.display())]
     NotWritable { path: PathBuf, detail: String },
-    #[error("there is nothing that a rollcall has kept in {path}: name the directory of one with --data-dir", path = .0.display())]
+    #[error("{path} is not the data directory of a rollcall", path = .0.display())]
     Missing(PathBuf),
     #[error("{path} cannot be read ({detail}): run this as a user who may", path = .path.display())]
     NotReadable { path: PathBuf, detail: String },
-    #[error("there is no room left for {path}: make some, or keep less with --total-bytes", path = .0.display())]
+    #[error("there is no room left for {path}: free disk space, or keep less", path = .0.display())]
     Full(PathBuf),
     #[error("{path} is damaged ({detail}): move it away to start with an empty one, or put a copy back", path = .path.display())]
     Damaged { path: PathBuf, detail: String },
-    #[error("{path} is no database of rollcall: name another directory with --data-dir", path = .0.display())]
+    #[error("{path} is no database of rollcall", path = .0.display())]
     Foreign(PathBuf),
     #[error(
-        "{path} was written by a newer rollcall (layout {found}, this one knows {known}): use that one, or name another directory with --data-dir",
+        "{path} was written by a newer rollcall (layout {found}, this one knows {known}): use that one",
         path = .path.display()
     )]
     Newer { path: PathBuf, found: i64, known: i64 },

@@ -19,7 +19,7 @@ use super::{Membership, MembershipContext, SocketId};
 use crate::control::events::Events;
 use crate::control::reconciler::{Orphans, lacking};
 use crate::control::registry::Registry;
-use crate::control::resource_failures::Resource;
+use crate::control::resource_failures::Failable;
 use crate::control::responder::{ActiveRules, ReplyLimits, Responder, ResponderContext};
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;

@@ -1,0 +1,74 @@
+//! Which arguments help when the service cannot start or an export fails.
+
+use std::error::Error;
+
+use crate::control::ControlStartError;
+use crate::export::ExportError;
+use crate::server::StartError;
+use crate::store::DiskError;
+
+/// The error, and what to change.
+pub fn with_hint(error: &(dyn Error + 'static)) -> String {
+    let of_start = error.downcast_ref().and_then(of_start);
+    let of_export = || error.downcast_ref().and_then(of_export);
+    let of_disk = || error.downcast_ref().and_then(of_disk);
+    match of_start.or_else(of_export).or_else(of_disk) {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    }
+}
+
+fn of_start(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::NotLoopback(_) => Some(
+            "listen on 127.0.0.1 or a unix socket, require tokens with --tokens-file, or add --allow-anonymous if the network is trusted",
+        ),
+        StartError::NoListener => Some("name one or a unix socket with --listen, or leave --listen out"),
+        StartError::TokensUnused => Some("leave out --tokens-file or --allow-anonymous"),
+        StartError::NoTokens => {
+            Some("name a file of tokens with --tokens-file, or leave out --require-token always")
+        }
+        StartError::Core(ControlStartError::Store(error)) => of_disk(error),
+        StartError::Core(ControlStartError::Network(_)) | StartError::Tcp(..) | StartError::Unix { .. } => {
+            None
+        }
+    }
+}
+
+fn of_export(error: &ExportError) -> Option<&'static str> {
+    match error {
+        ExportError::Disk(error) => of_disk(error),
+        _ => None,
+    }
+}
+
+fn of_disk(error: &DiskError) -> Option<&'static str> {
+    match error {
+        DiskError::InUse(_) => {
+            Some("give each rollcall a directory of its own with --data-dir, or keep nothing with --memory")
+        }
+        DiskError::NoDirectory(_) | DiskError::Missing(_) => Some("name one with --data-dir"),
+        DiskError::NotWritable { .. } | DiskError::Foreign(_) | DiskError::Newer { .. } => {
+            Some("another directory can be named with --data-dir")
+        }
+        DiskError::Full(_) => Some("the limit is --total-bytes"),
+        DiskError::NotReadable { .. }
+        | DiskError::Damaged { .. }
+        | DiskError::Closed
+        | DiskError::Other { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_is_that_of_the_cause() {
+        let in_use = DiskError::InUse("/data".into());
+        let start = StartError::Core(ControlStartError::Store(in_use));
+        let text = with_hint(&start);
+        assert!(text.starts_with("cannot start: another process uses /data: give each"), "{text}");
+        assert_eq!(with_hint(&DiskError::Closed), DiskError::Closed.to_string());
+    }
+}

@@ -1,0 +1,143 @@
+//! Refusals of the core as problems: with the field to change, and what to do about it in the words of the API.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Problem, ProblemKind};
+use crate::control::{ControlError, Done, Purpose};
+use crate::http::paths;
+use crate::model::NotHearing;
+
+impl From<ControlError> for Problem {
+    fn from(refusal: ControlError) -> Self {
+        let detail = match hint(&refusal) {
+            Some(hint) => format!("{refusal}: {hint}"),
+            None => refusal.to_string(),
+        };
+        let problem = |kind| Self::new(kind, detail.clone());
+        match refusal {
+            ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
+            ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
+            ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
+            ControlError::UnknownInterface { position, .. } => problem(ProblemKind::UnknownInterface)
+                .at(position
+                    .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
+            ControlError::ZoneDiffers { .. } => problem(ProblemKind::InvalidRequest).at("/interfaces"),
+            ControlError::InterfaceDown { .. } | ControlError::Unusable(NotHearing::NoCarrier(_)) => {
+                problem(ProblemKind::InterfaceDown).at("/interfaces")
+            }
+            ControlError::InterfaceGone { .. } => problem(ProblemKind::UnknownInterface).at("/interfaces"),
+            ControlError::ReachesNobody { .. } => problem(ProblemKind::InvalidRequest).at("/loopback"),
+            ControlError::Unusable(_) | ControlError::NoAddress { .. } => {
+                problem(ProblemKind::NoAddress).at("/interfaces")
+            }
+            ControlError::NoRoute { .. } | ControlError::NoRouteBy { .. } => {
+                problem(ProblemKind::NoRoute).at("/interfaces")
+            }
+            ControlError::RouteRefused { .. } => problem(ProblemKind::RouteRefused).at("/interfaces"),
+            ControlError::SourceNotThere { .. } | ControlError::SourceAmbiguous { .. } => {
+                problem(ProblemKind::AddressNotLocal).at("/source")
+            }
+            ControlError::AddressNotLocal { .. } => {
+                problem(ProblemKind::AddressNotLocal).at("/reply_from/address")
+            }
+            ControlError::AddressFamily { .. } => {
+                problem(ProblemKind::InvalidRequest).at("/reply_from/address")
+            }
+            ControlError::PortInUse { purpose, .. } => {
+                problem(ProblemKind::PortInUse).at(port_field(purpose))
+            }
+            ControlError::PortDenied { purpose, .. } => {
+                problem(ProblemKind::PermissionDenied).at(port_field(purpose))
+            }
+            ControlError::TooManySources { .. } => problem(ProblemKind::TooManySources).at("/sources"),
+            ControlError::Denied(_) => problem(ProblemKind::PermissionDenied),
+            ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
+            ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
+            ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
+            ControlError::Stopping => problem(ProblemKind::Stopping),
+            ControlError::TimedOut { done } => Self::timeout(detail, done),
+        }
+    }
+}
+
+fn port_field(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Join => "/group",
+        Purpose::Send => "/source_port",
+        Purpose::Reply => "/reply_from/port",
+    }
+}
+
+/// What a client can do, where the core's words do not say it.
+fn hint(refusal: &ControlError) -> Option<Cow<'static, str>> {
+    const LISTED: &str = "GET /v1/interfaces lists them";
+    Some(match refusal {
+        ControlError::NotFound { kind, .. } => format!("list them with GET {}", paths::of(*kind)).into(),
+        ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
+        ControlError::UnknownInterface { .. } => {
+            format!("{LISTED}; a membership may wait for one with `allow_missing: true`").into()
+        }
+        ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
+        ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists those that are there".into(),
+        ControlError::ReachesNobody { .. } => "raise `ttl`, or allow `loopback`".into(),
+        ControlError::NoRoute { candidates, .. } => {
+            format!("name an interface in `interfaces`{}", naming(candidates)).into()
+        }
+        ControlError::RouteRefused { .. } => {
+            "look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`"
+                .into()
+        }
+        ControlError::SourceNotThere { .. } | ControlError::AddressNotLocal { .. } => LISTED.into(),
+        ControlError::SourceAmbiguous { .. } => "name one of them in `interfaces`".into(),
+        ControlError::TimedOut { done } => completing(*done),
+        _ => return None,
+    })
+}
+
+fn naming(interfaces: &[Arc<str>]) -> String {
+    if interfaces.is_empty() { String::new() } else { format!(" (here: {})", interfaces.join(", ")) }
+}
+
+/// The request that completes what a request that ran out of time has begun.
+fn completing(done: Done) -> Cow<'static, str> {
+    match done {
+        Done::Nothing => "nothing was changed: try again".into(),
+        Done::Created => "it is created, but not on disk yet: a PUT of the same under its id waits for that".into(),
+        Done::Changed => "it is changed, but not on disk yet: repeat the request to wait for that".into(),
+        Done::Sent(copies) => format!(
+            "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
+        )
+        .into(),
+        Done::DeletionUnderWay => {
+            "it is deleted, but not from the disk yet: send the same DELETE to wait for that".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{StatusCode, header};
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn what_took_too_long_says_what_was_done() {
+        for (done, name, copies) in [
+            (Done::Nothing, "nothing", None),
+            (Done::Created, "created", None),
+            (Done::Changed, "changed", None),
+            (Done::Sent(3), "sent", Some(3)),
+            (Done::DeletionUnderWay, "deletion-under-way", None),
+        ] {
+            let problem = Problem::from(ControlError::TimedOut { done });
+            let shown = serde_json::to_value(&problem).unwrap();
+            assert_eq!(shown["type"], "urn:rollcall:problem:timeout");
+            assert_eq!((&shown["done"], shown["sent"].as_u64()), (&name.into(), copies));
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+}
