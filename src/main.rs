@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use rollcall::cli::{self, Command, Layers, ServeArgs};
 use rollcall::config::ConfigError;
-use rollcall::control::CheckOutcome;
+use rollcall::contract::health::{Check, CheckStatus};
 use rollcall::http::AdminState;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
@@ -67,8 +67,10 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
     reloader.start(layers, tokens).await;
-    for check in control.rights().iter().filter(|check| check.verdict == CheckOutcome::Warning) {
-        tracing::info!(check = %check.name, "{}", check.detail);
+    for check in control.rights().map(Check::from) {
+        if check.status == CheckStatus::Warning {
+            tracing::info!(check = %check.name, "{}", check.detail);
+        }
     }
     for on in server.listening() {
         tracing::info!(%on, "listening");

@@ -55,7 +55,19 @@ impl From<control::HealthCheck> for Check {
                 CheckOutcome::Warning => CheckStatus::Warning,
                 CheckOutcome::Failed => CheckStatus::Failed,
             },
-            detail: check.detail,
+            detail: match setting(check.name).filter(|_| check.verdict != CheckOutcome::Ok) {
+                Some(setting) => format!("{} (setting `{setting}`)", check.detail),
+                None => check.detail,
+            },
         }
+    }
+}
+
+/// The setting that a check is about.
+fn setting(check: &str) -> Option<&'static str> {
+    match check {
+        "store" => Some("total_bytes"),
+        "rights.receive_buffers" => Some("receive_buffer"),
+        _ => None,
     }
 }

@@ -426,7 +426,7 @@ async fn what_cannot_be_read_is_refused_by_its_reason() {
     let nowhere = Directory(Scratch::new());
     let file = nowhere.0.path("export");
     let said = nowhere.refused(&["--output", file.to_str().expect("UTF-8")]).await;
-    assert!(said.contains("there is nothing that a rollcall has kept in"), "{said}");
+    assert!(said.contains("is not the data directory of a rollcall"), "{said}");
     assert!(!Path::new(&nowhere.path()).exists() && !file.exists());
 }
 

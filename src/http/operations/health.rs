@@ -51,26 +51,8 @@ fn configuration(configuration: &Configuration) -> control::HealthCheck {
     control::HealthCheck { name: "configuration", verdict, detail }
 }
 
-/// The setting that a check is about, for an outcome other than ok.
-fn setting(name: &str) -> Option<&'static str> {
-    match name {
-        "store" => Some("--total-bytes"),
-        "rights.receive_buffers" => Some("--receive-buffer"),
-        _ => None,
-    }
-}
-
-fn with_setting(check: control::HealthCheck) -> control::HealthCheck {
-    match setting(check.name).filter(|_| check.verdict != CheckOutcome::Ok) {
-        Some(setting) => {
-            control::HealthCheck { detail: format!("{} (setting: {setting})", check.detail), ..check }
-        }
-        None => check,
-    }
-}
-
 fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<Json<Readiness>, Problem> {
-    let checks: Vec<_> = checks.into_iter().map(with_setting).map(Check::from).collect();
+    let checks: Vec<_> = checks.into_iter().map(Check::from).collect();
     let failed: Vec<_> = checks
         .iter()
         .filter(|check| check.status == CheckStatus::Failed)
