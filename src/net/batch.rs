@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn coalesced_datagrams_come_out_as_they_went_in(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
+        fn coalesced_datagrams_are_split_as_they_were_sent(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
             let last = last.min(size);
             let bytes: Vec<u8> = (0..size * full + last).map(|position| u8::try_from(position % 251).unwrap()).collect();
             let datagrams: Vec<&[u8]> = split(&bytes, Some(u16::try_from(size).unwrap())).collect();

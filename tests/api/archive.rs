@@ -136,7 +136,7 @@ fn texts(payloads: &[&str]) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn what_a_killed_service_has_kept_is_what_it_answered() {
+async fn an_export_has_the_same_lines_as_the_killed_service() {
     let keeper = Keeper::start();
     let group = fresh_group();
     keeper.hear("heard", json!({}), &[&texts(&["a", "", "c"])[..], &[vec![0xff, 0]]].concat()).await;
@@ -170,7 +170,7 @@ async fn what_a_killed_service_has_kept_is_what_it_answered() {
 }
 
 #[tokio::test]
-async fn the_list_says_what_there_is() {
+async fn the_list_shows_every_log_with_its_size_and_times() {
     let keeper = Keeper::start();
     keeper.hear("empty", json!({}), &[]).await;
     keeper.hear("short", json!({"retention": {"datagrams": 2}}), &texts(&["1", "2", "3"])).await;
@@ -199,7 +199,7 @@ async fn the_list_says_what_there_is() {
 }
 
 #[tokio::test]
-async fn filters_choose_as_those_of_the_api() {
+async fn filters_select_the_same_datagrams_as_the_api() {
     let keeper = Keeper::start();
     let (group, path) = (fresh_group(), "/v1/memberships/tap");
     keeper.program.put(path, on_lo(&group, json!({}))).await.expect(201);
@@ -233,7 +233,7 @@ async fn filters_choose_as_those_of_the_api() {
 
 /// After a crash, numbers go on behind those that were set aside; of a message that was complete, all are known.
 #[tokio::test]
-async fn numbers_that_a_crash_took_are_shown_as_the_service_shows_them() {
+async fn an_export_shows_the_same_gaps_after_a_crash_as_the_service() {
     let keeper = Keeper::start();
     let group = fresh_group();
     keeper.program.put("/v1/memberships/tap", on_lo(&group, json!({}))).await.expect(201);
@@ -256,7 +256,7 @@ async fn numbers_that_a_crash_took_are_shown_as_the_service_shows_them() {
 }
 
 #[tokio::test]
-async fn the_directory_is_that_of_the_service_s_file() {
+async fn the_configuration_file_names_the_data_directory() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a"])).await;
     let lines = keeper.lines("memberships/tap/datagrams").await;
@@ -275,7 +275,7 @@ async fn the_directory_is_that_of_the_service_s_file() {
 }
 
 #[tokio::test]
-async fn a_running_service_does_not_notice() {
+async fn an_export_does_not_disturb_a_running_service() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a", "b"])).await;
     let lines = keeper.lines("memberships/tap/datagrams").await;
@@ -288,7 +288,7 @@ async fn a_running_service_does_not_notice() {
 }
 
 #[tokio::test]
-async fn what_a_service_lets_go_of_meanwhile_is_a_gap() {
+async fn datagrams_deleted_during_an_export_are_a_gap() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &vec![vec![b'x'; 60_000]; 20]).await;
     keeper.lines("memberships/tap/datagrams").await;
@@ -311,7 +311,7 @@ async fn what_a_service_lets_go_of_meanwhile_is_a_gap() {
 
 /// It puts something else under the same numbers, and into the same places of the file.
 #[tokio::test]
-async fn a_service_that_comes_and_goes_meanwhile_is_noticed() {
+async fn an_export_notices_that_a_service_has_run_meanwhile() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &vec![vec![b'x'; 60_000]; 20]).await;
     let all = keeper.lines("memberships/tap/datagrams").await;
@@ -339,7 +339,7 @@ async fn a_service_that_comes_and_goes_meanwhile_is_noticed() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_behind() {
+async fn an_export_leaves_no_files_behind() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a", "b"])).await;
     let lines = keeper.lines("memberships/tap/datagrams").await;
@@ -365,7 +365,7 @@ async fn nothing_is_left_behind() {
 }
 
 #[tokio::test]
-async fn a_medium_that_cannot_be_written_to_is_read_all_the_same() {
+async fn a_read_only_directory_can_be_exported() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a", "b"])).await;
     let lines = keeper.lines("memberships/tap/datagrams").await;
@@ -401,7 +401,7 @@ fn export_read_only(directory: &Directory) -> Option<String> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_by_its_reason() {
+async fn an_unreadable_directory_is_refused_with_its_reason() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a"])).await;
     keeper.lines("memberships/tap/datagrams").await;
@@ -438,7 +438,7 @@ fn newer(database: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_has_read_enough_ends_it_quietly() {
+async fn an_export_ends_quietly_when_its_reader_closes_the_pipe() {
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &vec![vec![b'x'; 60_000]; 20]).await;
     keeper.lines("memberships/tap/datagrams").await;
@@ -454,7 +454,7 @@ async fn who_has_read_enough_ends_it_quietly() {
 }
 
 #[tokio::test]
-async fn a_file_that_it_writes_is_its_owners_alone() {
+async fn only_the_owner_can_read_an_output_file() {
     use std::os::unix::fs::PermissionsExt;
     let keeper = Keeper::start();
     keeper.hear("tap", json!({}), &texts(&["a"])).await;

@@ -8,7 +8,7 @@ use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
 
 #[tokio::test]
-async fn a_message_that_is_not_waited_for_collects_by_itself() {
+async fn a_message_collects_without_a_waiting_client() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 
@@ -25,7 +25,7 @@ async fn a_message_that_is_not_waited_for_collects_by_itself() {
 }
 
 #[tokio::test]
-async fn collecting_ends_for_one_of_four_reasons() {
+async fn collecting_ends_for_each_of_four_reasons() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({"reply_from": {"address": "127.0.0.2"}})).await;
     server.respond(&group, json!({"reply_from": {"address": "127.0.0.3"}})).await;
@@ -48,7 +48,7 @@ async fn collecting_ends_for_one_of_four_reasons() {
 }
 
 #[tokio::test]
-async fn a_duplicate_is_kept_but_is_not_what_was_expected() {
+async fn a_duplicate_is_kept_but_does_not_count_as_expected() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let (member, other) = (Peer::in_group(&group), Peer::at("127.0.0.2"));
     let message = server.send(&group, json!({"window_ms": 60000, "expect": 2})).await;
@@ -72,7 +72,7 @@ async fn a_duplicate_is_kept_but_is_not_what_was_expected() {
 }
 
 #[tokio::test]
-async fn duplicates_do_not_put_off_a_stall() {
+async fn duplicates_do_not_delay_a_stall() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let message = server.send(&group, json!({"window_ms": 86_400_000, "stall_ms": 300})).await;
@@ -94,7 +94,7 @@ async fn duplicates_do_not_put_off_a_stall() {
 }
 
 #[tokio::test]
-async fn late_replies_are_kept_and_marked() {
+async fn late_responses_are_kept_and_marked() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let message = server.send(&group, json!({"window_ms": 10, "linger_ms": 60000})).await;
@@ -111,7 +111,7 @@ async fn late_replies_are_kept_and_marked() {
 }
 
 #[tokio::test]
-async fn after_the_linger_the_port_is_free_again() {
+async fn the_port_is_free_after_the_linger() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let message = server.call(&group, json!({"window_ms": 10, "linger_ms": 1})).await;
 
@@ -123,7 +123,7 @@ async fn after_the_linger_the_port_is_free_again() {
 }
 
 #[tokio::test]
-async fn tracked_attempts_are_told_apart_by_the_port_they_left_from() {
+async fn tracked_attempts_leave_from_different_ports() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let repeat =
@@ -147,7 +147,7 @@ async fn tracked_attempts_are_told_apart_by_the_port_they_left_from() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_cannot_be_told_is_null() {
+async fn an_ambiguous_attempt_is_null() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let repeat = json!({"repeat": {"count": 2, "interval_ms": 10}, "window_ms": 60000, "expect": 1});
@@ -164,7 +164,7 @@ async fn an_attempt_that_cannot_be_told_is_null() {
 }
 
 #[tokio::test]
-async fn reaching_what_was_expected_cancels_the_remaining_repeats() {
+async fn reaching_expect_cancels_the_remaining_repeats() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({})).await;
 
@@ -176,7 +176,7 @@ async fn reaching_what_was_expected_cancels_the_remaining_repeats() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_loses_nothing() {
+async fn a_disconnected_client_loses_no_responses() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 

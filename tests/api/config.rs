@@ -10,7 +10,7 @@ use crate::support::program::{Program, Scratch, run};
 const TOKEN: &str = "a-token-in-a-file";
 
 #[tokio::test]
-async fn the_environment_wins_over_the_file_and_flags_over_both() {
+async fn the_environment_overrides_the_file_and_flags_override_both() {
     let scratch = Scratch::new();
     let file = written(
         &scratch,
@@ -49,7 +49,7 @@ async fn the_environment_wins_over_the_file_and_flags_over_both() {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_with_their_lines() {
+async fn check_config_reports_every_mistake_with_its_line() {
     let scratch = Scratch::new();
     let file = written(
         &scratch,
@@ -112,7 +112,7 @@ reply = "ack"
 }
 
 #[tokio::test]
-async fn what_is_no_toml_is_told_with_its_lines() {
+async fn check_config_reports_syntax_errors_with_their_lines() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\nlog_entries = \ngrace_ms = 1\n\nlog_bytes = 70001\n");
     let lines: Vec<_> = mistakes(&run(&["check-config", "--config", &file]).await, &file)
@@ -125,7 +125,7 @@ async fn what_is_no_toml_is_told_with_its_lines() {
 }
 
 #[tokio::test]
-async fn a_configuration_without_mistakes_is_said_to_be_so() {
+async fn check_config_accepts_a_valid_configuration() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\n\n[memberships.monitor]\ngroup = \"239.1.2.3:10000\"\n");
     let fine = run(&["check-config", "--config", &file]).await;
@@ -143,7 +143,7 @@ async fn a_configuration_without_mistakes_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn tokens_do_not_go_on_command_lines() {
+async fn tokens_on_the_command_line_are_refused() {
     let refused = run(&["serve", "--listen", "127.0.0.1:0", "--tokens", &format!("ops read {TOKEN}")]).await;
     assert!(!refused.status.success());
     let said = text(&refused.stderr);
@@ -154,7 +154,7 @@ async fn tokens_do_not_go_on_command_lines() {
 }
 
 #[tokio::test]
-async fn healthcheck_reads_where_the_file_says_that_the_service_listens() {
+async fn healthcheck_reads_the_listen_address_from_the_file() {
     let program = Program::start();
     let scratch = Scratch::new();
     // Also one that the service would not take over.

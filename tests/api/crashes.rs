@@ -19,7 +19,7 @@ const ROUNDS: &str = "ROLLCALL_CRASH_ROUNDS";
 const FEW_ROUNDS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_durable_is_lost_and_no_number_comes_twice() {
+async fn kills_lose_no_durable_datagram_and_reuse_no_number() {
     let rounds = std::env::var(ROUNDS).map_or(FEW_ROUNDS, |rounds| rounds.parse().expect("a number"));
     let mut program = Program::start_with(&["--flush-ms", "20", "--log-entries", "5000"]);
     let sender = Sender::start(fresh_group());
@@ -57,7 +57,7 @@ async fn nothing_durable_is_lost_and_no_number_comes_twice() {
 
 /// At most what was sent in the last `--flush-ms`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_copies_that_were_sent_are_known_after_a_kill() {
+async fn the_counts_of_sent_copies_survive_a_kill() {
     let mut program = Program::start_with(&["--flush-ms", "20"]);
     let repeat = json!({"count": 10_000, "interval_ms": 10});
     for (path, window_ms) in [("/v1/messages/one-way", 0), ("/v1/messages/collecting", 80_000_000)] {

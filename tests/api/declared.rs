@@ -11,7 +11,7 @@ use crate::support::program::{Program, Scratch};
 use crate::support::server::{fresh_group, on_lo};
 
 #[tokio::test]
-async fn the_file_is_followed_and_what_clients_made_is_left_alone() {
+async fn a_reload_applies_the_file_and_keeps_resources_of_clients() {
     let [stays, changes, goes, comes, own] = [(); 5].map(|()| fresh_group());
     let node = Node::start(&[
         membership("stays", &stays),
@@ -49,7 +49,7 @@ async fn the_file_is_followed_and_what_clients_made_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_did_not_change_keeps_its_log() {
+async fn an_unchanged_declaration_keeps_its_log() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);
     node.send(&group, json!({"window_ms": 0})).await;
@@ -61,7 +61,7 @@ async fn what_did_not_change_keeps_its_log() {
 }
 
 #[tokio::test]
-async fn a_broken_file_changes_nothing_and_is_seen() {
+async fn a_broken_file_changes_nothing_and_is_reported() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);
     let broken = [membership("other", &group), "reply = \"ack\"\n".to_owned()];
@@ -88,7 +88,7 @@ async fn a_broken_file_changes_nothing_and_is_seen() {
 }
 
 #[tokio::test]
-async fn it_waits_for_interfaces_and_tells_what_was_refused() {
+async fn a_refused_declaration_is_reported_and_the_others_are_applied() {
     let group = fresh_group();
     let waiting = format!("[memberships.waits]\ngroup = \"{group}\"\ninterfaces = [\"nosuch0\"]\n");
     let foreign = responder("foreign", &group, "ack") + "reply_from = { address = \"192.0.2.1\" }\n";
@@ -104,7 +104,7 @@ async fn it_waits_for_interfaces_and_tells_what_was_refused() {
 }
 
 #[tokio::test]
-async fn settings_that_need_a_new_start_are_named() {
+async fn settings_that_need_a_restart_are_listed() {
     let node = Node::start(&["log_bytes = 70000\n".to_owned()]);
     let shown = node.reload(&["log_bytes = 80000\nlog_entries = 1000000\n".to_owned()]).await;
     assert_eq!(shown["restart_needed"], json!(["log_bytes"]));
@@ -114,7 +114,7 @@ async fn settings_that_need_a_new_start_are_named() {
 }
 
 #[tokio::test]
-async fn tokens_are_read_again_and_never_all_taken_away() {
+async fn a_reload_replaces_tokens_but_never_removes_all() {
     const OLD: &str = "ops control the-old-token-of-ops\n";
     const NEW: &str = "ops control the-new-token-of-ops\n";
     let scratch = Scratch::new();

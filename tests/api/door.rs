@@ -13,7 +13,7 @@ use crate::support::program::{Program, Scratch};
 use crate::support::server::{TestServer, config, fresh_group, on_lo};
 
 #[tokio::test]
-async fn pages_of_other_names_are_kept_out() {
+async fn unknown_host_names_are_refused() {
     let server =
         TestServer::start_with(|config| config.origin_policy.hosts = vec!["rollcall.lan".into()]).await;
     for host in ["127.0.0.1:8080", "[::1]", "localhost", "192.0.2.1:80", "rollcall.lan:8080"] {
@@ -27,7 +27,7 @@ async fn pages_of_other_names_are_kept_out() {
 }
 
 #[tokio::test]
-async fn pages_of_an_allowed_origin_can_call_and_read() {
+async fn pages_of_an_allowed_origin_can_use_the_api() {
     let allowed = "https://noc.example";
     let server = TestServer::start_with(|config| config.origin_policy.origins = vec![allowed.into()]).await;
     let ask = server.request(Method::OPTIONS, "/v1/memberships/m").header("origin", allowed);
@@ -51,7 +51,7 @@ async fn pages_of_an_allowed_origin_can_call_and_read() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_kept_out() {
+async fn requests_of_other_origins_are_refused() {
     let allowed = "https://noc.example";
     let server = TestServer::start_with(|config| config.origin_policy.origins = vec![allowed.into()]).await;
     // What a page can send without asking first: a form, or fetch() in the mode no-cors.
@@ -72,7 +72,7 @@ async fn pages_of_other_origins_are_kept_out() {
 }
 
 #[tokio::test]
-async fn a_link_to_the_documentation_may_be_followed() {
+async fn a_cross_site_link_to_the_documentation_works() {
     let server = TestServer::start().await;
     let request = server.request(Method::GET, "/openapi.yaml");
     let request = request.header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
@@ -80,7 +80,7 @@ async fn a_link_to_the_documentation_may_be_followed() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_must_be_allowed() {
+async fn a_remote_address_without_tokens_must_be_allowed() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let refused = Server::bind(listening([Listen::Tcp(address.parse().unwrap())])).await;
         let error = refused.err().expect("it is refused").to_string();
@@ -94,7 +94,7 @@ async fn an_address_that_others_reach_must_be_allowed() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_has_the_mode_asked_for_and_goes_with_the_service() {
+async fn a_unix_socket_has_the_configured_mode_and_is_removed_at_the_end() {
     let scratch = Scratch::new();
     for mode in [0o660, 0o600] {
         let path = scratch.path("socket");
@@ -115,7 +115,7 @@ async fn a_unix_socket_has_the_mode_asked_for_and_goes_with_the_service() {
 }
 
 #[tokio::test]
-async fn names_mean_nothing_on_a_unix_socket() {
+async fn a_unix_socket_accepts_every_host_name() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let _server = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
@@ -126,7 +126,7 @@ async fn names_mean_nothing_on_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn a_socket_file_that_nobody_answers_on_is_replaced() {
+async fn a_stale_socket_file_is_replaced() {
     let mut crashed = Program::start();
     let path = PathBuf::from(crashed.listen().strip_prefix("unix:").unwrap());
     crashed.signal("KILL");
@@ -139,7 +139,7 @@ async fn a_socket_file_that_nobody_answers_on_is_replaced() {
 }
 
 #[tokio::test]
-async fn whatever_else_is_at_the_path_is_left_alone() {
+async fn other_files_at_the_socket_path_are_left_alone() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let live = UnixListener::bind(&path).unwrap();
@@ -156,7 +156,7 @@ async fn whatever_else_is_at_the_path_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_socket_that_lives_in_another_way_is_left_alone() {
+async fn a_datagram_socket_at_the_path_is_left_alone() {
     let scratch = Scratch::new();
     let path = scratch.path("datagrams");
     let _live = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -166,7 +166,7 @@ async fn a_socket_that_lives_in_another_way_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_socket_that_somebody_else_put_there_outlives_the_service() {
+async fn the_socket_of_another_program_outlives_the_service() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let first = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;

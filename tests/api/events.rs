@@ -24,7 +24,7 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_latest_is_not_told_what_was() {
+async fn after_latest_skips_earlier_events() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.join(&group).await;
     let latest = "/v1/events?after=latest";
@@ -42,7 +42,7 @@ async fn who_asks_for_the_latest_is_not_told_what_was() {
 }
 
 #[tokio::test]
-async fn memberships_and_responders_tell_what_becomes_of_them() {
+async fn memberships_and_responders_emit_events() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let mut events = follow(&server, "").await;
     let path = "/v1/memberships/m";
@@ -83,7 +83,7 @@ async fn memberships_and_responders_tell_what_becomes_of_them() {
 }
 
 #[tokio::test]
-async fn messages_tell_when_they_are_sent_closed_and_deleted() {
+async fn messages_emit_sent_closed_and_deleted() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let mut events = follow(&server, "").await;
     let message = server.send(&group, json!({"window_ms": 60000})).await;
@@ -109,7 +109,7 @@ async fn messages_tell_when_they_are_sent_closed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_message_is_told_sent_before_it_is_told_closed() {
+async fn the_sent_event_comes_before_the_closed_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({})).await;
     for _ in 0..50 {
@@ -123,7 +123,7 @@ async fn a_message_is_told_sent_before_it_is_told_closed() {
 }
 
 #[tokio::test]
-async fn whoever_was_cut_off_goes_on_with_the_next_event() {
+async fn a_resumed_event_stream_continues_with_the_next_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     for _ in 0..3 {
         server.send(&group, json!({"window_ms": 0})).await;
@@ -139,7 +139,7 @@ async fn whoever_was_cut_off_goes_on_with_the_next_event() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_another_run_gives_a_gap() {
+async fn a_cursor_of_another_service_gives_a_gap() {
     let (before, server, group) = (TestServer::start().await, TestServer::start().await, fresh_group());
     before.join(&group).await;
     server.join(&group).await;
@@ -150,7 +150,7 @@ async fn the_cursor_of_another_run_gives_a_gap() {
 }
 
 #[tokio::test]
-async fn a_page_of_events_is_waited_for() {
+async fn a_long_poll_waits_for_an_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let (page, _) = tokio::join!(server.get("/v1/events?wait_ms=60000"), async {
         server.get("/livez").await.expect(200);

@@ -10,7 +10,7 @@ use crate::support::server::{TestServer, fresh_group, on_lo};
 const NO_RIGHTS: [&str; 4] = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"];
 
 #[tokio::test]
-async fn it_says_that_it_lives_and_is_ready() {
+async fn the_service_is_alive_and_ready() {
     let server = TestServer::start().await;
     assert_eq!(server.get("/livez").await.expect(200), json!({"status": "ok"}));
     let ready = server.get("/readyz").await.expect(200);
@@ -41,7 +41,7 @@ async fn it_says_that_it_lives_and_is_ready() {
 }
 
 #[tokio::test]
-async fn what_stops_takes_no_work_and_says_why() {
+async fn a_stopping_service_is_not_ready_and_gives_the_reason() {
     let server = TestServer::start().await;
     server.control().shutdown().await.unwrap();
     let refused = server.get("/readyz").await;
@@ -67,7 +67,7 @@ async fn what_stops_takes_no_work_and_says_why() {
 }
 
 #[tokio::test]
-async fn healthcheck_tells_by_its_exit_code() {
+async fn healthcheck_reports_readiness_by_its_exit_code() {
     let (server, mut program) = (TestServer::start().await, Program::start());
     let tcp = server.address().to_string();
     let unix = program.listen().to_owned();
@@ -90,7 +90,7 @@ async fn healthcheck_tells_by_its_exit_code() {
 
 /// Each warning, or its absence, is borne out by what the service does; and it is ready all the same.
 #[tokio::test]
-async fn missing_rights_are_warnings_here_and_in_the_log() {
+async fn missing_rights_are_warnings_in_readyz_and_in_the_log() {
     for wrapper in [&NO_RIGHTS[..], &[]] {
         let program = Program::start_as(wrapper, &["--receive-buffer", "1000000000"]);
         let ready = program.get("/readyz").await.expect(200);
@@ -112,7 +112,7 @@ async fn missing_rights_are_warnings_here_and_in_the_log() {
 }
 
 #[tokio::test]
-async fn it_says_how_many_sources_a_filter_takes() {
+async fn readyz_reports_how_many_sources_a_filter_takes() {
     let server = TestServer::start().await;
     takes_as_many_sources_as_it_says(&server).await;
     let Some(mut lab) = Lab::new() else { return };
@@ -138,7 +138,7 @@ async fn takes_as_many_sources_as_it_says(client: &crate::support::client::Clien
 }
 
 #[tokio::test]
-async fn short_of_descriptors_it_warns() {
+async fn readyz_warns_when_descriptors_run_short() {
     let program = Program::start_under(&["prlimit", "--nofile=80:80"]);
     let ready = program.get("/readyz").await.expect(200);
     assert_eq!(check(&ready, "descriptors")["status"], "ok", "{ready}");

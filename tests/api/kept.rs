@@ -12,7 +12,7 @@ use crate::support::program::{Program, Scratch};
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 #[tokio::test]
-async fn resources_come_back_as_they_were() {
+async fn a_restart_restores_all_resources() {
     for signal in ["TERM", "KILL"] {
         let (mut program, group) = (Program::start(), fresh_group());
         let peer = Peer::at("127.0.0.1");
@@ -74,7 +74,7 @@ async fn resources_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_was_collecting_is_closed_as_restarted() {
+async fn a_restart_closes_collecting_messages_as_restarted() {
     for signal in ["TERM", "KILL"] {
         let (mut program, group) = (Program::start(), fresh_group());
         program.respond(&group, json!({"reply": "ack"})).await;
@@ -97,7 +97,7 @@ async fn what_was_collecting_is_closed_as_restarted() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_stays_away() {
+async fn deleted_resources_stay_deleted_after_a_restart() {
     let (mut program, group) = (Program::start(), fresh_group());
     let kept = [program.join(&group).await, program.respond(&group, json!({})).await];
     let gone = [program.join(&group).await, program.respond(&group, json!({})).await];
@@ -114,7 +114,7 @@ async fn what_was_deleted_stays_away() {
 }
 
 #[tokio::test]
-async fn another_group_has_another_log_after_a_restart_too() {
+async fn a_changed_group_has_a_new_log_after_a_restart() {
     let (mut program, first, second) = (Program::start(), fresh_group(), fresh_group());
     let peer = Peer::at("127.0.0.1");
     program.put("/v1/memberships/m", on_lo(&first, json!({}))).await.expect(201);
@@ -134,7 +134,7 @@ async fn another_group_has_another_log_after_a_restart_too() {
 }
 
 #[tokio::test]
-async fn a_lease_runs_on() {
+async fn a_lease_continues_after_a_restart() {
     let (mut program, group) = (Program::start(), fresh_group());
     let path = "/v1/memberships/m";
     let before = program.put(path, on_lo(&group, json!({"expires_in_ms": 2_500}))).await.expect(201);
@@ -150,7 +150,7 @@ async fn a_lease_runs_on() {
 }
 
 #[tokio::test]
-async fn what_a_file_declares_no_longer_goes_with_the_next_start() {
+async fn a_restart_removes_memberships_that_the_file_no_longer_declares() {
     let (scratch, group) = (Scratch::new(), fresh_group());
     let file = scratch.path("rollcall.toml");
     let declared = format!("[memberships.declared]\ngroup = \"{group}\"\ninterfaces = [\"lo\"]\n");
@@ -167,7 +167,7 @@ async fn what_a_file_declares_no_longer_goes_with_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_membership_waits_for_an_interface_that_is_missing_at_the_start() {
+async fn a_restored_membership_waits_for_a_missing_interface() {
     if Lab::new().is_none() {
         return;
     }
@@ -190,7 +190,7 @@ async fn a_membership_waits_for_an_interface_that_is_missing_at_the_start() {
 }
 
 #[tokio::test]
-async fn durable_is_refused_where_nothing_is_on_disk() {
+async fn durable_is_refused_without_a_data_directory() {
     let server = TestServer::start().await;
     let log = server.join(&fresh_group()).await + "/datagrams";
     server.get(&format!("{log}?durable=true")).await.problem(400, "invalid-parameter", "/durable");

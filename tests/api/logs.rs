@@ -36,7 +36,7 @@ async fn a_log_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_datagram_shows_where_it_came_from_and_when() {
+async fn a_datagram_shows_its_source_and_receive_time() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.2"));
     let log = format!("{}/datagrams", server.join(&group).await);
     peer.send(&group, b"\xfftext");
@@ -62,7 +62,7 @@ async fn a_datagram_shows_where_it_came_from_and_when() {
 }
 
 #[tokio::test]
-async fn a_reader_waits_for_what_is_to_come() {
+async fn a_long_poll_waits_for_the_next_datagram() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     let start = server.get(&format!("{log}?wait_ms=1")).await.expect(200);
@@ -79,7 +79,7 @@ async fn a_reader_waits_for_what_is_to_come() {
 }
 
 #[tokio::test]
-async fn a_reader_who_waits_learns_that_the_membership_is_gone() {
+async fn a_long_poll_ends_when_the_membership_is_deleted() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let membership = server.join(&group).await;
     let waiting = format!("{membership}/datagrams?wait_ms=60000");
@@ -91,7 +91,7 @@ async fn a_reader_who_waits_learns_that_the_membership_is_gone() {
 }
 
 #[tokio::test]
-async fn who_falls_behind_is_told_how_much_was_missed() {
+async fn a_slow_reader_gets_a_gap_with_the_number_of_missed_datagrams() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
@@ -117,7 +117,7 @@ async fn who_falls_behind_is_told_how_much_was_missed() {
 }
 
 #[tokio::test]
-async fn another_group_means_another_log() {
+async fn a_change_of_group_starts_a_new_log() {
     let (server, group, other) = (TestServer::start().await, fresh_group(), fresh_group());
     let (path, peer) = ("/v1/memberships/m", Peer::at("127.0.0.1"));
     let log = format!("{path}/datagrams");
@@ -136,7 +136,7 @@ async fn another_group_means_another_log() {
 }
 
 #[tokio::test]
-async fn what_the_kernel_drops_is_counted() {
+async fn datagrams_that_the_kernel_drops_are_counted() {
     const SENT: u64 = 1_000;
     let server = TestServer::start_with(|config| config.settings.receive_buffer = 4096).await;
     let group = fresh_group();

@@ -10,7 +10,7 @@ use crate::support::program::Program;
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
 
 #[tokio::test]
-async fn a_membership_hears_its_group() {
+async fn a_membership_receives_its_group() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
 
     let reply = server.post("/v1/memberships", on_lo(&group, json!({}))).await;
@@ -35,7 +35,7 @@ async fn a_membership_hears_its_group() {
 }
 
 #[tokio::test]
-async fn one_leaving_never_cuts_off_another() {
+async fn deleting_a_membership_does_not_affect_another() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let (leaving, staying) = (server.join(&group).await, server.join(&group).await);
     peer.send(&group, "to both");
@@ -53,7 +53,7 @@ async fn one_leaving_never_cuts_off_another() {
 }
 
 #[tokio::test]
-async fn after_the_last_delete_nobody_holds_the_port() {
+async fn the_last_delete_frees_the_port() {
     let (program, port) = (Program::start(), fresh_port());
     let group = format!("239.255.1.2:{port}");
     let memberships = [program.join(&group).await, program.join(&group).await];
@@ -68,7 +68,7 @@ async fn after_the_last_delete_nobody_holds_the_port() {
 }
 
 #[tokio::test]
-async fn a_put_creates_and_then_keeps() {
+async fn a_repeated_put_keeps_the_membership() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let (path, body) = ("/v1/memberships/rack-7", on_lo(&group, json!({})));
     let created = server.put(path, body.clone()).await;
@@ -111,7 +111,7 @@ async fn a_put_changes_the_sources_in_place() {
 }
 
 #[tokio::test]
-async fn source_specific_groups_hear_only_whom_they_name() {
+async fn a_source_specific_group_receives_only_from_its_sources() {
     let server = TestServer::start().await;
     let group = format!("232.1.2.3:{}", fresh_port());
     let sources = json!({"sources": {"include": ["127.0.0.2"]}});
@@ -126,7 +126,7 @@ async fn source_specific_groups_hear_only_whom_they_name() {
 }
 
 #[tokio::test]
-async fn interfaces_are_named_or_numbered() {
+async fn interfaces_are_given_by_name_or_index() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let interfaces = server.get("/v1/interfaces").await.expect(200);
     let lo = interfaces["items"].as_array().unwrap().iter().find(|interface| interface["name"] == "lo");
@@ -143,7 +143,7 @@ async fn interfaces_are_named_or_numbered() {
 }
 
 #[tokio::test]
-async fn an_interface_may_be_missing_where_that_is_allowed() {
+async fn allow_missing_accepts_a_missing_interface() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let body = json!({"group": group, "interfaces": ["lo", "absent0"], "allow_missing": true});
 
@@ -160,7 +160,7 @@ async fn an_interface_may_be_missing_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_held_alone_is_joined_once_it_is_free() {
+async fn a_group_on_a_taken_port_is_joined_once_the_port_is_free() {
     let (server, port) = (TestServer::start().await, fresh_port());
     let alone = UdpSocket::bind(("0.0.0.0", port)).unwrap();
     let group = format!("239.255.1.3:{port}");

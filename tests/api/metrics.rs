@@ -25,7 +25,7 @@ const EXCHANGE: [(&str, u64); 11] = [
 ];
 
 #[tokio::test]
-async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
+async fn the_counts_of_an_exchange_survive_the_deletion_of_its_resources() {
     let server = TestServer::start().await;
     let group = fresh_group();
     let membership = server.join(&group).await;
@@ -66,7 +66,7 @@ async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn messages_are_counted_by_how_they_end() {
+async fn messages_are_counted_by_close_reason() {
     let server = TestServer::start().await;
     let group = fresh_group();
     let message = server.send(&group, json!({"window_ms": 60_000})).await;
@@ -90,7 +90,7 @@ async fn messages_are_counted_by_how_they_end() {
 }
 
 #[tokio::test]
-async fn replies_that_a_limit_withholds_are_counted() {
+async fn rate_limited_replies_are_counted() {
     let server = TestServer::start_with(|config| config.settings.replies_per_source = 1).await;
     let group = fresh_group();
     let responder = server.respond(&group, json!({})).await;
@@ -144,7 +144,7 @@ async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_joined_is_pending() {
+async fn a_membership_on_a_missing_interface_counts_as_pending() {
     let server = TestServer::start().await;
     let body = json!({"group": fresh_group(), "interfaces": ["nosuch0"], "allow_missing": true});
     server.post("/v1/memberships", body).await.expect(201);
@@ -176,7 +176,7 @@ async fn requests_are_counted_by_route_method_and_class() {
 }
 
 #[tokio::test]
-async fn streams_are_counted_for_as_long_as_they_are_open() {
+async fn open_streams_are_counted() {
     let server = TestServer::start().await;
     let membership = server.join(&fresh_group()).await;
     let responder = server.respond(&fresh_group(), json!({})).await;
@@ -217,7 +217,7 @@ async fn streams_are_counted_for_as_long_as_they_are_open() {
 }
 
 #[tokio::test]
-async fn the_format_of_open_metrics_is_given_to_who_asks_for_it() {
+async fn open_metrics_format_is_served_on_request() {
     let server = TestServer::start().await;
     let request = server.request(Method::GET, "/metrics");
     let reply =

@@ -7,7 +7,7 @@ use tokio::net::UnixDatagram;
 use crate::support::program::{Program, Scratch};
 
 #[tokio::test]
-async fn the_service_manager_hears_that_it_is_ready_alive_and_stopping() {
+async fn the_service_notifies_its_manager_when_it_is_ready_alive_and_stopping() {
     let manager = Manager::new();
     let mut program = Program::start_under(&["env", &manager.socket(), "WATCHDOG_USEC=20000"]);
 
@@ -26,7 +26,7 @@ async fn the_service_manager_hears_that_it_is_ready_alive_and_stopping() {
 }
 
 #[tokio::test]
-async fn a_manager_that_does_not_watch_hears_no_more_than_it_asked_for() {
+async fn a_manager_without_a_watchdog_gets_no_keep_alives() {
     for watchdog in ["WATCHDOG_USEC=0", "WATCHDOG_USEC=20000 WATCHDOG_PID=1", "WATCHDOG_USEC=soon"] {
         let manager = Manager::new();
         let settings = manager.socket();

@@ -17,14 +17,14 @@ use crate::support::streaming::{Event, Streaming};
 const PER_CONNECTION: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_follows_through_restarts_misses_nothing_untold() {
+async fn a_stream_resumed_across_restarts_reports_every_gap() {
     let (followed, kept) = follow_through_restarts("").await;
     // What came right before the sudden end may have been seen, and is not kept.
     assert!(kept.is_subset(&followed.seen), "not seen: {:?}", kept.difference(&followed.seen));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_follows_what_is_durable_has_seen_nothing_that_is_lost() {
+async fn a_durable_stream_shows_only_datagrams_that_survive() {
     let (followed, kept) = follow_through_restarts("?durable=true").await;
     assert_eq!(followed.seen, kept);
 }

@@ -8,7 +8,7 @@ use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
 
 #[tokio::test]
-async fn datagrams_are_let_go_when_they_are_old() {
+async fn old_datagrams_are_evicted() {
     let age = Duration::from_millis(300);
     let server = TestServer::start_with(|config| config.settings.log_limits.age = Some(age)).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -29,7 +29,7 @@ async fn datagrams_are_let_go_when_they_are_old() {
 }
 
 #[tokio::test]
-async fn closed_messages_are_forgotten_when_they_are_old() {
+async fn old_closed_messages_are_deleted() {
     let age = Duration::from_millis(300);
     let server = TestServer::start_with(|config| config.settings.message_age = age).await;
     let group = fresh_group();
@@ -44,7 +44,7 @@ async fn closed_messages_are_forgotten_when_they_are_old() {
 }
 
 #[tokio::test]
-async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
+async fn the_total_limit_evicts_the_oldest_datagrams_of_all_logs() {
     const TOTAL: usize = 1 << 20;
     let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
     let (first, second) = (fresh_group(), fresh_group());
@@ -67,7 +67,7 @@ async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
 
 /// What a message is takes room, too.
 #[tokio::test]
-async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
+async fn the_total_limit_deletes_old_messages_before_newer_datagrams() {
     const TOTAL: usize = 1 << 20;
     let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
     let (unheard, group, peer) = (fresh_group(), fresh_group(), Peer::at("127.0.0.1"));
@@ -92,7 +92,7 @@ async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
 }
 
 #[tokio::test]
-async fn a_log_keeps_less_where_less_is_asked_for() {
+async fn a_resource_can_lower_the_limits_of_its_log() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let keep = |retention| on_lo(&group, json!({"retention": retention}));

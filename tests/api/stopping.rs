@@ -20,7 +20,7 @@ const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// The runtime has one thread: until the test waits for something, the service does nothing.
 #[tokio::test]
-async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
+async fn queued_connections_get_responses_during_the_stop() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let server = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
@@ -46,7 +46,7 @@ async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_kept_connection_is_answered_and_is_the_last() {
+async fn a_keep_alive_connection_ends_after_its_last_response() {
     let server = TestServer::start().await;
     let mut kept = Kept::tcp(server.address()).await;
     assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
@@ -62,7 +62,7 @@ async fn a_request_on_a_kept_connection_is_answered_and_is_the_last() {
 
 /// However long the rest takes, within the grace period.
 #[tokio::test]
-async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
+async fn a_partially_received_request_gets_a_response_during_the_stop() {
     let server = TestServer::start().await;
     let (mut first, mut second) = (Kept::tcp(server.address()).await, Kept::tcp(server.address()).await);
     let mut silent = Kept::tcp(server.address()).await;
@@ -90,7 +90,7 @@ async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
 
 /// About a thousand requests a second on kept connections, over TCP and a unix socket, on some of them in pieces.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_no_request_is_lost_and_every_stream_is_told() {
+async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     const GRACE: Duration = Duration::from_secs(5);
     const CONNECTIONS: usize = 8;
     const PACE: Duration = Duration::from_millis(5);

@@ -13,7 +13,7 @@ const READ: &str = "a-token-that-may-read";
 const CONTROL: &str = "a-token-that-may-do-all";
 
 #[tokio::test]
-async fn every_operation_asks_for_the_token_that_the_document_names() {
+async fn every_operation_requires_the_documented_scope() {
     let server = guarded(|_| {}).await;
     let document = serde_json::to_value(rollcall::http::document()).unwrap();
     let mut asked = 0;
@@ -59,7 +59,7 @@ async fn every_operation_asks_for_the_token_that_the_document_names() {
 }
 
 #[tokio::test]
-async fn a_token_lets_work_be_done() {
+async fn a_token_authorizes_requests() {
     let server = guarded(|_| {}).await;
     let body = on_lo(&fresh_group(), json!({}));
     let put = server.request(Method::PUT, "/v1/memberships/watched").json(body);
@@ -74,7 +74,7 @@ async fn a_token_lets_work_be_done() {
 }
 
 #[tokio::test]
-async fn health_and_the_document_are_shown_to_anybody() {
+async fn health_and_documentation_need_no_token() {
     let server = guarded(|_| {}).await;
     for path in ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs/"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
@@ -86,7 +86,7 @@ async fn health_and_the_document_are_shown_to_anybody() {
 }
 
 #[tokio::test]
-async fn a_request_is_judged_by_its_listener() {
+async fn the_listener_decides_whether_a_token_is_required() {
     let scratch = Scratch::new();
     let socket = scratch.path("socket");
     for (require, local) in [(RequireToken::Remote, 200), (RequireToken::Always, 401)] {
@@ -108,7 +108,7 @@ async fn a_request_is_judged_by_its_listener() {
 }
 
 #[tokio::test]
-async fn contradictions_are_refused_at_start() {
+async fn contradictory_settings_are_refused_at_start() {
     let refused = async |change: fn(&mut Config)| {
         let mut config = config();
         change(&mut config);

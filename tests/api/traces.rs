@@ -25,7 +25,7 @@ const WAITING: u64 = 2_048;
 const HELD: u64 = WAITING + 512;
 
 #[tokio::test]
-async fn a_trace_shows_the_roll_call_within_the_request() {
+async fn the_collect_span_is_a_child_of_the_request_span() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let group = fresh_group();
@@ -64,7 +64,7 @@ async fn a_trace_shows_the_roll_call_within_the_request() {
 }
 
 #[tokio::test]
-async fn a_message_outlives_the_request_that_sends_it() {
+async fn a_collect_span_outlives_its_request_span() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let message = server.send(&fresh_group(), json!({"window_ms": 60_000})).await;
@@ -82,7 +82,7 @@ async fn a_message_outlives_the_request_that_sends_it() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_sent_is_an_error_in_the_trace() {
+async fn a_refused_message_is_an_error_in_the_trace() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -98,7 +98,7 @@ async fn what_could_not_be_sent_is_an_error_in_the_trace() {
 }
 
 #[tokio::test]
-async fn a_callers_trace_is_continued_if_the_caller_has_it_sampled() {
+async fn a_sampled_trace_of_the_caller_is_continued() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
@@ -127,7 +127,7 @@ async fn a_callers_trace_is_continued_if_the_caller_has_it_sampled() {
 }
 
 #[tokio::test]
-async fn probes_are_not_traced_and_everything_else_is() {
+async fn all_requests_but_probes_are_traced() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     for path in ["/livez", "/readyz", "/metrics"] {
@@ -176,7 +176,7 @@ async fn a_stream_is_traced_until_its_body_ends() {
 }
 
 #[tokio::test]
-async fn a_failure_is_an_error_in_the_trace_and_its_log_line_names_the_trace() {
+async fn a_failed_request_is_an_error_in_the_trace_and_its_log_line_has_the_trace_id() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let mut collector = Collector::start().await;
     let scratch = Scratch::new();
@@ -215,7 +215,7 @@ async fn a_failure_is_an_error_in_the_trace_and_its_log_line_names_the_trace() {
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_slows_no_request_and_what_it_does_not_get_is_counted() {
+async fn a_hanging_collector_slows_no_request_and_dropped_spans_are_counted() {
     // However often the service gives up waiting meanwhile.
     let mut collector = Collector::start_with([Reaction::Hang; 100]).await;
     let server = TestServer::start_with(to(&collector)).await;
@@ -229,7 +229,7 @@ async fn a_collector_that_hangs_slows_no_request_and_what_it_does_not_get_is_cou
 }
 
 #[tokio::test]
-async fn a_collector_that_is_down_breaks_no_request_and_stops_no_service() {
+async fn an_unreachable_collector_breaks_no_request() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
@@ -243,7 +243,7 @@ async fn a_collector_that_is_down_breaks_no_request_and_stops_no_service() {
 }
 
 #[tokio::test]
-async fn what_the_collector_refuses_is_sent_again_if_that_may_help_and_counted_if_not() {
+async fn refused_spans_are_retried_or_counted_as_dropped() {
     let reactions = [Reaction::Refuse(503), Reaction::Take, Reaction::Refuse(400), Reaction::Reject(1)];
     let mut collector = Collector::start_with(reactions).await;
     let server = TestServer::start_with(to(&collector)).await;
@@ -307,7 +307,7 @@ async fn the_service_does_not_wait_for_the_collector_beyond_the_grace_period() {
 
 /// getaddrinfo(3) waits 5 s for an answer, and then asks again.
 #[tokio::test]
-async fn name_servers_that_are_silent_do_not_keep_the_service_from_ending() {
+async fn silent_name_servers_do_not_delay_the_end_of_the_service() {
     const SILENT: &str = "import socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(('127.0.0.1', 53))

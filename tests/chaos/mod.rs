@@ -56,7 +56,7 @@ const SECONDS: &str = "ROLLCALL_CHAOS_SECONDS";
 const FEW_SECONDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_the_service_says_what_is_so() {
+async fn the_service_reports_the_true_state_during_chaos() {
     let Some(mut lab) = Lab::new() else { return };
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = number(SEED).unwrap_or_else(|| fastrand::u64(..1_000_000));

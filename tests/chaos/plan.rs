@@ -251,7 +251,7 @@ impl Invalid {
 }
 
 #[test]
-fn a_seed_stands_for_one_sequence_of_operations() {
+fn a_seed_always_gives_the_same_plan() {
     let plan = |seed| (0..10).map(|number| format!("{:?}", Phase::draw(seed, number))).collect::<Vec<_>>();
     assert_eq!(plan(1), plan(1));
     assert_ne!(plan(1), plan(2));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::support::server::{TestServer, fresh_group};
 
 #[test]
-fn the_committed_document_is_what_the_code_says() {
+fn the_committed_document_matches_the_code() {
     let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml"));
     let made = rollcall::http::document().to_yaml().expect("a document");
     assert!(
@@ -119,7 +119,7 @@ async fn every_request_example_works() {
 }
 
 #[tokio::test]
-async fn raw_bodies_work_as_the_document_shows() {
+async fn raw_bodies_work_as_documented() {
     let document = Document::new();
     let server = TestServer::start().await;
     let operations = document.operations();
@@ -141,7 +141,7 @@ async fn raw_bodies_work_as_the_document_shows() {
 }
 
 #[tokio::test]
-async fn the_service_shows_the_document() {
+async fn the_service_serves_the_document() {
     let server = TestServer::start().await;
     let yaml = server.get("/openapi.yaml").await;
     assert_eq!(yaml.body, rollcall::http::document().to_yaml().expect("a document"));

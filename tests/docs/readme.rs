@@ -21,7 +21,7 @@ const SERVICE: &str = "cargo run --release --";
 const UPDATE: &str = "ROLLCALL_UPDATE_README";
 
 #[test]
-fn every_command_does_what_the_readme_shows() {
+fn every_command_prints_the_output_in_the_readme() {
     let readme = read("README.md");
     let steps = steps(&readme);
     assert!(steps.len() > 20, "the README has its commands in `console` blocks");

@@ -21,7 +21,7 @@ const LOST: &str = "rollcall_drops_total{cause=\"store\"}";
 const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
-async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere() {
+async fn a_full_disk_is_reported_and_loses_nothing_that_fits_into_memory() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -54,7 +54,7 @@ async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere(
 }
 
 #[tokio::test]
-async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() {
+async fn datagrams_beyond_a_full_disk_and_memory_are_counted_as_lost() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -78,7 +78,7 @@ async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() 
 }
 
 #[tokio::test]
-async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
+async fn a_small_disk_keeps_the_newest_datagrams() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));

@@ -8,7 +8,7 @@ use crate::support::node::{Node, payloads};
 
 /// The source port is fixed, so that another host can know it in advance.
 #[tokio::test(flavor = "multi_thread")]
-async fn datagrams_before_the_first_send_are_strays_and_end_no_reception() {
+async fn datagrams_before_the_first_send_are_strays() {
     const MESSAGES: usize = 300;
     const PORT: u16 = 20_000;
     let Some(mut lab) = Lab::new() else { return };

@@ -14,7 +14,7 @@ type Change<'a> = &'a dyn Fn(&Cabled);
 
 /// Below 1280, the kernel takes IPv6 and its memberships off an interface.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_comes_back_with_a_large_one() {
+async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_joined_again_with_a_large_one() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [ipv4, ipv6] = GROUPS;
@@ -55,7 +55,7 @@ async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_comes_back_with_a_large
 
 /// The interface changes and changes back while the service is stopped, so that it looks the same as before.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_that_the_kernel_forgot_unnoticed_is_joined_again() {
+async fn a_membership_that_the_kernel_forgot_silently_is_joined_again() {
     let Some(mut lab) = Lab::new() else { return };
     let elsewhere = lab.host_off();
     let net = Cabled::new(&mut lab, 1).await;
@@ -139,7 +139,7 @@ async fn another_programs_join_does_not_hide_the_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_it_does_not_end_another_programs_join() {
+async fn deleting_a_membership_does_not_end_another_programs_join() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [group] = IPV6;
@@ -153,7 +153,7 @@ async fn deleting_it_does_not_end_another_programs_join() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memberships_that_the_kernel_kept_are_left_alone() {
+async fn memberships_on_unaffected_interfaces_are_left_alone() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     let [_, group] = GROUPS;

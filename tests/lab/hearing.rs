@@ -46,22 +46,22 @@ const DISABLED: Trouble = Trouble {
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_an_interface_that_is_down_nothing_is_heard() {
+async fn a_membership_does_not_hear_on_an_interface_that_is_down() {
     each_family_tells(&DOWN, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_an_interface_without_a_carrier_nothing_is_heard() {
+async fn a_membership_does_not_hear_without_a_carrier() {
     each_family_tells(&NO_CARRIER, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_port_of_a_bridge_nothing_is_heard() {
+async fn a_membership_does_not_hear_on_a_bridge_port() {
     each_family_tells(&PORT, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_ipv6_is_disabled_only_ipv4_is_heard() {
+async fn a_membership_hears_only_ipv4_where_ipv6_is_disabled() {
     each_family_tells(&DISABLED, &GROUPS[1..]).await;
 
     let Some(mut lab) = Lab::new() else { return };
@@ -150,7 +150,7 @@ async fn assert_counts(node: &Node, deaf: [u64; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_interface_hears_nothing() {
+async fn a_membership_does_not_hear_on_a_missing_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     for group in GROUPS {
@@ -200,7 +200,7 @@ async fn a_default_membership_hears_as_long_as_one_of_its_interfaces_does() {
 
 /// While every other interface is down, `lo` is not all that there is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_default_membership_made_while_all_links_are_down_does_not_hear() {
+async fn a_default_membership_created_with_all_links_down_does_not_hear() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     for group in GROUPS {
@@ -225,7 +225,7 @@ async fn a_default_membership_made_while_all_links_are_down_does_not_hear() {
 
 /// An interface that leaves the default set and comes back goes on with its counts.
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_go_on_where_an_interface_was_a_port_for_a_while() {
+async fn the_counts_of_an_interface_continue_after_it_was_a_bridge_port() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [group, _] = GROUPS;

@@ -7,7 +7,7 @@ use crate::support::lab::{Bridge, Host, Lab, connect, until};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_hears_only_the_interface_it_named() {
+async fn a_membership_receives_only_on_its_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -25,7 +25,7 @@ async fn a_membership_hears_only_the_interface_it_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_interface_of_a_membership_counts_what_it_received() {
+async fn each_interface_of_a_membership_has_its_own_counts() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -62,7 +62,7 @@ async fn each_interface_of_a_membership_counts_what_it_received() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_goes_out_only_where_told() {
+async fn a_message_leaves_only_by_its_interfaces() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -89,7 +89,7 @@ async fn a_message_goes_out_only_where_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_interfaces_a_membership_hears_all_also_those_that_appear_later() {
+async fn a_default_membership_joins_all_interfaces_and_later_ones() {
     let Some(mut lab) = Lab::new() else { return };
     let mut net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -113,7 +113,7 @@ async fn without_interfaces_a_membership_hears_all_also_those_that_appear_later(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
+async fn a_recreated_interface_is_lost_and_joined_again() {
     let Some(mut lab) = Lab::new() else { return };
     let mut net = Network::new(&mut lab).await;
     let (node, second) = (&net.node, &net.second);
@@ -165,7 +165,7 @@ async fn a_missing_interface_is_pending_until_it_appears() {
 
 /// lo, 21 cables, and a bridge with two more as its ports.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_25_interfaces_all_hear_but_the_ports_of_a_bridge() {
+async fn all_of_25_interfaces_but_bridge_ports_hear() {
     const CABLES: usize = 21;
     let Some(mut lab) = Lab::new() else { return };
     let (host, peer) = (lab.host_off(), lab.host_off());

@@ -20,12 +20,12 @@ const WAYS: [(Option<&str>, Option<&str>); 4] =
     [(Some("eth0"), None), (None, Some("eth0")), (Some("eth0"), Some("eth0")), (None, None)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn link_local_groups_work_however_the_interface_is_given() {
+async fn link_local_groups_accept_the_interface_in_every_form() {
     every_way_hears_every_way("ff02::7:1", "[fe80::").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn site_scoped_groups_work_however_the_interface_is_given() {
+async fn site_scoped_groups_accept_the_interface_in_every_form() {
     every_way_hears_every_way("ff15::7:1", "[fd77::").await;
 }
 
@@ -94,7 +94,7 @@ async fn two_different_interfaces_for_one_group_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn responders_answer_between_link_local_addresses() {
+async fn responders_reply_between_link_local_addresses() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     let (caller, node) = (Node::start(&here, &[]).await, Node::start(&there, &[]).await);

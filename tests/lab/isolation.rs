@@ -7,7 +7,7 @@ use crate::support::node::{Node, payloads};
 
 /// A program on the same host and port, joined to another group.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_joined_on_the_same_port_is_not_heard() {
+async fn groups_of_other_programs_on_the_same_port_are_not_received() {
     let Some(mut lab) = Lab::new() else { return };
     let (host, sender) = (lab.host(), lab.host());
     let before = joiner(&host, "239.2.1.2", "eth0");
@@ -31,7 +31,7 @@ async fn what_others_joined_on_the_same_port_is_not_heard() {
 
 /// An IPv6 socket hears, unless told otherwise, also where another socket of the host joined its group.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_joined_on_another_interface_is_not_heard() {
+async fn groups_of_other_programs_on_another_interface_are_not_received() {
     let Some(mut lab) = Lab::new() else { return };
     let second = lab.bridge();
     let (mut host, on_first, mut on_second) = (lab.host(), lab.host(), lab.host_off());

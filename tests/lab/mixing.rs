@@ -108,7 +108,7 @@ async fn late_replies_stay_with_their_message() {
 
 /// Few ports, given back at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn ports_that_are_used_again_bring_no_foreign_replies() {
+async fn reused_ports_receive_no_replies_to_other_messages() {
     const MESSAGES: usize = 1_000;
     let Some(mut lab) = Lab::new() else { return };
     let (caller, answerer, responder, hosts) = echo_on_two_segments(&mut lab, &json!(0)).await;

@@ -6,7 +6,7 @@ use crate::support::lab::{Host, Lab};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
+async fn a_reply_follows_the_route_to_its_peer() {
     let Some(mut lab) = Lab::new() else { return };
     let back = lab.bridge();
     let (mut here, mut there) = (lab.host(), lab.host());
@@ -41,7 +41,7 @@ async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_cards_on_one_lan_answer_once() {
+async fn a_host_with_two_interfaces_on_one_lan_replies_once() {
     let Some(mut lab) = Lab::new() else { return };
     let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
@@ -65,7 +65,7 @@ async fn two_cards_on_one_lan_answer_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_cards_on_one_lan_answer_twice_where_copies_are_wanted() {
+async fn a_host_with_two_interfaces_replies_twice_without_dedupe() {
     let Some(mut lab) = Lab::new() else { return };
     let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
@@ -82,7 +82,7 @@ async fn two_cards_on_one_lan_answer_twice_where_copies_are_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_come_from_the_address_and_port_that_was_asked_for() {
+async fn replies_come_from_the_configured_address_and_port() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     there.ip("addr add 10.77.0.200/24 dev eth0\n");

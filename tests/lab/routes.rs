@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 use crate::support::inside::{ip, on_a_host};
 
 #[tokio::test]
-async fn routes_are_those_of_a_plain_socket() {
-    if !on_a_host("lab::routes::routes_are_those_of_a_plain_socket") {
+async fn routes_match_those_of_a_plain_socket() {
+    if !on_a_host("lab::routes::routes_match_those_of_a_plain_socket") {
         return;
     }
     let watch = start().await;
@@ -50,8 +50,8 @@ async fn routes_are_those_of_a_plain_socket() {
 }
 
 #[tokio::test]
-async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
-    if !on_a_host("lab::routes::ipv6_groups_follow_the_default_route_unless_somebody_decided") {
+async fn ipv6_groups_follow_the_default_route_unless_another_is_configured() {
+    if !on_a_host("lab::routes::ipv6_groups_follow_the_default_route_unless_another_is_configured") {
         return;
     }
     let watch = start().await;
@@ -92,8 +92,8 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
 }
 
 #[tokio::test]
-async fn a_route_that_is_asked_for_often_follows_each_change() {
-    if !on_a_host("lab::routes::a_route_that_is_asked_for_often_follows_each_change") {
+async fn a_cached_route_follows_each_change() {
+    if !on_a_host("lab::routes::a_cached_route_follows_each_change") {
         return;
     }
     let watch = start().await;

@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use crate::support::node::{Node, payloads};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hop_limit_0_stays_on_the_host() {
+async fn a_message_with_hop_limit_0_stays_on_the_host() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     let (node, other) = (Node::start(&here, &[]).await, Node::start(&there, &[]).await);
@@ -40,7 +40,7 @@ async fn hop_limit_0_stays_on_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_finds_its_message_even_if_the_interface_is_gone() {
+async fn a_repeated_put_finds_its_message_even_if_the_interface_is_gone() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;
@@ -56,7 +56,7 @@ async fn a_retry_finds_its_message_even_if_the_interface_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interface_that_is_down_is_named_as_the_cause() {
+async fn a_refusal_names_the_interface_that_is_down() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;

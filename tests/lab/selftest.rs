@@ -29,7 +29,7 @@ fn two_receivers_acknowledge_one_sender() {
 }
 
 #[test]
-fn a_membership_is_its_hosts_and_ends_with_the_program() {
+fn a_membership_stays_on_its_host_and_ends_with_the_program() {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b) = (lab.host(), lab.host());
     let receiver = a.spawn("python3", &[&peer("receiver.py"), "224.3.29.72"]);

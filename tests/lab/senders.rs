@@ -23,7 +23,7 @@ async fn the_next_copy_leaves_from_the_new_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_outlives_its_interface() {
+async fn a_repeating_message_survives_the_loss_of_its_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let mut scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -38,7 +38,7 @@ async fn a_sender_outlives_its_interface() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_waits_for_the_name_of_its_interface() {
+async fn a_repeating_message_follows_its_interface_by_name() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -53,7 +53,7 @@ async fn a_sender_waits_for_the_name_of_its_interface() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_interface_is_down_copies_fail_for_that_reason() {
+async fn copies_fail_while_the_interface_is_down() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -68,7 +68,7 @@ async fn while_the_interface_is_down_copies_fail_for_that_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_address_copies_fail_for_that_reason() {
+async fn copies_fail_without_a_source_address() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;

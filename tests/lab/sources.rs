@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use crate::support::node::{Node, payloads};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn include_hears_one_source_and_exclude_the_other() {
+async fn include_admits_one_source_and_exclude_the_other() {
     let Some(mut lab) = Lab::new() else { return };
     let (one, other, listener) = (lab.host(), lab.host(), lab.host());
     let (first, second) = (Node::start(&one, &[]).await, Node::start(&other, &[]).await);
@@ -27,7 +27,7 @@ async fn include_hears_one_source_and_exclude_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_memberships_of_one_group_hear_a_source_each() {
+async fn two_memberships_of_one_group_receive_different_sources() {
     let Some(mut lab) = Lab::new() else { return };
     let (one, other, listener) = (lab.host(), lab.host(), lab.host());
     let (first, second) = (Node::start(&one, &[]).await, Node::start(&other, &[]).await);
@@ -46,7 +46,7 @@ async fn two_memberships_of_one_group_hear_a_source_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_changes_sources_in_place_and_the_log_stays() {
+async fn a_put_changes_the_sources_and_keeps_the_log() {
     let Some(mut lab) = Lab::new() else { return };
     let (one, other, listener) = (lab.host(), lab.host(), lab.host());
     let (first, second) = (Node::start(&one, &[]).await, Node::start(&other, &[]).await);
@@ -75,7 +75,7 @@ async fn a_put_changes_sources_in_place_and_the_log_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_source_can_turn_into_one_and_back() {
+async fn a_source_filter_can_change_its_mode() {
     let Some(mut lab) = Lab::new() else { return };
     let (one, other, listener) = (lab.host(), lab.host(), lab.host());
     let (first, second) = (Node::start(&one, &[]).await, Node::start(&other, &[]).await);

@@ -16,7 +16,7 @@ use crate::support::node::{Node, payloads, texts};
 const ANSWERED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_storms_of_link_changes_leave_no_request_without_an_answer() {
+async fn every_request_completes_during_ten_storms_of_link_changes() {
     const STORMS: usize = 10;
     let Some(mut lab) = Lab::new() else { return };
     let (host, neighbour) = (lab.host(), lab.host());

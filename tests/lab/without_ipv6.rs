@@ -9,7 +9,7 @@ use crate::support::node::{Node, payloads, texts};
 const GROUP: &str = "[ff15::14:1]:10000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_on_a_link_without_ipv6_is_pending_until_the_link_has_it() {
+async fn an_ipv6_group_on_a_link_without_ipv6_is_pending() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     net.host.ip("link set w0 mtu 1200\n");
@@ -50,7 +50,7 @@ fn assert_pending(view: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_default_membership_does_without_a_tunnel_that_has_no_ipv6() {
+async fn a_default_membership_skips_a_tunnel_without_ipv6() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     net.host.ip("link set w1 mtu 1200\n");
@@ -80,7 +80,7 @@ async fn a_default_membership_does_without_a_tunnel_that_has_no_ipv6() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_responder_whose_address_leaves_the_host_says_so_until_it_is_back() {
+async fn a_responder_is_pending_while_its_reply_address_is_missing() {
     let Some(mut lab) = Lab::new() else { return };
     let (host, caller) = (lab.host(), lab.host());
     let (node, caller) = (Node::start(&host, &[]).await, Node::start(&caller, &[]).await);

@@ -34,7 +34,7 @@ const FIELDS: [&str; 18] = [
 ];
 
 #[test]
-fn tshark_shows_every_datagram_as_it_was_heard() {
+fn tshark_decodes_every_datagram_as_received() {
     if !tools::has("tshark") {
         return;
     }
@@ -128,7 +128,7 @@ async fn tshark_reads_the_log_of_a_membership() {
 
 /// What a service that was killed has kept as one capture is what it answered as several, and says whose it is.
 #[tokio::test]
-async fn tshark_reads_what_a_data_directory_keeps() {
+async fn tshark_reads_the_export_of_a_data_directory() {
     if !tools::has("tshark") {
         return;
     }
