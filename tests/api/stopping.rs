@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::support::kept::{Fate, Kept};
 use crate::support::program::{Program, Scratch};
+use crate::support::raw_connection::{RawConnection, RequestOutcome};
 use crate::support::server::{TestServer, fresh_group, fresh_port};
 
 const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -30,15 +30,15 @@ async fn queued_connections_get_responses_during_the_stop() {
     for _ in 0..20 {
         let mut tcp = std::net::TcpStream::connect(server.address()).expect("connected");
         tcp.write_all(REQUEST.as_bytes()).expect("sent");
-        queued.push(Kept::from_tcp(tcp));
+        queued.push(RawConnection::from_tcp(tcp));
         let mut unix = UnixStream::connect(&path).expect("connected");
         unix.write_all(REQUEST.as_bytes()).expect("sent");
-        queued.push(Kept::from_unix(unix));
+        queued.push(RawConnection::from_unix(unix));
     }
     server.begin_to_stop();
 
     for mut connection in queued {
-        assert_eq!(connection.fate().await, Fate::Answered { status: 200, last: true });
+        assert_eq!(connection.outcome().await, RequestOutcome::Answered { status: 200, last: true });
         assert!(connection.ends().await);
     }
     server.stop().await;
@@ -48,15 +48,15 @@ async fn queued_connections_get_responses_during_the_stop() {
 #[tokio::test]
 async fn a_keep_alive_connection_ends_after_its_last_response() {
     let server = TestServer::start().await;
-    let mut kept = Kept::tcp(server.address()).await;
-    assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+    let mut connection = RawConnection::tcp(server.address()).await;
+    assert_eq!(connection.exchange(REQUEST).await, RequestOutcome::Answered { status: 200, last: false });
 
     // Sent, and not yet seen by the service, when it is told to stop.
-    assert!(kept.send(REQUEST.as_bytes()).await);
+    assert!(connection.send(REQUEST.as_bytes()).await);
     server.begin_to_stop();
 
-    assert_eq!(kept.fate().await, Fate::Answered { status: 200, last: true });
-    assert!(kept.ends().await);
+    assert_eq!(connection.outcome().await, RequestOutcome::Answered { status: 200, last: true });
+    assert!(connection.ends().await);
     server.stop().await;
 }
 
@@ -64,10 +64,11 @@ async fn a_keep_alive_connection_ends_after_its_last_response() {
 #[tokio::test]
 async fn a_partially_received_request_gets_a_response_during_the_stop() {
     let server = TestServer::start().await;
-    let (mut first, mut second) = (Kept::tcp(server.address()).await, Kept::tcp(server.address()).await);
-    let mut silent = Kept::tcp(server.address()).await;
-    for kept in [&mut second, &mut silent] {
-        assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+    let (mut first, mut second) =
+        (RawConnection::tcp(server.address()).await, RawConnection::tcp(server.address()).await);
+    let mut silent = RawConnection::tcp(server.address()).await;
+    for connection in [&mut second, &mut silent] {
+        assert_eq!(connection.exchange(REQUEST).await, RequestOutcome::Answered { status: 200, last: false });
     }
     let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"]}";
     let head = format!(
@@ -82,8 +83,8 @@ async fn a_partially_received_request_gets_a_response_during_the_stop() {
     // Connections without a request are closed by now.
     assert!(silent.ends().await);
 
-    assert_eq!(second.complete(rest).await, Fate::Answered { status: 200, last: true });
-    assert_eq!(first.complete(body).await, Fate::Answered { status: 503, last: true });
+    assert_eq!(second.complete(rest).await, RequestOutcome::Answered { status: 200, last: true });
+    assert_eq!(first.complete(body).await, RequestOutcome::Answered { status: 503, last: true });
     assert!(first.ends().await && second.ends().await);
     server.stop().await;
 }
@@ -108,22 +109,23 @@ async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     let load = Arc::new(Load::default());
     let mut clients = JoinSet::new();
     for nth in 0..CONNECTIONS {
-        let kept = if nth % 2 == 0 {
-            Kept::tcp(tcp.parse().unwrap()).await
+        let connection = if nth % 2 == 0 {
+            RawConnection::tcp(tcp.parse().unwrap()).await
         } else {
-            Kept::unix(program.socket()).await
+            RawConnection::unix(program.socket()).await
         };
         let in_pieces = nth % 4 == 1;
-        clients.spawn(load.clone().run(kept, PACE, in_pieces));
+        clients.spawn(load.clone().run(connection, PACE, in_pieces));
     }
     load.busy.notified().await;
     program.signal("TERM");
     let told = Instant::now();
 
-    let fates = clients.join_all().await;
-    for fate in &fates {
-        let proper = matches!(fate, Fate::Answered { last: true, .. } | Fate::Untouched);
-        assert!(proper, "{fates:?}");
+    let outcomes = clients.join_all().await;
+    for outcome in &outcomes {
+        let proper =
+            matches!(outcome, RequestOutcome::Answered { last: true, .. } | RequestOutcome::Untouched);
+        assert!(proper, "{outcomes:?}");
     }
     assert_eq!(poll.await.unwrap().expect(200)["items"], json!([]));
     assert_eq!(lines.line().await, Some(json!({"closed": {"reason": "stopping"}})));
@@ -153,7 +155,12 @@ impl Load {
     const BUSY: usize = 600;
 
     /// Gives what became of the last request, the first that was not followed by another.
-    async fn run(self: Arc<Self>, mut kept: Kept, pace: Duration, in_pieces: bool) -> Fate {
+    async fn run(
+        self: Arc<Self>,
+        mut connection: RawConnection,
+        pace: Duration,
+        in_pieces: bool,
+    ) -> RequestOutcome {
         let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"], \"window_ms\": 0}";
         let message = format!(
             "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -163,27 +170,27 @@ impl Load {
         let mut ticks = tokio::time::interval(pace);
         for request in requests.iter().cycle() {
             ticks.tick().await;
-            let fate = if in_pieces {
+            let outcome = if in_pieces {
                 let (begun, rest) = request.split_at(20);
-                if !kept.send(begun.as_bytes()).await {
-                    return Fate::Untouched;
+                if !connection.send(begun.as_bytes()).await {
+                    return RequestOutcome::Untouched;
                 }
                 ticks.tick().await;
-                kept.complete(rest).await
+                connection.complete(rest).await
             } else {
-                kept.exchange(request).await
+                connection.exchange(request).await
             };
-            match fate {
-                Fate::Answered { status, last: false } => {
+            match outcome {
+                RequestOutcome::Answered { status, last: false } => {
                     assert!(status < 300, "{status}");
                     if self.answered.fetch_add(1, Ordering::Relaxed) == Self::BUSY {
                         self.busy.notify_one();
                     }
                 }
-                Fate::Answered { last: true, .. } if !kept.ends().await => {
-                    return Fate::Lost("something behind the last answer".to_owned());
+                RequestOutcome::Answered { last: true, .. } if !connection.ends().await => {
+                    return RequestOutcome::Lost("something behind the last answer".to_owned());
                 }
-                fate => return fate,
+                outcome => return outcome,
             }
         }
         unreachable!("it asks until the connection is closed")

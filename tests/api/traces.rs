@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::collector::{Collector, Reaction, Seen};
-use crate::support::kept::{Fate, Kept};
 use crate::support::lab::{Lab, spawn_here};
 use crate::support::metrics::Metrics;
 use crate::support::program::{BINARY, Program, Scratch, run};
+use crate::support::raw_connection::{RawConnection, RequestOutcome};
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 const EXPORTED: &str = r#"rollcall_spans_total{outcome="exported"}"#;
@@ -374,10 +374,10 @@ fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
 
 /// Asks so many times on one connection; each time it is answered.
 async fn ask(server: &TestServer, times: u64) {
-    let mut kept = Kept::tcp(server.address()).await;
+    let mut connection = RawConnection::tcp(server.address()).await;
     for _ in 0..times {
-        let fate = kept.exchange("GET /v1/groups HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        assert_eq!(fate, Fate::Answered { status: 200, last: false });
+        let outcome = connection.exchange("GET /v1/groups HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(outcome, RequestOutcome::Answered { status: 200, last: false });
     }
 }
 

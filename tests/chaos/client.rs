@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::World;
 use super::model::Sent;
 use super::plan::{Invalid, Operation, Request, Theme};
-use super::service::{Answer, Body, Fate};
+use super::service::{Answer, Body, RequestOutcome};
 use super::spec::{Message, Spec};
 
 /// How often a request is made again that was answered with 503.
@@ -111,8 +111,8 @@ impl ClientRun<'_> {
         let answer = if message.raw {
             let path = path + &message.query();
             let body = Body::Of("text/plain", &payload);
-            let fate = self.world.service.exchange(method.clone(), &path, body).await;
-            self.judge(index, &format!("{method} {path}"), fate)
+            let outcome = self.world.service.exchange(method.clone(), &path, body).await;
+            self.judge(index, &format!("{method} {path}"), outcome)
         } else if message.id.is_some() {
             let request = Repeatable { index, method, path: &path, body: Some(message.body(&payload)) };
             self.until_final(request).await.map(|(answer, _)| answer)
@@ -143,9 +143,9 @@ impl ClientRun<'_> {
         let method = invalid.method.parse().expect("a method");
         let what = format!("{} {} {}", invalid.method, invalid.path, invalid.body);
         let body = Body::Of(invalid.content_type, invalid.body);
-        let fate = self.world.service.exchange(method, invalid.path, body).await;
-        let Fate::Answered(Answer { reply, .. }) = fate else {
-            self.judge(index, &what, fate);
+        let outcome = self.world.service.exchange(method, invalid.path, body).await;
+        let RequestOutcome::Answered(Answer { reply, .. }) = outcome else {
+            self.judge(index, &what, outcome);
             return;
         };
         self.world.report.answer(reply.status.as_u16());
@@ -159,11 +159,11 @@ impl ClientRun<'_> {
     async fn until_final(&self, request: Repeatable<'_>) -> Option<(Answer, bool)> {
         let Repeatable { index, method, path, body } = request;
         for attempt in 0..ATTEMPTS {
-            let fate = self.exchange(method.clone(), path, body.as_ref()).await;
-            if matches!(fate, Fate::Killed) {
+            let outcome = self.exchange(method.clone(), path, body.as_ref()).await;
+            if matches!(outcome, RequestOutcome::Killed) {
                 continue;
             }
-            let answer = self.judge(index, &format!("{method} {path}"), fate)?;
+            let answer = self.judge(index, &format!("{method} {path}"), outcome)?;
             if answer.reply.status != 503 {
                 return Some((answer, attempt > 0));
             }
@@ -172,24 +172,24 @@ impl ClientRun<'_> {
     }
 
     async fn once(&self, index: u64, method: Method, path: &str, body: Option<Value>) -> Option<Answer> {
-        let fate = self.exchange(method.clone(), path, body.as_ref()).await;
-        self.judge(index, &format!("{method} {path}"), fate)
+        let outcome = self.exchange(method.clone(), path, body.as_ref()).await;
+        self.judge(index, &format!("{method} {path}"), outcome)
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Fate {
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> RequestOutcome {
         self.world.service.exchange(method, path, body.map_or(Body::None, Body::Json)).await
     }
 
     /// The answer, if there is one; takes note of it, and of what is wrong with it.
-    fn judge(&self, index: u64, what: &str, fate: Fate) -> Option<Answer> {
-        let answer = match fate {
-            Fate::Answered(answer) => answer,
-            Fate::Killed => return None,
-            Fate::Silent => {
+    fn judge(&self, index: u64, what: &str, outcome: RequestOutcome) -> Option<Answer> {
+        let answer = match outcome {
+            RequestOutcome::Answered(answer) => answer,
+            RequestOutcome::Killed => return None,
+            RequestOutcome::Silent => {
                 self.violation("no answer", index, what);
                 return None;
             }
-            Fate::Broken(error) => {
+            RequestOutcome::Broken(error) => {
                 self.violation("connection broken", index, format!("{what}: {error}"));
                 return None;
             }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::checks::{Checks, none_of};
 use super::expected::Surroundings;
 use super::links::{Link, Situation};
-use super::service::{Body, Fate};
+use super::service::{Body, RequestOutcome};
 use super::spec::{Sources, Spec};
 
 impl Checks<'_> {
@@ -83,15 +83,15 @@ impl Checks<'_> {
         body: Option<&Value>,
     ) -> Result<(u16, Value), String> {
         let body = body.map_or(Body::None, Body::Json);
-        let fate = self.world.service.exchange(method, path, body).await;
-        match fate {
-            Fate::Answered(answer) => {
+        let outcome = self.world.service.exchange(method, path, body).await;
+        match outcome {
+            RequestOutcome::Answered(answer) => {
                 let body = serde_json::from_slice(&answer.reply.body).unwrap_or_default();
                 Ok((answer.reply.status.as_u16(), body))
             }
-            Fate::Killed => Err(format!("{path}: killed")),
-            Fate::Silent => Err(format!("{path}: no answer")),
-            Fate::Broken(error) => Err(format!("{path}: {error}")),
+            RequestOutcome::Killed => Err(format!("{path}: killed")),
+            RequestOutcome::Silent => Err(format!("{path}: no answer")),
+            RequestOutcome::Broken(error) => Err(format!("{path}: {error}")),
         }
     }
 }

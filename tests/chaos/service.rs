@@ -34,7 +34,7 @@ pub(super) enum Body<'a> {
 }
 
 /// What became of a request.
-pub(super) enum Fate {
+pub(super) enum RequestOutcome {
     Answered(Answer),
     /// The service was killed meanwhile: it is open what it has done.
     Killed,
@@ -101,7 +101,7 @@ impl Service {
     }
 
     /// Makes a request as soon as the service is up.
-    pub(super) async fn exchange(&self, method: Method, path: &str, body: Body<'_>) -> Fate {
+    pub(super) async fn exchange(&self, method: Method, path: &str, body: Body<'_>) -> RequestOutcome {
         let mut life = self.life.subscribe();
         let generation =
             life.wait_for(Option::is_some).await.expect("the service outlives its clients").expect("up");
@@ -114,20 +114,20 @@ impl Service {
         let answer = tokio::time::timeout(ANSWER_LIMIT, request.try_send()).await;
         let was_killed = *life.borrow() != Some(generation);
         match answer {
-            Ok(Ok(reply)) => Fate::Answered(Answer { reply, generation }),
-            _ if was_killed => Fate::Killed,
-            Ok(Err(error)) => Fate::Broken(error.to_string()),
-            Err(_) => Fate::Silent,
+            Ok(Ok(reply)) => RequestOutcome::Answered(Answer { reply, generation }),
+            _ if was_killed => RequestOutcome::Killed,
+            Ok(Err(error)) => RequestOutcome::Broken(error.to_string()),
+            Err(_) => RequestOutcome::Silent,
         }
     }
 
     /// A request that changes nothing, when nothing is done to the service: its answer, or what is wrong.
     pub(super) async fn get(&self, path: &str) -> Result<Reply, String> {
         match self.exchange(Method::GET, path, Body::None).await {
-            Fate::Answered(answer) => Ok(answer.reply),
-            Fate::Killed => Err(format!("GET {path}: killed")),
-            Fate::Silent => Err(format!("GET {path}: no answer in {ANSWER_LIMIT:?}")),
-            Fate::Broken(error) => Err(format!("GET {path}: {error}")),
+            RequestOutcome::Answered(answer) => Ok(answer.reply),
+            RequestOutcome::Killed => Err(format!("GET {path}: killed")),
+            RequestOutcome::Silent => Err(format!("GET {path}: no answer in {ANSWER_LIMIT:?}")),
+            RequestOutcome::Broken(error) => Err(format!("GET {path}: {error}")),
         }
     }
 

@@ -11,8 +11,8 @@ use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::inside::{ip, on_a_host};
 use crate::support::lab::until;
+use crate::support::on_host::{ip, on_a_host};
 
 #[tokio::test]
 async fn the_table_matches_the_kernel_after_every_change() {

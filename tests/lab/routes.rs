@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::inside::{ip, on_a_host};
+use crate::support::on_host::{ip, on_a_host};
 
 #[tokio::test]
 async fn routes_match_those_of_a_plain_socket() {

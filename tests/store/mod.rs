@@ -1,9 +1,9 @@
 //! Logs on disk, without a service around them.
 
-mod harm;
-mod keeping;
-mod refusing;
-mod room;
+mod corruption;
+mod disk_space;
+mod persistence;
+mod refused_directories;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
