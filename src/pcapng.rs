@@ -356,7 +356,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written can be parsed again, wherever in a buffer it begins.
+        /// A written file can be parsed again, at any offset in a buffer.
         #[test]
         fn written_blocks_can_be_parsed(
             datagrams in prop::collection::vec(

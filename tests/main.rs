@@ -1,5 +1,5 @@
 //! All integration tests in one binary: `api` on loopback, `lab` between hosts, `chaos` for all at once, `store` for
-//! logs on disk, `docs` for what users read, `tools` for what other people's programs make of what it gives out.
+//! logs on disk, `docs` for what users read, `tools` for its output in other programs.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Paced senders, and what a receiver makes of them.
+//! Paced senders, and the results of a receiver.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Load {
 }
 
 impl Load {
-    /// How many were sent, and at what rate it came to.
+    /// How many were sent, and the rate that was reached.
     pub(crate) fn timed(&self, socket: &Socket, rate: f64) -> (u64, f64) {
         let begun = Instant::now();
         let sent = self.send(socket, rate);
@@ -53,7 +53,7 @@ impl Load {
     }
 }
 
-/// Whoever receives: the service or a bare loop.
+/// A receiver: the service or a bare loop.
 pub(crate) trait Receiver {
     fn pid(&self) -> u32;
     /// Datagrams received, and buffers dropped.
@@ -110,7 +110,7 @@ pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, r
     let (received, _) = receiver.settled();
     let cpu = cpu_ns(receiver.pid());
     let sent = load.send(socket, rate);
-    // Only what reading the last datagrams took, not what asking for the counts takes.
+    // Only the cost of reading the last datagrams, without the request for the counts.
     std::thread::sleep(Duration::from_millis(30));
     let cpu = cpu_ns(receiver.pid()) - cpu;
     let (after, _) = receiver.settled();
@@ -127,7 +127,7 @@ pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: 
     })
 }
 
-/// The highest rate at which the attempt succeeds, found by halving; it tells the rate that the sender came to.
+/// The highest rate at which the attempt succeeds, found by halving; it returns the rate that the sender reached.
 pub(crate) fn highest(ceiling: f64, mut attempt: impl FnMut(f64) -> Option<f64>) -> f64 {
     if let Some(achieved) = attempt(ceiling) {
         return achieved;

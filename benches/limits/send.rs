@@ -1,4 +1,4 @@
-//! Sending bursts, and collecting floods of answers.
+//! Sending bursts, and collecting floods of responses.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What it costs to keep everything on disk.
+//! The cost of keeping everything on disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ const GROUP: &str = "239.7.4.1:7007";
 const ROOMY: &[&str] =
     &["--log-entries", "1000000000", "--log-bytes", "8589934592", "--total-bytes", "8589934592"];
 
-/// Of what one log and the service have in memory where logs are on disk.
+/// Memory of one log, and of the service, with logs on disk.
 const MEMORY_BYTES: f64 = 128.0 * 1024.0 * 1024.0;
-/// What a datagram of 64 bytes takes in a log, if 16 came in one buffer.
+/// Bytes of a 64-byte datagram in a log, if 16 came in one buffer.
 const KEPT_BYTES: f64 = 66.0;
 
 pub(crate) fn rows(table: &mut Table) {
@@ -80,7 +80,7 @@ fn capture(table: &mut Table) {
     table.pairs(&format!("{name}: kept ÷ plain writes, {disk}"), "MB/s", Bound::Report, &writes);
 }
 
-/// What the store took without loss.
+/// The rate that the store took without loss.
 struct Kept {
     /// Datagrams sent in a second.
     rate: f64,
@@ -111,7 +111,7 @@ fn sustained(sender: &Socket, rate: f64) -> Option<Kept> {
     whole.then_some(Kept { rate, written })
 }
 
-/// A directory with a log of so many datagrams, and what is to be said of it.
+/// A directory with a log of this many datagrams, and a label for it.
 struct Filled {
     scratch: Scratch,
     log: Log,
@@ -147,7 +147,7 @@ fn pages(table: &mut Table) {
     let Filled { scratch, log, beginning } = fill(COUNT);
     for page in [5_000, 10_000] {
         let (mut cold, mut warm) = (Vec::new(), Vec::new());
-        // One page takes so little time that a few of them tell nothing.
+        // One page takes so little time that a few of them measure nothing.
         for _ in 0..4 * ROUNDS {
             let measure = |page: u64| {
                 let service = Service::start_in(scratch.path(), ROOMY);

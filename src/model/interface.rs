@@ -144,7 +144,7 @@ impl InterfaceTable {
         master.filter(|master| master.receives_for_ports)
     }
 
-    /// Whether multicast works on this interface, whatever the family.
+    /// Whether multicast works on this interface, in any family.
     pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
         if let Some(master) = self.hearing_master(interface) {
             return Err(Unusable::Port(master.name.clone()));

@@ -63,7 +63,7 @@ impl<'a> Buffers<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Reads what the kernel returned: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
+    /// Parses a received buffer: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
     /// address.
     pub fn read(address: &[u8], control: &[u8], bytes: &'a [u8], truncated: bool) -> Option<Self> {
         let ancillary = Ancillary::read(control);

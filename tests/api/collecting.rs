@@ -1,4 +1,4 @@
-//! Collecting the answers to a message: who counts, when it ends, what is late.
+//! Collecting the responses to a message: counts, ends, and late responses.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_message_collects_without_a_waiting_client() {
     assert_eq!(message["sent"][0]["source"], source);
     member.send(&source, "here");
     let log = format!("{}/responses", reply.header("location"));
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["here"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["here"]);
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn collecting_ends_for_each_of_four_reasons() {
     }
 
     let message = server.send(&group, json!({"window_ms": 60000})).await;
-    server.heard(&format!("{message}/responses"), 2).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 2).await;
     let cancelled = server.post(&format!("{message}/cancel"), json!({})).await.expect(200);
     assert_eq!(cancelled["close_reason"], "cancelled");
     assert_eq!(server.closed(&message).await["responses"].as_array().unwrap().len(), 2);
@@ -55,7 +55,7 @@ async fn a_duplicate_is_kept_but_does_not_count_as_expected() {
     let (_, source) = member.receive().await;
     member.send(&source, "once");
     member.send(&source, "twice");
-    server.heard(&format!("{message}/responses"), 2).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 2).await;
     assert_eq!(server.get(&message).await.expect(200)["state"], "collecting");
 
     other.send(&source, "me too");
@@ -103,7 +103,7 @@ async fn late_responses_are_kept_and_marked() {
 
     member.send(&source, "sorry");
 
-    let responses = server.heard(&format!("{message}/responses"), 1).await;
+    let responses = server.wait_for_datagrams(&format!("{message}/responses"), 1).await;
     assert_eq!((&responses[0]["payload"], &responses[0]["late"]), (&json!("sorry"), &json!(true)));
     let message = server.get(&message).await.expect(200);
     assert_eq!((&message["counters"]["late"], &message["counters"]["responders"]), (&json!(1), &json!(0)));
@@ -139,7 +139,7 @@ async fn tracked_attempts_leave_from_different_ports() {
         member.send(source, "ack");
     }
 
-    let mut responses = server.heard(&format!("{message}/responses"), 3).await;
+    let mut responses = server.wait_for_datagrams(&format!("{message}/responses"), 3).await;
     responses.sort_by_key(|response| response["attempt"].as_u64());
     for (nth, response) in responses.iter().enumerate() {
         assert_eq!((&response["attempt"], &response["destination"]), (&json!(nth + 1), &json!(sources[nth])));
@@ -189,5 +189,5 @@ async fn a_disconnected_client_loses_no_responses() {
 
     let messages = server.get("/v1/messages").await.expect(200);
     let message = format!("/v1/messages/{}", messages["items"][0]["id"].as_str().unwrap());
-    assert_eq!(payloads(&server.heard(&format!("{message}/responses"), 1).await), ["here"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&format!("{message}/responses"), 1).await), ["here"]);
 }

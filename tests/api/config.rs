@@ -1,4 +1,4 @@
-//! Where settings come from, and what is said about mistakes.
+//! The sources of settings, and the errors about mistakes in them.
 
 use std::path::Path;
 use std::process::Output;
@@ -86,7 +86,7 @@ expires_in_ms = 1000
 reply = "ack"
 "#,
     );
-    let said = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
     for (line, text) in [
         (1, "did you mean `log_bytes`?"),
         (2, "log_bytes: invalid value '5'"),
@@ -102,13 +102,13 @@ reply = "ack"
         (28, "responder `lease`: expires_in_ms: a declared responder stays"),
         (30, "responder `none`: missing field `group`"),
     ] {
-        let found = said.iter().any(|(at, said)| *at == line && said.contains(text));
-        assert!(found, "{line}: {text} in {said:#?}");
+        let is_reported = found.iter().any(|(at, mistake)| *at == line && mistake.contains(text));
+        assert!(is_reported, "{line}: {text} in {found:#?}");
     }
-    assert_eq!(said.len(), 13, "{said:#?}");
+    assert_eq!(found.len(), 13, "{found:#?}");
 
     let started = run(&["serve", "--config", &file]).await;
-    assert_eq!(mistakes(&started, &file), said);
+    assert_eq!(mistakes(&started, &file), found);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn check_config_accepts_a_valid_configuration() {
     let fine = run(&["check-config", "--config", &file]).await;
     assert!(fine.status.success(), "{fine:?}");
     assert_eq!(text(&fine.stdout), format!("{file}: no mistakes found\n"));
-    // What is wrong only in the light of a flag, or of a file that is named.
+    // Mistakes that only a flag, or a named file, makes.
     for (flags, expected) in [
         (["--listen", "0.0.0.0:0"], "--allow-anonymous"),
         (["--require-token", "always"], "--tokens-file"),
@@ -146,10 +146,10 @@ async fn check_config_accepts_a_valid_configuration() {
 async fn tokens_on_the_command_line_are_refused() {
     let refused = run(&["serve", "--listen", "127.0.0.1:0", "--tokens", &format!("ops read {TOKEN}")]).await;
     assert!(!refused.status.success());
-    let said = text(&refused.stderr);
+    let output = text(&refused.stderr);
     assert!(
-        said.contains("everybody on this host can read command lines") && !said.contains(TOKEN),
-        "{said}"
+        output.contains("everybody on this host can read command lines") && !output.contains(TOKEN),
+        "{output}"
     );
 }
 
@@ -171,7 +171,7 @@ fn written(scratch: &Scratch, text: &str) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-/// Lines of the file with what is said about them.
+/// Lines of the file with the errors about them.
 fn mistakes(output: &Output, file: &str) -> Vec<(usize, String)> {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lines = text(&output.stderr);

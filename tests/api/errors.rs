@@ -1,4 +1,4 @@
-//! Every error is a problem document that names its kind, the field, and what to do.
+//! Every error is a problem document with its type, the field, and a hint.
 
 use hyper::Method;
 use serde_json::{Value, json};

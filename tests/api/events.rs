@@ -1,4 +1,4 @@
-//! What happens to resources, as events.
+//! The events of resources.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ async fn follow(client: &Client, last: &str) -> Streaming {
     request.header("last-event-id", last).stream().await
 }
 
-/// What an event says, without its time.
-fn told(mut event: Value) -> Value {
+/// An event without its time.
+fn without_time(mut event: Value) -> Value {
     let at = event.as_object_mut().unwrap().remove("at").unwrap();
     at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     event
@@ -62,7 +62,7 @@ async fn memberships_and_responders_emit_events() {
         }
         event
     };
-    let heard: Vec<_> = events.events(7).await.into_iter().map(|event| told(event.data)).collect();
+    let received: Vec<_> = events.events(7).await.into_iter().map(|event| without_time(event.data)).collect();
     let expected = [
         event("joined", Some("lo")),
         event("changed", None),
@@ -72,14 +72,14 @@ async fn memberships_and_responders_emit_events() {
         event("left", Some("nosuch0")),
         event("left", None),
     ];
-    assert_eq!(heard, expected);
+    assert_eq!(received, expected);
 
     let responder = "/v1/responders/r";
     server.put(responder, on_lo(&group, json!({"reply": "a"}))).await.expect(201);
     server.put(responder, on_lo(&group, json!({"reply": "b", "expires_in_ms": 50}))).await.expect(200);
-    let heard = events.events(3).await;
-    assert_eq!(names(&heard), ["joined", "changed", "expired"]);
-    assert!(heard.iter().all(|event| event.data["kind"] == "responder"), "{heard:?}");
+    let received = events.events(3).await;
+    assert_eq!(names(&received), ["joined", "changed", "expired"]);
+    assert!(received.iter().all(|event| event.data["kind"] == "responder"), "{received:?}");
 }
 
 #[tokio::test]
@@ -91,17 +91,17 @@ async fn messages_emit_sent_closed_and_deleted() {
     server.delete(&message).await.expect(204);
     server.send(&group, json!({"window_ms": 0})).await;
 
-    let heard = events.events(5).await;
+    let received = events.events(5).await;
     let expected = ["message_sent", "message_closed", "message_deleted", "message_sent", "message_closed"];
-    assert_eq!(names(&heard), expected);
+    assert_eq!(names(&received), expected);
     let id = message.rsplit('/').next().unwrap();
     let closed = json!({
         "event": "message_closed", "kind": "message", "id": id, "group": group, "reason": "cancelled",
     });
-    assert_eq!(told(heard[1].data.clone()), closed);
-    assert_eq!(heard[4].data["reason"], "window");
+    assert_eq!(without_time(received[1].data.clone()), closed);
+    assert_eq!(received[4].data["reason"], "window");
 
-    // What was refused was not sent.
+    // A refused message emits no event.
     let refused = json!({"group": group, "interfaces": ["lo"], "payload": "x".repeat(65_508)});
     assert!(server.post("/v1/messages", refused).await.status.is_client_error());
     server.join(&group).await;

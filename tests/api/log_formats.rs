@@ -18,7 +18,7 @@ async fn log_of(sent: &[(&str, &str)]) -> (TestServer, String) {
     let log = format!("{}/datagrams", server.join(&group).await);
     for (position, (source, payload)) in sent.iter().enumerate() {
         Peer::at(source).send(&group, payload);
-        server.heard(&log, position + 1).await;
+        server.wait_for_datagrams(&log, position + 1).await;
     }
     (server, log)
 }
@@ -102,10 +102,10 @@ async fn deleting_a_log_cuts_its_export_off() {
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
     let log = format!("{membership}/datagrams");
-    let mut heard = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
+    let mut received = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
     for _ in 0..500 {
         peer.send(&group, vec![b'x'; 60_000]);
-        heard.event().await.unwrap();
+        received.event().await.unwrap();
     }
     let mut export = server.request(Method::GET, &format!("{log}?format=ndjson")).stream().await;
 
@@ -151,7 +151,7 @@ async fn filters_apply_to_every_format() {
         let found = lines(&server.get(&format!("{log}?format=ndjson&{filter}")).await);
         assert_eq!(payloads(&found), expected, "{filter}");
     }
-    // A full page goes no further than its last item.
+    // The cursor of a full page is at its last item.
     let page = server.get(&format!("{log}?source=127.0.0.2&limit=1")).await.expect(200);
     let rest = format!("{log}?source=127.0.0.2&after={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(payloads(server.get(&rest).await.expect(200)["items"].as_array().unwrap()), ["d"]);
@@ -168,8 +168,8 @@ async fn a_long_poll_with_a_filter_waits_for_a_matching_datagram() {
     let waiting = format!("{log}?source=127.0.0.2&wait_ms=60000");
     let (page, ()) = tokio::join!(server.get(&waiting), async {
         Peer::at("127.0.0.1").send(&group, "another");
-        // It has been heard, and so the reader has been woken for nothing.
-        server.heard(&log, 1).await;
+        // It has been received, so the reader has been woken without a match.
+        server.wait_for_datagrams(&log, 1).await;
         Peer::at("127.0.0.2").send(&group, "wanted");
     });
     assert_eq!(payloads(page.expect(200)["items"].as_array().unwrap()), ["wanted"]);

@@ -1,4 +1,4 @@
-//! What the service logs, and how that changes while it runs.
+//! The service's log lines, and the log filter.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Reading logs: pages, cursors, waiting, and what a slow reader is told.
+//! Reading logs: pages, cursors, long polls, and gaps for slow readers.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn a_log_is_read_page_by_page() {
     for payload in ["a", "b", "c"] {
         peer.send(&group, payload);
     }
-    server.heard(&log, 3).await;
+    server.wait_for_datagrams(&log, 3).await;
 
     let first = server.get(&format!("{log}?limit=2")).await.expect(200);
     assert_eq!(items(&first), ["a", "b"]);
@@ -42,9 +42,9 @@ async fn a_datagram_shows_its_source_and_receive_time() {
     peer.send(&group, b"\xfftext");
     peer.send(&group, "text");
 
-    let heard = server.heard(&log, 2).await;
+    let received = server.wait_for_datagrams(&log, 2).await;
 
-    let mut bytes = heard[0].clone();
+    let mut bytes = received[0].clone();
     let received_at = bytes.as_object_mut().unwrap().remove("received_at").unwrap();
     let received_at: jiff::Timestamp = received_at.as_str().unwrap().parse().unwrap();
     assert!(received_at.duration_until(jiff::Timestamp::now()).as_secs().abs() < 600);
@@ -55,7 +55,7 @@ async fn a_datagram_shows_its_source_and_receive_time() {
             "payload_base64": "/3RleHQ=",
         })
     );
-    assert_eq!(heard[1]["payload"], "text");
+    assert_eq!(received[1]["payload"], "text");
     let forced = server.get(&format!("{log}?encoding=base64")).await.expect(200);
     assert_eq!(forced["items"][1]["payload_base64"], "dGV4dA==");
     assert_eq!(forced["items"][1].get("payload"), None);
@@ -129,7 +129,7 @@ async fn a_change_of_group_starts_a_new_log() {
     peer.send(&group, "to the group that was left");
     peer.send(&other, "new");
 
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["new"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["new"]);
     let replaced = server.get(&format!("{log}?after={}", cursor(&page))).await.expect(200);
     assert_eq!((items(&replaced), &replaced["gap"]), (vec!["new"], &json!({"reason": "log_replaced"})));
     assert_eq!(replaced["items"][0]["seq"], 1);

@@ -26,10 +26,13 @@ async fn a_membership_receives_its_group() {
     peer.send(&fresh_group(), "to others");
     peer.send(&group, "");
 
-    let heard = server.heard(&format!("{path}/datagrams"), 2).await;
-    assert_eq!(payloads(&heard), ["hello", ""]);
-    assert_eq!((&heard[0]["source"], &heard[0]["destination"]), (&json!(peer.address()), &json!(group)));
-    assert_eq!((&heard[0]["interface"], &heard[0]["ttl"]), (&json!("lo"), &json!(1)));
+    let received = server.wait_for_datagrams(&format!("{path}/datagrams"), 2).await;
+    assert_eq!(payloads(&received), ["hello", ""]);
+    assert_eq!(
+        (&received[0]["source"], &received[0]["destination"]),
+        (&json!(peer.address()), &json!(group))
+    );
+    assert_eq!((&received[0]["interface"], &received[0]["ttl"]), (&json!("lo"), &json!(1)));
     let counters = server.get(&path).await.expect(200)["counters"].clone();
     assert_eq!((&counters["datagrams"], &counters["bytes"]), (&json!(2), &json!(5)));
 }
@@ -40,13 +43,19 @@ async fn deleting_a_membership_does_not_affect_another() {
     let (leaving, staying) = (server.join(&group).await, server.join(&group).await);
     peer.send(&group, "to both");
     for membership in [&leaving, &staying] {
-        assert_eq!(payloads(&server.heard(&format!("{membership}/datagrams"), 1).await), ["to both"]);
+        assert_eq!(
+            payloads(&server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await),
+            ["to both"]
+        );
     }
 
     server.delete(&leaving).await.expect(204);
 
     peer.send(&group, "to one");
-    assert_eq!(payloads(&server.heard(&format!("{staying}/datagrams"), 2).await), ["to both", "to one"]);
+    assert_eq!(
+        payloads(&server.wait_for_datagrams(&format!("{staying}/datagrams"), 2).await),
+        ["to both", "to one"]
+    );
     server.get(&leaving).await.problem(404, "not-found", "");
     server.get(&format!("{leaving}/datagrams")).await.problem(404, "not-found", "");
     server.delete(&leaving).await.problem(404, "not-found", "");
@@ -74,7 +83,7 @@ async fn a_repeated_put_keeps_the_membership() {
     let created = server.put(path, body.clone()).await;
     assert_eq!((&created.expect(201)["id"], created.header("location")), (&json!("rack-7"), path));
     peer.send(&group, "kept");
-    server.heard(&format!("{path}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{path}/datagrams"), 1).await;
 
     let kept = server.put(path, body.clone()).await.expect(200);
 
@@ -106,8 +115,11 @@ async fn a_put_changes_the_sources_in_place() {
         both_speak(word);
     }
 
-    let heard = server.heard(&format!("{path}/datagrams"), 5).await;
-    assert_eq!(payloads(&heard), ["first of 3", "second of 2", "third of 3", "fourth of 2", "fourth of 3"]);
+    let received = server.wait_for_datagrams(&format!("{path}/datagrams"), 5).await;
+    assert_eq!(
+        payloads(&received),
+        ["first of 3", "second of 2", "third of 3", "fourth of 2", "fourth of 3"]
+    );
 }
 
 #[tokio::test]
@@ -122,7 +134,7 @@ async fn a_source_specific_group_receives_only_from_its_sources() {
     Peer::at("127.0.0.2").send(&group, "heard");
 
     let log = format!("{}/datagrams", reply.header("location"));
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["heard"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["heard"]);
 }
 
 #[tokio::test]
@@ -156,7 +168,7 @@ async fn allow_missing_accepts_a_missing_interface() {
     assert!(absent["reason"].as_str().unwrap().contains("no such interface"));
     assert_eq!((&lo["name"], &lo["state"]), (&json!("lo"), &json!("joined")));
     peer.send(&group, "hello");
-    server.heard(&format!("{}/datagrams", reply.header("location")), 1).await;
+    server.wait_for_datagrams(&format!("{}/datagrams", reply.header("location")), 1).await;
 }
 
 #[tokio::test]
@@ -178,7 +190,7 @@ async fn a_group_on_a_taken_port_is_joined_once_the_port_is_free() {
     drop(alone);
     let peer = Peer::at("127.0.0.1");
     let log = format!("{path}/datagrams?wait_ms=100");
-    // It tries again by itself, and hears what is sent after that.
+    // It retries by itself, and then receives.
     while server.get(&log).await.expect(200)["items"] == json!([]) {
         peer.send(&group, "hello?");
     }

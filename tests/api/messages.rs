@@ -102,8 +102,9 @@ async fn copies_have_the_requested_hop_limit_from_0_to_255() {
         }
     }
 
-    let heard: Vec<_> = server.heard(&log, 8).await.iter().map(|datagram| datagram["ttl"].clone()).collect();
-    assert_eq!(heard, [1, 0, 7, 255, 1, 0, 7, 255]);
+    let received: Vec<_> =
+        server.wait_for_datagrams(&log, 8).await.iter().map(|datagram| datagram["ttl"].clone()).collect();
+    assert_eq!(received, [1, 0, 7, 255, 1, 0, 7, 255]);
 }
 
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn concurrent_puts_of_one_message_send_it_once() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 200, 200, 202]);
 
-        // Deleted and sent again at once, as often as one likes: the port is free when a DELETE is answered.
+        // Deleted and sent again at once: the port is free when the DELETE returns.
         server.delete(&path).await.expect(204);
         assert_eq!(member.receive().await.0, "once");
     }

@@ -9,7 +9,7 @@ use crate::support::metrics::Metrics;
 use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
-/// What one exchange between a message, two responders and a membership comes to.
+/// The counts of one exchange between a message, two responders and a membership.
 const EXCHANGE: [(&str, u64); 11] = [
     (r#"rollcall_received_datagrams_total{kind="membership"}"#, 1),
     (r#"rollcall_received_datagrams_total{kind="responder"}"#, 2),
@@ -35,7 +35,7 @@ async fn the_counts_of_an_exchange_survive_the_deletion_of_its_resources() {
     }
     let message = server.call(&group, json!({"expect": 2})).await;
     all.push(format!("/v1/messages/{}", message["id"].as_str().unwrap()));
-    server.heard(&format!("{membership}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await;
 
     let before = Metrics::of(&server).await;
     for (row, value) in EXCHANGE {
@@ -74,7 +74,7 @@ async fn messages_are_counted_by_close_reason() {
     server.request(Method::POST, &format!("{message}/cancel")).send().await.expect(200);
     server.call(&group, json!({"window_ms": 1})).await;
     server.call(&group, json!({"window_ms": 60_000, "stall_ms": 1})).await;
-    // What is refused is no message.
+    // A refused request is not a message.
     let body = json!({"group": group, "payload": "x", "interfaces": ["nosuch0"]});
     assert_eq!(server.post("/v1/messages", body).await.status, 422);
 
@@ -98,14 +98,14 @@ async fn rate_limited_replies_are_counted() {
     for _ in 0..3 {
         peer.send(&group, "again");
     }
-    server.heard(&format!("{responder}/datagrams"), 3).await;
+    server.wait_for_datagrams(&format!("{responder}/datagrams"), 3).await;
 
     let metrics = Metrics::of(&server).await;
     assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="replied"}"#), 1);
     assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="limited"}"#), 2);
 }
 
-/// The runtime has one thread, so nobody reads while the test sends: the kernel has to drop.
+/// The runtime has one thread, so nothing is read while the test sends: the kernel has to drop.
 #[tokio::test]
 async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
     const SENT: u64 = 500;
@@ -194,7 +194,7 @@ async fn open_streams_are_counted() {
     for (path, _) in paths.iter().chain(&paths[..1]) {
         open.push(server.request(Method::GET, path).stream().await);
     }
-    // What has an end is no stream once it was read.
+    // A response with an end is not a stream.
     server.get(&format!("{membership}/datagrams?format=json")).await.expect(200);
     assert_eq!(server.get(&format!("{membership}/datagrams?format=ndjson")).await.status, 200);
 
@@ -204,7 +204,7 @@ async fn open_streams_are_counted() {
     }
     assert_eq!(all.count(&row("message", "ndjson")), 0);
     drop(open);
-    // The service learns of it when the connection tells it.
+    // The service notices when the connection is closed.
     let gone = async {
         loop {
             let metrics = Metrics::of(&server).await;
@@ -251,7 +251,7 @@ async fn counters_never_go_down_while_resources_end() {
             for _ in 0..PER_ROUND {
                 peer.send(&group, "x");
             }
-            server.heard(&format!("{membership}/datagrams"), PER_ROUND).await;
+            server.wait_for_datagrams(&format!("{membership}/datagrams"), PER_ROUND).await;
             server.delete(&membership).await.expect(204);
         }
     };

@@ -1,4 +1,4 @@
-//! What clients made is there again when the service is.
+//! Restarts: the service restores the resources of clients.
 
 use std::process::Command;
 
@@ -34,13 +34,13 @@ async fn a_restart_restores_all_resources() {
         let message = "/v1/messages/s";
         let request = program.request(Method::PUT, message).header("prefer", "wait=60");
         request.json(on_lo(&group, options)).send().await.expect(200);
-        // Everything was heard by now, twice: a repeat may have left before the first answer was there.
-        let heard = program.get(message).await.expect(200)["sent"][0]["count"].as_u64().unwrap() + 1;
+        // Everything has been received by now, perhaps twice: a repeat may have left before the first response arrived.
+        let received = program.get(message).await.expect(200)["sent"][0]["count"].as_u64().unwrap() + 1;
         for path in ["/v1/memberships/m", "/v1/responders/r"] {
-            while program.get(path).await.expect(200)["counters"]["datagrams"] != heard {}
+            while program.get(path).await.expect(200)["counters"]["datagrams"] != received {}
         }
-        while program.get("/v1/responders/r").await.expect(200)["replies"]["replied"] != heard - 1 {}
-        // What is counted after the last datagram was written comes to disk with the next change.
+        while program.get("/v1/responders/r").await.expect(200)["replies"]["replied"] != received - 1 {}
+        // Counts after the last written datagram get to disk with the next change.
         program.put("/v1/responders/r", on_lo(&group, rules)).await.expect(200);
         let logs = ["/v1/memberships/m/datagrams", "/v1/responders/r/datagrams", "/v1/messages/s/responses"];
         let (before, read) = (shown(&program).await, pages(&program, logs).await);
@@ -59,7 +59,7 @@ async fn a_restart_restores_all_resources() {
             called["responses"][0]["source"],
             format!("127.0.0.9:{}", group.rsplit_once(':').unwrap().1)
         );
-        while program.get("/v1/memberships/m").await.expect(200)["counters"]["datagrams"] != heard + 1 {}
+        while program.get("/v1/memberships/m").await.expect(200)["counters"]["datagrams"] != received + 1 {}
         let counted =
             Metrics::of(&program).await.count("rollcall_received_datagrams_total{kind=\"membership\"}");
         assert_eq!(counted, 1);
@@ -120,7 +120,7 @@ async fn a_changed_group_has_a_new_log_after_a_restart() {
     program.put("/v1/memberships/m", on_lo(&first, json!({}))).await.expect(201);
     peer.send(&first, "first");
     let log = "/v1/memberships/m/datagrams";
-    let old = program.heard(log, 1).await;
+    let old = program.wait_for_datagrams(log, 1).await;
     let cursor = program.get(log).await.expect(200)["next_cursor"].as_str().unwrap().to_owned();
     program.put("/v1/memberships/m", on_lo(&second, json!({}))).await.expect(200);
     peer.send(&second, "second");
@@ -197,7 +197,7 @@ async fn durable_is_refused_without_a_data_directory() {
     server.get(&format!("{log}?durable=false")).await.expect(200);
 }
 
-/// Everything that a client sees, but what the kernel says of the sockets.
+/// The views of all resources.
 async fn shown(program: &Program) -> Vec<Value> {
     let mut shown = Vec::new();
     for path in ["/v1/memberships/m", "/v1/responders/r", "/v1/messages/s"] {

@@ -1,4 +1,4 @@
-//! What a file declares is there, and follows the file when it is read again.
+//! Reloads: declared memberships and responders follow the configuration file.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ async fn a_reload_applies_the_file_and_keeps_resources_of_clients() {
     ]);
     assert_eq!(node.ids("/v1/memberships").await, ["changes", "goes", "stays"]);
     node.put("/v1/memberships/own", on_lo(&own, json!({}))).await.expect(201);
-    // A client may change what is declared, until the file is read again.
+    // A client may change a declared resource; the next reload restores it.
     node.delete("/v1/memberships/stays").await.expect(204);
     node.put("/v1/responders/answers", on_lo(&own, json!({"expires_in_ms": 60000}))).await.expect(200);
 
@@ -41,9 +41,9 @@ async fn a_reload_applies_the_file_and_keeps_resources_of_clients() {
     assert_eq!(node.ids("/v1/memberships").await, ["changes", "comes", "own", "stays"]);
     let changed = node.get("/v1/memberships/changes").await.expect(200);
     assert_eq!(changed["sources"], json!({"exclude": ["192.0.2.66"]}));
-    let answers = node.get("/v1/responders/answers").await.expect(200);
-    assert_eq!((&answers["group"], &answers["reply"]), (&json!(stays), &json!({"payload": "second"})));
-    assert_eq!(answers.get("expires_at"), None);
+    let responses = node.get("/v1/responders/answers").await.expect(200);
+    assert_eq!((&responses["group"], &responses["reply"]), (&json!(stays), &json!({"payload": "second"})));
+    assert_eq!(responses.get("expires_at"), None);
     let called = node.call(&stays, json!({"expect": 1})).await;
     assert_eq!(called["responses"][0]["payload"], "second");
 }
@@ -53,11 +53,11 @@ async fn an_unchanged_declaration_keeps_its_log() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);
     node.send(&group, json!({"window_ms": 0})).await;
-    let before = node.heard("/v1/memberships/monitor/datagrams", 1).await;
+    let before = node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await;
 
     node.reload(&[membership("monitor", &group), membership("another", &group)]).await;
 
-    assert_eq!(node.heard("/v1/memberships/monitor/datagrams", 1).await, before);
+    assert_eq!(node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await, before);
 }
 
 #[tokio::test]
@@ -122,23 +122,23 @@ async fn a_reload_replaces_tokens_but_never_removes_all() {
     let path = tokens.to_str().unwrap();
     std::fs::write(&tokens, OLD).unwrap();
     let program = Program::start_with(&["--tokens-file", path, "--require-token", "always"]);
-    let answer = async |token: &str| {
+    let response = async |token: &str| {
         let request = program.request(Method::GET, "/v1/config");
         request.header("authorization", &format!("Bearer the-{token}-token-of-ops")).send().await
     };
-    answer("old").await.expect(200);
+    response("old").await.expect(200);
 
     std::fs::write(&tokens, NEW).unwrap();
     program.signal("HUP");
-    while answer("new").await.status != 200 {}
-    answer("old").await.problem(401, "unknown-token", "");
+    while response("new").await.status != 200 {}
+    response("old").await.problem(401, "unknown-token", "");
 
     for broken in ["ops control", ""] {
-        let reads = answer("new").await.expect(200)["reads"].clone();
+        let reads = response("new").await.expect(200)["reads"].clone();
         std::fs::write(&tokens, broken).unwrap();
         program.signal("HUP");
         let shown = loop {
-            let shown = answer("new").await.expect(200);
+            let shown = response("new").await.expect(200);
             if shown["reads"] != reads {
                 break shown;
             }
@@ -148,7 +148,7 @@ async fn a_reload_replaces_tokens_but_never_removes_all() {
     }
 }
 
-/// A service with a file that can be written anew.
+/// A service with a configuration file that the test can replace.
 struct Node {
     program: Program,
     scratch: Scratch,

@@ -37,7 +37,7 @@ async fn a_reply_is_a_text_or_bytes_or_the_payload_itself() {
 #[tokio::test]
 async fn a_responder_replies_only_to_matching_datagrams() {
     let (server, peer) = (TestServer::start().await, Peer::at("127.0.0.1"));
-    for (rule, heard, answered) in [
+    for (rule, received, answered) in [
         (json!({"exact": "ping"}), [&b"pin"[..], b"ping!", b"ping"], "ping"),
         (json!({"exact_base64": "cGluZw=="}), [b"Ping", b"pings", b"ping"], "ping"),
         (json!({"prefix": "M-SEARCH "}), [b"M-SEARCH", b" M-SEARCH *", b"M-SEARCH *"], "M-SEARCH *"),
@@ -47,7 +47,7 @@ async fn a_responder_replies_only_to_matching_datagrams() {
     ] {
         let group = fresh_group();
         server.respond(&group, json!({"match": rule, "reply": {"echo": true}})).await;
-        for payload in heard {
+        for payload in received {
             peer.send(&group, payload);
         }
         assert_eq!(peer.receive().await.0, answered);
@@ -112,16 +112,16 @@ async fn two_responders_on_one_host_have_different_sources() {
 
     let message = server.call(&group, json!({"expect": 2, "window_ms": 60000})).await;
 
-    let mut answers: Vec<_> = message["responses"]
+    let mut responses: Vec<_> = message["responses"]
         .as_array()
         .unwrap()
         .iter()
         .map(|response| (response["source"].as_str().unwrap(), response["payload"].as_str().unwrap()))
         .collect();
-    answers.sort_unstable();
+    responses.sort_unstable();
     let (_, port) = group.split_once(':').unwrap();
     let (two, three) = (format!("127.0.0.2:{port}"), format!("127.0.0.3:{port}"));
-    assert_eq!(answers, [(two.as_str(), "two"), (three.as_str(), "three")]);
+    assert_eq!(responses, [(two.as_str(), "two"), (three.as_str(), "three")]);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_reply_socket_takes_no_datagrams_from_other_sockets() {
         Peer::at("127.0.0.1").send(&format!("127.0.0.1:{port}"), "here");
     }
 
-    server.heard(&format!("{message}/responses"), 20).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 20).await;
     assert_eq!(server.call(&group, json!({"expect": 1})).await["close_reason"], "expected");
 }
 
@@ -152,7 +152,10 @@ async fn a_put_changes_the_reply_in_place() {
     assert_eq!(peer.receive().await.0, "on");
     assert_eq!(changed["created_at"], created["created_at"]);
     assert_eq!((&changed["match"], &changed["delay_ms"]), (&json!({"prefix": "s"}), &json!(1)));
-    assert_eq!(payloads(&server.heard("/v1/responders/lamp/datagrams", 2).await), ["first", "second"]);
+    assert_eq!(
+        payloads(&server.wait_for_datagrams("/v1/responders/lamp/datagrams", 2).await),
+        ["first", "second"]
+    );
 }
 
 #[tokio::test]
@@ -243,7 +246,7 @@ async fn a_deleted_responder_frees_its_port_at_once() {
     let from = json!({"address": "127.0.0.6", "port": port});
     let responder = program.respond(&group, json!({"delay_ms": 60_000, "reply_from": from})).await;
     program.send(&group, json!({"window_ms": 0})).await;
-    program.heard(&format!("{responder}/datagrams"), 1).await;
+    program.wait_for_datagrams(&format!("{responder}/datagrams"), 1).await;
 
     program.delete(&responder).await.expect(204);
 

@@ -1,4 +1,4 @@
-//! What is let go: by age, and because there is too much.
+//! Retention by age and by size.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn old_datagrams_are_evicted() {
     let membership = server.join(&group).await;
     let log = format!("{membership}/datagrams");
     peer.send(&group, "old");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
 
     while server.get(&membership).await.expect(200)["counters"]["evicted"] == 0 {}
 
@@ -52,7 +52,7 @@ async fn the_total_limit_evicts_the_oldest_datagrams_of_all_logs() {
     let burst = |count: usize| json!({"payload": "x".repeat(1_000), "window_ms": 0, "repeat": {"count": count, "interval_ms": 0}});
     // Less than there is room for, and then as much as there is room for.
     server.closed(&server.send(&first, burst(500)).await).await;
-    server.heard(&format!("{old}/datagrams"), 500).await;
+    server.wait_for_datagrams(&format!("{old}/datagrams"), 500).await;
     for _ in 0..4 {
         server.closed(&server.send(&second, burst(250)).await).await;
     }
@@ -65,7 +65,7 @@ async fn the_total_limit_evicts_the_oldest_datagrams_of_all_logs() {
     assert_eq!(page["gap"]["reason"], "retention");
 }
 
-/// What a message is takes room, too.
+/// The specification of a message counts, too.
 #[tokio::test]
 async fn the_total_limit_deletes_old_messages_before_newer_datagrams() {
     const TOTAL: usize = 1 << 20;
@@ -79,7 +79,7 @@ async fn the_total_limit_deletes_old_messages_before_newer_datagrams() {
     }
     // All fit, and then not any more.
     peer.send(&group, "newer");
-    server.heard(&format!("{membership}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await;
     assert_eq!(server.get(&messages[0]).await.status, 200);
     for _ in 0..10 {
         messages.push(server.send(&unheard, large.clone()).await);
@@ -107,7 +107,7 @@ async fn a_resource_can_lower_the_limits_of_its_log() {
     for payload in ["1", "2", "3"] {
         peer.send(&group, payload);
     }
-    server.heard(&log, 2).await;
+    server.wait_for_datagrams(&log, 2).await;
     while server.get(path).await.expect(200)["counters"]["datagrams"] != 3 {}
     assert_eq!(kept().await, "23");
 

@@ -71,7 +71,7 @@ async fn a_signal_stops_the_service_in_order() {
         let reading = program.get(&log);
         let calling = program.call(&group, json!({"window_ms": 60000}));
         let stopping = async {
-            // Waits on the service are under way once it shows what was asked later.
+            // The long poll has begun once the service shows the later message.
             while program.get("/v1/messages?state=collecting").await.expect(200)["items"] == json!([]) {}
             program.get("/livez").await.expect(200);
             program.signal(signal);
@@ -119,7 +119,7 @@ async fn a_stopping_service_allows_reads_and_refuses_changes() {
     let responder = server.respond(&group, json!({})).await;
     let message = server.send(&group, json!({"window_ms": 0})).await;
     let log = format!("{membership}/datagrams");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
     while server.get(&responder).await.expect(200)["replies"]["replied"] != 1 {}
     let paths = [&membership, &responder, &message, &log];
     let mut before = Vec::new();

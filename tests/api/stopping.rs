@@ -51,7 +51,7 @@ async fn a_keep_alive_connection_ends_after_its_last_response() {
     let mut connection = RawConnection::tcp(server.address()).await;
     assert_eq!(connection.exchange(REQUEST).await, RequestOutcome::Answered { status: 200, last: false });
 
-    // Sent, and not yet seen by the service, when it is told to stop.
+    // Sent, but not yet read by the service, when the stop begins.
     assert!(connection.send(REQUEST.as_bytes()).await);
     server.begin_to_stop();
 
@@ -89,7 +89,7 @@ async fn a_partially_received_request_gets_a_response_during_the_stop() {
     server.stop().await;
 }
 
-/// About a thousand requests a second on kept connections, over TCP and a unix socket, on some of them in pieces.
+/// About a thousand requests a second on keep-alive connections, over TCP and a unix socket, some of them in pieces.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     const GRACE: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     }
     load.busy.notified().await;
     program.signal("TERM");
-    let told = Instant::now();
+    let reported = Instant::now();
 
     let outcomes = clients.join_all().await;
     for outcome in &outcomes {
@@ -140,21 +140,21 @@ async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     }
     assert!(capture.rest().await.is_ok_and(|length| length > 0));
     assert_eq!(program.ended().await.code(), Some(0));
-    assert!(told.elapsed() < GRACE, "{:?}", told.elapsed());
+    assert!(reported.elapsed() < GRACE, "{:?}", reported.elapsed());
 }
 
-/// Clients that ask again and again.
+/// Clients that send one request after another.
 #[derive(Default)]
 struct Load {
     answered: AtomicUsize,
-    /// Once the service has answered for a while.
+    /// Notified once the service has served the clients for a while.
     busy: Notify,
 }
 
 impl Load {
     const BUSY: usize = 600;
 
-    /// Gives what became of the last request, the first that was not followed by another.
+    /// Returns the outcome of the last request.
     async fn run(
         self: Arc<Self>,
         mut connection: RawConnection,

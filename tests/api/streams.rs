@@ -61,7 +61,7 @@ async fn after_latest_skips_earlier_datagrams() {
     let log = format!("{}/datagrams", server.join(&group).await);
     let latest = format!("{log}?after=latest");
     peer.send(&group, "before");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
 
     let mut events = follow(&server, &latest, None).await;
     let mut lines =
@@ -113,7 +113,7 @@ async fn a_resumed_stream_delivers_every_datagram_once() {
     let mut seen: Vec<u64> = Vec::new();
     let mut last: Option<String> = None;
     for round in 0..5_u32 {
-        // `after` is older than what the client has seen: the header wins.
+        // `after` is older than the last seen event: the header takes precedence.
         let path = format!("{log}?after=0000000000000000-0");
         let mut stream = match &last {
             None => follow(&server, &log, None).await,
@@ -122,7 +122,7 @@ async fn a_resumed_stream_delivers_every_datagram_once() {
         for nth in 0..20 {
             peer.send(&group, format!("{round} {nth}"));
         }
-        // Cut off in the middle of what is there.
+        // Cut off in the middle of the log.
         let events = stream.events(13).await;
         assert!(events.iter().all(|event| event.name == "datagram"), "{events:?}");
         seen.extend(sequences(&events));
@@ -169,7 +169,7 @@ async fn an_overtaken_stream_reports_the_number_of_missed_datagrams() {
         ("gap", &json!({"reason": "retention", "missed": 2}))
     );
     assert_eq!(sequences(&events[1..]), [4, 5, 6]);
-    // Whoever resumes behind the gap is not told again.
+    // A client that resumes after the gap does not get it again.
     let resumed = follow(&server, &log, Some(&events[0].id)).await.event().await.unwrap();
     assert_eq!((resumed.name.as_str(), &resumed.data["seq"]), ("datagram", &json!(4)));
 }
@@ -186,8 +186,8 @@ async fn a_stalled_client_gets_a_gap_with_logs_on_disk() {
     without_reading(|config| config.settings.store = Some(kept_in(&scratch.path("data")))).await;
 }
 
-/// Far more goes by than the kernel's buffers and one client's share hold: what the slow reader did not take is a
-/// gap for it, and not memory of the service.
+/// Far more datagrams arrive than the kernel's buffers and one client's share hold: those that the slow client does not
+/// read become a gap, and do not stay in the service's memory.
 async fn without_reading(change: impl FnOnce(&mut Config)) {
     const SENT: u64 = 3_000;
     let server = TestServer::start_with(|config| {
@@ -205,23 +205,23 @@ async fn without_reading(change: impl FnOnce(&mut Config)) {
         for _ in 0..10 {
             peer.send(&group, [b'x'; 10_000]);
         }
-        // Ten are heard before more are sent, so that the kernel drops none.
+        // Ten are received before more are sent, so that the kernel drops none.
         quick.events(10).await;
     }
 
-    let (mut heard, mut missed) = (0, 0);
-    while heard + missed < SENT {
+    let (mut received, mut missed) = (0, 0);
+    while received + missed < SENT {
         let event = slow.event().await.unwrap();
         if event.name == "datagram" {
-            heard += 1;
+            received += 1;
             continue;
         }
         assert_eq!((event.name.as_str(), &event.data["reason"]), ("gap", &json!("retention")));
         missed += event.data["missed"].as_u64().unwrap();
     }
 
-    assert_eq!(heard + missed, SENT);
-    assert!(missed > 0, "all {heard} were kept for a client that did not read");
+    assert_eq!(received + missed, SENT);
+    assert!(missed > 0, "all {received} were kept for a client that did not read");
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn streams_end_with_a_reason_when_the_service_stops() {
     for log in [format!("{membership}/datagrams"), format!("{message}/responses"), "/v1/events".to_owned()] {
         streams.push(follow(&server, &log, None).await);
     }
-    // Until they have told what there was, the events would come before the end.
+    // Reads the existing events, which would come before the end.
     let mut events = streams.pop().unwrap();
     events.events(2).await;
     streams.push(events);

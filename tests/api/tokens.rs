@@ -1,4 +1,4 @@
-//! Who has to send a token, and what it allows.
+//! Tokens: which requests need one, and what its scope allows.
 
 use hyper::Method;
 use rollcall::http::{RequireToken, Tokens};

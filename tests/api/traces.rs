@@ -149,7 +149,7 @@ async fn all_requests_but_probes_are_traced() {
         (&brew["http.request.method"], &brew["http.request.method_original"]),
         (&json!("_OTHER"), &json!("BREW"))
     );
-    // What a client has done wrong is no error of the service.
+    // A client's error is not an error of the service.
     assert!(
         spans.iter().all(|seen| seen
             .span
@@ -301,11 +301,11 @@ async fn the_service_does_not_wait_for_the_collector_beyond_the_grace_period() {
     assert_eq!(collector.batch().await.len(), 1);
     let stopping = Instant::now();
     server.stop().await;
-    // Beyond it, what a busy machine takes; the collector would be given 10 s for a batch.
+    // With some tolerance for a busy machine; the collector would have 10 s for a batch.
     assert!((grace..grace * 10).contains(&stopping.elapsed()), "{:?}", stopping.elapsed());
 }
 
-/// getaddrinfo(3) waits 5 s for an answer, and then asks again.
+/// getaddrinfo(3) waits 5 s for a response, and then sends another query.
 #[tokio::test]
 async fn silent_name_servers_do_not_delay_the_end_of_the_service() {
     const SILENT: &str = "import socket
@@ -343,7 +343,7 @@ while server.recv(512):
     );
 }
 
-/// Whatever else the environment says: the setting is what counts.
+/// The standard variables of OpenTelemetry do not switch traces on.
 #[tokio::test]
 async fn without_the_setting_nothing_is_traced() {
     let mut collector = Collector::start().await;
@@ -363,8 +363,8 @@ async fn without_the_setting_nothing_is_traced() {
 async fn an_endpoint_that_is_not_plain_http_is_refused() {
     let checked = run(&["check-config", "--otlp-endpoint", "https://collector:4318"]).await;
     assert_eq!(checked.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(said.contains("over plain http only"), "{said}");
+    let output = String::from_utf8_lossy(&checked.stderr);
+    assert!(output.contains("over plain http only"), "{output}");
 }
 
 fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
@@ -372,7 +372,7 @@ fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
     |config| config.otlp_endpoint = Some(endpoint)
 }
 
-/// Asks so many times on one connection; each time it is answered.
+/// Sends this many requests on one connection; each gets a response.
 async fn ask(server: &TestServer, times: u64) {
     let mut connection = RawConnection::tcp(server.address()).await;
     for _ in 0..times {

@@ -1,4 +1,4 @@
-//! How a membership or responder must be shown, by what is the case with the interfaces.
+//! The expected view of a membership or responder, by the situation of its interfaces.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::links::{Links, Situation};
 use super::spec::{ReplyFrom, Spec};
 
-/// What the contract says of an interface of a membership, as it is now.
+/// The expected view of one interface of a membership, in its present situation.
 struct Expected {
     states: &'static [&'static str],
     hears: bool,
@@ -106,7 +106,7 @@ impl Surroundings {
     }
 }
 
-/// What must be so of the membership as a whole, by what it says of its interfaces.
+/// The expected state of the membership as a whole, by those of its interfaces.
 fn whole_faults(spec: &Spec, view: &Value, shown: &[Value]) -> Vec<String> {
     const WORSE: [&str; 4] = ["joined", "pending", "lost", "failed"];
     let mut faults = Vec::new();
@@ -130,7 +130,7 @@ fn whole_faults(spec: &Spec, view: &Value, shown: &[Value]) -> Vec<String> {
     faults
 }
 
-/// How many sockets the service says have joined, by interface and group: at least, and at most.
+/// How many sockets the service shows as joined, by interface and group: at least, and at most.
 pub(super) fn joined_sockets<'a>(
     resources: impl Iterator<Item = (&'a Spec, &'a Value)>,
 ) -> BTreeMap<(String, IpAddr), (u64, u64)> {

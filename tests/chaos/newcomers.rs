@@ -1,4 +1,4 @@
-//! What is asked for while a link is in trouble is answered by what is the case with it.
+//! Requests during a disturbance of a link: the responses must show the state of the link.
 
 use std::net::SocketAddr;
 
@@ -36,7 +36,7 @@ impl Checks<'_> {
             "interfaces": [link.name()],
             "window_ms": 0,
         });
-        let (status, answer) = self.exchange(Method::PUT, &path, Some(&body)).await?;
+        let (status, response) = self.exchange(Method::PUT, &path, Some(&body)).await?;
         if status == 202 {
             self.exchange(Method::DELETE, &path, None).await?;
         }
@@ -46,9 +46,9 @@ impl Checks<'_> {
             Situation::Gone | Situation::Renamed => (422, "unknown-interface"),
             Situation::BridgePort => return Ok(()),
         };
-        let problem = answer["type"].as_str().unwrap_or_default();
+        let problem = response["type"].as_str().unwrap_or_default();
         let problem = problem.trim_start_matches("urn:rollcall:problem:");
-        if (status, problem) == expected { Ok(()) } else { Err(format!("{answer} is not {expected:?}")) }
+        if (status, problem) == expected { Ok(()) } else { Err(format!("{response} is not {expected:?}")) }
     }
 
     async fn new_membership(
@@ -85,9 +85,9 @@ impl Checks<'_> {
         let body = body.map_or(Body::None, Body::Json);
         let outcome = self.world.service.exchange(method, path, body).await;
         match outcome {
-            RequestOutcome::Answered(answer) => {
-                let body = serde_json::from_slice(&answer.reply.body).unwrap_or_default();
-                Ok((answer.reply.status.as_u16(), body))
+            RequestOutcome::Answered(response) => {
+                let body = serde_json::from_slice(&response.reply.body).unwrap_or_default();
+                Ok((response.reply.status.as_u16(), body))
             }
             RequestOutcome::Killed => Err(format!("{path}: killed")),
             RequestOutcome::Silent => Err(format!("{path}: no answer")),

@@ -105,7 +105,7 @@ async fn repeats_fail_without_a_carrier_and_arrive_again_afterwards() {
             let reply = net.node.post("/v1/messages", body).await;
             reply.expect(202);
             let message = reply.header("location");
-            listener.heard_until(&membership, kind).await;
+            listener.receive_until(&membership, kind).await;
 
             net.far.ip("link set w0 down\n");
             shown_soon(&net.node, |w0| w0["running"] == false).await;
@@ -118,8 +118,8 @@ async fn repeats_fail_without_a_carrier_and_arrive_again_afterwards() {
 
             net.far.ip("link set w0 up\n");
             shown_soon(&net.node, |w0| w0["running"] == true).await;
-            let heard = listener.get(&membership).await.expect(200)["counters"]["datagrams"].as_u64();
-            listener.until(&membership, |view| view["counters"]["datagrams"].as_u64() > heard).await;
+            let received = listener.get(&membership).await.expect(200)["counters"]["datagrams"].as_u64();
+            listener.until(&membership, |view| view["counters"]["datagrams"].as_u64() > received).await;
             assert!(counts(&net.node.get(message).await.expect(200)["sent"][0])[0] > count);
             net.node.delete(message).await.expect(204);
             listener.delete(&membership).await.expect(204);

@@ -1,4 +1,4 @@
-//! IPv6 groups, and the three ways to say on which interface.
+//! IPv6 groups, and the three ways to name their interface.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ async fn site_scoped_groups_accept_the_interface_in_every_form() {
     every_way_hears_every_way("ff15::7:1", "[fd77::").await;
 }
 
-/// Scope nibble 2 is what makes a group link-local, not the prefix ff02.
+/// Scope nibble 2 makes a group link-local, not the prefix ff02.
 #[tokio::test(flavor = "multi_thread")]
 async fn transient_link_local_groups_are_link_local_too() {
     every_way_hears_every_way("ff12::7:1", "[fe80::").await;
@@ -53,10 +53,10 @@ async fn every_way_hears_every_way(address: &str, source: &str) {
     }
 
     for membership in memberships {
-        let heard = node.heard_until(&membership, "way 3").await;
-        assert_eq!(payloads(&heard), ["way 0", "way 1", "way 2", "way 3"], "{membership}");
-        assert!(texts(&heard, "source").iter().all(|from| from.starts_with(source)), "{heard:?}");
-        assert!(texts(&heard, "interface").iter().all(|name| *name == "eth0"), "{heard:?}");
+        let received = node.receive_until(&membership, "way 3").await;
+        assert_eq!(payloads(&received), ["way 0", "way 1", "way 2", "way 3"], "{membership}");
+        assert!(texts(&received, "source").iter().all(|from| from.starts_with(source)), "{received:?}");
+        assert!(texts(&received, "interface").iter().all(|name| *name == "eth0"), "{received:?}");
     }
 }
 
@@ -108,8 +108,8 @@ async fn responders_reply_between_link_local_addresses() {
     assert_eq!(message["close_reason"], "expected");
     assert!(message["sent"][0]["source"].as_str().unwrap().starts_with("[fe80::"));
     let responses = message["responses"].as_array().unwrap();
-    let mut answers = payloads(responses);
-    answers.sort_unstable();
-    assert_eq!(answers, ["ack", "other"]);
+    let mut replies = payloads(responses);
+    replies.sort_unstable();
+    assert_eq!(replies, ["ack", "other"]);
     assert!(texts(responses, "source").iter().all(|source| source.starts_with("[fe80::")), "{responses:?}");
 }

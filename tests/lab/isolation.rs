@@ -1,4 +1,4 @@
-//! What other programs join changes nothing in what a membership hears.
+//! Groups that other programs join do not reach a membership.
 
 use serde_json::json;
 
@@ -25,11 +25,11 @@ async fn groups_of_other_programs_on_the_same_port_are_not_received() {
     before.wait_for_line("heard before");
     after.wait_for_line("heard after");
     for membership in [named, anywhere] {
-        assert_eq!(payloads(&node.heard_until(&membership, "ours").await), ["ours"]);
+        assert_eq!(payloads(&node.receive_until(&membership, "ours").await), ["ours"]);
     }
 }
 
-/// An IPv6 socket hears, unless told otherwise, also where another socket of the host joined its group.
+/// By default, an IPv6 socket also receives where another socket of the host has joined its group.
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_of_other_programs_on_another_interface_are_not_received() {
     let Some(mut lab) = Lab::new() else { return };
@@ -49,8 +49,8 @@ async fn groups_of_other_programs_on_another_interface_are_not_received() {
         other.wait_for_line("heard far");
         near.say(json!({"group": group, "interfaces": ["eth0"], "payload": "near"})).await;
 
-        assert_eq!(payloads(&node.heard_until(&membership, "near").await), ["near"]);
-        assert_eq!(payloads(&node.heard_until(&elsewhere, "far").await), ["far"]);
+        assert_eq!(payloads(&node.receive_until(&membership, "near").await), ["near"]);
+        assert_eq!(payloads(&node.receive_until(&elsewhere, "far").await), ["far"]);
     }
 }
 

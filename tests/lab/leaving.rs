@@ -34,12 +34,12 @@ async fn deleting_a_membership_does_not_stop_another() {
     let group = "239.3.3.2:10000";
     let (one, other) = (node.join(json!({"group": group})).await, node.join(json!({"group": group})).await);
     sender.say(json!({"group": group, "payload": "to both"})).await;
-    node.heard_until(&one, "to both").await;
+    node.receive_until(&one, "to both").await;
 
     node.delete(&one).await.expect(204);
     sender.say(json!({"group": group, "payload": "to one"})).await;
 
-    assert_eq!(payloads(&node.heard_until(&other, "to one").await), ["to both", "to one"]);
+    assert_eq!(payloads(&node.receive_until(&other, "to one").await), ["to both", "to one"]);
     node.get(&one).await.expect(404);
 }
 

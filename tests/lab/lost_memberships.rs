@@ -43,13 +43,13 @@ async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_joined_again_with_a_lar
     }
     net.listed_soon(&everywhere, ipv6, 4).await;
     for path in paths.iter().chain([&everywhere]) {
-        net.assert_heard(path, ipv6, "w0", "with a large MTU").await;
+        net.assert_received(path, ipv6, "w0", "with a large MTU").await;
     }
 
     net.host.ip("link set w0 down\nlink set w0 up\n");
     net.node.soon(kept, |view| view["hears"] == true).await;
     net.node.put(kept, body).await.expect(200);
-    net.assert_heard(kept, ipv6, "w0", "after down and up").await;
+    net.assert_received(kept, ipv6, "w0", "after down and up").await;
     assert_eq!(states(&net.node.events_of(&unconcerned).await), ["joined"]);
 }
 
@@ -92,7 +92,7 @@ async fn a_membership_that_the_kernel_forgot_silently_is_joined_again() {
                 net.node.soon(path, |view| view["state"] == "joined" && view["hears"] == true).await;
                 let events = net.node.events_of(path).await;
                 assert_eq!(states(&events), ["joined", "lost", "joined"], "{events:#?}");
-                net.assert_heard(path, group, "w0", how).await;
+                net.assert_received(path, group, "w0", how).await;
             }
             for path in paths {
                 net.node.delete(&path).await.expect(204);
@@ -119,7 +119,7 @@ async fn joined_again_beside_another_program(net: &Cabled) -> (String, Process) 
     let joined_again =
         |page: &Value| states(page["items"].as_array().unwrap()) == ["joined", "lost", "joined"];
     net.node.soon("/v1/events", joined_again).await;
-    net.assert_heard(&membership, group, "w0", "to both").await;
+    net.assert_received(&membership, group, "w0", "to both").await;
     block_in_place(|| joiner.wait_for_line("heard to both"));
     (membership, joiner)
 }
@@ -135,7 +135,7 @@ async fn another_programs_join_does_not_hide_the_loss() {
     // service keeps it open until then.
     drop(joiner);
     net.listed_soon(&membership, group, 1).await;
-    net.assert_heard(&membership, group, "w0", "to the service alone").await;
+    net.assert_received(&membership, group, "w0", "to the service alone").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +166,7 @@ async fn memberships_on_unaffected_interfaces_are_left_alone() {
     }
 
     assert_eq!(states(&net.node.events_of(&unconcerned).await), ["joined"]);
-    net.assert_heard(&unconcerned, group, "w1", "all the time").await;
+    net.assert_received(&unconcerned, group, "w1", "all the time").await;
     assert_eq!(Metrics::of(&net.node).await.count("rollcall_reopened_total"), 3);
     let view: Value = net.node.get(&unconcerned).await.expect(200);
     assert_eq!((&view["state"], &view["hears"]), (&json!("joined"), &json!(true)));

@@ -1,4 +1,4 @@
-//! Interfaces as the service follows them, beside what the kernel says when it is asked.
+//! The interface table that the service follows, compared with a fresh dump of the kernel.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Child, Command};
@@ -149,10 +149,10 @@ async fn now(watch: &InterfaceWatch, is_so: impl Fn(&Interface) -> bool) -> Arc<
     table.by_name("v0").unwrap().clone()
 }
 
-/// Compares the table with that of one who reads all now, until they are equal: the kernel brings a carrier up, and
+/// Compares the table with a fresh dump, until they are equal: the kernel brings a carrier up, and
 /// adds addresses, a little after the change itself.
 async fn agrees(watch: &InterfaceWatch, change: &str) {
-    // What only one knows who has followed from the start.
+    // Without the counts that only a watch from the start has.
     let plain = |interface: &Arc<Interface>| Interface { forgotten: [0; 2], ..(**interface).clone() };
     let plain = |table: Arc<InterfaceTable>| table.interfaces.iter().map(plain).collect::<Vec<_>>();
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! `joined` is what the kernel's list says; `hears` says whether anything can arrive, and `reason` why not.
+//! `joined` follows the kernel's list; `hears` shows whether anything can arrive, and `reason` why not.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ async fn a_membership_hears_only_ipv4_where_ipv6_is_disabled() {
     let [ipv4, _] = GROUPS;
     let membership = net.node.join(json!({"group": ipv4, "interfaces": ["w0"]})).await;
     assert_eq!(net.node.get(&membership).await.expect(200)["hears"], true);
-    net.assert_heard(&membership, ipv4, "w0", "over IPv4").await;
+    net.assert_received(&membership, ipv4, "w0", "over IPv4").await;
 }
 
 async fn each_family_tells(trouble: &Trouble, groups: &[&str]) {
@@ -114,7 +114,7 @@ async fn it_tells(net: &Cabled, trouble: &Trouble, group: &str) {
         assert_eq!(on(&view, "w0").get("reason"), None);
         let events = node.events_of(path).await;
         assert_eq!(texts(&events, "event"), ["joined", "not_hearing", "hearing"]);
-        net.assert_heard(path, group, "w0", "the trouble is over").await;
+        net.assert_received(path, group, "w0", "the trouble is over").await;
     }
     node.delete(&later).await.expect(204);
     assert_counts(node, [0, 0]).await;
@@ -223,14 +223,14 @@ async fn a_default_membership_created_with_all_links_down_does_not_hear() {
     }
 }
 
-/// An interface that leaves the default set and comes back goes on with its counts.
+/// An interface that leaves the default set and comes back continues its counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_counts_of_an_interface_continue_after_it_was_a_bridge_port() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [group, _] = GROUPS;
     let membership = net.node.join(json!({"group": group})).await;
-    net.assert_heard(&membership, group, "w0", "before").await;
+    net.assert_received(&membership, group, "w0", "before").await;
     let view = net.node.get(&membership).await.expect(200);
     let counted = on(&view, "w0")["datagrams"].as_u64().unwrap();
 

@@ -1,4 +1,4 @@
-//! How far a message goes.
+//! Hop limits, and retries with interfaces that are gone or down.
 
 use serde_json::json;
 
@@ -24,11 +24,11 @@ async fn a_message_with_hop_limit_0_stays_on_the_host() {
             let marker = format!("leaves {window} {member}");
             node.post("/v1/messages", message(&marker, 1)).await.expect(202);
 
-            let page = other.heard_until(&beyond, &marker).await;
-            let heard = payloads(&page);
-            assert!(!heard.contains(&"stays"), "{group} {window} {member}: {heard:?}");
+            let page = other.receive_until(&beyond, &marker).await;
+            let received = payloads(&page);
+            assert!(!received.contains(&"stays"), "{group} {window} {member}: {received:?}");
             if let Some(local) = local {
-                assert_eq!(payloads(&node.heard_until(&local, &marker).await), ["stays", &marker]);
+                assert_eq!(payloads(&node.receive_until(&local, &marker).await), ["stays", &marker]);
                 node.delete(&local).await.expect(204);
             }
         }

@@ -61,7 +61,7 @@ fn segments_are_separate() {
     assert_eq!(far.ipv4().to_string(), "10.77.1.2");
     assert_eq!(far.ipv6().to_string(), "fd77:1::2");
 
-    // What is sent first would be received first, if it could cross.
+    // The first datagram would be received first, if it could cross.
     let receiver = near.spawn("python3", &[&peer("receiver.py")]);
     receiver.wait_for_line("waiting to receive message");
     far.run("python3", &[&peer("sender.py")]);

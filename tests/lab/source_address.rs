@@ -29,9 +29,9 @@ async fn a_message_leaves_from_its_source_address() {
         let raw = net.node.request(Method::POST, &path).body("text/plain", "raw");
         assert!(is_from(&raw.send().await.expect(202)["sent"][0], source));
 
-        let heard = net.near.heard_until(&near, "raw").await;
-        assert_eq!(heard.len(), 5);
-        assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+        let received = net.near.receive_until(&near, "raw").await;
+        assert_eq!(received.len(), 5);
+        assert!(received.iter().all(|datagram| is_from(datagram, source)), "{received:#?}");
     }
 }
 
@@ -49,8 +49,8 @@ async fn a_source_address_selects_its_interface() {
             .call(json!({"group": group, "payload": "there", "source": source, "window_ms": 50}))
             .await;
         assert_eq!(texts(message["sent"].as_array().unwrap(), "interface"), ["eth1"]);
-        let heard = net.far.heard_until(&far, "there").await;
-        assert!(is_from(&heard[0], &source), "{heard:#?}");
+        let received = net.far.receive_until(&far, "there").await;
+        assert!(is_from(&received[0], &source), "{received:#?}");
     }
 }
 
@@ -106,7 +106,7 @@ async fn copies_fail_while_the_source_address_is_missing() {
             let reply = net.node.post("/v1/messages", body).await;
             reply.expect(202);
             let message = reply.header("location");
-            net.near.heard_until(&near, kind).await;
+            net.near.receive_until(&near, kind).await;
 
             net.host.ip(&format!("addr del {source}/{prefix} dev eth0\n"));
             let failing = |view: &Value| view["sent"][0]["failed"].as_u64() >= Some(2);
@@ -118,8 +118,8 @@ async fn copies_fail_while_the_source_address_is_missing() {
             net.node.until(message, more).await;
 
             net.node.delete(message).await.expect(204);
-            let heard = net.near.heard_until(&near, kind).await;
-            assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+            let received = net.near.receive_until(&near, kind).await;
+            assert!(received.iter().all(|datagram| is_from(datagram, source)), "{received:#?}");
             net.near.delete(&near).await.expect(204);
         }
     }

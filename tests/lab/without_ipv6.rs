@@ -32,7 +32,7 @@ async fn an_ipv6_group_on_a_link_without_ipv6_is_pending() {
         let view = net.node.soon(path, |view| view["state"] == "joined").await;
         assert_eq!((&view["hears"], on(&view, "w0").get("reason")), (&json!(true), None), "{view:#}");
         assert_eq!(texts(&net.node.events_of(path).await, "event"), ["pending", "joined"]);
-        net.assert_heard(path, GROUP, "w0", "now there is IPv6").await;
+        net.assert_received(path, GROUP, "w0", "now there is IPv6").await;
     }
     assert_eq!(net.host.users("w0", GROUP), 3);
 }
@@ -62,7 +62,7 @@ async fn a_default_membership_skips_a_tunnel_without_ipv6() {
     let view = net.node.get(&membership).await.expect(200);
     assert_eq!((&view["state"], &view["hears"]), (&json!("joined"), &json!(true)), "{view:#}");
     assert_eq!(texts(view["interfaces"].as_array().unwrap(), "name"), ["lo", "w0"]);
-    net.assert_heard(&membership, GROUP, "w0", "beside a tunnel").await;
+    net.assert_received(&membership, GROUP, "w0", "beside a tunnel").await;
     // Over IPv4, it is an interface as any other.
     let ipv4 = net.node.join(json!({"group": "239.4.14.1:10000"})).await;
     let view = net.node.get(&ipv4).await.expect(200);
@@ -76,7 +76,7 @@ async fn a_default_membership_skips_a_tunnel_without_ipv6() {
     let has_it = |view: &Value| texts(view["interfaces"].as_array().unwrap(), "name").contains(&"w1");
     let view = net.node.soon(&membership, has_it).await;
     assert_eq!((&view["state"], &on(&view, "w1")["hears"]), (&json!("joined"), &json!(true)), "{view:#}");
-    net.assert_heard(&membership, GROUP, "w1", "with IPv6").await;
+    net.assert_received(&membership, GROUP, "w1", "with IPv6").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! What became of a database behind the store's back, or while it could not be written to.
+//! Databases that were damaged or changed behind the store's back, and failures of the disk.
 
 use std::sync::{Arc, Weak};
 

@@ -1,4 +1,4 @@
-//! Room on disk: what is let go of gives it back.
+//! Deleted and evicted datagrams free disk space.
 
 use std::time::Duration;
 

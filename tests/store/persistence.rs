@@ -1,4 +1,4 @@
-//! What was kept is there again, under the same numbers.
+//! A reopened store has the same datagrams under the same numbers.
 
 use rollcall::store::{GapReason, LogCounters, ReadRange};
 
@@ -101,8 +101,8 @@ async fn gaps_distinguish_retention_from_a_crash() {
 
     let (datagrams, gaps) = read_all(&log, None).await;
     let [(number, _)] = datagrams[..] else { panic!("{datagrams:?}") };
-    let told: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.missed)).collect();
-    assert_eq!(told, [(GapReason::Retention, Some(3)), (GapReason::Lost, Some(number - 4))]);
+    let reported: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.missed)).collect();
+    assert_eq!(reported, [(GapReason::Retention, Some(3)), (GapReason::Lost, Some(number - 4))]);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn numbers_that_were_read_are_not_reused_after_a_crash() {
     append(&log, [b"new" as &[u8]]);
 
     let number = goes_on_behind(&log, seen).await;
-    // From the start, too: what was on disk, a step, and what is new.
+    // From the start, too: the datagram on disk, a gap, and the new one.
     let (datagrams, gaps) = read_all(&log, None).await;
     assert_eq!(datagrams.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, number]);
     assert_eq!(gaps.iter().filter_map(|gap| gap.missed).sum::<u64>(), number - 2);

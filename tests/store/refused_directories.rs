@@ -1,4 +1,4 @@
-//! Directories that cannot be used.
+//! Data directories that the store refuses.
 
 use std::path::Path;
 

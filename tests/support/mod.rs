@@ -1,4 +1,4 @@
-//! What the tests stand on: hosts, a service to start, a client to ask it with, and peers to talk to.
+//! Support for tests: hosts, services, HTTP clients, and peers.
 
 pub(crate) mod cabled;
 pub(crate) mod client;

@@ -1,4 +1,4 @@
-//! A connection for several requests, byte by byte, and what became of each.
+//! A raw connection for several requests, byte by byte, and the outcome of each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct RawConnection {
     stream: Stream,
-    /// What has come and belongs to no answer yet.
+    /// Bytes received that do not form a whole response yet.
     unread: Vec<u8>,
 }
 
@@ -22,17 +22,17 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
     Answered {
         status: u16,
-        /// The answer says that it is the last of its connection.
+        /// The response has `connection: close`.
         last: bool,
     },
     /// The service closed the connection without having read any of it.
     Untouched,
-    /// There is no whole answer, and the service may have read of it.
+    /// There is no whole response, and the service may have read a part of the request.
     Lost(String),
 }
 
@@ -84,21 +84,21 @@ impl RawConnection {
         }
     }
 
-    /// Sends a request and waits for what becomes of it.
+    /// Sends a request and waits for its outcome.
     pub(crate) async fn exchange(&mut self, request: &str) -> RequestOutcome {
         if self.send(request.as_bytes()).await { self.outcome().await } else { RequestOutcome::Untouched }
     }
 
     /// Sends the rest of a request that was begun. Over a unix socket the end shows that the service has read
-    /// the beginning; TCP does not tell.
+    /// the beginning; TCP does not show it.
     pub(crate) async fn complete(&mut self, rest: &str) -> RequestOutcome {
         self.send(rest.as_bytes()).await;
         self.outcome().await
     }
 
-    /// What becomes of the request that was sent last.
+    /// The outcome of the request that was sent last.
     pub(crate) async fn outcome(&mut self) -> RequestOutcome {
-        tokio::time::timeout(LIMIT, self.answer()).await.expect("an answer, or the end, comes")
+        tokio::time::timeout(LIMIT, self.response()).await.expect("a response, or the end, comes")
     }
 
     /// Whether the connection ends properly, and with nothing else before.
@@ -107,7 +107,7 @@ impl RawConnection {
         self.unread.is_empty() && matches!(more, Ok(0))
     }
 
-    async fn answer(&mut self) -> RequestOutcome {
+    async fn response(&mut self) -> RequestOutcome {
         loop {
             if let Some((outcome, length)) = parse(&self.unread) {
                 self.unread.drain(..length);
@@ -124,9 +124,9 @@ impl RawConnection {
         }
     }
 
-    /// The end instead of an answer. Whether the service had read the request is in the way in which it came: a unix
+    /// The end instead of a response. How it came shows whether the service had read the request: a unix
     /// socket that is closed with something unread gives an error instead of the end (`unix_release_sock`), and one
-    /// that is closed already takes nothing. TCP gives the end, and a reset for whatever comes behind it.
+    /// that is closed already takes nothing. TCP gives the end, and a reset for later bytes.
     async fn ended(&self) -> RequestOutcome {
         /// Within one host it follows at once.
         const RESET: Duration = Duration::from_secs(1);
@@ -164,7 +164,7 @@ impl RawConnection {
     }
 }
 
-/// A whole answer with a known length at the beginning, and how long it is.
+/// A whole response at the beginning of these bytes, and its length.
 fn parse(bytes: &[u8]) -> Option<(RequestOutcome, usize)> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).expect("a head in ASCII").to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! What Prometheus and its promtool make of the metrics and the alerts.
+//! Prometheus and its promtool check the metrics and the alerts.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -113,7 +113,7 @@ async fn query(prometheus: &Client, query: &str) -> Value {
     let start = Instant::now();
     loop {
         let reply = prometheus.get(&format!("/api/v1/query?query={encoded}")).await;
-        // Right after its start it answers 503.
+        // Right after its start it responds with 503.
         if reply.status == 200 && reply.json()["data"]["result"][0].is_object() {
             return reply.json()["data"]["result"][0].clone();
         }

@@ -22,21 +22,21 @@ async fn an_export_has_the_same_lines_as_the_killed_service() {
     let call = on_lo(&group, json!({"payload": "here?", "expect": 1}));
     service.program.put("/v1/messages/roll", call).await.expect(202);
     service.program.closed("/v1/messages/roll").await;
-    let [heard, short, echo, roll] = [
+    let [received, short, echo, roll] = [
         service.lines("memberships/heard/datagrams").await,
         service.lines("memberships/short/datagrams").await,
         service.lines("responders/echo/datagrams").await,
         service.lines("messages/roll/responses").await,
     ];
-    assert_eq!([&heard, &short, &echo, &roll].map(|lines| lines.lines().count()), [4, 3, 1, 1]);
+    assert_eq!([&received, &short, &echo, &roll].map(|lines| lines.lines().count()), [4, 3, 1, 1]);
 
     let directory = service.ended("KILL").await;
 
-    assert_eq!(directory.export(&["memberships/heard"]).await, heard);
+    assert_eq!(directory.export(&["memberships/heard"]).await, received);
     assert_eq!(directory.export(&["membership/short"]).await, short);
     assert_eq!(directory.export(&["responders/echo"]).await, echo);
     assert_eq!(directory.export(&["messages/roll"]).await, roll);
-    let memberships = owned(&heard, "membership", "heard") + &owned(&short, "membership", "short");
+    let memberships = owned(&received, "membership", "heard") + &owned(&short, "membership", "short");
     assert_eq!(directory.export(&["memberships"]).await, memberships);
     let all = memberships + &owned(&echo, "responder", "echo") + &owned(&roll, "message", "roll");
     assert_eq!(directory.export(&[]).await, all);
@@ -79,19 +79,26 @@ async fn filters_select_the_same_datagrams_as_the_api() {
     for (source, payload) in [("127.0.0.1", "a"), ("127.0.0.2", "b"), ("127.0.1.1", "c")] {
         Peer::at(source).send(&group, payload);
     }
-    let heard = service.program.heard(&format!("{path}/datagrams"), 3).await;
-    let at = |nth: usize| heard[nth]["received_at"].as_str().expect("a time");
+    let received = service.program.wait_for_datagrams(&format!("{path}/datagrams"), 3).await;
+    let at = |nth: usize| received[nth]["received_at"].as_str().expect("a time");
     service.lines("memberships/tap/datagrams").await;
     let directory = service.ended("KILL").await;
 
     for (filter, expected) in [
-        (vec!["--source", "127.0.0.2"], &heard[1..2]),
-        (vec!["--source", "127.0.0.0/24"], &heard[..2]),
-        (vec!["--since", at(1)], &heard[1..]),
-        (vec!["--until", at(1)], &heard[..1]),
+        (vec!["--source", "127.0.0.2"], &received[1..2]),
+        (vec!["--source", "127.0.0.0/24"], &received[..2]),
+        (vec!["--since", at(1)], &received[1..]),
+        (vec!["--until", at(1)], &received[..1]),
         (
-            vec!["--since", at(1), "--until", at(2), "--source", heard[1]["source"].as_str().expect("text")],
-            &heard[1..2],
+            vec![
+                "--since",
+                at(1),
+                "--until",
+                at(2),
+                "--source",
+                received[1]["source"].as_str().expect("text"),
+            ],
+            &received[1..2],
         ),
         (vec!["--since", "2200-01-01T00:00:00Z"], &[]),
     ] {
@@ -113,18 +120,18 @@ async fn an_export_shows_the_same_gaps_after_a_crash_as_the_service() {
     let call = on_lo(&fresh_group(), json!({"payload": "here?", "window_ms": 60_000}));
     service.program.put("/v1/messages/roll", call).await.expect(202);
     Peer::at("127.0.0.1").send(&group, "before");
-    service.program.heard("/v1/memberships/tap/datagrams", 1).await;
+    service.program.wait_for_datagrams("/v1/memberships/tap/datagrams", 1).await;
     service.lines("memberships/tap/datagrams").await;
     let service = RunningService::start_on(service.ended("KILL").await);
     Peer::at("127.0.0.1").send(&group, "after");
-    service.program.heard("/v1/memberships/tap/datagrams", 2).await;
+    service.program.wait_for_datagrams("/v1/memberships/tap/datagrams", 2).await;
     service.program.closed("/v1/messages/roll").await;
-    let heard = service.lines("memberships/tap/datagrams").await;
+    let received = service.lines("memberships/tap/datagrams").await;
     let roll = service.lines("messages/roll/responses").await;
-    assert_eq!(parsed(&heard)[1]["gap"]["reason"], "lost");
+    assert_eq!(parsed(&received)[1]["gap"]["reason"], "lost");
     let directory = service.ended("KILL").await;
 
-    assert_eq!(directory.export(&["memberships/tap"]).await, heard);
+    assert_eq!(directory.export(&["memberships/tap"]).await, received);
     assert_eq!(directory.export(&["messages/roll"]).await, roll);
 }
 
