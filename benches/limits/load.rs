@@ -60,7 +60,7 @@ pub(crate) trait Receiver {
     fn counts(&mut self) -> (u64, u64);
 
     /// The counts once they stand still.
-    fn settled(&mut self) -> (u64, u64) {
+    fn wait_until_settled(&mut self) -> (u64, u64) {
         let mut last = self.counts();
         loop {
             std::thread::sleep(Duration::from_millis(20));
@@ -107,13 +107,13 @@ impl Receiver for Service {
 
 /// One trial: nanoseconds of the receiver's CPU per datagram, and how many datagrams were lost.
 pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, rate: f64) -> (f64, u64) {
-    let (received, _) = receiver.settled();
+    let (received, _) = receiver.wait_until_settled();
     let cpu = cpu_ns(receiver.pid());
     let sent = load.send(socket, rate);
     // Only the cost of reading the last datagrams, without the request for the counts.
     std::thread::sleep(Duration::from_millis(30));
     let cpu = cpu_ns(receiver.pid()) - cpu;
-    let (after, _) = receiver.settled();
+    let (after, _) = receiver.wait_until_settled();
     let kept = after - received;
     (cpu as f64 / kept.max(1) as f64, sent.saturating_sub(kept))
 }
@@ -121,9 +121,9 @@ pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, r
 /// The highest rate of datagrams per second that the receiver takes without loss.
 pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, ceiling: f64) -> f64 {
     highest(ceiling, |rate| {
-        let before = receiver.settled().0;
+        let before = receiver.wait_until_settled().0;
         let (sent, achieved) = load.timed(socket, rate);
-        (receiver.settled().0 - before == sent).then_some(achieved)
+        (receiver.wait_until_settled().0 - before == sent).then_some(achieved)
     })
 }
 

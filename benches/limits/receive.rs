@@ -113,7 +113,7 @@ fn kept_and_counted(table: &mut Table) {
             let sender = bare::sender(group(GROUP_V4)).expect("a sender");
             let sends = 100_000;
             bare::send(&sender, &[group(GROUP_V4)], &[b'x'; 64], segments, sends);
-            let (kept, dropped) = service.settled();
+            let (kept, dropped) = service.wait_until_settled();
             figures.push((sends * segments) as f64 - kept as f64 - (dropped * segments as u64) as f64);
         }
         table.alone(name, "datagrams", Bound::Within(0.0, 0.0), &figures);

@@ -87,7 +87,7 @@ fn flood(table: &mut Table) {
         let bare = highest(ceiling, |rate| {
             let mut bare = Bare::start(&["capture".to_owned(), group.to_owned()]);
             let (sent, achieved) = load(to, rate).timed(&sender, rate);
-            (bare.settled().0 == sent).then_some(achieved)
+            (bare.wait_until_settled().0 == sent).then_some(achieved)
         });
         pairs.push((ours, bare));
     }
@@ -100,10 +100,10 @@ fn responses(service: &Service, message: &serde_json::Value) -> u64 {
     let mut last = 0;
     loop {
         std::thread::sleep(Duration::from_millis(20));
-        let heard = service.client.get(&path)["counters"]["responses"].as_u64().expect("a number");
-        if heard == last {
-            return heard;
+        let received = service.client.get(&path)["counters"]["responses"].as_u64().expect("a number");
+        if received == last {
+            return received;
         }
-        last = heard;
+        last = received;
     }
 }

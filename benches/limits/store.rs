@@ -95,7 +95,7 @@ fn sustained(sender: &Socket, rate: f64) -> Option<Kept> {
     let load = load(Duration::from_secs_f64(4.0 * MEMORY_BYTES / (rate * KEPT_BYTES)));
     let begun = Instant::now();
     let (sent, rate) = load.timed(sender, rate);
-    let received = service.settled().0;
+    let received = service.wait_until_settled().0;
     log.wait_until_kept(&service, received);
     let written = sent as f64 / begun.elapsed().as_secs_f64();
     let lost = service.metric("rollcall_drops_total", "store");
@@ -129,7 +129,7 @@ fn fill(count: u64) -> Filled {
         // A little more than is missing, lest the last bit come in ever smaller ones.
         let rate = (count - there).clamp(1_600, 500_000);
         second.send(&sender, rate as f64);
-        there = service.settled().0;
+        there = service.wait_until_settled().0;
     }
     log.wait_until_kept(&service, there);
     let beginning = log.after(&service, 0);
@@ -224,8 +224,8 @@ fn restart(table: &mut Table) {
             let sent = ticking.join().expect("it ends");
             std::thread::sleep(Duration::from_millis(100));
             let memberships = service.client.get("/v1/memberships");
-            let heard = memberships["items"][0]["counters"]["datagrams"].as_u64().expect("a count");
-            TICK.as_secs_f64() * 1e3 * (sent - heard) as f64
+            let received = memberships["items"][0]["counters"]["datagrams"].as_u64().expect("a count");
+            TICK.as_secs_f64() * 1e3 * (sent - received) as f64
         })
     };
     let (ended, killed): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (hole(Service::end), hole(drop))).unzip();

@@ -40,7 +40,7 @@ fn with_full_log(scratch: &Scratch, sender: &Socket) -> (Service, Log) {
     let mut service = Service::start_in(scratch.path(), &[]);
     let log = join(&service, GROUP);
     load(Duration::from_secs(3)).send(sender, RATE);
-    service.settled();
+    service.wait_until_settled();
     (service, log)
 }
 
@@ -56,7 +56,7 @@ fn many(table: &mut Table) {
         let (mut service, log) = with_full_log(&scratch, &sender);
         let without = captured(&mut service, &sender).share;
 
-        let end = log.after(&service, service.heard());
+        let end = log.after(&service, service.received());
         let before = resident(service.pid());
         let clients: Vec<_> = (0..CLIENTS).map(|_| follow(&service, &log, end)).collect();
         let readers = Readers::start(clients);
@@ -64,7 +64,7 @@ fn many(table: &mut Table) {
         idle.push(of_each(resident(service.pid())));
         let with = captured(&mut service, &sender).share;
         let begun = Instant::now();
-        service.heard();
+        service.received();
         waits.push(begun.elapsed().as_secs_f64() * 1e3);
         behind.push(of_each(resident(service.pid())));
         shares.push((with, without));
@@ -88,13 +88,13 @@ fn one_that_does_not_read(table: &mut Table) {
         let scratch = Scratch::new();
         let (mut service, log) = with_full_log(&scratch, &sender);
         let without = captured(&mut service, &sender);
-        let end = log.after(&service, service.heard());
+        let end = log.after(&service, service.received());
         let before = resident(service.pid());
         let client = follow(&service, &log, end);
         let with = captured(&mut service, &sender);
         // By now the log has evicted the datagrams that the client has not read.
         load(Duration::from_secs(1)).send(&sender, RATE);
-        service.settled();
+        service.wait_until_settled();
         memory.push(resident(service.pid()).saturating_sub(before) as f64 / 1024.0);
         until_told_of_a_gap(client);
         shares.push((with.share, without.share));
@@ -115,13 +115,13 @@ struct Captured {
 }
 
 fn captured(service: &mut Service, sender: &Socket) -> Captured {
-    let before = service.heard();
+    let before = service.received();
     let cpu = cpu_ns(service.pid());
     let sent = load(Duration::from_secs(1)).send(sender, RATE);
     // For the datagrams that are still in the socket and in the store.
     std::thread::sleep(Duration::from_millis(200));
     let cpu = (cpu_ns(service.pid()) - cpu) as f64;
-    let kept = (service.heard() - before) as f64;
+    let kept = (service.received() - before) as f64;
     Captured { share: 100.0 * kept / sent as f64, cpu: cpu / kept }
 }
 

@@ -37,11 +37,11 @@ impl Table {
 
     /// Whether the arguments select the row.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        let wanted = self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()));
-        if wanted {
+        let selected = self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()));
+        if selected {
             eprintln!("{name} …");
         }
-        wanted
+        selected
     }
 
     /// A row of pairs (ours, bare), measured by turns.

@@ -160,7 +160,7 @@ async fn one_problem_lists_all_invalid_fields() {
 #[tokio::test]
 async fn bodies_that_are_not_json_are_refused() {
     let server = TestServer::start().await;
-    for (body, place) in [
+    for (body, ending) in [
         ("{\n  \"group\": }", "line 2, column 12"),
         ("", "line 1, column 0"),
         ("{\"group\": \"\"} x", "line 1, column 15"),
@@ -168,7 +168,7 @@ async fn bodies_that_are_not_json_are_refused() {
         for path in ["/v1/memberships", "/v1/responders", "/v1/messages"] {
             let request = server.request(Method::POST, path).body("application/json", body);
             let problem = request.send().await.problem(400, "malformed-json", "");
-            assert!(problem["detail"].as_str().unwrap().ends_with(place), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().ends_with(ending), "{problem}");
         }
     }
 }

@@ -16,11 +16,11 @@ async fn a_restart_restores_all_resources() {
     for signal in ["TERM", "KILL"] {
         let (mut program, group) = (Program::start(), fresh_group());
         let peer = Peer::at("127.0.0.1");
-        let wanted = json!({
+        let spec = json!({
             "sources": {"exclude": ["192.0.2.66"]}, "exact_drops": true,
             "retention": {"datagrams": 2, "bytes": 70_000, "age_ms": 3_600_000}, "expires_in_ms": 600_000
         });
-        program.put("/v1/memberships/m", on_lo(&group, wanted)).await.expect(201);
+        program.put("/v1/memberships/m", on_lo(&group, spec)).await.expect(201);
         let rules = json!({
             "reply": {"payload_base64": "//79"}, "match": {"regex": "^(?-u:call)"}, "delay_ms": {"min": 1, "max": 2},
             "reply_from": {"address": "127.0.0.9"}, "dedupe": false

@@ -16,7 +16,7 @@ const CONTROL: &str = "a-token-that-may-do-all";
 async fn every_operation_requires_the_documented_scope() {
     let server = guarded(|_| {}).await;
     let document = serde_json::to_value(rollcall::http::document()).unwrap();
-    let mut asked = 0;
+    let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
@@ -28,7 +28,7 @@ async fn every_operation_requires_the_documented_scope() {
                 call(None).await.expect(200);
                 continue;
             }
-            asked += 1;
+            checked += 1;
             let reads = method == Method::GET;
             assert_eq!(
                 security[1],
@@ -50,7 +50,7 @@ async fn every_operation_requires_the_documented_scope() {
             assert_let_in(&call(Some(CONTROL)).await);
         }
     }
-    assert!(asked > 15, "{asked} operations");
+    assert!(checked > 15, "{checked} operations");
     for path in ["/nothing", "/v1", "/v1/messages/", "//livez", "/livez/", "/docs/../v1/messages", "/metrics"]
     {
         let status = server.get(path).await.status;

@@ -103,13 +103,13 @@ async fn a_sampled_trace_of_the_caller_is_continued() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let group = fresh_group();
-    let ask = async |traceparent: &str| {
+    let post_message = async |traceparent: &str| {
         let request = server.request(Method::POST, "/v1/messages").header("traceparent", traceparent);
         request.json(on_lo(&group, json!({"payload": "x", "window_ms": 0}))).send().await.expect(202);
     };
-    ask(&format!("00-{TRACE}-b7ad6b7169203331-01")).await;
-    ask(&format!("00-{TRACE}-00f067aa0ba902b7-00")).await;
-    ask("00-nonsense-00f067aa0ba902b7-01").await;
+    post_message(&format!("00-{TRACE}-b7ad6b7169203331-01")).await;
+    post_message(&format!("00-{TRACE}-00f067aa0ba902b7-00")).await;
+    post_message("00-nonsense-00f067aa0ba902b7-01").await;
     server.stop().await;
 
     let (continued, own): (Vec<_>, Vec<_>) =
@@ -221,7 +221,7 @@ async fn a_hanging_collector_slows_no_request_and_dropped_spans_are_counted() {
     let server = TestServer::start_with(to(&collector)).await;
     server.get("/v1/groups").await.expect(200);
     assert_eq!(collector.batch().await.len(), 1);
-    ask(&server, HELD + 100).await;
+    send_requests(&server, HELD + 100).await;
     // One is on its way, and the queue is full.
     let dropped = Metrics::of(&server).await.count(DROPPED);
     assert_eq!(dropped, HELD + 100 - WAITING);
@@ -234,7 +234,7 @@ async fn an_unreachable_collector_breaks_no_request() {
     let endpoint = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
     let server = TestServer::start_with(|config| config.otlp_endpoint = endpoint.parse().ok()).await;
-    ask(&server, HELD + 100).await;
+    send_requests(&server, HELD + 100).await;
     let dropped = Metrics::of(&server).await.count(DROPPED);
     assert!(dropped >= 100, "{dropped}");
     let stopping = Instant::now();
@@ -259,7 +259,7 @@ async fn refused_spans_are_retried_or_counted_as_dropped() {
     assert_eq!(collector.batch().await.len(), 1);
     while counts().await != (1, 1) {}
 
-    ask(&server, 3).await;
+    send_requests(&server, 3).await;
     let mut sent = 0;
     while sent < 3 {
         sent += collector.batch().await.len();
@@ -373,7 +373,7 @@ fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
 }
 
 /// Sends this many requests on one connection; each gets a response.
-async fn ask(server: &TestServer, times: u64) {
+async fn send_requests(server: &TestServer, times: u64) {
     let mut connection = RawConnection::tcp(server.address()).await;
     for _ in 0..times {
         let outcome = connection.exchange("GET /v1/groups HTTP/1.1\r\nhost: localhost\r\n\r\n").await;

@@ -38,7 +38,7 @@ impl Checks<'_> {
         self.finish_requests().await;
         let surroundings = Surroundings::of(&self.world.links());
         self.states(&surroundings).await;
-        self.newcomers(&surroundings).await;
+        self.check_new_requests(&surroundings).await;
         self.follower(phase.number).await;
     }
 

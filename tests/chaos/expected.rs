@@ -60,8 +60,8 @@ impl Surroundings {
         let mut faults = Vec::new();
         let defaults = self.interfaces.iter().map(|(name, _)| *name);
         let defaults = || defaults.filter(|name| self.is_default(name, spec.group)).collect();
-        let wanted: Vec<&str> = spec.interfaces.clone().unwrap_or_else(defaults);
-        for name in wanted.iter().filter(|name| !names.contains(*name)) {
+        let requested: Vec<&str> = spec.interfaces.clone().unwrap_or_else(defaults);
+        for name in requested.iter().filter(|name| !names.contains(*name)) {
             faults.push(format!("{name} is missing"));
         }
         for interface in shown {

@@ -7,24 +7,24 @@
 //! ```
 //!
 //! A run is a sequence of phases ([`plan`]), each a function of the seed and its number. In each phase, for some
-//! seconds, clients ([`client`]), the other host ([`traffic`]) and disturbances of links and process ([`disorder`]) act
-//! at the same time. Then the test leaves the links in the phase's last situation, and checks ([`checks`]) the states
-//! that the service shows ([`states`]) and its responses to new requests ([`newcomers`]). It repairs everything, and
-//! checks again, also the logs ([`logs`]) and the messages ([`calls`]). A wrong result is a violation, recorded with
-//! the number of the operation ([`report`]): the thousands are the phase.
+//! seconds, clients ([`client`]), the other host ([`traffic`]) and disturbances of links and process ([`disturbances`])
+//! act at the same time. Then the test leaves the links in the phase's last situation, and checks ([`checks`]) the
+//! states that the service shows ([`states`]) and its responses to new requests ([`new_requests`]). It repairs
+//! everything, and checks again, also the logs ([`logs`]) and the messages ([`messages`]). A wrong result is a
+//! violation, recorded with the number of the operation ([`report`]): the thousands are the phase.
 //!
 //! The operations of a seed are always the same. Their timing is not, so a violation may need some runs to occur again.
 
-mod calls;
 mod checks;
 mod client;
-mod disorder;
+mod disturbances;
 mod expected;
 mod kernel;
 mod links;
 mod logs;
+mod messages;
 mod model;
-mod newcomers;
+mod new_requests;
 mod plan;
 mod report;
 mod service;
@@ -135,7 +135,7 @@ impl World {
         let index = phase.last_index();
         let (number, theme) = (phase.number, phase.theme);
         let generation = self.service.generation();
-        let steady = self.disorder(&mut phase).await;
+        let steady = self.disturb_while_in_use(&mut phase).await;
         self.checks(index, theme).of_aftermath(&phase).await;
         block_in_place(|| self.links().mend_all());
         let was_killed = self.service.generation() != generation;

@@ -12,7 +12,7 @@ pub(super) const CLIENTS: usize = 3;
 const REQUESTS: usize = 22;
 const DISTURBANCES: usize = 8;
 
-/// Some seconds of disorder, and how the host is left before it is mended.
+/// Some seconds of disturbances, and the state of the host before its repair.
 #[derive(Debug)]
 pub(super) struct Phase {
     pub(super) number: u64,
@@ -20,7 +20,7 @@ pub(super) struct Phase {
     /// The operations of each client, in their order.
     pub(super) clients: [Vec<Operation<Request>>; CLIENTS],
     pub(super) disturbances: Vec<Operation<Disturbance>>,
-    /// Of the troubled links, when the disorder is over.
+    /// Of the troubled links, after the last disturbance.
     pub(super) aftermath: [Situation; 2],
     pub(super) has_reply_address: bool,
 }

@@ -225,12 +225,12 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let gate = Arc::new(Semaphore::new(at_once));
+    let permits = Arc::new(Semaphore::new(at_once));
     let mut jobs = JoinSet::new();
     for nth in 0..count {
-        let (job, gate) = (job(nth), gate.clone());
+        let (job, permits) = (job(nth), permits.clone());
         jobs.spawn(async move {
-            let _permit = gate.acquire().await.expect("never closed");
+            let _permit = permits.acquire().await.expect("never closed");
             job.await
         });
     }

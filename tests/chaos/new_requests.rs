@@ -13,7 +13,7 @@ use super::spec::{Sources, Spec};
 
 impl Checks<'_> {
     /// A message and two memberships on each troubled link.
-    pub(super) async fn newcomers(&self, surroundings: &Surroundings) {
+    pub(super) async fn check_new_requests(&self, surroundings: &Surroundings) {
         for link in Link::TROUBLED {
             let situation = self.world.links().situation(link);
             let sent = self.new_message(link, situation).await;
