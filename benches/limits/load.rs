@@ -59,7 +59,7 @@ pub(crate) trait Receiver {
     /// Datagrams received, and buffers dropped.
     fn counts(&mut self) -> (u64, u64);
 
-    /// The counts once they stand still.
+    /// The counts once they no longer change.
     fn wait_until_settled(&mut self) -> (u64, u64) {
         let mut last = self.counts();
         loop {

@@ -94,7 +94,7 @@ fn flood(table: &mut Table) {
     table.pairs(name, "1/s", Bound::AtLeast(0.7, 0.9), &pairs);
 }
 
-/// How many responses the message has, once the number stands still.
+/// How many responses the message has, once the number no longer changes.
 fn responses(service: &Service, message: &serde_json::Value) -> u64 {
     let path = format!("/v1/messages/{}", message["id"].as_str().expect("an id"));
     let mut last = 0;

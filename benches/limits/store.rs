@@ -200,8 +200,8 @@ fn start(table: &mut Table) {
     table.alone(&format!("{name}, killed"), "ms", Bound::Within(1_000.0, 100.0), &after_kill);
 }
 
-/// For how long a service that starts anew hears nothing: of a datagram each half millisecond, those that no log has
-/// afterwards.
+/// The time without reception over a restart of the service: of a datagram each half millisecond, those that no log
+/// has afterwards.
 fn restart(table: &mut Table) {
     const TICK: Duration = Duration::from_micros(500);
     let name = "store: nothing heard over a restart";

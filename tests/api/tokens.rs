@@ -36,9 +36,9 @@ async fn every_operation_requires_the_documented_scope() {
                 "{method} {path}"
             );
 
-            assert_asked(&call(None).await, "token-required", r#"Bearer realm="rollcall""#);
+            assert_challenge(&call(None).await, "token-required", r#"Bearer realm="rollcall""#);
             let unknown = r#"Bearer realm="rollcall", error="invalid_token""#;
-            assert_asked(&call(Some("a-token-of-nobody-here")).await, "unknown-token", unknown);
+            assert_challenge(&call(Some("a-token-of-nobody-here")).await, "unknown-token", unknown);
             let reply = call(Some(READ)).await;
             if reads {
                 assert_let_in(&reply);
@@ -146,7 +146,7 @@ async fn with_token(client: &Client, method: &Method, path: &str, token: Option<
 }
 
 #[track_caller]
-fn assert_asked(reply: &Reply, kind: &str, challenge: &str) {
+fn assert_challenge(reply: &Reply, kind: &str, challenge: &str) {
     let problem: Value = reply.problem(401, kind, "");
     assert_eq!(reply.header("www-authenticate"), challenge, "{problem}");
 }

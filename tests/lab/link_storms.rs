@@ -28,7 +28,7 @@ async fn every_request_completes_during_ten_storms_of_link_changes() {
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for nth in 0..5 {
-        clients.spawn(ask(Client::clone(&node), nth, over.clone()));
+        clients.spawn(send_requests(Client::clone(&node), nth, over.clone()));
     }
     for _ in 0..STORMS {
         block_in_place(|| storm(&node, &host));
@@ -47,7 +47,7 @@ async fn every_request_completes_during_ten_storms_of_link_changes() {
 }
 
 /// Sends one request after another until the storms are over, and checks each response; returns their number.
-async fn ask(client: Client, nth: usize, over: Arc<AtomicBool>) -> usize {
+async fn send_requests(client: Client, nth: usize, over: Arc<AtomicBool>) -> usize {
     let mut answered = 0;
     while !over.load(Ordering::Relaxed) {
         let message = json!({"group": "239.4.11.2:10000", "payload": format!("{nth}"), "window_ms": 0});
