@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_elsewhere_has_interfaces_of_its_own() {
+    fn each_log_has_its_own_interface_descriptions() {
         let mut file = Vec::new();
         let mut writer = CaptureWriter::new(&mut file);
         for description in ["membership a", "message b"] {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_say_what_headers_cannot() {
+    fn comments_have_the_metadata_that_headers_lack() {
         let mut file = Vec::new();
         let mut writer = CaptureWriter::new(&mut file);
         let odd = DatagramMeta { hop_limit: None, truncated: true, ..heard("lo") };
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_no_datagram_holds_is_cut_and_its_length_told() {
+    fn an_oversized_payload_is_cut_and_its_length_kept() {
         let mut file = Vec::new();
         CaptureWriter::new(&mut file).write(&mut file, 1, &heard("lo"), None, &vec![0; 70_000]);
         let packet = blocks(&file)[2].1;
@@ -356,9 +356,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written can be parsed again, wherever in a buffer it begins.
+        /// A written file can be parsed again, at any offset in a buffer.
         #[test]
-        fn blocks_hold_what_was_written(
+        fn written_blocks_can_be_parsed(
             datagrams in prop::collection::vec(
                 (0_u8..4, any::<(IpAddr, u16)>(), 0_i64..i64::MAX, prop::collection::vec(any::<u8>(), 0..300)),
                 0..20,

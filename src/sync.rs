@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_under_a_lock_that_resources_share_ends_the_process() {
+    fn a_panic_under_a_shared_lock_ends_the_process() {
         let mut itself = Command::new(std::env::current_exe().unwrap());
         let ended =
             itself.args(["--ignored", "--exact", "sync::tests::panic_under_a_shared_lock"]).output().unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_tells_how_long_one_piece_of_work_takes() {
+    fn progress_measures_one_piece_of_work() {
         let progress = Progress::default();
         let later = Instant::now() + Duration::from_secs(9);
         assert_eq!((progress.under_way(), progress.busy_for(later)), (None, Duration::ZERO));

@@ -1,28 +1,29 @@
 //! All integration tests in one binary: `api` on loopback, `lab` between hosts, `chaos` for all at once, `store` for
-//! logs on disk, `docs` for what users read, `tools` for what other people's programs make of what it gives out.
+//! logs on disk, `docs` for what users read, `tools` for its output in other programs.
 
 mod support;
 
 mod api {
-    mod archive;
     mod collecting;
     mod config;
     mod crashes;
-    mod declared;
-    mod door;
     mod errors;
     mod events;
-    mod exports;
+    mod export_command;
     mod health;
-    mod host;
-    mod kept;
+    mod host_errors;
     mod leases;
+    mod listeners;
+    mod log_formats;
     mod logging;
     mod logs;
     mod memberships;
     mod messages;
     mod metrics;
     mod notify;
+    mod origin_policy;
+    mod persistence;
+    mod reload;
     mod responders;
     mod restarts;
     mod retention;
@@ -34,28 +35,28 @@ mod api {
 }
 
 mod lab {
-    mod classic;
+    mod concurrent_messages;
     mod dead_links;
     mod disks;
-    mod early;
     mod egress;
-    mod forgotten;
-    mod hearing;
     mod interfaces;
     mod ipv6;
     mod isolation;
     mod leaving;
-    mod mixing;
+    mod link_storms;
+    mod lost_memberships;
     mod netlink;
+    mod reception;
+    mod repeats;
     mod replies;
     mod routes;
     mod scale;
     mod scope;
     mod selftest;
-    mod senders;
     mod source_address;
     mod sources;
-    mod storms;
+    mod strays;
+    mod tutorial_peers;
     mod without_ipv6;
 }
 

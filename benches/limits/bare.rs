@@ -111,7 +111,7 @@ impl Room {
         room
     }
 
-    /// Receives what is there; calls back with each buffer and the datagrams' size in it.
+    /// Receives the queued datagrams; calls back with each buffer and the datagrams' size in it.
     pub(crate) fn receive(
         &mut self,
         socket: &Socket,
@@ -232,7 +232,7 @@ pub(crate) struct Epoll(OwnedFd);
 impl Epoll {
     pub(crate) fn over(sockets: &[Socket]) -> io::Result<Self> {
         use std::os::fd::FromRawFd;
-        // SAFETY: a fresh descriptor that nobody else owns.
+        // SAFETY: a fresh descriptor without another owner.
         let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
         for (position, socket) in sockets.iter().enumerate() {
             let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: position as u64 };

@@ -23,7 +23,7 @@ struct MessageBody {
     expires_in_ms: Option<u64>,
 }
 
-/// What the service answers, field by field.
+/// The service's response, field by field.
 #[derive(Serialize)]
 struct Answer {
     id: String,

@@ -35,7 +35,7 @@ impl Client {
 }
 
 impl Connection {
-    /// The bare stream, before anything was asked.
+    /// The bare stream, before the first request.
     pub(crate) fn into_stream(self) -> UnixStream {
         self.reader.into_inner()
     }

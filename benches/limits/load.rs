@@ -1,4 +1,4 @@
-//! Paced senders, and what a receiver makes of them.
+//! Paced senders, and the results of a receiver.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Load {
 }
 
 impl Load {
-    /// How many were sent, and at what rate it came to.
+    /// How many were sent, and the rate that was reached.
     pub(crate) fn timed(&self, socket: &Socket, rate: f64) -> (u64, f64) {
         let begun = Instant::now();
         let sent = self.send(socket, rate);
@@ -53,14 +53,14 @@ impl Load {
     }
 }
 
-/// Whoever receives: the service or a bare loop.
+/// A receiver: the service or a bare loop.
 pub(crate) trait Receiver {
     fn pid(&self) -> u32;
     /// Datagrams received, and buffers dropped.
     fn counts(&mut self) -> (u64, u64);
 
-    /// The counts once they stand still.
-    fn settled(&mut self) -> (u64, u64) {
+    /// The counts once they no longer change.
+    fn wait_until_settled(&mut self) -> (u64, u64) {
         let mut last = self.counts();
         loop {
             std::thread::sleep(Duration::from_millis(20));
@@ -107,13 +107,13 @@ impl Receiver for Service {
 
 /// One trial: nanoseconds of the receiver's CPU per datagram, and how many datagrams were lost.
 pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, rate: f64) -> (f64, u64) {
-    let (received, _) = receiver.settled();
+    let (received, _) = receiver.wait_until_settled();
     let cpu = cpu_ns(receiver.pid());
     let sent = load.send(socket, rate);
-    // Only what reading the last datagrams took, not what asking for the counts takes.
+    // Only the cost of reading the last datagrams, without the request for the counts.
     std::thread::sleep(Duration::from_millis(30));
     let cpu = cpu_ns(receiver.pid()) - cpu;
-    let (after, _) = receiver.settled();
+    let (after, _) = receiver.wait_until_settled();
     let kept = after - received;
     (cpu as f64 / kept.max(1) as f64, sent.saturating_sub(kept))
 }
@@ -121,13 +121,13 @@ pub(crate) fn trial(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, r
 /// The highest rate of datagrams per second that the receiver takes without loss.
 pub(crate) fn lossless_rate(receiver: &mut dyn Receiver, socket: &Socket, load: &Load, ceiling: f64) -> f64 {
     highest(ceiling, |rate| {
-        let before = receiver.settled().0;
+        let before = receiver.wait_until_settled().0;
         let (sent, achieved) = load.timed(socket, rate);
-        (receiver.settled().0 - before == sent).then_some(achieved)
+        (receiver.wait_until_settled().0 - before == sent).then_some(achieved)
     })
 }
 
-/// The highest rate at which the attempt succeeds, found by halving; it tells the rate that the sender came to.
+/// The highest rate at which the attempt succeeds, found by halving; it returns the rate that the sender reached.
 pub(crate) fn highest(ceiling: f64, mut attempt: impl FnMut(f64) -> Option<f64>) -> f64 {
     if let Some(achieved) = attempt(ceiling) {
         return achieved;

@@ -84,7 +84,7 @@ impl Service {
     }
 
     /// Datagrams that came into the logs of memberships.
-    pub(crate) fn heard(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.metric("rollcall_received_datagrams_total", "membership") as u64
     }
 

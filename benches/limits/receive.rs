@@ -67,7 +67,7 @@ fn many(table: &mut Table) {
     side_by_side(table, "capture, 1,000 IPv4 groups, no GSO", &load, "capture", 400_000.0, bounds);
 }
 
-/// CPU at half of what the bare loop takes without loss, and the rate that each takes without loss.
+/// CPU at half the rate that the bare loop receives without loss, and the lossless rate of each.
 fn side_by_side(
     table: &mut Table,
     name: &str,
@@ -97,7 +97,7 @@ fn side_by_side(
     table.pairs(&format!("{name}: lossless rate"), "1/s", rate_bound, &rates);
 }
 
-/// Overruns a small buffer: what was sent must be what was kept and what was counted.
+/// Overruns a small buffer: the kept and the counted datagrams must add up to the sent ones.
 fn kept_and_counted(table: &mut Table) {
     for (name, exact, segments) in [
         ("unaccounted of an overrun, exact_drops", true, 1),
@@ -113,7 +113,7 @@ fn kept_and_counted(table: &mut Table) {
             let sender = bare::sender(group(GROUP_V4)).expect("a sender");
             let sends = 100_000;
             bare::send(&sender, &[group(GROUP_V4)], &[b'x'; 64], segments, sends);
-            let (kept, dropped) = service.settled();
+            let (kept, dropped) = service.wait_until_settled();
             figures.push((sends * segments) as f64 - kept as f64 - (dropped * segments as u64) as f64);
         }
         table.alone(name, "datagrams", Bound::Within(0.0, 0.0), &figures);

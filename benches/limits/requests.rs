@@ -1,4 +1,4 @@
-//! What a request costs the server, against a bare handler.
+//! The cost of a request, compared with a bare handler.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -39,7 +39,7 @@ pub(crate) fn rows(table: &mut Table) {
     latency(table);
 }
 
-/// The same requests to both, on four connections that are kept.
+/// The same requests to both, on four keep-alive connections.
 fn requests(
     table: &mut Table,
     name: &str,
@@ -76,7 +76,7 @@ pub(crate) fn per_request(pid: u32, client: &Client, path: &str, bodies: &[Strin
             });
         }
     });
-    // The windows and what closing them costs belong to the request.
+    // The windows, and the cost of closing them, belong to the request.
     if bodies[0].contains("\"window_ms\":1000") {
         std::thread::sleep(Duration::from_millis(3_500));
     }
@@ -112,7 +112,7 @@ impl Drop for BareHttp {
     }
 }
 
-/// From the request to the datagram, and from a datagram to the long poll's answer.
+/// From the request to the datagram, and from a datagram to the long poll's response.
 fn latency(table: &mut Table) {
     let out = "latency: HTTP in to datagram out";
     let back = "latency: datagram in to long poll answered";

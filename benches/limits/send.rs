@@ -1,4 +1,4 @@
-//! Sending bursts, and collecting floods of answers.
+//! Sending bursts, and collecting floods of responses.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -87,23 +87,23 @@ fn flood(table: &mut Table) {
         let bare = highest(ceiling, |rate| {
             let mut bare = Bare::start(&["capture".to_owned(), group.to_owned()]);
             let (sent, achieved) = load(to, rate).timed(&sender, rate);
-            (bare.settled().0 == sent).then_some(achieved)
+            (bare.wait_until_settled().0 == sent).then_some(achieved)
         });
         pairs.push((ours, bare));
     }
     table.pairs(name, "1/s", Bound::AtLeast(0.7, 0.9), &pairs);
 }
 
-/// How many responses the message has, once the number stands still.
+/// How many responses the message has, once the number no longer changes.
 fn responses(service: &Service, message: &serde_json::Value) -> u64 {
     let path = format!("/v1/messages/{}", message["id"].as_str().expect("an id"));
     let mut last = 0;
     loop {
         std::thread::sleep(Duration::from_millis(20));
-        let heard = service.client.get(&path)["counters"]["responses"].as_u64().expect("a number");
-        if heard == last {
-            return heard;
+        let received = service.client.get(&path)["counters"]["responses"].as_u64().expect("a number");
+        if received == last {
+            return received;
         }
-        last = heard;
+        last = received;
     }
 }

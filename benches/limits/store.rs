@@ -1,4 +1,4 @@
-//! What it costs to keep everything on disk.
+//! The cost of keeping everything on disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ const GROUP: &str = "239.7.4.1:7007";
 const ROOMY: &[&str] =
     &["--log-entries", "1000000000", "--log-bytes", "8589934592", "--total-bytes", "8589934592"];
 
-/// Of what one log and the service have in memory where logs are on disk.
+/// Memory of one log, and of the service, with logs on disk.
 const MEMORY_BYTES: f64 = 128.0 * 1024.0 * 1024.0;
-/// What a datagram of 64 bytes takes in a log, if 16 came in one buffer.
+/// Bytes of a 64-byte datagram in a log, if 16 came in one buffer.
 const KEPT_BYTES: f64 = 66.0;
 
 pub(crate) fn rows(table: &mut Table) {
@@ -80,7 +80,7 @@ fn capture(table: &mut Table) {
     table.pairs(&format!("{name}: kept ÷ plain writes, {disk}"), "MB/s", Bound::Report, &writes);
 }
 
-/// What the store took without loss.
+/// The rate that the store took without loss.
 struct Kept {
     /// Datagrams sent in a second.
     rate: f64,
@@ -95,7 +95,7 @@ fn sustained(sender: &Socket, rate: f64) -> Option<Kept> {
     let load = load(Duration::from_secs_f64(4.0 * MEMORY_BYTES / (rate * KEPT_BYTES)));
     let begun = Instant::now();
     let (sent, rate) = load.timed(sender, rate);
-    let received = service.settled().0;
+    let received = service.wait_until_settled().0;
     log.wait_until_kept(&service, received);
     let written = sent as f64 / begun.elapsed().as_secs_f64();
     let lost = service.metric("rollcall_drops_total", "store");
@@ -111,7 +111,7 @@ fn sustained(sender: &Socket, rate: f64) -> Option<Kept> {
     whole.then_some(Kept { rate, written })
 }
 
-/// A directory with a log of so many datagrams, and what is to be said of it.
+/// A directory with a log of this many datagrams, and a label for it.
 struct Filled {
     scratch: Scratch,
     log: Log,
@@ -129,7 +129,7 @@ fn fill(count: u64) -> Filled {
         // A little more than is missing, lest the last bit come in ever smaller ones.
         let rate = (count - there).clamp(1_600, 500_000);
         second.send(&sender, rate as f64);
-        there = service.settled().0;
+        there = service.wait_until_settled().0;
     }
     log.wait_until_kept(&service, there);
     let beginning = log.after(&service, 0);
@@ -147,7 +147,7 @@ fn pages(table: &mut Table) {
     let Filled { scratch, log, beginning } = fill(COUNT);
     for page in [5_000, 10_000] {
         let (mut cold, mut warm) = (Vec::new(), Vec::new());
-        // One page takes so little time that a few of them tell nothing.
+        // One page takes so little time that a few of them measure nothing.
         for _ in 0..4 * ROUNDS {
             let measure = |page: u64| {
                 let service = Service::start_in(scratch.path(), ROOMY);
@@ -200,8 +200,8 @@ fn start(table: &mut Table) {
     table.alone(&format!("{name}, killed"), "ms", Bound::Within(1_000.0, 100.0), &after_kill);
 }
 
-/// For how long a service that starts anew hears nothing: of a datagram each half millisecond, those that no log has
-/// afterwards.
+/// The time without reception over a restart of the service: of a datagram each half millisecond, those that no log
+/// has afterwards.
 fn restart(table: &mut Table) {
     const TICK: Duration = Duration::from_micros(500);
     let name = "store: nothing heard over a restart";
@@ -224,8 +224,8 @@ fn restart(table: &mut Table) {
             let sent = ticking.join().expect("it ends");
             std::thread::sleep(Duration::from_millis(100));
             let memberships = service.client.get("/v1/memberships");
-            let heard = memberships["items"][0]["counters"]["datagrams"].as_u64().expect("a count");
-            TICK.as_secs_f64() * 1e3 * (sent - heard) as f64
+            let received = memberships["items"][0]["counters"]["datagrams"].as_u64().expect("a count");
+            TICK.as_secs_f64() * 1e3 * (sent - received) as f64
         })
     };
     let (ended, killed): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (hole(Service::end), hole(drop))).unzip();

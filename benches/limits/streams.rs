@@ -1,4 +1,4 @@
-//! Clients that follow a log: what they cost, those that read and one that does not.
+//! The cost of clients that follow a log: of those that read, and of one that does not.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -35,12 +35,12 @@ fn sender() -> Socket {
     bare::sender(GROUP.parse().expect("a group")).expect("a sender")
 }
 
-/// A service with a log that is full, so that what it takes from then on is not the log's.
+/// A service with a full log, so that further memory is not the log's.
 fn with_full_log(scratch: &Scratch, sender: &Socket) -> (Service, Log) {
     let mut service = Service::start_in(scratch.path(), &[]);
     let log = join(&service, GROUP);
     load(Duration::from_secs(3)).send(sender, RATE);
-    service.settled();
+    service.wait_until_settled();
     (service, log)
 }
 
@@ -56,7 +56,7 @@ fn many(table: &mut Table) {
         let (mut service, log) = with_full_log(&scratch, &sender);
         let without = captured(&mut service, &sender).share;
 
-        let end = log.after(&service, service.heard());
+        let end = log.after(&service, service.received());
         let before = resident(service.pid());
         let clients: Vec<_> = (0..CLIENTS).map(|_| follow(&service, &log, end)).collect();
         let readers = Readers::start(clients);
@@ -64,7 +64,7 @@ fn many(table: &mut Table) {
         idle.push(of_each(resident(service.pid())));
         let with = captured(&mut service, &sender).share;
         let begun = Instant::now();
-        service.heard();
+        service.received();
         waits.push(begun.elapsed().as_secs_f64() * 1e3);
         behind.push(of_each(resident(service.pid())));
         shares.push((with, without));
@@ -88,13 +88,13 @@ fn one_that_does_not_read(table: &mut Table) {
         let scratch = Scratch::new();
         let (mut service, log) = with_full_log(&scratch, &sender);
         let without = captured(&mut service, &sender);
-        let end = log.after(&service, service.heard());
+        let end = log.after(&service, service.received());
         let before = resident(service.pid());
         let client = follow(&service, &log, end);
         let with = captured(&mut service, &sender);
-        // By now the log has let go of what the client has not read.
+        // By now the log has evicted the datagrams that the client has not read.
         load(Duration::from_secs(1)).send(&sender, RATE);
-        service.settled();
+        service.wait_until_settled();
         memory.push(resident(service.pid()).saturating_sub(before) as f64 / 1024.0);
         until_told_of_a_gap(client);
         shares.push((with.share, without.share));
@@ -106,26 +106,26 @@ fn one_that_does_not_read(table: &mut Table) {
     table.pairs(&format!("{name}: CPU per datagram ÷ without"), "ns", Bound::AtMost(1.3, 1.1), &cpu);
 }
 
-/// What a second at [`RATE`] came to.
+/// The results of a second at [`RATE`].
 struct Captured {
-    /// Percent of what was sent.
+    /// Percent of the sent datagrams.
     share: f64,
     /// Nanoseconds per datagram.
     cpu: f64,
 }
 
 fn captured(service: &mut Service, sender: &Socket) -> Captured {
-    let before = service.heard();
+    let before = service.received();
     let cpu = cpu_ns(service.pid());
     let sent = load(Duration::from_secs(1)).send(sender, RATE);
-    // For what is still in the socket and in the store.
+    // For the datagrams that are still in the socket and in the store.
     std::thread::sleep(Duration::from_millis(200));
     let cpu = (cpu_ns(service.pid()) - cpu) as f64;
-    let kept = (service.heard() - before) as f64;
+    let kept = (service.received() - before) as f64;
     Captured { share: 100.0 * kept / sent as f64, cpu: cpu / kept }
 }
 
-/// Follows the log from its end on. The answer's head has been read.
+/// Follows the log from its end on. The response's head has been read.
 fn follow(service: &Service, log: &Log, end: Cursor) -> UnixStream {
     let mut client = service.client.connect().expect("a connection").into_stream();
     let path = &log.path;
@@ -142,7 +142,7 @@ fn follow(service: &Service, log: &Log, end: Cursor) -> UnixStream {
     client
 }
 
-/// Reads on; a client that was overtaken is told so before long.
+/// Continues reading; an overtaken client gets a gap before long.
 fn until_told_of_a_gap(mut client: UnixStream) {
     /// More than the socket and the service hold for one client.
     const MOST: usize = 4 * 1024 * 1024;
@@ -160,7 +160,7 @@ fn until_told_of_a_gap(mut client: UnixStream) {
     }
 }
 
-/// A thread that reads what comes to clients, and throws it away.
+/// A thread that reads the clients' data, and discards it.
 struct Readers {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<io::Result<()>>>,

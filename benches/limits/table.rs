@@ -3,7 +3,7 @@ use std::fmt::Write;
 /// How often each side of a row is measured, taking turns.
 pub(crate) const ROUNDS: usize = 5;
 
-/// What has been measured so far.
+/// The measurements so far.
 pub(crate) struct Table {
     words: Vec<String>,
     rows: Vec<Row>,
@@ -18,7 +18,7 @@ struct Row {
     bound: Bound,
 }
 
-/// What a row must reach.
+/// The bound of a row.
 #[derive(Clone, Copy)]
 pub(crate) enum Bound {
     /// The ratio ours ÷ bare is at most this; and aims for that.
@@ -35,13 +35,13 @@ impl Table {
         Self { words, rows: Vec::new() }
     }
 
-    /// Whether the row was asked for.
+    /// Whether the arguments select the row.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        let wanted = self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()));
-        if wanted {
+        let selected = self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()));
+        if selected {
             eprintln!("{name} …");
         }
-        wanted
+        selected
     }
 
     /// A row of pairs (ours, bare), measured by turns.

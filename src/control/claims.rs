@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_id_is_claimed_by_one_at_a_time_and_leaves_nothing_behind() {
+    async fn an_id_is_claimed_by_one_request_at_a_time() {
         let claims = Claims::default();
         let (one, other) = (Id::parse("one").unwrap(), Id::parse("other").unwrap());
         let first = claims.claim(&one).await;

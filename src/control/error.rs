@@ -136,7 +136,7 @@ impl ControlError {
             {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }
-            // The kernel answers "denied" for a broadcast address.
+            // The kernel returns "denied" for a broadcast address.
             SocketErrorKind::Denied | SocketErrorKind::AddressNotLocal
                 if attempt.purpose == Purpose::Reply =>
             {

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_overtaken_is_told_how_much_was_missed() {
+    fn an_overtaken_reader_gets_the_number_of_missed_events() {
         let events = Events::new(3);
         emit(&events, 1);
         let seen = events.read(None, 10).next;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_run_gives_a_gap() {
+    fn a_cursor_of_another_process_gives_a_gap() {
         let (before, events) = (Events::new(3), Events::new(3));
         emit(&events, 2);
         let page = events.read(Some(before.read(None, 1).next), 10);

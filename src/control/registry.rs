@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deletion_can_be_waited_for_until_it_is_over() {
+    fn a_second_delete_finds_the_entry_until_the_deletion_is_over() {
         let (registry, id) = (Registry::default(), Id::parse("a").unwrap());
         registry.insert(id.clone(), Arc::new(1)).unwrap();
         let (deleted, is_new) = registry.begin_deletion(&id).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_pass_over_what_is_not_wanted() {
+    fn pages_skip_entries_that_do_not_match() {
         let registry = Registry::default();
         for number in 0..1_000 {
             registry.insert(Id::parse(&format!("{number:04}")).unwrap(), Arc::new(number)).unwrap();

@@ -10,8 +10,8 @@ use crate::model::Timestamp;
 use crate::store::{DiskError, Saved};
 
 impl Control {
-    /// Restores all resources: memberships and responders with their specifications, whatever the state of their
-    /// interfaces is now; messages as closed, with the reason `restarted` if they were collecting.
+    /// Restores all resources: memberships and responders with their specifications, also if their interfaces are
+    /// missing or down; messages as closed, with the reason `restarted` if they were collecting.
     pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), DiskError> {
         let mut messages = Vec::new();
         for saved in saved {

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_and_not_done_is_late() {
+    fn an_overdue_entry_is_late() {
         let (timers, now) = (Timers::default(), Instant::now());
         assert_eq!(timers.late(now), Duration::ZERO);
         timers.arm(now, || {});

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_shown_is_never_taken_back() {
+    fn reported_totals_never_decrease() {
         let accumulator = TotalsAccumulator::default();
         let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
         accumulator.enter(totals(1, 1));

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_piece_of_work_for_a_minute_is_stuck() {
+    fn a_thread_is_stuck_after_a_minute_on_one_piece_of_work() {
         let work = Arc::new(AtomicU64::new(0));
         let under_way = work.clone();
         let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));

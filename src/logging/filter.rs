@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_between_words_means_nothing() {
+    fn white_space_in_a_filter_is_ignored() {
         let filter = parse(" info,\trollcall::net=debug ").unwrap();
         assert_eq!(filter.to_string(), parse("info,rollcall::net=debug").unwrap().to_string());
         assert!(parse("info,\t\u{fffd}[span{field=1}]").is_err());

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_counts_what_it_leaves_out() {
+    fn a_throttle_counts_suppressed_lines() {
         let throttle = Throttle::new();
         let start = Instant::now();
         assert_eq!(throttle.pass(start), Some(None));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_has_its_own() {
+    fn each_call_site_has_its_own_throttle() {
         let log = CapturedLog::default();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer({
             let log = log.clone();

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_groups_of_both_families() {
+    fn groups_of_both_families_are_parsed() {
         let (group, zone) = Group::parse("239.1.2.3:10000").unwrap();
         assert_eq!((group.to_string().as_str(), zone), ("239.1.2.3:10000", None));
         let (group, zone) = Group::parse("[ff02::1%eth0]:5353").unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_group() {
+    fn invalid_groups_are_refused() {
         for text in [
             "",
             "239.1.2.3",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_source_specific_ranges() {
+    fn source_specific_ranges_are_recognised() {
         for (text, expected) in [
             ("232.1.1.1:1", true),
             ("233.1.1.1:1", false),

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_nothing_can_arrive() {
+    fn every_obstacle_has_its_own_reason() {
         let no_ipv6 = Interface { ipv6: Ipv6Status::Absent, ..eth0() };
         for (interface, v4, v6) in [
             (eth0(), None, None),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_mended_first_is_said_first() {
+    fn the_obstacle_to_fix_first_is_reported() {
         let mut interface = Interface {
             up: false,
             running: false,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn default_sets_are_per_family() {
+    fn default_sets_differ_by_family() {
         let usable =
             |interface: &Interface| [V4, V6].map(|family| table(interface).is_usable_for(interface, family));
         assert_eq!(usable(&eth0()), [true, true]);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_of_the_name_is_a_slash_in_the_sysctl() {
+    fn a_dot_in_an_interface_name_is_a_slash_in_the_sysctl() {
         let vlan = Interface { name: "eth0.7".into(), ipv6: Ipv6Status::Disabled, ..eth0() };
         assert!(reason(&vlan, V6).unwrap().contains("`sysctl -w net.ipv6.conf.eth0/7.disable_ipv6=0`"));
     }

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_client_ids_and_its_own() {
+    fn client_ids_and_generated_ids_are_valid() {
         for text in ["a", "0", "rack-7.lab_b", Id::generate().as_str()] {
             assert_eq!(Id::parse(text).unwrap().as_str(), text);
         }

@@ -144,7 +144,7 @@ impl InterfaceTable {
         master.filter(|master| master.receives_for_ports)
     }
 
-    /// Whether multicast works on this interface, whatever the family.
+    /// Whether multicast works on this interface, in any family.
     pub fn usable(&self, interface: &Interface) -> Result<(), Unusable> {
         if let Some(master) = self.hearing_master(interface) {
             return Err(Unusable::Port(master.name.clone()));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn chooses_the_source_address_by_scope() {
+    fn the_scope_decides_the_source_address() {
         let eth0 = interface(&[("fe80::1", 64), ("fd00::1", 64), ("192.0.2.1", 24), ("198.51.100.1", 24)]);
         let source = |group: &str| eth0.source_for(&Group::parse(group).unwrap().0).unwrap().to_string();
         assert_eq!(source("[ff02::1]:1"), "fe80::1");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_neighbours_from_strangers() {
+    fn peers_in_a_subnet_of_the_interface_are_on_link() {
         let eth0 = interface(&[("192.0.2.1", 24), ("fd00::1", 64)]);
         for (peer, expected) in [
             ("192.0.2.200", true),

@@ -1,4 +1,4 @@
-//! The domain's types, valid by construction: past this layer no code asks whether a value is allowed.
+//! The domain's types, valid by construction: past this layer no code checks whether a value is allowed.
 //!
 //! Nothing here knows sockets, logs or HTTP.
 

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_of_the_clock_is_seen_and_slewing_is_not() {
+    fn a_clock_step_is_detected_and_slewing_is_not() {
         let start = ClockReading::now();
         let after = |real_ms: i64| ClockReading {
             real: Timestamp(start.real.0 + real_ms * 1_000_000),

@@ -63,7 +63,7 @@ impl<'a> Buffers<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Reads what the kernel returned: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
+    /// Parses a received buffer: a `sockaddr`, control messages (cmsg(3)) and the buffer. None without an IP
     /// address.
     pub fn read(address: &[u8], control: &[u8], bytes: &'a [u8], truncated: bool) -> Option<Self> {
         let ancillary = Ancillary::read(control);
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn coalesced_datagrams_come_out_as_they_went_in(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
+        fn coalesced_datagrams_are_split_as_they_were_sent(size in 1_usize..1500, full in 1_usize..40, last in 0_usize..1500) {
             let last = last.min(size);
             let bytes: Vec<u8> = (0..size * full + last).map(|position| u8::try_from(position % 251).unwrap()).collect();
             let datagrams: Vec<&[u8]> = split(&bytes, Some(u16::try_from(size).unwrap())).collect();

@@ -35,7 +35,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What an error means to the caller.
+/// The meaning of an error to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketErrorKind {
     /// Another socket has the port for itself.

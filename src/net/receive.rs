@@ -1,10 +1,10 @@
 //! The receiving side: a few threads, each waiting on one epoll instance that watches many sockets.
 //!
 //! A task and a reactor entry per socket would cost more memory than a membership itself, and a wake-up per datagram. A
-//! receive thread instead asks epoll which of its sockets are ready, reads them with recvmmsg(2) into one reused set of
-//! buffers, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own: a task would be woken by
-//! the runtime's epoll and then query its own, twice the system calls when datagrams arrive one by one, and HTTP
-//! requests that compute would delay reception.
+//! receive thread instead waits with epoll until some of its sockets are ready, reads them with recvmmsg(2) into one
+//! reused set of buffers, and calls each socket's [`Sink`] with the whole batch. It is a thread of its own: a task
+//! would be woken by the runtime's epoll and then query its own, twice the system calls when datagrams arrive one by
+//! one, and HTTP requests that compute would delay reception.
 //!
 //! Threads: `count` of them, counted by the caller's tracker. Tasks: one per thread, which holds the writing end of a
 //! pipe until the service stops or the runtime ends; when the pipe closes, the thread wakes and ends. Nothing else ends
@@ -299,7 +299,8 @@ impl Registration {
         let _ = self.thread.epoll.remove(self.socket().as_fd());
     }
 
-    /// Closes the socket: from now on nothing is received or sent. Await the result to wait for what is in progress.
+    /// Closes the socket: from now on nothing is received or sent. Await the result to wait for a delivery or a send in
+    /// progress.
     pub fn close(mut self) -> Closed {
         self.release()
     }

@@ -1,4 +1,5 @@
-//! Sockets that model tests use in place of the kernel's: they send nothing, and receive what a test delivers.
+//! Sockets that model tests use in place of the kernel's: they send nothing, and receive the datagrams that a test
+//! delivers.
 
 use std::fmt;
 use std::io;

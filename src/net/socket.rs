@@ -184,7 +184,7 @@ impl Socket {
     ///
     /// Sockets that set `SO_REUSEPORT` before they bind to the same address form such a group, and where source filters
     /// leave a single receiver, recent kernels hand an IPv4 multicast datagram to any socket of that receiver's group,
-    /// whatever its filter (`udp_v4_early_demux`, then `inet_steal_sock`). Set after the bind, the option only admits
+    /// regardless of its filter (`udp_v4_early_demux`, then `inet_steal_sock`). Set after the bind, the option only admits
     /// sockets that set it alone.
     pub(super) fn bind_shared(&self, address: SocketAddr) -> Result<(), SocketError> {
         self.inner.set_reuse_address(true).context(Action::Configure)?;

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_have_the_kernels_sizes() {
+    fn socket_option_requests_have_the_kernels_sizes() {
         let ip = "239.1.1.1".parse().unwrap();
         assert_eq!(group_request(1, ip).len(), size_of::<libc::group_req>());
         assert_eq!(group_source_request(1, ip, ip).len(), size_of::<libc::group_source_req>());

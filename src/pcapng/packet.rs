@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_what_the_wire_would_show() {
+    fn a_packet_has_the_bytes_of_the_wire() {
         let heard = heard("192.0.2.1:4660".parse().unwrap(), "239.1.2.3:10000".parse().unwrap(), Some(7));
         let expected = [
             0x45, 0, 0, 31, 0, 0, 0, 0, 7, 17, 0, 0, 192, 0, 2, 1, 239, 1, 2, 3, 0x12, 0x34, 0x27, 0x10, 0,
@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_say_what_was_heard(
+        fn headers_match_the_metadata(
             ends in any::<([u8; 16], [u8; 16], u16, u16, bool)>(),
             hop_limit in any::<u8>(),
             payload in prop::collection::vec(any::<u8>(), 0..2000),

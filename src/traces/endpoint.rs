@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_without_a_path_gets_that_of_traces() {
+    fn a_url_without_a_path_gets_the_default_path() {
         for (text, shown, host, port) in [
             ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces", "127.0.0.1", 4318),
             ("http://collector:4318/", "http://collector:4318/v1/traces", "collector", 4318),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_to_is_refused() {
+    fn unsupported_urls_are_refused() {
         for (text, error) in [
             ("", EndpointError::NoUrl),
             ("collector:4318", EndpointError::NoUrl),

@@ -129,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a batch: a full one, or what there is once the first span has waited, or at once when the service
+    /// Waits for a batch: a full one, or all spans there are once the first has waited, or at once when the service
     /// stops. False if no spans are left and none will come.
     async fn gather(&mut self) -> bool {
         let Self { waiting, batch, finishing, .. } = self;

@@ -1,4 +1,4 @@
-//! Collecting the answers to a message: who counts, when it ends, what is late.
+//! Collecting the responses to a message: counts, ends, and late responses.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
 
 #[tokio::test]
-async fn a_message_that_is_not_waited_for_collects_by_itself() {
+async fn a_message_collects_without_a_waiting_client() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 
@@ -21,11 +21,11 @@ async fn a_message_that_is_not_waited_for_collects_by_itself() {
     assert_eq!(message["sent"][0]["source"], source);
     member.send(&source, "here");
     let log = format!("{}/responses", reply.header("location"));
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["here"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["here"]);
 }
 
 #[tokio::test]
-async fn collecting_ends_for_one_of_four_reasons() {
+async fn collecting_ends_for_each_of_four_reasons() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({"reply_from": {"address": "127.0.0.2"}})).await;
     server.respond(&group, json!({"reply_from": {"address": "127.0.0.3"}})).await;
@@ -41,21 +41,21 @@ async fn collecting_ends_for_one_of_four_reasons() {
     }
 
     let message = server.send(&group, json!({"window_ms": 60000})).await;
-    server.heard(&format!("{message}/responses"), 2).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 2).await;
     let cancelled = server.post(&format!("{message}/cancel"), json!({})).await.expect(200);
     assert_eq!(cancelled["close_reason"], "cancelled");
     assert_eq!(server.closed(&message).await["responses"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn a_duplicate_is_kept_but_is_not_what_was_expected() {
+async fn a_duplicate_is_kept_but_does_not_count_as_expected() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let (member, other) = (Peer::in_group(&group), Peer::at("127.0.0.2"));
     let message = server.send(&group, json!({"window_ms": 60000, "expect": 2})).await;
     let (_, source) = member.receive().await;
     member.send(&source, "once");
     member.send(&source, "twice");
-    server.heard(&format!("{message}/responses"), 2).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 2).await;
     assert_eq!(server.get(&message).await.expect(200)["state"], "collecting");
 
     other.send(&source, "me too");
@@ -72,7 +72,7 @@ async fn a_duplicate_is_kept_but_is_not_what_was_expected() {
 }
 
 #[tokio::test]
-async fn duplicates_do_not_put_off_a_stall() {
+async fn duplicates_do_not_delay_a_stall() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let message = server.send(&group, json!({"window_ms": 86_400_000, "stall_ms": 300})).await;
@@ -94,7 +94,7 @@ async fn duplicates_do_not_put_off_a_stall() {
 }
 
 #[tokio::test]
-async fn late_replies_are_kept_and_marked() {
+async fn late_responses_are_kept_and_marked() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let message = server.send(&group, json!({"window_ms": 10, "linger_ms": 60000})).await;
@@ -103,7 +103,7 @@ async fn late_replies_are_kept_and_marked() {
 
     member.send(&source, "sorry");
 
-    let responses = server.heard(&format!("{message}/responses"), 1).await;
+    let responses = server.wait_for_datagrams(&format!("{message}/responses"), 1).await;
     assert_eq!((&responses[0]["payload"], &responses[0]["late"]), (&json!("sorry"), &json!(true)));
     let message = server.get(&message).await.expect(200);
     assert_eq!((&message["counters"]["late"], &message["counters"]["responders"]), (&json!(1), &json!(0)));
@@ -111,7 +111,7 @@ async fn late_replies_are_kept_and_marked() {
 }
 
 #[tokio::test]
-async fn after_the_linger_the_port_is_free_again() {
+async fn the_port_is_free_after_the_linger() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let message = server.call(&group, json!({"window_ms": 10, "linger_ms": 1})).await;
 
@@ -123,7 +123,7 @@ async fn after_the_linger_the_port_is_free_again() {
 }
 
 #[tokio::test]
-async fn tracked_attempts_are_told_apart_by_the_port_they_left_from() {
+async fn tracked_attempts_leave_from_different_ports() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let repeat =
@@ -139,7 +139,7 @@ async fn tracked_attempts_are_told_apart_by_the_port_they_left_from() {
         member.send(source, "ack");
     }
 
-    let mut responses = server.heard(&format!("{message}/responses"), 3).await;
+    let mut responses = server.wait_for_datagrams(&format!("{message}/responses"), 3).await;
     responses.sort_by_key(|response| response["attempt"].as_u64());
     for (nth, response) in responses.iter().enumerate() {
         assert_eq!((&response["attempt"], &response["destination"]), (&json!(nth + 1), &json!(sources[nth])));
@@ -147,7 +147,7 @@ async fn tracked_attempts_are_told_apart_by_the_port_they_left_from() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_cannot_be_told_is_null() {
+async fn an_ambiguous_attempt_is_null() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let repeat = json!({"repeat": {"count": 2, "interval_ms": 10}, "window_ms": 60000, "expect": 1});
@@ -164,7 +164,7 @@ async fn an_attempt_that_cannot_be_told_is_null() {
 }
 
 #[tokio::test]
-async fn reaching_what_was_expected_cancels_the_remaining_repeats() {
+async fn reaching_expect_cancels_the_remaining_repeats() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({})).await;
 
@@ -176,7 +176,7 @@ async fn reaching_what_was_expected_cancels_the_remaining_repeats() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_loses_nothing() {
+async fn a_disconnected_client_loses_no_responses() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 
@@ -189,5 +189,5 @@ async fn a_client_that_hangs_up_loses_nothing() {
 
     let messages = server.get("/v1/messages").await.expect(200);
     let message = format!("/v1/messages/{}", messages["items"][0]["id"].as_str().unwrap());
-    assert_eq!(payloads(&server.heard(&format!("{message}/responses"), 1).await), ["here"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&format!("{message}/responses"), 1).await), ["here"]);
 }

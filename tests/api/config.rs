@@ -1,4 +1,4 @@
-//! Where settings come from, and what is said about mistakes.
+//! The sources of settings, and the errors about mistakes in them.
 
 use std::path::Path;
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::support::program::{Program, Scratch, run};
 const TOKEN: &str = "a-token-in-a-file";
 
 #[tokio::test]
-async fn the_environment_wins_over_the_file_and_flags_over_both() {
+async fn the_environment_overrides_the_file_and_flags_override_both() {
     let scratch = Scratch::new();
     let file = written(
         &scratch,
@@ -49,7 +49,7 @@ async fn the_environment_wins_over_the_file_and_flags_over_both() {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_with_their_lines() {
+async fn check_config_reports_every_mistake_with_its_line() {
     let scratch = Scratch::new();
     let file = written(
         &scratch,
@@ -86,7 +86,7 @@ expires_in_ms = 1000
 reply = "ack"
 "#,
     );
-    let said = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
     for (line, text) in [
         (1, "did you mean `log_bytes`?"),
         (2, "log_bytes: invalid value '5'"),
@@ -102,17 +102,17 @@ reply = "ack"
         (28, "responder `lease`: expires_in_ms: a declared responder stays"),
         (30, "responder `none`: missing field `group`"),
     ] {
-        let found = said.iter().any(|(at, said)| *at == line && said.contains(text));
-        assert!(found, "{line}: {text} in {said:#?}");
+        let is_reported = found.iter().any(|(at, mistake)| *at == line && mistake.contains(text));
+        assert!(is_reported, "{line}: {text} in {found:#?}");
     }
-    assert_eq!(said.len(), 13, "{said:#?}");
+    assert_eq!(found.len(), 13, "{found:#?}");
 
     let started = run(&["serve", "--config", &file]).await;
-    assert_eq!(mistakes(&started, &file), said);
+    assert_eq!(mistakes(&started, &file), found);
 }
 
 #[tokio::test]
-async fn what_is_no_toml_is_told_with_its_lines() {
+async fn check_config_reports_syntax_errors_with_their_lines() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\nlog_entries = \ngrace_ms = 1\n\nlog_bytes = 70001\n");
     let lines: Vec<_> = mistakes(&run(&["check-config", "--config", &file]).await, &file)
@@ -125,13 +125,13 @@ async fn what_is_no_toml_is_told_with_its_lines() {
 }
 
 #[tokio::test]
-async fn a_configuration_without_mistakes_is_said_to_be_so() {
+async fn check_config_accepts_a_valid_configuration() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\n\n[memberships.monitor]\ngroup = \"239.1.2.3:10000\"\n");
     let fine = run(&["check-config", "--config", &file]).await;
     assert!(fine.status.success(), "{fine:?}");
     assert_eq!(text(&fine.stdout), format!("{file}: no mistakes found\n"));
-    // What is wrong only in the light of a flag, or of a file that is named.
+    // Mistakes that only a flag, or a named file, makes.
     for (flags, expected) in [
         (["--listen", "0.0.0.0:0"], "--allow-anonymous"),
         (["--require-token", "always"], "--tokens-file"),
@@ -143,18 +143,18 @@ async fn a_configuration_without_mistakes_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn tokens_do_not_go_on_command_lines() {
+async fn tokens_on_the_command_line_are_refused() {
     let refused = run(&["serve", "--listen", "127.0.0.1:0", "--tokens", &format!("ops read {TOKEN}")]).await;
     assert!(!refused.status.success());
-    let said = text(&refused.stderr);
+    let output = text(&refused.stderr);
     assert!(
-        said.contains("everybody on this host can read command lines") && !said.contains(TOKEN),
-        "{said}"
+        output.contains("everybody on this host can read command lines") && !output.contains(TOKEN),
+        "{output}"
     );
 }
 
 #[tokio::test]
-async fn healthcheck_reads_where_the_file_says_that_the_service_listens() {
+async fn healthcheck_reads_the_listen_address_from_the_file() {
     let program = Program::start();
     let scratch = Scratch::new();
     // Also one that the service would not take over.
@@ -171,7 +171,7 @@ fn written(scratch: &Scratch, text: &str) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-/// Lines of the file with what is said about them.
+/// Lines of the file with the errors about them.
 fn mistakes(output: &Output, file: &str) -> Vec<(usize, String)> {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lines = text(&output.stderr);

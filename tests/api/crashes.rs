@@ -14,12 +14,12 @@ use crate::support::peer::Peer;
 use crate::support::program::Program;
 use crate::support::server::{fresh_group, on_lo};
 
-/// How many times; a gate asks for more.
+/// How many times; CI sets more.
 const ROUNDS: &str = "ROLLCALL_CRASH_ROUNDS";
 const FEW_ROUNDS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_durable_is_lost_and_no_number_comes_twice() {
+async fn kills_lose_no_durable_datagram_and_reuse_no_number() {
     let rounds = std::env::var(ROUNDS).map_or(FEW_ROUNDS, |rounds| rounds.parse().expect("a number"));
     let mut program = Program::start_with(&["--flush-ms", "20", "--log-entries", "5000"]);
     let sender = Sender::start(fresh_group());
@@ -55,9 +55,9 @@ async fn nothing_durable_is_lost_and_no_number_comes_twice() {
     sender.stop().await;
 }
 
-/// At most what was sent in the last `--flush-ms`.
+/// At most the counts of the last `--flush-ms` are lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_copies_that_were_sent_are_known_after_a_kill() {
+async fn the_counts_of_sent_copies_survive_a_kill() {
     let mut program = Program::start_with(&["--flush-ms", "20"]);
     let repeat = json!({"count": 10_000, "interval_ms": 10});
     for (path, window_ms) in [("/v1/messages/one-way", 0), ("/v1/messages/collecting", 80_000_000)] {
@@ -65,7 +65,7 @@ async fn the_copies_that_were_sent_are_known_after_a_kill() {
         program.put(path, on_lo(&fresh_group(), body)).await.expect(202);
         let sent = |message: &Value| message["sent"][0]["count"].as_u64().unwrap();
         program.until(path, |message| sent(message) >= 20).await;
-        // What was sent until now is on disk with the next that is.
+        // The counts until now get to disk with the next change.
         program.put("/v1/memberships/later", on_lo(&fresh_group(), json!({}))).await.expect(201);
         program.restart("KILL").await;
         assert!(sent(&program.get(path).await.expect(200)) >= 20);
@@ -76,7 +76,7 @@ async fn the_copies_that_were_sent_are_known_after_a_kill() {
 const MEMBERSHIP: &str = "/v1/memberships/kept";
 const LOG: &str = "/v1/memberships/kept/datagrams";
 
-/// What readers have seen of the log: number and datagram.
+/// The datagrams that readers have seen, by number.
 #[derive(Default)]
 struct Record {
     seen: BTreeMap<u64, Value>,
@@ -93,7 +93,7 @@ enum Seen {
 }
 
 impl Record {
-    /// Reads on until the service is killed: what is durable, and what else there is behind it.
+    /// Reads until the service is killed: the durable datagrams, and those after them.
     async fn follow(&mut self, client: &Client, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let durable = self.read(client, self.after.clone(), Seen::Durable).await;
@@ -122,7 +122,7 @@ impl Record {
         ControlFlow::Continue(page["next_cursor"].as_str().expect("a cursor").to_owned())
     }
 
-    /// A number stands for one datagram, for ever.
+    /// A number belongs to one datagram only.
     fn note(&mut self, item: &Value) -> u64 {
         let number = item["seq"].as_u64().expect("a number");
         let known = self.seen.entry(number).or_insert_with(|| item.clone());
@@ -130,7 +130,7 @@ impl Record {
         number
     }
 
-    /// After a crash: what was durable is there as it was, and what is there has the numbers that it had.
+    /// After a crash, all durable datagrams must be there, and each datagram must have its number.
     async fn check(&mut self, client: &Client, round: u32) {
         let mut there = BTreeMap::new();
         let mut after = String::new();
@@ -145,7 +145,7 @@ impl Record {
                 break;
             }
         }
-        // What retention took before is not missed.
+        // Datagrams that retention evicted are not missing.
         let first = there.keys().next().copied().unwrap_or(1);
         (self.seen, self.durable) = (self.seen.split_off(&first), self.durable.split_off(&first));
         for number in &self.durable {
@@ -159,7 +159,7 @@ impl Record {
 struct Resources {
     group: String,
     next: u64,
-    /// Those that are there, as the service has answered.
+    /// Memberships that exist, by the service's responses.
     there: Vec<String>,
     gone: Vec<String>,
     sent: Vec<String>,
@@ -176,7 +176,7 @@ impl Resources {
         }
     }
 
-    /// None: the service ended meanwhile, and it is open what has become of the request.
+    /// None: the service ended meanwhile, and the request may or may not have taken effect.
     async fn step(&mut self, client: &Client) -> Option<()> {
         self.next += 1;
         let id = format!("m{}", self.next);
@@ -198,7 +198,7 @@ impl Resources {
         Some(())
     }
 
-    /// What was answered holds; messages are closed, whatever they were doing.
+    /// Every response still holds; all messages are closed.
     async fn check(&mut self, client: &Client, round: u32) {
         for id in &self.there {
             let membership = client.get(&format!("/v1/memberships/{id}")).await.expect(200);

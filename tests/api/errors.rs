@@ -1,4 +1,4 @@
-//! Every error is a problem document that names its kind, the field, and what to do.
+//! Every error is a problem document with its type, the field, and a hint.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn invalid(group: &str, options: Value, pointer: &'static str) -> (Value, &'stat
 }
 
 #[tokio::test]
-async fn groups_and_interfaces_that_cannot_be() {
+async fn invalid_groups_and_interfaces_are_refused() {
     let zone_and_other = json!({"interfaces": ["absent0"], "allow_missing": true});
     refused(
         "/v1/memberships",
@@ -43,7 +43,7 @@ async fn groups_and_interfaces_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn sources_that_cannot_be() {
+async fn invalid_sources_are_refused() {
     let sources = |sources: Value| json!({"sources": sources});
     refused(
         "/v1/memberships",
@@ -69,7 +69,7 @@ async fn sources_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn messages_that_cannot_be() {
+async fn invalid_messages_are_refused() {
     let text = |length: usize| json!({"payload": "x".repeat(length)});
     let with = |options: Value| {
         let mut body = json!({"payload": "x"});
@@ -107,7 +107,7 @@ async fn messages_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn responders_that_cannot_be() {
+async fn invalid_responders_are_refused() {
     refused(
         "/v1/responders",
         [
@@ -134,7 +134,7 @@ async fn responders_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn fields_of_the_wrong_name_or_type() {
+async fn fields_with_a_wrong_name_or_type_are_refused() {
     refused(
         "/v1/memberships",
         [
@@ -149,7 +149,7 @@ async fn fields_of_the_wrong_name_or_type() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn one_problem_lists_all_invalid_fields() {
     let server = TestServer::start().await;
     let body = json!({"group": "192.0.2.1:1", "interfaces": [], "payload": "x", "ttl": 256});
     let problem = server.post("/v1/messages", body).await.expect(422);
@@ -158,9 +158,9 @@ async fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_json() {
+async fn bodies_that_are_not_json_are_refused() {
     let server = TestServer::start().await;
-    for (body, place) in [
+    for (body, ending) in [
         ("{\n  \"group\": }", "line 2, column 12"),
         ("", "line 1, column 0"),
         ("{\"group\": \"\"} x", "line 1, column 15"),
@@ -168,13 +168,13 @@ async fn bodies_that_are_not_json() {
         for path in ["/v1/memberships", "/v1/responders", "/v1/messages"] {
             let request = server.request(Method::POST, path).body("application/json", body);
             let problem = request.send().await.problem(400, "malformed-json", "");
-            assert!(problem["detail"].as_str().unwrap().ends_with(place), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().ends_with(ending), "{problem}");
         }
     }
 }
 
 #[tokio::test]
-async fn bodies_of_another_type_or_too_large() {
+async fn bodies_of_another_type_or_too_large_are_refused() {
     let server = TestServer::start().await;
     for path in ["/v1/memberships", "/v1/responders", "/v1/messages"] {
         let form = server.request(Method::POST, path).body("application/x-www-form-urlencoded", "group=1");
@@ -186,7 +186,7 @@ async fn bodies_of_another_type_or_too_large() {
 }
 
 #[tokio::test]
-async fn paths_methods_and_ids_that_are_not_there() {
+async fn unknown_paths_methods_and_ids_are_refused() {
     let server = TestServer::start().await;
     for path in ["/", "/v2/messages", "/v1/messages/1/2/3", "/docs/absent.js"] {
         server.get(path).await.problem(404, "not-found", "");
@@ -210,7 +210,7 @@ async fn paths_methods_and_ids_that_are_not_there() {
 }
 
 #[tokio::test]
-async fn parameters_that_cannot_be() {
+async fn invalid_parameters_are_refused() {
     let server = TestServer::start().await;
     let log = format!("{}/datagrams", server.join(&fresh_group()).await);
     let list = "/v1/memberships";
@@ -251,7 +251,7 @@ async fn parameters_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn an_id_that_stands_for_another_message() {
+async fn the_id_of_another_message_is_refused() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let body = |payload: &str| on_lo(&group, json!({"payload": payload, "window_ms": 0}));
     server.put("/v1/messages/roll-1", body("a")).await.expect(202);
@@ -262,14 +262,14 @@ async fn an_id_that_stands_for_another_message() {
 }
 
 #[tokio::test]
-async fn an_array_is_no_body() {
+async fn an_array_as_body_is_refused() {
     let server = TestServer::start().await;
     let body = json!(["239.1.2.7:10000", "x", null, ["lo"]]);
     server.post("/v1/messages", body).await.problem(422, "invalid-request", "");
 }
 
 #[tokio::test]
-async fn names_that_no_interface_can_have() {
+async fn impossible_interface_names_are_refused() {
     let server = TestServer::start().await;
     for name in ["", "a/b", "a name", "sixteen-bytes-16"] {
         let body = json!({"group": fresh_group(), "interfaces": ["lo", name], "allow_missing": true});

@@ -1,4 +1,4 @@
-//! What happens to resources, as events.
+//! The events of resources.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ async fn follow(client: &Client, last: &str) -> Streaming {
     request.header("last-event-id", last).stream().await
 }
 
-/// What an event says, without its time.
-fn told(mut event: Value) -> Value {
+/// An event without its time.
+fn without_time(mut event: Value) -> Value {
     let at = event.as_object_mut().unwrap().remove("at").unwrap();
     at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     event
@@ -24,7 +24,7 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_latest_is_not_told_what_was() {
+async fn after_latest_skips_earlier_events() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.join(&group).await;
     let latest = "/v1/events?after=latest";
@@ -42,7 +42,7 @@ async fn who_asks_for_the_latest_is_not_told_what_was() {
 }
 
 #[tokio::test]
-async fn memberships_and_responders_tell_what_becomes_of_them() {
+async fn memberships_and_responders_emit_events() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let mut events = follow(&server, "").await;
     let path = "/v1/memberships/m";
@@ -62,7 +62,7 @@ async fn memberships_and_responders_tell_what_becomes_of_them() {
         }
         event
     };
-    let heard: Vec<_> = events.events(7).await.into_iter().map(|event| told(event.data)).collect();
+    let received: Vec<_> = events.events(7).await.into_iter().map(|event| without_time(event.data)).collect();
     let expected = [
         event("joined", Some("lo")),
         event("changed", None),
@@ -72,18 +72,18 @@ async fn memberships_and_responders_tell_what_becomes_of_them() {
         event("left", Some("nosuch0")),
         event("left", None),
     ];
-    assert_eq!(heard, expected);
+    assert_eq!(received, expected);
 
     let responder = "/v1/responders/r";
     server.put(responder, on_lo(&group, json!({"reply": "a"}))).await.expect(201);
     server.put(responder, on_lo(&group, json!({"reply": "b", "expires_in_ms": 50}))).await.expect(200);
-    let heard = events.events(3).await;
-    assert_eq!(names(&heard), ["joined", "changed", "expired"]);
-    assert!(heard.iter().all(|event| event.data["kind"] == "responder"), "{heard:?}");
+    let received = events.events(3).await;
+    assert_eq!(names(&received), ["joined", "changed", "expired"]);
+    assert!(received.iter().all(|event| event.data["kind"] == "responder"), "{received:?}");
 }
 
 #[tokio::test]
-async fn messages_tell_when_they_are_sent_closed_and_deleted() {
+async fn messages_emit_sent_closed_and_deleted() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let mut events = follow(&server, "").await;
     let message = server.send(&group, json!({"window_ms": 60000})).await;
@@ -91,17 +91,17 @@ async fn messages_tell_when_they_are_sent_closed_and_deleted() {
     server.delete(&message).await.expect(204);
     server.send(&group, json!({"window_ms": 0})).await;
 
-    let heard = events.events(5).await;
+    let received = events.events(5).await;
     let expected = ["message_sent", "message_closed", "message_deleted", "message_sent", "message_closed"];
-    assert_eq!(names(&heard), expected);
+    assert_eq!(names(&received), expected);
     let id = message.rsplit('/').next().unwrap();
     let closed = json!({
         "event": "message_closed", "kind": "message", "id": id, "group": group, "reason": "cancelled",
     });
-    assert_eq!(told(heard[1].data.clone()), closed);
-    assert_eq!(heard[4].data["reason"], "window");
+    assert_eq!(without_time(received[1].data.clone()), closed);
+    assert_eq!(received[4].data["reason"], "window");
 
-    // What was refused was not sent.
+    // A refused message emits no event.
     let refused = json!({"group": group, "interfaces": ["lo"], "payload": "x".repeat(65_508)});
     assert!(server.post("/v1/messages", refused).await.status.is_client_error());
     server.join(&group).await;
@@ -109,7 +109,7 @@ async fn messages_tell_when_they_are_sent_closed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_message_is_told_sent_before_it_is_told_closed() {
+async fn the_sent_event_comes_before_the_closed_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({})).await;
     for _ in 0..50 {
@@ -123,7 +123,7 @@ async fn a_message_is_told_sent_before_it_is_told_closed() {
 }
 
 #[tokio::test]
-async fn whoever_was_cut_off_goes_on_with_the_next_event() {
+async fn a_resumed_event_stream_continues_with_the_next_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     for _ in 0..3 {
         server.send(&group, json!({"window_ms": 0})).await;
@@ -139,7 +139,7 @@ async fn whoever_was_cut_off_goes_on_with_the_next_event() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_another_run_gives_a_gap() {
+async fn a_cursor_of_another_service_gives_a_gap() {
     let (before, server, group) = (TestServer::start().await, TestServer::start().await, fresh_group());
     before.join(&group).await;
     server.join(&group).await;
@@ -150,7 +150,7 @@ async fn the_cursor_of_another_run_gives_a_gap() {
 }
 
 #[tokio::test]
-async fn a_page_of_events_is_waited_for() {
+async fn a_long_poll_waits_for_an_event() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let (page, _) = tokio::join!(server.get("/v1/events?wait_ms=60000"), async {
         server.get("/livez").await.expect(200);

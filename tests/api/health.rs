@@ -1,4 +1,4 @@
-//! Whether it lives, whether it takes work, and what its host does not let it do.
+//! Health checks: liveness, readiness, and missing rights.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::server::{TestServer, fresh_group, on_lo};
 const NO_RIGHTS: [&str; 4] = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"];
 
 #[tokio::test]
-async fn it_says_that_it_lives_and_is_ready() {
+async fn the_service_is_alive_and_ready() {
     let server = TestServer::start().await;
     assert_eq!(server.get("/livez").await.expect(200), json!({"status": "ok"}));
     let ready = server.get("/readyz").await.expect(200);
@@ -41,7 +41,7 @@ async fn it_says_that_it_lives_and_is_ready() {
 }
 
 #[tokio::test]
-async fn what_stops_takes_no_work_and_says_why() {
+async fn a_stopping_service_is_not_ready_and_gives_the_reason() {
     let server = TestServer::start().await;
     server.control().shutdown().await.unwrap();
     let refused = server.get("/readyz").await;
@@ -59,15 +59,15 @@ async fn what_stops_takes_no_work_and_says_why() {
 
     let unhealthy = run(&["healthcheck", "--listen", &server.address().to_string()]).await;
     assert_eq!(unhealthy.status.code(), Some(1));
-    let said = String::from_utf8(unhealthy.stderr).unwrap();
-    assert!(said.starts_with("rollcall: not ready: 503 "), "{said}");
-    assert!(said.contains("\nrollcall: accepting: the service is stopping\n"), "{said}");
-    assert!(said.contains("\nrollcall: lanes: 0 of 2 "), "{said}");
-    assert!(!said.contains("rights"), "{said}");
+    let output = String::from_utf8(unhealthy.stderr).unwrap();
+    assert!(output.starts_with("rollcall: not ready: 503 "), "{output}");
+    assert!(output.contains("\nrollcall: accepting: the service is stopping\n"), "{output}");
+    assert!(output.contains("\nrollcall: lanes: 0 of 2 "), "{output}");
+    assert!(!output.contains("rights"), "{output}");
 }
 
 #[tokio::test]
-async fn healthcheck_tells_by_its_exit_code() {
+async fn healthcheck_reports_readiness_by_its_exit_code() {
     let (server, mut program) = (TestServer::start().await, Program::start());
     let tcp = server.address().to_string();
     let unix = program.listen().to_owned();
@@ -88,9 +88,9 @@ async fn healthcheck_tells_by_its_exit_code() {
     }
 }
 
-/// Each warning, or its absence, is borne out by what the service does; and it is ready all the same.
+/// Each warning, or its absence, matches the service's behaviour; and the service is ready all the same.
 #[tokio::test]
-async fn missing_rights_are_warnings_here_and_in_the_log() {
+async fn missing_rights_are_warnings_in_readyz_and_in_the_log() {
     for wrapper in [&NO_RIGHTS[..], &[]] {
         let program = Program::start_as(wrapper, &["--receive-buffer", "1000000000"]);
         let ready = program.get("/readyz").await.expect(200);
@@ -108,11 +108,11 @@ async fn missing_rights_are_warnings_here_and_in_the_log() {
     let modest = Program::start_as(&NO_RIGHTS, &["--receive-buffer", "4096"]);
     let ready = modest.get("/readyz").await.expect(200);
     assert_eq!(check(&ready, "rights.receive_buffers")["status"], "ok", "{ready}");
-    assert!(!modest.said().contains("rights.receive_buffers"), "{}", modest.said());
+    assert!(!modest.startup_log().contains("rights.receive_buffers"), "{}", modest.startup_log());
 }
 
 #[tokio::test]
-async fn it_says_how_many_sources_a_filter_takes() {
+async fn readyz_reports_how_many_sources_a_filter_takes() {
     let server = TestServer::start().await;
     takes_as_many_sources_as_it_says(&server).await;
     let Some(mut lab) = Lab::new() else { return };
@@ -123,8 +123,8 @@ async fn it_says_how_many_sources_a_filter_takes() {
 
 async fn takes_as_many_sources_as_it_says(client: &crate::support::client::Client) {
     let ready = client.get("/readyz").await.expect(200);
-    let said = check(&ready, "rights.source_filters")["detail"].as_str().unwrap();
-    let numbers: Vec<_> = said.split(' ').filter_map(|word| word.parse::<u16>().ok()).collect();
+    let output = check(&ready, "rights.source_filters")["detail"].as_str().unwrap();
+    let numbers: Vec<_> = output.split(' ').filter_map(|word| word.parse::<u16>().ok()).collect();
     let most = numbers[0].min(1024);
     let join = async |count: u16| {
         let sources: Vec<_> = (1..=count).map(|nth| format!("127.1.{}.{}", nth / 250, nth % 250)).collect();
@@ -138,7 +138,7 @@ async fn takes_as_many_sources_as_it_says(client: &crate::support::client::Clien
 }
 
 #[tokio::test]
-async fn short_of_descriptors_it_warns() {
+async fn readyz_warns_when_descriptors_run_short() {
     let program = Program::start_under(&["prlimit", "--nofile=80:80"]);
     let ready = program.get("/readyz").await.expect(200);
     assert_eq!(check(&ready, "descriptors")["status"], "ok", "{ready}");
@@ -159,9 +159,9 @@ async fn short_of_descriptors_it_warns() {
 }
 
 #[track_caller]
-pub(super) fn check<'a>(answer: &'a Value, name: &str) -> &'a Value {
-    let found = answer["checks"].as_array().into_iter().flatten().find(|check| check["name"] == name);
-    found.unwrap_or_else(|| panic!("no {name} in {answer}"))
+pub(super) fn check<'a>(response: &'a Value, name: &str) -> &'a Value {
+    let found = response["checks"].as_array().into_iter().flatten().find(|check| check["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {response}"))
 }
 
 /// A check is a warning, which names the remedy and is in the log, if and only if the thing did not work.
@@ -171,6 +171,6 @@ fn bears_out(ready: &Value, name: &str, program: &Program, worked: bool, remedy:
     assert_eq!(check["status"], if worked { "ok" } else { "warning" }, "{check}");
     let detail = check["detail"].as_str().unwrap();
     assert_eq!(detail.contains(remedy), !worked, "{check}");
-    assert_eq!(program.said().contains(name), !worked, "{}", program.said());
-    assert_eq!(program.said().contains(detail), !worked, "{}", program.said());
+    assert_eq!(program.startup_log().contains(name), !worked, "{}", program.startup_log());
+    assert_eq!(program.startup_log().contains(detail), !worked, "{}", program.startup_log());
 }

@@ -16,7 +16,7 @@ fn lease(group: &str, expires_in_ms: u64) -> Value {
 }
 
 #[tokio::test]
-async fn a_lease_that_runs_out_leaves() {
+async fn an_expired_lease_leaves_the_group() {
     let (server, group) = (TestServer::start().await, fresh_group());
     for kind in ["/v1/memberships", "/v1/responders"] {
         let reply = server.post(kind, lease(&group, 50)).await;
@@ -30,7 +30,7 @@ async fn a_lease_that_runs_out_leaves() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_renewed_stays() {
+async fn a_renewed_lease_keeps_the_membership() {
     let (server, group) = (TestServer::start().await, fresh_group());
     for (id, renewal) in [("longer", json!({"expires_in_ms": 60000})), ("for-good", json!({}))] {
         let path = format!("/v1/memberships/{id}");
@@ -60,7 +60,7 @@ async fn a_lease_can_be_shortened() {
 }
 
 #[tokio::test]
-async fn a_lease_that_was_lengthened_runs_out_too() {
+async fn a_lengthened_lease_expires_too() {
     let (server, group, path) = (TestServer::start().await, fresh_group(), "/v1/memberships/m");
     server.put(path, lease(&group, 1000)).await.expect(201);
     server.put(path, lease(&group, 1100)).await.expect(200);
@@ -68,7 +68,7 @@ async fn a_lease_that_was_lengthened_runs_out_too() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_comes_too_late_joins_anew() {
+async fn a_late_renewal_joins_again() {
     let (server, group, path) = (TestServer::start().await, fresh_group(), "/v1/memberships/m");
     server.put(path, lease(&group, 20)).await.expect(201);
     left(&server, path).await;

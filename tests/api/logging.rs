@@ -1,4 +1,4 @@
-//! What the service logs, and how that changes while it runs.
+//! The service's log lines, and the log filter.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::support::program::{BINARY, Scratch, run};
 use crate::support::server::{fresh_group, on_lo};
 
 #[tokio::test]
-async fn lines_are_json_unless_a_person_reads_them() {
+async fn log_lines_are_json_by_default_and_text_on_request() {
     let node = Node::start("", &[]);
     let line = node.line("listening");
     let logged: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -46,7 +46,7 @@ async fn a_failure_is_found_in_the_log_by_its_request_id() {
 }
 
 #[tokio::test]
-async fn levels_change_at_run_time_and_return_with_the_configuration() {
+async fn the_log_filter_changes_at_run_time_and_a_reload_resets_it() {
     let node = Node::start("", &[]);
     let filters = json!({"filter": "info", "configured": "info"});
     assert_eq!(node.client.get("/v1/log-filter").await.expect(200), filters);
@@ -63,7 +63,7 @@ async fn levels_change_at_run_time_and_return_with_the_configuration() {
 }
 
 #[tokio::test]
-async fn what_is_no_filter_is_refused() {
+async fn an_invalid_log_filter_is_refused() {
     let node = Node::start("", &[]);
     for filter in ["rollcall=loud", "", &"x".repeat(5000)] {
         let refused = node.client.put("/v1/log-filter", json!({"filter": filter})).await;

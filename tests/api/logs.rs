@@ -1,4 +1,4 @@
-//! Reading logs: pages, cursors, waiting, and what a slow reader is told.
+//! Reading logs: pages, cursors, long polls, and gaps for slow readers.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn a_log_is_read_page_by_page() {
     for payload in ["a", "b", "c"] {
         peer.send(&group, payload);
     }
-    server.heard(&log, 3).await;
+    server.wait_for_datagrams(&log, 3).await;
 
     let first = server.get(&format!("{log}?limit=2")).await.expect(200);
     assert_eq!(items(&first), ["a", "b"]);
@@ -36,15 +36,15 @@ async fn a_log_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_datagram_shows_where_it_came_from_and_when() {
+async fn a_datagram_shows_its_source_and_receive_time() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.2"));
     let log = format!("{}/datagrams", server.join(&group).await);
     peer.send(&group, b"\xfftext");
     peer.send(&group, "text");
 
-    let heard = server.heard(&log, 2).await;
+    let received = server.wait_for_datagrams(&log, 2).await;
 
-    let mut bytes = heard[0].clone();
+    let mut bytes = received[0].clone();
     let received_at = bytes.as_object_mut().unwrap().remove("received_at").unwrap();
     let received_at: jiff::Timestamp = received_at.as_str().unwrap().parse().unwrap();
     assert!(received_at.duration_until(jiff::Timestamp::now()).as_secs().abs() < 600);
@@ -55,14 +55,14 @@ async fn a_datagram_shows_where_it_came_from_and_when() {
             "payload_base64": "/3RleHQ=",
         })
     );
-    assert_eq!(heard[1]["payload"], "text");
+    assert_eq!(received[1]["payload"], "text");
     let forced = server.get(&format!("{log}?encoding=base64")).await.expect(200);
     assert_eq!(forced["items"][1]["payload_base64"], "dGV4dA==");
     assert_eq!(forced["items"][1].get("payload"), None);
 }
 
 #[tokio::test]
-async fn a_reader_waits_for_what_is_to_come() {
+async fn a_long_poll_waits_for_the_next_datagram() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     let start = server.get(&format!("{log}?wait_ms=1")).await.expect(200);
@@ -79,7 +79,7 @@ async fn a_reader_waits_for_what_is_to_come() {
 }
 
 #[tokio::test]
-async fn a_reader_who_waits_learns_that_the_membership_is_gone() {
+async fn a_long_poll_ends_when_the_membership_is_deleted() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let membership = server.join(&group).await;
     let waiting = format!("{membership}/datagrams?wait_ms=60000");
@@ -91,7 +91,7 @@ async fn a_reader_who_waits_learns_that_the_membership_is_gone() {
 }
 
 #[tokio::test]
-async fn who_falls_behind_is_told_how_much_was_missed() {
+async fn a_slow_reader_gets_a_gap_with_the_number_of_missed_datagrams() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
@@ -117,7 +117,7 @@ async fn who_falls_behind_is_told_how_much_was_missed() {
 }
 
 #[tokio::test]
-async fn another_group_means_another_log() {
+async fn a_change_of_group_starts_a_new_log() {
     let (server, group, other) = (TestServer::start().await, fresh_group(), fresh_group());
     let (path, peer) = ("/v1/memberships/m", Peer::at("127.0.0.1"));
     let log = format!("{path}/datagrams");
@@ -129,14 +129,14 @@ async fn another_group_means_another_log() {
     peer.send(&group, "to the group that was left");
     peer.send(&other, "new");
 
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["new"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["new"]);
     let replaced = server.get(&format!("{log}?after={}", cursor(&page))).await.expect(200);
     assert_eq!((items(&replaced), &replaced["gap"]), (vec!["new"], &json!({"reason": "log_replaced"})));
     assert_eq!(replaced["items"][0]["seq"], 1);
 }
 
 #[tokio::test]
-async fn what_the_kernel_drops_is_counted() {
+async fn datagrams_that_the_kernel_drops_are_counted() {
     const SENT: u64 = 1_000;
     let server = TestServer::start_with(|config| config.settings.receive_buffer = 4096).await;
     let group = fresh_group();

@@ -10,7 +10,7 @@ use crate::support::program::Program;
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
 
 #[tokio::test]
-async fn a_membership_hears_its_group() {
+async fn a_membership_receives_its_group() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
 
     let reply = server.post("/v1/memberships", on_lo(&group, json!({}))).await;
@@ -26,34 +26,43 @@ async fn a_membership_hears_its_group() {
     peer.send(&fresh_group(), "to others");
     peer.send(&group, "");
 
-    let heard = server.heard(&format!("{path}/datagrams"), 2).await;
-    assert_eq!(payloads(&heard), ["hello", ""]);
-    assert_eq!((&heard[0]["source"], &heard[0]["destination"]), (&json!(peer.address()), &json!(group)));
-    assert_eq!((&heard[0]["interface"], &heard[0]["ttl"]), (&json!("lo"), &json!(1)));
+    let received = server.wait_for_datagrams(&format!("{path}/datagrams"), 2).await;
+    assert_eq!(payloads(&received), ["hello", ""]);
+    assert_eq!(
+        (&received[0]["source"], &received[0]["destination"]),
+        (&json!(peer.address()), &json!(group))
+    );
+    assert_eq!((&received[0]["interface"], &received[0]["ttl"]), (&json!("lo"), &json!(1)));
     let counters = server.get(&path).await.expect(200)["counters"].clone();
     assert_eq!((&counters["datagrams"], &counters["bytes"]), (&json!(2), &json!(5)));
 }
 
 #[tokio::test]
-async fn one_leaving_never_cuts_off_another() {
+async fn deleting_a_membership_does_not_affect_another() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let (leaving, staying) = (server.join(&group).await, server.join(&group).await);
     peer.send(&group, "to both");
     for membership in [&leaving, &staying] {
-        assert_eq!(payloads(&server.heard(&format!("{membership}/datagrams"), 1).await), ["to both"]);
+        assert_eq!(
+            payloads(&server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await),
+            ["to both"]
+        );
     }
 
     server.delete(&leaving).await.expect(204);
 
     peer.send(&group, "to one");
-    assert_eq!(payloads(&server.heard(&format!("{staying}/datagrams"), 2).await), ["to both", "to one"]);
+    assert_eq!(
+        payloads(&server.wait_for_datagrams(&format!("{staying}/datagrams"), 2).await),
+        ["to both", "to one"]
+    );
     server.get(&leaving).await.problem(404, "not-found", "");
     server.get(&format!("{leaving}/datagrams")).await.problem(404, "not-found", "");
     server.delete(&leaving).await.problem(404, "not-found", "");
 }
 
 #[tokio::test]
-async fn after_the_last_delete_nobody_holds_the_port() {
+async fn the_last_delete_frees_the_port() {
     let (program, port) = (Program::start(), fresh_port());
     let group = format!("239.255.1.2:{port}");
     let memberships = [program.join(&group).await, program.join(&group).await];
@@ -68,13 +77,13 @@ async fn after_the_last_delete_nobody_holds_the_port() {
 }
 
 #[tokio::test]
-async fn a_put_creates_and_then_keeps() {
+async fn a_repeated_put_keeps_the_membership() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let (path, body) = ("/v1/memberships/rack-7", on_lo(&group, json!({})));
     let created = server.put(path, body.clone()).await;
     assert_eq!((&created.expect(201)["id"], created.header("location")), (&json!("rack-7"), path));
     peer.send(&group, "kept");
-    server.heard(&format!("{path}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{path}/datagrams"), 1).await;
 
     let kept = server.put(path, body.clone()).await.expect(200);
 
@@ -106,12 +115,15 @@ async fn a_put_changes_the_sources_in_place() {
         both_speak(word);
     }
 
-    let heard = server.heard(&format!("{path}/datagrams"), 5).await;
-    assert_eq!(payloads(&heard), ["first of 3", "second of 2", "third of 3", "fourth of 2", "fourth of 3"]);
+    let received = server.wait_for_datagrams(&format!("{path}/datagrams"), 5).await;
+    assert_eq!(
+        payloads(&received),
+        ["first of 3", "second of 2", "third of 3", "fourth of 2", "fourth of 3"]
+    );
 }
 
 #[tokio::test]
-async fn source_specific_groups_hear_only_whom_they_name() {
+async fn a_source_specific_group_receives_only_from_its_sources() {
     let server = TestServer::start().await;
     let group = format!("232.1.2.3:{}", fresh_port());
     let sources = json!({"sources": {"include": ["127.0.0.2"]}});
@@ -122,11 +134,11 @@ async fn source_specific_groups_hear_only_whom_they_name() {
     Peer::at("127.0.0.2").send(&group, "heard");
 
     let log = format!("{}/datagrams", reply.header("location"));
-    assert_eq!(payloads(&server.heard(&log, 1).await), ["heard"]);
+    assert_eq!(payloads(&server.wait_for_datagrams(&log, 1).await), ["heard"]);
 }
 
 #[tokio::test]
-async fn interfaces_are_named_or_numbered() {
+async fn interfaces_are_given_by_name_or_index() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let interfaces = server.get("/v1/interfaces").await.expect(200);
     let lo = interfaces["items"].as_array().unwrap().iter().find(|interface| interface["name"] == "lo");
@@ -143,7 +155,7 @@ async fn interfaces_are_named_or_numbered() {
 }
 
 #[tokio::test]
-async fn an_interface_may_be_missing_where_that_is_allowed() {
+async fn allow_missing_accepts_a_missing_interface() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let body = json!({"group": group, "interfaces": ["lo", "absent0"], "allow_missing": true});
 
@@ -156,11 +168,11 @@ async fn an_interface_may_be_missing_where_that_is_allowed() {
     assert!(absent["reason"].as_str().unwrap().contains("no such interface"));
     assert_eq!((&lo["name"], &lo["state"]), (&json!("lo"), &json!("joined")));
     peer.send(&group, "hello");
-    server.heard(&format!("{}/datagrams", reply.header("location")), 1).await;
+    server.wait_for_datagrams(&format!("{}/datagrams", reply.header("location")), 1).await;
 }
 
 #[tokio::test]
-async fn a_port_that_is_held_alone_is_joined_once_it_is_free() {
+async fn a_group_on_a_taken_port_is_joined_once_the_port_is_free() {
     let (server, port) = (TestServer::start().await, fresh_port());
     let alone = UdpSocket::bind(("0.0.0.0", port)).unwrap();
     let group = format!("239.255.1.3:{port}");
@@ -178,7 +190,7 @@ async fn a_port_that_is_held_alone_is_joined_once_it_is_free() {
     drop(alone);
     let peer = Peer::at("127.0.0.1");
     let log = format!("{path}/datagrams?wait_ms=100");
-    // It tries again by itself, and hears what is sent after that.
+    // It retries by itself, and then receives.
     while server.get(&log).await.expect(200)["items"] == json!([]) {
         peer.send(&group, "hello?");
     }

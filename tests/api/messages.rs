@@ -9,7 +9,7 @@ use crate::support::program::{Hosted, Program};
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo};
 
 #[tokio::test]
-async fn a_message_that_is_waited_for_comes_back_with_its_responses() {
+async fn a_post_that_waits_returns_the_responses() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({})).await;
 
@@ -71,7 +71,7 @@ async fn bytes_travel_as_base64() {
 }
 
 #[tokio::test]
-async fn a_put_may_be_repeated_and_sends_once() {
+async fn a_repeated_put_sends_once() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     let body = on_lo(&group, json!({"payload": "once", "window_ms": 60000}));
@@ -90,7 +90,7 @@ async fn a_put_may_be_repeated_and_sends_once() {
 }
 
 #[tokio::test]
-async fn hop_limits_from_0_to_255_are_as_asked_for() {
+async fn copies_have_the_requested_hop_limit_from_0_to_255() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let log = format!("{}/datagrams", server.join(&group).await);
 
@@ -102,12 +102,13 @@ async fn hop_limits_from_0_to_255_are_as_asked_for() {
         }
     }
 
-    let heard: Vec<_> = server.heard(&log, 8).await.iter().map(|datagram| datagram["ttl"].clone()).collect();
-    assert_eq!(heard, [1, 0, 7, 255, 1, 0, 7, 255]);
+    let received: Vec<_> =
+        server.wait_for_datagrams(&log, 8).await.iter().map(|datagram| datagram["ttl"].clone()).collect();
+    assert_eq!(received, [1, 0, 7, 255, 1, 0, 7, 255]);
 }
 
 #[tokio::test]
-async fn lo_loops_back_whatever_is_asked() {
+async fn lo_ignores_loopback_false() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 
@@ -135,7 +136,7 @@ async fn a_source_port_is_used_and_can_be_used_again() {
 }
 
 #[tokio::test]
-async fn a_source_port_is_one_messages_at_a_time() {
+async fn a_source_port_serves_one_message_at_a_time() {
     let (server, group, port) = (Program::start(), fresh_group(), fresh_port());
     let collecting =
         server.send(&group, json!({"source_port": port, "window_ms": 60000, "linger_ms": 0})).await;
@@ -152,7 +153,7 @@ async fn a_source_port_is_one_messages_at_a_time() {
 }
 
 #[tokio::test]
-async fn the_same_request_twice_at_once_waits_for_the_first() {
+async fn concurrent_puts_of_one_message_send_it_once() {
     let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
     let member = Peer::in_group(&group);
     for nth in 0..10 {
@@ -164,7 +165,7 @@ async fn the_same_request_twice_at_once_waits_for_the_first() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 200, 200, 202]);
 
-        // Deleted and sent again at once, as often as one likes: the port is free when a DELETE is answered.
+        // Deleted and sent again at once: the port is free when the DELETE returns.
         server.delete(&path).await.expect(204);
         assert_eq!(member.receive().await.0, "once");
     }
@@ -173,7 +174,7 @@ async fn the_same_request_twice_at_once_waits_for_the_first() {
 }
 
 #[tokio::test]
-async fn a_source_address_is_used_and_must_be_the_interfaces() {
+async fn a_source_address_must_belong_to_the_interface() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
     for window_ms in [0, 50] {
@@ -244,7 +245,7 @@ async fn ipv6_works_as_ipv4_does() {
 }
 
 #[tokio::test]
-async fn with_no_window_nothing_is_collected() {
+async fn a_message_without_a_window_collects_nothing() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let member = Peer::in_group(&group);
 

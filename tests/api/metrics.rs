@@ -9,7 +9,7 @@ use crate::support::metrics::Metrics;
 use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
-/// What one exchange between a message, two responders and a membership comes to.
+/// The counts of one exchange between a message, two responders and a membership.
 const EXCHANGE: [(&str, u64); 11] = [
     (r#"rollcall_received_datagrams_total{kind="membership"}"#, 1),
     (r#"rollcall_received_datagrams_total{kind="responder"}"#, 2),
@@ -25,7 +25,7 @@ const EXCHANGE: [(&str, u64); 11] = [
 ];
 
 #[tokio::test]
-async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
+async fn the_counts_of_an_exchange_survive_the_deletion_of_its_resources() {
     let server = TestServer::start().await;
     let group = fresh_group();
     let membership = server.join(&group).await;
@@ -35,7 +35,7 @@ async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
     }
     let message = server.call(&group, json!({"expect": 2})).await;
     all.push(format!("/v1/messages/{}", message["id"].as_str().unwrap()));
-    server.heard(&format!("{membership}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await;
 
     let before = Metrics::of(&server).await;
     for (row, value) in EXCHANGE {
@@ -66,7 +66,7 @@ async fn an_exchange_is_counted_and_stays_so_when_all_of_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn messages_are_counted_by_how_they_end() {
+async fn messages_are_counted_by_close_reason() {
     let server = TestServer::start().await;
     let group = fresh_group();
     let message = server.send(&group, json!({"window_ms": 60_000})).await;
@@ -74,7 +74,7 @@ async fn messages_are_counted_by_how_they_end() {
     server.request(Method::POST, &format!("{message}/cancel")).send().await.expect(200);
     server.call(&group, json!({"window_ms": 1})).await;
     server.call(&group, json!({"window_ms": 60_000, "stall_ms": 1})).await;
-    // What is refused is no message.
+    // A refused request is not a message.
     let body = json!({"group": group, "payload": "x", "interfaces": ["nosuch0"]});
     assert_eq!(server.post("/v1/messages", body).await.status, 422);
 
@@ -90,7 +90,7 @@ async fn messages_are_counted_by_how_they_end() {
 }
 
 #[tokio::test]
-async fn replies_that_a_limit_withholds_are_counted() {
+async fn rate_limited_replies_are_counted() {
     let server = TestServer::start_with(|config| config.settings.replies_per_source = 1).await;
     let group = fresh_group();
     let responder = server.respond(&group, json!({})).await;
@@ -98,14 +98,14 @@ async fn replies_that_a_limit_withholds_are_counted() {
     for _ in 0..3 {
         peer.send(&group, "again");
     }
-    server.heard(&format!("{responder}/datagrams"), 3).await;
+    server.wait_for_datagrams(&format!("{responder}/datagrams"), 3).await;
 
     let metrics = Metrics::of(&server).await;
     assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="replied"}"#), 1);
     assert_eq!(metrics.count(r#"rollcall_replies_total{outcome="limited"}"#), 2);
 }
 
-/// The runtime has one thread, so nobody reads while the test sends: the kernel has to drop.
+/// The runtime has one thread, so nothing is read while the test sends: the kernel has to drop.
 #[tokio::test]
 async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
     const SENT: u64 = 500;
@@ -144,7 +144,7 @@ async fn drops_are_counted_by_cause_and_survive_a_change_of_group() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_joined_is_pending() {
+async fn a_membership_on_a_missing_interface_counts_as_pending() {
     let server = TestServer::start().await;
     let body = json!({"group": fresh_group(), "interfaces": ["nosuch0"], "allow_missing": true});
     server.post("/v1/memberships", body).await.expect(201);
@@ -176,7 +176,7 @@ async fn requests_are_counted_by_route_method_and_class() {
 }
 
 #[tokio::test]
-async fn streams_are_counted_for_as_long_as_they_are_open() {
+async fn open_streams_are_counted() {
     let server = TestServer::start().await;
     let membership = server.join(&fresh_group()).await;
     let responder = server.respond(&fresh_group(), json!({})).await;
@@ -194,7 +194,7 @@ async fn streams_are_counted_for_as_long_as_they_are_open() {
     for (path, _) in paths.iter().chain(&paths[..1]) {
         open.push(server.request(Method::GET, path).stream().await);
     }
-    // What has an end is no stream once it was read.
+    // A response with an end is not a stream.
     server.get(&format!("{membership}/datagrams?format=json")).await.expect(200);
     assert_eq!(server.get(&format!("{membership}/datagrams?format=ndjson")).await.status, 200);
 
@@ -204,7 +204,7 @@ async fn streams_are_counted_for_as_long_as_they_are_open() {
     }
     assert_eq!(all.count(&row("message", "ndjson")), 0);
     drop(open);
-    // The service learns of it when the connection tells it.
+    // The service notices when the connection is closed.
     let gone = async {
         loop {
             let metrics = Metrics::of(&server).await;
@@ -217,7 +217,7 @@ async fn streams_are_counted_for_as_long_as_they_are_open() {
 }
 
 #[tokio::test]
-async fn the_format_of_open_metrics_is_given_to_who_asks_for_it() {
+async fn open_metrics_format_is_served_on_request() {
     let server = TestServer::start().await;
     let request = server.request(Method::GET, "/metrics");
     let reply =
@@ -251,7 +251,7 @@ async fn counters_never_go_down_while_resources_end() {
             for _ in 0..PER_ROUND {
                 peer.send(&group, "x");
             }
-            server.heard(&format!("{membership}/datagrams"), PER_ROUND).await;
+            server.wait_for_datagrams(&format!("{membership}/datagrams"), PER_ROUND).await;
             server.delete(&membership).await.expect(204);
         }
     };

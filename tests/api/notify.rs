@@ -1,4 +1,4 @@
-//! What a service manager is told, by a manager's socket.
+//! Notifications to a service manager, as its socket receives them.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use tokio::net::UnixDatagram;
 use crate::support::program::{Program, Scratch};
 
 #[tokio::test]
-async fn the_service_manager_hears_that_it_is_ready_alive_and_stopping() {
+async fn the_service_notifies_its_manager_when_it_is_ready_alive_and_stopping() {
     let manager = Manager::new();
     let mut program = Program::start_under(&["env", &manager.socket(), "WATCHDOG_USEC=20000"]);
 
-    assert_eq!(manager.hear().await, "READY=1");
+    assert_eq!(manager.receive().await, "READY=1");
     program.get("/livez").await.expect(200);
-    assert_eq!(manager.hear().await, "WATCHDOG=1");
-    assert_eq!(manager.hear().await, "WATCHDOG=1");
+    assert_eq!(manager.receive().await, "WATCHDOG=1");
+    assert_eq!(manager.receive().await, "WATCHDOG=1");
     program.signal("TERM");
-    let mut heard = manager.hear().await;
-    while heard == "WATCHDOG=1" {
-        heard = manager.hear().await;
+    let mut last = manager.receive().await;
+    while last == "WATCHDOG=1" {
+        last = manager.receive().await;
     }
 
-    assert_eq!(heard, "STOPPING=1");
+    assert_eq!(last, "STOPPING=1");
     assert_eq!(program.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
-async fn a_manager_that_does_not_watch_hears_no_more_than_it_asked_for() {
+async fn a_manager_without_a_watchdog_gets_no_keep_alives() {
     for watchdog in ["WATCHDOG_USEC=0", "WATCHDOG_USEC=20000 WATCHDOG_PID=1", "WATCHDOG_USEC=soon"] {
         let manager = Manager::new();
         let settings = manager.socket();
@@ -34,9 +34,9 @@ async fn a_manager_that_does_not_watch_hears_no_more_than_it_asked_for() {
         wrapper.extend(watchdog.split(' '));
         let mut program = Program::start_under(&wrapper);
 
-        assert_eq!(manager.hear().await, "READY=1");
+        assert_eq!(manager.receive().await, "READY=1");
         program.signal("TERM");
-        assert_eq!(manager.hear().await, "STOPPING=1", "{watchdog}");
+        assert_eq!(manager.receive().await, "STOPPING=1", "{watchdog}");
         assert_eq!(program.ended().await.code(), Some(0));
     }
 }
@@ -58,11 +58,11 @@ impl Manager {
         format!("NOTIFY_SOCKET={}", self.scratch.path("notify").display())
     }
 
-    /// The next thing it is told.
-    async fn hear(&self) -> String {
-        let mut told = [0; 256];
-        let receiving = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut told));
-        let length = receiving.await.expect("it is told something").expect("a socket");
-        String::from_utf8_lossy(&told[..length]).trim_end().to_owned()
+    /// The next notification.
+    async fn receive(&self) -> String {
+        let mut notification = [0; 256];
+        let receiving = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut notification));
+        let length = receiving.await.expect("a notification").expect("a socket");
+        String::from_utf8_lossy(&notification[..length]).trim_end().to_owned()
     }
 }

@@ -7,7 +7,7 @@ use crate::support::program::Program;
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo, payloads};
 
 #[tokio::test]
-async fn a_responder_answers_ack_from_the_groups_port() {
+async fn a_responder_replies_ack_from_the_groups_port() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     server.respond(&group, json!({})).await;
 
@@ -35,9 +35,9 @@ async fn a_reply_is_a_text_or_bytes_or_the_payload_itself() {
 }
 
 #[tokio::test]
-async fn match_says_what_is_answered() {
+async fn a_responder_replies_only_to_matching_datagrams() {
     let (server, peer) = (TestServer::start().await, Peer::at("127.0.0.1"));
-    for (rule, heard, answered) in [
+    for (rule, received, answered) in [
         (json!({"exact": "ping"}), [&b"pin"[..], b"ping!", b"ping"], "ping"),
         (json!({"exact_base64": "cGluZw=="}), [b"Ping", b"pings", b"ping"], "ping"),
         (json!({"prefix": "M-SEARCH "}), [b"M-SEARCH", b" M-SEARCH *", b"M-SEARCH *"], "M-SEARCH *"),
@@ -47,7 +47,7 @@ async fn match_says_what_is_answered() {
     ] {
         let group = fresh_group();
         server.respond(&group, json!({"match": rule, "reply": {"echo": true}})).await;
-        for payload in heard {
+        for payload in received {
             peer.send(&group, payload);
         }
         assert_eq!(peer.receive().await.0, answered);
@@ -70,7 +70,7 @@ async fn a_delay_is_fixed_or_drawn_from_a_range() {
 }
 
 #[tokio::test]
-async fn replies_come_from_the_address_and_port_that_were_chosen() {
+async fn replies_come_from_the_configured_address_and_port() {
     let (server, peer, port) = (TestServer::start().await, Peer::at("127.0.0.1"), fresh_port());
     let group = fresh_group();
     let (_, group_port) = group.split_once(':').unwrap();
@@ -91,7 +91,7 @@ async fn replies_come_from_the_address_and_port_that_were_chosen() {
 }
 
 #[tokio::test]
-async fn a_fresh_port_is_shown_and_stays() {
+async fn a_reply_port_chosen_by_the_kernel_is_shown_and_stays() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let responder = server.respond(&group, json!({"reply_from": {"port": 0}})).await;
     let addresses = server.get(&responder).await.expect(200)["reply_addresses"].clone();
@@ -105,27 +105,27 @@ async fn a_fresh_port_is_shown_and_stays() {
 }
 
 #[tokio::test]
-async fn two_responders_on_one_host_are_told_apart() {
+async fn two_responders_on_one_host_have_different_sources() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.respond(&group, json!({"reply": "two", "reply_from": {"address": "127.0.0.2"}})).await;
     server.respond(&group, json!({"reply": "three", "reply_from": {"address": "127.0.0.3"}})).await;
 
     let message = server.call(&group, json!({"expect": 2, "window_ms": 60000})).await;
 
-    let mut answers: Vec<_> = message["responses"]
+    let mut responses: Vec<_> = message["responses"]
         .as_array()
         .unwrap()
         .iter()
         .map(|response| (response["source"].as_str().unwrap(), response["payload"].as_str().unwrap()))
         .collect();
-    answers.sort_unstable();
+    responses.sort_unstable();
     let (_, port) = group.split_once(':').unwrap();
     let (two, three) = (format!("127.0.0.2:{port}"), format!("127.0.0.3:{port}"));
-    assert_eq!(answers, [(two.as_str(), "two"), (three.as_str(), "three")]);
+    assert_eq!(responses, [(two.as_str(), "two"), (three.as_str(), "three")]);
 }
 
 #[tokio::test]
-async fn where_replies_come_from_others_may_still_hear() {
+async fn a_reply_socket_takes_no_datagrams_from_other_sockets() {
     let (server, group, port) = (TestServer::start().await, fresh_group(), fresh_port());
     server.respond(&group, json!({"reply_from": {"address": "127.0.0.1", "port": port}})).await;
     let message = server.send(&fresh_group(), json!({"source_port": port, "window_ms": 60000})).await;
@@ -134,7 +134,7 @@ async fn where_replies_come_from_others_may_still_hear() {
         Peer::at("127.0.0.1").send(&format!("127.0.0.1:{port}"), "here");
     }
 
-    server.heard(&format!("{message}/responses"), 20).await;
+    server.wait_for_datagrams(&format!("{message}/responses"), 20).await;
     assert_eq!(server.call(&group, json!({"expect": 1})).await["close_reason"], "expected");
 }
 
@@ -152,7 +152,10 @@ async fn a_put_changes_the_reply_in_place() {
     assert_eq!(peer.receive().await.0, "on");
     assert_eq!(changed["created_at"], created["created_at"]);
     assert_eq!((&changed["match"], &changed["delay_ms"]), (&json!({"prefix": "s"}), &json!(1)));
-    assert_eq!(payloads(&server.heard("/v1/responders/lamp/datagrams", 2).await), ["first", "second"]);
+    assert_eq!(
+        payloads(&server.wait_for_datagrams("/v1/responders/lamp/datagrams", 2).await),
+        ["first", "second"]
+    );
 }
 
 #[tokio::test]
@@ -168,7 +171,7 @@ async fn a_refused_put_changes_nothing() {
 }
 
 #[tokio::test]
-async fn counters_tell_what_became_of_what_was_heard() {
+async fn counters_show_received_matched_and_replied() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let responder = server.respond(&group, json!({"match": {"prefix": "a"}})).await;
 
@@ -186,7 +189,7 @@ async fn counters_tell_what_became_of_what_was_heard() {
 }
 
 #[tokio::test]
-async fn each_source_gets_so_many_replies_a_second() {
+async fn the_rate_limit_applies_to_each_source() {
     let server = TestServer::start_with(|config| config.settings.replies_per_source = 1).await;
     let group = fresh_group();
     let responder = server.respond(&group, json!({})).await;
@@ -205,7 +208,7 @@ async fn each_source_gets_so_many_replies_a_second() {
 }
 
 #[tokio::test]
-async fn a_deleted_responder_answers_no_more() {
+async fn a_deleted_responder_sends_no_replies() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let gone = server.respond(&group, json!({"reply": "gone", "reply_from": {"address": "127.0.0.2"}})).await;
     server
@@ -221,7 +224,7 @@ async fn a_deleted_responder_answers_no_more() {
 }
 
 #[tokio::test]
-async fn responders_and_memberships_are_listed_apart_and_by_group() {
+async fn responders_and_memberships_have_separate_lists() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let (responder, membership) = (server.respond(&group, json!({})).await, server.join(&group).await);
     let id = |path: &str| json!([path.rsplit('/').next().unwrap()]);
@@ -238,12 +241,12 @@ async fn responders_and_memberships_are_listed_apart_and_by_group() {
 }
 
 #[tokio::test]
-async fn a_deleted_responder_lets_go_of_its_port_at_once() {
+async fn a_deleted_responder_frees_its_port_at_once() {
     let (program, group, port) = (Program::start(), fresh_group(), fresh_port());
     let from = json!({"address": "127.0.0.6", "port": port});
     let responder = program.respond(&group, json!({"delay_ms": 60_000, "reply_from": from})).await;
     program.send(&group, json!({"window_ms": 0})).await;
-    program.heard(&format!("{responder}/datagrams"), 1).await;
+    program.wait_for_datagrams(&format!("{responder}/datagrams"), 1).await;
 
     program.delete(&responder).await.expect(204);
 

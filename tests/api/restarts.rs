@@ -12,25 +12,25 @@ use crate::support::program::Program;
 use crate::support::server::fresh_group;
 use crate::support::streaming::{Event, Streaming};
 
-/// Read on one connection before it ends: some hundred milliseconds of what is sent, so that several writes to disk
-/// lie between.
+/// Datagrams that are read on one connection before it ends: they take some hundred milliseconds, and so several writes
+/// to disk.
 const PER_CONNECTION: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_follows_through_restarts_misses_nothing_untold() {
+async fn a_stream_resumed_across_restarts_reports_every_gap() {
     let (followed, kept) = follow_through_restarts("").await;
-    // What came right before the sudden end may have been seen, and is not kept.
+    // Datagrams right before the sudden end may have been seen, but are not kept.
     assert!(kept.is_subset(&followed.seen), "not seen: {:?}", kept.difference(&followed.seen));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_follows_what_is_durable_has_seen_nothing_that_is_lost() {
+async fn a_durable_stream_shows_only_datagrams_that_survive() {
     let (followed, kept) = follow_through_restarts("?durable=true").await;
     assert_eq!(followed.seen, kept);
 }
 
-/// Follows a log by five connections before, between and after a sudden end and a clean end of the service; gives
-/// what was seen, and the numbers up to there that are kept at the end.
+/// Follows a log by five connections before, between and after a sudden end and a clean end of the service; returns
+/// the datagrams seen, and the numbers up to there that are kept at the end.
 async fn follow_through_restarts(query: &str) -> (Followed, BTreeSet<u64>) {
     let (mut program, group) = (Program::start(), fresh_group());
     let membership = program.join(&group).await;
@@ -45,7 +45,7 @@ async fn follow_through_restarts(query: &str) -> (Followed, BTreeSet<u64>) {
             followed.note(&stream.event().await.expect("datagrams go on"));
         }
         let Some(signal) = signal else { continue };
-        // What is under way to the follower still counts.
+        // Events in transit to the follower still count.
         let (status, ()) = tokio::join!(program.restart(signal), followed.read_to_the_end(&mut stream));
         assert_eq!(status.code(), (signal == "TERM").then_some(0), "{status:?}");
     }
@@ -67,16 +67,16 @@ async fn follow_through_restarts(query: &str) -> (Followed, BTreeSet<u64>) {
     (followed, kept)
 }
 
-/// What a follower has been told.
+/// The events that a follower has received.
 #[derive(Default)]
 struct Followed {
-    /// The last number that it was told of, be it that the datagram is missing.
+    /// The last number that an event covered, with its datagram or in a gap.
     reached: u64,
     seen: BTreeSet<u64>,
     gaps: usize,
     last_id: Option<String>,
-    /// What the last datagram said, a number that rises with each that is sent.
-    said: u64,
+    /// The payload of the last datagram: a number that increases with each send.
+    output: u64,
 }
 
 impl Followed {
@@ -90,14 +90,14 @@ impl Followed {
         stream
     }
 
-    /// The numbers go on by one, and by what a gap says.
+    /// The numbers increase by one, or by the size of a gap.
     fn note(&mut self, event: &Event) {
         match event.name.as_str() {
             "datagram" => {
                 assert_eq!(event.data["seq"], self.reached + 1, "{event:?}");
-                let said = event.data["payload"].as_str().unwrap().parse().unwrap();
-                assert!(said > self.said, "{said} after {}", self.said);
-                (self.reached, self.said) = (self.reached + 1, said);
+                let output = event.data["payload"].as_str().unwrap().parse().unwrap();
+                assert!(output > self.output, "{output} after {}", self.output);
+                (self.reached, self.output) = (self.reached + 1, output);
                 self.seen.insert(self.reached);
             }
             "gap" => {
@@ -121,7 +121,7 @@ impl Followed {
     }
 }
 
-/// Somebody who sends numbers to a group all the time.
+/// A peer that sends numbers to a group all the time.
 struct Sending {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! What is let go: by age, and because there is too much.
+//! Retention by age and by size.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::support::peer::Peer;
 use crate::support::server::{TestServer, fresh_group, on_lo, payloads};
 
 #[tokio::test]
-async fn datagrams_are_let_go_when_they_are_old() {
+async fn old_datagrams_are_evicted() {
     let age = Duration::from_millis(300);
     let server = TestServer::start_with(|config| config.settings.log_limits.age = Some(age)).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
     let log = format!("{membership}/datagrams");
     peer.send(&group, "old");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
 
     while server.get(&membership).await.expect(200)["counters"]["evicted"] == 0 {}
 
@@ -29,7 +29,7 @@ async fn datagrams_are_let_go_when_they_are_old() {
 }
 
 #[tokio::test]
-async fn closed_messages_are_forgotten_when_they_are_old() {
+async fn old_closed_messages_are_deleted() {
     let age = Duration::from_millis(300);
     let server = TestServer::start_with(|config| config.settings.message_age = age).await;
     let group = fresh_group();
@@ -44,7 +44,7 @@ async fn closed_messages_are_forgotten_when_they_are_old() {
 }
 
 #[tokio::test]
-async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
+async fn the_total_limit_evicts_the_oldest_datagrams_of_all_logs() {
     const TOTAL: usize = 1 << 20;
     let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
     let (first, second) = (fresh_group(), fresh_group());
@@ -52,7 +52,7 @@ async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
     let burst = |count: usize| json!({"payload": "x".repeat(1_000), "window_ms": 0, "repeat": {"count": count, "interval_ms": 0}});
     // Less than there is room for, and then as much as there is room for.
     server.closed(&server.send(&first, burst(500)).await).await;
-    server.heard(&format!("{old}/datagrams"), 500).await;
+    server.wait_for_datagrams(&format!("{old}/datagrams"), 500).await;
     for _ in 0..4 {
         server.closed(&server.send(&second, burst(250)).await).await;
     }
@@ -65,9 +65,9 @@ async fn the_oldest_of_all_logs_make_room_when_all_hold_too_much() {
     assert_eq!(page["gap"]["reason"], "retention");
 }
 
-/// What a message is takes room, too.
+/// The specification of a message counts, too.
 #[tokio::test]
-async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
+async fn the_total_limit_deletes_old_messages_before_newer_datagrams() {
     const TOTAL: usize = 1 << 20;
     let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;
     let (unheard, group, peer) = (fresh_group(), fresh_group(), Peer::at("127.0.0.1"));
@@ -79,7 +79,7 @@ async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
     }
     // All fit, and then not any more.
     peer.send(&group, "newer");
-    server.heard(&format!("{membership}/datagrams"), 1).await;
+    server.wait_for_datagrams(&format!("{membership}/datagrams"), 1).await;
     assert_eq!(server.get(&messages[0]).await.status, 200);
     for _ in 0..10 {
         messages.push(server.send(&unheard, large.clone()).await);
@@ -92,7 +92,7 @@ async fn the_longest_closed_messages_make_room_before_newer_datagrams() {
 }
 
 #[tokio::test]
-async fn a_log_keeps_less_where_less_is_asked_for() {
+async fn a_resource_can_lower_the_limits_of_its_log() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let keep = |retention| on_lo(&group, json!({"retention": retention}));
@@ -107,7 +107,7 @@ async fn a_log_keeps_less_where_less_is_asked_for() {
     for payload in ["1", "2", "3"] {
         peer.send(&group, payload);
     }
-    server.heard(&log, 2).await;
+    server.wait_for_datagrams(&log, 2).await;
     while server.get(path).await.expect(200)["counters"]["datagrams"] != 3 {}
     assert_eq!(kept().await, "23");
 

@@ -10,7 +10,7 @@ use crate::support::program::{Program, Scratch, run};
 use crate::support::server::{TestServer, fresh_group, kept_in, on_lo};
 
 #[tokio::test]
-async fn its_document_comes_as_json_and_yaml() {
+async fn the_api_document_is_served_as_json_and_yaml() {
     let server = TestServer::start().await;
     let json = server.get("/openapi.json").await;
     assert_eq!(json.header("content-type"), "application/json");
@@ -26,7 +26,7 @@ async fn its_document_comes_as_json_and_yaml() {
 }
 
 #[tokio::test]
-async fn the_documentation_needs_nothing_from_outside() {
+async fn the_documentation_loads_nothing_from_other_hosts() {
     let server = TestServer::start().await;
     let moved = server.get("/docs").await;
     assert!(moved.status.is_redirection() || moved.status.is_success(), "{moved:?}");
@@ -62,7 +62,7 @@ async fn the_documentation_needs_nothing_from_outside() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_in_order() {
+async fn a_signal_stops_the_service_in_order() {
     for signal in ["TERM", "INT"] {
         let mut program = Program::start();
         let log = format!("{}/datagrams?wait_ms=60000", program.join(&fresh_group()).await);
@@ -71,7 +71,7 @@ async fn a_signal_ends_it_in_order() {
         let reading = program.get(&log);
         let calling = program.call(&group, json!({"window_ms": 60000}));
         let stopping = async {
-            // Waits on the service are under way once it shows what was asked later.
+            // The long poll has begun once the service shows the later message.
             while program.get("/v1/messages?state=collecting").await.expect(200)["items"] == json!([]) {}
             program.get("/livez").await.expect(200);
             program.signal(signal);
@@ -98,7 +98,7 @@ async fn stopping_waits_no_longer_than_the_grace_period() {
 }
 
 #[tokio::test]
-async fn what_comes_while_it_stops_is_refused() {
+async fn new_requests_are_refused_during_the_stop() {
     let server = TestServer::start().await;
     let body = on_lo(&fresh_group(), json!({"payload": "x"}));
     server.control().shutdown().await.unwrap();
@@ -109,7 +109,7 @@ async fn what_comes_while_it_stops_is_refused() {
 }
 
 #[tokio::test]
-async fn while_it_stops_all_can_be_read_and_nothing_changed() {
+async fn a_stopping_service_allows_reads_and_refuses_changes() {
     let (scratch, group) = (Scratch::new(), fresh_group());
     let kept = async || {
         TestServer::start_with(|config| config.settings.store = Some(kept_in(&scratch.path("data")))).await
@@ -119,7 +119,7 @@ async fn while_it_stops_all_can_be_read_and_nothing_changed() {
     let responder = server.respond(&group, json!({})).await;
     let message = server.send(&group, json!({"window_ms": 0})).await;
     let log = format!("{membership}/datagrams");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
     while server.get(&responder).await.expect(200)["replies"]["replied"] != 1 {}
     let paths = [&membership, &responder, &message, &log];
     let mut before = Vec::new();
@@ -146,7 +146,7 @@ async fn while_it_stops_all_can_be_read_and_nothing_changed() {
 }
 
 #[tokio::test]
-async fn it_stops_in_order_even_if_nobody_reads_its_log() {
+async fn the_service_stops_in_order_even_if_no_process_reads_its_log() {
     let mut program = Program::start_unread();
     program.get("/livez").await.expect(200);
 

@@ -12,15 +12,15 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::support::kept::{Fate, Kept};
 use crate::support::program::{Program, Scratch};
+use crate::support::raw_connection::{RawConnection, RequestOutcome};
 use crate::support::server::{TestServer, fresh_group, fresh_port};
 
 const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// The runtime has one thread: until the test waits for something, the service does nothing.
 #[tokio::test]
-async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
+async fn queued_connections_get_responses_during_the_stop() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let server = TestServer::start_with(|config| config.listen.push(Listen::Unix(path.clone()))).await;
@@ -30,15 +30,15 @@ async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
     for _ in 0..20 {
         let mut tcp = std::net::TcpStream::connect(server.address()).expect("connected");
         tcp.write_all(REQUEST.as_bytes()).expect("sent");
-        queued.push(Kept::from_tcp(tcp));
+        queued.push(RawConnection::from_tcp(tcp));
         let mut unix = UnixStream::connect(&path).expect("connected");
         unix.write_all(REQUEST.as_bytes()).expect("sent");
-        queued.push(Kept::from_unix(unix));
+        queued.push(RawConnection::from_unix(unix));
     }
     server.begin_to_stop();
 
     for mut connection in queued {
-        assert_eq!(connection.fate().await, Fate::Answered { status: 200, last: true });
+        assert_eq!(connection.outcome().await, RequestOutcome::Answered { status: 200, last: true });
         assert!(connection.ends().await);
     }
     server.stop().await;
@@ -46,28 +46,29 @@ async fn who_is_connected_is_answered_though_nobody_has_accepted_yet() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_kept_connection_is_answered_and_is_the_last() {
+async fn a_keep_alive_connection_ends_after_its_last_response() {
     let server = TestServer::start().await;
-    let mut kept = Kept::tcp(server.address()).await;
-    assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+    let mut connection = RawConnection::tcp(server.address()).await;
+    assert_eq!(connection.exchange(REQUEST).await, RequestOutcome::Answered { status: 200, last: false });
 
-    // Sent, and not yet seen by the service, when it is told to stop.
-    assert!(kept.send(REQUEST.as_bytes()).await);
+    // Sent, but not yet read by the service, when the stop begins.
+    assert!(connection.send(REQUEST.as_bytes()).await);
     server.begin_to_stop();
 
-    assert_eq!(kept.fate().await, Fate::Answered { status: 200, last: true });
-    assert!(kept.ends().await);
+    assert_eq!(connection.outcome().await, RequestOutcome::Answered { status: 200, last: true });
+    assert!(connection.ends().await);
     server.stop().await;
 }
 
 /// However long the rest takes, within the grace period.
 #[tokio::test]
-async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
+async fn a_partially_received_request_gets_a_response_during_the_stop() {
     let server = TestServer::start().await;
-    let (mut first, mut second) = (Kept::tcp(server.address()).await, Kept::tcp(server.address()).await);
-    let mut silent = Kept::tcp(server.address()).await;
-    for kept in [&mut second, &mut silent] {
-        assert_eq!(kept.exchange(REQUEST).await, Fate::Answered { status: 200, last: false });
+    let (mut first, mut second) =
+        (RawConnection::tcp(server.address()).await, RawConnection::tcp(server.address()).await);
+    let mut silent = RawConnection::tcp(server.address()).await;
+    for connection in [&mut second, &mut silent] {
+        assert_eq!(connection.exchange(REQUEST).await, RequestOutcome::Answered { status: 200, last: false });
     }
     let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"]}";
     let head = format!(
@@ -82,15 +83,15 @@ async fn a_request_that_has_come_in_part_is_answered_once_it_is_whole() {
     // Connections without a request are closed by now.
     assert!(silent.ends().await);
 
-    assert_eq!(second.complete(rest).await, Fate::Answered { status: 200, last: true });
-    assert_eq!(first.complete(body).await, Fate::Answered { status: 503, last: true });
+    assert_eq!(second.complete(rest).await, RequestOutcome::Answered { status: 200, last: true });
+    assert_eq!(first.complete(body).await, RequestOutcome::Answered { status: 503, last: true });
     assert!(first.ends().await && second.ends().await);
     server.stop().await;
 }
 
-/// About a thousand requests a second on kept connections, over TCP and a unix socket, on some of them in pieces.
+/// About a thousand requests a second on keep-alive connections, over TCP and a unix socket, some of them in pieces.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_no_request_is_lost_and_every_stream_is_told() {
+async fn stopping_under_load_loses_no_request_and_ends_every_stream() {
     const GRACE: Duration = Duration::from_secs(5);
     const CONNECTIONS: usize = 8;
     const PACE: Duration = Duration::from_millis(5);
@@ -108,22 +109,23 @@ async fn under_load_no_request_is_lost_and_every_stream_is_told() {
     let load = Arc::new(Load::default());
     let mut clients = JoinSet::new();
     for nth in 0..CONNECTIONS {
-        let kept = if nth % 2 == 0 {
-            Kept::tcp(tcp.parse().unwrap()).await
+        let connection = if nth % 2 == 0 {
+            RawConnection::tcp(tcp.parse().unwrap()).await
         } else {
-            Kept::unix(program.socket()).await
+            RawConnection::unix(program.socket()).await
         };
         let in_pieces = nth % 4 == 1;
-        clients.spawn(load.clone().run(kept, PACE, in_pieces));
+        clients.spawn(load.clone().run(connection, PACE, in_pieces));
     }
     load.busy.notified().await;
     program.signal("TERM");
-    let told = Instant::now();
+    let reported = Instant::now();
 
-    let fates = clients.join_all().await;
-    for fate in &fates {
-        let proper = matches!(fate, Fate::Answered { last: true, .. } | Fate::Untouched);
-        assert!(proper, "{fates:?}");
+    let outcomes = clients.join_all().await;
+    for outcome in &outcomes {
+        let proper =
+            matches!(outcome, RequestOutcome::Answered { last: true, .. } | RequestOutcome::Untouched);
+        assert!(proper, "{outcomes:?}");
     }
     assert_eq!(poll.await.unwrap().expect(200)["items"], json!([]));
     assert_eq!(lines.line().await, Some(json!({"closed": {"reason": "stopping"}})));
@@ -138,22 +140,27 @@ async fn under_load_no_request_is_lost_and_every_stream_is_told() {
     }
     assert!(capture.rest().await.is_ok_and(|length| length > 0));
     assert_eq!(program.ended().await.code(), Some(0));
-    assert!(told.elapsed() < GRACE, "{:?}", told.elapsed());
+    assert!(reported.elapsed() < GRACE, "{:?}", reported.elapsed());
 }
 
-/// Clients that ask again and again.
+/// Clients that send one request after another.
 #[derive(Default)]
 struct Load {
     answered: AtomicUsize,
-    /// Once the service has answered for a while.
+    /// Notified once the service has served the clients for a while.
     busy: Notify,
 }
 
 impl Load {
     const BUSY: usize = 600;
 
-    /// Gives what became of the last request, the first that was not followed by another.
-    async fn run(self: Arc<Self>, mut kept: Kept, pace: Duration, in_pieces: bool) -> Fate {
+    /// Returns the outcome of the last request.
+    async fn run(
+        self: Arc<Self>,
+        mut connection: RawConnection,
+        pace: Duration,
+        in_pieces: bool,
+    ) -> RequestOutcome {
         let body = "{\"group\": \"239.1.2.3:10000\", \"payload\": \"x\", \"interfaces\": [\"lo\"], \"window_ms\": 0}";
         let message = format!(
             "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -163,27 +170,27 @@ impl Load {
         let mut ticks = tokio::time::interval(pace);
         for request in requests.iter().cycle() {
             ticks.tick().await;
-            let fate = if in_pieces {
+            let outcome = if in_pieces {
                 let (begun, rest) = request.split_at(20);
-                if !kept.send(begun.as_bytes()).await {
-                    return Fate::Untouched;
+                if !connection.send(begun.as_bytes()).await {
+                    return RequestOutcome::Untouched;
                 }
                 ticks.tick().await;
-                kept.complete(rest).await
+                connection.complete(rest).await
             } else {
-                kept.exchange(request).await
+                connection.exchange(request).await
             };
-            match fate {
-                Fate::Answered { status, last: false } => {
+            match outcome {
+                RequestOutcome::Answered { status, last: false } => {
                     assert!(status < 300, "{status}");
                     if self.answered.fetch_add(1, Ordering::Relaxed) == Self::BUSY {
                         self.busy.notify_one();
                     }
                 }
-                Fate::Answered { last: true, .. } if !kept.ends().await => {
-                    return Fate::Lost("something behind the last answer".to_owned());
+                RequestOutcome::Answered { last: true, .. } if !connection.ends().await => {
+                    return RequestOutcome::Lost("something behind the last answer".to_owned());
                 }
-                fate => return fate,
+                outcome => return outcome,
             }
         }
         unreachable!("it asks until the connection is closed")

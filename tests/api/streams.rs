@@ -38,7 +38,7 @@ async fn closed(stream: &mut Streaming) -> Value {
 }
 
 #[tokio::test]
-async fn events_come_as_datagrams_do() {
+async fn stream_events_equal_the_items_of_pages() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     peer.send(&group, "before");
@@ -56,12 +56,12 @@ async fn events_come_as_datagrams_do() {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_latest_gets_only_what_is_yet_to_come() {
+async fn after_latest_skips_earlier_datagrams() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     let latest = format!("{log}?after=latest");
     peer.send(&group, "before");
-    server.heard(&log, 1).await;
+    server.wait_for_datagrams(&log, 1).await;
 
     let mut events = follow(&server, &latest, None).await;
     let mut lines =
@@ -85,7 +85,7 @@ async fn who_asks_for_the_latest_gets_only_what_is_yet_to_come() {
 }
 
 #[tokio::test]
-async fn a_stream_lives_though_nothing_comes_that_is_wanted() {
+async fn a_stream_without_matching_datagrams_sends_keep_alives() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     let mut stream = follow(&server, &format!("{log}?source=127.0.0.9"), None).await;
@@ -107,13 +107,13 @@ async fn a_stream_lives_though_nothing_comes_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn who_was_cut_off_resumes_and_gets_every_datagram_once() {
+async fn a_resumed_stream_delivers_every_datagram_once() {
     let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
     let mut seen: Vec<u64> = Vec::new();
     let mut last: Option<String> = None;
     for round in 0..5_u32 {
-        // `after` is older than what the client has seen: the header wins.
+        // `after` is older than the last seen event: the header takes precedence.
         let path = format!("{log}?after=0000000000000000-0");
         let mut stream = match &last {
             None => follow(&server, &log, None).await,
@@ -122,7 +122,7 @@ async fn who_was_cut_off_resumes_and_gets_every_datagram_once() {
         for nth in 0..20 {
             peer.send(&group, format!("{round} {nth}"));
         }
-        // Cut off in the middle of what is there.
+        // Cut off in the middle of the log.
         let events = stream.events(13).await;
         assert!(events.iter().all(|event| event.name == "datagram"), "{events:?}");
         seen.extend(sequences(&events));
@@ -150,7 +150,7 @@ async fn many_clients_follow_one_log() {
 }
 
 #[tokio::test]
-async fn who_is_overtaken_is_told_how_much_was_missed() {
+async fn an_overtaken_stream_reports_the_number_of_missed_datagrams() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 3).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);
@@ -169,25 +169,25 @@ async fn who_is_overtaken_is_told_how_much_was_missed() {
         ("gap", &json!({"reason": "retention", "missed": 2}))
     );
     assert_eq!(sequences(&events[1..]), [4, 5, 6]);
-    // Whoever resumes behind the gap is not told again.
+    // A client that resumes after the gap does not get it again.
     let resumed = follow(&server, &log, Some(&events[0].id)).await.event().await.unwrap();
     assert_eq!((resumed.name.as_str(), &resumed.data["seq"]), ("datagram", &json!(4)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_costs_no_memory_and_is_told_what_was_missed() {
+async fn a_stalled_client_costs_no_memory_and_gets_a_gap() {
     without_reading(|_| {}).await;
 }
 
 /// On disk there is no more of it than in memory.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_told_what_was_missed_where_logs_are_on_disk() {
+async fn a_stalled_client_gets_a_gap_with_logs_on_disk() {
     let scratch = Scratch::new();
     without_reading(|config| config.settings.store = Some(kept_in(&scratch.path("data")))).await;
 }
 
-/// Far more goes by than the kernel's buffers and one client's share hold: what the slow reader did not take is a
-/// gap for it, and not memory of the service.
+/// Far more datagrams arrive than the kernel's buffers and one client's share hold: those that the slow client does not
+/// read become a gap, and do not stay in the service's memory.
 async fn without_reading(change: impl FnOnce(&mut Config)) {
     const SENT: u64 = 3_000;
     let server = TestServer::start_with(|config| {
@@ -205,27 +205,27 @@ async fn without_reading(change: impl FnOnce(&mut Config)) {
         for _ in 0..10 {
             peer.send(&group, [b'x'; 10_000]);
         }
-        // Ten are heard before more are sent, so that the kernel drops none.
+        // Ten are received before more are sent, so that the kernel drops none.
         quick.events(10).await;
     }
 
-    let (mut heard, mut missed) = (0, 0);
-    while heard + missed < SENT {
+    let (mut received, mut missed) = (0, 0);
+    while received + missed < SENT {
         let event = slow.event().await.unwrap();
         if event.name == "datagram" {
-            heard += 1;
+            received += 1;
             continue;
         }
         assert_eq!((event.name.as_str(), &event.data["reason"]), ("gap", &json!("retention")));
         missed += event.data["missed"].as_u64().unwrap();
     }
 
-    assert_eq!(heard + missed, SENT);
-    assert!(missed > 0, "all {heard} were kept for a client that did not read");
+    assert_eq!(received + missed, SENT);
+    assert!(missed > 0, "all {received} were kept for a client that did not read");
 }
 
 #[tokio::test]
-async fn whoever_follows_learns_how_it_ends() {
+async fn the_last_event_of_a_stream_gives_the_reason_of_its_end() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let membership = server.join(&group).await;
     let mut stream = follow(&server, &format!("{membership}/datagrams"), None).await;
@@ -250,7 +250,7 @@ async fn whoever_follows_learns_how_it_ends() {
 }
 
 #[tokio::test]
-async fn a_membership_that_moves_ends_its_streams() {
+async fn a_change_of_group_ends_the_streams() {
     let (server, path) = (TestServer::start().await, "/v1/memberships/m");
     server.put(path, on_lo(&fresh_group(), json!({}))).await.expect(201);
     let mut stream = follow(&server, &format!("{path}/datagrams"), None).await;
@@ -259,7 +259,7 @@ async fn a_membership_that_moves_ends_its_streams() {
 }
 
 #[tokio::test]
-async fn streams_are_told_that_the_service_stops() {
+async fn streams_end_with_a_reason_when_the_service_stops() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let membership = server.join(&group).await;
     let message = server.send(&fresh_group(), json!({"window_ms": 60000})).await;
@@ -267,7 +267,7 @@ async fn streams_are_told_that_the_service_stops() {
     for log in [format!("{membership}/datagrams"), format!("{message}/responses"), "/v1/events".to_owned()] {
         streams.push(follow(&server, &log, None).await);
     }
-    // Until they have told what there was, the events would come before the end.
+    // Reads the existing events, which would come before the end.
     let mut events = streams.pop().unwrap();
     events.events(2).await;
     streams.push(events);
@@ -280,7 +280,7 @@ async fn streams_are_told_that_the_service_stops() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_client_goes_away() {
+async fn a_stream_ends_when_its_client_disconnects() {
     let (server, group) = (TestServer::start().await, fresh_group());
     server.put("/v1/memberships/m", on_lo(&group, json!({}))).await.expect(201);
     let membership = server.control().membership(ResourceKind::Membership, &Id::parse("m").unwrap()).unwrap();
@@ -307,7 +307,7 @@ async fn a_stream_ends_when_its_client_goes_away() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_id_is_refused() {
+async fn an_invalid_event_id_is_refused() {
     let server = TestServer::start().await;
     let log = format!("{}/datagrams?format=sse", server.join(&fresh_group()).await);
     let refused = server.request(Method::GET, &log).header("last-event-id", "7").send().await;

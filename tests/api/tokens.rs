@@ -1,4 +1,4 @@
-//! Who has to send a token, and what it allows.
+//! Tokens: which requests need one, and what its scope allows.
 
 use hyper::Method;
 use rollcall::http::RequireToken;
@@ -14,10 +14,10 @@ const READ: &str = "a-token-that-may-read";
 const CONTROL: &str = "a-token-that-may-do-all";
 
 #[tokio::test]
-async fn every_operation_asks_for_the_token_that_the_document_names() {
+async fn every_operation_requires_the_documented_scope() {
     let server = guarded(|_| {}).await;
     let document = serde_json::to_value(rollcall::http::document()).unwrap();
-    let mut asked = 0;
+    let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
@@ -29,7 +29,7 @@ async fn every_operation_asks_for_the_token_that_the_document_names() {
                 call(None).await.expect(200);
                 continue;
             }
-            asked += 1;
+            checked += 1;
             let reads = method == Method::GET;
             assert_eq!(
                 security[1],
@@ -37,9 +37,9 @@ async fn every_operation_asks_for_the_token_that_the_document_names() {
                 "{method} {path}"
             );
 
-            assert_asked(&call(None).await, "token-required", r#"Bearer realm="rollcall""#);
+            assert_challenge(&call(None).await, "token-required", r#"Bearer realm="rollcall""#);
             let unknown = r#"Bearer realm="rollcall", error="invalid_token""#;
-            assert_asked(&call(Some("a-token-of-nobody-here")).await, "unknown-token", unknown);
+            assert_challenge(&call(Some("a-token-of-nobody-here")).await, "unknown-token", unknown);
             let reply = call(Some(READ)).await;
             if reads {
                 assert_let_in(&reply);
@@ -51,7 +51,7 @@ async fn every_operation_asks_for_the_token_that_the_document_names() {
             assert_let_in(&call(Some(CONTROL)).await);
         }
     }
-    assert!(asked > 15, "{asked} operations");
+    assert!(checked > 15, "{checked} operations");
     for path in ["/nothing", "/v1", "/v1/messages/", "//livez", "/livez/", "/docs/../v1/messages", "/metrics"]
     {
         let status = server.get(path).await.status;
@@ -60,7 +60,7 @@ async fn every_operation_asks_for_the_token_that_the_document_names() {
 }
 
 #[tokio::test]
-async fn a_token_lets_work_be_done() {
+async fn a_token_authorizes_requests() {
     let server = guarded(|_| {}).await;
     let body = on_lo(&fresh_group(), json!({}));
     let put = server.request(Method::PUT, "/v1/memberships/watched").json(body);
@@ -75,7 +75,7 @@ async fn a_token_lets_work_be_done() {
 }
 
 #[tokio::test]
-async fn health_and_the_document_are_shown_to_anybody() {
+async fn health_and_documentation_need_no_token() {
     let server = guarded(|_| {}).await;
     for path in ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs/"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
@@ -87,7 +87,7 @@ async fn health_and_the_document_are_shown_to_anybody() {
 }
 
 #[tokio::test]
-async fn a_request_is_judged_by_its_listener() {
+async fn the_listener_decides_whether_a_token_is_required() {
     let scratch = Scratch::new();
     let socket = scratch.path("socket");
     for (require, local) in [(RequireToken::Remote, 200), (RequireToken::Always, 401)] {
@@ -109,7 +109,7 @@ async fn a_request_is_judged_by_its_listener() {
 }
 
 #[tokio::test]
-async fn contradictions_are_refused_at_start() {
+async fn contradictory_settings_are_refused_at_start() {
     let refused = async |change: fn(&mut Config)| {
         let mut config = config();
         change(&mut config);
@@ -147,7 +147,7 @@ async fn with_token(client: &Client, method: &Method, path: &str, token: Option<
 }
 
 #[track_caller]
-fn assert_asked(reply: &Reply, kind: &str, challenge: &str) {
+fn assert_challenge(reply: &Reply, kind: &str, challenge: &str) {
     let problem: Value = reply.problem(401, kind, "");
     assert_eq!(reply.header("www-authenticate"), challenge, "{problem}");
 }

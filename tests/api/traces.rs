@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::collector::{Collector, Reaction, Seen};
-use crate::support::kept::{Fate, Kept};
 use crate::support::lab::{Lab, spawn_here};
 use crate::support::metrics::Metrics;
 use crate::support::program::{BINARY, Program, Scratch, run};
+use crate::support::raw_connection::{RawConnection, RequestOutcome};
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 const EXPORTED: &str = r#"rollcall_spans_total{outcome="exported"}"#;
@@ -25,7 +25,7 @@ const WAITING: u64 = 2_048;
 const HELD: u64 = WAITING + 512;
 
 #[tokio::test]
-async fn a_trace_shows_the_roll_call_within_the_request() {
+async fn the_collect_span_is_a_child_of_the_request_span() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let group = fresh_group();
@@ -64,7 +64,7 @@ async fn a_trace_shows_the_roll_call_within_the_request() {
 }
 
 #[tokio::test]
-async fn a_message_outlives_the_request_that_sends_it() {
+async fn a_collect_span_outlives_its_request_span() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let message = server.send(&fresh_group(), json!({"window_ms": 60_000})).await;
@@ -82,7 +82,7 @@ async fn a_message_outlives_the_request_that_sends_it() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_sent_is_an_error_in_the_trace() {
+async fn a_refused_message_is_an_error_in_the_trace() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -98,18 +98,18 @@ async fn what_could_not_be_sent_is_an_error_in_the_trace() {
 }
 
 #[tokio::test]
-async fn a_callers_trace_is_continued_if_the_caller_has_it_sampled() {
+async fn a_sampled_trace_of_the_caller_is_continued() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     let group = fresh_group();
-    let ask = async |traceparent: &str| {
+    let post_message = async |traceparent: &str| {
         let request = server.request(Method::POST, "/v1/messages").header("traceparent", traceparent);
         request.json(on_lo(&group, json!({"payload": "x", "window_ms": 0}))).send().await.expect(202);
     };
-    ask(&format!("00-{TRACE}-b7ad6b7169203331-01")).await;
-    ask(&format!("00-{TRACE}-00f067aa0ba902b7-00")).await;
-    ask("00-nonsense-00f067aa0ba902b7-01").await;
+    post_message(&format!("00-{TRACE}-b7ad6b7169203331-01")).await;
+    post_message(&format!("00-{TRACE}-00f067aa0ba902b7-00")).await;
+    post_message("00-nonsense-00f067aa0ba902b7-01").await;
     server.stop().await;
 
     let (continued, own): (Vec<_>, Vec<_>) =
@@ -127,7 +127,7 @@ async fn a_callers_trace_is_continued_if_the_caller_has_it_sampled() {
 }
 
 #[tokio::test]
-async fn probes_are_not_traced_and_everything_else_is() {
+async fn all_requests_but_probes_are_traced() {
     let mut collector = Collector::start().await;
     let server = TestServer::start_with(to(&collector)).await;
     for path in ["/livez", "/readyz", "/metrics"] {
@@ -149,7 +149,7 @@ async fn probes_are_not_traced_and_everything_else_is() {
         (&brew["http.request.method"], &brew["http.request.method_original"]),
         (&json!("_OTHER"), &json!("BREW"))
     );
-    // What a client has done wrong is no error of the service.
+    // A client's error is not an error of the service.
     assert!(
         spans.iter().all(|seen| seen
             .span
@@ -176,7 +176,7 @@ async fn a_stream_is_traced_until_its_body_ends() {
 }
 
 #[tokio::test]
-async fn a_failure_is_an_error_in_the_trace_and_its_log_line_names_the_trace() {
+async fn a_failed_request_is_an_error_in_the_trace_and_its_log_line_has_the_trace_id() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let mut collector = Collector::start().await;
     let scratch = Scratch::new();
@@ -215,13 +215,13 @@ async fn a_failure_is_an_error_in_the_trace_and_its_log_line_names_the_trace() {
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_slows_no_request_and_what_it_does_not_get_is_counted() {
+async fn a_hanging_collector_slows_no_request_and_dropped_spans_are_counted() {
     // However often the service gives up waiting meanwhile.
     let mut collector = Collector::start_with([Reaction::Hang; 100]).await;
     let server = TestServer::start_with(to(&collector)).await;
     server.get("/v1/groups").await.expect(200);
     assert_eq!(collector.batch().await.len(), 1);
-    ask(&server, HELD + 100).await;
+    send_requests(&server, HELD + 100).await;
     // One is on its way, and the queue is full.
     let dropped = Metrics::of(&server).await.count(DROPPED);
     assert_eq!(dropped, HELD + 100 - WAITING);
@@ -229,12 +229,12 @@ async fn a_collector_that_hangs_slows_no_request_and_what_it_does_not_get_is_cou
 }
 
 #[tokio::test]
-async fn a_collector_that_is_down_breaks_no_request_and_stops_no_service() {
+async fn an_unreachable_collector_breaks_no_request() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
     let server = TestServer::start_with(|config| config.otlp_endpoint = endpoint.parse().ok()).await;
-    ask(&server, HELD + 100).await;
+    send_requests(&server, HELD + 100).await;
     let dropped = Metrics::of(&server).await.count(DROPPED);
     assert!(dropped >= 100, "{dropped}");
     let stopping = Instant::now();
@@ -243,7 +243,7 @@ async fn a_collector_that_is_down_breaks_no_request_and_stops_no_service() {
 }
 
 #[tokio::test]
-async fn what_the_collector_refuses_is_sent_again_if_that_may_help_and_counted_if_not() {
+async fn refused_spans_are_retried_or_counted_as_dropped() {
     let reactions = [Reaction::Refuse(503), Reaction::Take, Reaction::Refuse(400), Reaction::Reject(1)];
     let mut collector = Collector::start_with(reactions).await;
     let server = TestServer::start_with(to(&collector)).await;
@@ -259,7 +259,7 @@ async fn what_the_collector_refuses_is_sent_again_if_that_may_help_and_counted_i
     assert_eq!(collector.batch().await.len(), 1);
     while counts().await != (1, 1) {}
 
-    ask(&server, 3).await;
+    send_requests(&server, 3).await;
     let mut sent = 0;
     while sent < 3 {
         sent += collector.batch().await.len();
@@ -301,13 +301,13 @@ async fn the_service_does_not_wait_for_the_collector_beyond_the_grace_period() {
     assert_eq!(collector.batch().await.len(), 1);
     let stopping = Instant::now();
     server.stop().await;
-    // Beyond it, what a busy machine takes; the collector would be given 10 s for a batch.
+    // With some tolerance for a busy machine; the collector would have 10 s for a batch.
     assert!((grace..grace * 10).contains(&stopping.elapsed()), "{:?}", stopping.elapsed());
 }
 
-/// getaddrinfo(3) waits 5 s for an answer, and then asks again.
+/// getaddrinfo(3) waits 5 s for a response, and then sends another query.
 #[tokio::test]
-async fn name_servers_that_are_silent_do_not_keep_the_service_from_ending() {
+async fn silent_name_servers_do_not_delay_the_end_of_the_service() {
     const SILENT: &str = "import socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(('127.0.0.1', 53))
@@ -343,7 +343,7 @@ while server.recv(512):
     );
 }
 
-/// Whatever else the environment says: the setting is what counts.
+/// The standard variables of OpenTelemetry do not switch traces on.
 #[tokio::test]
 async fn without_the_setting_nothing_is_traced() {
     let mut collector = Collector::start().await;
@@ -363,8 +363,8 @@ async fn without_the_setting_nothing_is_traced() {
 async fn an_endpoint_that_is_not_plain_http_is_refused() {
     let checked = run(&["check-config", "--otlp-endpoint", "https://collector:4318"]).await;
     assert_eq!(checked.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(said.contains("over plain http only"), "{said}");
+    let output = String::from_utf8_lossy(&checked.stderr);
+    assert!(output.contains("over plain http only"), "{output}");
 }
 
 fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
@@ -372,12 +372,12 @@ fn to(collector: &Collector) -> impl FnOnce(&mut Config) + use<> {
     |config| config.otlp_endpoint = Some(endpoint)
 }
 
-/// Asks so many times on one connection; each time it is answered.
-async fn ask(server: &TestServer, times: u64) {
-    let mut kept = Kept::tcp(server.address()).await;
+/// Sends this many requests on one connection; each gets a response.
+async fn send_requests(server: &TestServer, times: u64) {
+    let mut connection = RawConnection::tcp(server.address()).await;
     for _ in 0..times {
-        let fate = kept.exchange("GET /v1/groups HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        assert_eq!(fate, Fate::Answered { status: 200, last: false });
+        let outcome = connection.exchange("GET /v1/groups HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(outcome, RequestOutcome::Answered { status: 200, last: false });
     }
 }
 

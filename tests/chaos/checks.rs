@@ -1,4 +1,4 @@
-//! What is looked at after the disorder, in which order; health, and what is deleted.
+//! The checks after the disturbances, in their order; health, and deletions.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -31,18 +31,18 @@ impl World {
 }
 
 impl Checks<'_> {
-    /// Leaves the links as the phase says, and looks at what the service makes of it.
+    /// Leaves the links in the phase's last situation, and checks what the service shows of it.
     pub(super) async fn of_aftermath(&self, phase: &Phase) {
         block_in_place(|| self.world.links().leave(phase.aftermath, phase.has_reply_address));
         self.health().await;
         self.finish_requests().await;
         let surroundings = Surroundings::of(&self.world.links());
         self.states(&surroundings).await;
-        self.newcomers(&surroundings).await;
+        self.check_new_requests(&surroundings).await;
         self.follower(phase.number).await;
     }
 
-    /// Looks at everything, when nothing happens any more. `steady` is how much was sent to each steady group, if all
+    /// Checks everything, once the disturbances are over. `steady` is how much was sent to each steady group, if all
     /// of it must have arrived.
     pub(super) async fn when_mended(&self, phase: u64, steady: Option<u64>) {
         self.health().await;
@@ -57,7 +57,7 @@ impl Checks<'_> {
         self.failures().await;
     }
 
-    /// That it answers, is ready, and has not panicked.
+    /// The service must respond, be ready, and not have panicked.
     async fn health(&self) {
         let alive = tokio::time::timeout(ALIVE_LIMIT, self.world.service.get("/livez")).await;
         let alive = alive.unwrap_or_else(|_| Err(format!("no answer in {ALIVE_LIMIT:?}")));
@@ -65,7 +65,7 @@ impl Checks<'_> {
         self.expect("not ready", self.world.service.ready(READY_LIMIT).await);
     }
 
-    /// Makes those requests again that were given up. Now they have to succeed.
+    /// Repeats the requests that clients abandoned. Now they have to succeed.
     async fn finish_requests(&self) {
         let unfinished: Vec<_> = self.world.model().unfinished.values().cloned().collect();
         for request in unfinished {
@@ -75,8 +75,8 @@ impl Checks<'_> {
         self.expect("not finished", none_of(&left));
     }
 
-    /// Deletes memberships and responders that were asked for by POST, so that they do not become more and more, and
-    /// what requests have made that got no answer.
+    /// Deletes the memberships and responders that POST requests created, so that their number does not grow, and the
+    /// resources of requests that got no response.
     async fn delete_posted(&self) {
         for list in ["memberships", "responders", "messages"] {
             let listed = match self.list(list).await {
@@ -176,7 +176,7 @@ impl Checks<'_> {
     }
 }
 
-/// An error that lists what should not be, the first of it.
+/// An error that lists the first wrong items.
 pub(super) fn none_of<T: std::fmt::Display>(faults: &[T]) -> Result<(), String> {
     const LISTED: usize = 4;
     if faults.is_empty() {

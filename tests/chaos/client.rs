@@ -1,4 +1,4 @@
-//! A client: makes its requests one after the other, judges each answer, and keeps the model up to date.
+//! A client: sends its requests one after the other, checks each response, and updates the model.
 
 use hyper::Method;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::World;
 use super::model::Sent;
 use super::plan::{Invalid, Operation, Request, Theme};
-use super::service::{Answer, Body, Fate};
+use super::service::{Answer, Body, RequestOutcome};
 use super::spec::{Message, Spec};
 
-/// How often a request is made again that was answered with 503.
+/// How often a client repeats a request that got a 503.
 const ATTEMPTS: u32 = 5;
 
 pub(super) struct ClientRun<'a> {
@@ -55,12 +55,12 @@ impl ClientRun<'_> {
         let path = spec.path.clone();
         let before = self.world.model().has(&path);
         let request = Repeatable { index, method: Method::PUT, path: &path, body: Some(spec.body()) };
-        let Some((answer, is_repeated)) = self.until_final(request).await else {
+        let Some((response, is_repeated)) = self.until_final(request).await else {
             self.world.model().unfinished.insert(path, Request::Put(spec));
             return;
         };
         self.world.model().unfinished.remove(&path);
-        let status = answer.reply.status.as_u16();
+        let status = response.reply.status.as_u16();
         let expected = if before == Some(true) { 200 } else { 201 };
         if !matches!(status, 200 | 201) {
             return;
@@ -79,7 +79,7 @@ impl ClientRun<'_> {
                 reply.header("location").clone_into(&mut spec.path);
                 self.world.model().accepted(spec, true);
             }
-            Some(answer) if !answer.reply.status.is_server_error() => {}
+            Some(response) if !response.reply.status.is_server_error() => {}
             _ => self.world.model().unknown_posts += 1,
         }
     }
@@ -87,12 +87,12 @@ impl ClientRun<'_> {
     async fn delete(&self, index: u64, path: String) {
         let before = self.world.model().has(&path);
         let request = Repeatable { index, method: Method::DELETE, path: &path, body: None };
-        let Some((answer, is_repeated)) = self.until_final(request).await else {
+        let Some((response, is_repeated)) = self.until_final(request).await else {
             self.world.model().unfinished.insert(path.clone(), Request::Delete(path));
             return;
         };
         self.world.model().unfinished.remove(&path);
-        let status = answer.reply.status.as_u16();
+        let status = response.reply.status.as_u16();
         let expected = if before == Some(true) { 204 } else { 404 };
         if before.is_some() && !is_repeated && status != expected {
             self.violation("wrong status", index, format!("DELETE {path}: {status}, and not {expected}"));
@@ -108,31 +108,31 @@ impl ClientRun<'_> {
             None => (Method::POST, "/v1/messages".to_owned()),
         };
         let payload = format!("call {index}");
-        let answer = if message.raw {
+        let response = if message.raw {
             let path = path + &message.query();
             let body = Body::Of("text/plain", &payload);
-            let fate = self.world.service.exchange(method.clone(), &path, body).await;
-            self.judge(index, &format!("{method} {path}"), fate)
+            let outcome = self.world.service.exchange(method.clone(), &path, body).await;
+            self.judge(index, &format!("{method} {path}"), outcome)
         } else if message.id.is_some() {
             let request = Repeatable { index, method, path: &path, body: Some(message.body(&payload)) };
-            self.until_final(request).await.map(|(answer, _)| answer)
+            self.until_final(request).await.map(|(response, _)| response)
         } else {
             self.once(index, method, &path, Some(message.body(&payload))).await
         };
-        match answer {
+        match response {
             Some(Answer { reply, generation }) if matches!(reply.status.as_u16(), 200 | 202) => {
                 let path = reply.header("location").to_owned();
                 self.world.model().messages.insert(path, Sent::new(message, index, generation));
             }
-            Some(answer) if !answer.reply.status.is_server_error() => {}
+            Some(response) if !response.reply.status.is_server_error() => {}
             _ => self.world.model().unknown_posts += 1,
         }
     }
 
     async fn cancel(&self, index: u64, id: &str) {
         let path = format!("/v1/messages/{id}");
-        let answer = self.once(index, Method::POST, &format!("{path}/cancel"), None).await;
-        if answer.is_none_or(|answer| answer.reply.status == 200)
+        let response = self.once(index, Method::POST, &format!("{path}/cancel"), None).await;
+        if response.is_none_or(|response| response.reply.status == 200)
             && let Some(sent) = self.world.model().messages.get_mut(&path)
         {
             sent.is_cancelled = true;
@@ -143,60 +143,60 @@ impl ClientRun<'_> {
         let method = invalid.method.parse().expect("a method");
         let what = format!("{} {} {}", invalid.method, invalid.path, invalid.body);
         let body = Body::Of(invalid.content_type, invalid.body);
-        let fate = self.world.service.exchange(method, invalid.path, body).await;
-        let Fate::Answered(Answer { reply, .. }) = fate else {
-            self.judge(index, &what, fate);
+        let outcome = self.world.service.exchange(method, invalid.path, body).await;
+        let RequestOutcome::Answered(Answer { reply, .. }) = outcome else {
+            self.judge(index, &what, outcome);
             return;
         };
-        self.world.report.answer(reply.status.as_u16());
+        self.world.report.response(reply.status.as_u16());
         if !reply.status.is_client_error() {
             self.violation("wrong status", index, format!("{what}: {}", reply.status));
         }
     }
 
-    /// Makes the request again when the service was killed meanwhile, or answered 503. Gives the final answer, and
+    /// Repeats the request if the service was killed meanwhile, or responded with 503. Returns the final response, and
     /// whether an earlier try may have done it; none if it is open whether the request was carried out.
     async fn until_final(&self, request: Repeatable<'_>) -> Option<(Answer, bool)> {
         let Repeatable { index, method, path, body } = request;
         for attempt in 0..ATTEMPTS {
-            let fate = self.exchange(method.clone(), path, body.as_ref()).await;
-            if matches!(fate, Fate::Killed) {
+            let outcome = self.exchange(method.clone(), path, body.as_ref()).await;
+            if matches!(outcome, RequestOutcome::Killed) {
                 continue;
             }
-            let answer = self.judge(index, &format!("{method} {path}"), fate)?;
-            if answer.reply.status != 503 {
-                return Some((answer, attempt > 0));
+            let response = self.judge(index, &format!("{method} {path}"), outcome)?;
+            if response.reply.status != 503 {
+                return Some((response, attempt > 0));
             }
         }
         None
     }
 
     async fn once(&self, index: u64, method: Method, path: &str, body: Option<Value>) -> Option<Answer> {
-        let fate = self.exchange(method.clone(), path, body.as_ref()).await;
-        self.judge(index, &format!("{method} {path}"), fate)
+        let outcome = self.exchange(method.clone(), path, body.as_ref()).await;
+        self.judge(index, &format!("{method} {path}"), outcome)
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Fate {
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> RequestOutcome {
         self.world.service.exchange(method, path, body.map_or(Body::None, Body::Json)).await
     }
 
-    /// The answer, if there is one; takes note of it, and of what is wrong with it.
-    fn judge(&self, index: u64, what: &str, fate: Fate) -> Option<Answer> {
-        let answer = match fate {
-            Fate::Answered(answer) => answer,
-            Fate::Killed => return None,
-            Fate::Silent => {
+    /// Returns the response, if there is one; records it, and its violations.
+    fn judge(&self, index: u64, what: &str, outcome: RequestOutcome) -> Option<Answer> {
+        let response = match outcome {
+            RequestOutcome::Answered(response) => response,
+            RequestOutcome::Killed => return None,
+            RequestOutcome::Silent => {
                 self.violation("no answer", index, what);
                 return None;
             }
-            Fate::Broken(error) => {
+            RequestOutcome::Broken(error) => {
                 self.violation("connection broken", index, format!("{what}: {error}"));
                 return None;
             }
         };
-        let reply = &answer.reply;
+        let reply = &response.reply;
         let status = reply.status.as_u16();
-        self.world.report.answer(status);
+        self.world.report.response(status);
         if status >= 400 {
             let problem: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
             let kind = problem["type"].as_str().unwrap_or_default();
@@ -208,10 +208,10 @@ impl ClientRun<'_> {
                 self.violation("no retry-after", index, format!("{what}: {problem}"));
             }
         }
-        Some(answer)
+        Some(response)
     }
 
-    /// Whether a request that is legal can be answered so while all this happens.
+    /// Whether a valid request can get this response during the disturbances.
     fn may_be_refused(&self, status: u16, problem: &str) -> bool {
         const CHANGED_HOST: [&str; 6] = [
             "unknown-interface",

@@ -1,4 +1,4 @@
-//! How a membership or responder must be shown, by what is the case with the interfaces.
+//! The expected view of a membership or responder, by the situation of its interfaces.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use super::kernel::Included;
 use super::links::{Link, Links, Situation, peer_address};
 use super::spec::{ReplyFrom, Sources, Spec};
 
-/// What the contract says of an interface of a membership, as it is now.
+/// The expected view of one interface of a membership, in its present situation.
 struct Expected {
     states: &'static [&'static str],
     hears: bool,
@@ -61,8 +61,8 @@ impl Surroundings {
         let mut faults = Vec::new();
         let defaults = self.interfaces.iter().map(|(name, _)| *name);
         let defaults = || defaults.filter(|name| self.is_default(name, spec.group)).collect();
-        let wanted: Vec<&str> = spec.interfaces.clone().unwrap_or_else(defaults);
-        for name in wanted.iter().filter(|name| !names.contains(*name)) {
+        let requested: Vec<&str> = spec.interfaces.clone().unwrap_or_else(defaults);
+        for name in requested.iter().filter(|name| !names.contains(*name)) {
             faults.push(format!("{name} is missing"));
         }
         for interface in shown {
@@ -107,7 +107,7 @@ impl Surroundings {
     }
 }
 
-/// What must be so of the membership as a whole, by what it says of its interfaces.
+/// The expected state of the membership as a whole, by those of its interfaces.
 fn whole_faults(spec: &Spec, view: &Value, shown: &[Value]) -> Vec<String> {
     const WORSE: [&str; 4] = ["joined", "pending", "lost", "failed"];
     let mut faults = Vec::new();
@@ -146,7 +146,7 @@ pub(super) fn including_sockets<'a>(resources: impl Iterator<Item = (&'a Spec, &
     sockets
 }
 
-/// How many sockets the service says have joined, by interface and group: at least, and at most.
+/// How many sockets the service shows as joined, by interface and group: at least, and at most.
 pub(super) fn joined_sockets<'a>(
     resources: impl Iterator<Item = (&'a Spec, &'a Value)>,
 ) -> BTreeMap<(String, IpAddr), (u64, u64)> {

@@ -73,7 +73,7 @@ fn ipv6(list: &str) -> Users {
 }
 
 #[test]
-fn the_lists_of_the_kernel_are_read() {
+fn the_kernels_group_lists_are_parsed() {
     let igmp = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
                 1\tlo        :     2      V3\n\
                 \t\t\t\t010008EF     3 0:00000000\t\t0\n\

@@ -1,4 +1,4 @@
-//! The links between the two hosts, and what happens to them.
+//! The links between the two hosts, and their disturbances.
 //!
 //! Cable *n* joins `eth`*n* of the service's host to `w`*n* of the other one.
 
@@ -18,7 +18,7 @@ pub(super) const REPLY_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 77);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link(usize);
 
-/// What is the case with an interface of the service's host.
+/// The situation of an interface of the service's host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Situation {
     Up,
@@ -69,7 +69,7 @@ impl Links {
         host.ip(&format!("link add name {BRIDGE} up type bridge\n"));
         let mut links = Self { host, peer, situations: [Situation::Gone; 3], reply_address: false };
         links.mend_all();
-        // A bridge that has never had a port says that it has a carrier.
+        // A bridge that has never had a port shows a carrier.
         let first = ETH[0];
         links.host.ip(&format!("link set dev {first} master {BRIDGE}\nlink set dev {first} nomaster\n"));
         links.mend_all();
@@ -92,7 +92,7 @@ impl Links {
         self.reply_address && self.situation(Link(1)) != Situation::Gone
     }
 
-    /// The interfaces that the service's host has, and what is the case with each.
+    /// The interfaces of the service's host, with the situation of each.
     pub(super) fn interfaces(&self) -> Vec<(&'static str, Situation)> {
         let bridged = self.situations.contains(&Situation::BridgePort);
         let bridge = if bridged { Situation::Up } else { Situation::NoCarrier };
@@ -174,7 +174,7 @@ impl Links {
         until("every link is up at both ends", || ends(&self.host, ETH) && ends(&self.peer, PEER));
     }
 
-    /// Waits until the kernel shows what has been set.
+    /// Waits until the kernel shows the situations.
     fn wait_for_kernel(&self) {
         for link in Link::ALL {
             let (flag, situation) = match self.situation(link) {

@@ -1,4 +1,4 @@
-//! Whether what was sent was heard: everything, once, and what is missing is counted.
+//! Checks of logs: every sent datagram is there once, or counted as missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ const PROBES: u64 = 3;
 /// How long datagrams may take.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
 
-/// What was read of a log.
+/// The part of a log that was read.
 #[derive(Default)]
 struct Read {
     reading: Reading,
     items: u64,
     missed: u64,
-    /// How often each probe was heard.
+    /// How often each probe was received.
     probes: BTreeMap<String, u64>,
     /// The numbers of the traffic that never ends.
     steady: Vec<u64>,
@@ -91,7 +91,7 @@ impl Checks<'_> {
         );
         (reading.datagrams, reading.dropped) =
             (count(&counters, "datagrams"), count(&counters, "dropped_buffers"));
-        // After a crash, less is there than was counted, and what is missing is known to be so much at most.
+        // After a crash, the log may have fewer datagrams than were counted; the check bounds the difference.
         if let Some(sent) = steady {
             if items + missed != reading.datagrams - before.datagrams {
                 let counted = reading.datagrams - before.datagrams;
@@ -113,7 +113,7 @@ impl Checks<'_> {
         Ok(faults.iter().map(|fault| format!("{} {}: {fault}", spec.path, spec.group)).collect())
     }
 
-    /// What the service tells of the resource and of its latest events, to find out what became of a datagram.
+    /// The view of the resource and its latest events, to find the cause of a missing datagram.
     async fn history(&self, spec: &Spec) -> Result<String, String> {
         const LATEST: usize = 12;
         let view = self.world.service.get(&spec.path).await?.json();
@@ -128,7 +128,7 @@ impl Checks<'_> {
         self.world.model().resources.get(&spec.path).map(|resource| resource.reading.clone())
     }
 
-    /// Until there is nothing more. Waits for the first page, so that this is no busy loop.
+    /// Reads to the end. Waits for the first page, so that this is no busy loop.
     async fn read_to_the_end(&self, spec: &Spec, label: &str, read: &mut Read) -> Result<(), String> {
         let mut wait = 50;
         loop {
@@ -150,7 +150,7 @@ impl Checks<'_> {
 }
 
 impl Read {
-    /// Numbers go on one by one, or the step is told.
+    /// Numbers increase by one, or a gap accounts for the step.
     fn take(&mut self, page: &Value, label: &str) {
         let missed = match page.get("gap") {
             Some(gap) if gap["reason"] == "log_replaced" => {

@@ -1,31 +1,30 @@
 //! Chaos: requests, traffic, links that change, netlink storms, SIGSTOP, `kill -9` and a full disk, all at once, drawn
-//! from a seed; and a model that says what must hold afterwards.
+//! from a seed; and a model of the expected state afterwards.
 //!
 //! ```text
-//! ROLLCALL_CHAOS_SECONDS=3600 cargo test chaos::       an hour of it; 20 s unless told otherwise
+//! ROLLCALL_CHAOS_SECONDS=3600 cargo test chaos::       for an hour; 20 s by default
 //! ROLLCALL_CHAOS_SEED=4711 cargo test chaos::          the operations of that run again
 //! ```
 //!
-//! A run is a row of phases ([`plan`]), each a function of the seed and its number. A phase lets the clients
-//! ([`client`]), the other host ([`traffic`]) and what happens to links and process ([`disorder`]) loose on each other
-//! for some seconds, leaves the links as the phase says, and looks ([`checks`]) whether the service says what is so
-//! ([`states`]) and what it answers to new requests ([`newcomers`]). Then it mends everything, and looks again, also at
-//! what was heard ([`logs`]) and what became of messages ([`calls`]). What is wrong is a violation, noted with the
-//! number of the operation ([`report`]): the thousands are the phase.
+//! A run is a sequence of phases ([`plan`]), each a function of the seed and its number. In each phase, for some
+//! seconds, clients ([`client`]), the other host ([`traffic`]) and disturbances of links and process ([`disturbances`])
+//! act at the same time. Then the test leaves the links in the phase's last situation, and checks ([`checks`]) the
+//! states that the service shows ([`states`]) and its responses to new requests ([`new_requests`]). It repairs
+//! everything, and checks again, also the logs ([`logs`]) and the messages ([`messages`]). A wrong result is a
+//! violation, recorded with the number of the operation ([`report`]): the thousands are the phase.
 //!
-//! The operations of a seed are always the same. When each of them meets the others is not, so a violation may need
-//! some runs to come again.
+//! The operations of a seed are always the same. Their timing is not, so a violation may need some runs to occur again.
 
-mod calls;
 mod checks;
 mod client;
-mod disorder;
+mod disturbances;
 mod expected;
 mod kernel;
 mod links;
 mod logs;
+mod messages;
 mod model;
-mod newcomers;
+mod new_requests;
 mod plan;
 mod report;
 mod service;
@@ -56,7 +55,7 @@ const SECONDS: &str = "ROLLCALL_CHAOS_SECONDS";
 const FEW_SECONDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_the_service_says_what_is_so() {
+async fn the_service_reports_the_true_state_during_chaos() {
     let Some(mut lab) = Lab::new() else { return };
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = number(SEED).unwrap_or_else(|| fastrand::u64(..1_000_000));
@@ -94,7 +93,7 @@ struct World {
     traffic: Traffic,
     model: Mutex<Model>,
     report: Report,
-    /// How many lines of the service's output have told of panics.
+    /// How many lines of the service's output report panics.
     panics: AtomicUsize,
 }
 
@@ -113,7 +112,7 @@ impl World {
         }
     }
 
-    /// Joins what hears the traffic that never ends.
+    /// Joins the groups of the steady traffic.
     async fn join_steady(&self) {
         let client = ClientRun { world: self, theme: Theme::Links };
         for (path, group) in STEADY.iter().zip(steady_groups()) {
@@ -136,14 +135,14 @@ impl World {
         let index = phase.last_index();
         let (number, theme) = (phase.number, phase.theme);
         let generation = self.service.generation();
-        let steady = self.disorder(&mut phase).await;
+        let steady = self.disturb_while_in_use(&mut phase).await;
         self.checks(index, theme).of_aftermath(&phase).await;
         block_in_place(|| self.links().mend_all());
         let was_killed = self.service.generation() != generation;
         self.checks(index, theme).when_mended(number, Some(steady).filter(|_| !was_killed)).await;
     }
 
-    /// Deletes everything, and gives what the service still takes. `index` is behind all operations.
+    /// Deletes everything, and returns the resources that the process still uses. `index` is after all operations.
     async fn tidy_up(&self, before: Footprint, index: u64) -> Footprint {
         let checks = self.checks(index, Theme::Links);
         checks.delete_everything().await;
@@ -163,7 +162,7 @@ impl World {
     }
 }
 
-/// Memberships on the link to which nothing happens: whatever else happens, they lose nothing that is not counted.
+/// Memberships on the undisturbed link: during all disturbances they lose no datagram uncounted.
 const STEADY: [&str; 2] = ["/v1/memberships/steady-4", "/v1/memberships/steady-6"];
 const STEADY_LABEL: &str = "steady";
 
@@ -172,7 +171,7 @@ fn steady_groups() -> [SocketAddr; 2] {
     [SocketAddr::from(([239, 9, 0, 1], 9_000)), SocketAddr::from((ipv6, 9_000))]
 }
 
-/// Looks again until nothing is wrong; what was wrong last if that takes longer.
+/// Repeats the check until nothing is wrong; returns the last violations if that takes too long.
 async fn within(limit: Duration, look: impl AsyncFn() -> Result<(), String>) -> Result<(), String> {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What must be there: what the service has accepted.
+//! The resources that must exist, because the service has accepted them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ pub(super) struct Model {
     pub(super) resources: BTreeMap<String, Resource>,
     /// Messages by path.
     pub(super) messages: BTreeMap<String, Sent>,
-    /// Requests without a final answer, by path: they are made again when all is well.
+    /// Requests without a final response, by path: they are repeated after the phase.
     pub(super) unfinished: BTreeMap<String, Request>,
-    /// POST requests without an answer: each may have made something under an id that nobody knows.
+    /// POST requests without a response: each may have created a resource under an unknown id.
     pub(super) unknown_posts: usize,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Resource {
     pub(super) reading: Reading,
 }
 
-/// How far the log has been read, and what was counted until then.
+/// How far the log has been read, and the counts until then.
 #[derive(Default, Clone)]
 pub(super) struct Reading {
     pub(super) cursor: Option<String>,
@@ -47,7 +47,7 @@ pub(super) enum Origin {
 pub(super) struct Sent {
     pub(super) message: Message,
     pub(super) index: u64,
-    /// Of the service that answered.
+    /// The process that responded.
     pub(super) generation: u32,
     pub(super) answered_at: Instant,
     pub(super) is_cancelled: bool,
@@ -62,21 +62,21 @@ impl Model {
         self.resources.insert(spec.path.clone(), Resource { spec, renewed_by: Instant::now(), reading });
     }
 
-    /// Whether there is something at the path: none if that cannot be told.
+    /// Whether there is a resource at the path; none if unknown.
     pub(super) fn has(&self, path: &str) -> Option<bool> {
         if self.unfinished.contains_key(path) {
             return None;
         }
         if let Some(sent) = self.messages.get(path) {
-            // What was sent by POST may not have been on disk yet when the service was killed.
+            // A message that was sent by POST may not have been on disk yet when the service was killed.
             return sent.message.id.as_ref().map(|_| true);
         }
         let Some(resource) = self.resources.get(path) else { return Some(false) };
         if resource.spec.lease.is_some() { None } else { Some(true) }
     }
 
-    /// Why there is something at this path. What nobody knows is put down to a request that got no answer, if there is
-    /// one left, and whether it is there is open from then on.
+    /// Why there is a resource at this path. An unknown resource is attributed to a request without a response, if one
+    /// is left; from then on it may or may not exist.
     pub(super) fn origin(&mut self, path: &str) -> Origin {
         if self.messages.contains_key(path) {
             return Origin::Named;

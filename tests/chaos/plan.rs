@@ -1,4 +1,4 @@
-//! What will happen: a pure function of the seed and the number of the phase.
+//! The plan of a phase: a pure function of the seed and the number of the phase.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,20 +12,20 @@ pub(super) const CLIENTS: usize = 3;
 const REQUESTS: usize = 22;
 const DISTURBANCES: usize = 8;
 
-/// Some seconds of disorder, and how the host is left before it is mended.
+/// Some seconds of disturbances, and the state of the host before its repair.
 #[derive(Debug)]
 pub(super) struct Phase {
     pub(super) number: u64,
     pub(super) theme: Theme,
-    /// What each client does, one after the other.
+    /// The operations of each client, in their order.
     pub(super) clients: [Vec<Operation<Request>>; CLIENTS],
     pub(super) disturbances: Vec<Operation<Disturbance>>,
-    /// Of the troubled links, when the disorder is over.
+    /// Of the troubled links, after the last disturbance.
     pub(super) aftermath: [Situation; 2],
     pub(super) has_reply_address: bool,
 }
 
-/// What a phase has besides changes of links. Kept apart, because what must hold afterwards differs.
+/// The kind of a phase, besides changes of links. Separate, because the checks afterwards differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Theme {
     Links,
@@ -113,7 +113,7 @@ impl Phase {
         Self { number, theme, clients, disturbances, aftermath, has_reply_address: rng.bool() }
     }
 
-    /// What happens to links and process, to be read.
+    /// The disturbances of links and process, as text.
     pub(super) fn describe(&self) -> String {
         let mut text = format!("  phase {} ({:?}):", self.number, self.theme);
         for Operation { index, pause, what } in &self.disturbances {
@@ -124,7 +124,7 @@ impl Phase {
         text
     }
 
-    /// The index of what is found out when all of it has happened.
+    /// The index of violations that are found after all operations.
     pub(super) fn last_index(&self) -> u64 {
         self.clients.iter().flatten().map(|operation| operation.index).max().expect("there are requests")
     }
@@ -183,7 +183,7 @@ impl Request {
     }
 }
 
-/// A path to get, with what it takes.
+/// A path to get, with its query.
 fn readable(rng: &mut Rng, client: usize) -> String {
     let path = Spec::draw(rng, client).path;
     match rng.u8(..10) {
@@ -232,7 +232,7 @@ fn disturbances(rng: &mut Rng, theme: Theme) -> Vec<Disturbance> {
     all
 }
 
-/// What no request may look like.
+/// Invalid requests.
 const INVALID: [Invalid; 8] = [
     Invalid::json("POST", "/v1/memberships", "{"),
     Invalid::json("POST", "/v1/memberships", r#"{"group": "192.0.2.1:10000"}"#),
@@ -251,7 +251,7 @@ impl Invalid {
 }
 
 #[test]
-fn a_seed_stands_for_one_sequence_of_operations() {
+fn a_seed_always_gives_the_same_plan() {
     let plan = |seed| (0..10).map(|number| format!("{:?}", Phase::draw(seed, number))).collect::<Vec<_>>();
     assert_eq!(plan(1), plan(1));
     assert_ne!(plan(1), plan(2));

@@ -1,4 +1,4 @@
-//! What has happened, and what should not have.
+//! The record of operations and violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -8,7 +8,7 @@ use super::service::Footprint;
 
 /// How many violations of a kind are shown.
 const SHOWN: usize = 5;
-/// After so many, going on tells nothing more.
+/// After this many violations, the test ends.
 const ENOUGH: usize = 300;
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Report(Mutex<Counts>);
 #[derive(Default)]
 struct Counts {
     operations: BTreeMap<&'static str, u64>,
-    answers: BTreeMap<u16, u64>,
+    responses: BTreeMap<u16, u64>,
     datagrams: u64,
     checks: u64,
     violations: BTreeMap<&'static str, Vec<Violation>>,
@@ -34,8 +34,8 @@ impl Report {
         *self.counts().operations.entry(kind).or_default() += 1;
     }
 
-    pub(super) fn answer(&self, status: u16) {
-        *self.counts().answers.entry(status).or_default() += 1;
+    pub(super) fn response(&self, status: u16) {
+        *self.counts().responses.entry(status).or_default() += 1;
     }
 
     pub(super) fn sent(&self, datagrams: u64) {
@@ -51,7 +51,7 @@ impl Report {
         self.counts().violations.entry(kind).or_default().push(Violation { index, detail });
     }
 
-    /// Notes what is wrong with something that was looked at, if anything is.
+    /// Records the violation that a check has found, if any.
     pub(super) fn expect(&self, kind: &'static str, index: u64, outcome: Result<(), String>) {
         self.check();
         if let Err(detail) = outcome {
@@ -90,9 +90,9 @@ impl fmt::Display for Report {
             })
         };
         let operations = counts.operations.iter().map(|(kind, count)| ((*kind).to_owned(), *count));
-        let answers = counts.answers.iter().map(|(status, count)| (status.to_string(), *count));
+        let responses = counts.responses.iter().map(|(status, count)| (status.to_string(), *count));
         writeln!(f, "  operations:{}", list(&mut operations.into_iter()))?;
-        writeln!(f, "  answers by status:{}", list(&mut answers.into_iter()))?;
+        writeln!(f, "  answers by status:{}", list(&mut responses.into_iter()))?;
         writeln!(f, "  datagrams sent: {}, checks: {}", counts.datagrams, counts.checks)?;
         let all: usize = counts.violations.values().map(Vec::len).sum();
         writeln!(f, "  violations: {all}")?;

@@ -12,13 +12,13 @@ use crate::support::client::{Client, Reply};
 use crate::support::lab::{Host, Process};
 use crate::support::program::{BINARY, Scratch};
 
-/// Every request has its answer within this time.
+/// Every request must get its response within this time.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 pub(super) struct Service {
     client: Client,
     process: Mutex<Process>,
-    /// What processes that were killed have said of panics.
+    /// Lines about panics in the output of killed processes.
     earlier_panics: Mutex<Vec<String>>,
     /// Counts the starts; none while it is down.
     life: watch::Sender<Option<u32>>,
@@ -34,23 +34,23 @@ pub(super) enum Body<'a> {
 }
 
 /// What became of a request.
-pub(super) enum Fate {
+pub(super) enum RequestOutcome {
     Answered(Answer),
-    /// The service was killed meanwhile: it is open what it has done.
+    /// The service was killed meanwhile: the request may or may not have taken effect.
     Killed,
-    /// There was no answer in time.
+    /// There was no response in time.
     Silent,
-    /// There was no answer, though nobody killed the service.
+    /// There was no response, though the service was not killed.
     Broken(String),
 }
 
 pub(super) struct Answer {
     pub(super) reply: Reply,
-    /// Of the service that answered.
+    /// The process that responded.
     pub(super) generation: u32,
 }
 
-/// What a process takes of the system.
+/// The resources of the system that a process uses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Footprint {
     pub(super) resident_kib: u64,
@@ -65,7 +65,7 @@ impl Footprint {
     const SHARED_SOCKETS: usize = 4;
     /// Of up to four connections that read the database and stay open.
     const READERS_FILES: usize = 8;
-    /// What logs may hold in memory, and some.
+    /// The memory that logs may use, and some more.
     const MORE_MEMORY_KIB: u64 = 96 * 1024;
 
     /// Whether everything is given back that was taken since then.
@@ -101,7 +101,7 @@ impl Service {
     }
 
     /// Makes a request as soon as the service is up.
-    pub(super) async fn exchange(&self, method: Method, path: &str, body: Body<'_>) -> Fate {
+    pub(super) async fn exchange(&self, method: Method, path: &str, body: Body<'_>) -> RequestOutcome {
         let mut life = self.life.subscribe();
         let generation =
             life.wait_for(Option::is_some).await.expect("the service outlives its clients").expect("up");
@@ -111,23 +111,23 @@ impl Service {
             Body::Json(value) => request.json(value.clone()),
             Body::Of(content_type, text) => request.body(content_type, text.to_owned()),
         };
-        let answer = tokio::time::timeout(ANSWER_LIMIT, request.try_send()).await;
+        let response = tokio::time::timeout(ANSWER_LIMIT, request.try_send()).await;
         let was_killed = *life.borrow() != Some(generation);
-        match answer {
-            Ok(Ok(reply)) => Fate::Answered(Answer { reply, generation }),
-            _ if was_killed => Fate::Killed,
-            Ok(Err(error)) => Fate::Broken(error.to_string()),
-            Err(_) => Fate::Silent,
+        match response {
+            Ok(Ok(reply)) => RequestOutcome::Answered(Answer { reply, generation }),
+            _ if was_killed => RequestOutcome::Killed,
+            Ok(Err(error)) => RequestOutcome::Broken(error.to_string()),
+            Err(_) => RequestOutcome::Silent,
         }
     }
 
-    /// A request that changes nothing, when nothing is done to the service: its answer, or what is wrong.
+    /// A request that changes nothing, without disturbances: its response, or the violation.
     pub(super) async fn get(&self, path: &str) -> Result<Reply, String> {
         match self.exchange(Method::GET, path, Body::None).await {
-            Fate::Answered(answer) => Ok(answer.reply),
-            Fate::Killed => Err(format!("GET {path}: killed")),
-            Fate::Silent => Err(format!("GET {path}: no answer in {ANSWER_LIMIT:?}")),
-            Fate::Broken(error) => Err(format!("GET {path}: {error}")),
+            RequestOutcome::Answered(response) => Ok(response.reply),
+            RequestOutcome::Killed => Err(format!("GET {path}: killed")),
+            RequestOutcome::Silent => Err(format!("GET {path}: no answer in {ANSWER_LIMIT:?}")),
+            RequestOutcome::Broken(error) => Err(format!("GET {path}: {error}")),
         }
     }
 
@@ -160,14 +160,14 @@ impl Service {
         stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
     }
 
-    /// All lines of its output that tell of a panic, since the first start.
+    /// All lines of its output that report a panic, since the first start.
     pub(super) fn panics(&self) -> Vec<String> {
         let mut all = self.earlier_panics.lock().expect("no panic").clone();
         all.extend(panics(&self.process()));
         all
     }
 
-    /// Waits until it is ready; what it said last if it is not in time.
+    /// Waits until it is ready; returns its last response if it is not in time.
     pub(super) async fn ready(&self, limit: Duration) -> Result<(), String> {
         super::within(limit, async || {
             let reply = self.get("/readyz").await?;

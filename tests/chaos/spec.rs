@@ -1,4 +1,4 @@
-//! What clients ask for: memberships, responders and messages, drawn at random.
+//! The requests of clients: memberships, responders and messages, drawn at random.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::links::{ETH, Link, REPLY_ADDRESS, peer_address};
 
-/// What becomes of a membership or a responder once the service has accepted it.
+/// How long a membership or a responder exists once the service has accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spec {
     pub(super) path: String,
@@ -40,7 +40,7 @@ pub(super) enum ReplyFrom {
 }
 
 impl Spec {
-    /// The resource of this client and number, wanted in a way that is chosen anew each time.
+    /// The resource of this client and number, with a specification that is drawn again each time.
     pub(super) fn draw(rng: &mut Rng, client: usize) -> Self {
         let is_responder = rng.u8(..3) == 0;
         let nth = rng.u8(..if is_responder { 3 } else { 5 });
@@ -107,14 +107,14 @@ impl Spec {
         self.path.rsplit_once('/').expect("a path").0
     }
 
-    /// Whether it is to hear what the other host sends by this link, if all is well.
+    /// Whether it must receive the datagrams of the other host on this link, without disturbances.
     pub(super) fn hears_peer_on(&self, link: Link) -> bool {
         let named = self.interfaces.as_ref().is_none_or(|names| names.contains(&link.name()));
         named && self.sources != Sources::NotPeer
     }
 }
 
-/// A message, as it is asked for.
+/// A message, as requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     /// By PUT, with this id; none: by POST.
@@ -175,7 +175,7 @@ impl Message {
         message
     }
 
-    /// One that answers may reach before it was sent: its port is flooded.
+    /// One with a flooded port: datagrams may arrive before it is sent.
     pub(super) fn draw_flooded(id: &str) -> Self {
         Self {
             id: Some(id.to_owned()),
@@ -193,7 +193,7 @@ impl Message {
         }
     }
 
-    /// One that goes on sending on these interfaces until it is deleted.
+    /// One that repeats on these interfaces until it is deleted.
     pub(super) fn follower(id: &str) -> Self {
         Self {
             window: Duration::ZERO,

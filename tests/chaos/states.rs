@@ -1,4 +1,4 @@
-//! Whether states, the kernel's lists and the interfaces are what is so.
+//! Checks of states, of the kernel's lists and of the interfaces.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::{kernel, within};
 
 /// How long states may take to be right.
 pub(super) const STATE_LIMIT: Duration = Duration::from_secs(2);
-/// How long to wait for them all the same, to tell late from wrong.
+/// How long to wait beyond that, to distinguish late from wrong.
 const LATE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Checks<'_> {
@@ -74,21 +74,21 @@ impl Checks<'_> {
         Err(format!("(name, up, running) are {shown:?}, and not {expected:?}"))
     }
 
-    /// What is said to be joined is, and nothing else.
+    /// The kernel's lists must match the joined memberships.
     fn kernel_agrees(&self, listed: &BTreeMap<String, Value>) -> Result<(), String> {
         let users = kernel::users(self.world.links().host(), is_group_here);
         let model = self.world.model();
         let known = model.resources.values().map(|resource| &resource.spec);
         let known: Vec<_> = known.filter_map(|spec| Some((spec, listed.get(&spec.path)?))).collect();
-        let mut said = joined_sockets(known.iter().copied());
+        let mut shown = joined_sockets(known.iter().copied());
         let mut faults = Vec::new();
         for ((interface, group), users) in users {
-            let (least, most) = said.remove(&(interface.clone(), group)).unwrap_or_default();
+            let (least, most) = shown.remove(&(interface.clone(), group)).unwrap_or_default();
             if !(least..=most).contains(&users) {
                 faults.push(format!("{group} on {interface} has {users} sockets, and not {least} to {most}"));
             }
         }
-        let missing = said.into_iter().filter(|(_, (least, _))| *least > 0);
+        let missing = shown.into_iter().filter(|(_, (least, _))| *least > 0);
         faults.extend(missing.map(|((interface, group), (least, _))| {
             format!("{group} on {interface} has no socket, and not {least}")
         }));

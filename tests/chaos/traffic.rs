@@ -1,4 +1,4 @@
-//! The other host: a plain program that sends what it is told to, and answers calls.
+//! The other host: a plain program that sends datagrams on request, and replies to calls.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::support::program::Scratch;
 
 pub(super) struct Traffic {
     socket: PathBuf,
-    /// Open as long as calls are answered.
+    /// Open as long as the program replies to calls.
     _answering: UnixStream,
     _process: Process,
     _scratch: Scratch,

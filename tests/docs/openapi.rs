@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::support::server::{TestServer, fresh_group};
 
 #[test]
-fn the_committed_document_is_what_the_code_says() {
+fn the_committed_document_matches_the_code() {
     let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml"));
     let made = rollcall::http::document().to_yaml().expect("a document");
     assert!(
@@ -41,7 +41,7 @@ fn every_operation_is_described() {
                 assert!(has_example, "{name}: {status} has no example");
             }
         }
-        // Only what takes no input at all cannot fail.
+        // Only an operation without any input cannot fail.
         let problem =
             &responses.get("default").unwrap_or(&Value::Null)["content"]["application/problem+json"];
         assert!(
@@ -88,7 +88,7 @@ async fn every_request_example_works() {
             }
         }
         for mut body in variants {
-            // Tests run side by side on one host; what matters is that it is an any-source group.
+            // Tests run side by side on one host; any any-source group will do.
             if body["group"].as_str().is_some_and(|group| group.starts_with("239.")) {
                 body["group"] = fresh_group().into();
             }
@@ -119,7 +119,7 @@ async fn every_request_example_works() {
 }
 
 #[tokio::test]
-async fn raw_bodies_work_as_the_document_shows() {
+async fn raw_bodies_work_as_documented() {
     let document = Document::new();
     let server = TestServer::start().await;
     let operations = document.operations();
@@ -141,7 +141,7 @@ async fn raw_bodies_work_as_the_document_shows() {
 }
 
 #[tokio::test]
-async fn the_service_shows_the_document() {
+async fn the_service_serves_the_document() {
     let server = TestServer::start().await;
     let yaml = server.get("/openapi.yaml").await;
     assert_eq!(yaml.body, rollcall::http::document().to_yaml().expect("a document"));
@@ -199,7 +199,7 @@ impl Document {
         }
     }
 
-    /// The schema's own examples, or those of what it refers to; for a list, lists of one.
+    /// The schema's own examples, or those of the schema it refers to; for a list, lists of one.
     fn examples(&self, schema: &Value) -> Vec<Value> {
         let own = list(&schema["examples"]);
         if !own.is_empty() {
@@ -220,7 +220,7 @@ impl Document {
         !self.examples(schema).is_empty() || !self.examples(items).is_empty()
     }
 
-    /// What of the schema the value breaks: the part of JSON Schema that the document uses.
+    /// The violations of the schema in the value, for the part of JSON Schema that the document uses.
     fn violations(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut broken = Vec::new();
         let mut check = |holds: bool, what: &str| {

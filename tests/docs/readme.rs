@@ -2,8 +2,8 @@
 //!
 //! Commands are the lines that begin with `$ ` in its `console` blocks. Those of cargo stand for this build:
 //! `cargo run --release --` for the binary under test, and the others for what CI runs. The port is replaced
-//! by a free one. What differs from run to run (times, ids, ports that the kernel chose) is masked before
-//! comparing, and so is the order of lines, because responders answer in any order.
+//! by a free one. Values that differ between runs (times, ids, ports that the kernel chose) are masked before
+//! comparing, and the order of lines is ignored, because responders reply in any order.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ const SERVICE: &str = "cargo run --release --";
 const UPDATE: &str = "ROLLCALL_UPDATE_README";
 
 #[test]
-fn every_command_does_what_the_readme_shows() {
+fn every_command_prints_the_output_in_the_readme() {
     let readme = read("README.md");
     let steps = steps(&readme);
     assert!(steps.len() > 20, "the README has its commands in `console` blocks");
@@ -77,7 +77,7 @@ fn every_setting_is_in_the_readme() {
     }
 }
 
-/// A command and what is shown below it, up to the next command or the end of the block.
+/// A command and the output below it, up to the next command or the end of the block.
 struct Step {
     command: String,
     output: String,
@@ -107,7 +107,7 @@ fn steps(readme: &str) -> Vec<Step> {
     steps
 }
 
-/// Where the commands run: on a host of their own, where nobody else uses the groups of the README, or on
+/// Where the commands run: on a host of their own, where no other program uses the groups of the README, or on
 /// this one where that cannot be had.
 struct Session {
     host: Option<Host>,
@@ -154,14 +154,14 @@ impl Session {
     fn serve(&self, command: &str, shown: &str) -> (Process, String) {
         let service = self.start(&format!("exec {command}"));
         let last = shown.lines().rfind(|line| !line.is_empty()).expect("a service says that it listens");
-        // Its last word tells; what is before it may be a time.
+        // Its last word decides; before it there may be a time.
         let word = last.rsplit(' ').next().unwrap_or(last).trim_end_matches(PORT);
         service.wait_for_line(&word.replace("/tmp", self.files.path()));
         let printed = self.as_shown(&service.lines());
         (service, printed)
     }
 
-    /// Without what the service says of its host, which differs from one to the next.
+    /// Without lines about the host, which differ between machines.
     fn as_shown(&self, lines: &[String]) -> String {
         let shown = lines.iter().filter(|line| !line.contains(" check=rights."));
         let text = shown.fold(String::new(), |text, line| text + line + "\n");
@@ -169,7 +169,7 @@ impl Session {
     }
 }
 
-/// The lines without what differs from run to run, in a fixed order.
+/// The lines without values that differ between runs, in a fixed order.
 fn masked(text: &str) -> Vec<String> {
     let masks = [
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
@@ -177,7 +177,7 @@ fn masked(text: &str) -> Vec<String> {
         (r"\b[0-9a-f]{16}-(\d+)", "CURSOR-$1"),
         (r#"("(?:first_)?rtt_us": ?)\d+"#, "${1}RTT"),
         (r"\d+ µs", "RTT µs"),
-        // The kernel's range for ports that nobody asked for (ip(7), `ip_local_port_range`).
+        // The kernel's range for ephemeral ports (ip(7), `ip_local_port_range`).
         (r":(3[2-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b", ":PORT"),
     ]
     .map(|(pattern, mask)| (Regex::new(pattern).expect("a pattern"), mask));

@@ -53,7 +53,7 @@ const TROUBLES: [Trouble; 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_to_a_dead_link_alone_is_refused_and_beside_others_fails_there() {
+async fn a_message_is_refused_on_a_dead_link_and_fails_there_beside_others() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     for trouble in TROUBLES {
@@ -93,7 +93,7 @@ async fn a_message_to_a_dead_link_alone_is_refused_and_beside_others_fails_there
 
 /// On a link without a carrier, the kernel accepts datagrams and drops them.
 #[tokio::test(flavor = "multi_thread")]
-async fn repeats_fail_while_there_is_no_carrier_and_are_heard_again_afterwards() {
+async fn repeats_fail_without_a_carrier_and_arrive_again_afterwards() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let listener = Node::start(&net.far, &[]).await;
@@ -105,7 +105,7 @@ async fn repeats_fail_while_there_is_no_carrier_and_are_heard_again_afterwards()
             let reply = net.node.post("/v1/messages", body).await;
             reply.expect(202);
             let message = reply.header("location");
-            listener.heard_until(&membership, kind).await;
+            listener.receive_until(&membership, kind).await;
 
             net.far.ip("link set w0 down\n");
             shown_soon(&net.node, |w0| w0["running"] == false).await;
@@ -118,8 +118,8 @@ async fn repeats_fail_while_there_is_no_carrier_and_are_heard_again_afterwards()
 
             net.far.ip("link set w0 up\n");
             shown_soon(&net.node, |w0| w0["running"] == true).await;
-            let heard = listener.get(&membership).await.expect(200)["counters"]["datagrams"].as_u64();
-            listener.until(&membership, |view| view["counters"]["datagrams"].as_u64() > heard).await;
+            let received = listener.get(&membership).await.expect(200)["counters"]["datagrams"].as_u64();
+            listener.until(&membership, |view| view["counters"]["datagrams"].as_u64() > received).await;
             assert!(counts(&net.node.get(message).await.expect(200)["sent"][0])[0] > count);
             net.node.delete(message).await.expect(204);
             listener.delete(&membership).await.expect(204);
@@ -129,7 +129,7 @@ async fn repeats_fail_while_there_is_no_carrier_and_are_heard_again_afterwards()
 
 /// Every copy counts as sent or as failed, and none as sent once the kernel has reported the loss.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_that_loses_its_carrier_counts_nothing_as_sent_from_then_on() {
+async fn a_burst_counts_no_copy_as_sent_after_it_lost_its_carrier() {
     const COPIES: u64 = 1_000_000;
     /// The most that one call may have under way at that moment.
     const AT_ONCE: u64 = 1_024;

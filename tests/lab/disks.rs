@@ -21,7 +21,7 @@ const LOST: &str = "rollcall_drops_total{cause=\"store\"}";
 const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
-async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere() {
+async fn a_full_disk_is_reported_and_loses_nothing_that_fits_into_memory() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -41,7 +41,7 @@ async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere(
     let failed: Vec<_> = unready["checks"].as_array().unwrap().iter().filter(failed).collect();
     assert_eq!((failed.len(), &failed[0]["name"]), (1, &json!("store")));
     assert!(failed[0]["detail"].as_str().unwrap().contains("no room left"), "{}", failed[0]);
-    // Everything else goes on.
+    // Everything else works.
     assert_eq!(count(program, &format!("{log}?limit=1000")).await, 60);
     let another = program.join(&group).await;
     program.get(&another).await.expect(200);
@@ -54,7 +54,7 @@ async fn a_full_disk_costs_nothing_that_fits_into_memory_and_is_told_everywhere(
 }
 
 #[tokio::test]
-async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() {
+async fn datagrams_beyond_a_full_disk_and_memory_are_counted_as_lost() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -78,7 +78,7 @@ async fn what_a_full_disk_and_memory_together_cannot_hold_is_counted_and_told() 
 }
 
 #[tokio::test]
-async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
+async fn a_small_disk_keeps_the_newest_datagrams() {
     let Some(disk) = SmallDisk::start() else { return };
     let program = &disk.program;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
@@ -87,7 +87,7 @@ async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
     let confined = async || Metrics::of(program).await.seconds(CONFINED) > 0.5;
     assert!(!confined().await);
 
-    // More than twice what the disk holds, and less than the log may keep.
+    // More than twice the size of the disk, and less than the log may keep.
     send(&peer, &group, program, &log, 1..=500).await;
 
     let page = program.get(&format!("{log}?durable=true&limit=1000")).await.expect(200);
@@ -104,7 +104,7 @@ async fn a_disk_that_its_own_logs_would_fill_keeps_the_newest() {
     assert_eq!(store["status"], "warning", "{store}");
     assert!(store["detail"].as_str().unwrap().contains("nearly full"), "{store}");
 
-    // What is deleted makes room, whatever else is on the disk.
+    // A deletion frees space.
     program.delete(&membership).await.expect(204);
     while confined().await {}
     let ready = program.get("/readyz").await.expect(200);
@@ -124,18 +124,18 @@ fn a_read_only_directory_is_refused() {
         .args([BINARY, "--listen", "127.0.0.1:0"])
         .output()
         .expect("unshare runs");
-    let said = String::from_utf8_lossy(&started.stderr);
-    assert_eq!(started.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot be written to") && said.contains("--data-dir"), "{said}");
+    let output = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(1), "{output}");
+    assert!(output.contains("cannot be written to") && output.contains("--data-dir"), "{output}");
 }
 
-/// Sends large datagrams, none before the one before it was heard.
+/// Sends large datagrams, each after the previous one was received.
 async fn send(peer: &Peer, group: &str, client: &Client, log: &str, numbers: RangeInclusive<u64>) {
     let payload = vec![b'x'; 60_000];
     for number in numbers {
         peer.send(group, &payload);
-        let heard = |membership: &serde_json::Value| membership["counters"]["datagrams"] == number;
-        while !heard(&client.get(log.trim_end_matches("/datagrams")).await.expect(200)) {}
+        let received = |membership: &serde_json::Value| membership["counters"]["datagrams"] == number;
+        while !received(&client.get(log.trim_end_matches("/datagrams")).await.expect(200)) {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! By which interface and from which address a message leaves, compared with what a plain socket does on the
+//! By which interface and from which address a message leaves, compared with a plain socket on the
 //! same host: one that sets no option, or only the multicast interface where the message names one.
 
 mod ipv4;
@@ -23,7 +23,7 @@ async fn ipv6_messages_leave_as_from_a_plain_socket() {
     compare(ipv6::SET_UPS, "fd00:N::1/64").await;
 }
 
-/// A host with eth0 and eth1, and what is sent from it.
+/// A host with eth0 and eth1, and the sends from it.
 struct SetUp {
     name: &'static str,
     /// For a shell.
@@ -39,17 +39,17 @@ struct Send {
     expected: Expected,
 }
 
-/// What the service is to do.
+/// The expected behaviour of the service.
 #[derive(Clone, Copy)]
 enum Expected {
-    /// What the plain socket does.
+    /// The same as the plain socket.
     Same,
     /// The contract's rule for IPv6 where no route or rule of the administrator's decides: this is the
     /// interface of the default route, and the kernel would take the oldest.
     DefaultRoute(&'static str),
     /// The same without a default route, or without an address on its interface: the message is refused.
     NoDefaultRoute,
-    /// A plain socket sends from 0.0.0.0, to which nobody can answer: the message is refused.
+    /// A plain socket sends from 0.0.0.0, to which no host can reply: the message is refused.
     NoAddress,
     /// On `lo`, a plain socket passes over 127.0.0.1, which is of this host alone, for an address of another
     /// interface: the message leaves from `lo`'s own.
@@ -115,7 +115,7 @@ async fn compare(set_ups: &[SetUp], address: &str) {
         let host = block_in_place(|| host_of(&mut lab, set_up, address));
         let _ = writeln!(table, "{}", set_up.name);
         for row in rows(&host, set_up.sends).await {
-            wrong += usize::from(row.fault().is_some());
+            wrong += usize::from(row.difference().is_some());
             let _ = writeln!(table, "    {row}");
         }
     }
@@ -131,7 +131,7 @@ const WAITING_IP: &str = r#"ip() {
     until [ -z "$(command ip -6 addr show tentative)" ]; do sleep 0.01; done
 }"#;
 
-/// A host with what every set-up has, and its own.
+/// A host with the common set-up, and its own commands.
 fn host_of(lab: &mut Lab, set_up: &SetUp, address: &str) -> Host {
     let host = lab.host_off();
     for nth in ["0", "1"] {
@@ -153,11 +153,11 @@ fn host_of(lab: &mut Lab, set_up: &SetUp, address: &str) -> Host {
     host
 }
 
-/// What became of one send.
+/// The result of one send.
 struct Row {
     send: Send,
     plain: String,
-    /// What a plain socket does whose multicast interface is that of the default route.
+    /// The result of a plain socket whose multicast interface is that of the default route.
     plain_by_default_route: Option<String>,
     /// Without collecting, and with.
     service: [String; 2],
@@ -190,13 +190,13 @@ async fn rows(host: &Host, sends: &[Send]) -> Vec<Row> {
     rows
 }
 
-/// What the peer program says of the datagram with this payload.
+/// The peer program's line about the datagram with this payload.
 fn left(wire: &Process, payload: &str) -> String {
     let start = format!("{payload} -> ");
     wire.wait_for_line(&start).replace(&start, "")
 }
 
-/// Sends it as a message; gives what left, or why nothing did.
+/// Sends it as a message; returns how it left, or why it did not.
 async fn serve(node: &Node, wire: &Process, send: Send, window_ms: usize) -> String {
     let payload = format!("{} window {window_ms}", send.plain());
     let reply = node.post("/v1/messages", send.message(&payload, window_ms)).await;
@@ -210,13 +210,13 @@ async fn serve(node: &Node, wire: &Process, send: Send, window_ms: usize) -> Str
     }
     let seen = block_in_place(|| left(wire, &payload));
     let source: SocketAddr = sent["source"].as_str().expect("a source").parse().expect("an address");
-    let told = format!("{} {}", sent["interface"].as_str().expect("an interface"), source.ip());
-    if seen == told { seen } else { format!("{seen}, and tells {told}") }
+    let reported = format!("{} {}", sent["interface"].as_str().expect("an interface"), source.ip());
+    if seen == reported { seen } else { format!("{seen}, and tells {reported}") }
 }
 
 impl Row {
-    /// What is wrong with it, if anything.
-    fn fault(&self) -> Option<&'static str> {
+    /// The difference from the expected result, if any.
+    fn difference(&self) -> Option<&'static str> {
         let refused = |outcome: &str| outcome.starts_with("refused ");
         let same = |one: &str, other: &str| one == other || (refused(one) && refused(other));
         let [without_window, with_window] = &self.service;
@@ -254,6 +254,6 @@ impl fmt::Display for Row {
             Expected::NoAddress => f.write_str("; intended: refused without an address")?,
             Expected::OwnOfLo => f.write_str("; intended: the own address of lo")?,
         }
-        self.fault().map_or(Ok(()), |fault| write!(f, "   <-- {fault}"))
+        self.difference().map_or(Ok(()), |difference| write!(f, "   <-- {difference}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Which interfaces a membership hears and a message leaves by.
+//! The interfaces on which a membership receives and a message leaves.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::lab::{Bridge, Host, Lab, connect, until};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_hears_only_the_interface_it_named() {
+async fn a_membership_receives_only_on_its_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -20,12 +20,12 @@ async fn a_membership_hears_only_the_interface_it_named() {
         second.say(json!({"group": group, "payload": format!("second {round}")})).await;
     }
 
-    assert_eq!(payloads(&node.heard_until(&on_first, "first 2").await), ["first 1", "first 2"]);
-    assert_eq!(payloads(&node.heard_until(&on_second, "second 2").await), ["second 1", "second 2"]);
+    assert_eq!(payloads(&node.receive_until(&on_first, "first 2").await), ["first 1", "first 2"]);
+    assert_eq!(payloads(&node.receive_until(&on_second, "second 2").await), ["second 1", "second 2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_interface_of_a_membership_counts_what_it_received() {
+async fn each_interface_of_a_membership_has_its_own_counts() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -41,13 +41,15 @@ async fn each_interface_of_a_membership_counts_what_it_received() {
         for payload in ["", "four"] {
             first.say(say(payload)).await;
         }
-        node.heard_until(&put, "four").await;
+        node.receive_until(&put, "four").await;
         second.say(say("eleven byte")).await;
 
-        let heard = node.heard_until(&put, "eleven byte").await;
+        let received = node.receive_until(&put, "eleven byte").await;
         let view = node.get(&put).await.expect(200);
         let shown = view["interfaces"].as_array().unwrap();
-        for (shown, (datagrams, bytes, last)) in shown.iter().zip([(2, 4, &heard[1]), (1, 11, &heard[2])]) {
+        for (shown, (datagrams, bytes, last)) in
+            shown.iter().zip([(2, 4, &received[1]), (1, 11, &received[2])])
+        {
             assert_eq!(
                 (&shown["datagrams"], &shown["bytes"]),
                 (&json!(datagrams), &json!(bytes)),
@@ -62,7 +64,7 @@ async fn each_interface_of_a_membership_counts_what_it_received() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_goes_out_only_where_told() {
+async fn a_message_leaves_only_by_its_interfaces() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
@@ -76,8 +78,8 @@ async fn a_message_goes_out_only_where_told() {
     let both = json!({"group": group, "payload": "both", "interfaces": ["eth0", "eth1"], "window_ms": 1});
     let both = node.call(both).await;
 
-    assert_eq!(payloads(&first.heard_until(&on_first, "both").await), ["eth0", "both"]);
-    assert_eq!(payloads(&second.heard_until(&on_second, "both").await), ["eth1", "both"]);
+    assert_eq!(payloads(&first.receive_until(&on_first, "both").await), ["eth0", "both"]);
+    assert_eq!(payloads(&second.receive_until(&on_second, "both").await), ["eth1", "both"]);
     // A result for each interface, with the address that it left from.
     let sent = both["sent"].as_array().unwrap();
     assert_eq!(texts(sent, "interface"), ["eth0", "eth1"]);
@@ -89,16 +91,16 @@ async fn a_message_goes_out_only_where_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_interfaces_a_membership_hears_all_also_those_that_appear_later() {
+async fn a_default_membership_joins_all_interfaces_and_later_ones() {
     let Some(mut lab) = Lab::new() else { return };
     let mut net = Network::new(&mut lab).await;
     let (node, first, second) = (&net.node, &net.first, &net.second);
     let group = "239.4.1.3:10000";
     let membership = node.join(json!({"group": group})).await;
     first.say(json!({"group": group, "payload": "first"})).await;
-    node.heard_until(&membership, "first").await;
+    node.receive_until(&membership, "first").await;
     second.say(json!({"group": group, "payload": "second"})).await;
-    node.heard_until(&membership, "second").await;
+    node.receive_until(&membership, "second").await;
 
     let later = lab.bridge();
     lab.attach(&mut net.host, later);
@@ -107,13 +109,13 @@ async fn without_interfaces_a_membership_hears_all_also_those_that_appear_later(
     node.until(&membership, |view| is(view, "eth2", "joined")).await;
     Node::start(&stranger, &[]).await.say(json!({"group": group, "payload": "later"})).await;
 
-    let heard = node.heard_until(&membership, "later").await;
-    assert_eq!(payloads(&heard), ["first", "second", "later"]);
-    assert_eq!(texts(&heard, "interface"), ["eth0", "eth1", "eth2"]);
+    let received = node.receive_until(&membership, "later").await;
+    assert_eq!(payloads(&received), ["first", "second", "later"]);
+    assert_eq!(texts(&received, "interface"), ["eth0", "eth1", "eth2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
+async fn a_recreated_interface_is_lost_and_joined_again() {
     let Some(mut lab) = Lab::new() else { return };
     let mut net = Network::new(&mut lab).await;
     let (node, second) = (&net.node, &net.second);
@@ -121,7 +123,7 @@ async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
         let say = |payload| json!({"group": group, "payload": payload, "interfaces": ["eth0"]});
         let membership = node.join(json!({"group": group, "interfaces": ["eth1"]})).await;
         second.say(say("before")).await;
-        node.heard_until(&membership, "before").await;
+        node.receive_until(&membership, "before").await;
 
         net.host.ip("link del dev eth1\n");
         let lost = node.until(&membership, |view| is(view, "eth1", "lost")).await;
@@ -131,12 +133,12 @@ async fn an_interface_that_is_made_again_is_lost_and_joined_again() {
         lab.attach_again(&mut net.host, 1, net.second_lan);
         node.until(&membership, |view| is(view, "eth1", "joined")).await;
         second.say(say("after")).await;
-        assert_eq!(payloads(&node.heard_until(&membership, "after").await), ["before", "after"]);
+        assert_eq!(payloads(&node.receive_until(&membership, "after").await), ["before", "after"]);
 
-        let told = node.events_of(&membership).await;
+        let reported = node.events_of(&membership).await;
         // A link that was just made has no carrier for a moment.
-        assert_eq!(states(&told), ["joined", "lost", "joined"]);
-        assert!(told.iter().all(|event| event["interface"] == "eth1"), "{told:?}");
+        assert_eq!(states(&reported), ["joined", "lost", "joined"]);
+        assert!(reported.iter().all(|event| event["interface"] == "eth1"), "{reported:?}");
     }
 }
 
@@ -160,12 +162,12 @@ async fn a_missing_interface_is_pending_until_it_appears() {
     node.until(&membership, |view| view["state"] == "joined").await;
     host.set("net/ipv4/conf/eth1/rp_filter", "0");
     sender.say(json!({"group": group, "payload": "there"})).await;
-    assert_eq!(texts(&node.heard_until(&membership, "there").await, "interface"), ["eth1"]);
+    assert_eq!(texts(&node.receive_until(&membership, "there").await, "interface"), ["eth1"]);
 }
 
 /// lo, 21 cables, and a bridge with two more as its ports.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_25_interfaces_all_hear_but_the_ports_of_a_bridge() {
+async fn all_of_25_interfaces_but_bridge_ports_hear() {
     const CABLES: usize = 21;
     let Some(mut lab) = Lab::new() else { return };
     let (host, peer) = (lab.host_off(), lab.host_off());
@@ -201,8 +203,8 @@ async fn of_25_interfaces_all_hear_but_the_ports_of_a_bridge() {
         assert!(sent["sent"].as_array().unwrap().iter().all(|result| result["count"] == 1), "{sent:#}");
         // One from each cable, of which two end at the bridge.
         node.until(&membership, |view| view["counters"]["datagrams"] == CABLES + 2).await;
-        let heard = node.heard_until(&membership, "cable").await;
-        let mut on = texts(&heard, "interface");
+        let received = node.receive_until(&membership, "cable").await;
+        let mut on = texts(&received, "interface");
         on.sort_unstable();
         assert_eq!(on.iter().filter(|name| **name == "br0").count(), 2);
         on.dedup();
@@ -212,7 +214,7 @@ async fn of_25_interfaces_all_hear_but_the_ports_of_a_bridge() {
     // On lo, the kernel delivers IPv4 multicast only.
     let membership = node.join(json!({"group": "239.4.1.7:10000"})).await;
     node.say(json!({"group": "239.4.1.7:10000", "payload": "own", "interfaces": ["lo"]})).await;
-    assert_eq!(texts(&node.heard_until(&membership, "own").await, "interface"), ["lo"]);
+    assert_eq!(texts(&node.receive_until(&membership, "own").await, "interface"), ["lo"]);
 }
 
 /// A host on two segments, and a neighbour on each of them.

@@ -1,4 +1,4 @@
-//! IPv6 groups, and the three ways to say on which interface.
+//! IPv6 groups, and the forms in which a request can name their interface.
 
 use serde_json::{Value, json};
 
@@ -16,47 +16,47 @@ fn on(address: &str, zone: Option<&str>, interfaces: Option<&str>) -> Value {
 }
 
 /// The same interface as zone, by name, in both places, and by default.
-const WAYS: [(Option<&str>, Option<&str>); 4] =
+const INTERFACE_FORMS: [(Option<&str>, Option<&str>); 4] =
     [(Some("eth0"), None), (None, Some("eth0")), (Some("eth0"), Some("eth0")), (None, None)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn link_local_groups_work_however_the_interface_is_given() {
-    every_way_hears_every_way("ff02::7:1", "[fe80::").await;
+async fn link_local_groups_accept_the_interface_in_every_form() {
+    assert_all_forms_interoperate("ff02::7:1", "[fe80::").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn site_scoped_groups_work_however_the_interface_is_given() {
-    every_way_hears_every_way("ff15::7:1", "[fd77::").await;
+async fn site_scoped_groups_accept_the_interface_in_every_form() {
+    assert_all_forms_interoperate("ff15::7:1", "[fd77::").await;
 }
 
-/// Scope nibble 2 is what makes a group link-local, not the prefix ff02.
+/// Scope nibble 2 makes a group link-local, not the prefix ff02.
 #[tokio::test(flavor = "multi_thread")]
 async fn transient_link_local_groups_are_link_local_too() {
-    every_way_hears_every_way("ff12::7:1", "[fe80::").await;
+    assert_all_forms_interoperate("ff12::7:1", "[fe80::").await;
 }
 
-async fn every_way_hears_every_way(address: &str, source: &str) {
+async fn assert_all_forms_interoperate(address: &str, source: &str) {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     here.ip(&format!("route add default via {} dev eth0\n", there.ipv6()));
     let (sender, node) = (Node::start(&here, &[]).await, Node::start(&there, &[]).await);
     let mut memberships = Vec::new();
-    for (zone, interfaces) in WAYS {
+    for (zone, interfaces) in INTERFACE_FORMS {
         memberships.push(node.join(on(address, zone, interfaces)).await);
     }
 
-    for (nth, (zone, interfaces)) in WAYS.into_iter().enumerate() {
+    for (nth, (zone, interfaces)) in INTERFACE_FORMS.into_iter().enumerate() {
         let mut message = on(address, zone, interfaces);
-        message["payload"] = json!(format!("way {nth}"));
+        message["payload"] = json!(format!("form {nth}"));
         let sent = sender.say(message).await;
         assert_eq!(sent["sent"][0]["interface"], "eth0");
     }
 
     for membership in memberships {
-        let heard = node.heard_until(&membership, "way 3").await;
-        assert_eq!(payloads(&heard), ["way 0", "way 1", "way 2", "way 3"], "{membership}");
-        assert!(texts(&heard, "source").iter().all(|from| from.starts_with(source)), "{heard:?}");
-        assert!(texts(&heard, "interface").iter().all(|name| *name == "eth0"), "{heard:?}");
+        let received = node.receive_until(&membership, "form 3").await;
+        assert_eq!(payloads(&received), ["form 0", "form 1", "form 2", "form 3"], "{membership}");
+        assert!(texts(&received, "source").iter().all(|from| from.starts_with(source)), "{received:?}");
+        assert!(texts(&received, "interface").iter().all(|name| *name == "eth0"), "{received:?}");
     }
 }
 
@@ -94,7 +94,7 @@ async fn two_different_interfaces_for_one_group_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn responders_answer_between_link_local_addresses() {
+async fn responders_reply_between_link_local_addresses() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     let (caller, node) = (Node::start(&here, &[]).await, Node::start(&there, &[]).await);
@@ -108,8 +108,8 @@ async fn responders_answer_between_link_local_addresses() {
     assert_eq!(message["close_reason"], "expected");
     assert!(message["sent"][0]["source"].as_str().unwrap().starts_with("[fe80::"));
     let responses = message["responses"].as_array().unwrap();
-    let mut answers = payloads(responses);
-    answers.sort_unstable();
-    assert_eq!(answers, ["ack", "other"]);
+    let mut replies = payloads(responses);
+    replies.sort_unstable();
+    assert_eq!(replies, ["ack", "other"]);
     assert!(texts(responses, "source").iter().all(|source| source.starts_with("[fe80::")), "{responses:?}");
 }

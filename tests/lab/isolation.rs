@@ -1,4 +1,4 @@
-//! What other programs join changes nothing in what a membership hears.
+//! Groups that other programs join do not reach a membership.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::node::{Node, payloads};
 
 /// A program on the same host and port, joined to another group.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_joined_on_the_same_port_is_not_heard() {
+async fn groups_of_other_programs_on_the_same_port_are_not_received() {
     let Some(mut lab) = Lab::new() else { return };
     let (host, sender) = (lab.host(), lab.host());
     let before = joiner(&host, "239.2.1.2", "eth0");
@@ -25,13 +25,13 @@ async fn what_others_joined_on_the_same_port_is_not_heard() {
     before.wait_for_line("heard before");
     after.wait_for_line("heard after");
     for membership in [named, anywhere] {
-        assert_eq!(payloads(&node.heard_until(&membership, "ours").await), ["ours"]);
+        assert_eq!(payloads(&node.receive_until(&membership, "ours").await), ["ours"]);
     }
 }
 
-/// An IPv6 socket hears, unless told otherwise, also where another socket of the host joined its group.
+/// By default, an IPv6 socket also receives where another socket of the host has joined its group.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_joined_on_another_interface_is_not_heard() {
+async fn groups_of_other_programs_on_another_interface_are_not_received() {
     let Some(mut lab) = Lab::new() else { return };
     let second = lab.bridge();
     let (mut host, on_first, mut on_second) = (lab.host(), lab.host(), lab.host_off());
@@ -49,8 +49,8 @@ async fn what_others_joined_on_another_interface_is_not_heard() {
         other.wait_for_line("heard far");
         near.say(json!({"group": group, "interfaces": ["eth0"], "payload": "near"})).await;
 
-        assert_eq!(payloads(&node.heard_until(&membership, "near").await), ["near"]);
-        assert_eq!(payloads(&node.heard_until(&elsewhere, "far").await), ["far"]);
+        assert_eq!(payloads(&node.receive_until(&membership, "near").await), ["near"]);
+        assert_eq!(payloads(&node.receive_until(&elsewhere, "far").await), ["far"]);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::support::lab::{Host, Lab, until};
 use crate::support::node::{Node, payloads};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_last_delete_the_kernel_no_longer_lists_the_group() {
+async fn the_last_delete_removes_the_group_from_the_kernels_list() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;
@@ -27,24 +27,24 @@ async fn after_the_last_delete_the_kernel_no_longer_lists_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_client_leaves_and_the_other_still_hears() {
+async fn deleting_a_membership_does_not_stop_another() {
     let Some(mut lab) = Lab::new() else { return };
     let (host, sender) = (lab.host(), lab.host());
     let (node, sender) = (Node::start(&host, &[]).await, Node::start(&sender, &[]).await);
     let group = "239.3.3.2:10000";
     let (one, other) = (node.join(json!({"group": group})).await, node.join(json!({"group": group})).await);
     sender.say(json!({"group": group, "payload": "to both"})).await;
-    node.heard_until(&one, "to both").await;
+    node.receive_until(&one, "to both").await;
 
     node.delete(&one).await.expect(204);
     sender.say(json!({"group": group, "payload": "to one"})).await;
 
-    assert_eq!(payloads(&node.heard_until(&other, "to one").await), ["to both", "to one"]);
+    assert_eq!(payloads(&node.receive_until(&other, "to one").await), ["to both", "to one"]);
     node.get(&one).await.expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_runs_out_leaves_and_a_renewed_one_stays() {
+async fn an_expired_lease_leaves_the_group_and_a_renewed_one_stays() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;
@@ -68,7 +68,7 @@ async fn a_lease_that_runs_out_leaves_and_a_renewed_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_stopped_leaves_its_groups_in_order() {
+async fn a_stopped_service_leaves_its_groups() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;

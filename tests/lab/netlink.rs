@@ -1,4 +1,4 @@
-//! Interfaces as the service follows them, beside what the kernel says when it is asked.
+//! The interface table that the service follows, compared with a fresh dump of the kernel.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Child, Command};
@@ -11,12 +11,12 @@ use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::inside::{ip, on_a_host};
 use crate::support::lab::until;
+use crate::support::on_host::{ip, on_a_host};
 
 #[tokio::test]
-async fn after_every_change_the_table_is_what_the_kernel_says() {
-    if !on_a_host("lab::netlink::after_every_change_the_table_is_what_the_kernel_says") {
+async fn the_table_matches_the_kernel_after_every_change() {
+    if !on_a_host("lab::netlink::the_table_matches_the_kernel_after_every_change") {
         return;
     }
     let watch = start().await;
@@ -56,8 +56,8 @@ async fn after_every_change_the_table_is_what_the_kernel_says() {
 }
 
 #[tokio::test]
-async fn what_makes_the_kernel_forget_groups_is_noticed() {
-    if !on_a_host("lab::netlink::what_makes_the_kernel_forget_groups_is_noticed") {
+async fn the_watch_notices_when_the_kernel_forgets_groups() {
+    if !on_a_host("lab::netlink::the_watch_notices_when_the_kernel_forgets_groups") {
         return;
     }
     let watch = start().await;
@@ -86,8 +86,8 @@ async fn what_makes_the_kernel_forget_groups_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_link_without_carrier_and_a_port_are_told() {
-    if !on_a_host("lab::netlink::a_link_without_carrier_and_a_port_are_told") {
+async fn the_watch_reports_missing_carriers_and_bridge_ports() {
+    if !on_a_host("lab::netlink::the_watch_reports_missing_carriers_and_bridge_ports") {
         return;
     }
     let watch = start().await;
@@ -105,9 +105,9 @@ async fn a_link_without_carrier_and_a_port_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn in_a_storm_of_changes_every_request_is_answered() {
+async fn every_refresh_completes_in_a_storm_of_changes() {
     const PAIRS: u32 = 50;
-    if !on_a_host("lab::netlink::in_a_storm_of_changes_every_request_is_answered") {
+    if !on_a_host("lab::netlink::every_refresh_completes_in_a_storm_of_changes") {
         return;
     }
     let lines = |line: fn(u32) -> String| (0..PAIRS).map(line).collect::<Vec<_>>().join("\n");
@@ -149,10 +149,10 @@ async fn now(watch: &InterfaceWatch, is_so: impl Fn(&Interface) -> bool) -> Arc<
     table.by_name("v0").unwrap().clone()
 }
 
-/// Compares the table with that of one who reads all now, until they are equal: the kernel brings a carrier up, and
+/// Compares the table with a fresh dump, until they are equal: the kernel brings a carrier up, and
 /// adds addresses, a little after the change itself.
 async fn agrees(watch: &InterfaceWatch, change: &str) {
-    // What only one knows who has followed from the start.
+    // Without the counts that only a watch from the start has.
     let plain = |interface: &Arc<Interface>| Interface { forgotten: [0; 2], ..(**interface).clone() };
     let plain = |table: Arc<InterfaceTable>| table.interfaces.iter().map(plain).collect::<Vec<_>>();
     let started = Instant::now();

@@ -6,7 +6,7 @@ use crate::support::lab::{Host, Lab};
 use crate::support::node::{Node, payloads, texts};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
+async fn a_reply_follows_the_route_to_its_peer() {
     let Some(mut lab) = Lab::new() else { return };
     let back = lab.bridge();
     let (mut here, mut there) = (lab.host(), lab.host());
@@ -21,7 +21,7 @@ async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
         there.ipv4_of(1),
     ));
     there.ip(&format!("route add 192.0.2.1/32 via {} dev eth1\n", here.ipv4_of(1)));
-    // Loose: a strict filter drops what comes in by another interface than the way back.
+    // Loose: a strict filter drops datagrams that arrive on another interface than the return route's.
     for host in [&here, &there] {
         host.set("net/ipv4/conf/all/rp_filter", "2");
     }
@@ -41,7 +41,7 @@ async fn a_reply_takes_the_route_to_its_sender_not_the_way_the_message_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_cards_on_one_lan_answer_once() {
+async fn a_host_with_two_interfaces_on_one_lan_replies_once() {
     let Some(mut lab) = Lab::new() else { return };
     let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
@@ -57,15 +57,15 @@ async fn two_cards_on_one_lan_answer_once() {
     // Logs keep both copies.
     for path in [&membership, &responder] {
         node.until(path, |view| view["counters"]["datagrams"] == 2).await;
-        let heard = node.heard_until(path, "once?").await;
-        let mut interfaces = texts(&heard, "interface");
+        let received = node.receive_until(path, "once?").await;
+        let mut interfaces = texts(&received, "interface");
         interfaces.sort_unstable();
         assert_eq!(interfaces, ["eth0", "eth1"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_cards_on_one_lan_answer_twice_where_copies_are_wanted() {
+async fn a_host_with_two_interfaces_replies_twice_without_dedupe() {
     let Some(mut lab) = Lab::new() else { return };
     let (caller, twice) = (lab.host(), host_with_two_cards(&mut lab));
     let (caller, node) = (Node::start(&caller, &[]).await, Node::start(&twice, &[]).await);
@@ -82,7 +82,7 @@ async fn two_cards_on_one_lan_answer_twice_where_copies_are_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_come_from_the_address_and_port_that_was_asked_for() {
+async fn replies_come_from_the_configured_address_and_port() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     there.ip("addr add 10.77.0.200/24 dev eth0\n");
@@ -100,11 +100,11 @@ async fn replies_come_from_the_address_and_port_that_was_asked_for() {
     let message = caller.call(json!({"group": group, "payload": "x", "expect": 4})).await;
 
     let responses = message["responses"].as_array().unwrap();
-    let mut answers: Vec<_> = payloads(responses).into_iter().zip(texts(responses, "source")).collect();
-    answers.sort_unstable();
+    let mut responses: Vec<_> = payloads(responses).into_iter().zip(texts(responses, "source")).collect();
+    responses.sort_unstable();
     let plain = there.ipv4();
     assert_eq!(
-        answers,
+        responses,
         [
             ("address", "10.77.0.200:10000"),
             ("both", "10.77.0.200:10001"),

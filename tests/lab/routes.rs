@@ -9,11 +9,11 @@ use socket2::{Domain, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::inside::{ip, on_a_host};
+use crate::support::on_host::{ip, on_a_host};
 
 #[tokio::test]
-async fn routes_are_those_of_a_plain_socket() {
-    if !on_a_host("lab::routes::routes_are_those_of_a_plain_socket") {
+async fn routes_match_those_of_a_plain_socket() {
+    if !on_a_host("lab::routes::routes_match_those_of_a_plain_socket") {
         return;
     }
     let watch = start().await;
@@ -50,8 +50,8 @@ async fn routes_are_those_of_a_plain_socket() {
 }
 
 #[tokio::test]
-async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
-    if !on_a_host("lab::routes::ipv6_groups_follow_the_default_route_unless_somebody_decided") {
+async fn ipv6_groups_follow_the_default_route_unless_another_is_configured() {
+    if !on_a_host("lab::routes::ipv6_groups_follow_the_default_route_unless_another_is_configured") {
         return;
     }
     let watch = start().await;
@@ -71,7 +71,7 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
 
     ip("route add default via fd01::9 dev w0");
     leaves_by("w0", &group("[ff15::1]:9"));
-    // In the table `main`, which is asked after `local`, routes for groups decide nothing.
+    // In the table `main`, which comes after `local`, routes for groups have no effect.
     ip("route add ff15::/16 dev v0");
     leaves_by("w0", &group("[ff15::1]:9"));
     let v0 = watch.table().by_name("v0").unwrap().index;
@@ -92,8 +92,8 @@ async fn ipv6_groups_follow_the_default_route_unless_somebody_decided() {
 }
 
 #[tokio::test]
-async fn a_route_that_is_asked_for_often_follows_each_change() {
-    if !on_a_host("lab::routes::a_route_that_is_asked_for_often_follows_each_change") {
+async fn a_cached_route_follows_each_change() {
+    if !on_a_host("lab::routes::a_cached_route_follows_each_change") {
         return;
     }
     let watch = start().await;
@@ -110,7 +110,7 @@ async fn a_route_that_is_asked_for_often_follows_each_change() {
         ("rule del ipproto udp lookup 100", "v0", [10, 0, 2, 1]),
         ("link set v0 down", "w0", [10, 1, 0, 1]),
     ] {
-        // Only after a second without changes is a route kept.
+        // A route is cached only after a second without changes.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(1_200) {
             watch.route(&query).unwrap();

@@ -20,7 +20,7 @@ async fn fifty_responders_on_five_hosts_answer_one_message() {
     for (nth, host) in hosts.iter().enumerate() {
         let node = Node::start(host, &[]).await;
         for responder in 0..PER_HOST {
-            // On some hosts a port tells them apart, on the others an address.
+            // On some hosts they differ by port, on the others by address.
             let from = if nth < 3 { json!({"port": 0}) } else { own_address(host, nth, responder) };
             node.respond(json!({"group": GROUP, "reply_from": from})).await;
         }

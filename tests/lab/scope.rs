@@ -1,4 +1,4 @@
-//! How far a message goes.
+//! Hop limits, and retries with interfaces that are gone or down.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use crate::support::node::{Node, payloads};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hop_limit_0_stays_on_the_host() {
+async fn a_message_with_hop_limit_0_stays_on_the_host() {
     let Some(mut lab) = Lab::new() else { return };
     let (here, there) = (lab.host(), lab.host());
     let (node, other) = (Node::start(&here, &[]).await, Node::start(&there, &[]).await);
@@ -24,11 +24,11 @@ async fn hop_limit_0_stays_on_the_host() {
             let marker = format!("leaves {window} {member}");
             node.post("/v1/messages", message(&marker, 1)).await.expect(202);
 
-            let page = other.heard_until(&beyond, &marker).await;
-            let heard = payloads(&page);
-            assert!(!heard.contains(&"stays"), "{group} {window} {member}: {heard:?}");
+            let page = other.receive_until(&beyond, &marker).await;
+            let received = payloads(&page);
+            assert!(!received.contains(&"stays"), "{group} {window} {member}: {received:?}");
             if let Some(local) = local {
-                assert_eq!(payloads(&node.heard_until(&local, &marker).await), ["stays", &marker]);
+                assert_eq!(payloads(&node.receive_until(&local, &marker).await), ["stays", &marker]);
                 node.delete(&local).await.expect(204);
             }
         }
@@ -40,7 +40,7 @@ async fn hop_limit_0_stays_on_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_finds_its_message_even_if_the_interface_is_gone() {
+async fn a_repeated_put_finds_its_message_even_if_the_interface_is_gone() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;
@@ -56,7 +56,7 @@ async fn a_retry_finds_its_message_even_if_the_interface_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interface_that_is_down_is_named_as_the_cause() {
+async fn a_refusal_names_the_interface_that_is_down() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();
     let node = Node::start(&host, &[]).await;

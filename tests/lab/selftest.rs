@@ -29,7 +29,7 @@ fn two_receivers_acknowledge_one_sender() {
 }
 
 #[test]
-fn a_membership_is_its_hosts_and_ends_with_the_program() {
+fn a_membership_stays_on_its_host_and_ends_with_the_program() {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b) = (lab.host(), lab.host());
     let receiver = a.spawn("python3", &[&peer("receiver.py"), "224.3.29.72"]);
@@ -61,7 +61,7 @@ fn segments_are_separate() {
     assert_eq!(far.ipv4().to_string(), "10.77.1.2");
     assert_eq!(far.ipv6().to_string(), "fd77:1::2");
 
-    // What is sent first would be received first, if it could cross.
+    // The first datagram would be received first, if it could cross.
     let receiver = near.spawn("python3", &[&peer("receiver.py")]);
     receiver.wait_for_line("waiting to receive message");
     far.run("python3", &[&peer("sender.py")]);

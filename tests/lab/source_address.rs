@@ -11,7 +11,7 @@ const SECOND: [&str; 2] = ["10.77.0.201", "fd77::201"];
 const GROUPS: [&str; 2] = ["239.4.17.1:10000", "[ff15::17:1]:10000"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_leaves_from_the_address_that_it_names() {
+async fn a_message_leaves_from_its_source_address() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Net::new(&mut lab).await;
     for (group, source) in GROUPS.into_iter().zip(SECOND) {
@@ -29,15 +29,15 @@ async fn a_message_leaves_from_the_address_that_it_names() {
         let raw = net.node.request(Method::POST, &path).body("text/plain", "raw");
         assert!(is_from(&raw.send().await.expect(202)["sent"][0], source));
 
-        let heard = net.near.heard_until(&near, "raw").await;
-        assert_eq!(heard.len(), 5);
-        assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+        let received = net.near.receive_until(&near, "raw").await;
+        assert_eq!(received.len(), 5);
+        assert!(received.iter().all(|datagram| is_from(datagram, source)), "{received:#?}");
     }
 }
 
 /// The routing table would take eth0, and for IPv6 nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_selects_its_interface_where_none_is_named() {
+async fn a_source_address_selects_its_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Net::new(&mut lab).await;
     for (group, source) in
@@ -49,13 +49,13 @@ async fn an_address_selects_its_interface_where_none_is_named() {
             .call(json!({"group": group, "payload": "there", "source": source, "window_ms": 50}))
             .await;
         assert_eq!(texts(message["sent"].as_array().unwrap(), "interface"), ["eth1"]);
-        let heard = net.far.heard_until(&far, "there").await;
-        assert!(is_from(&heard[0], &source), "{heard:#?}");
+        let received = net.far.receive_until(&far, "there").await;
+        assert!(is_from(&received[0], &source), "{received:#?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_not_the_interfaces_is_refused() {
+async fn a_source_address_of_another_interface_is_refused() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Net::new(&mut lab).await;
     let of_eth1 = [net.host.ipv4_of(1).to_string(), net.host.ipv6_of(1).to_string()];
@@ -83,7 +83,7 @@ async fn an_address_that_is_not_the_interfaces_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_source_is_another_message() {
+async fn a_put_with_another_source_is_another_message() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Net::new(&mut lab).await;
     let path = "/v1/messages/once";
@@ -95,7 +95,7 @@ async fn another_source_is_another_message() {
 
 /// No copy leaves from another address instead.
 #[tokio::test(flavor = "multi_thread")]
-async fn copies_fail_while_the_named_address_is_not_there() {
+async fn copies_fail_while_the_source_address_is_missing() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Net::new(&mut lab).await;
     for ((group, source), prefix) in GROUPS.into_iter().zip(SECOND).zip([24, 64]) {
@@ -106,7 +106,7 @@ async fn copies_fail_while_the_named_address_is_not_there() {
             let reply = net.node.post("/v1/messages", body).await;
             reply.expect(202);
             let message = reply.header("location");
-            net.near.heard_until(&near, kind).await;
+            net.near.receive_until(&near, kind).await;
 
             net.host.ip(&format!("addr del {source}/{prefix} dev eth0\n"));
             let failing = |view: &Value| view["sent"][0]["failed"].as_u64() >= Some(2);
@@ -118,8 +118,8 @@ async fn copies_fail_while_the_named_address_is_not_there() {
             net.node.until(message, more).await;
 
             net.node.delete(message).await.expect(204);
-            let heard = net.near.heard_until(&near, kind).await;
-            assert!(heard.iter().all(|datagram| is_from(datagram, source)), "{heard:#?}");
+            let received = net.near.receive_until(&near, kind).await;
+            assert!(received.iter().all(|datagram| is_from(datagram, source)), "{received:#?}");
             net.near.delete(&near).await.expect(204);
         }
     }

@@ -9,7 +9,7 @@ use crate::support::node::{Node, payloads, texts};
 const GROUP: &str = "[ff15::14:1]:10000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_on_a_link_without_ipv6_is_pending_until_the_link_has_it() {
+async fn an_ipv6_group_on_a_link_without_ipv6_is_pending() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     net.host.ip("link set w0 mtu 1200\n");
@@ -32,7 +32,7 @@ async fn a_group_on_a_link_without_ipv6_is_pending_until_the_link_has_it() {
         let view = net.node.soon(path, |view| view["state"] == "joined").await;
         assert_eq!((&view["hears"], on(&view, "w0").get("reason")), (&json!(true), None), "{view:#}");
         assert_eq!(texts(&net.node.events_of(path).await, "event"), ["pending", "joined"]);
-        net.assert_heard(path, GROUP, "w0", "now there is IPv6").await;
+        net.assert_received(path, GROUP, "w0", "now there is IPv6").await;
     }
     assert_eq!(net.host.users("w0", GROUP), 3);
 }
@@ -50,7 +50,7 @@ fn assert_pending(view: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_default_membership_does_without_a_tunnel_that_has_no_ipv6() {
+async fn a_default_membership_skips_a_tunnel_without_ipv6() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     net.host.ip("link set w1 mtu 1200\n");
@@ -62,7 +62,7 @@ async fn a_default_membership_does_without_a_tunnel_that_has_no_ipv6() {
     let view = net.node.get(&membership).await.expect(200);
     assert_eq!((&view["state"], &view["hears"]), (&json!("joined"), &json!(true)), "{view:#}");
     assert_eq!(texts(view["interfaces"].as_array().unwrap(), "name"), ["lo", "w0"]);
-    net.assert_heard(&membership, GROUP, "w0", "beside a tunnel").await;
+    net.assert_received(&membership, GROUP, "w0", "beside a tunnel").await;
     // Over IPv4, it is an interface as any other.
     let ipv4 = net.node.join(json!({"group": "239.4.14.1:10000"})).await;
     let view = net.node.get(&ipv4).await.expect(200);
@@ -76,11 +76,11 @@ async fn a_default_membership_does_without_a_tunnel_that_has_no_ipv6() {
     let has_it = |view: &Value| texts(view["interfaces"].as_array().unwrap(), "name").contains(&"w1");
     let view = net.node.soon(&membership, has_it).await;
     assert_eq!((&view["state"], &on(&view, "w1")["hears"]), (&json!("joined"), &json!(true)), "{view:#}");
-    net.assert_heard(&membership, GROUP, "w1", "with IPv6").await;
+    net.assert_received(&membership, GROUP, "w1", "with IPv6").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_responder_whose_address_leaves_the_host_says_so_until_it_is_back() {
+async fn a_responder_is_pending_while_its_reply_address_is_missing() {
     let Some(mut lab) = Lab::new() else { return };
     let (host, caller) = (lab.host(), lab.host());
     let (node, caller) = (Node::start(&host, &[]).await, Node::start(&caller, &[]).await);

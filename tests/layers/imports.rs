@@ -1,8 +1,8 @@
 //! Which files of `src` use which others, read from their paths and `use` declarations.
 //!
 //! A name is followed through re-exports to the file that defines it, so `mod.rs` files that only re-export lead on to
-//! the files behind them. Code for tests is left out. A method call says nothing of the file that has the method, and
-//! counts for nothing here.
+//! the files behind them. Code for tests is left out. A method call does not name the file that has the method, and
+//! is ignored here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,10 +20,10 @@ type Names = Vec<String>;
 #[derive(Default)]
 pub(super) struct Crate(BTreeMap<Module, File>);
 
-/// What one file says.
+/// The imports and definitions of one file.
 #[derive(Default)]
 struct File {
-    /// Names that `use` declarations bring in, and what they stand for; private ones and re-exports.
+    /// Names that `use` declarations bring in, with their paths; private ones and re-exports.
     imports: BTreeMap<String, Names>,
     /// Modules of which a declaration brings in everything.
     globs: Vec<Names>,
@@ -88,7 +88,7 @@ impl Crate {
             .collect()
     }
 
-    /// The file that defines what a path in this module stands for; none for other crates, and for a module alone.
+    /// The file that defines the item of a path in this module; none for other crates, and for a module alone.
     fn defining(&self, module: &Module, names: &[String]) -> Option<&Module> {
         self.resolve(&self.absolute(module, names)?, 0)
     }

@@ -32,12 +32,12 @@ fn imports_run_down_only() {
 }
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn files_do_not_import_each_other_in_a_cycle() {
     assert_eq!(circles(&Crate::read(Path::new("src"))), [""; 0]);
 }
 
 #[test]
-fn an_arrow_that_is_turned_round_is_found() {
+fn the_check_finds_a_reversed_import() {
     let of_net = |text| {
         upward(&of(&[("net", text), ("model", ""), ("store", "struct Log;"), ("control", "struct Control;")]))
     };
@@ -55,7 +55,7 @@ fn an_arrow_that_is_turned_round_is_found() {
 }
 
 #[test]
-fn a_circle_is_found_also_by_way_of_a_re_export() {
+fn the_check_finds_a_cycle_through_a_re_export() {
     let door = "mod log;\nmod disk;\npub use log::Log;\npub use disk::{Row, Disk as TheDisk};";
     let open = [
         ("store", door),

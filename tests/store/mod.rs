@@ -1,9 +1,9 @@
 //! Logs on disk, without a service around them.
 
-mod harm;
-mod keeping;
-mod refusing;
-mod room;
+mod corruption;
+mod disk_space;
+mod persistence;
+mod refused_directories;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ use crate::support::program::Scratch;
 
 const AMPLE: Limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
 
-/// An owner that wants nothing.
+/// An owner without state.
 struct Owner;
 
 impl Persist for Owner {
@@ -34,7 +34,7 @@ impl Persist for Owner {
     }
 }
 
-/// A store that writes only when it is asked to, or much has come.
+/// A store that writes only on request, or when much is pending.
 fn settings(directory: &Path) -> StoreSettings {
     StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
 }
@@ -63,14 +63,14 @@ fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
     (owner, store, log)
 }
 
-/// A log that is kept under this id.
+/// A new log, stored under this id.
 fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
     let log = Arc::new(Log::new(limits, budget(), Some(store.new_handle())));
     store.keep("membership", id, &log, weak(owner), true);
     log
 }
 
-/// The only log that was kept.
+/// The only stored log.
 fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
     let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
     let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
@@ -117,8 +117,8 @@ fn entries(page: &Page) -> impl Iterator<Item = (u64, Vec<u8>)> {
     page.entries().map(|entry| (entry.sequence, entry.payload.to_vec()))
 }
 
-/// Makes a copy of what a crash leaves behind: the files as they are at a moment when nothing is being written.
-/// `database`: what the file is called then.
+/// Copies the files as a crash leaves them: at a moment when nothing is being written. `database`: the name of the
+/// database file then.
 fn crashed(scratch: &Scratch, database: &str) {
     let [from, to] = ["data", "copy"].map(|name| scratch.path(name));
     std::fs::create_dir(&to).unwrap();

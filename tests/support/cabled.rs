@@ -31,10 +31,10 @@ impl Cabled {
         [self.node.join(body.clone()).await, self.node.respond(body).await]
     }
 
-    /// Asserts that the membership or responder at `path` hears what the far end says on this cable.
-    pub(crate) async fn assert_heard(&self, path: &str, group: &str, cable: &str, text: &str) {
+    /// Asserts that the membership or responder at `path` receives a datagram of the far end on this cable.
+    pub(crate) async fn assert_received(&self, path: &str, group: &str, cable: &str, text: &str) {
         let _speaker = self.speak(group, cable, text);
-        self.node.heard_until(path, text).await;
+        self.node.receive_until(path, text).await;
     }
 
     /// The far end repeats the text, because the kernel may still drop a datagram when the carrier has just come
@@ -52,7 +52,7 @@ impl Cabled {
     }
 }
 
-/// What a membership or responder shows of one of its interfaces.
+/// The view of one interface of a membership or responder.
 #[track_caller]
 pub(crate) fn on<'a>(view: &'a Value, interface: &str) -> &'a Value {
     let mut interfaces = view["interfaces"].as_array().expect("a list").iter();

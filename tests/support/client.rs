@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client over TCP or a unix socket.
 //!
 //! A connection per request: dropping the future of a request closes its connection, which is
-//! how a test plays the user who hangs up.
+//! how a test acts as a client that disconnects.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -135,7 +135,7 @@ impl Request<'_> {
         tokio::time::timeout(LIMIT, exchange).await.map_err(|_| format!("no reply in {LIMIT:?}"))?
     }
 
-    /// Sends and gives the answer as soon as its head is there; dropping it hangs up.
+    /// Sends, and returns the response as soon as its head is there; dropping it disconnects.
     pub(crate) async fn stream(self) -> Streaming {
         match &self.client.server {
             Server::Tcp(address) => {
@@ -198,7 +198,7 @@ where
         let body = body.collect().await?.to_bytes();
         Ok(Reply { status: head.status, headers: head.headers, body })
     };
-    // The reply is what counts: a server may well close the connection on a request that it
+    // The reply counts: a server may well close the connection on a request that it
     // refuses before having read all of it.
     let (_, reply) = tokio::join!(connection, reply);
     reply

@@ -1,4 +1,4 @@
-//! What traces are sent to: a receiver of OTLP over HTTP.
+//! A trace collector: a receiver of OTLP over HTTP.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -29,12 +29,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Collector {
     address: SocketAddr,
     requests: mpsc::UnboundedReceiver<Vec<Seen>>,
-    /// Spans that have come and were not asked for.
+    /// Spans that were received and not returned yet.
     seen: Vec<Seen>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// How a batch is answered.
+/// The response to a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reaction {
     Take,
@@ -84,7 +84,7 @@ impl Collector {
         self.url().parse().expect("a URL")
     }
 
-    /// The spans of the next batch, whatever became of it.
+    /// The spans of the next batch, also of a refused one.
     pub(crate) async fn batch(&mut self) -> Vec<Seen> {
         let batch = tokio::time::timeout(LIMIT, self.requests.recv()).await;
         batch.expect("spans come").expect("the collector lives")
@@ -101,7 +101,7 @@ impl Collector {
         }
     }
 
-    /// All that has come and was not asked for.
+    /// All spans that were received and not returned yet.
     pub(crate) fn rest(&mut self) -> Vec<Seen> {
         while let Ok(batch) = self.requests.try_recv() {
             self.seen.extend(batch);
@@ -122,17 +122,17 @@ async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
         }
     }
     let reaction = desk.reactions.lock().expect("no panic").pop_front();
-    // Nobody listens when the test is over.
+    // The receiver is gone when the test is over.
     let _ = desk.requests.send(seen);
-    let answer = |partial_success| {
+    let response = |partial_success| {
         let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
         ([("content-type", "application/x-protobuf")], body).into_response()
     };
     match reaction.unwrap_or(Reaction::Take) {
-        Reaction::Take => answer(None),
+        Reaction::Take => response(None),
         Reaction::Reject(rejected_spans) => {
             let error_message = "too old".to_owned();
-            answer(Some(ExportTracePartialSuccess { rejected_spans, error_message }))
+            response(Some(ExportTracePartialSuccess { rejected_spans, error_message }))
         }
         Reaction::Refuse(status) => StatusCode::from_u16(status).expect("a status").into_response(),
         Reaction::Hang => std::future::pending().await,

@@ -97,7 +97,7 @@ impl Lab {
         host.interfaces.push(addresses);
     }
 
-    /// Makes eth*n* of the host anew, after it was deleted: same name, another index, other addresses.
+    /// Creates eth*n* of the host again, after it was deleted: same name, another index, other addresses.
     pub(crate) fn attach_again(&mut self, host: &mut Host, nth: usize, bridge: Bridge) {
         host.interfaces[nth] = self.plug(host, nth, bridge);
     }

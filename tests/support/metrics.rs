@@ -1,4 +1,4 @@
-//! What `/metrics` shows, row by row.
+//! The rows of `/metrics`.
 
 use super::client::Client;
 

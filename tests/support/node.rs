@@ -60,19 +60,19 @@ impl Node {
         self.post("/v1/messages", message).await.expect(202)
     }
 
-    /// All that the membership or responder at `path` has heard, once `marker` is among it.
+    /// All datagrams that the membership or responder at `path` has received, once `marker` is among them.
     ///
-    /// A socket gives datagrams in the order of their arrival: what is not there when a marker
-    /// that was sent after it is there has not been heard.
-    pub(crate) async fn heard_until(&self, path: &str, marker: &str) -> Vec<Value> {
-        let (mut heard, mut after) = (Vec::new(), String::new());
+    /// A socket returns datagrams in the order of their arrival: a datagram that is missing when a later
+    /// marker is there has not been received.
+    pub(crate) async fn receive_until(&self, path: &str, marker: &str) -> Vec<Value> {
+        let (mut received, mut after) = (Vec::new(), String::new());
         loop {
             let page = self.get(&format!("{path}/datagrams?wait_ms=20000{after}")).await.expect(200);
             let items = page["items"].as_array().expect("a list");
-            assert!(!items.is_empty(), "{path} does not hear {marker:?}, only {heard:?}");
-            heard.extend_from_slice(items);
+            assert!(!items.is_empty(), "{path} does not hear {marker:?}, only {received:?}");
+            received.extend_from_slice(items);
             if items.iter().any(|item| item["payload"] == marker) {
-                return heard;
+                return received;
             }
             after = format!("&after={}", page["next_cursor"].as_str().expect("a cursor"));
         }

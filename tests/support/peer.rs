@@ -1,4 +1,4 @@
-//! Somebody else on `lo`: a plain UDP socket that sends, and that may have joined a group.
+//! A peer on `lo`: a plain UDP socket that sends, and that may have joined a group.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Peer {
         peer
     }
 
-    /// A member of this group, as other programs are: it hears what goes there.
+    /// A member of this group, as another program: it receives the group's datagrams.
     pub(crate) fn in_group(group: &str) -> Self {
         let peer = Self(bound(group, true));
         match group.parse().expect("a group") {

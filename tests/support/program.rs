@@ -22,7 +22,7 @@ pub(crate) struct Program {
     listen: String,
     wrapper: Vec<String>,
     args: Vec<String>,
-    said: String,
+    output: String,
     scratch: Scratch,
 }
 
@@ -55,9 +55,9 @@ impl Program {
         let scratch = Scratch::new();
         let socket = scratch.path("socket");
         let listen = format!("unix:{}", socket.display());
-        let (child, stderr, said) = launch(wrapper, &listen, &scratch.path("data"), args);
+        let (child, stderr, output) = launch(wrapper, &listen, &scratch.path("data"), args);
         let [wrapper, args] = [wrapper, args].map(|words| words.iter().map(ToString::to_string).collect());
-        (Self { child, client: Client::unix(socket), listen, wrapper, args, said, scratch }, stderr)
+        (Self { child, client: Client::unix(socket), listen, wrapper, args, output, scratch }, stderr)
     }
 
     /// Ends it by a signal, and starts it again on the same data directory and socket; gives how it ended.
@@ -68,12 +68,12 @@ impl Program {
         status
     }
 
-    /// Starts what has ended again, with the same arguments, on the same data directory and socket.
+    /// Starts the ended program again, with the same arguments, data directory and socket.
     pub(crate) fn start_again(&mut self) {
         let [wrapper, args] = [&self.wrapper, &self.args].map(|words| words.iter().map(String::as_str));
         let (wrapper, args): (Vec<_>, Vec<_>) = (wrapper.collect(), args.collect());
-        let (child, stderr, said) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
-        (self.child, self.said) = (child, said);
+        let (child, stderr, output) = launch(&wrapper, &self.listen, &self.data_dir(), &args);
+        (self.child, self.output) = (child, output);
         read_on(stderr);
     }
 
@@ -86,17 +86,17 @@ impl Program {
         &self.client
     }
 
-    /// Where it keeps what it keeps across starts.
+    /// Its data directory, which outlives a restart.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.scratch.path("data")
     }
 
-    /// What it logged until it listened.
-    pub(crate) fn said(&self) -> &str {
-        &self.said
+    /// Its log until it listened.
+    pub(crate) fn startup_log(&self) -> &str {
+        &self.output
     }
 
-    /// Where it listens, as arguments say it.
+    /// Its listener, as an argument of `--listen`.
     pub(crate) fn listen(&self) -> &str {
         &self.listen
     }
@@ -128,7 +128,7 @@ impl Program {
     }
 }
 
-/// Starts it and waits until it listens; gives what it said until then.
+/// Starts it and waits until it listens; returns its log until then.
 fn launch(
     wrapper: &[&str],
     listen: &str,
@@ -146,12 +146,12 @@ fn launch(
         .spawn()
         .expect("setpriv starts it");
     let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut said = String::new();
-    while !said.contains("listening") {
-        let read = stderr.read_line(&mut said).expect("a line");
-        assert!(read > 0, "it ended:\n{said}");
+    let mut output = String::new();
+    while !output.contains("listening") {
+        let read = stderr.read_line(&mut output).expect("a line");
+        assert!(read > 0, "it ended:\n{output}");
     }
-    (child, stderr, said)
+    (child, stderr, output)
 }
 
 /// So that the pipe never fills.

@@ -46,7 +46,7 @@ impl TestServer {
         self.address
     }
 
-    /// Where it listens, in the order asked for.
+    /// The listeners, in the configured order.
     pub(crate) fn listening(&self) -> &[Listen] {
         &self.listening
     }
@@ -67,7 +67,7 @@ impl TestServer {
     }
 }
 
-/// What tests say to the service, in few words.
+/// Short forms of common requests.
 impl Client {
     /// Joins on lo and gives the membership's path.
     pub(crate) async fn join(&self, group: &str) -> String {
@@ -107,18 +107,18 @@ impl Client {
     }
 
     /// The first so many datagrams of a log, once they are there.
-    pub(crate) async fn heard(&self, log: &str, count: usize) -> Vec<Value> {
-        let mut heard = Vec::new();
+    pub(crate) async fn wait_for_datagrams(&self, log: &str, count: usize) -> Vec<Value> {
+        let mut received = Vec::new();
         let mut after = String::new();
-        while heard.len() < count {
+        while received.len() < count {
             let page = self.get(&format!("{log}?wait_ms=20000{after}")).await.expect(200);
             let items = page["items"].as_array().expect("items");
-            // What is missing is told before anything has come behind it.
-            assert!(!items.is_empty() || page["gap"].is_object(), "{log}: heard only {heard:?}");
-            heard.extend(items.iter().cloned());
+            // A gap is reported before any later datagram.
+            assert!(!items.is_empty() || page["gap"].is_object(), "{log}: heard only {received:?}");
+            received.extend(items.iter().cloned());
             after = format!("&after={}", page["next_cursor"].as_str().expect("a cursor"));
         }
-        heard
+        received
     }
 }
 
@@ -148,7 +148,7 @@ impl std::ops::Deref for TestServer {
     }
 }
 
-/// What a service is started with unless a test asks for something else.
+/// The default configuration of tests.
 pub(crate) fn config() -> Config {
     Config {
         listen: vec![Listen::Tcp(([127, 0, 0, 1], 0).into())],

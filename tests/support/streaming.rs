@@ -1,4 +1,4 @@
-//! Answers that go on: what a test reads of them, piece by piece.
+//! Streamed responses, which a test reads piece by piece.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 /// How long something may take that is sure to come.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// An answer under way. Its body is taken from the connection only when it is asked for.
+/// A response in progress. Its body is read from the connection only on demand.
 pub(crate) struct Streaming {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -40,8 +40,8 @@ impl Streaming {
     {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
         let connection = tokio::spawn(async move { drop(connection.await) });
-        let answer = tokio::time::timeout(LIMIT, sender.send_request(request)).await;
-        let (head, body) = answer.expect("an answer comes").expect("an answer").into_parts();
+        let response = tokio::time::timeout(LIMIT, sender.send_request(request)).await;
+        let (head, body) = response.expect("an answer comes").expect("an answer").into_parts();
         Self { status: head.status, headers: head.headers, body, unread: String::new(), connection }
     }
 
@@ -50,7 +50,7 @@ impl Streaming {
         self.try_event().await.expect("the body goes on")
     }
 
-    /// The same, for an answer that may be broken off.
+    /// The same, for a response that may be cut off.
     pub(crate) async fn try_event(&mut self) -> Result<Option<Event>, hyper::Error> {
         loop {
             let Some(block) = self.until("\n\n").await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Programs of other houses that judge what the service gives out.
+//! Other projects' programs that check the service's output.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! What tshark reads in the files that the capture writer makes.
+//! Capture files of the service, as tshark reads them.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -34,44 +34,44 @@ const FIELDS: [&str; 18] = [
 ];
 
 #[test]
-fn tshark_shows_every_datagram_as_it_was_heard() {
+fn tshark_decodes_every_datagram_as_received() {
     if !tools::has("tshark") {
         return;
     }
     let large: Vec<u8> = (0..=250).cycle().take(65_507).collect();
     let larger: Vec<u8> = (0..=250).cycle().take(65_527).collect();
-    // The payload is what the checksum would be, which makes the checksum zero, and that is sent as all ones.
+    // The payload is the checksum, which makes the checksum zero, and that is sent as all ones.
     let zeroing = [0xeb, 0xd6];
     let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
     let datagrams = [
-        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
-        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
-        heard_at("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
-        heard_at("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
-        heard_at("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
-        heard_at("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
-        heard_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
-        heard_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
+        datagram_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
+        datagram_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),
+        datagram_at("192.0.2.2:10000", "192.0.2.10:49152", "eth0", None),
+        datagram_at("[fe80::1%2]:65535", "[ff02::1]:1", "lo", Some(255)),
+        datagram_at("127.0.0.2:10000", "127.0.0.1:49152", "lo", Some(1)),
+        datagram_at("10.0.0.1:1", "10.0.0.1:1", "eth1", Some(0)),
+        datagram_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(1)),
+        datagram_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(1)),
     ];
     let payloads = [&b"very important data"[..], b"six", b"ack", b"", b"odd", &zeroing, &large, &larger]
         .map(<[u8]>::to_vec);
 
     let mut file = Vec::new();
     let mut writer = CaptureWriter::new(&mut file);
-    for (at, (heard, payload)) in datagrams.iter().zip(&payloads).enumerate() {
+    for (at, (received, payload)) in datagrams.iter().zip(&payloads).enumerate() {
         match at {
-            2 => writer.write(&mut file, 3, heard, Some(&late), payload),
+            2 => writer.write(&mut file, 3, received, Some(&late), payload),
             4 => {
                 writer.gap(Some(12), "retention");
-                writer.write(&mut file, 17, heard, None, payload);
+                writer.write(&mut file, 17, received, None, payload);
             }
-            _ => writer.write(&mut file, at as u64 + 1, heard, None, payload),
+            _ => writer.write(&mut file, at as u64 + 1, received, None, payload),
         }
     }
 
     let shown = tshark(&file);
     let expected: Vec<_> =
-        datagrams.iter().zip(&payloads).map(|(heard, payload)| fields(heard, payload)).collect();
+        datagrams.iter().zip(&payloads).map(|(received, payload)| fields(received, payload)).collect();
     let comments = [
         "seq=1",
         "seq=2",
@@ -91,7 +91,7 @@ fn tshark_shows_every_datagram_as_it_was_heard() {
     }
 }
 
-/// What the service gives as a capture file is what it gives as JSON.
+/// A capture file has the same datagrams as the JSON.
 #[tokio::test]
 async fn tshark_reads_the_log_of_a_membership() {
     if !tools::has("tshark") {
@@ -103,32 +103,32 @@ async fn tshark_reads_the_log_of_a_membership() {
     for payload in ["first", "", "third"] {
         peer.send(&group, payload);
     }
-    let heard = server.heard(&log, 3).await;
+    let received = server.wait_for_datagrams(&log, 3).await;
 
     let file = server.get(&format!("{log}?format=pcapng")).await;
     let id = membership.rsplit('/').next().expect("an id");
     assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"{id}.pcapng\""));
     let shown = tshark(&file.body);
 
-    assert_eq!(shown.len(), heard.len());
-    for (mut shown, json) in shown.into_iter().zip(&heard) {
+    assert_eq!(shown.len(), received.len());
+    for (mut shown, json) in shown.into_iter().zip(&received) {
         let text = |field: &str| json[field].as_str().expect("text");
         let time: jiff::Timestamp = text("received_at").parse().expect("a time");
         let ttl = json["ttl"].as_u64().and_then(|ttl| ttl.try_into().ok());
-        let heard = DatagramMeta {
+        let received = DatagramMeta {
             received_at: Timestamp(time.as_nanosecond().try_into().expect("nanoseconds")),
-            ..heard_at(text("source"), text("destination"), text("interface"), ttl)
+            ..datagram_at(text("source"), text("destination"), text("interface"), ttl)
         };
-        let mut expected = fields(&heard, text("payload").as_bytes());
+        let mut expected = fields(&received, text("payload").as_bytes());
         expected[3] = format!("seq={}", json["seq"]);
         shown.pop();
         assert_eq!(shown, expected, "{FIELDS:?}");
     }
 }
 
-/// What a service that was killed has kept as one capture is what it answered as several, and says whose it is.
+/// One capture of a killed service's directory has the datagrams of its several captures, and names their owners.
 #[tokio::test]
-async fn tshark_reads_what_a_data_directory_keeps() {
+async fn tshark_reads_the_export_of_a_data_directory() {
     if !tools::has("tshark") {
         return;
     }
@@ -199,35 +199,35 @@ fn fields_of(file: &[u8], fields: &[&str]) -> Vec<Vec<String>> {
     }
     let output =
         command.stdin(Stdio::from(File::open(path).expect("the file"))).output().expect("tshark runs");
-    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
     text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
-/// What tshark is to show, in the order of [`FIELDS`] but for the last; the comment is left out.
-fn fields(heard: &DatagramMeta<'_>, payload: &[u8]) -> Vec<String> {
+/// The expected output of tshark, in the order of [`FIELDS`] but for the last; the comment is left out.
+fn fields(received: &DatagramMeta<'_>, payload: &[u8]) -> Vec<String> {
     const GOOD: &str = "1";
-    let (source, destination) = (heard.source.ip().to_string(), heard.destination.ip().to_string());
-    let ttl = heard.hop_limit.unwrap_or(0).to_string();
+    let (source, destination) = (received.source.ip().to_string(), received.destination.ip().to_string());
+    let ttl = received.hop_limit.unwrap_or(0).to_string();
     let nothing = String::new;
-    let (header, ipv4, ipv6) = if heard.source.is_ipv4() {
+    let (header, ipv4, ipv6) = if received.source.is_ipv4() {
         (20, [source, destination, ttl, GOOD.into()], [nothing(), nothing(), nothing()])
     } else {
         (40, [nothing(), nothing(), nothing(), nothing()], [source, destination, ttl])
     };
-    let time = heard.received_at.0;
-    let reception = if heard.destination.ip().is_multicast() { "2" } else { "1" };
+    let time = received.received_at.0;
+    let reception = if received.destination.ip().is_multicast() { "2" } else { "1" };
     let hex: String = payload.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect();
     let mut fields = vec![
         format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000),
-        heard.interface.to_string(),
+        received.interface.to_string(),
         reception.to_owned(),
         nothing(),
         (header + 8 + payload.len()).to_string(),
     ];
     fields.extend(ipv4);
     fields.extend(ipv6);
-    fields.extend([heard.source.port().to_string(), heard.destination.port().to_string()]);
+    fields.extend([received.source.port().to_string(), received.destination.port().to_string()]);
     fields.extend([(8 + payload.len()).to_string(), GOOD.into(), hex]);
     fields
 }
@@ -236,7 +236,7 @@ fn digit(half: u8) -> char {
     char::from_digit(half.into(), 16).expect("half a byte")
 }
 
-fn heard_at<'a>(
+fn datagram_at<'a>(
     source: &str,
     destination: &str,
     interface: &'a str,

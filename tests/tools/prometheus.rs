@@ -1,4 +1,4 @@
-//! What Prometheus and its promtool make of the metrics and the alerts.
+//! Prometheus and its promtool check the metrics and the alerts.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::support::tools;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promtool_has_nothing_to_say_about_the_metrics() {
+async fn promtool_accepts_the_metrics() {
     if !tools::has("promtool") {
         return;
     }
@@ -33,7 +33,7 @@ async fn promtool_has_nothing_to_say_about_the_metrics() {
 }
 
 #[test]
-fn promtool_takes_the_alerts_and_they_fire_as_they_should() {
+fn promtool_accepts_the_alerts_and_they_fire() {
     if !tools::has("promtool") {
         return;
     }
@@ -45,7 +45,7 @@ fn promtool_takes_the_alerts_and_they_fire_as_they_should() {
 }
 
 #[tokio::test]
-async fn alerts_name_metrics_that_there_are() {
+async fn alerts_refer_to_existing_metrics() {
     let (server, _scratch) = busy().await;
     let metrics = Metrics::of(&server).await;
     let alerts = std::fs::read_to_string(format!("{ROOT}/deploy/alerts.yaml")).expect("the alerts");
@@ -67,7 +67,7 @@ async fn alerts_name_metrics_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_scrapes_it_and_answers_queries() {
+async fn prometheus_scrapes_the_service() {
     if !tools::has("prometheus") {
         return;
     }
@@ -113,7 +113,7 @@ async fn query(prometheus: &Client, query: &str) -> Value {
     let start = Instant::now();
     loop {
         let reply = prometheus.get(&format!("/api/v1/query?query={encoded}")).await;
-        // Right after its start it answers 503.
+        // Right after its start it responds with 503.
         if reply.status == 200 && reply.json()["data"]["result"][0].is_object() {
             return reply.json()["data"]["result"][0].clone();
         }

@@ -152,7 +152,7 @@ impl From<InterfaceView> for StoredInterface {
 }
 
 impl StoredInterface {
-    /// Continues the saved counts, whatever the state of the interface is now.
+    /// Continues the saved counts in any state of the interface.
     fn resume(self) -> InterfaceMembership {
         let counters = Arc::new(InterfaceCounters::from(self.received));
         InterfaceMembership::new(self.name, Status::Pending(NotJoinedReason::NotThere), counters, false)

@@ -18,7 +18,7 @@ use crate::net::{
 use crate::store::{Cursor, Log, ReadRange};
 
 #[tokio::test]
-async fn a_sink_that_panics_fails_its_membership_and_the_others_of_its_thread_lose_nothing() {
+async fn a_panicking_sink_fails_only_its_membership() {
     const EACH: u32 = 100;
     let (control, peer) = (started().await, peer());
     let (harmed, other) = (join(&control, "harmed").await, join(&control, "other").await);
@@ -55,7 +55,7 @@ async fn a_sink_that_panics_fails_its_membership_and_the_others_of_its_thread_lo
 }
 
 #[tokio::test]
-async fn a_log_that_is_half_changed_is_replaced() {
+async fn a_half_changed_log_is_replaced() {
     let (control, peer) = (started().await, peer());
     let membership = join(&control, "harmed").await;
     let log = membership.log();
@@ -74,7 +74,7 @@ async fn a_log_that_is_half_changed_is_replaced() {
 }
 
 #[tokio::test]
-async fn who_panics_at_one_resource_fails_that_one() {
+async fn a_panic_in_work_on_one_resource_fails_that_resource_only() {
     let control = started().await;
     let membership = join(&control, "harmed").await;
     control.0.failures.contain(&membership, || panic!("work that panics on purpose"));
@@ -83,7 +83,7 @@ async fn who_panics_at_one_resource_fails_that_one() {
 }
 
 #[tokio::test]
-async fn a_message_whose_sink_panics_is_closed_as_failed() {
+async fn a_panicking_sink_closes_its_message_as_failed() {
     let (control, peer) = (started().await, peer());
     let spec = json!({
         "group": fixtures::fresh_group(), "interfaces": {"named": ["lo"]}, "payload": "", "hop_limit": 1, "loopback": true,
@@ -103,7 +103,7 @@ async fn a_message_whose_sink_panics_is_closed_as_failed() {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_is_started_again() {
+async fn a_panicking_task_is_started_again() {
     let (starts, runs) = (AtomicU64::new(0), Notify::new());
     let start = || async {
         assert!(starts.fetch_add(1, Ordering::Relaxed) > 1, "a task that panics on purpose");

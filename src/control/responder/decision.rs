@@ -59,7 +59,7 @@ mod tests {
     use crate::model::{Delay, Match};
 
     #[test]
-    fn it_says_what_to_send_or_why_not() {
+    fn decide_returns_a_reply_or_the_reason_against_one() {
         let rules = |delay, dedupe| ResponderRules {
             matches: Match::All,
             reply: Reply::Fixed(b"here".as_slice().into()),

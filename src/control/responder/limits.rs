@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_each_source_and_the_whole() {
+    fn limits_apply_to_each_source_and_to_the_total() {
         let ip = |last| IpAddr::from([192, 0, 2, last]);
         let limits = ReplyLimits::new(2, 5);
         let allowed = |responder, source| (0..10).filter(|_| limits.allow(responder, source)).count();

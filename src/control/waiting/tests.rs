@@ -9,7 +9,7 @@ use crate::model::Id;
 use crate::store::{Budget, Log, Persist, StoreSettings};
 
 #[tokio::test]
-async fn all_waits_of_a_request_have_one_limit_and_say_what_was_done() {
+async fn all_waits_of_a_request_share_one_limit() {
     let request = async {
         assert_eq!(within(Done::Nothing, async { 1 }).await.ok(), Some(1));
         let first = within(Done::Sent(2), pending::<()>()).await;
@@ -22,7 +22,7 @@ async fn all_waits_of_a_request_have_one_limit_and_say_what_was_done() {
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_keeps_no_request_waiting_and_the_same_again_completes_it() {
+async fn a_put_times_out_on_a_hanging_disk_and_its_repetition_completes() {
     let disk = HangingDisk::start().await;
     let (control, id, request) = (&disk.control, Id::parse("kept").unwrap(), fixtures::on_lo());
 
@@ -39,7 +39,7 @@ async fn a_disk_that_hangs_keeps_no_request_waiting_and_the_same_again_completes
 }
 
 #[tokio::test]
-async fn a_deletion_that_takes_too_long_goes_on_and_the_same_again_waits_for_it() {
+async fn a_slow_deletion_continues_and_a_second_delete_waits_for_it() {
     let disk = HangingDisk::start().await;
     let (control, id) = (&disk.control, Id::parse("kept").unwrap());
     let created = limited(SHORT, control.join_as(id.clone(), fixtures::on_lo(), false)).await;

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_at_once_and_then_at_its_pace() {
+    fn the_first_dump_is_due_at_once_and_later_ones_after_a_pause() {
         let now = Instant::now();
         let mut schedule = DumpSchedule::default();
         assert!(schedule.is_due(now, false));

@@ -177,7 +177,7 @@ Idx Device                Multicast Address                   Source Address    
     }
 
     #[test]
-    fn counts_the_users_of_each_group() {
+    fn the_lists_give_the_users_of_each_group() {
         let mut groups = KernelGroups::default();
         groups.add_igmp(IGMP);
         groups.add_igmp6(IGMP6);
@@ -198,7 +198,7 @@ Idx Device                Multicast Address                   Source Address    
     }
 
     #[test]
-    fn counts_the_users_of_each_source() {
+    fn the_lists_give_the_users_of_each_source() {
         let mut groups = KernelGroups::default();
         groups.add_filters(FILTER, read_ipv4_filter);
         groups.add_filters(FILTER6, read_ipv6);

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_kept_for_a_second_until_something_changes() {
+    fn a_route_is_cached_for_a_second_unless_something_changes() {
         let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
         let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_holds_nobody_up_and_the_table_has_a_bound() {
+    fn a_storm_blocks_no_query_and_the_cache_is_bounded() {
         let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
         let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
         let later = start + SETTLES;

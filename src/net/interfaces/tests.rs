@@ -10,7 +10,7 @@ use super::*;
 use crate::net::SocketErrorKind;
 
 #[tokio::test]
-async fn a_lost_reply_is_asked_for_again() {
+async fn a_lost_reply_is_requested_again() {
     let host = Host::start().await;
     for lost in 1..3 {
         host.faults.lose.store(lost, Ordering::SeqCst);
@@ -22,7 +22,7 @@ async fn a_lost_reply_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn without_any_reply_a_request_ends_with_an_error() {
+async fn a_request_without_any_reply_ends_with_an_error() {
     let host = Host::start().await;
     host.faults.lose.store(u32::MAX, Ordering::SeqCst);
     host.mark_incomplete();
@@ -38,7 +38,7 @@ async fn without_any_reply_a_request_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_dump_that_is_cut_short_or_interrupted_is_repeated() {
+async fn a_truncated_or_interrupted_dump_is_repeated() {
     let host = Host::start().await;
     let before = host.watch.table();
     for fault in [&host.faults.cut, &host.faults.interrupt] {
@@ -51,7 +51,7 @@ async fn a_dump_that_is_cut_short_or_interrupted_is_repeated() {
 }
 
 #[tokio::test]
-async fn an_overflow_is_counted_and_leads_to_a_full_reading() {
+async fn an_overflow_is_counted_and_causes_a_dump() {
     let host = Host::start().await;
     let before = host.watch.health();
     host.faults.overflow.store(3, Ordering::SeqCst);
@@ -63,7 +63,7 @@ async fn an_overflow_is_counted_and_leads_to_a_full_reading() {
 }
 
 #[tokio::test]
-async fn many_requests_share_one_reading() {
+async fn concurrent_requests_share_one_dump() {
     let host = Host::start().await;
     host.mark_incomplete();
     let before = host.watch.health().reads;
@@ -76,7 +76,7 @@ async fn many_requests_share_one_reading() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_thread_is_survived() {
+async fn the_thread_survives_a_panic() {
     let host = Host::start().await;
     host.faults.panic.store(1, Ordering::SeqCst);
     assert!(host.watch.refresh().await.unwrap().by_name("lo").is_some());
@@ -85,7 +85,7 @@ async fn a_panic_of_the_thread_is_survived() {
 }
 
 #[tokio::test]
-async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
+async fn a_stuck_system_call_blocks_no_caller() {
     let host = Host::start().await;
     let (returns, returning) = mpsc::channel::<()>();
     *host.faults.stuck.lock().unwrap() = Some(returning);
@@ -97,7 +97,7 @@ async fn a_kernel_that_does_not_return_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
+async fn a_lost_route_reply_is_not_reported_as_no_route() {
     let host = Host::start().await;
     // Each route is another one, which is not in the cache.
     let mut ports = 1..;
@@ -122,7 +122,7 @@ async fn a_lost_reply_about_a_route_is_not_taken_for_no_route() {
 }
 
 #[tokio::test]
-async fn it_ends_with_the_service() {
+async fn the_thread_ends_with_the_service() {
     let host = Host::start().await;
     let watch = host.watch.clone();
     assert!(watch.health().is_current(Instant::now()));
@@ -132,7 +132,7 @@ async fn it_ends_with_the_service() {
 }
 
 #[test]
-fn it_is_current_for_three_periods() {
+fn the_table_is_current_for_three_periods() {
     let read = Instant::now();
     let health = InterfaceHealth { last_read: Some(read), ..InterfaceHealth::default() };
     assert!(health.is_current(read) && health.is_current(read + Duration::from_secs(89)));

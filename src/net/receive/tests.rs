@@ -23,7 +23,7 @@ fn bound() -> (Socket, SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_sink_that_panics_fails_its_own_socket_alone() {
+async fn a_panicking_sink_fails_only_its_own_socket() {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
     let ((broken, broken_at), (whole, whole_at)) = (bound(), bound());
@@ -64,7 +64,7 @@ impl Sink for SlowSink {
 }
 
 #[tokio::test]
-async fn closing_waits_for_the_batch_under_delivery_and_blocks_nobody() {
+async fn closing_waits_for_the_batch_in_progress() {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let threads = ReceiveThreads::start(1, &tasks, &stop).unwrap();
     let (socket, address) = bound();

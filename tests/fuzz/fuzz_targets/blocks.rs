@@ -1,4 +1,5 @@
-//! Whatever a block on disk holds, it is what the database says, or none; and what it is can be shown in every form.
+//! A block with any bytes on disk either matches its row in the database or is refused; a matching block can be shown
+//! in each format.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever a body says, it is a legal request, or it is refused with a document that says where it is not.
+//! Any body is either a valid request, or it is refused with a problem document that points at the invalid field.
 //!
 //! The first line of the input is `message`, `membership`, `responder` or `log-filter`, or the query of a message
 //! whose body is its payload; the rest is the body.

@@ -1,4 +1,4 @@
-//! Whatever numbers and texts a database holds, it is refused, or what is in it can be kept, read and exported.
+//! A database with any numbers and texts is either refused, or its resources can be restored, read and exported.
 #![no_main]
 
 use std::collections::BTreeMap;

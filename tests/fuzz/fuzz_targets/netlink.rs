@@ -1,4 +1,4 @@
-//! Whatever notifications the kernel sends, the table stays in order: one entry for an index, one for an address.
+//! The interface table stays sorted after any notifications: one entry per index, one per address.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

@@ -1,4 +1,4 @@
-//! Whatever a query, a header or a cursor says, it is understood or refused, and no log is read past its ends.
+//! Any query, header or cursor is either parsed or refused, and no log is read past its ends.
 //!
 //! The first line of the input is the query, and each of the rest is a header.
 #![no_main]

@@ -1,4 +1,4 @@
-//! Whatever the kernel's words are, reading them neither panics nor loses or invents a byte.
+//! Parsing any bytes from the kernel neither panics nor loses or invents a byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

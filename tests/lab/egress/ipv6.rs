@@ -1,7 +1,7 @@
 //! The IPv6 set-ups. eth0 has `fd00:0::1/64` and eth1 has `fd00:1::1/64`, and eth0 is the older one; nothing else is
 //! there before.
 //!
-//! The automatic `ff00::/8` of each interface is in the table `local`, which the kernel asks first: a route in the
+//! The automatic `ff00::/8` of each interface is in the table `local`, which the kernel looks up first: a route in the
 //! table `main` and a rule behind that for `local` decide nothing.
 
 use super::Expected::{DefaultRoute, NoDefaultRoute};

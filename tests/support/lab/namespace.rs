@@ -95,9 +95,9 @@ fn hold(mut unshare: Command, user: bool) -> Result<Namespace, String> {
     let mut stderr = holder.stderr.take().expect("piped");
     let namespace = Namespace { holder, user };
 
-    let mut said = String::new();
-    let _ = BufReader::new(stdout).read_line(&mut said);
-    if said == "held\n" {
+    let mut output = String::new();
+    let _ = BufReader::new(stdout).read_line(&mut output);
+    if output == "held\n" {
         return Ok(namespace);
     }
     let mut complaint = String::new();

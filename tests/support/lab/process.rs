@@ -75,7 +75,7 @@ impl Process {
         }
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.output.lock().lines.clone()
     }
@@ -154,13 +154,13 @@ fn start(command: Command) -> io::Result<Child> {
     let starter = STARTER.get_or_init(|| {
         let (orders, queue) = mpsc::channel::<Order>();
         thread::spawn(move || {
-            for (mut command, answer) in queue {
-                let _ = answer.send(command.spawn());
+            for (mut command, response) in queue {
+                let _ = response.send(command.spawn());
             }
         });
         orders
     });
-    let (answer, started) = mpsc::channel();
-    starter.send((command, answer)).expect("the starter never ends");
+    let (response, started) = mpsc::channel();
+    starter.send((command, response)).expect("the starter never ends");
     started.recv().expect("the starter answers")
 }

@@ -52,7 +52,7 @@ pub(super) struct KernelState {
     pub(super) between: Option<LinkChange>,
     /// Each open: its interface, and whether it succeeded.
     pub(super) opens: Vec<(usize, Result<u32, i32>)>,
-    /// The clock stands still, unless the test sets it.
+    /// The clock changes only when the test sets it.
     pub(super) clock: ClockReading,
     sockets: Vec<Open>,
     ports: u16,

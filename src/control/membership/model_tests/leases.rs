@@ -21,7 +21,7 @@ enum LeaseStep {
 }
 
 #[test]
-fn a_lease_ends_after_its_time_whatever_the_time_of_day_is() {
+fn a_lease_ends_on_time_even_if_the_clock_is_set() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let interfaces = runtime.block_on(InterfaceWatch::start(&tasks, &stop)).expect("interfaces");

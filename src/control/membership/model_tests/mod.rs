@@ -48,7 +48,7 @@ enum Step {
 }
 
 #[test]
-fn memberships_and_responders_are_as_the_model_says() {
+fn memberships_and_responders_match_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let interfaces = runtime.block_on(InterfaceWatch::start(&tasks, &stop)).expect("interfaces");

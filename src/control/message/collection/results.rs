@@ -17,7 +17,7 @@ pub struct EgressResult {
     pub last_sent_at: Option<Timestamp>,
     /// Why the latest failed send failed.
     pub error: Option<String>,
-    /// The client asked for `loopback: false`, which `lo` does not honour.
+    /// The client requested `loopback: false`, which `lo` does not honour.
     pub loopback_ignored: bool,
 }
 

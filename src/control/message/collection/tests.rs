@@ -78,7 +78,7 @@ fn duplicates_satisfy_neither_expect_nor_stall() {
 }
 
 #[test]
-fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
+fn the_window_starts_at_the_first_send_and_later_responses_are_late() {
     let (mut collection, start) = sent_once();
     assert_eq!(collection.is_done(&spec(), at(start, 999).monotonic), None);
     assert_eq!(collection.is_done(&spec(), at(start, 1000).monotonic), Some(CloseReason::Window));
@@ -90,7 +90,7 @@ fn the_window_starts_at_the_first_send_and_what_comes_later_is_late() {
 }
 
 #[test]
-fn attempts_are_told_only_where_one_is_possible() {
+fn an_attempt_is_reported_only_if_it_is_unambiguous() {
     let (mut collection, start) = sent_once();
     let _ = collection.sending(PortId(0), 2, 1, at(start, 100));
     let between = classify(&mut collection, host(1), at(start, 50));
@@ -100,7 +100,7 @@ fn attempts_are_told_only_where_one_is_possible() {
 }
 
 #[test]
-fn a_long_burst_keeps_its_latest_sends() {
+fn a_long_burst_remembers_its_latest_sends() {
     let (mut collection, start) = sent_once();
     for attempt in 2..=1000 {
         let _ = collection.sending(PortId(0), attempt, 1, at(start, u64::from(attempt)));
@@ -110,7 +110,7 @@ fn a_long_burst_keeps_its_latest_sends() {
 }
 
 #[test]
-fn what_arrives_before_the_send_is_a_stray_whatever_the_clock_does() {
+fn a_datagram_before_the_send_is_a_stray_even_if_the_clock_steps() {
     let start = ClockReading::now();
     let hour = 3_600_000_000_000;
     for step in [0, hour, -hour] {
@@ -133,7 +133,7 @@ fn what_arrives_before_the_send_is_a_stray_whatever_the_clock_does() {
 }
 
 #[test]
-fn each_port_has_its_own_first_send_and_a_strange_port_has_none() {
+fn each_port_has_its_own_first_send() {
     let start = ClockReading::now();
     let (mut collection, first) = collection();
     let second = collection.add_port(0);
@@ -147,7 +147,7 @@ fn each_port_has_its_own_first_send_and_a_strange_port_has_none() {
 }
 
 #[test]
-fn a_step_of_the_clock_leaves_no_false_round_trip_time() {
+fn a_clock_step_gives_no_false_round_trip_time() {
     let (mut collection, start) = sent_once();
     let now = at(start, 20);
     let stepped = ClockReading { real: Timestamp(now.real.0 - 3_600_000_000_000), ..now };

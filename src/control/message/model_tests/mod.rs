@@ -17,13 +17,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
 
     #[test]
-    fn the_counts_are_right_whatever_happens_between_two_calls(spec in specs(), script in scripts(), cancel: bool) {
+    fn the_counts_match_the_simulated_kernel(spec in specs(), script in scripts(), cancel: bool) {
         check_run(&spec, script, cancel);
     }
 }
 
 #[test]
-fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
+fn a_datagram_before_the_first_send_is_a_stray_at_every_step() {
     for step in 0..16 {
         let mut script = vec![Vec::new(); step];
         script.push(vec![WorldEvent::Arrive { socket: 0, host: 9 }, WorldEvent::Deliver]);
@@ -33,7 +33,7 @@ fn what_arrives_before_the_first_send_is_a_stray_at_every_step() {
 }
 
 #[test]
-fn a_panic_fails_the_message_alone_also_when_it_comes_with_the_first_copy() {
+fn a_panic_at_any_step_fails_only_the_message() {
     for step in 0..24 {
         let mut script = vec![Vec::new(); step];
         script.push(vec![WorldEvent::Panic]);

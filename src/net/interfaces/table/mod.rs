@@ -9,7 +9,7 @@ use super::message::{Address, Announcement, Link};
 use super::netlink::messages;
 use crate::model::{Interface, InterfaceTable, Ipv6Status};
 
-/// Applies the kernel's messages. It needs no sockets: the caller passes in what they read.
+/// Applies the kernel's messages. It needs no sockets: the caller passes in the bytes that they read.
 #[derive(Debug, Default)]
 pub struct LiveTable {
     /// By index.
@@ -109,7 +109,7 @@ impl LiveTable {
         let known = self.position(link.index).ok().map(|at| &self.interfaces[at]);
         let before = known.map(|known| [known.ipv4, known.ipv6 != Ipv6Status::Absent]);
         let same_mtu = known.is_some_and(|known| known.mtu == link.mtu);
-        // IPv6 stays on `lo`, whatever its MTU.
+        // IPv6 stays on `lo` with any MTU.
         let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.

@@ -10,7 +10,7 @@ const ON: Option<bool> = Some(false);
 const DISABLED: Option<bool> = Some(true);
 
 #[test]
-fn an_mtu_too_small_for_ipv6_and_back_forgets_its_groups() {
+fn a_small_mtu_forgets_the_ipv6_groups() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1500, ON));
     let before = eth0(&table);
@@ -32,7 +32,7 @@ fn an_mtu_too_small_for_ipv6_and_back_forgets_its_groups() {
 }
 
 #[test]
-fn the_same_without_a_message_about_ipv6_is_read() {
+fn a_dump_shows_ipv6_if_no_message_announced_it() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1200, None));
     let small = eth0(&table);
@@ -45,7 +45,7 @@ fn the_same_without_a_message_about_ipv6_is_read() {
 }
 
 #[test]
-fn ipv6_that_is_disabled_shows_in_what_is_read() {
+fn a_dump_shows_disabled_ipv6() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1500, ON));
     table.apply(&address(libc::RTM_NEWADDR, 2, "fe80::1", 64, 0));
@@ -75,7 +75,7 @@ fn ipv6_that_is_disabled_shows_in_what_is_read() {
 }
 
 #[test]
-fn a_link_that_is_back_under_its_index_has_forgotten() {
+fn a_link_that_returns_has_forgotten_its_groups() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1500, ON));
     let before = eth0(&table);
@@ -87,7 +87,7 @@ fn a_link_that_is_back_under_its_index_has_forgotten() {
 }
 
 #[test]
-fn what_a_bridge_says_of_its_port_is_not_taken_for_the_link() {
+fn the_message_of_a_bridge_about_its_port_is_ignored() {
     let mut table = table();
     table.apply(&link(2, "eth0", 1500, ON));
     let before = eth0(&table);
@@ -96,7 +96,7 @@ fn what_a_bridge_says_of_its_port_is_not_taken_for_the_link() {
 }
 
 #[test]
-fn what_does_not_change_stays_the_same_allocation() {
+fn an_unchanged_interface_stays_the_same_allocation() {
     let mut table = table();
     table.apply(&[link(2, "eth0", 1500, ON), link(3, "eth1", 1500, ON)].concat());
     let before = table.table();
@@ -111,7 +111,7 @@ fn what_does_not_change_stays_the_same_allocation() {
 }
 
 #[test]
-fn addresses_are_listed_once_something_can_be_sent_from_them() {
+fn only_usable_addresses_are_listed() {
     let listed = |flags: u32| {
         let mut table = table();
         table.apply(&link(2, "eth0", 1500, ON));
@@ -127,7 +127,7 @@ fn addresses_are_listed_once_something_can_be_sent_from_them() {
 }
 
 #[test]
-fn what_an_interrupted_dump_lacks_stays() {
+fn interfaces_missing_in_an_interrupted_dump_stay() {
     let mut table = table();
     table.apply(&[link(2, "eth0", 1500, ON), link(3, "eth1", 1500, ON)].concat());
     table.apply(&address(libc::RTM_NEWADDR, 2, "10.0.0.1", 24, 0));
@@ -141,7 +141,7 @@ fn what_an_interrupted_dump_lacks_stays() {
 }
 
 #[test]
-fn a_message_that_is_cut_short_makes_doubtful() {
+fn a_truncated_message_makes_the_table_incomplete() {
     let mut table = table();
     let whole = [link(2, "eth0", 1500, ON), link(3, "eth1", 1500, ON)].concat();
     table.apply(&whole[..whole.len() - 4]);
@@ -151,7 +151,7 @@ fn a_message_that_is_cut_short_makes_doubtful() {
 
 proptest! {
     #[test]
-    fn no_bytes_are_too_much(
+    fn arbitrary_messages_keep_the_table_sorted(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..40),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
     ) {

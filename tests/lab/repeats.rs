@@ -23,7 +23,7 @@ async fn the_next_copy_leaves_from_the_new_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_outlives_its_interface() {
+async fn a_repeating_message_survives_the_loss_of_its_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let mut scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -38,7 +38,7 @@ async fn a_sender_outlives_its_interface() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_waits_for_the_name_of_its_interface() {
+async fn a_repeating_message_follows_its_interface_by_name() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -53,7 +53,7 @@ async fn a_sender_waits_for_the_name_of_its_interface() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_interface_is_down_copies_fail_for_that_reason() {
+async fn copies_fail_while_the_interface_is_down() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -68,7 +68,7 @@ async fn while_the_interface_is_down_copies_fail_for_that_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_address_copies_fail_for_that_reason() {
+async fn copies_fail_without_a_source_address() {
     let Some(mut lab) = Lab::new() else { return };
     let scene = Scene::new(&mut lab).await;
     let senders = scene.start().await;
@@ -89,7 +89,7 @@ struct Scene {
     _listening: Host,
 }
 
-/// A message under way, and the membership that hears it.
+/// A repeating message, and the membership that receives it.
 struct Sender {
     kind: &'static str,
     message: String,
@@ -104,7 +104,7 @@ impl Scene {
         Self { node, host, listener, _listening: listening }
     }
 
-    /// Starts messages of all kinds in both families, and waits until each has been heard, a moment ago.
+    /// Starts messages of all kinds in both families, and waits until a copy of each has just been received.
     async fn start(&self) -> Vec<Sender> {
         let mut senders = Vec::new();
         for (group, is_ipv6) in [("239.4.15.1", false), ("[ff15::15:1]", true)] {
@@ -127,7 +127,7 @@ impl Scene {
         }
         let senders: Vec<_> = senders.into_iter().map(|(sender, _)| sender).collect();
         for sender in &senders {
-            self.listener.heard_until(&sender.membership, sender.kind).await;
+            self.listener.receive_until(&sender.membership, sender.kind).await;
         }
         senders
     }
@@ -169,9 +169,9 @@ impl Scene {
             let old = before["count"].as_u64().expect("a number");
             let more = |view: &Value| view["counters"]["datagrams"].as_u64() > Some(old);
             self.listener.until(&sender.membership, more).await;
-            let heard = self.listener.heard_until(&sender.membership, sender.kind).await;
+            let received = self.listener.receive_until(&sender.membership, sender.kind).await;
             let new = if sender.is_ipv6 { format!("[{ipv6}]:") } else { format!("{ipv4}:") };
-            let sources = texts(&heard, "source");
+            let sources = texts(&received, "source");
             let next = sources.iter().skip(usize::try_from(old).expect("a few"));
             assert!(next.clone().count() > 0, "{}: {sources:?}", sender.kind);
             assert!(next.clone().all(|source| source.starts_with(&new)), "{}: {sources:?}", sender.kind);
@@ -184,7 +184,7 @@ impl Scene {
         }
     }
 
-    /// Ends the messages: the listener has heard as many copies as count as sent.
+    /// Ends the messages: the listener has received as many copies as count as sent.
     async fn assert_exact(&self, senders: &[Sender]) {
         for sender in senders {
             self.node.post(&format!("{}/cancel", sender.message), json!({})).await.expect(200);
@@ -194,8 +194,8 @@ impl Scene {
                 .until(&sender.membership, |view| view["counters"]["datagrams"] == sent["count"])
                 .await;
             assert_eq!(view["counters"]["datagrams"], sent["count"], "{}", sender.kind);
-            let heard = self.listener.heard_until(&sender.membership, sender.kind).await;
-            assert!(payloads(&heard).iter().all(|payload| *payload == sender.kind));
+            let received = self.listener.receive_until(&sender.membership, sender.kind).await;
+            assert!(payloads(&received).iter().all(|payload| *payload == sender.kind));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a file declares is there, and follows the file when it is read again.
+//! Reloads: declared memberships and responders follow the configuration file.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::support::program::{Program, Scratch};
 use crate::support::server::{fresh_group, on_lo};
 
 #[tokio::test]
-async fn the_file_is_followed_and_what_clients_made_is_left_alone() {
+async fn a_reload_applies_the_file_and_keeps_resources_of_clients() {
     let [stays, changes, goes, comes, own] = [(); 5].map(|()| fresh_group());
     let node = Node::start(&[
         membership("stays", &stays),
@@ -21,7 +21,7 @@ async fn the_file_is_followed_and_what_clients_made_is_left_alone() {
     ]);
     assert_eq!(node.ids("/v1/memberships").await, ["changes", "goes", "stays"]);
     node.put("/v1/memberships/own", on_lo(&own, json!({}))).await.expect(201);
-    // A client may change what is declared, until the file is read again.
+    // A client may change a declared resource; the next reload restores it.
     node.delete("/v1/memberships/stays").await.expect(204);
     node.put("/v1/responders/answers", on_lo(&own, json!({"expires_in_ms": 60000}))).await.expect(200);
 
@@ -41,27 +41,27 @@ async fn the_file_is_followed_and_what_clients_made_is_left_alone() {
     assert_eq!(node.ids("/v1/memberships").await, ["changes", "comes", "own", "stays"]);
     let changed = node.get("/v1/memberships/changes").await.expect(200);
     assert_eq!(changed["sources"], json!({"exclude": ["192.0.2.66"]}));
-    let answers = node.get("/v1/responders/answers").await.expect(200);
-    assert_eq!((&answers["group"], &answers["reply"]), (&json!(stays), &json!({"payload": "second"})));
-    assert_eq!(answers.get("expires_at"), None);
+    let responses = node.get("/v1/responders/answers").await.expect(200);
+    assert_eq!((&responses["group"], &responses["reply"]), (&json!(stays), &json!({"payload": "second"})));
+    assert_eq!(responses.get("expires_at"), None);
     let called = node.call(&stays, json!({"expect": 1})).await;
     assert_eq!(called["responses"][0]["payload"], "second");
 }
 
 #[tokio::test]
-async fn what_did_not_change_keeps_its_log() {
+async fn an_unchanged_declaration_keeps_its_log() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);
     node.send(&group, json!({"window_ms": 0})).await;
-    let before = node.heard("/v1/memberships/monitor/datagrams", 1).await;
+    let before = node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await;
 
     node.reload(&[membership("monitor", &group), membership("another", &group)]).await;
 
-    assert_eq!(node.heard("/v1/memberships/monitor/datagrams", 1).await, before);
+    assert_eq!(node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await, before);
 }
 
 #[tokio::test]
-async fn a_broken_file_changes_nothing_and_is_seen() {
+async fn a_broken_file_changes_nothing_and_is_reported() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);
     let broken = [membership("other", &group), "reply = \"ack\"\n".to_owned()];
@@ -88,7 +88,7 @@ async fn a_broken_file_changes_nothing_and_is_seen() {
 }
 
 #[tokio::test]
-async fn it_waits_for_interfaces_and_tells_what_was_refused() {
+async fn a_refused_declaration_is_reported_and_the_others_are_applied() {
     let group = fresh_group();
     let waiting = format!("[memberships.waits]\ngroup = \"{group}\"\ninterfaces = [\"nosuch0\"]\n");
     let foreign = responder("foreign", &group, "ack") + "reply_from = { address = \"192.0.2.1\" }\n";
@@ -104,7 +104,7 @@ async fn it_waits_for_interfaces_and_tells_what_was_refused() {
 }
 
 #[tokio::test]
-async fn settings_that_need_a_new_start_are_named() {
+async fn settings_that_need_a_restart_are_listed() {
     let node = Node::start(&["log_bytes = 70000\n".to_owned()]);
     let shown = node.reload(&["log_bytes = 80000\nlog_entries = 1000000\n".to_owned()]).await;
     assert_eq!(shown["restart_needed"], json!(["log_bytes"]));
@@ -114,7 +114,7 @@ async fn settings_that_need_a_new_start_are_named() {
 }
 
 #[tokio::test]
-async fn tokens_are_read_again_and_never_all_taken_away() {
+async fn a_reload_replaces_tokens_but_never_removes_all() {
     const OLD: &str = "ops control the-old-token-of-ops\n";
     const NEW: &str = "ops control the-new-token-of-ops\n";
     let scratch = Scratch::new();
@@ -122,23 +122,23 @@ async fn tokens_are_read_again_and_never_all_taken_away() {
     let path = tokens.to_str().unwrap();
     std::fs::write(&tokens, OLD).unwrap();
     let program = Program::start_with(&["--tokens-file", path, "--require-token", "always"]);
-    let answer = async |token: &str| {
+    let response = async |token: &str| {
         let request = program.request(Method::GET, "/v1/config");
         request.header("authorization", &format!("Bearer the-{token}-token-of-ops")).send().await
     };
-    answer("old").await.expect(200);
+    response("old").await.expect(200);
 
     std::fs::write(&tokens, NEW).unwrap();
     program.signal("HUP");
-    while answer("new").await.status != 200 {}
-    answer("old").await.problem(401, "unknown-token", "");
+    while response("new").await.status != 200 {}
+    response("old").await.problem(401, "unknown-token", "");
 
     for broken in ["ops control", ""] {
-        let reads = answer("new").await.expect(200)["reads"].clone();
+        let reads = response("new").await.expect(200)["reads"].clone();
         std::fs::write(&tokens, broken).unwrap();
         program.signal("HUP");
         let shown = loop {
-            let shown = answer("new").await.expect(200);
+            let shown = response("new").await.expect(200);
             if shown["reads"] != reads {
                 break shown;
             }
@@ -148,7 +148,7 @@ async fn tokens_are_read_again_and_never_all_taken_away() {
     }
 }
 
-/// A service with a file that can be written anew.
+/// A service with a configuration file that the test can replace.
 struct Node {
     program: Program,
     scratch: Scratch,

@@ -1,4 +1,4 @@
-//! Many messages at once: each gets the responses to itself and no other, and they are in nobody's way.
+//! Many messages at once: each gets its own responses only, and none blocks a join.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -108,7 +108,7 @@ async fn late_replies_stay_with_their_message() {
 
 /// Few ports, given back at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn ports_that_are_used_again_bring_no_foreign_replies() {
+async fn reused_ports_receive_no_replies_to_other_messages() {
     const MESSAGES: usize = 1_000;
     let Some(mut lab) = Lab::new() else { return };
     let (caller, answerer, responder, hosts) = echo_on_two_segments(&mut lab, &json!(0)).await;
@@ -138,7 +138,7 @@ async fn ports_that_are_used_again_bring_no_foreign_replies() {
     assert_eq!((sum(&closed, "responses"), sum(&closed, "late")), (total, 0));
 }
 
-/// Two hosts on two segments; one of them answers every message with its payload.
+/// Two hosts on two segments; one of them replies to every message with its payload.
 async fn echo_on_two_segments(lab: &mut Lab, delay_ms: &Value) -> (Node, Node, String, [Host; 2]) {
     let second = lab.bridge();
     let mut hosts = [lab.host(), lab.host()];
@@ -159,7 +159,7 @@ fn path(nth: usize) -> String {
     format!("/v1/messages/m{nth}")
 }
 
-/// A message that says its own id, on one interface, the other, or both.
+/// A message with its own id as payload, on one interface, the other, or both.
 fn echo_message(nth: usize, options: Value) -> Value {
     let interfaces = [&["eth0"][..], &["eth1"], &["eth0", "eth1"]][nth % 3];
     let mut message = options;
@@ -174,7 +174,7 @@ fn copies(nth: usize) -> usize {
     if nth % 3 == 2 { 2 } else { 1 }
 }
 
-/// Waits for all replies to a message; gives their number. Each must say the message's own id.
+/// Waits for all replies to a message; returns their number. Each must have the message's own id as payload.
 async fn own_responses(client: &Client, nth: usize) -> usize {
     let (mut count, mut after) = (0, String::new());
     while count < copies(nth) {
@@ -225,12 +225,12 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let gate = Arc::new(Semaphore::new(at_once));
+    let permits = Arc::new(Semaphore::new(at_once));
     let mut jobs = JoinSet::new();
     for nth in 0..count {
-        let (job, gate) = (job(nth), gate.clone());
+        let (job, permits) = (job(nth), permits.clone());
         jobs.spawn(async move {
-            let _permit = gate.acquire().await.expect("never closed");
+            let _permit = permits.acquire().await.expect("never closed");
             job.await
         });
     }

@@ -1,4 +1,4 @@
-//! What became of a database behind the store's back, or while it could not be written to.
+//! Databases that were damaged or changed behind the store's back, and failures of the disk.
 
 use std::sync::{Arc, Weak};
 
@@ -9,7 +9,7 @@ use super::{AMPLE, append, budget, change, crashed, fresh, goes_on_behind, keep,
 use crate::support::program::Scratch;
 
 #[tokio::test]
-async fn blocks_that_outlive_their_log_find_no_other_one() {
+async fn blocks_without_a_log_are_not_assigned_to_another() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"secret" as &[u8]]);
@@ -32,7 +32,7 @@ async fn blocks_that_outlive_their_log_find_no_other_one() {
 }
 
 #[tokio::test]
-async fn blocks_that_are_gone_are_lost_and_nothing_hangs() {
+async fn missing_blocks_are_counted_as_lost() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     let payload = vec![0; 10_000];
@@ -57,7 +57,7 @@ async fn blocks_that_are_gone_are_lost_and_nothing_hangs() {
 }
 
 #[tokio::test]
-async fn a_damaged_block_is_a_gap_and_is_told() {
+async fn a_damaged_block_is_a_gap_and_is_counted() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     let payload = vec![0; 10_000];
@@ -80,7 +80,7 @@ async fn a_damaged_block_is_a_gap_and_is_told() {
 }
 
 #[tokio::test]
-async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_again() {
+async fn numbers_that_were_read_during_a_disk_failure_are_not_reused() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"on disk" as &[u8]]);
@@ -118,7 +118,7 @@ async fn numbers_that_were_seen_while_nothing_could_be_written_are_not_given_aga
 }
 
 #[tokio::test]
-async fn of_two_logs_under_one_name_the_newer_one_is_kept() {
+async fn the_newer_of_two_logs_under_one_name_is_kept() {
     let scratch = Scratch::new();
     let (owner, store, older) = fresh(&scratch);
     let newer = keep(&store, "b", AMPLE, &owner);
@@ -142,7 +142,7 @@ async fn of_two_logs_under_one_name_the_newer_one_is_kept() {
 }
 
 #[tokio::test]
-async fn an_owner_that_panics_at_the_writer_fails_alone() {
+async fn a_panic_in_one_owner_fails_that_owner_only() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     let harmed = Arc::new(Panicking);

@@ -1,4 +1,4 @@
-//! What is asked for while a link is in trouble is answered by what is the case with it.
+//! Requests during a disturbance of a link: the responses must show the state of the link.
 
 use std::net::SocketAddr;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::checks::{Checks, none_of};
 use super::expected::Surroundings;
 use super::links::{Link, Situation};
-use super::service::{Body, Fate};
+use super::service::{Body, RequestOutcome};
 use super::spec::{Sources, Spec};
 
 impl Checks<'_> {
     /// A message and two memberships on each troubled link.
-    pub(super) async fn newcomers(&self, surroundings: &Surroundings) {
+    pub(super) async fn check_new_requests(&self, surroundings: &Surroundings) {
         for link in Link::TROUBLED {
             let situation = self.world.links().situation(link);
             let sent = self.new_message(link, situation).await;
@@ -36,7 +36,7 @@ impl Checks<'_> {
             "interfaces": [link.name()],
             "window_ms": 0,
         });
-        let (status, answer) = self.exchange(Method::PUT, &path, Some(&body)).await?;
+        let (status, response) = self.exchange(Method::PUT, &path, Some(&body)).await?;
         if status == 202 {
             self.exchange(Method::DELETE, &path, None).await?;
         }
@@ -46,9 +46,9 @@ impl Checks<'_> {
             Situation::Gone | Situation::Renamed => (422, "unknown-interface"),
             Situation::BridgePort => return Ok(()),
         };
-        let problem = answer["type"].as_str().unwrap_or_default();
+        let problem = response["type"].as_str().unwrap_or_default();
         let problem = problem.trim_start_matches("urn:rollcall:problem:");
-        if (status, problem) == expected { Ok(()) } else { Err(format!("{answer} is not {expected:?}")) }
+        if (status, problem) == expected { Ok(()) } else { Err(format!("{response} is not {expected:?}")) }
     }
 
     async fn new_membership(
@@ -83,15 +83,15 @@ impl Checks<'_> {
         body: Option<&Value>,
     ) -> Result<(u16, Value), String> {
         let body = body.map_or(Body::None, Body::Json);
-        let fate = self.world.service.exchange(method, path, body).await;
-        match fate {
-            Fate::Answered(answer) => {
-                let body = serde_json::from_slice(&answer.reply.body).unwrap_or_default();
-                Ok((answer.reply.status.as_u16(), body))
+        let outcome = self.world.service.exchange(method, path, body).await;
+        match outcome {
+            RequestOutcome::Answered(response) => {
+                let body = serde_json::from_slice(&response.reply.body).unwrap_or_default();
+                Ok((response.reply.status.as_u16(), body))
             }
-            Fate::Killed => Err(format!("{path}: killed")),
-            Fate::Silent => Err(format!("{path}: no answer")),
-            Fate::Broken(error) => Err(format!("{path}: {error}")),
+            RequestOutcome::Killed => Err(format!("{path}: killed")),
+            RequestOutcome::Silent => Err(format!("{path}: no answer")),
+            RequestOutcome::Broken(error) => Err(format!("{path}: {error}")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What clients made is there again when the service is.
+//! Restarts: the service restores the resources of clients.
 
 use std::process::Command;
 
@@ -12,15 +12,15 @@ use crate::support::program::{Program, Scratch};
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 #[tokio::test]
-async fn resources_come_back_as_they_were() {
+async fn a_restart_restores_all_resources() {
     for signal in ["TERM", "KILL"] {
         let (mut program, group) = (Program::start(), fresh_group());
         let peer = Peer::at("127.0.0.1");
-        let wanted = json!({
+        let spec = json!({
             "sources": {"exclude": ["192.0.2.66"]}, "exact_drops": true,
             "retention": {"datagrams": 2, "bytes": 70_000, "age_ms": 3_600_000}, "expires_in_ms": 600_000
         });
-        program.put("/v1/memberships/m", on_lo(&group, wanted)).await.expect(201);
+        program.put("/v1/memberships/m", on_lo(&group, spec)).await.expect(201);
         let rules = json!({
             "reply": {"payload_base64": "//79"}, "match": {"regex": "^(?-u:call)"}, "delay_ms": {"min": 1, "max": 2},
             "reply_from": {"address": "127.0.0.9"}, "dedupe": false
@@ -34,13 +34,13 @@ async fn resources_come_back_as_they_were() {
         let message = "/v1/messages/s";
         let request = program.request(Method::PUT, message).header("prefer", "wait=60");
         request.json(on_lo(&group, options)).send().await.expect(200);
-        // Everything was heard by now, twice: a repeat may have left before the first answer was there.
-        let heard = program.get(message).await.expect(200)["sent"][0]["count"].as_u64().unwrap() + 1;
+        // Everything has been received by now, perhaps twice: a repeat may have left before the first response arrived.
+        let received = program.get(message).await.expect(200)["sent"][0]["count"].as_u64().unwrap() + 1;
         for path in ["/v1/memberships/m", "/v1/responders/r"] {
-            while program.get(path).await.expect(200)["counters"]["datagrams"] != heard {}
+            while program.get(path).await.expect(200)["counters"]["datagrams"] != received {}
         }
-        while program.get("/v1/responders/r").await.expect(200)["replies"]["replied"] != heard - 1 {}
-        // What is counted after the last datagram was written comes to disk with the next change.
+        while program.get("/v1/responders/r").await.expect(200)["replies"]["replied"] != received - 1 {}
+        // Counts after the last written datagram get to disk with the next change.
         program.put("/v1/responders/r", on_lo(&group, rules)).await.expect(200);
         let logs = ["/v1/memberships/m/datagrams", "/v1/responders/r/datagrams", "/v1/messages/s/responses"];
         let (before, read) = (shown(&program).await, pages(&program, logs).await);
@@ -59,7 +59,7 @@ async fn resources_come_back_as_they_were() {
             called["responses"][0]["source"],
             format!("127.0.0.9:{}", group.rsplit_once(':').unwrap().1)
         );
-        while program.get("/v1/memberships/m").await.expect(200)["counters"]["datagrams"] != heard + 1 {}
+        while program.get("/v1/memberships/m").await.expect(200)["counters"]["datagrams"] != received + 1 {}
         let counted =
             Metrics::of(&program).await.count("rollcall_received_datagrams_total{kind=\"membership\"}");
         assert_eq!(counted, 1);
@@ -74,7 +74,7 @@ async fn resources_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_was_collecting_is_closed_as_restarted() {
+async fn a_restart_closes_collecting_messages_as_restarted() {
     for signal in ["TERM", "KILL"] {
         let (mut program, group) = (Program::start(), fresh_group());
         program.respond(&group, json!({"reply": "ack"})).await;
@@ -97,7 +97,7 @@ async fn what_was_collecting_is_closed_as_restarted() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_stays_away() {
+async fn deleted_resources_stay_deleted_after_a_restart() {
     let (mut program, group) = (Program::start(), fresh_group());
     let kept = [program.join(&group).await, program.respond(&group, json!({})).await];
     let gone = [program.join(&group).await, program.respond(&group, json!({})).await];
@@ -114,13 +114,13 @@ async fn what_was_deleted_stays_away() {
 }
 
 #[tokio::test]
-async fn another_group_has_another_log_after_a_restart_too() {
+async fn a_changed_group_has_a_new_log_after_a_restart() {
     let (mut program, first, second) = (Program::start(), fresh_group(), fresh_group());
     let peer = Peer::at("127.0.0.1");
     program.put("/v1/memberships/m", on_lo(&first, json!({}))).await.expect(201);
     peer.send(&first, "first");
     let log = "/v1/memberships/m/datagrams";
-    let old = program.heard(log, 1).await;
+    let old = program.wait_for_datagrams(log, 1).await;
     let cursor = program.get(log).await.expect(200)["next_cursor"].as_str().unwrap().to_owned();
     program.put("/v1/memberships/m", on_lo(&second, json!({}))).await.expect(200);
     peer.send(&second, "second");
@@ -134,7 +134,7 @@ async fn another_group_has_another_log_after_a_restart_too() {
 }
 
 #[tokio::test]
-async fn a_lease_runs_on() {
+async fn a_lease_continues_after_a_restart() {
     let (mut program, group) = (Program::start(), fresh_group());
     let path = "/v1/memberships/m";
     let before = program.put(path, on_lo(&group, json!({"expires_in_ms": 2_500}))).await.expect(201);
@@ -150,7 +150,7 @@ async fn a_lease_runs_on() {
 }
 
 #[tokio::test]
-async fn what_a_file_declares_no_longer_goes_with_the_next_start() {
+async fn a_restart_removes_memberships_that_the_file_no_longer_declares() {
     let (scratch, group) = (Scratch::new(), fresh_group());
     let file = scratch.path("rollcall.toml");
     let declared = format!("[memberships.declared]\ngroup = \"{group}\"\ninterfaces = [\"lo\"]\n");
@@ -167,7 +167,7 @@ async fn what_a_file_declares_no_longer_goes_with_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_membership_waits_for_an_interface_that_is_missing_at_the_start() {
+async fn a_restored_membership_waits_for_a_missing_interface() {
     if Lab::new().is_none() {
         return;
     }
@@ -190,14 +190,14 @@ async fn a_membership_waits_for_an_interface_that_is_missing_at_the_start() {
 }
 
 #[tokio::test]
-async fn durable_is_refused_where_nothing_is_on_disk() {
+async fn durable_is_refused_without_a_data_directory() {
     let server = TestServer::start().await;
     let log = server.join(&fresh_group()).await + "/datagrams";
     server.get(&format!("{log}?durable=true")).await.problem(400, "invalid-parameter", "/durable");
     server.get(&format!("{log}?durable=false")).await.expect(200);
 }
 
-/// Everything that a client sees, but what the kernel says of the sockets.
+/// The views of all resources.
 async fn shown(program: &Program) -> Vec<Value> {
     let mut shown = Vec::new();
     for path in ["/v1/memberships/m", "/v1/responders/r", "/v1/messages/s"] {

@@ -20,9 +20,9 @@ pub(crate) fn on_a_host(test: &str) -> bool {
     }
     if let Some(mut lab) = Lab::new() {
         let (program, inside) = (std::env::current_exe().unwrap(), format!("{INSIDE}=1"));
-        let said =
+        let output =
             lab.host_off().run("env", &[&inside, program.to_str().unwrap(), "--exact", test, "--nocapture"]);
-        assert!(said.contains("1 passed"), "{said}");
+        assert!(output.contains("1 passed"), "{output}");
     }
     false
 }

@@ -1,4 +1,4 @@
-//! What became of messages.
+//! Checks of messages.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::within;
 /// How much later than its window a message may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What a message has sent by an interface.
+/// A message's result on one interface.
 struct Copies<'a> {
     count: u64,
     failed: u64,
@@ -23,7 +23,7 @@ struct Copies<'a> {
 }
 
 impl Checks<'_> {
-    /// The message that goes on sending does so where that is possible, and says why not elsewhere.
+    /// The repeating message sends where that is possible, and gives the reason where it is not.
     pub(super) async fn follower(&self, phase: u64) {
         let path = format!("/v1/messages/{}", follower_id(phase));
         let generation = self.world.service.generation();
@@ -85,7 +85,7 @@ impl Checks<'_> {
         let was_killed = sent.generation < generation;
         let message = &sent.message;
         let Some(view) = view else {
-            // What was sent by POST may not have been on disk yet.
+            // A message that was sent by POST may not have been on disk yet.
             let may_be_lost = was_killed && message.id.is_none();
             return (!may_be_lost).then(|| "is not there".to_owned());
         };
@@ -106,7 +106,7 @@ impl Checks<'_> {
         if !is_right {
             return Some(format!("closed by {reason:?} is wrong for {message:?}"));
         }
-        // Whatever takes the processor away for long takes copies from a window, too.
+        // A pause of the process costs a window some copies, too.
         let is_calm = !matches!(self.theme, Theme::Stop | Theme::Storm | Theme::Kill);
         let is_all = reason == Some("window") && is_calm;
         view["sent"].as_array()?.iter().find_map(|copies| {
@@ -120,7 +120,7 @@ impl Checks<'_> {
         })
     }
 
-    /// The responses that are kept and those that are counted as no longer kept are all that came.
+    /// The kept responses and the evicted ones together are all that arrived.
     async fn responses(&self, listed: &BTreeMap<String, Value>) {
         for path in listed.keys() {
             let look = async || {

@@ -1,4 +1,4 @@
-//! `joined` is what the kernel's list says; `hears` says whether anything can arrive, and `reason` why not.
+//! `joined` follows the kernel's list; `hears` shows whether anything can arrive, and `reason` why not.
 
 use serde_json::{Value, json};
 
@@ -46,22 +46,22 @@ const DISABLED: Trouble = Trouble {
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_an_interface_that_is_down_nothing_is_heard() {
+async fn a_membership_does_not_hear_on_an_interface_that_is_down() {
     each_family_tells(&DOWN, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_an_interface_without_a_carrier_nothing_is_heard() {
+async fn a_membership_does_not_hear_without_a_carrier() {
     each_family_tells(&NO_CARRIER, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_port_of_a_bridge_nothing_is_heard() {
+async fn a_membership_does_not_hear_on_a_bridge_port() {
     each_family_tells(&PORT, &GROUPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_ipv6_is_disabled_only_ipv4_is_heard() {
+async fn a_membership_hears_only_ipv4_where_ipv6_is_disabled() {
     each_family_tells(&DISABLED, &GROUPS[1..]).await;
 
     let Some(mut lab) = Lab::new() else { return };
@@ -70,7 +70,7 @@ async fn where_ipv6_is_disabled_only_ipv4_is_heard() {
     let [ipv4, _] = GROUPS;
     let membership = net.node.join(json!({"group": ipv4, "interfaces": ["w0"]})).await;
     assert_eq!(net.node.get(&membership).await.expect(200)["hears"], true);
-    net.assert_heard(&membership, ipv4, "w0", "over IPv4").await;
+    net.assert_received(&membership, ipv4, "w0", "over IPv4").await;
 }
 
 async fn each_family_tells(trouble: &Trouble, groups: &[&str]) {
@@ -114,7 +114,7 @@ async fn it_tells(net: &Cabled, trouble: &Trouble, group: &str) {
         assert_eq!(on(&view, "w0").get("reason"), None);
         let events = node.events_of(path).await;
         assert_eq!(texts(&events, "event"), ["joined", "not_hearing", "hearing"]);
-        net.assert_heard(path, group, "w0", "the trouble is over").await;
+        net.assert_received(path, group, "w0", "the trouble is over").await;
     }
     node.delete(&later).await.expect(204);
     assert_counts(node, [0, 0]).await;
@@ -150,7 +150,7 @@ async fn assert_counts(node: &Node, deaf: [u64; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_interface_hears_nothing() {
+async fn a_membership_does_not_hear_on_a_missing_interface() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     for group in GROUPS {
@@ -200,7 +200,7 @@ async fn a_default_membership_hears_as_long_as_one_of_its_interfaces_does() {
 
 /// While every other interface is down, `lo` is not all that there is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_default_membership_made_while_all_links_are_down_does_not_hear() {
+async fn a_default_membership_created_with_all_links_down_does_not_hear() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     for group in GROUPS {
@@ -223,14 +223,14 @@ async fn a_default_membership_made_while_all_links_are_down_does_not_hear() {
     }
 }
 
-/// An interface that leaves the default set and comes back goes on with its counts.
+/// An interface that leaves the default set and comes back continues its counts.
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_go_on_where_an_interface_was_a_port_for_a_while() {
+async fn the_counts_of_an_interface_continue_after_it_was_a_bridge_port() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [group, _] = GROUPS;
     let membership = net.node.join(json!({"group": group})).await;
-    net.assert_heard(&membership, group, "w0", "before").await;
+    net.assert_received(&membership, group, "w0", "before").await;
     let view = net.node.get(&membership).await.expect(200);
     let counted = on(&view, "w0")["datagrams"].as_u64().unwrap();
 

@@ -12,11 +12,11 @@ use crate::support::client::{Client, Reply};
 use crate::support::lab::{Host, Lab};
 use crate::support::node::{Node, payloads, texts};
 
-/// The service answers every request within this time, whatever the links do.
+/// The service responds to every request within this time, even during storms.
 const ANSWERED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_storms_of_link_changes_leave_no_request_without_an_answer() {
+async fn every_request_completes_during_ten_storms_of_link_changes() {
     const STORMS: usize = 10;
     let Some(mut lab) = Lab::new() else { return };
     let (host, neighbour) = (lab.host(), lab.host());
@@ -28,26 +28,26 @@ async fn ten_storms_of_link_changes_leave_no_request_without_an_answer() {
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for nth in 0..5 {
-        clients.spawn(ask(Client::clone(&node), nth, over.clone()));
+        clients.spawn(send_requests(Client::clone(&node), nth, over.clone()));
     }
     for _ in 0..STORMS {
         block_in_place(|| storm(&node, &host));
     }
     over.store(true, Ordering::Relaxed);
-    let answers = clients.join_all().await;
+    let responses = clients.join_all().await;
     drop(spinners);
 
-    println!("{STORMS} storms: {} requests answered", answers.into_iter().sum::<usize>());
+    println!("{STORMS} storms: {} requests answered", responses.into_iter().sum::<usize>());
     the_table_is_right(&node, &host).await;
     node.get("/readyz").await.expect(200);
     let view = node.soon(&membership, |view| view["interfaces"].as_array().unwrap().len() == 2).await;
     assert_eq!(view["state"], "joined", "{view:#}");
     neighbour.say(json!({"group": group, "payload": "after the storms"})).await;
-    assert_eq!(payloads(&node.heard_until(&membership, "after the storms").await), ["after the storms"]);
+    assert_eq!(payloads(&node.receive_until(&membership, "after the storms").await), ["after the storms"]);
 }
 
-/// Sends one request after another until the storms are over, and checks each answer; returns their number.
-async fn ask(client: Client, nth: usize, over: Arc<AtomicBool>) -> usize {
+/// Sends one request after another until the storms are over, and checks each response; returns their number.
+async fn send_requests(client: Client, nth: usize, over: Arc<AtomicBool>) -> usize {
     let mut answered = 0;
     while !over.load(Ordering::Relaxed) {
         let message = json!({"group": "239.4.11.2:10000", "payload": format!("{nth}"), "window_ms": 0});
@@ -77,7 +77,7 @@ fn is_right(reply: &Reply) {
 
 /// Two hundred veth pairs come, change for two seconds and go. So do hundreds of addresses, and the service is stopped
 /// each time they come, as on a busy host: the announcements overflow its buffer, and until it has read them all, the
-/// kernel drops answers too.
+/// kernel drops replies too.
 fn storm(node: &Node, host: &Host) {
     const PAIRS: usize = 200;
     const ADDRESSES: usize = 400;

@@ -1,4 +1,4 @@
-//! A connection for several requests, byte by byte, and what became of each.
+//! A raw connection for several requests, byte by byte, and the outcome of each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const LIMIT: Duration = Duration::from_secs(30);
 
-pub(crate) struct Kept {
+pub(crate) struct RawConnection {
     stream: Stream,
-    /// What has come and belongs to no answer yet.
+    /// Bytes received that do not form a whole response yet.
     unread: Vec<u8>,
 }
 
@@ -22,21 +22,21 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum RequestOutcome {
     Answered {
         status: u16,
-        /// The answer says that it is the last of its connection.
+        /// The response has `connection: close`.
         last: bool,
     },
     /// The service closed the connection without having read any of it.
     Untouched,
-    /// There is no whole answer, and the service may have read of it.
+    /// There is no whole response, and the service may have read a part of the request.
     Lost(String),
 }
 
-impl Kept {
+impl RawConnection {
     pub(crate) async fn tcp(address: SocketAddr) -> Self {
         Self::over(Stream::Tcp(TcpStream::connect(address).await.expect("connected")))
     }
@@ -84,21 +84,21 @@ impl Kept {
         }
     }
 
-    /// Sends a request and waits for what becomes of it.
-    pub(crate) async fn exchange(&mut self, request: &str) -> Fate {
-        if self.send(request.as_bytes()).await { self.fate().await } else { Fate::Untouched }
+    /// Sends a request and waits for its outcome.
+    pub(crate) async fn exchange(&mut self, request: &str) -> RequestOutcome {
+        if self.send(request.as_bytes()).await { self.outcome().await } else { RequestOutcome::Untouched }
     }
 
     /// Sends the rest of a request that was begun. Over a unix socket the end shows that the service has read
-    /// the beginning; TCP does not tell.
-    pub(crate) async fn complete(&mut self, rest: &str) -> Fate {
+    /// the beginning; TCP does not show it.
+    pub(crate) async fn complete(&mut self, rest: &str) -> RequestOutcome {
         self.send(rest.as_bytes()).await;
-        self.fate().await
+        self.outcome().await
     }
 
-    /// What becomes of the request that was sent last.
-    pub(crate) async fn fate(&mut self) -> Fate {
-        tokio::time::timeout(LIMIT, self.answer()).await.expect("an answer, or the end, comes")
+    /// The outcome of the request that was sent last.
+    pub(crate) async fn outcome(&mut self) -> RequestOutcome {
+        tokio::time::timeout(LIMIT, self.response()).await.expect("a response, or the end, comes")
     }
 
     /// Whether the connection ends properly, and with nothing else before.
@@ -107,36 +107,36 @@ impl Kept {
         self.unread.is_empty() && matches!(more, Ok(0))
     }
 
-    async fn answer(&mut self) -> Fate {
+    async fn response(&mut self) -> RequestOutcome {
         loop {
-            if let Some((fate, length)) = parse(&self.unread) {
+            if let Some((outcome, length)) = parse(&self.unread) {
                 self.unread.drain(..length);
-                return fate;
+                return outcome;
             }
             match self.read().await {
                 Ok(0) if self.unread.is_empty() => return self.ended().await,
-                Ok(0) => return Fate::Lost("the end in the middle of an answer".to_owned()),
+                Ok(0) => return RequestOutcome::Lost("the end in the middle of an answer".to_owned()),
                 Ok(_) => {}
                 // Reset: the kernel of the service had it still unread when the service closed, or got it later.
-                Err(_) if self.unread.is_empty() => return Fate::Untouched,
-                Err(error) => return Fate::Lost(format!("{error} in the middle of an answer")),
+                Err(_) if self.unread.is_empty() => return RequestOutcome::Untouched,
+                Err(error) => return RequestOutcome::Lost(format!("{error} in the middle of an answer")),
             }
         }
     }
 
-    /// The end instead of an answer. Whether the service had read the request is in the way in which it came: a unix
+    /// The end instead of a response. How it came shows whether the service had read the request: a unix
     /// socket that is closed with something unread gives an error instead of the end (`unix_release_sock`), and one
-    /// that is closed already takes nothing. TCP gives the end, and a reset for whatever comes behind it.
-    async fn ended(&self) -> Fate {
+    /// that is closed already takes nothing. TCP gives the end, and a reset for later bytes.
+    async fn ended(&self) -> RequestOutcome {
         /// Within one host it follows at once.
         const RESET: Duration = Duration::from_secs(1);
         if let Stream::Tcp(stream) = &self.stream {
             let _ = tokio::time::timeout(RESET, stream.ready(Interest::ERROR)).await;
             if stream.take_error().expect("a socket").is_some() {
-                return Fate::Untouched;
+                return RequestOutcome::Untouched;
             }
         }
-        Fate::Lost("the end, and no answer".to_owned())
+        RequestOutcome::Lost("the end, and no answer".to_owned())
     }
 
     async fn read(&mut self) -> io::Result<usize> {
@@ -164,13 +164,14 @@ impl Kept {
     }
 }
 
-/// A whole answer with a known length at the beginning, and how long it is.
-fn parse(bytes: &[u8]) -> Option<(Fate, usize)> {
+/// A whole response at the beginning of these bytes, and its length.
+fn parse(bytes: &[u8]) -> Option<(RequestOutcome, usize)> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).expect("a head in ASCII").to_ascii_lowercase();
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let length: usize = field("content-length").expect("a length").parse().expect("a number");
     let end = head + 4 + length;
     let status = text.split(' ').nth(1).expect("a status").parse().expect("a number");
-    (bytes.len() >= end).then(|| (Fate::Answered { status, last: field("connection") == Some("close") }, end))
+    (bytes.len() >= end)
+        .then(|| (RequestOutcome::Answered { status, last: field("connection") == Some("close") }, end))
 }

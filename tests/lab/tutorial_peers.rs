@@ -8,7 +8,7 @@ use crate::support::node::{Node, payloads, texts};
 const GROUP: &str = "224.3.29.71:10000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_two_hosts_two_acks() {
+async fn one_message_gets_acks_from_two_hosts() {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b, c) = (lab.host(), lab.host(), lab.host());
     let receivers = [&a, &b].map(classic_receiver);
@@ -25,7 +25,7 @@ async fn one_message_two_hosts_two_acks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_classic_sender_hears_responders_on_two_hosts() {
+async fn the_classic_sender_receives_acks_from_two_hosts() {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b, c) = (lab.host(), lab.host(), lab.host());
     let nodes = [Node::start(&a, &[]).await, Node::start(&b, &[]).await];
@@ -43,7 +43,7 @@ async fn the_classic_sender_hears_responders_on_two_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_classic_receiver_and_a_responder_answer_side_by_side() {
+async fn a_classic_receiver_and_a_responder_both_reply() {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b, c) = (lab.host(), lab.host(), lab.host());
     let _receiver = classic_receiver(&a);

@@ -16,7 +16,7 @@ type Change<'a> = &'a dyn Fn(&Cabled);
 
 /// Below 1280, the kernel takes IPv6 and its memberships off an interface.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_comes_back_with_a_large_one() {
+async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_joined_again_with_a_large_one() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [ipv4, ipv6] = GROUPS;
@@ -45,13 +45,13 @@ async fn an_ipv6_membership_is_lost_with_a_small_mtu_and_comes_back_with_a_large
     }
     net.listed_soon(&everywhere, ipv6, 4).await;
     for path in paths.iter().chain([&everywhere]) {
-        net.assert_heard(path, ipv6, "w0", "with a large MTU").await;
+        net.assert_received(path, ipv6, "w0", "with a large MTU").await;
     }
 
     net.host.ip("link set w0 down\nlink set w0 up\n");
     net.node.soon(kept, |view| view["hears"] == true).await;
     net.node.put(kept, body).await.expect(200);
-    net.assert_heard(kept, ipv6, "w0", "after down and up").await;
+    net.assert_received(kept, ipv6, "w0", "after down and up").await;
     assert_eq!(states(&net.node.events_of(&unconcerned).await), ["joined"]);
 }
 
@@ -92,13 +92,13 @@ async fn source_filters_outlive_an_interface_that_goes_down_and_up() {
     assert!(reopened().await > 0);
     for (path, group) in [&put_back, &forgotten, &made_while_down, &also] {
         net.node.soon(path, |view| view["hears"] == true).await;
-        net.assert_heard(path, group, "w0", "after down and up").await;
+        net.assert_received(path, group, "w0", "after down and up").await;
     }
 }
 
 /// The interface changes and changes back while the service is stopped, so that it looks the same as before.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_that_the_kernel_forgot_unnoticed_is_joined_again() {
+async fn a_membership_that_the_kernel_forgot_silently_is_joined_again() {
     let Some(mut lab) = Lab::new() else { return };
     let elsewhere = lab.host_off();
     let net = Cabled::new(&mut lab, 1).await;
@@ -135,7 +135,7 @@ async fn a_membership_that_the_kernel_forgot_unnoticed_is_joined_again() {
                 net.node.soon(path, |view| view["state"] == "joined" && view["hears"] == true).await;
                 let events = net.node.events_of(path).await;
                 assert_eq!(states(&events), ["joined", "lost", "joined"], "{events:#?}");
-                net.assert_heard(path, group, "w0", how).await;
+                net.assert_received(path, group, "w0", how).await;
             }
             for path in paths {
                 net.node.delete(&path).await.expect(204);
@@ -162,7 +162,7 @@ async fn joined_again_beside_another_program(net: &Cabled) -> (String, Process) 
     let joined_again =
         |page: &Value| states(page["items"].as_array().unwrap()) == ["joined", "lost", "joined"];
     net.node.soon("/v1/events", joined_again).await;
-    net.assert_heard(&membership, group, "w0", "to both").await;
+    net.assert_received(&membership, group, "w0", "to both").await;
     block_in_place(|| joiner.wait_for_line("heard to both"));
     (membership, joiner)
 }
@@ -178,11 +178,11 @@ async fn another_programs_join_does_not_hide_the_loss() {
     // service keeps it open until then.
     drop(joiner);
     net.listed_soon(&membership, group, 1).await;
-    net.assert_heard(&membership, group, "w0", "to the service alone").await;
+    net.assert_received(&membership, group, "w0", "to the service alone").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_it_does_not_end_another_programs_join() {
+async fn deleting_a_membership_does_not_end_another_programs_join() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 1).await;
     let [group] = IPV6;
@@ -196,7 +196,7 @@ async fn deleting_it_does_not_end_another_programs_join() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memberships_that_the_kernel_kept_are_left_alone() {
+async fn memberships_on_unaffected_interfaces_are_left_alone() {
     let Some(mut lab) = Lab::new() else { return };
     let net = Cabled::new(&mut lab, 2).await;
     let [_, group] = GROUPS;
@@ -209,7 +209,7 @@ async fn memberships_that_the_kernel_kept_are_left_alone() {
     }
 
     assert_eq!(states(&net.node.events_of(&unconcerned).await), ["joined"]);
-    net.assert_heard(&unconcerned, group, "w1", "all the time").await;
+    net.assert_received(&unconcerned, group, "w1", "all the time").await;
     assert_eq!(Metrics::of(&net.node).await.count("rollcall_reopened_total"), 3);
     let view: Value = net.node.get(&unconcerned).await.expect(200);
     assert_eq!((&view["state"], &view["hears"]), (&json!("joined"), &json!(true)));

@@ -18,13 +18,13 @@ async fn log_of(sent: &[(&str, &str)]) -> (TestServer, String) {
     let log = format!("{}/datagrams", server.join(&group).await);
     for (position, (source, payload)) in sent.iter().enumerate() {
         Peer::at(source).send(&group, payload);
-        server.heard(&log, position + 1).await;
+        server.wait_for_datagrams(&log, position + 1).await;
     }
     (server, log)
 }
 
 #[tokio::test]
-async fn the_client_chooses_the_form() {
+async fn the_client_chooses_the_format() {
     let (server, log) = log_of(&[("127.0.0.1", "a")]).await;
     for (query, accept, expected) in [
         ("", None, "application/json"),
@@ -46,7 +46,7 @@ async fn the_client_chooses_the_form() {
 }
 
 #[tokio::test]
-async fn a_form_that_there_is_not_is_refused_by_what_there_is() {
+async fn an_unknown_format_is_refused_with_the_list_of_formats() {
     let (server, log) = log_of(&[]).await;
     let refused = server.request(Method::GET, &log).header("accept", "text/html").send().await;
     let detail = refused.problem(406, "not-acceptable", "")["detail"].to_string();
@@ -60,7 +60,7 @@ async fn a_form_that_there_is_not_is_refused_by_what_there_is() {
 }
 
 #[tokio::test]
-async fn parameters_of_another_form_are_refused() {
+async fn parameters_of_another_format_are_refused() {
     let (server, log) = log_of(&[]).await;
     for (query, pointer) in [
         ("follow=true", "/follow"),
@@ -73,7 +73,7 @@ async fn parameters_of_another_form_are_refused() {
 }
 
 #[tokio::test]
-async fn lines_are_what_pages_hold() {
+async fn lines_equal_the_items_of_pages() {
     let (server, log) = log_of(&[("127.0.0.1", "a"), ("127.0.0.2", "b"), ("127.0.0.1", "c")]).await;
     let page = server.get(&log).await.expect(200);
     let all = lines(&server.get(&format!("{log}?format=ndjson")).await);
@@ -88,7 +88,7 @@ async fn lines_are_what_pages_hold() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_another_log_gives_a_gap_and_all_that_is_kept() {
+async fn a_cursor_of_another_log_gives_a_gap_and_the_whole_log() {
     let (server, log) = log_of(&[("127.0.0.1", "a")]).await;
     let found = lines(&server.get(&format!("{log}?format=ndjson&after=0000000000000000-9")).await);
     assert_eq!(found[0], json!({"gap": {"reason": "log_replaced"}}));
@@ -97,15 +97,15 @@ async fn the_cursor_of_another_log_gives_a_gap_and_all_that_is_kept() {
 
 /// More than the kernel's buffers hold is left to read when the log is deleted.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_whose_log_goes_away_is_cut_off() {
+async fn deleting_a_log_cuts_its_export_off() {
     let server = TestServer::start_with(|config| config.settings.log_limits.bytes = 64 << 20).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
     let log = format!("{membership}/datagrams");
-    let mut heard = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
+    let mut received = server.request(Method::GET, &format!("{log}?format=sse")).stream().await;
     for _ in 0..500 {
         peer.send(&group, vec![b'x'; 60_000]);
-        heard.event().await.unwrap();
+        received.event().await.unwrap();
     }
     let mut export = server.request(Method::GET, &format!("{log}?format=ndjson")).stream().await;
 
@@ -115,7 +115,7 @@ async fn an_export_whose_log_goes_away_is_cut_off() {
 }
 
 #[tokio::test]
-async fn lines_can_be_followed_and_tell_gaps() {
+async fn followed_lines_report_gaps() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 2).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let membership = server.join(&group).await;
@@ -131,7 +131,7 @@ async fn lines_can_be_followed_and_tell_gaps() {
 }
 
 #[tokio::test]
-async fn filters_hold_for_every_form() {
+async fn filters_apply_to_every_format() {
     let sent = [("127.0.0.1", "a"), ("127.0.0.2", "b"), ("127.0.1.1", "c"), ("127.0.0.2", "d")];
     let (server, log) = log_of(&sent).await;
     let all = server.get(&log).await.expect(200);
@@ -151,7 +151,7 @@ async fn filters_hold_for_every_form() {
         let found = lines(&server.get(&format!("{log}?format=ndjson&{filter}")).await);
         assert_eq!(payloads(&found), expected, "{filter}");
     }
-    // A full page goes no further than its last item.
+    // The cursor of a full page is at its last item.
     let page = server.get(&format!("{log}?source=127.0.0.2&limit=1")).await.expect(200);
     let rest = format!("{log}?source=127.0.0.2&after={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(payloads(server.get(&rest).await.expect(200)["items"].as_array().unwrap()), ["d"]);
@@ -162,14 +162,14 @@ async fn filters_hold_for_every_form() {
 }
 
 #[tokio::test]
-async fn a_reader_with_a_filter_waits_for_what_passes_it() {
+async fn a_long_poll_with_a_filter_waits_for_a_matching_datagram() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let log = format!("{}/datagrams", server.join(&group).await);
     let waiting = format!("{log}?source=127.0.0.2&wait_ms=60000");
     let (page, ()) = tokio::join!(server.get(&waiting), async {
         Peer::at("127.0.0.1").send(&group, "another");
-        // It has been heard, and so the reader has been woken for nothing.
-        server.heard(&log, 1).await;
+        // It has been received, so the reader has been woken without a match.
+        server.wait_for_datagrams(&log, 1).await;
         Peer::at("127.0.0.2").send(&group, "wanted");
     });
     assert_eq!(payloads(page.expect(200)["items"].as_array().unwrap()), ["wanted"]);
@@ -181,7 +181,7 @@ async fn a_reader_with_a_filter_waits_for_what_passes_it() {
 }
 
 #[tokio::test]
-async fn a_payload_comes_as_it_was() {
+async fn a_payload_is_returned_byte_for_byte() {
     let server = TestServer::start_with(|config| config.settings.log_limits.entries = 2).await;
     let (group, peer) = (fresh_group(), Peer::at("127.0.0.1"));
     let log = format!("{}/datagrams", server.join(&group).await);

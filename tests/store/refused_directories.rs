@@ -1,4 +1,4 @@
-//! Directories that cannot be used.
+//! Data directories that the store refuses.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn refusal(directory: &Path) -> DiskError {
 }
 
 #[tokio::test]
-async fn one_that_is_in_use() {
+async fn a_directory_in_use_is_refused() {
     let scratch = Scratch::new();
     let (store, _) = open(scratch.path("data").as_path());
     assert!(matches!(refusal(&scratch.path("data")), DiskError::InUse(_)));
@@ -22,7 +22,7 @@ async fn one_that_is_in_use() {
 }
 
 #[test]
-fn one_that_a_newer_rollcall_wrote() {
+fn a_directory_of_a_newer_version_is_refused() {
     let scratch = Scratch::new();
     drop(open(&scratch.path("data")));
     change(&scratch, |database| database.pragma_update(None, "user_version", 99));
@@ -32,7 +32,7 @@ fn one_that_a_newer_rollcall_wrote() {
 }
 
 #[test]
-fn one_that_belongs_to_another_program() {
+fn a_database_of_another_program_is_refused() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path("data")).unwrap();
     change(&scratch, |database| database.execute_batch("CREATE TABLE theirs (a)"));
@@ -45,14 +45,14 @@ fn one_that_belongs_to_another_program() {
 }
 
 #[test]
-fn a_file_in_its_place() {
+fn a_file_in_place_of_the_directory_is_refused() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("data"), "").unwrap();
     assert!(matches!(refusal(&scratch.path("data")), DiskError::NoDirectory(_)));
 }
 
 #[tokio::test]
-async fn one_that_is_damaged() {
+async fn a_damaged_database_is_refused() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, std::iter::repeat_n([0_u8; 1_000].as_slice(), 1_000));
@@ -68,7 +68,7 @@ async fn one_that_is_damaged() {
 }
 
 #[tokio::test]
-async fn one_with_blocks_that_do_not_fit_together() {
+async fn a_database_with_inconsistent_blocks_is_refused() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
@@ -80,7 +80,7 @@ async fn one_with_blocks_that_do_not_fit_together() {
 }
 
 #[tokio::test]
-async fn one_with_numbers_that_cannot_be() {
+async fn a_database_with_impossible_numbers_is_refused() {
     for change_made in [
         "UPDATE logs SET reserved = 0, first = 0",
         "UPDATE logs SET first = reserved + 1",

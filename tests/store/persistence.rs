@@ -1,4 +1,4 @@
-//! What was kept is there again, under the same numbers.
+//! A reopened store has the same datagrams under the same numbers.
 
 use rollcall::store::{GapReason, LogCounters, ReadRange};
 
@@ -6,7 +6,7 @@ use super::{append, crashed, entries, fresh, goes_on_behind, open, read_all, res
 use crate::support::program::Scratch;
 
 #[tokio::test]
-async fn a_log_goes_on_where_it_ended() {
+async fn a_reopened_log_continues_where_it_ended() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8], b"", b"three"]);
@@ -30,7 +30,7 @@ async fn a_log_goes_on_where_it_ended() {
 }
 
 #[tokio::test]
-async fn what_is_larger_than_memory_is_read_from_disk() {
+async fn a_log_larger_than_memory_is_read_from_disk() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     let payloads: Vec<_> = (0..5_000_u32).map(|number| [number.to_le_bytes(); 50].concat()).collect();
@@ -47,7 +47,7 @@ async fn what_is_larger_than_memory_is_read_from_disk() {
 }
 
 #[tokio::test]
-async fn what_leaves_memory_before_it_is_on_disk_is_counted_and_told() {
+async fn datagrams_dropped_before_they_are_on_disk_are_counted_as_lost() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"on disk" as &[u8]]);
@@ -68,7 +68,7 @@ async fn what_leaves_memory_before_it_is_on_disk_is_counted_and_told() {
 }
 
 #[tokio::test]
-async fn durable_readers_see_what_is_on_disk_and_no_more() {
+async fn a_durable_read_returns_only_datagrams_on_disk() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
@@ -86,7 +86,7 @@ async fn durable_readers_see_what_is_on_disk_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_retention_took_and_what_a_crash_took_are_told_apart() {
+async fn gaps_distinguish_retention_from_a_crash() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"old" as &[u8]; 3]);
@@ -101,12 +101,12 @@ async fn what_retention_took_and_what_a_crash_took_are_told_apart() {
 
     let (datagrams, gaps) = read_all(&log, None).await;
     let [(number, _)] = datagrams[..] else { panic!("{datagrams:?}") };
-    let told: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.missed)).collect();
-    assert_eq!(told, [(GapReason::Retention, Some(3)), (GapReason::Lost, Some(number - 4))]);
+    let reported: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.missed)).collect();
+    assert_eq!(reported, [(GapReason::Retention, Some(3)), (GapReason::Lost, Some(number - 4))]);
 }
 
 #[tokio::test]
-async fn after_a_crash_numbers_go_on_behind_all_that_were_seen() {
+async fn numbers_that_were_read_are_not_reused_after_a_crash() {
     let scratch = Scratch::new();
     let (owner, store, log) = fresh(&scratch);
     append(&log, [b"one" as &[u8]]);
@@ -124,7 +124,7 @@ async fn after_a_crash_numbers_go_on_behind_all_that_were_seen() {
     append(&log, [b"new" as &[u8]]);
 
     let number = goes_on_behind(&log, seen).await;
-    // From the start, too: what was on disk, a step, and what is new.
+    // From the start, too: the datagram on disk, a gap, and the new one.
     let (datagrams, gaps) = read_all(&log, None).await;
     assert_eq!(datagrams.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, number]);
     assert_eq!(gaps.iter().filter_map(|gap| gap.missed).sum::<u64>(), number - 2);

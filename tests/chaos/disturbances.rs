@@ -1,4 +1,4 @@
-//! The disorder of a phase: clients, traffic and disturbances at the same time.
+//! The disturbed part of a phase: clients, traffic and disturbances at the same time.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const SIGSTOP: i32 = 19;
 
 impl World {
     /// Ends when all of it has happened; gives how many datagrams went to each steady group.
-    pub(super) async fn disorder(self: &Arc<Self>, phase: &mut Phase) -> u64 {
+    pub(super) async fn disturb_while_in_use(self: &Arc<Self>, phase: &mut Phase) -> u64 {
         let over = Arc::new(AtomicBool::new(false));
         let number = phase.number;
         let (world, stop) = (self.clone(), over.clone());
@@ -28,14 +28,14 @@ impl World {
         let (world, stop) = (self.clone(), over.clone());
         let troubled = tokio::spawn(async move { world.send_to_troubled(number, &stop).await });
 
-        let mut happening = JoinSet::new();
+        let mut tasks = JoinSet::new();
         for operations in std::mem::take(&mut phase.clients) {
             let (world, theme) = (self.clone(), phase.theme);
-            happening.spawn(async move { ClientRun { world: &world, theme }.all(operations).await });
+            tasks.spawn(async move { ClientRun { world: &world, theme }.all(operations).await });
         }
         let (world, disturbances) = (self.clone(), std::mem::take(&mut phase.disturbances));
-        happening.spawn(async move { world.disturb_all(disturbances).await });
-        happening.join_all().await;
+        tasks.spawn(async move { world.disturb_all(disturbances).await });
+        tasks.join_all().await;
 
         over.store(true, Ordering::Relaxed);
         troubled.await.expect("no panic");

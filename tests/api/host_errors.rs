@@ -11,7 +11,7 @@ use crate::support::program::{Hosted, Program};
 use crate::support::server::{TestServer, fresh_group, fresh_port, on_lo};
 
 #[tokio::test]
-async fn a_port_that_somebody_holds_alone() {
+async fn a_port_in_use_is_refused() {
     let (server, group) = (TestServer::start().await, fresh_group());
     let alone = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = alone.local_addr().unwrap().port();
@@ -25,7 +25,7 @@ async fn a_port_that_somebody_holds_alone() {
 }
 
 #[tokio::test]
-async fn more_sources_than_the_kernel_takes() {
+async fn more_sources_than_the_kernel_takes_are_refused() {
     let limit = std::fs::read_to_string("/proc/sys/net/ipv4/igmp_max_msf").unwrap();
     let limit: u8 = limit.trim().parse().expect("the default is 10");
     let sources: Vec<_> = (0..=limit).map(|nth| format!("127.0.1.{nth}")).collect();
@@ -39,7 +39,7 @@ async fn more_sources_than_the_kernel_takes() {
 }
 
 #[tokio::test]
-async fn no_route_to_the_group() {
+async fn a_message_without_a_route_is_refused() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host_off();
     let program = Hosted::start(&host);
@@ -61,7 +61,7 @@ async fn no_route_to_the_group() {
 }
 
 #[tokio::test]
-async fn out_of_descriptors_it_says_so_and_works_on() {
+async fn the_service_keeps_working_when_descriptors_run_out() {
     let program = Program::start_under(&["prlimit", "--nofile=40:40"]);
     let group = fresh_group();
     let mut joined = Vec::new();
@@ -94,7 +94,7 @@ async fn out_of_descriptors_it_says_so_and_works_on() {
 }
 
 #[tokio::test]
-async fn a_port_that_needs_a_right() {
+async fn a_privileged_port_is_refused_without_the_right() {
     let Some(program) = without_rights() else { return };
     let problem = program.post("/v1/memberships", on_lo("239.250.1.2:999", json!({}))).await;
     let problem = problem.problem(403, "permission-denied", "/group");

@@ -1,4 +1,4 @@
-//! Room on disk: what is let go of gives it back.
+//! Deleted and evicted datagrams free disk space.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::program::Scratch;
 const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
-async fn a_log_that_is_deleted_gives_its_room_back() {
+async fn a_deleted_log_frees_its_disk_space() {
     let scratch = Scratch::new();
     let path = scratch.path("data");
     let owner = std::sync::Arc::new(Owner);
@@ -44,7 +44,7 @@ async fn a_log_that_is_deleted_gives_its_room_back() {
 }
 
 #[tokio::test]
-async fn a_full_log_takes_no_more_room() {
+async fn a_full_log_takes_no_more_disk_space() {
     let scratch = Scratch::new();
     let path = scratch.path("data");
     let owner = std::sync::Arc::new(Owner);
