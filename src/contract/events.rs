@@ -69,7 +69,7 @@ pub struct Event {
 
 /// `joined`, `pending` and `lost`: on an interface. `not_hearing`: it is joined on an interface, and nothing can arrive
 /// there; `hearing`: now it can. What is `joined` hears unless `not_hearing` follows. `failed`: its sockets are closed
-/// because of a fault of the service's own, and opened again after a pause. `left`: on an interface that is no longer wanted or, without
+/// because of an internal error, and opened again after a pause. `left`: on an interface that is no longer wanted or, without
 /// `interface`, altogether. `expired`: the lease ran out. `changed`: by a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -49,7 +49,7 @@ pub struct Membership {
 
 /// `joined`: the kernel's list of groups has it; whether anything can arrive is said by `hears`. `pending`: it could not
 /// join yet and tries again, or a responder cannot reply from where it should. `lost`: it was joined until the interface
-/// went away or the kernel forgot it, and is joined again. `failed`: a fault of the service's own has closed it; it is
+/// went away or the kernel forgot it, and is joined again. `failed`: an internal error has closed it; it is
 /// opened again after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
