@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::resource_kind::ResourceKind;
 use crate::model::{Family, Group, Id, NotHearing};
-use crate::net::{SocketError, SocketErrorKind, rights};
+use crate::net::{SocketError, SocketErrorKind, host_limits};
 use crate::store::DiskError;
 
 /// Why the store cannot confirm that something is on disk.
@@ -72,7 +72,7 @@ pub enum ControlError {
     TooManySources { family: Family, count: usize },
     #[error(
         "port {port} needs the right to bind ports below {}: run with CAP_NET_BIND_SERVICE or choose a higher port",
-        rights::lowest_open_port()
+        host_limits::lowest_open_port()
     )]
     PortDenied { port: u16, purpose: Purpose },
     #[error("the system refused: {0}; check the service's rights and the firewall")]
@@ -132,7 +132,7 @@ impl ControlError {
         match error.kind() {
             SocketErrorKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
             SocketErrorKind::Denied
-                if attempt.bind.port() != 0 && attempt.bind.port() < rights::lowest_open_port() =>
+                if attempt.bind.port() != 0 && attempt.bind.port() < host_limits::lowest_open_port() =>
             {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }

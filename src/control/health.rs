@@ -11,7 +11,7 @@ use super::shared::{Control, Shared};
 use super::views::JoinState;
 use super::watchdog::LONGEST_WORK;
 use crate::model::{Family, limits};
-use crate::net::{Descriptors, rights};
+use crate::net::{Descriptors, host_limits};
 use crate::store::Store;
 use crate::sync::Lock;
 
@@ -232,7 +232,7 @@ fn descriptors() -> HealthCheck {
 
 fn low_ports() -> HealthCheck {
     const NAME: &str = "rights.low_ports";
-    match rights::lowest_port() {
+    match host_limits::lowest_port() {
         Ok(1) => HealthCheck::ok(NAME, "groups on all ports can be joined"),
         Ok(lowest) => HealthCheck::warning(
             NAME,
@@ -246,7 +246,7 @@ fn low_ports() -> HealthCheck {
 
 fn receive_buffers(requested: usize) -> HealthCheck {
     const NAME: &str = "rights.receive_buffers";
-    match rights::receive_buffer(requested) {
+    match host_limits::receive_buffer(requested) {
         Ok(size) if size.granted >= size.requested => {
             HealthCheck::ok(NAME, format!("sockets get the {requested} bytes that are requested"))
         }
@@ -263,7 +263,7 @@ fn receive_buffers(requested: usize) -> HealthCheck {
 
 fn source_filters() -> HealthCheck {
     const NAME: &str = "rights.source_filters";
-    let [v4, v6] = [Family::V4, Family::V6].map(rights::most_sources);
+    let [v4, v6] = [Family::V4, Family::V6].map(host_limits::most_sources);
     let detail = format!("a membership can name {v4} sources in IPv4 and {v6} in IPv6");
     if v4.min(v6) < limits::SOURCES {
         return HealthCheck::warning(

@@ -27,7 +27,7 @@ use comparison::MissingSocket;
 pub(super) use comparison::lacking;
 pub(super) use orphans::{Orphan, Orphans};
 use pacer::{Pacer, cpu_time_of};
-pub(super) use requests::Reconciler;
+pub(super) use requests::ReconcilerHandle;
 
 /// Starts the thread, which runs until the service stops or the runtime is dropped.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<(), SocketError> {
@@ -50,7 +50,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<(), SocketError> {
 }
 
 /// Ends the thread when it is dropped.
-struct EndsThread(Arc<Reconciler>);
+struct EndsThread(Arc<ReconcilerHandle>);
 
 impl Drop for EndsThread {
     fn drop(&mut self) {

@@ -19,7 +19,7 @@ pub(super) struct Registry<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Created,
-    Kept,
+    Existed,
 }
 
 /// Selects the resources of a list.

@@ -11,7 +11,7 @@ use super::error::{ControlError, Done, DurabilityError};
 use super::events::Events;
 use super::membership::{Membership, MembershipContext};
 use super::message::{Message, MessageContext};
-use super::reconciler::Reconciler;
+use super::reconciler::ReconcilerHandle;
 use super::registry::Registry;
 use super::resource_failures::ResourceFailures;
 use super::resource_kind::ResourceKind;
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) responder_context: ResponderContext,
     pub(super) message_context: MessageContext,
     pub(super) membership_context: MembershipContext,
-    pub(super) reconciler: Arc<Reconciler>,
+    pub(super) reconciler: Arc<ReconcilerHandle>,
     pub(super) budget: Arc<Budget>,
     pub(super) events: Arc<Events>,
     pub(super) memberships: Registry<Membership>,

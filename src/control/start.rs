@@ -9,7 +9,7 @@ use super::claims::Claims;
 use super::events::Events;
 use super::membership::MembershipContext;
 use super::message::{ClosedMessages, MessageContext, SharedSendSockets};
-use super::reconciler::{self, Reconciler};
+use super::reconciler::{self, ReconcilerHandle};
 use super::recovery::{self, keep_running};
 use super::registry::Registry;
 use super::resource_failures::ResourceFailures;
@@ -60,7 +60,7 @@ impl Control {
         let interfaces = InterfaceWatch::start(&tasks, &stop).await?;
         let receive_threads = Arc::new(ReceiveThreads::start(settings.receive_threads, &tasks, &stop)?);
         let sockets = backend(receive_threads.clone(), interfaces.clone());
-        let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<Reconciler>::default());
+        let (timers, reconciler) = (Arc::new(Timers::default()), Arc::<ReconcilerHandle>::default());
         let watched =
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
         let events = Arc::new(Events::new(Events::KEPT));
@@ -139,7 +139,7 @@ impl Control {
         shared.stop.cancel();
         for message in shared.messages.all() {
             message.close(CloseReason::Restarted);
-            message.end_linger();
+            message.release_sockets();
         }
         for membership in shared.joined_all() {
             membership.stop_hearing();

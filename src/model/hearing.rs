@@ -64,8 +64,8 @@ impl Interface {
     }
 
     /// A number that changes whenever the kernel forgets which groups of the family were joined there.
-    pub fn forgotten(&self, family: Family) -> u32 {
-        let [v4, v6] = self.forgotten;
+    pub fn list_generation(&self, family: Family) -> u32 {
+        let [v4, v6] = self.list_generation;
         match family {
             Family::V4 => v4,
             Family::V6 => v6,
@@ -126,7 +126,7 @@ mod tests {
             loopback: false,
             ipv4: true,
             ipv6: Ipv6Status::On,
-            forgotten: [0, 0],
+            list_generation: [0, 0],
             multicast: true,
             master: None,
             receives_for_ports: false,

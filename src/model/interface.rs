@@ -45,7 +45,7 @@ pub struct Interface {
     pub ipv6: Ipv6Status,
     /// For IPv4 and for IPv6, a number that changes whenever the kernel was seen to have forgotten its list of groups
     /// here: because the family was removed, or the interface was recreated, or moved to another namespace and back.
-    pub forgotten: [u32; 2],
+    pub list_generation: [u32; 2],
     /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
     pub multicast: bool,
     /// The interface that this one is a port of (`IFLA_MASTER`): a bridge, a bond, a VRF.
@@ -177,7 +177,7 @@ mod tests {
             running: true,
             ipv4: true,
             ipv6: Ipv6Status::On,
-            forgotten: [0, 0],
+            list_generation: [0, 0],
             loopback: false,
             multicast: true,
             master: None,

@@ -1,27 +1,12 @@
+//! Messages to send.
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Group, Interfaces, Retention};
-
-/// Bounds of a message's numbers; each is also in the API document.
-pub mod limits {
-    /// A day: a membership is the means for longer collections.
-    pub const WINDOW_MS: u64 = 86_400_000;
-    pub const LINGER_MS: u64 = 60_000;
-    pub const REPEAT_COUNT: u32 = 1_000_000;
-    pub const REPEAT_INTERVAL_MS: u64 = 3_600_000;
-    /// Each tracked attempt holds a socket on each interface.
-    pub const TRACKED_ATTEMPTS: u32 = 8;
-    pub const REPLY_DELAY_MS: u32 = 60_000;
-    /// 30 days.
-    pub const LEASE_MS: u64 = 2_592_000_000;
-    /// Sources that one filter may name; the kernel's own limits (`igmp_max_msf`, `mld_max_msf`) are lower by default.
-    pub const SOURCES: usize = 1_024;
-    pub const INTERFACES: usize = 1_024;
-}
+use super::{Family, Group, Interfaces, Retention, limits};
 
 /// The TTL (IPv4) or hop limit (IPv6) of a message's datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ mod group;
 mod hearing;
 mod id;
 mod interface;
+pub mod limits;
 mod membership;
 mod message;
 mod responder;
@@ -23,9 +24,7 @@ pub use hearing::NotHearing;
 pub use id::{Id, IdError};
 pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable};
 pub use membership::MembershipSpec;
-pub use message::{
-    CloseReason, HopLimit, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
-};
+pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, check_attempts, check_datagram};
 pub use responder::{Delay, Match, Pattern, Reply, ReplyFrom, ResponderRules};
 pub use retention::Retention;
 pub use sources::{SourceError, SourceFilter};

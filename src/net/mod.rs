@@ -9,9 +9,9 @@ mod batch;
 mod descriptors;
 mod error;
 mod group_socket;
+pub mod host_limits;
 mod interfaces;
 mod receive;
-pub mod rights;
 mod rtnl;
 #[cfg(test)]
 mod script;

@@ -69,19 +69,20 @@ async fn the_watch_notices_when_the_kernel_forgets_groups() {
 
     disable_ipv6(true);
     let disabled = now(&watch, |v0| v0.ipv6 == Ipv6Status::Disabled).await;
-    assert_eq!((disabled.forgotten, joined.in_kernel()), (before.forgotten, [1, 1]));
+    assert_eq!((disabled.list_generation, joined.in_kernel()), (before.list_generation, [1, 1]));
     disable_ipv6(false);
     now(&watch, |v0| v0.ipv6 == Ipv6Status::On).await;
 
     ip("link set v0 mtu 1200\nlink set v0 mtu 1500");
-    let forgotten = now(&watch, |v0| v0.forgotten != before.forgotten && v0.ipv6 == Ipv6Status::On).await;
-    assert_eq!((forgotten.forgotten[0], joined.in_kernel()), (before.forgotten[0], [1, 0]));
+    let forgotten =
+        now(&watch, |v0| v0.list_generation != before.list_generation && v0.ipv6 == Ipv6Status::On).await;
+    assert_eq!((forgotten.list_generation[0], joined.in_kernel()), (before.list_generation[0], [1, 0]));
 
     let joined = Joined::new(before.index);
     ip(&format!("link set v0 netns {}", other.0.id()));
     other.run(&["ip", "link", "set", "v0", "netns", &std::process::id().to_string()]);
-    let moved = now(&watch, |v0| v0.forgotten[0] != forgotten.forgotten[0]).await;
-    assert_ne!(moved.forgotten[1], forgotten.forgotten[1]);
+    let moved = now(&watch, |v0| v0.list_generation[0] != forgotten.list_generation[0]).await;
+    assert_ne!(moved.list_generation[1], forgotten.list_generation[1]);
     assert_eq!((moved.index, joined.in_kernel()), (before.index, [0, 0]));
 }
 
@@ -153,7 +154,7 @@ async fn now(watch: &InterfaceWatch, is_so: impl Fn(&Interface) -> bool) -> Arc<
 /// adds addresses, a little after the change itself.
 async fn agrees(watch: &InterfaceWatch, change: &str) {
     // Without the counts that only a watch from the start has.
-    let plain = |interface: &Arc<Interface>| Interface { forgotten: [0; 2], ..(**interface).clone() };
+    let plain = |interface: &Arc<Interface>| Interface { list_generation: [0; 2], ..(**interface).clone() };
     let plain = |table: Arc<InterfaceTable>| table.interfaces.iter().map(plain).collect::<Vec<_>>();
     let started = Instant::now();
     loop {

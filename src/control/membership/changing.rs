@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::following::{self, Adopted, Changing};
 use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{self, Delivering};
-use super::reconciling::{self, Adopted, Changing};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
@@ -84,7 +84,7 @@ impl Membership {
                 current.iter().filter_map(InterfaceMembership::reusable).collect();
             let no_counters = HashMap::new();
             let counted = if state.spec.group == spec.group { &state.counted_before } else { &no_counters };
-            let missing = reconciling::missing(spec, table, current, counted, true);
+            let missing = following::missing(spec, table, current, counted, true);
             (state.spec.clone(), state.revision, reusable, missing, self.delivery(&state))
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;

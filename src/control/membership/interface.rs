@@ -237,7 +237,7 @@ impl Joined {
     pub(super) fn is_on(&self, interface: &Interface, family: Family) -> bool {
         self.interface.index == interface.index
             && self.interface.name == interface.name
-            && self.interface.forgotten(family) == interface.forgotten(family)
+            && self.interface.list_generation(family) == interface.list_generation(family)
     }
 
     fn dropped_buffers(&self) -> u64 {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::following::Adopted;
 use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{Missing, Opened};
-use super::reconciling::Adopted;
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::error::ControlError;

@@ -8,6 +8,7 @@
 mod changing;
 mod events;
 mod failing;
+mod following;
 mod interface;
 mod joining;
 mod leaving;
@@ -16,7 +17,6 @@ mod model_tests;
 mod opening;
 mod operations;
 mod persistence;
-mod reconciling;
 mod request;
 mod retries;
 mod sink;

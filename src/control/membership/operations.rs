@@ -49,7 +49,7 @@ impl Control {
                 reconcile_if_changed(shared, &existing, &table);
                 arm(shared, &existing);
                 shared.flushed(Done::Changed).await?;
-                return Ok((existing, Outcome::Kept));
+                return Ok((existing, Outcome::Existed));
             }
             let spec = self.spec_of(&request, None).await?;
             let responder = request.rules.clone().map(|rules| {

@@ -90,7 +90,7 @@ impl Message {
     }
 
     /// Releases the sockets; [`Self::sockets_closed`] resolves when they are closed.
-    pub(in crate::control) fn end_linger(&self) {
+    pub(in crate::control) fn release_sockets(&self) {
         self.sockets().close_all();
         self.log.complete();
     }
@@ -104,7 +104,7 @@ impl Message {
     /// Deletes the message, which is no longer in the registry.
     pub(in crate::control) fn discard(self: &Arc<Self>) {
         self.close(CloseReason::Cancelled);
-        self.end_linger();
+        self.release_sockets();
         self.log.close();
         self.enter_totals(|totals| totals);
         self.emit_deleted();
@@ -117,7 +117,7 @@ impl Lingers for Message {
     }
 
     fn end_linger(self: &Arc<Self>) {
-        self.context.failures.contain(self, || Self::end_linger(self));
+        self.context.failures.contain(self, || self.release_sockets());
     }
 }
 

@@ -30,6 +30,6 @@ impl Failable for Message {
             self.log.abandon();
         }
         self.close(CloseReason::Failed);
-        Message::end_linger(self);
+        self.release_sockets();
     }
 }

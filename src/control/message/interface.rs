@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::collection::{EgressResult, PortId};
-use super::opening::{Egress, NumberedSockets, OpenedSockets};
+use super::opening::{EgressSockets, NumberedSockets, OpenedSockets};
 use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
 use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
@@ -21,7 +21,7 @@ pub(in crate::control) struct EgressInterface {
     /// That source address, for the first sockets.
     routed_source: Option<IpAddr>,
     /// The open sockets; none if they could not be opened.
-    pub(super) egress: Option<Egress>,
+    pub(super) egress: Option<EgressSockets>,
     /// The interface table for which `egress` was last found to fit.
     seen: Option<Arc<InterfaceTable>>,
     /// Sockets that still receive responses to a previous address, the oldest first.
@@ -74,7 +74,7 @@ impl EgressInterface {
 
     /// Makes the next copy leave by the interface as it is now. If nothing has changed, this costs a comparison of two
     /// pointers.
-    pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&Egress, ControlError> {
+    pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&EgressSockets, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
@@ -139,7 +139,7 @@ impl EgressInterface {
     }
 
     /// Sends from other sockets from now on. The previous ones receive as long as the host has their address.
-    fn replace(&mut self, message: &Message, egress: Egress, table: &InterfaceTable) {
+    fn replace(&mut self, message: &Message, egress: EgressSockets, table: &InterfaceTable) {
         if let Some(before) = self.egress.replace(egress) {
             self.retired.push_back(Retired { source: before.source, ports: before.ports().to_vec() });
         }
@@ -180,13 +180,14 @@ pub(super) fn usable<'t>(
     found.carries(family).map(|()| found).map_err(ControlError::Unusable)
 }
 
-impl Egress {
+impl EgressSockets {
     /// Whether further copies can be sent by these sockets.
     fn suits(&self, spec: &MessageSpec, interface: &Interface, source: IpAddr) -> bool {
         // With hop limit 0 the socket is a member of the group, and the kernel may have forgotten that membership.
         let family = spec.group.family();
         let is_member = spec.hop_limit.0 == 0 && !interface.loopback;
-        let forgotten = is_member && self.interface.forgotten(family) != interface.forgotten(family);
+        let forgotten =
+            is_member && self.interface.list_generation(family) != interface.list_generation(family);
         self.interface.index == interface.index && self.source == source && !forgotten
     }
 }

@@ -6,7 +6,6 @@
 
 mod closed;
 mod collection;
-mod egress;
 mod ending;
 mod failing;
 mod interface;
@@ -15,6 +14,7 @@ mod model_tests;
 mod opening;
 mod operations;
 mod persistence;
+mod routing;
 mod sending;
 mod sink;
 mod sockets;

@@ -27,7 +27,7 @@ pub(in crate::control) struct NumberedSockets {
 }
 
 /// The registered sockets by which a message is sent on one interface.
-pub(super) struct Egress {
+pub(super) struct EgressSockets {
     pub(super) interface: Arc<Interface>,
     pub(super) source: IpAddr,
     sockets: OpenSockets<SendSocket>,
@@ -124,7 +124,7 @@ impl OpenedSockets {
 
 impl NumberedSockets {
     /// Starts to receive from the sockets, if the message collects; on failure no socket stays open.
-    pub(super) fn register(self, message: &Arc<Message>) -> Result<Egress, SocketError> {
+    pub(super) fn register(self, message: &Arc<Message>) -> Result<EgressSockets, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
             OpenSockets::Shared(shared) => OpenSockets::Shared(shared),
@@ -142,7 +142,7 @@ impl NumberedSockets {
                 }
             }
         };
-        Ok(Egress { interface, source, sockets, ports })
+        Ok(EgressSockets { interface, source, sockets, ports })
     }
 }
 
@@ -177,7 +177,7 @@ impl Message {
     }
 }
 
-impl Egress {
+impl EgressSockets {
     /// The source port that this attempt uses.
     pub(super) fn port(&self, attempt: u32) -> PortId {
         self.ports[self.nth(attempt)]

@@ -79,7 +79,7 @@ impl Control {
             shared.messages.remove_if(id, &message);
             message.fail_trace(&error);
             message.close(CloseReason::Cancelled);
-            message.end_linger();
+            message.release_sockets();
             message.log().close();
             // The message counts neither as sent nor as closed, but its failed copies count.
             message
@@ -147,7 +147,7 @@ impl Message {
 
 fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
     if message.spec() == spec {
-        Ok((message, Outcome::Kept))
+        Ok((message, Outcome::Existed))
     } else {
         Err(ControlError::OtherBody { id: message.id().clone() })
     }

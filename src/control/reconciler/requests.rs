@@ -9,7 +9,7 @@ use crate::sync::{Lock, Progress, unpoisoned};
 
 /// The requests to the thread.
 #[derive(Default)]
-pub(in crate::control) struct Reconciler {
+pub(in crate::control) struct ReconcilerHandle {
     /// Std lock: held to add a request or to take all.
     requests: Mutex<ReconcileRequests>,
     added: Condvar,
@@ -27,7 +27,7 @@ pub(super) struct ReconcileRequests {
     pub(super) stopped: bool,
 }
 
-impl Reconciler {
+impl ReconcilerHandle {
     /// Has the thread reconcile the membership soon, including failed interfaces.
     pub(in crate::control) fn retry(&self, membership: &Arc<Membership>) {
         self.add(|requests| requests.retries.push(Arc::downgrade(membership)));

@@ -34,7 +34,7 @@ async fn a_put_times_out_on_a_hanging_disk_and_its_repetition_completes() {
 
     disk.go_on();
     let (again, outcome) = control.join_as(id.clone(), request, false).await.unwrap();
-    assert!(Arc::ptr_eq(&membership, &again) && outcome == Outcome::Kept);
+    assert!(Arc::ptr_eq(&membership, &again) && outcome == Outcome::Existed);
     disk.control.shutdown().await.unwrap();
 }
 

@@ -273,7 +273,7 @@ impl KernelState {
                 self.change(nth, |link| (link.mtu, link.ipv6) = (1200, Ipv6Status::Absent));
             }
             LinkChange::LargeMtu(nth) => self.change(nth, |link| {
-                link.forgotten[1] += u32::from(link.ipv6 == Ipv6Status::Absent);
+                link.list_generation[1] += u32::from(link.ipv6 == Ipv6Status::Absent);
                 (link.mtu, link.ipv6) = (1500, Ipv6Status::On);
             }),
             LinkChange::Forget(nth) => self.forget(nth),
@@ -317,7 +317,7 @@ fn link(nth: usize, index: u32) -> Interface {
         loopback: false,
         ipv4: true,
         ipv6: Ipv6Status::On,
-        forgotten: [0, 0],
+        list_generation: [0, 0],
         multicast: true,
         master: None,
         receives_for_ports: false,

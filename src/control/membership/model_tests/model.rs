@@ -83,7 +83,7 @@ impl Model {
             };
             let has_list = link.takes_part_in(Family::V6);
             let why = if link.up { Why::NoList } else { Why::Down };
-            let now = (link.index, link.forgotten[1]);
+            let now = (link.index, link.list_generation[1]);
             *entry = match *entry {
                 ModelEntry::Joined { index, forgotten: times, .. }
                     if has_list && (index, times) == now && !forgotten[nth] =>
@@ -180,8 +180,11 @@ impl Model {
                 Some(link) => {
                     let (opened_on, opened) = opens.next().expect("it is opened where it can be");
                     assert_eq!(opened_on, nth);
-                    let joined =
-                        |index| ModelEntry::Joined { index, forgotten: link.forgotten[1], hears: link.up };
+                    let joined = |index| ModelEntry::Joined {
+                        index,
+                        forgotten: link.list_generation[1],
+                        hears: link.up,
+                    };
                     opened.map(joined).map_err(|error| match error {
                         libc::ENODEV | libc::EINVAL => Why::Changing,
                         _ => Why::Refused,

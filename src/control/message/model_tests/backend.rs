@@ -146,7 +146,7 @@ fn interface(nth: usize, index: u32, host: u8) -> Interface {
         loopback: false,
         ipv4: true,
         ipv6: Ipv6Status::On,
-        forgotten: [0, 0],
+        list_generation: [0, 0],
         multicast: true,
         master: None,
         receives_for_ports: false,

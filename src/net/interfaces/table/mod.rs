@@ -22,7 +22,7 @@ pub struct LiveTable {
 
 /// Below these MTUs the kernel removes the family from an interface (`inetdev_event`, `addrconf_notify`).
 const LEAST_MTU: [u32; 2] = [68, 1280];
-/// Index of each family in [`Interface::forgotten`].
+/// Index of each family in [`Interface::list_generation`].
 const V4: usize = 0;
 const V6: usize = 1;
 
@@ -136,11 +136,12 @@ impl LiveTable {
             }
         };
         let before = &self.interfaces[at];
-        let (before, mut forgotten) = ([before.ipv4, before.ipv6 != Ipv6Status::Absent], before.forgotten);
+        let (before, mut generations) =
+            ([before.ipv4, before.ipv6 != Ipv6Status::Absent], before.list_generation);
         for family in [V4, V6] {
             if before[family] && !stays[family] {
                 self.forgets += 1;
-                forgotten[family] = self.forgets;
+                generations[family] = self.forgets;
             }
         }
         self.update(at, |interface| {
@@ -156,7 +157,7 @@ impl LiveTable {
                 multicast: has(libc::IFF_MULTICAST),
                 ipv4: link.ipv4,
                 ipv6: link.ipv6,
-                forgotten,
+                list_generation: generations,
                 master: link.master,
                 receives_for_ports: link.receives_for_ports,
                 addresses: std::mem::take(&mut interface.addresses),
@@ -223,7 +224,7 @@ fn nameless(index: u32, forgets: u32) -> Interface {
         loopback: false,
         ipv4: false,
         ipv6: Ipv6Status::Absent,
-        forgotten: [forgets; 2],
+        list_generation: [forgets; 2],
         multicast: false,
         master: None,
         receives_for_ports: false,

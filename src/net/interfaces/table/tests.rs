@@ -25,10 +25,10 @@ fn a_small_mtu_forgets_the_ipv6_groups() {
 
     let after = eth0(&table);
     assert_eq!(after.ipv6, Ipv6Status::On);
-    assert_ne!(after.forgotten[1], before.forgotten[1]);
-    assert_eq!((after.forgotten[0], after.ipv4), (before.forgotten[0], true));
+    assert_ne!(after.list_generation[1], before.list_generation[1]);
+    assert_eq!((after.list_generation[0], after.ipv4), (before.list_generation[0], true));
     // And the loss is counted once.
-    assert_eq!(after.forgotten, small.forgotten);
+    assert_eq!(after.list_generation, small.list_generation);
 }
 
 #[test]
@@ -71,7 +71,10 @@ fn a_dump_shows_disabled_ipv6() {
     table.apply(&ipv6(2, false));
     assert_eq!(eth0(&table).ipv6, Ipv6Status::On);
     table.apply(&link(2, "eth0", 1500, DISABLED));
-    assert_eq!((eth0(&table).ipv6, eth0(&table).forgotten), (Ipv6Status::Disabled, before.forgotten));
+    assert_eq!(
+        (eth0(&table).ipv6, eth0(&table).list_generation),
+        (Ipv6Status::Disabled, before.list_generation)
+    );
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn a_link_that_returns_has_forgotten_its_groups() {
     assert!(table.table().interfaces.is_empty());
     table.apply(&link(2, "eth0", 1500, ON));
     let after = eth0(&table);
-    assert!(before.forgotten.iter().zip(after.forgotten).all(|(before, after)| *before != after));
+    assert!(before.list_generation.iter().zip(after.list_generation).all(|(before, after)| *before != after));
 }
 
 #[test]

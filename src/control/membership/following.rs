@@ -152,14 +152,14 @@ impl MembershipState {
         let (mut to_close, mut orphans) = (self.drop_excluded(table), Vec::new());
         for interface in &mut self.interfaces {
             let now = table.by_name(&interface.name);
-            let is_lacking = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
+            let is_forgotten = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
             // The interface still exists, but its list of groups is a new one.
             let list_is_new = interface.joined().is_some_and(|joined| {
                 let now = now.filter(|now| now.takes_part_in(family) && now.index == joined.interface.index);
-                now.is_some_and(|now| now.forgotten(family) != joined.interface.forgotten(family))
+                now.is_some_and(|now| now.list_generation(family) != joined.interface.list_generation(family))
             });
             let index = now.map(|now| now.index).filter(|_| list_is_new);
-            match (interface.follow(now, table, family, is_lacking), index) {
+            match (interface.follow(now, table, family, is_forgotten), index) {
                 (Some(registration), Some(interface_index)) => {
                     orphans.push(Orphan { registration, interface_index, group });
                 }

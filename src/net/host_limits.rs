@@ -1,5 +1,5 @@
-//! The rights that the kernel gives this process, found by trying: whether a capability counts depends on which user
-//! namespace owns the network namespace, which `CapEff` in proc(5) does not show.
+//! What this host lets the process do: rights, found by trying, because whether a capability counts depends on which user
+//! namespace owns the network namespace, which `CapEff` in proc(5) does not show; and limits of the kernel.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
