@@ -195,7 +195,7 @@ impl ServeArgs {
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
             },
-            operations: AdminState::default(),
+            admin_state: AdminState::default(),
             otlp_endpoint: self.otlp_endpoint.clone(),
         })
     }

@@ -56,16 +56,16 @@ fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
 async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Result<(), String> {
     let mut config = reload::check(args, &layers).map_err(|findings| ConfigError::list(&findings))?;
     let filter = rollcall::logging::start(&args.log, args.log_format).map_err(|error| error.to_string())?;
-    config.operations = AdminState::new(filter);
+    config.admin_state = AdminState::new(filter);
     rollcall::net::raise_descriptor_limit();
     let no_signals = |error| format!("cannot watch signals: {error}");
     let stop = stop_on_signals().map_err(no_signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let (operations, tokens) = (config.operations.clone(), config.access.tokens.clone());
+    let (admin_state, tokens) = (config.admin_state.clone(), config.access.tokens.clone());
     let server = Server::bind(config).await.map_err(|error| cli::with_hint(&error))?;
     let address = server.tcp_addr();
     let control = server.control().clone();
-    let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), operations);
+    let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), admin_state);
     reloader.start(layers, tokens).await;
     for check in control.rights().map(Check::from) {
         if check.status == CheckStatus::Warning {

@@ -18,7 +18,7 @@ pub struct Reloader {
     arguments: Vec<OsString>,
     api: Api,
     control: Control,
-    operations: AdminState,
+    admin_state: AdminState,
 }
 
 /// A configuration without mistakes.
@@ -30,13 +30,13 @@ struct Fresh {
 
 impl Reloader {
     /// `arguments`: those that the service was started with.
-    pub fn new(arguments: Vec<OsString>, api: Api, control: Control, operations: AdminState) -> Self {
-        Self { arguments, api, control, operations }
+    pub fn new(arguments: Vec<OsString>, api: Api, control: Control, admin_state: AdminState) -> Self {
+        Self { arguments, api, control, admin_state }
     }
 
     /// Creates the declared resources, and shows the configuration in force. Called once, before the service answers.
     pub async fn start(&mut self, layers: Layers, tokens: Option<Tokens>) {
-        let log = self.operations.log_filter().configured();
+        let log = self.admin_state.log_filter().configured();
         self.take_over(Fresh { layers, tokens, log }).await;
     }
 
@@ -45,10 +45,10 @@ impl Reloader {
         match self.read() {
             Ok(fresh) => self.take_over(fresh).await,
             Err(findings) => {
-                let mut shown = self.operations.configuration();
+                let mut shown = self.admin_state.configuration();
                 shown.reads += 1;
                 shown.problems = as_problems(&findings);
-                self.operations.show(shown);
+                self.admin_state.show(shown);
                 tracing::error!("the configuration has mistakes: all is as it was");
             }
         }
@@ -61,7 +61,7 @@ impl Reloader {
             return Err(wrong("they do not start the service".to_owned()));
         };
         let tokens = check(&args, &layers)?.access.tokens;
-        if tokens.is_none() && !self.operations.configuration().tokens.is_empty() {
+        if tokens.is_none() && !self.admin_state.configuration().tokens.is_empty() {
             let detail = "no tokens are left: to let everybody in takes a new start";
             return Err(vec![ConfigError { place: String::new(), line: None, detail: detail.to_owned() }]);
         }
@@ -70,7 +70,7 @@ impl Reloader {
 
     async fn take_over(&mut self, fresh: Fresh) {
         let Fresh { layers, tokens, log } = fresh;
-        let configured = self.operations.log_filter().configure(&log);
+        let configured = self.admin_state.log_filter().configure(&log);
         configured.expect("a filter that the arguments' parser has accepted");
         let names = tokens.iter().flat_map(Tokens::names);
         let names =
@@ -79,7 +79,7 @@ impl Reloader {
             self.api.replace_tokens(tokens);
         }
         let refused = config::reconcile(&self.control, &layers.file).await;
-        let before = self.operations.configuration();
+        let before = self.admin_state.configuration();
         let mut settings = layers.settings;
         let mut restart_needed = Vec::new();
         for (name, setting) in &mut settings {
@@ -109,7 +109,7 @@ impl Reloader {
                 "configuration taken over"
             );
         }
-        self.operations.show(Configuration {
+        self.admin_state.show(Configuration {
             file: layers.file.path.map(|path| path.display().to_string()),
             reads: before.reads + 1,
             settings,

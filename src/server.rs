@@ -39,7 +39,7 @@ impl Server {
         let control = Control::start(config.settings).await?;
         let (exporter, traces) = config.otlp_endpoint.map(Exporter::start).unzip();
         let traces: Traces = traces.unwrap_or_default();
-        let api = Api::new(control.clone(), config.origin_policy, config.access, config.operations, traces);
+        let api = Api::new(control.clone(), config.origin_policy, config.access, config.admin_state, traces);
         Ok(Self { listeners, api, control, grace: config.grace, exporter })
     }
 

@@ -23,7 +23,7 @@ pub struct Config {
     /// How long requests under way may take once the service stops.
     pub grace: Duration,
     pub settings: Settings,
-    pub operations: AdminState,
+    pub admin_state: AdminState,
     /// Where to send traces; none: nothing is traced.
     pub otlp_endpoint: Option<Endpoint>,
 }

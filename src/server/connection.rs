@@ -41,7 +41,7 @@ where
     /// The most that is buffered for a slow reader, besides the waiting chunk; and the longest head of a request.
     const BUFFERED: usize = 64 * 1024;
     let unanswered = Arc::new(AtomicBool::new(false));
-    let stream = IdleTimeout { stream, unanswered: unanswered.clone() };
+    let stream = UnansweredReads { stream, unanswered: unanswered.clone() };
     let silent = async {
         stop.cancelled().await;
         tokio::time::sleep(SILENCE).await;
@@ -86,13 +86,13 @@ where
 }
 
 /// A stream that notes whether anything was read since the last write: a request, or a part of one.
-struct IdleTimeout<S> {
+struct UnansweredReads<S> {
     stream: S,
     /// Shared only within the task that polls the stream, so relaxed ordering suffices.
     unanswered: Arc<AtomicBool>,
 }
 
-impl<S> IdleTimeout<S> {
+impl<S> UnansweredReads<S> {
     fn written(&self, written: usize) -> usize {
         if written > 0 {
             self.unanswered.store(false, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl<S> IdleTimeout<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for UnansweredReads<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -116,7 +116,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for UnansweredReads<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -168,7 +168,7 @@ pub(crate) fn config() -> Config {
             replies_per_source: 100,
             replies_total: 10_000,
         },
-        operations: AdminState::default(),
+        admin_state: AdminState::default(),
         otlp_endpoint: None,
     }
 }

@@ -44,9 +44,8 @@ impl Responder {
             for datagram in received.datagrams() {
                 received_count += 1;
                 let is_copy = || {
-                    let is_copy =
-                        || self.recent.lock_own().is_copy(received_at, interface_index, source, datagram);
-                    !is_only_interface && is_copy()
+                    !is_only_interface
+                        && self.recent.lock_own().is_copy(received_at, interface_index, source, datagram)
                 };
                 let is_allowed = || self.context.limits.allow(self.serial, source.ip());
                 let decision = decide(&active.rules, datagram, source, is_copy, is_allowed);
