@@ -21,11 +21,11 @@ pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError>
     let mut findings = Vec::new();
     for entry in &file.declared {
         let joined = control.join_as(entry.id.clone(), entry.request.clone(), false).await;
-        if let Err(refusal) = joined {
+        if let Err(error) = joined {
             findings.push(ConfigError {
                 place: path.display().to_string(),
                 line: Some(entry.line),
-                detail: format!("{} `{}`: {refusal}", entry.kind, entry.id),
+                detail: format!("{} `{}`: {error}", entry.kind, entry.id),
             });
         }
     }

@@ -39,7 +39,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         write(&mut archive, &logs, args, &mut out)
     };
     match exported.and_then(|()| Ok(out.finish()?)) {
-        Err(ExportError::Output(fault)) if fault.is_enough() => Ok(()),
+        Err(ExportError::Output(error)) if error.is_enough() => Ok(()),
         exported => exported,
     }
 }

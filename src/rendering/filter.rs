@@ -43,10 +43,10 @@ impl Filter {
     }
 
     pub fn wants(&self, entry: &Entry<'_>) -> bool {
-        let at = entry.heard.received_at;
+        let at = entry.metadata.received_at;
         self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
-            && self.source.is_none_or(|source| source.is_that_of(entry.heard.source))
+            && self.source.is_none_or(|source| source.is_that_of(entry.metadata.source))
     }
 
     /// Whether datagrams that arrived between these times may be wanted.

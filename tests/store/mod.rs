@@ -85,7 +85,7 @@ fn weak(owner: &Arc<Owner>) -> Weak<dyn Persist> {
 /// Appends one datagram for each payload.
 fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
     log.append(payloads.into_iter().map(|bytes| RecordBatch {
-        heard: DatagramMeta {
+        metadata: DatagramMeta {
             received_at: Timestamp(0),
             source: ([192, 0, 2, 1], 1).into(),
             destination: ([239, 1, 1, 1], 1).into(),
@@ -93,7 +93,7 @@ fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
             hop_limit: Some(1),
             truncated: false,
         },
-        answer: None,
+        response: None,
         segment: None,
         bytes,
     }));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
+use super::collection::{Collection, EgressResult, RespondingPeer, ResponseCounters};
 use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::saved::read_status;
@@ -23,7 +23,7 @@ struct MessageStatus {
     closed: Option<(CloseReason, Timestamp)>,
     #[serde(rename = "routes")]
     results: Vec<EgressResult>,
-    counters: AnswerCounters,
+    counters: ResponseCounters,
     dropped_buffers: u64,
     /// The first ones, once the message is closed; until then, the log has all.
     responders: Vec<(SocketAddr, RespondingPeer)>,
@@ -86,7 +86,8 @@ impl Message {
         }
         loop {
             let page = self.log.read(cursor, AT_ONCE, ReadRange::ALL).await?;
-            let responses = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
+            let responses =
+                page.entries().map(|entry| (entry.sequence, entry.metadata.source, entry.response));
             self.collection().replay(responses, is_complete);
             if page.is_empty() {
                 break;

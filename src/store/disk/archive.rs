@@ -40,7 +40,7 @@ impl Archive {
             return Err(DiskError::Foreign(path));
         }
         let snapshot =
-            connection.unchecked_transaction().map_err(|error| SnapshotReader::fault(&path, &error))?;
+            connection.unchecked_transaction().map_err(|error| SnapshotReader::disk_error(&path, &error))?;
         let found = loading::load(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
         drop(snapshot);
         let logs = found.logs.into_iter().map(ArchivedLog::from).collect();
@@ -62,7 +62,7 @@ impl Archive {
         let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
         let first = kept.and_then(|block| {
             let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
-            kept.map(|entry| entry.heard.received_at).min()
+            kept.map(|entry| entry.metadata.received_at).min()
         });
         let first = first.unwrap_or(oldest.times.0);
         Ok(Some((since.map_or(first, |since| since.min(first)), until)))
@@ -94,7 +94,7 @@ impl Archive {
         query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DiskError> {
         let found = query(self.0.connection()?);
-        found.map_err(|error| SnapshotReader::fault(self.0.path(), &error))
+        found.map_err(|error| SnapshotReader::disk_error(self.0.path(), &error))
     }
 }
 
@@ -136,14 +136,14 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
     type Item = Result<Page, DiskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let kept = &self.log.log;
+        let stored = &self.log.log;
         loop {
             let rest = self.left.clone();
             let Some(saved) = self.left.next() else { break };
-            if saved.next <= kept.first {
+            if saved.next <= stored.first {
                 continue;
             }
-            let start = saved.first.max(kept.first);
+            let start = saved.first.max(stored.first);
             if let Some(page) = self.evicted_before(start) {
                 self.left = rest;
                 return Some(Ok(page));
@@ -155,10 +155,10 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
                         continue;
                     }
                     Ok(block) => block,
-                    Err(fault) => {
+                    Err(error) => {
                         self.left = [].iter();
                         self.reached = u64::MAX;
-                        return Some(Err(fault));
+                        return Some(Err(error));
                     }
                 }
             } else {
@@ -167,17 +167,17 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
             let gap = self.gap_before(start);
             self.reached = saved.next;
             if block.is_some() || gap.is_some() {
-                return Some(Ok(Page::of_block(block, start, saved.next, kept.epoch, gap)));
+                return Some(Ok(Page::of_block(block, start, saved.next, stored.epoch, gap)));
             }
         }
         // In a log that is not complete, reserved numbers without datagrams follow the last datagram.
-        let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
+        let end = if stored.complete { stored.next } else { stored.first }.max(self.gone);
         if let Some(page) = self.evicted_before(end) {
             return Some(Ok(page));
         }
         let gap = self.gap_before(end)?;
         self.reached = end;
-        Some(Ok(Page::of_block(None, end, end, kept.epoch, Some(gap))))
+        Some(Ok(Page::of_block(None, end, end, stored.epoch, Some(gap))))
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::DiskError;
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// Why nothing can be written at the moment.
-    pub fault: Option<DiskError>,
+    pub error: Option<DiskError>,
     /// How long the oldest change has been waiting to be written.
     pub lag: Duration,
     /// The size of the database.
@@ -25,6 +25,6 @@ impl Condition {
 
     /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {
-        self.fault.is_some() || self.lag > Self::LONGEST_LAG
+        self.error.is_some() || self.lag > Self::LONGEST_LAG
     }
 }

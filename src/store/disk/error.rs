@@ -58,7 +58,7 @@ impl DiskError {
     pub(super) fn when_reading(self) -> Self {
         match self {
             Self::NotWritable { path, detail } => Self::NotReadable { path, detail },
-            fault => fault,
+            error => error,
         }
     }
 

@@ -140,13 +140,13 @@ impl DiskWriter {
                 }
                 Ok(())
             }
-            Err(fault) => {
+            Err(error) => {
                 if std::mem::replace(&mut self.disk, Disk::Fails) != Disk::Fails {
-                    tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
+                    tracing::error!(%error, "nothing can be written to the data directory; logs stay in memory");
                 }
                 self.update_space_limit(kept);
-                self.queue.failed(self.pending.requested(), fault.clone(), self.pending.since);
-                Err(fault)
+                self.queue.failed(self.pending.requested(), error.clone(), self.pending.since);
+                Err(error)
             }
         }
     }

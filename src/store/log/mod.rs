@@ -63,8 +63,8 @@ impl Log {
             if state.closed {
                 return;
             }
-            for run in batch {
-                state.push(&run);
+            for record_batch in batch {
+                state.push(&record_batch);
             }
             state.retain();
         });
@@ -162,7 +162,7 @@ impl Log {
                     Ok(Some(block)) => blocks.push(block),
                     Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
                     Err(ReadError::Disk(DiskError::Damaged { .. })) => failed = Some((first, true)),
-                    Err(fault) => return Err(fault),
+                    Err(error) => return Err(error),
                 }
                 if failed.is_some() {
                     break;

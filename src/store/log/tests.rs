@@ -13,8 +13,8 @@ fn log(limits: Limits) -> Log {
     Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None)
 }
 
-fn run(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
-    let heard = DatagramMeta {
+fn record_batch(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
+    let metadata = DatagramMeta {
         received_at: Timestamp(0),
         source: ([192, 0, 2, 1], 1).into(),
         destination: ([239, 1, 1, 1], 1).into(),
@@ -22,7 +22,7 @@ fn run(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
         hop_limit: Some(1),
         truncated: false,
     };
-    RecordBatch { heard, answer: None, segment, bytes }
+    RecordBatch { metadata, response: None, segment, bytes }
 }
 
 /// Of a log that is in memory alone: nothing is waited for.
@@ -52,7 +52,7 @@ proptest! {
                     expected.push(Vec::new());
                 }
             }
-            log.append(buffers.iter().map(|(bytes, segment)| run(bytes, Some(*segment))));
+            log.append(buffers.iter().map(|(bytes, segment)| record_batch(bytes, Some(*segment))));
         }
         let mut seen = Vec::new();
         let mut cursor = None;
@@ -82,7 +82,7 @@ proptest! {
         let mut cursor = None;
         let mut known = 0;
         for (position, size) in sizes.iter().enumerate() {
-            log.append([run(&vec![0; *size], None)]);
+            log.append([record_batch(&vec![0; *size], None)]);
             if position % (read_at + 1) == 0 {
                 let page = read(&log, cursor, 1000).unwrap();
                 known += page.gap.map_or(0, |gap| gap.missed.unwrap()) + page.length as u64;
@@ -99,8 +99,8 @@ proptest! {
 #[test]
 fn a_cursor_of_another_log_gives_a_gap() {
     let (one, other) = (log(AMPLE), log(AMPLE));
-    one.append([run(b"a", None)]);
-    other.append([run(b"b", None)]);
+    one.append([record_batch(b"a", None)]);
+    other.append([record_batch(b"b", None)]);
     let cursor = read(&one, None, 1).unwrap().next;
     let page = read(&other, Some(cursor), 10).unwrap();
     assert_eq!(page.gap, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
@@ -111,7 +111,7 @@ fn a_cursor_of_another_log_gives_a_gap() {
 async fn readers_learn_of_appends_and_of_the_end() {
     let log = log(AMPLE);
     let changed = log.changed();
-    log.append([run(b"a", None)]);
+    log.append([record_batch(b"a", None)]);
     changed.await;
     let changed = log.changed();
     log.close();
@@ -124,15 +124,15 @@ fn blocks_of_what_came_before_are_passed_over() {
     let log = log(AMPLE);
     let payload = [0; 1_000];
     for second in 0..1_000 {
-        let run = run(&payload, None);
+        let batch = record_batch(&payload, None);
         log.append([RecordBatch {
-            heard: DatagramMeta { received_at: Timestamp(second), ..run.heard },
-            ..run
+            metadata: DatagramMeta { received_at: Timestamp(second), ..batch.metadata },
+            ..batch
         }]);
     }
     let scope = ReadRange { since: Some(Timestamp(700)), ..ReadRange::ALL };
     let page = log.read(None, 1_000, scope).now_or_never().expect("it is there").unwrap();
-    let times: Vec<_> = page.entries().map(|entry| entry.heard.received_at.0).collect();
+    let times: Vec<_> = page.entries().map(|entry| entry.metadata.received_at.0).collect();
     // All that is asked for, and of the rest less than a block.
     let before = times.iter().filter(|time| **time < 700).count();
     assert!(before < 70, "{before}");

@@ -127,7 +127,7 @@ async fn serve(directory: &Path, new_limit: u8) {
         store.keep(&saved.kind, &saved.id, &log, Arc::downgrade(&owner), false);
         read(&log).await;
         let address = ([192, 0, 2, 1], 1).into();
-        let heard = DatagramMeta {
+        let metadata = DatagramMeta {
             received_at: Timestamp(0),
             source: address,
             destination: address,
@@ -135,7 +135,7 @@ async fn serve(directory: &Path, new_limit: u8) {
             hop_limit: None,
             truncated: false,
         };
-        log.append([RecordBatch { heard, answer: None, segment: None, bytes: b"new" }]);
+        log.append([RecordBatch { metadata, response: None, segment: None, bytes: b"new" }]);
         log.set_limits(Limits { entries: new_limit.into(), ..limits });
         read(&log).await;
         logs.push(log);
