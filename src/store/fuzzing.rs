@@ -1,4 +1,4 @@
-//! For the fuzz targets in `tests/fuzz`: reading blocks as they come from disk.
+//! For the fuzz targets in `tests/fuzz`: reads blocks as from disk.
 
 use std::ops::Range;
 

@@ -39,7 +39,7 @@ mod mark {
     pub(super) const ATTEMPT: u8 = 1 << 3;
 }
 
-/// Bytes that a record needs at most beside payload and origin.
+/// The most bytes of a record beside payload and origin.
 const MOST_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
 
 impl RecordBatch<'_> {
@@ -49,7 +49,7 @@ impl RecordBatch<'_> {
         (self.bytes.len().div_ceil(size)).max(1) as u64
     }
 
-    /// Bytes that its record takes at most.
+    /// The most bytes of its record.
     pub(super) fn most_bytes(&self) -> usize {
         MOST_HEADER + 1 + 22 + 1 + self.metadata.interface.len() + self.bytes.len()
     }

@@ -1,4 +1,4 @@
-//! Reads a data directory without being its service.
+//! Reads a data directory outside of its service.
 
 use std::path::Path;
 use std::slice;
@@ -22,7 +22,7 @@ pub struct Archive(SnapshotReader);
 pub struct ArchivedLog {
     pub kind: String,
     pub id: String,
-    /// A later start of the service may give it to another log, which then has another epoch.
+    /// After a restart, the service may reuse the number for another log, with another epoch.
     number: i64,
     log: SavedLog,
 }
@@ -30,8 +30,8 @@ pub struct ArchivedLog {
 impl Archive {
     /// Opens a directory and returns the logs that are in it, the oldest first.
     ///
-    /// Their datagrams are read later, block by block, so that a service can go on writing in the meantime. Those that
-    /// it evicts until then are shown as a gap.
+    /// The archive reads their datagrams later, block by block, so that a service can write in the meantime. Datagrams
+    /// that the service evicts until then become a gap.
     pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
         let mut reader = SnapshotReader::open(&directory::database_in(directory))?;
         let path = reader.path().to_owned();
@@ -52,7 +52,7 @@ impl Archive {
         self.query(|connection| owners::spec(connection, log.number, log.log.epoch))
     }
 
-    /// When the first and the last datagram of a log arrived.
+    /// The arrival times of the first and the last datagram of a log.
     pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskError> {
         let mut blocks = log.blocks();
         let Some(oldest) = blocks.next() else { return Ok(None) };
@@ -84,8 +84,9 @@ impl Archive {
         })?;
         // The block may have grown since.
         let Some((data, next)) = found.filter(|(_, next)| *next >= block.next) else { return Ok(None) };
-        let damaged =
-            || DiskError::damaged(self.0.path(), &format!("block {} is not what was written", block.row));
+        let damaged = || {
+            DiskError::damaged(self.0.path(), &format!("block {} differs from the written one", block.row))
+        };
         Block::read(data, block.first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
@@ -99,7 +100,7 @@ impl Archive {
 }
 
 impl ArchivedLog {
-    /// Datagrams that are there to be read.
+    /// Datagrams that readers can read.
     pub fn datagrams(&self) -> u64 {
         self.blocks().map(|block| block.next - block.first.max(self.log.first)).sum()
     }

@@ -1,4 +1,4 @@
-//! The data directory: its lock, its files, and the mark that numbers were shown without being reserved.
+//! The data directory: its lock, its files, and the mark that readers saw numbers that were not reserved.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -37,7 +37,7 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(disk_error(error)),
         }
-        // The database is created here, because `SQLite` would make it readable by everybody.
+        // `SQLite` would create a database that all users can read.
         open(DATABASE).map_err(disk_error)?;
         Ok(Self { path: path.to_owned(), lock })
     }
@@ -46,7 +46,7 @@ impl Directory {
         database_in(&self.path)
     }
 
-    /// Whether the last service has shown numbers to readers that it could not reserve.
+    /// Whether readers of the last service saw numbers that it could not reserve.
     pub(super) fn is_marked(&self) -> bool {
         let mut found = [0; 8];
         self.lock.read_exact_at(&mut found, 0).is_ok() && found == Self::MARKED

@@ -71,7 +71,7 @@ impl SnapshotReader {
         Ok(&self.connection)
     }
 
-    /// Why something could not be read.
+    /// The error of a failed read.
     pub(super) fn disk_error(path: &Path, error: &rusqlite::Error) -> DiskError {
         DiskError::of_sqlite(path, error).when_reading()
     }

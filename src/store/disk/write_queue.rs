@@ -56,7 +56,7 @@ pub(super) struct QueuedWrites {
 struct Reached {
     completed: u64,
     error: Option<DiskError>,
-    /// Everything queued before this is written.
+    /// When the oldest unwritten work was queued.
     behind_since: Option<Instant>,
 }
 
@@ -78,7 +78,7 @@ impl QueuedWrites {
 }
 
 impl WriteQueue {
-    /// This many bytes are written without waiting for more.
+    /// With this many bytes queued, the writer does not wait for more.
     const MUCH: usize = 4 * 1024 * 1024;
 
     pub(super) fn new(next_log: i64) -> Self {
@@ -137,7 +137,7 @@ impl WriteQueue {
 
     pub(super) async fn flushed(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
-        // While the disk fails, the writer pauses between its attempts: callers must not wait for those.
+        // While the disk fails, the writer pauses between its attempts: callers must not wait for them.
         if let Some(error) = &reached.borrow_and_update().error {
             return Err(error.clone());
         }
@@ -257,11 +257,11 @@ impl WriteQueue {
             let behind_since = reached.behind_since.or(since);
             *reached = Reached { completed: ticket, error: Some(error), behind_since };
         });
-        // The writer is to try again even if nothing else is queued.
+        // The writer must retry even if no other work is queued.
         self.push(|_| {});
     }
 
-    /// Fails all flushes: nothing will be written any more.
+    /// Fails all flushes: the writer has ended.
     pub(super) fn abandon(&self, error: DiskError) {
         self.failed(u64::MAX, error, None);
     }
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_being_written_still_waits() {
+    fn the_lag_includes_changes_that_the_writer_is_writing() {
         let queue = WriteQueue::new(1);
         queue.touch(1);
         let since = queue.take().since;

@@ -43,11 +43,11 @@ pub(super) struct LogState {
 
 /// How far a log is on disk.
 pub(super) struct Saving {
-    /// The writer has been notified that there is something to write.
+    /// The writer knows that the log has unwritten changes.
     pub(super) dirty: bool,
-    /// All that is kept before this number is on disk.
+    /// All datagrams of the log before this number are on disk.
     pub(super) saved: u64,
-    /// Numbers from here on are hidden from readers, because after a crash they could be given again.
+    /// Readers do not see numbers from here on, because the service could reuse them after a crash.
     pub(super) visible_until: u64,
     /// When the log reaches this number, more numbers must be reserved soon.
     pub(super) flush_at: u64,

@@ -25,9 +25,9 @@ fn record_batch(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
     RecordBatch { metadata, response: None, segment, bytes }
 }
 
-/// Of a log that is in memory alone: nothing is waited for.
+/// Reads a log in memory, without waiting.
 fn read(log: &Log, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
-    log.read(after, limit, ReadRange::ALL).now_or_never().expect("it is there")
+    log.read(after, limit, ReadRange::ALL).now_or_never().expect("the log is in memory")
 }
 
 fn payloads(page: &Page) -> Vec<Vec<u8>> {
@@ -35,7 +35,7 @@ fn payloads(page: &Page) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever is appended in whatever batches comes out once, in order, whatever the page size.
+    /// Readers get each appended datagram once, in order, for all batches and page sizes.
     #[test]
     fn paging_gives_every_datagram_once(
         batches in prop::collection::vec(prop::collection::vec((1_u16..2000, 0_usize..20_000), 0..6), 0..20),
@@ -71,7 +71,7 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 
-    /// A reader that was overtaken learns exactly how much it missed.
+    /// A reader behind evicted datagrams gets their exact number.
     #[test]
     fn gaps_account_for_what_retention_took(
         sizes in prop::collection::vec(0_usize..900, 1..300),
@@ -108,7 +108,7 @@ fn a_cursor_of_another_log_gives_a_gap() {
 }
 
 #[tokio::test]
-async fn readers_learn_of_appends_and_of_the_end() {
+async fn the_log_wakes_readers_at_appends_and_at_its_end() {
     let log = log(AMPLE);
     let changed = log.changed();
     log.append([record_batch(b"a", None)]);
@@ -120,7 +120,7 @@ async fn readers_learn_of_appends_and_of_the_end() {
 }
 
 #[test]
-fn blocks_of_what_came_before_are_passed_over() {
+fn a_read_since_a_time_skips_earlier_blocks() {
     let log = log(AMPLE);
     let payload = [0; 1_000];
     for second in 0..1_000 {
@@ -131,9 +131,9 @@ fn blocks_of_what_came_before_are_passed_over() {
         }]);
     }
     let scope = ReadRange { since: Some(Timestamp(700)), ..ReadRange::ALL };
-    let page = log.read(None, 1_000, scope).now_or_never().expect("it is there").unwrap();
+    let page = log.read(None, 1_000, scope).now_or_never().expect("the log is in memory").unwrap();
     let times: Vec<_> = page.entries().map(|entry| entry.metadata.received_at.0).collect();
-    // All that is asked for, and of the rest less than a block.
+    // All requested datagrams, and less than a block of earlier ones.
     let before = times.iter().filter(|time| **time < 700).count();
     assert!(before < 70, "{before}");
     assert_eq!(times[before..], (700..1_000).collect::<Vec<_>>());
