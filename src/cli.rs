@@ -34,7 +34,7 @@ pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
     Ok((Cli::from_arg_matches(&layers.matches)?, layers))
 }
 
-/// An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.
+/// An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -46,9 +46,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the service.
     Serve(Box<ServeArgs>),
-    /// Say what is wrong with the configuration, all of it; takes what `serve` takes, and starts nothing.
+    /// Check the configuration and list all mistakes; takes the arguments of `serve`, and starts nothing.
     CheckConfig(Box<ServeArgs>),
-    /// Write what a data directory keeps as NDJSON or as a capture file, or list it; no service is needed.
+    /// Export the logs of a data directory as NDJSON or as a capture file, or list them; needs no service.
     Export(ExportArgs),
     /// Print the API document (OpenAPI 3.1, YAML).
     Openapi,
@@ -59,71 +59,71 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags, each on its own")]
 pub struct ServeArgs {
-    /// A file with settings (TOML, named as here, with `_` for `-`), and with memberships and responders to have.
-    /// The environment wins over it, and flags win over both.
+    /// A file with settings (TOML, named as here, with `_` for `-`), and declarations of memberships and responders.
+    /// The environment overrides it, and flags override both.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen: ADDRESS:PORT or unix:PATH. May be repeated.
+    /// Address to listen on: ADDRESS:PORT or unix:PATH. May be repeated.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     listen: Vec<Listen>,
-    /// Listen on TCP addresses beyond loopback, for everybody.
+    /// Allow requests without a token on TCP addresses beyond loopback.
     #[arg(long, env = "ROLLCALL_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
     /// A file with a token in each line: NAME SCOPES TOKEN, with the scopes `read`, `control` or `read,control`.
-    /// Whoever comes over TCP beyond loopback has to send one. Read again on SIGHUP.
+    /// Clients over TCP beyond loopback must send one. SIGHUP reads it again.
     #[arg(long, env = "ROLLCALL_TOKENS_FILE", value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// Tokens themselves, as the lines of a tokens file; `;` ends a line too. Only in the environment or a file,
-    /// because everybody on the host can read command lines.
+    /// Tokens, as the lines of a tokens file; `;` also ends a line. Only in the environment or a file, because all
+    /// users of the host can read command lines.
     #[arg(long, env = "ROLLCALL_TOKENS", value_name = "LINES", hide_env_values = true)]
     tokens: Option<Secret>,
-    /// Who has to send a token, if there are any.
+    /// Which clients must send a token, if there are tokens.
     #[arg(long, env = "ROLLCALL_REQUIRE_TOKEN", value_name = "WHO", default_value = "remote", value_parser = one_of::<RequireTokenName, RequireToken>())]
     require_token: RequireToken,
-    /// Show /metrics to whoever asks, without a token.
+    /// Serve /metrics without a token.
     #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
     open_metrics: bool,
-    /// A name that clients know the service by, besides addresses and localhost. May be repeated.
+    /// A host name of the service, besides addresses and localhost. May be repeated.
     #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
-    /// An origin whose web pages may call, as https://name:port. May be repeated.
+    /// An origin whose web pages may call the service, as https://name:port. May be repeated.
     #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<String>,
     /// Permissions of unix sockets, octal.
     #[arg(long, env = "ROLLCALL_SOCKET_MODE", value_name = "MODE", default_value = "660", value_parser = octal)]
     socket_mode: u32,
-    /// Bytes to ask for as each socket's receive buffer; what the kernel grants is in the answers.
+    /// The receive buffer to request for each socket, in bytes; responses show what the kernel grants.
     #[arg(long, env = "ROLLCALL_RECEIVE_BUFFER", value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
     receive_buffer: u32,
-    /// Where logs, memberships, responders and messages are kept across starts: a directory that no other rollcall
-    /// uses.
+    /// The directory for logs, memberships, responders and messages, restored at each start. Each rollcall needs its
+    /// own.
     #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIRECTORY", default_value_os_t = config::state_directory())]
     data_dir: PathBuf,
-    /// Keep everything in memory alone, and nothing across starts; --data-dir is not used.
+    /// Store everything in memory only, and nothing across restarts; ignores --data-dir.
     #[arg(long, env = "ROLLCALL_MEMORY")]
     memory: bool,
-    /// How long what was heard may wait to be written to disk, in milliseconds: a crash loses at most that much.
+    /// How long datagrams may wait to be written to disk, in milliseconds: a crash loses at most that much.
     #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     flush_ms: u64,
-    /// Bytes of all logs that are in memory, too, where they are on disk; not less than 8 MiB.
+    /// The most bytes in memory of logs on disk; at least 8 MiB.
     #[arg(long, env = "ROLLCALL_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(8_388_608..))]
     memory_bytes: u64,
-    /// Bytes that one log keeps.
+    /// The most bytes of one log.
     #[arg(long, env = "ROLLCALL_LOG_BYTES", value_name = "BYTES", default_value_t = 32 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
     log_bytes: u64,
-    /// Datagrams that one log keeps.
+    /// The most datagrams of one log.
     #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     log_entries: u64,
-    /// Bytes that all logs and messages keep together, if the disk has room for them; the oldest make room.
+    /// The most bytes of all logs and messages together, if the disk has space; the service evicts the oldest.
     #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
     total_bytes: u64,
-    /// How long a datagram is kept, in milliseconds; 0: as long as there is room.
+    /// The highest age of a datagram, in milliseconds; 0 for no limit.
     #[arg(long, env = "ROLLCALL_DATAGRAM_AGE_MS", value_name = "MS", default_value_t = 0)]
     datagram_age_ms: u64,
-    /// How long a message is kept once it is closed, in milliseconds.
+    /// How long the service keeps a closed message, in milliseconds.
     #[arg(long, env = "ROLLCALL_MESSAGE_AGE_MS", value_name = "MS", default_value_t = 3_600_000)]
     message_age_ms: u64,
-    /// Messages kept; beyond that, the longest closed are forgotten.
+    /// The most messages; beyond that, the service deletes those closed longest ago.
     #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
     kept_messages: u32,
     /// Replies per second of one responder to one source; 0 for no limit.
@@ -132,30 +132,30 @@ pub struct ServeArgs {
     /// Replies per second in all; 0 for no limit.
     #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value_t = 10_000)]
     replies_total: u32,
-    /// How long requests under way may take when the service stops, in milliseconds.
+    /// How long the service waits for open requests when it stops, in milliseconds.
     #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
     grace_ms: u64,
-    /// What to log: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
+    /// The log filter: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
     #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
-    /// How to log: text on a terminal and JSON otherwise, or one of them always.
+    /// The log format: text on a terminal and JSON otherwise, or always one of them.
     #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT", default_value = "auto", value_parser = one_of::<LogFormatName, LogFormat>())]
     pub log_format: LogFormat,
-    /// Where to send traces: a collector or an agent beside the service that takes OTLP over plain HTTP. A URL without
-    /// a path gets /v1/traces. Without it nothing is traced.
+    /// The URL for traces: a collector or a local agent that accepts OTLP over plain HTTP. A URL without a path gets
+    /// /v1/traces. Without it, the service does not trace.
     #[arg(long, env = "ROLLCALL_OTLP_ENDPOINT", value_name = "http://HOST:PORT")]
     otlp_endpoint: Option<Endpoint>,
-    /// Start two responders on lo and call the roll, to see it work. Nothing is kept, as with --memory.
+    /// Start two responders on lo and call the roll, as a demonstration. Stores nothing, as with --memory.
     #[arg(long)]
     pub demo: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// The file that the service is started with.
+    /// The configuration file of the service.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the service listens; the first of several is asked.
+    /// The service's addresses; the command calls the first.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     pub listen: Vec<Listen>,
 }
@@ -243,9 +243,9 @@ impl FromStr for Listen {
 /// The names of [`RequireToken`].
 #[derive(Clone, Copy, ValueEnum)]
 enum RequireTokenName {
-    /// Those that other hosts reach: TCP beyond loopback.
+    /// Clients over TCP beyond loopback.
     Remote,
-    /// All, loopback and unix sockets as well; for a service behind a proxy.
+    /// All clients, also over loopback and unix sockets; for a service behind a proxy.
     Always,
 }
 

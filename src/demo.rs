@@ -31,10 +31,10 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     let mut responses = 0;
     for entry in page.iter().flat_map(Page::entries) {
         let rtt = entry
-            .answer
-            .and_then(|answer| answer.rtt_us)
+            .response
+            .and_then(|response| response.rtt_us)
             .map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
-        println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.heard.source);
+        println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.metadata.source);
         responses += 1;
     }
     println!("{responses} of {} answered.", RESPONDERS.len());

@@ -57,14 +57,14 @@ impl CaptureWriter {
         &mut self,
         out: &mut Vec<u8>,
         sequence: u64,
-        heard: &DatagramMeta<'_>,
-        answer: Option<&ResponseMeta>,
+        metadata: &DatagramMeta<'_>,
+        response: Option<&ResponseMeta>,
         payload: &[u8],
     ) {
-        let interface = self.interface(out, heard.interface);
-        let packet = Packet::new(heard, payload);
+        let interface = self.interface(out, metadata.interface);
+        let packet = Packet::new(metadata, payload);
         let gap = self.gap.take();
-        let time = u64::try_from(heard.received_at.0).unwrap_or_default().to_le_bytes();
+        let time = u64::try_from(metadata.received_at.0).unwrap_or_default().to_le_bytes();
         block(out, BlockKind::EnhancedPacket, |body| {
             word(body, interface);
             // The upper half comes first.
@@ -77,8 +77,8 @@ impl CaptureWriter {
             if let Some(gap) = gap {
                 option(body, OptionCode::COMMENT, gap.as_bytes());
             }
-            option(body, OptionCode::COMMENT, comment(sequence, heard, answer).as_bytes());
-            option(body, OptionCode::EPB_FLAGS, &packet_flags(heard).to_le_bytes());
+            option(body, OptionCode::COMMENT, comment(sequence, metadata, response).as_bytes());
+            option(body, OptionCode::EPB_FLAGS, &packet_flags(metadata).to_le_bytes());
             end_of_options(body);
         });
     }
@@ -150,35 +150,35 @@ impl OptionCode {
     const EPB_FLAGS: u16 = 2;
 }
 
-fn comment(sequence: u64, heard: &DatagramMeta<'_>, answer: Option<&ResponseMeta>) -> String {
+fn comment(sequence: u64, metadata: &DatagramMeta<'_>, response: Option<&ResponseMeta>) -> String {
     let mut text = format!("seq={sequence}");
-    if heard.truncated {
+    if metadata.truncated {
         text.push_str(" truncated");
     }
-    if heard.hop_limit.is_none() {
+    if metadata.hop_limit.is_none() {
         text.push_str(" ttl=unknown");
     }
-    let Some(answer) = answer else {
+    let Some(response) = response else {
         return text;
     };
-    if let Some(rtt_us) = answer.rtt_us {
+    if let Some(rtt_us) = response.rtt_us {
         let _ = write!(text, " rtt_us={rtt_us}");
     }
-    if let Some(attempt) = answer.attempt {
+    if let Some(attempt) = response.attempt {
         let _ = write!(text, " attempt={attempt}");
     }
-    for (holds, word) in [(answer.duplicate, " duplicate"), (answer.late, " late")] {
+    for (holds, word) in [(response.duplicate, " duplicate"), (response.late, " late")] {
         text.push_str(if holds { word } else { "" });
     }
     text
 }
 
 /// `epb_flags` (section 4.3.1): inbound, and whether the datagram was sent to one host or to a group.
-fn packet_flags(heard: &DatagramMeta<'_>) -> u32 {
+fn packet_flags(metadata: &DatagramMeta<'_>) -> u32 {
     const INBOUND: u32 = 0b01;
     const UNICAST: u32 = 0b001 << 2;
     const MULTICAST: u32 = 0b010 << 2;
-    INBOUND | if heard.destination.ip().is_multicast() { MULTICAST } else { UNICAST }
+    INBOUND | if metadata.destination.ip().is_multicast() { MULTICAST } else { UNICAST }
 }
 
 /// Appends a block: its type and its length stand before the body, and the length again behind it.
@@ -264,7 +264,7 @@ mod tests {
         u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
     }
 
-    fn heard(interface: &str) -> DatagramMeta<'_> {
+    fn metadata(interface: &str) -> DatagramMeta<'_> {
         DatagramMeta {
             received_at: Timestamp(1_767_323_045_678_901_234),
             source: ([192, 0, 2, 1], 49152).into(),
@@ -287,7 +287,7 @@ mod tests {
         let mut file = Vec::new();
         let mut writer = CaptureWriter::new(&mut file);
         for interface in ["eth0", "lo", "eth0"] {
-            writer.write(&mut file, 1, &heard(interface), None, b"x");
+            writer.write(&mut file, 1, &metadata(interface), None, b"x");
         }
         let blocks = blocks(&file);
         let kinds: Vec<_> = blocks.iter().map(|(kind, _)| *kind).collect();
@@ -308,8 +308,8 @@ mod tests {
         let mut writer = CaptureWriter::new(&mut file);
         for description in ["membership a", "message b"] {
             writer.describe(description);
-            writer.write(&mut file, 1, &heard("lo"), None, b"x");
-            writer.write(&mut file, 2, &heard("lo"), None, b"x");
+            writer.write(&mut file, 1, &metadata("lo"), None, b"x");
+            writer.write(&mut file, 2, &metadata("lo"), None, b"x");
             // No datagram follows that could carry this comment.
             writer.gap(Some(1), "lost");
         }
@@ -327,14 +327,14 @@ mod tests {
     fn comments_have_the_metadata_that_headers_lack() {
         let mut file = Vec::new();
         let mut writer = CaptureWriter::new(&mut file);
-        let odd = DatagramMeta { hop_limit: None, truncated: true, ..heard("lo") };
+        let odd = DatagramMeta { hop_limit: None, truncated: true, ..metadata("lo") };
         let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
         let vague = ResponseMeta { rtt_us: None, attempt: None, duplicate: false, late: false };
         writer.write(&mut file, 7, &odd, None, b"x");
         writer.gap(Some(12), "retention");
-        writer.write(&mut file, 20, &heard("lo"), Some(&late), b"x");
+        writer.write(&mut file, 20, &metadata("lo"), Some(&late), b"x");
         writer.gap(None, "log_replaced");
-        writer.write(&mut file, 21, &heard("lo"), Some(&vague), b"x");
+        writer.write(&mut file, 21, &metadata("lo"), Some(&vague), b"x");
         let found: Vec<_> =
             blocks(&file).iter().filter(|(kind, _)| *kind == 6).map(|(_, body)| comments(body)).collect();
         assert_eq!(
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn an_oversized_payload_is_cut_and_its_length_kept() {
         let mut file = Vec::new();
-        CaptureWriter::new(&mut file).write(&mut file, 1, &heard("lo"), None, &vec![0; 70_000]);
+        CaptureWriter::new(&mut file).write(&mut file, 1, &metadata("lo"), None, &vec![0; 70_000]);
         let packet = blocks(&file)[2].1;
         assert_eq!((read_word(packet, 12), read_word(packet, 16)), (65_535, 70_028));
     }
@@ -371,8 +371,8 @@ mod tests {
                 let source = SocketAddr::new(*ip, *port);
                 let received_at = Timestamp(*time);
                 let name = format!("eth{interface}");
-                let heard = DatagramMeta { received_at, source, destination: source, ..heard(&name) };
-                writer.write(&mut file, at as u64, &heard, None, payload);
+                let metadata = DatagramMeta { received_at, source, destination: source, ..metadata(&name) };
+                writer.write(&mut file, at as u64, &metadata, None, payload);
             }
             let mut names = Vec::new();
             let mut packets = datagrams.iter().enumerate();

@@ -38,8 +38,8 @@ pub struct LineError {
 
 impl Tokens {
     /// Reads a token per line: `NAME SCOPES TOKEN`, with SCOPES `read`, `control` or `read,control`, and TOKEN in
-    /// the letters of RFC 6750 section 2.1, or as `sha256:` and the 64 hexadecimal digits of its digest. Empty
-    /// lines and lines that begin with `#` say nothing. `;` ends a line too, for places that take one line only.
+    /// the characters of RFC 6750 section 2.1, or as `sha256:` and the 64 hexadecimal digits of its digest. Empty
+    /// lines and lines that begin with `#` are ignored. `;` also ends a line, for values of one line.
     pub fn parse(text: &str) -> Result<Self, Vec<LineError>> {
         let (mut tokens, mut errors) = (Self::default(), Vec::new());
         for (at, line) in text.lines().enumerate() {
@@ -61,7 +61,7 @@ impl Tokens {
         if errors.is_empty() { Ok(tokens) } else { Err(errors) }
     }
 
-    /// Adds the others; a name or token that both have is an error.
+    /// Adds other tokens; a duplicate name or token is an error.
     pub fn join(&mut self, others: Self) -> Result<(), String> {
         others.0.into_iter().try_for_each(|token| self.add(token))
     }
@@ -73,11 +73,14 @@ impl Tokens {
 
     fn add(&mut self, token: Token) -> Result<(), String> {
         if self.0.iter().any(|known| known.name == token.name) {
-            return Err(format!("the name `{}` is there already: names tell tokens apart", token.name));
+            return Err(format!(
+                "the name `{}` is used twice: give each token a name of its own",
+                token.name
+            ));
         }
         if let Some(same) = self.0.iter().find(|known| known.digest == token.digest) {
             return Err(format!(
-                "`{}` has the same token as `{}`: make a fresh one for each",
+                "`{}` has the same token as `{}`: make a new one for each",
                 token.name, same.name
             ));
         }
@@ -149,7 +152,7 @@ impl fmt::Debug for Tokens {
 
 fn digest(token: &str) -> Result<[u8; 32], &'static str> {
     if let Some(hex) = token.strip_prefix("sha256:") {
-        let wrong = "is no digest: `sha256:` is followed by 64 hexadecimal digits";
+        let wrong = "is not a digest: `sha256:` is followed by 64 hexadecimal digits";
         let mut digest = [0; 32];
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong);
@@ -161,7 +164,7 @@ fn digest(token: &str) -> Result<[u8; 32], &'static str> {
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     if !token.trim_end_matches('=').bytes().all(letter) {
-        return Err("has letters that RFC 6750 does not allow: use a-z, A-Z, 0-9 and `-._~+/`");
+        return Err("has characters that RFC 6750 does not allow: use a-z, A-Z, 0-9 and `-._~+/`");
     }
     if token.len() < Token::SHORTEST {
         return Err("is too short to be safe: make one with `openssl rand -hex 32`");
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_whose_token_it_is_and_what_it_allows() {
+    fn the_service_finds_the_name_and_the_scope_of_a_token() {
         let text = format!("# who may call\n\ndash read {DASH}\n ops  read,control\tfedcba9876543210==\n");
         let tokens = Tokens::parse(&text).unwrap();
         let dash = tokens.find(DASH.as_bytes()).unwrap();
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_digests_and_several_on_a_line() {
+    fn a_line_can_have_digests_and_several_tokens() {
         // printf %s 0123456789abcdef | sha256sum
         let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
         let tokens = Tokens::parse(&format!("a control sha256:{digest}; b read fedcba9876543210")).unwrap();
@@ -206,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn says_which_line_is_wrong_and_never_the_token() {
+    fn an_error_names_the_line_and_never_shows_the_token() {
         for (line, expected) in [
             ("dash read", "three words"),
             ("Dash read 0123456789abcdef", "the name"),
             ("dash write 0123456789abcdef", "the scopes of `dash`"),
             ("dash read 0123456789", "too short"),
-            ("dash read 0123456789abcdef!", "letters"),
-            ("dash read sha256:0123456789abcdef", "no digest"),
+            ("dash read 0123456789abcdef!", "characters"),
+            ("dash read sha256:0123456789abcdef", "not a digest"),
             ("ops read 0123456789abcdef", "the name `ops`"),
             ("dash read fedcba9876543210", "the same token as `ops`"),
         ] {

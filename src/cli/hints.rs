@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hint_is_that_of_the_cause() {
+    fn the_hint_belongs_to_the_cause_of_the_error() {
         let in_use = DiskError::InUse("/data".into());
         let start = StartError::Core(ControlStartError::Store(in_use));
         let text = with_hint(&start);

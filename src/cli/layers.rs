@@ -1,4 +1,4 @@
-//! Defaults, the file, the environment and flags: the later ones win.
+//! Defaults, the file, the environment and flags; later layers override earlier ones.
 //!
 //! There is one table of settings: the arguments of the command. Values of the file replace their defaults, so that
 //! clap does the rest, and knows where each value came from.

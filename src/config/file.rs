@@ -91,7 +91,7 @@ impl ConfigFile {
                 Ok(request) => self.declared.push(Declared { kind, id, request, line }),
                 Err(errors) => {
                     for error in errors {
-                        let line = place(value, &error.pointer).map_or(line, line_of);
+                        let line = position(value, &error.pointer).map_or(line, line_of);
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
                         let field = if field.is_empty() { field } else { format!("{field}: ") };
                         self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
@@ -108,7 +108,7 @@ impl ConfigFile {
 }
 
 /// The text position of the field that a JSON pointer names, or of the nearest one around it.
-fn place(value: &Spanned<DeValue<'_>>, pointer: &str) -> Option<usize> {
+fn position(value: &Spanned<DeValue<'_>>, pointer: &str) -> Option<usize> {
     let (mut value, mut found) = (value, None);
     for token in pointer.split('/').skip(1) {
         let (at, next) = match value.get_ref() {

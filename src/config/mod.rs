@@ -1,4 +1,4 @@
-//! The configuration file, and what comes of it.
+//! The configuration file, and how it is applied.
 
 mod args;
 mod directory;

@@ -4,8 +4,8 @@ use super::{ConfigError, ConfigFile};
 use crate::control::Control;
 
 /// Creates or changes memberships and responders as the file declares them, and removes those that it no longer
-/// declares. Resources of clients under other ids stay; without a file, everything stays. Returns refusals; the rest is
-/// applied.
+/// declares. Resources of clients under other ids stay; without a file, everything stays. Applies all it can; returns
+/// the errors of the others.
 pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError> {
     let Some(path) = &file.path else {
         return Vec::new();
@@ -15,17 +15,17 @@ pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError>
     for (kind, id) in control.declared() {
         // A client may have deleted it in the meantime.
         if !declared.contains(&(kind, id.clone())) && control.leave(kind, &id).await.is_ok() {
-            tracing::info!(%kind, %id, "the file declares it no longer: removed");
+            tracing::info!(%kind, %id, "removed: the file no longer declares it");
         }
     }
     let mut findings = Vec::new();
     for entry in &file.declared {
         let joined = control.join_as(entry.id.clone(), entry.request.clone(), false).await;
-        if let Err(refusal) = joined {
+        if let Err(error) = joined {
             findings.push(ConfigError {
                 place: path.display().to_string(),
                 line: Some(entry.line),
-                detail: format!("{} `{}`: {refusal}", entry.kind, entry.id),
+                detail: format!("{} `{}`: {error}", entry.kind, entry.id),
             });
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What the service was told.
+/// The configuration in force.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 #[schema(examples(json!({
     "file": "/etc/rollcall.toml", "reads": 2,
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 pub struct Configuration {
     /// The file that `--config` names; null without one.
     pub file: Option<String>,
-    /// How often it was read: once at start, and at each SIGHUP.
+    /// How often the service has read the configuration: once at start, and at each SIGHUP.
     pub reads: u64,
     /// The settings in force, by name.
     pub settings: BTreeMap<String, Setting>,
@@ -30,12 +30,12 @@ pub struct Configuration {
     pub memberships: Vec<String>,
     /// Ids of the responders that the file declares.
     pub responders: Vec<String>,
-    /// Who may call with a token.
+    /// The names and scopes of the accepted tokens.
     pub tokens: Vec<TokenName>,
-    /// What was wrong when it was read last. With a problem in a file, all of it is as it was before; a declared
-    /// membership or responder that was refused concerns only itself.
+    /// Problems of the last reading. A problem in a file leaves its whole previous content in force; a declared
+    /// membership or responder that cannot be created or changed affects no others.
     pub problems: Vec<ConfigurationProblem>,
-    /// Settings that say something else by now, and change only when the service starts anew.
+    /// Settings that have changed since the start, and take effect only at the next start.
     pub restart_needed: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct Setting {
     pub source: SettingSource,
 }
 
-/// As it is written on a command line; null where nothing is set, `***` for a secret.
+/// The value as on a command line; null if the setting has none, `***` for a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum SettingValue {
@@ -53,7 +53,7 @@ pub enum SettingValue {
     Several(Vec<String>),
 }
 
-/// Where a value came from; the later ones win.
+/// The layer that a value comes from; later ones override earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SettingSource {
@@ -72,9 +72,9 @@ pub struct TokenName {
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ConfigurationProblem {
-    /// The file or the variable; empty where several make it up.
+    /// The file or the environment variable; empty if the problem involves several.
     pub place: String,
-    /// Counted from 1; null where it is not one line.
+    /// The line, counted from 1; null if the problem is not in one line.
     pub line: Option<usize>,
     pub detail: String,
 }

@@ -11,19 +11,20 @@ use super::payload::{Encoding, Payload};
 use super::time::rfc3339;
 use crate::store::{Entry, Gap, GapReason};
 
-/// What a reader has missed.
+/// Datagrams or events that a reader has missed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Gap, examples(json!({"reason": "retention", "missed": 12})))]
 pub struct GapBody {
     pub reason: Reason,
-    /// How many datagrams are missing; absent where that cannot be told.
+    /// The number of missing datagrams or events; absent if it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub missed: Option<u64>,
 }
 
-/// `retention`: the oldest datagrams made room. `lost`: datagrams that were not on disk yet when the service was
-/// killed, `missed` at most, or that had to leave memory before. `log_replaced`: the cursor is of another log.
+/// `retention`: the log evicted its oldest datagrams. `lost`: the service was killed before it had written the datagrams
+/// to disk (then `missed` is an upper bound), or it dropped them from memory before. `log_replaced`: the cursor belongs
+/// to another log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = GapReason)]
@@ -50,29 +51,29 @@ impl Reason {
     "destination": "239.1.2.3:10000", "interface": "eth0", "ttl": 1, "payload": "very important data"
 })))]
 pub struct Datagram {
-    /// Its place in the log, from 1; never used twice.
+    /// Sequence number in the log, from 1; never reused.
     seq: u64,
-    /// When the kernel received it.
+    /// When the kernel received the datagram.
     #[schema(format = DateTime)]
     received_at: String,
-    /// Who sent it: address and port.
+    /// Source address and port.
     source: String,
-    /// Where it was sent to: address and port.
+    /// Destination address and port.
     destination: String,
-    /// Where it came in.
+    /// The interface that received the datagram.
     interface: String,
-    /// TTL or hop limit that was left on arrival.
+    /// TTL or hop limit on arrival.
     #[schema(required, minimum = 0, maximum = 255)]
     ttl: Option<u8>,
     #[serde(flatten)]
     payload: Payload<'static>,
-    /// There, and true, if the payload was longer than any buffer.
+    /// Present, and true, if the payload was longer than the service's buffers and is cut off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     truncated: bool,
 }
 
-/// A datagram that came back to a message.
+/// A datagram that a message's socket received.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "seq": 1, "received_at": "2026-01-02T03:04:05.678901234Z", "source": "192.0.2.11:10000",
@@ -82,16 +83,16 @@ pub struct Datagram {
 pub struct Response {
     #[serde(flatten)]
     datagram: Datagram,
-    /// Microseconds since the latest send before it, both ends in kernel time; null when the clock was
-    /// set in between.
+    /// Round-trip time in microseconds, since the latest send before the response, by the kernel's timestamps; null if
+    /// the clock was set in between.
     #[schema(required)]
     rtt_us: Option<u64>,
-    /// The attempt it answers, from 1; null where that cannot be told.
+    /// The attempt that the response belongs to, from 1; null if it is unknown.
     #[schema(required)]
     attempt: Option<u32>,
-    /// This responder had answered before.
+    /// Whether the responder had responded before.
     duplicate: bool,
-    /// It came after the message was closed.
+    /// Whether the response arrived after the message was closed.
     late: bool,
 }
 
@@ -99,13 +100,13 @@ impl Datagram {
     pub fn of(entry: &Entry<'_>, encoding: Encoding) -> Self {
         Self {
             seq: entry.sequence,
-            received_at: rfc3339(entry.heard.received_at),
-            source: entry.heard.source.to_string(),
-            destination: entry.heard.destination.to_string(),
-            interface: entry.heard.interface.to_string(),
-            ttl: entry.heard.hop_limit,
+            received_at: rfc3339(entry.metadata.received_at),
+            source: entry.metadata.source.to_string(),
+            destination: entry.metadata.destination.to_string(),
+            interface: entry.metadata.interface.to_string(),
+            ttl: entry.metadata.hop_limit,
             payload: Payload::new(entry.payload, encoding).into_owned(),
-            truncated: entry.heard.truncated,
+            truncated: entry.metadata.truncated,
         }
     }
 }
@@ -114,10 +115,10 @@ impl Response {
     pub fn of(entry: &Entry<'_>, encoding: Encoding) -> Self {
         Self {
             datagram: Datagram::of(entry, encoding),
-            rtt_us: entry.answer.and_then(|answer| answer.rtt_us),
-            attempt: entry.answer.and_then(|answer| answer.attempt),
-            duplicate: entry.answer.is_some_and(|answer| answer.duplicate),
-            late: entry.answer.is_some_and(|answer| answer.late),
+            rtt_us: entry.response.and_then(|response| response.rtt_us),
+            attempt: entry.response.and_then(|response| response.attempt),
+            duplicate: entry.response.is_some_and(|response| response.duplicate),
+            late: entry.response.is_some_and(|response| response.late),
         }
     }
 }
@@ -143,7 +144,7 @@ pub struct DatagramPage<T> {
     pub gap: Option<GapBody>,
 }
 
-/// Written by hand, for a readable name in the document: a page of `Response` is a `ResponsePage`.
+/// Implemented by hand, for a readable name in the API document: a page of `Response` is a `ResponsePage`.
 impl<T: ToSchema> ToSchema for DatagramPage<T> {
     fn name() -> Cow<'static, str> {
         format!("{}Page", T::name()).into()
@@ -161,17 +162,17 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
     fn schema() -> RefOr<Schema> {
         let cursor = ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("Pass it as `after` to read on."))
+            .description(Some("The cursor after the last item: pass it as `after` to read the next page."))
             .examples(["1d60f7e7ade273a1-2"]);
         let dropped = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u64)).description(Some(
-            "Buffers that the kernel has dropped before they could be read, since the log began.",
+            "Buffers that the kernel has dropped before the service could read them, since the log began.",
         ));
         let gap = RefBuilder::new()
             .ref_location_from_schema_name(GapBody::name())
-            .description(Some("There if something before the first item is missing."));
+            .description(Some("Present if datagrams before the first item are missing."));
         ObjectBuilder::new()
-            .description(Some("A page of a log, in the order of arrival. With a filter it may hold fewer than `limit`, or nothing, while \
-             `next_cursor` moves on."))
+            .description(Some("A page of a log, in order of arrival. With a filter, a page can have fewer than `limit` items, or none, although \
+             the log has more: read on from `next_cursor`."))
             .property("items", Ref::from_schema_name(T::name()).to_array_builder())
             .required("items")
             .property("next_cursor", cursor)

@@ -7,8 +7,8 @@ use super::join_bodies::{MembershipBody, ResponderBody};
 use super::parse::parse_json;
 use crate::control::{JoinRequest, ResourceKind};
 
-/// Reads the fields of a declaration. It has no lease, and it waits for interfaces that are not there: it stays as
-/// long as it is declared.
+/// Reads the fields of a declaration. A declared resource has no lease and waits for missing interfaces: it stays as
+/// long as the file declares it.
 pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
     let body = fields.to_string();
     let request = match kind {
@@ -21,7 +21,7 @@ pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, 
     };
     let request = request?;
     if request.lease.is_some() {
-        let fact = format!("a declared {kind} stays as long as it is declared");
+        let fact = format!("a declared {kind} stays as long as the file declares it");
         return Err(vec![FieldError::new("/expires_in_ms", fact).hint("leave this out")]);
     }
     Ok(JoinRequest { allow_missing: true, declared: true, ..request })

@@ -27,10 +27,10 @@ impl ToSchema for RawPayload {}
 
 impl PartialSchema for EventStream {
     fn schema() -> RefOr<Schema> {
-        let description = "Server-sent events. `id` is a cursor: what to send as `Last-Event-ID`, or to pass as \
-            `after`, to go on behind the event. `data` is JSON: the same as in pages; of a `gap`, what is \
-            missing; of `closed`, the last, `{\"reason\": \"deleted\"}`, `complete` (nothing can come any \
-            more) or `stopping`. A comment every 15 s of silence.";
+        let description = "Server-sent events. `id` is the cursor after the event: to resume there, send it as `Last-Event-ID` or pass it as \
+            `after`. `data` is JSON: an item as in pages; for `gap`, a gap; for `closed`, the last event, \
+            `{\"reason\": \"deleted\"}`, `complete` (no more items can follow) or `stopping`. After 15 s without \
+            an event, the service sends a comment.";
         let example = "event: datagram\nid: 1d60f7e7ade273a1-1\ndata: {\"seq\":1}\n\n";
         text(description).examples([example]).into()
     }
@@ -38,29 +38,29 @@ impl PartialSchema for EventStream {
 
 impl PartialSchema for Lines {
     fn schema() -> RefOr<Schema> {
-        let description = "A JSON object a line: datagrams as in pages, `{\"gap\": {…}}` where something is missing \
-            and, when following, `{\"closed\": {\"reason\": …}}` at the end.";
+        let description = "One JSON object per line: datagrams as in pages, `{\"gap\": {…}}` where datagrams are missing \
+            and, with `follow`, `{\"closed\": {\"reason\": …}}` at the end.";
         text(description).examples(["{\"seq\":1}\n{\"seq\":2}\n"]).into()
     }
 }
 
 impl PartialSchema for Capture {
     fn schema() -> RefOr<Schema> {
-        let description = "A pcapng file that Wireshark opens. IP and UDP headers are made anew; comments have `seq` \
-            and more. One that is followed just ends when the log does.";
+        let description = "A pcapng file for Wireshark. Its IP and UDP headers are reconstructed; packet comments contain `seq` \
+            and more. With `follow`, the file simply ends when the log does.";
         binary(description).into()
     }
 }
 
 impl PartialSchema for RawBytes {
     fn schema() -> RefOr<Schema> {
-        binary("The payload itself: any bytes, or none.").examples(["very important data"]).into()
+        binary("The payload: any bytes, or none.").examples(["very important data"]).into()
     }
 }
 
 impl PartialSchema for RawPayload {
     fn schema() -> RefOr<Schema> {
-        binary("The payload itself: any bytes, or none.").into()
+        binary("The payload: any bytes, or none.").into()
     }
 }
 

@@ -8,22 +8,22 @@ use super::messages::Reason;
 use super::time::rfc3339;
 use crate::control::{self, EventKind};
 
-/// Which events to show.
+/// Parameters for reading events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// A `next_cursor`, or the `id` of an event: read what came after it. `latest`: only what is yet to come. Without
-    /// it: from the oldest kept on.
+    /// A `next_cursor`, or the `id` of an event: read the events after it. `latest`: read future events only. Default:
+    /// the oldest stored event.
     #[param(nullable = false)]
     pub after: Option<String>,
-    /// How many events a JSON page holds at most.
+    /// The most events in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     pub limit: Option<u64>,
-    /// If there is nothing to read yet, wait with a JSON page this long, in milliseconds.
+    /// How long a JSON page waits for its first item, in milliseconds.
     #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
     pub wait_ms: Option<u64>,
-    /// The form, whatever `Accept` says.
+    /// The format; overrides `Accept`.
     #[param(inline, nullable = false)]
     pub format: Option<EventFormat>,
 }
@@ -35,42 +35,43 @@ pub enum EventFormat {
     Sse,
 }
 
-/// Something that happened to a resource.
+/// A change of a resource's state.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "event": "joined", "at": "2026-01-02T03:04:05.678901234Z", "kind": "membership", "id": "monitor",
     "group": "239.1.2.3:10000", "interface": "eth0"
 })))]
 pub struct Event {
-    /// What happened.
+    /// The kind of event.
     pub event: Name,
-    /// When.
+    /// When the event happened.
     #[schema(format = DateTime)]
     at: String,
     /// The kind of resource: `membership`, `responder` or `message`.
     kind: String,
-    /// The resource.
+    /// The id of the resource.
     id: String,
-    /// Its group.
+    /// The group of the resource.
     group: String,
-    /// Where it happened; absent where it concerns the resource as a whole.
+    /// The interface; absent if the event concerns the resource as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     interface: Option<String>,
-    /// Why a message collects no longer.
+    /// For `message_closed`: why the message stopped collecting.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<Reason>,
-    /// Of `not_hearing` and `failed`: why, and what to do.
+    /// For `not_hearing` and `failed`: the cause, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
 }
 
-/// `joined`, `pending` and `lost`: on an interface. `not_hearing`: it is joined on an interface, and nothing can arrive
-/// there; `hearing`: now it can. What is `joined` hears unless `not_hearing` follows. `failed`: its sockets are closed
-/// because of an internal error, and opened again after a pause. `left`: on an interface that is no longer wanted or, without
-/// `interface`, altogether. `expired`: the lease ran out. `changed`: by a PUT.
+/// `joined`, `pending` and `lost`: the new state on an interface. `not_hearing`: the resource is joined on an interface
+/// where no datagram can arrive; `hearing`: datagrams can arrive there again. A joined resource hears unless
+/// `not_hearing` follows. `failed`: the service closed the resource's sockets after an internal error, and opens them
+/// again after a pause. `left`: the resource left an interface that it no longer names or, without `interface`, was
+/// deleted. `expired`: its lease ran out. `changed`: a PUT changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = EventName)]
@@ -89,14 +90,14 @@ pub enum Name {
     MessageDeleted,
 }
 
-/// Events in the order in which they happened.
+/// Events in the order of their occurrence.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventList {
     pub items: Vec<Event>,
-    /// Pass it as `after` to read on.
+    /// The cursor after the last event: pass it as `after` to read the next page.
     #[schema(examples("1d60f7e7ade273a1-2"))]
     pub next_cursor: String,
-    /// There if something before the first item is missing.
+    /// Present if events before the first item are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub gap: Option<GapBody>,

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 pub struct FieldError {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
     pub pointer: String,
-    /// What is wrong with it.
+    /// The error.
     pub fact: String,
-    /// What to do, unless the fact says it.
+    /// What the client can do, unless the fact already says so.
     pub hint: Option<String>,
 }
 

@@ -23,7 +23,7 @@ pub enum InterfaceName {
 }
 
 impl InterfaceName {
-    /// A text of digits is an index.
+    /// A string of digits is an index.
     pub(super) fn from_text(text: &str) -> Self {
         text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index)
     }
@@ -74,7 +74,7 @@ pub(super) fn read_interfaces(
             errors.push(error.hint("1 to 15 bytes, without `/`, `:` and white space"));
         }
         if named.is_empty() {
-            let error = FieldError::new("/interfaces", "an empty list means no interface");
+            let error = FieldError::new("/interfaces", "an empty list names no interface");
             errors.push(error.hint("name at least one, or leave it out"));
         }
         if named.len() > limits::INTERFACES {

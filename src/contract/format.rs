@@ -1,11 +1,11 @@
-//! The forms that logs can be read in.
+//! The formats of a log.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::pcapng::CaptureWriter;
 
-/// A form that logs can be read in.
+/// A format of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {

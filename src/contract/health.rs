@@ -11,33 +11,33 @@ pub struct Health {
     pub status: &'static str,
 }
 
-/// The service takes work.
+/// The readiness of the service.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({"status": "ok", "checks": [
     {"name": "accepting", "status": "ok", "detail": "the service takes requests"},
     {"name": "rights.low_ports", "status": "warning", "detail": "no groups on ports below 1024: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"}
 ]})))]
 pub struct Readiness {
-    /// Always `ok`: what is not is a problem document.
+    /// Always `ok`: a service that is not ready answers with a problem document.
     #[schema(pattern = "^ok$")]
     pub status: &'static str,
-    /// What was looked at.
+    /// The checks, each with its outcome.
     pub checks: Vec<Check>,
 }
 
-/// One thing that the service needs.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
-    /// Stable.
+    /// The name of the check; stable across versions.
     #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
     pub name: &'static str,
     pub status: CheckStatus,
-    /// What was found, and what to do about it.
+    /// The finding, and what to do about it.
     pub detail: String,
 }
 
-/// `warning`: something that may be asked for does not work here, and all else does. `failed`: the service should
-/// get no work.
+/// `warning`: a feature is unavailable on this host, and all others work. `failed`: clients should not send requests to
+/// the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {

@@ -14,7 +14,7 @@ use crate::control::JoinRequest;
 use crate::model::limits;
 
 /// Defines a body with the fields of every join, and the given ones. `serde(flatten)` could share them too, but it
-/// loses the pointers to fields that do not fit.
+/// loses the pointers to invalid fields.
 macro_rules! join_body {
     ($(#[$attribute:meta])* pub struct $name:ident { $($fields:tt)* }) => {
         #[derive(Debug, Deserialize, ToSchema)]
@@ -27,23 +27,24 @@ macro_rules! join_body {
                 examples("239.1.2.3:10000")
             )]
             group: String,
-            /// Where to hear it. Without it: every interface that is up, can do multicast and is no port of a
-            /// bridge or bond, also those that appear later.
+            /// The interfaces to join on. Default: every interface that is up, supports multicast and is not a port
+            /// of a bridge or bond, including those that appear later.
             #[schema(min_items = 1, max_items = 1024)]
             interfaces: Option<Vec<InterfaceName>>,
-            /// Accept interfaces that do not exist yet: they are joined when they appear.
+            /// Accept interfaces that do not exist yet, and join on them when they appear.
             #[serde(default)]
             #[schema(default = false)]
             allow_missing: bool,
-            /// Whom to hear; without it, everybody.
+            /// The source filter. Default: all sources.
             sources: Option<Sources>,
-            /// Count the kernel's drops in datagrams and not in buffers; costs throughput.
+            /// Count dropped datagrams exactly, instead of dropped buffers; lowers the throughput.
             #[serde(default)]
             #[schema(default = false)]
             exact_drops: bool,
             #[serde(default, deserialize_with = "object")]
             retention: Option<RetentionBody>,
-            /// Leave by itself after this many milliseconds unless a PUT renews it; without it, stay until deleted.
+            /// The lease in milliseconds: without a PUT that renews it in time, the service leaves the group. Default:
+            /// no lease.
             #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
             expires_in_ms: Option<u64>,
             $($fields)*
@@ -73,7 +74,7 @@ macro_rules! join_body {
 }
 
 join_body! {
-    /// A membership to be.
+    /// A request to create or change a membership.
     #[schema(examples(
         json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "expires_in_ms": 60000}),
         json!({"group": "232.1.2.3:10000", "interfaces": ["lo"], "sources": {"include": ["192.0.2.10"]}}),
@@ -83,7 +84,7 @@ join_body! {
 }
 
 join_body! {
-    /// A responder to be.
+    /// A request to create or change a responder.
     #[schema(examples(
         json!({"group": "239.1.2.3:10000", "interfaces": ["lo"], "reply": "ack", "reply_from": {"address": "127.0.0.2"}}),
         json!({
@@ -97,7 +98,7 @@ join_body! {
         matches: Option<MatchBody>,
         delay_ms: Option<DelayBody>,
         reply_from: Option<ReplyFromBody>,
-        /// Answer once when the same datagram arrives on several interfaces within 50 ms.
+        /// Reply once if the same datagram arrives on several interfaces within 50 ms.
         #[serde(default = "yes")]
         #[schema(default = true)]
         dedupe: bool,

@@ -12,45 +12,45 @@ use super::memberships::State;
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 
-/// Which part of a list to show.
+/// Parameters of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[into_params(parameter_in = Query)]
 pub struct ListParams<S: ToSchema> {
-    /// The list's `next_cursor`: show what comes after it.
+    /// The `next_cursor` of the previous page: show the entries after it.
     #[param(nullable = false)]
     after: Option<String>,
-    /// How many at most.
+    /// The most entries in a page.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
-    /// Only those of this group.
+    /// Show only entries of this group.
     #[param(nullable = false, example = "239.1.2.3:10000")]
     group: Option<String>,
-    /// Only those in this state.
+    /// Show only entries in this state.
     #[param(inline, nullable = false)]
     pub state: Option<S>,
 }
 
-/// Which part of the memberships or responders to show.
+/// Parameters of a list of memberships or responders.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct JoinListParams {
-    /// The list's `next_cursor`: show what comes after it.
+    /// The `next_cursor` of the previous page: show the entries after it.
     #[param(nullable = false)]
     after: Option<String>,
-    /// How many at most.
+    /// The most entries in a page.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
-    /// Only those of this group.
+    /// Show only entries of this group.
     #[param(nullable = false, example = "239.1.2.3:10000")]
     group: Option<String>,
-    /// Only those in this state.
+    /// Show only entries in this state.
     #[param(inline, nullable = false)]
     pub state: Option<State>,
-    /// Only those that hear, or that do not.
+    /// Show only entries whose `hears` has this value.
     #[param(nullable = false)]
     pub hears: Option<bool>,
 }
@@ -59,14 +59,14 @@ pub(super) fn default_limit() -> u64 {
     100
 }
 
-/// A part of a list, in the order of ids.
+/// A page of a list, ordered by id.
 #[derive(Debug, Serialize)]
 pub struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
 }
 
-/// Written by hand, for a readable name in the document: a list of `Membership` is a `MembershipList`.
+/// Implemented by hand, for a readable name in the API document: a list of `Membership` is a `MembershipList`.
 impl<T: ToSchema> ToSchema for List<T> {
     fn name() -> Cow<'static, str> {
         format!("{}List", T::name()).into()
@@ -82,9 +82,9 @@ impl<T: ToSchema> PartialSchema for List<T> {
     fn schema() -> RefOr<Schema> {
         let cursor = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .description(Some("Pass it as `after` to see more; null at the end."));
+            .description(Some("The cursor after the last entry: pass it as `after` to see the next page; null on the last page."));
         ObjectBuilder::new()
-            .description(Some("A part of a list, in the order of ids."))
+            .description(Some("A page of a list, ordered by id."))
             .property("items", Ref::from_schema_name(T::name()).to_array_builder())
             .required("items")
             .property("next_cursor", cursor)
@@ -107,7 +107,7 @@ impl JoinListParams {
 
 fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<ListQuery, FieldError> {
     let after = after.map(Id::parse).transpose().map_err(|_| {
-        let error = FieldError::new("/after", "this is no cursor");
+        let error = FieldError::new("/after", "this is not a cursor");
         error.hint("pass a `next_cursor` as it was given")
     })?;
     let limit = list_limit(limit)?;
@@ -116,7 +116,7 @@ fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<Li
 }
 
 impl<T> List<T> {
-    /// `more`: whether there are entries after the last of these.
+    /// `more`: whether further entries follow.
     pub fn new(items: Vec<T>, last: Option<impl ToString>, more: bool) -> Self {
         Self { items, next_cursor: last.filter(|_| more).map(|last| last.to_string()) }
     }

@@ -5,23 +5,23 @@ use utoipa::ToSchema;
 
 use crate::logging::LogFilter;
 
-/// What is to be logged.
+/// A new log filter.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"filter": "info,rollcall::net=debug"})))]
 pub struct LogFilterBody {
-    /// `error`, `warn`, `info`, `debug` or `trace`, for all or per module, the closest wins:
+    /// `error`, `warn`, `info`, `debug` or `trace`, for all modules or per module; the most specific one applies:
     /// `info,rollcall::net=debug`.
     #[schema(min_length = 1, max_length = 4096)]
     pub filter: String,
 }
 
-/// What is logged.
+/// The log filter in force.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({"filter": "info,rollcall::net=debug", "configured": "info"})))]
 pub struct LogFilterView {
     filter: String,
-    /// What `--log` says: in force again after SIGHUP.
+    /// The filter of `--log`, which SIGHUP restores.
     configured: String,
 }
 

@@ -8,7 +8,7 @@ use super::sources::Sources;
 use super::time::rfc3339;
 use crate::control::{InterfaceView, JoinState, MembershipView};
 
-/// A membership: what was asked for, and what has come of it.
+/// A membership: its spec and its status.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "monitor", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
@@ -21,36 +21,36 @@ use crate::control::{InterfaceView, JoinState, MembershipView};
 pub struct Membership {
     id: String,
     group: String,
-    /// The worst of its interfaces.
+    /// The worst state among the interfaces.
     state: State,
-    /// Whether anything can arrive: on all interfaces if it names them, else on one at least (on `lo` alone only if
-    /// there is no other).
+    /// Whether datagrams can arrive: on all interfaces if the membership names them, else on at least one (which may be
+    /// `lo` only if there is no other).
     hears: bool,
-    /// State on each interface.
+    /// The state on each interface.
     interfaces: Vec<InterfaceState>,
-    /// Present where not every source is heard.
+    /// The source filter; absent if the membership receives from all sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sources: Option<Sources>,
     allow_missing: bool,
     exact_drops: bool,
-    /// Present where the log keeps less than the service keeps of any.
+    /// The limits of the log; absent if only the service's limits apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retention: Option<RetentionBody>,
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it leaves by itself unless it is renewed; absent without a lease.
+    /// When the lease ends unless a PUT renews it; absent without a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     expires_at: Option<String>,
     counters: Counters,
 }
 
-/// `joined`: the kernel's list of groups has it; whether anything can arrive is said by `hears`. `pending`: it could not
-/// join yet and tries again, or a responder cannot reply from where it should. `lost`: it was joined until the interface
-/// went away or the kernel forgot it, and is joined again. `failed`: an internal error has closed it; it is
-/// opened again after a pause.
+/// `joined`: the kernel lists the membership; `hears` says whether datagrams can arrive. `pending`: the service could
+/// not join yet and retries, or a responder cannot reply from its `reply_from` yet. `lost`: the interface went away or
+/// the kernel dropped the membership, and the service joins again. `failed`: the service closed the sockets after an
+/// internal error, and opens them again after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = MembershipState)]
@@ -63,38 +63,39 @@ pub enum State {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InterfaceState {
-    /// The interface.
+    /// The name of the interface.
     name: String,
     state: State,
-    /// Whether anything can arrive here.
+    /// Whether datagrams can arrive on this interface.
     hears: bool,
-    /// Why it is not joined, or does not hear.
+    /// Why the interface is not joined or does not hear.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// Datagrams that this membership has received here since it was created; a store keeps the number over restarts.
+    /// Datagrams that the membership has received on this interface since its creation, including before restarts if the
+    /// service has a data directory.
     datagrams: u64,
-    /// Their payload bytes.
+    /// Payload bytes of these datagrams.
     bytes: u64,
-    /// When the last of them came; absent before the first.
+    /// When the last datagram arrived; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     last_received_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     receive_buffer: Option<ReceiveBuffer>,
-    /// Buffers that the kernel dropped here before they could be read.
+    /// Buffers that the kernel dropped on this interface before the service could read them.
     dropped_buffers: u64,
 }
 
 /// The socket's receive buffer, in bytes as the kernel counts them.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReceiveBuffer {
-    /// What `--receive-buffer` says.
+    /// The size that the service requests (`--receive-buffer`).
     requested: u64,
-    /// What the kernel gave.
+    /// The size that the kernel granted.
     granted: u64,
-    /// What to raise to get more; present if less than requested was granted.
+    /// The kernel setting that limits the size; present if the kernel granted less than requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     raise: Option<&'static str>,
@@ -103,18 +104,18 @@ struct ReceiveBuffer {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MembershipCounters)]
 struct Counters {
-    /// Datagrams that the log has taken.
+    /// Datagrams appended to the log.
     datagrams: u64,
-    /// Their payload bytes.
+    /// Payload bytes of these datagrams.
     bytes: u64,
-    /// Buffers that the kernel dropped before they could be read. A buffer holds one datagram, or up to 64
-    /// coalesced ones unless `exact_drops` is set.
+    /// Buffers that the kernel dropped before the service could read them. A buffer holds one datagram or, unless
+    /// `exact_drops` is set, up to 64 coalesced ones.
     dropped_buffers: u64,
-    /// Datagrams that were longer than any buffer.
+    /// Datagrams that were longer than the service's buffers and are cut off.
     truncated: u64,
-    /// Datagrams that made room in the log for later ones.
+    /// Datagrams that the log evicted for later ones.
     evicted: u64,
-    /// Datagrams that had to leave memory before they were on disk.
+    /// Datagrams that the service dropped from memory before they were on disk.
     lost: u64,
 }
 

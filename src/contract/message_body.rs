@@ -15,7 +15,7 @@ use crate::model::{
     HopLimit, Interfaces, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
 };
 
-/// A message to be; exactly one of `payload` and `payload_base64`.
+/// A request to send a message, with exactly one of `payload` and `payload_base64`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
@@ -33,95 +33,95 @@ pub struct MessageBody {
         examples("239.1.2.3:10000")
     )]
     group: String,
-    /// Text. At most 65,507 bytes as UTF-8 for IPv4, 65,527 for IPv6.
+    /// The payload as text. As UTF-8, at most 65,507 bytes for IPv4 and 65,527 for IPv6.
     payload: Option<String>,
-    /// Bytes, as base64 (RFC 4648 section 4, padded).
+    /// The payload as base64 (RFC 4648 section 4, padded).
     payload_base64: Option<String>,
-    /// Where to send it. Without it, for IPv4 where the routing table says, for IPv6 the interface of the
+    /// The interfaces to send on. Default: for IPv4 the interface of the route to the group, for IPv6 that of the
     /// default route.
     #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
-    /// TTL or hop limit: how many networks it crosses. 0 stays on this host, 1 on the network.
+    /// TTL or hop limit. With 0 the message stays on this host, with 1 on the local network.
     #[schema(minimum = 0, maximum = 255, default = 1)]
     ttl: Option<u64>,
-    /// Let members on this host hear it too.
+    /// Also deliver the message to members on this host.
     #[schema(default = true)]
     loopback: Option<bool>,
-    /// Send from this address, which is one of an interface in `interfaces`; without `interfaces`, on the one that has
-    /// it. Without it, the kernel chooses.
+    /// The source address: one of an interface in `interfaces`; without `interfaces`, the service sends on the interface
+    /// that has the address. Default: the kernel's choice.
     #[schema(examples("127.0.0.1"))]
     source: Option<String>,
-    /// Send from this UDP port; without it, from a free one.
+    /// The UDP source port. Default: a free port.
     #[schema(minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
-    /// How long to collect answers, from the first send; 0 collects nothing.
+    /// How long to collect responses, from the first send; with 0, the message collects none.
     #[schema(minimum = 0, maximum = 86_400_000_u64, default = 1000)]
     window_ms: Option<u64>,
-    /// Stop once this many distinct responders have answered.
+    /// Stop collecting once this many distinct responders have responded.
     #[schema(minimum = 1)]
     expect: Option<u64>,
-    /// Stop when no new responder has answered for this long, counted from the last send.
+    /// Stop collecting when no new responder has responded for this long, counted from the last send.
     #[schema(minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     repeat: Option<RepeatBody>,
-    /// Give each attempt a source port of its own, so that `attempt` is exact; at most 8.
+    /// Give each attempt a source port of its own, so that a response's `attempt` is exact; at most 8 attempts.
     #[schema(default = false)]
     track_attempts: Option<bool>,
-    /// How long to keep late responses after closing.
+    /// How long to accept late responses after the message is closed.
     #[schema(minimum = 0, maximum = 60000, default = 2000)]
     linger_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
 }
 
-/// Send it several times.
+/// Send the message several times.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Repeat, examples(json!({"count": 3, "interval_ms": 100})))]
 pub(super) struct RepeatBody {
-    /// How often in all.
+    /// The number of sends.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(super) count: u64,
-    /// Time between two sends; 0 sends as fast as the system takes them.
+    /// Time between two sends; with 0, the service sends as fast as the kernel accepts.
     #[schema(minimum = 0, maximum = 3_600_000)]
     pub(super) interval_ms: u64,
 }
 
-/// The options of a message whose body is the payload itself.
+/// The options of a message whose body is the payload.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RawOptions {
-    /// The group to send to: required where the body is not JSON. With a JSON body none of these options is
-    /// taken.
+    /// The group to send to; required if the body is not JSON. A request with a JSON body accepts none of these
+    /// options.
     #[param(nullable = false, example = "239.1.2.3:10000")]
     group: Option<String>,
-    /// Names of interfaces, separated by commas. Here and below: as in a JSON body.
+    /// Names of interfaces, separated by commas; this and the following options are as in a JSON body.
     #[param(nullable = false, example = "lo")]
     interfaces: Option<String>,
-    /// TTL or hop limit; 1 unless given.
+    /// TTL or hop limit. Default: 1.
     #[param(nullable = false, minimum = 0, maximum = 255)]
     ttl: Option<u64>,
-    /// Let members on this host hear it too; true unless given.
+    /// Also deliver the message to members on this host. Default: true.
     #[param(nullable = false)]
     loopback: Option<bool>,
-    /// Send from this address of an interface.
+    /// The source address, one of an interface.
     #[param(nullable = false, example = "127.0.0.1")]
     source: Option<String>,
-    /// Send from this UDP port.
+    /// The UDP source port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]
     source_port: Option<u64>,
-    /// How long to collect answers; 1000 unless given, 0 collects nothing.
+    /// How long to collect responses; with 0, the message collects none. Default: 1000.
     #[param(nullable = false, minimum = 0, maximum = 86_400_000_u64)]
     window_ms: Option<u64>,
-    /// Stop once this many distinct responders have answered.
+    /// Stop collecting once this many distinct responders have responded.
     #[param(nullable = false, minimum = 1)]
     expect: Option<u64>,
-    /// Stop when no new responder has answered for this long.
+    /// Stop collecting when no new responder has responded for this long.
     #[param(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
     stall_ms: Option<u64>,
-    /// How often to send it in all.
+    /// The number of sends.
     #[param(nullable = false, minimum = 1, maximum = 1_000_000)]
     repeat_count: Option<u64>,
     /// Time between two sends; needs `repeat_count`.
@@ -130,7 +130,7 @@ pub struct RawOptions {
     /// Give each attempt a source port of its own.
     #[param(nullable = false)]
     track_attempts: Option<bool>,
-    /// How long to keep late responses; 2000 unless given.
+    /// How long to accept late responses after the message is closed. Default: 2000.
     #[param(nullable = false, minimum = 0, maximum = 60000)]
     linger_ms: Option<u64>,
 }
@@ -220,7 +220,7 @@ impl MessageBody {
         let window = Duration::from_millis(window);
         let source_port = source_port.and_then(|port| u16::try_from(port).ok());
         let track_attempts = self.track_attempts.unwrap_or(false);
-        // A field that was refused by itself is not compared with the group.
+        // An invalid field is not compared with the group.
         let of_group = group.as_ref().map_or(Ok(()), |(group, _)| {
             let length = payload.as_ref().map_or(0, Bytes::len);
             check_datagram(group, length, source.ok().flatten())

@@ -8,10 +8,10 @@ use super::message_body::RepeatBody;
 use super::payload::{Encoding, Payload};
 use super::retention::RetentionBody;
 use super::time::{millis, rfc3339};
-use crate::control::{EgressResult, MessageView, RespondingPeer as Heard};
+use crate::control::{EgressResult, MessageView, RespondingPeer};
 use crate::model::CloseReason;
 
-/// A message: what was sent, and who has answered.
+/// A message: its spec, its sends and its responders.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "roll-1", "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
@@ -32,7 +32,7 @@ use crate::model::CloseReason;
 pub struct Message {
     id: String,
     state: State,
-    /// Why it collects no longer; absent while it collects.
+    /// Why the message stopped collecting; absent while it collects.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     close_reason: Option<Reason>,
@@ -47,7 +47,7 @@ pub struct Message {
     #[schema(minimum = 0, maximum = 255)]
     ttl: u8,
     loopback: bool,
-    /// The address that it was to leave from; absent where the kernel chooses.
+    /// The requested source address; absent if the kernel chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     source: Option<String>,
@@ -66,14 +66,14 @@ pub struct Message {
     repeat: Option<RepeatBody>,
     track_attempts: bool,
     linger_ms: u64,
-    /// Present where the log keeps less than the service keeps of any.
+    /// The limits of the log; absent if only the service's limits apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retention: Option<RetentionBody>,
-    /// What went out on which interface.
+    /// The sends on each interface.
     sent: Vec<SentBy>,
     counters: Counters,
-    /// The first 1,000 responders, in the order of their first responses.
+    /// The first 1,000 responders, ordered by their first responses.
     responders: Vec<MessageResponder>,
 }
 
@@ -85,8 +85,9 @@ pub enum State {
     Closed,
 }
 
-/// `window`: it passed. `expected`: as many responders as expected have answered. `stalled`: no new one for
-/// `stall_ms`. `cancelled`: on request. `restarted`: the service was stopped meanwhile. `failed`: of an error of its own.
+/// `window`: the window has passed. `expected`: `expect` responders have responded. `stalled`: no new responder has
+/// responded for `stall_ms`. `cancelled`: a client cancelled the message. `restarted`: the service restarted in
+/// the meantime. `failed`: an internal error occurred.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = CloseReason)]
@@ -99,22 +100,22 @@ pub enum Reason {
     Failed,
 }
 
-/// What went out on one interface.
+/// The sends on one interface.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sent)]
 struct SentBy {
-    /// The interface.
+    /// The name of the interface.
     interface: String,
-    /// Address and port it left from, the latest if the interface got another; absent if nothing could be sent there.
-    /// With `track_attempts`, the first attempt's.
+    /// The source address and port, the latest if the interface's address changed; absent if no send succeeded. With
+    /// `track_attempts`, those of the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     source: Option<String>,
-    /// How often it was sent.
+    /// The number of successful sends.
     count: u32,
-    /// How often sending failed.
+    /// The number of failed sends.
     failed: u32,
-    /// Why sending failed, the last time it did.
+    /// The error of the last failed send.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
@@ -124,51 +125,51 @@ struct SentBy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     last_sent_at: Option<String>,
-    /// There, and true: `loopback: false` was asked for, and the kernel loops back on `lo` all the same.
+    /// Present, and true, if the request has `loopback: false`: on `lo`, the kernel loops datagrams back regardless.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     loopback_ignored: bool,
 }
 
-/// How many came back.
+/// Counts of responses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MessageCounters)]
 struct Counters {
-    /// All that came back, duplicates and late ones included.
+    /// All responses, including duplicates and late ones.
     responses: u64,
-    /// Distinct responders that answered in time, told apart by address and port.
+    /// Distinct responders, by address and port, that responded before the message was closed.
     responders: u64,
-    /// Responses of responders that had answered before.
+    /// Responses from responders that had responded before.
     duplicates: u64,
-    /// Responses that came after the message was closed.
+    /// Responses that arrived after the message was closed.
     late: u64,
-    /// Datagrams to the same port that were under way before the first send; not kept.
+    /// Datagrams that arrived at the same port before the first send; they are not in the log.
     strays: u64,
-    /// Responses that the kernel dropped before they could be read.
+    /// Responses that the kernel dropped before the service could read them.
     dropped_buffers: u64,
-    /// Responses that made room in the log for later ones.
+    /// Responses that the log evicted for later ones.
     evicted: u64,
-    /// Responses that had to leave memory before they were on disk.
+    /// Responses that the service dropped from memory before they were on disk.
     lost: u64,
 }
 
-/// Somebody who answered.
+/// A responder of a message.
 #[derive(Debug, Serialize, ToSchema)]
 struct MessageResponder {
-    /// Address and port.
+    /// Source address and port of its responses.
     source: String,
-    /// How many responses it sent.
+    /// The number of its responses.
     responses: u64,
-    /// Place of its first response in the log.
+    /// Sequence number of its first response in the log.
     first_seq: u64,
-    /// Microseconds from the latest send to its first response; null when the clock was set in between.
+    /// Round-trip time of its first response in microseconds; null if the clock was set in between.
     #[schema(required)]
     first_rtt_us: Option<u64>,
-    /// All of its responses came after the message was closed.
+    /// Whether all its responses arrived after the message was closed.
     late: bool,
 }
 
-/// A message; if it has been waited for, with its first 1,000 responses.
+/// A message and, if the request waited for it, its first 1,000 responses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "roll-1", "state": "closed", "close_reason": "expected",
@@ -199,7 +200,7 @@ pub struct Collected {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub responses: Option<Vec<Response>>,
-    /// Pass it as `after` to read the rest of the responses, and late ones.
+    /// The cursor after these responses: pass it as `after` to read further and late ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub next_cursor: Option<String>,
@@ -247,7 +248,7 @@ impl From<&MessageView> for Message {
             responders: view
                 .responders
                 .iter()
-                .map(|(source, heard)| MessageResponder::new(source, heard))
+                .map(|(source, peer)| MessageResponder::new(source, peer))
                 .collect(),
         }
     }
@@ -269,13 +270,13 @@ impl From<&EgressResult> for SentBy {
 }
 
 impl MessageResponder {
-    fn new(source: &std::net::SocketAddr, heard: &Heard) -> Self {
+    fn new(source: &std::net::SocketAddr, peer: &RespondingPeer) -> Self {
         Self {
             source: source.to_string(),
-            responses: heard.responses,
-            first_seq: heard.first_sequence,
-            first_rtt_us: heard.first_rtt_us,
-            late: heard.late,
+            responses: peer.responses,
+            first_seq: peer.first_sequence,
+            first_rtt_us: peer.first_rtt_us,
+            late: peer.late,
         }
     }
 }

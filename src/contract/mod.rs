@@ -1,6 +1,6 @@
-//! The contract with clients as types: bodies, queries and views, and the fields that cannot be accepted.
+//! The contract with clients as types: bodies, queries and views, and errors of fields.
 //!
-//! It knows no HTTP: the configuration file declares memberships and responders by the same bodies.
+//! It does not know HTTP: the configuration file declares memberships and responders by the same bodies.
 
 pub mod configuration;
 pub mod datagrams;

@@ -8,24 +8,24 @@ use super::lists::{default_limit, list_limit};
 use crate::control::GroupView;
 use crate::model::{self, Id, InterfaceTable};
 
-/// Which part of the groups to show.
+/// Parameters of the list of groups.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GroupParams {
-    /// The list's `next_cursor`: show what comes after it.
+    /// The `next_cursor` of the previous page: show the entries after it.
     #[param(nullable = false)]
     after: Option<String>,
-    /// How many at most.
+    /// The most entries in a page.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
-    /// Only this group.
+    /// Show only this group.
     #[param(nullable = false, example = "239.1.2.3:10000")]
     group: Option<String>,
 }
 
-/// A group, as the memberships and responders here make it up.
+/// A group with its memberships and responders.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "group": "239.1.2.3:10000", "memberships": ["monitor"], "responders": ["lamp"], "interfaces": ["lo"],
@@ -33,17 +33,17 @@ pub struct GroupParams {
 })))]
 pub struct Group {
     pub group: String,
-    /// Ids of memberships.
+    /// Ids of the memberships of the group.
     memberships: Vec<String>,
-    /// Ids of responders.
+    /// Ids of the responders of the group.
     responders: Vec<String>,
     /// Interfaces on which at least one of them is joined.
     interfaces: Vec<String>,
-    /// Datagrams in all their logs.
+    /// Datagrams appended to the logs of all of them.
     datagrams: u64,
-    /// Their payload bytes.
+    /// Payload bytes of these datagrams.
     bytes: u64,
-    /// Buffers that the kernel dropped before they could be read.
+    /// Buffers that the kernel dropped before the service could read them.
     dropped_buffers: u64,
 }
 
@@ -64,14 +64,14 @@ pub struct Interface {
     index: u32,
     mtu: u32,
     up: bool,
-    /// It has a carrier.
+    /// Whether the interface has a carrier.
     running: bool,
     loopback: bool,
-    /// With prefix lengths.
+    /// Addresses with prefix lengths.
     addresses: Vec<String>,
-    /// Whether a membership without `interfaces` joins here.
+    /// Whether memberships without `interfaces` join on this interface.
     multicast: bool,
-    /// Why not.
+    /// Why they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,

@@ -1,4 +1,4 @@
-//! Bodies and queries as types; the error names the field that does not fit.
+//! Parses bodies and queries; errors name the invalid field.
 
 use std::collections::HashSet;
 
@@ -7,12 +7,12 @@ use serde_path_to_error::Segment;
 
 use super::field_errors::FieldError;
 
-/// Why a body has not the requested type.
+/// Why a body cannot be parsed as the requested type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is not JSON.
+    /// The body is not JSON.
     Syntax(String),
-    /// It is another kind of JSON value.
+    /// The body is another kind of JSON value.
     Kind(String),
     Field(FieldError),
 }
@@ -49,7 +49,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
     })
 }
 
-/// Parses a query; unknown parameters are refused like unknown fields.
+/// Parses a query; unknown parameters are errors, like unknown fields.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, FieldError> {
     let parameters = || form_urlencoded::parse(query.as_bytes());
     let pointer_to = |name: &str| format!("/{}", escaped(name));
@@ -61,7 +61,7 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, FieldError> {
     let deserializer = serde_html_form::Deserializer::new(parameters());
     let parsed = serde_path_to_error::deserialize(deserializer)
         .map_err(|error| FieldError::new(pointer(error.path()), error.inner()))?;
-    // The deserializer takes an empty value for a parameter that is absent.
+    // The deserializer treats a parameter with an empty value as absent.
     match parameters().find(|(_, value)| value.is_empty()) {
         Some((name, _)) => {
             let error = FieldError::new(pointer_to(&name), format!("`{name}` has no value"));

@@ -10,18 +10,18 @@ use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 
-/// How payloads are shown.
+/// The encoding of payloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// As text where the bytes are valid UTF-8, else as base64.
+    /// Text if the bytes are valid UTF-8, else base64.
     #[default]
     Auto,
-    /// Always as base64.
+    /// Always base64.
     Base64,
 }
 
-/// A payload: as text if the bytes are valid UTF-8, else as base64. Exactly one of them is there.
+/// A payload: text if the bytes are valid UTF-8, else base64. Exactly one of the two is present.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Payload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Reads a payload that is given as text or as base64. `pointers`: to the one, and to the other.
+/// Reads a payload from text or base64. `pointers` are those of the two fields.
 pub(super) fn read_payload(
     errors: &mut FieldErrors,
     pointers: [&str; 2],
@@ -64,7 +64,7 @@ pub(super) fn read_payload(
         (None, Some(base64)) => read_base64(errors, pointers[1], &base64),
         (text, _) => {
             let [first, second] = pointers.map(|pointer| pointer.rsplit('/').next().unwrap_or_default());
-            let found = if text.is_some() { "both are there" } else { "neither is there" };
+            let found = if text.is_some() { "both are present" } else { "neither is present" };
             let fact = format!("give exactly one of `{first}` and `{second}`: {found}");
             Err(errors.push(FieldError::new(pointers[0], fact)))
         }

@@ -1,4 +1,4 @@
-//! Which part of a log to read, and in which form.
+//! Parameters for reading a log.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -7,41 +7,42 @@ use super::format::Format;
 use super::payload::Encoding;
 use crate::store::{Cursor, CursorError};
 
-/// Where to read a log, how much, and in which form.
+/// Parameters for reading a log.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ReadQuery {
-    /// A `next_cursor`: read what came after it. `latest`: only what is yet to come. Without it, reading starts at the
-    /// oldest datagram kept.
+    /// A `next_cursor`: read the datagrams after it. `latest`: read future datagrams only. Default: the oldest stored
+    /// datagram.
     #[param(nullable = false)]
     pub after: Option<String>,
-    /// How many datagrams a JSON page holds at most.
+    /// The most datagrams in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     pub limit: Option<u64>,
-    /// If there is nothing to read yet, wait with a JSON page this long, in milliseconds.
+    /// How long a JSON page waits for its first item, in milliseconds.
     #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
     pub wait_ms: Option<u64>,
-    /// How to show payloads: `auto` as text where they are valid UTF-8, else as base64; `base64` always so.
+    /// The encoding of payloads: with `auto`, text if they are valid UTF-8, else base64; with `base64`, always base64.
     #[serde(default)]
     #[param(inline)]
     pub encoding: Encoding,
-    /// The form, whatever `Accept` says.
+    /// The format; overrides `Accept`.
     #[param(inline, nullable = false)]
     pub format: Option<Format>,
-    /// With `ndjson` and `pcapng`: go on with what is yet to come. `sse` always does.
+    /// With `ndjson` and `pcapng`: continue with future datagrams. `sse` always does.
     #[param(nullable = false, default = false)]
     pub follow: Option<bool>,
-    /// Only datagrams received at this time (RFC 3339) or later.
+    /// Show only datagrams received at this time (RFC 3339) or later.
     #[param(nullable = false, format = DateTime, example = "2026-01-02T03:04:05Z")]
     pub since: Option<String>,
-    /// Only datagrams received before this time (RFC 3339).
+    /// Show only datagrams received before this time (RFC 3339).
     #[param(nullable = false, format = DateTime, example = "2026-01-02T04:00:00Z")]
     pub until: Option<String>,
-    /// Only datagrams from this address, this `ADDRESS:PORT`, or this prefix.
+    /// Show only datagrams from this address, `ADDRESS:PORT` or prefix.
     #[param(nullable = false, example = "192.0.2.0/24")]
     pub source: Option<String>,
-    /// Only what is on disk, and so survives a crash: what had come before the request is brought there first.
+    /// Show only datagrams on disk, which survive a crash; the service first writes those that arrived before the
+    /// request.
     #[param(nullable = false, default = false)]
     pub durable: Option<bool>,
 }
@@ -49,20 +50,20 @@ pub struct ReadQuery {
 /// The position after which to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    Place(Cursor),
+    Cursor(Cursor),
     /// Only later entries.
     Latest,
 }
 
 impl After {
     pub fn parse(text: &str) -> Result<Self, CursorError> {
-        if text == "latest" { Ok(Self::Latest) } else { Cursor::parse(text).map(Self::Place) }
+        if text == "latest" { Ok(Self::Latest) } else { Cursor::parse(text).map(Self::Cursor) }
     }
 
     /// Resolves to a cursor. `latest` gives the cursor after the newest entry.
-    pub fn place(self, latest: impl FnOnce() -> Cursor) -> Cursor {
+    pub fn resolve(self, latest: impl FnOnce() -> Cursor) -> Cursor {
         match self {
-            Self::Place(cursor) => cursor,
+            Self::Cursor(cursor) => cursor,
             Self::Latest => latest(),
         }
     }

@@ -7,7 +7,7 @@ use super::memberships::Membership;
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody};
 use crate::control::MembershipView;
 
-/// A responder: a membership that also answers.
+/// A responder: a membership that also replies.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "lamp", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
@@ -32,7 +32,7 @@ pub struct Responder {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reply_from: Option<ReplyFromBody>,
-    /// The addresses and ports that `reply_from` came to.
+    /// The source addresses and ports that `reply_from` resolved to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     reply_addresses: Vec<String>,
@@ -40,20 +40,20 @@ pub struct Responder {
     replies: Replies,
 }
 
-/// What has become of the datagrams that were heard.
+/// Counts of received datagrams and replies.
 #[derive(Debug, Serialize, ToSchema)]
 struct Replies {
-    /// All that was heard.
+    /// Datagrams received.
     received: u64,
-    /// Those that `match` selects.
+    /// Datagrams that `match` selects.
     matched: u64,
-    /// Replies handed to the system.
+    /// Replies sent.
     replied: u64,
-    /// The system could not send the reply.
+    /// Replies that the kernel could not send.
     failed: u64,
-    /// Withheld by the rate limits, or because the source is no address to answer to.
+    /// Replies withheld by the rate limits, or because the datagram's source cannot receive a reply.
     limited: u64,
-    /// Withheld because the same datagram was answered on another interface.
+    /// Replies withheld because the responder replied to the same datagram on another interface.
     suppressed: u64,
 }
 

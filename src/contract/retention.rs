@@ -9,20 +9,20 @@ use super::field_errors::FieldErrors;
 use super::time::millis;
 use crate::model::Retention;
 
-/// How much the log keeps, where that is less than the service keeps of any.
+/// Limits of the log, where they are lower than those of the service.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Retention, examples(json!({"datagrams": 1000, "age_ms": 60000})))]
 pub(super) struct RetentionBody {
-    /// Datagrams at most.
+    /// The most datagrams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     datagrams: Option<u64>,
-    /// Bytes at most, payloads and what is kept beside them.
+    /// The most bytes, of payloads and metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 65_536)]
     bytes: Option<u64>,
-    /// Milliseconds at most since a datagram was received.
+    /// The highest age of a datagram, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 31_536_000_000_u64)]
     age_ms: Option<u64>,

@@ -11,8 +11,8 @@ use crate::model::{
     Delay, Family, Match, Pattern, Reply, ReplyFrom, ResponderRules, largest_payload, limits,
 };
 
-/// What to answer: a text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
-/// Without it: `ack`.
+/// The payload of replies: text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
+/// Default: `ack`.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(
     untagged,
@@ -24,7 +24,7 @@ pub(super) enum ReplyBody {
     Object(ReplyObject),
 }
 
-/// Exactly one of the three.
+/// An object with exactly one of the three fields.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(min_properties = 1)]
@@ -33,12 +33,12 @@ pub(super) struct ReplyObject {
     payload: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
-    /// Send back what was received.
+    /// Reply with the payload of the received datagram.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     echo: bool,
 }
 
-/// Which datagrams to answer; exactly one field. Without it: all.
+/// The datagrams to reply to; exactly one field. Default: all.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Match, min_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
@@ -51,13 +51,13 @@ pub(super) struct MatchBody {
     prefix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix_base64: Option<String>,
-    /// Matched anywhere in the bytes; `(?-u)` lets it match bytes that are no UTF-8.
+    /// Matches anywhere in the payload; `(?-u)` lets it match bytes that are not valid UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     regex: Option<String>,
 }
 
-/// Milliseconds to wait before a reply, at most 60000: a number, or a range from which each is drawn.
+/// The delay before a reply in milliseconds, at most 60000: a number, or a range for a random delay per reply.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(untagged, expecting = "expected milliseconds as a number, or `{\"min\": …, \"max\": …}`")]
 #[schema(as = Delay, examples(100, json!({"min": 10, "max": 50})))]
@@ -75,8 +75,8 @@ pub(super) struct DelayRange {
     max: u64,
 }
 
-/// Where replies come from, instead of the address of the interface and the port of the group. It lets two
-/// responders of one group live on one host, because senders tell responders apart by address and port.
+/// The source of replies, instead of the interface's address and the group's port. It allows several responders of a
+/// group on one host, because senders distinguish responders by address and port.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ReplyFrom, min_properties = 1, examples(json!({"address": "127.0.0.2"}), json!({"port": 0})))]
@@ -84,13 +84,13 @@ pub(super) struct ReplyFromBody {
     /// One of the host's own addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
-    /// Another port than the group's; 0 for a fresh one, shown in `reply_addresses`.
+    /// A port other than the group's; 0 for a free port, shown in `reply_addresses`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 65535)]
     port: Option<u64>,
 }
 
-/// The fields of a responder that a membership has not.
+/// The fields of a responder that a membership does not have.
 pub(super) struct RuleFields {
     pub(super) reply: Option<ReplyBody>,
     pub(super) matches: Option<MatchBody>,
@@ -115,7 +115,7 @@ impl RuleFields {
     }
 }
 
-/// Without a reply, `ack`.
+/// The default reply is `ack`.
 fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Reply, Refused> {
     const DEFAULT: &[u8] = b"ack";
     let object = match reply {

@@ -9,16 +9,16 @@ use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::read_address;
 use crate::model::{Group, SourceFilter, limits};
 
-/// Whom to hear: `include` only these, or `exclude` these. Exactly one of them.
+/// A source filter: exactly one of `include` (receive from these sources only) and `exclude` (from all others).
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
 pub(super) struct Sources {
-    /// Addresses.
+    /// Source addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1024)]
     include: Option<Vec<String>>,
-    /// Addresses; an empty list hears everybody.
+    /// Source addresses; an empty list excludes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1024)]
     exclude: Option<Vec<String>>,
@@ -35,7 +35,7 @@ impl Sources {
     }
 }
 
-/// Without `sources`, everybody who may be heard.
+/// Without `sources`, the filter excludes none.
 pub(super) fn read_sources(
     errors: &mut FieldErrors,
     group: &Group,
@@ -57,13 +57,13 @@ pub(super) fn read_sources(
         }
     };
     filter.map_err(|error| {
-        let place =
+        let pointer =
             error.position().map_or_else(|| pointer.to_owned(), |position| format!("{pointer}/{position}"));
-        errors.push(FieldError::new(place, error))
+        errors.push(FieldError::new(pointer, error))
     })
 }
 
-/// Refuses the list as a whole if one text is not an address, because the others cannot be checked without it.
+/// An invalid address invalidates the whole list, because the others cannot be checked without it.
 fn read_addresses(
     errors: &mut FieldErrors,
     list: Vec<String>,

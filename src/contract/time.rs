@@ -11,7 +11,7 @@ pub fn rfc3339(time: Timestamp) -> String {
 
 /// Parses an RFC 3339 time.
 pub fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let explain = || format!("`{text}` is no time: use RFC 3339 as in 2026-01-02T03:04:05.678Z");
+    let explain = || format!("`{text}` is not a time: use RFC 3339, as in 2026-01-02T03:04:05.678Z");
     let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }

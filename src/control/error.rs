@@ -15,7 +15,7 @@ pub enum DurabilityError {
     #[error("the service keeps nothing on disk")]
     NoStore,
     #[error(transparent)]
-    Fault(#[from] DiskError),
+    Disk(#[from] DiskError),
     #[error(transparent)]
     TimedOut(Box<ControlError>),
 }

@@ -180,7 +180,7 @@ fn store_works(shared: &Shared) -> HealthCheck {
         return HealthCheck::ok(NAME, "nothing is kept on disk");
     };
     let condition = store.condition();
-    match condition.fault {
+    match condition.error {
         Some(error) => HealthCheck::failed(
             NAME,
             format!(

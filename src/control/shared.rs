@@ -73,7 +73,7 @@ impl Control {
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
         let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
         let durable = within(Done::Nothing, store.wait_durable(log)).await;
-        durable.map_err(|error| DurabilityError::TimedOut(error.into()))?.map_err(DurabilityError::Fault)
+        durable.map_err(|error| DurabilityError::TimedOut(error.into()))?.map_err(DurabilityError::Disk)
     }
 }
 

@@ -11,11 +11,11 @@ use crate::rendering::{Filter, SourceRange};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// What to export, as the API's paths have it: `memberships/ID`, or `memberships`, `responders` or `messages` for
-    /// all of a kind. Several may be named; without any, it is everything.
+    /// The resources to export, as in paths of the API: `memberships/ID`, or `memberships`, `responders` or `messages`
+    /// for all of a kind. May be repeated; without any, the command exports all.
     #[arg(value_name = "RESOURCE")]
     pub(super) choices: Vec<Choice>,
-    /// Only say what there is: a line of JSON for each membership, responder and message.
+    /// List the resources instead: a line of JSON for each membership, responder and message.
     #[arg(long, conflicts_with_all = ["format", "since", "until", "source"])]
     pub(super) list: bool,
     /// A JSON object in each line, or a capture file for Wireshark.
@@ -24,19 +24,19 @@ pub struct ExportArgs {
     /// The file to write to, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Only datagrams received at this time (RFC 3339) or later.
+    /// Export only datagrams received at this time (RFC 3339) or later.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Timestamp>,
-    /// Only datagrams received before this time (RFC 3339).
+    /// Export only datagrams received before this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Timestamp>,
-    /// Only datagrams from this address, this ADDRESS:PORT, or this prefix.
+    /// Export only datagrams from this address, ADDRESS:PORT or prefix.
     #[arg(long, value_name = "SOURCE")]
     source: Option<SourceRange>,
-    /// The file that the service is started with.
+    /// The configuration file of the service.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory to read. It is not changed, and a service may be using it.
+    /// The directory to read. The command does not change it, and a service may use it.
     #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIRECTORY", default_value_os_t = config::state_directory())]
     pub(super) data_dir: PathBuf,
 }
@@ -73,7 +73,7 @@ impl FromStr for Choice {
         // Also accepts the singular, as in events and lines.
         let name = kind.strip_suffix('s').unwrap_or(kind);
         let kind = ResourceKind::named(name).ok_or_else(|| {
-            format!("`{kind}` is no kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")
+            format!("`{kind}` is not a kind of resource: use `memberships`, `responders` or `messages`, or one as in `memberships/ID`")
         })?;
         let id = id.map(Id::parse).transpose().map_err(|error| error.to_string())?;
         Ok(Self { kind, id })

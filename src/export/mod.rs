@@ -20,7 +20,7 @@ use output::{Output, OutputError};
 pub enum ExportError {
     #[error(transparent)]
     Disk(#[from] DiskError),
-    #[error("there is no {name} in {directory}: `rollcall export --list` says what there is", directory = .directory.display())]
+    #[error("there is no {name} in {directory}: `rollcall export --list` lists the existing ones", directory = .directory.display())]
     NoSuch { name: String, directory: PathBuf },
     #[error("{name} in {directory} cannot be read: {detail}", directory = .directory.display())]
     Unreadable { name: String, directory: PathBuf, detail: String },
@@ -28,7 +28,7 @@ pub enum ExportError {
     Output(#[from] OutputError),
 }
 
-/// Exports the resources that the arguments name. The reader may stop at any time: that is no error.
+/// Exports the resources that the arguments name. The reader may close the output at any time: that is not an error.
 pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let (mut archive, logs) = Archive::open(&args.data_dir)?;
     let logs = chosen(logs, args)?;
@@ -39,7 +39,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         write(&mut archive, &logs, args, &mut out)
     };
     match exported.and_then(|()| Ok(out.finish()?)) {
-        Err(ExportError::Output(fault)) if fault.is_enough() => Ok(()),
+        Err(ExportError::Output(error)) if error.is_enough() => Ok(()),
         exported => exported,
     }
 }
@@ -55,7 +55,7 @@ fn chosen(
         let kind = ResourceKind::named(&log.kind).ok_or_else(|| ExportError::Unreadable {
             name: format!("`{}`", log.id),
             directory: directory(),
-            detail: format!("there is no kind of resource that is called `{}`", log.kind),
+            detail: format!("there is no kind of resource called `{}`", log.kind),
         })?;
         kept.push((kind, log));
     }
@@ -109,9 +109,9 @@ struct Listed<'a> {
     id: &'a str,
     group: String,
     datagrams: u64,
-    /// Payloads and the data kept with them.
+    /// Payloads and their metadata.
     bytes: u64,
-    /// When the first and the last datagram arrived; null if there are none.
+    /// The arrival times of the first and the last datagram; null if the log is empty.
     first_at: Option<String>,
     last_at: Option<String>,
 }
@@ -123,9 +123,9 @@ fn list(
     out: &mut Output,
 ) -> Result<(), ExportError> {
     for (kind, log) in logs {
-        // The resource has been deleted in the meantime.
-        let Some(wanted) = archive.spec(log)? else { continue };
-        let group = saved_group(&wanted).map_err(|error| ExportError::Unreadable {
+        // The service has deleted the resource in the meantime.
+        let Some(spec) = archive.spec(log)? else { continue };
+        let group = saved_group(&spec).map_err(|error| ExportError::Unreadable {
             name: format!("{kind} `{}`", log.id),
             directory: args.data_dir.clone(),
             detail: error.to_string(),
@@ -140,7 +140,7 @@ fn list(
             first_at: span.map(|(first, _)| rfc3339(first)),
             last_at: span.map(|(_, last)| rfc3339(last)),
         };
-        let mut line = serde_json::to_vec(&listed).expect("it has nothing that JSON has not");
+        let mut line = serde_json::to_vec(&listed).expect("all values have a JSON form");
         line.push(b'\n');
         out.write(&line)?;
     }

@@ -9,7 +9,7 @@ pub(super) struct Output {
     place: String,
 }
 
-/// Why nothing, or no more, can be written.
+/// Why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     #[error("{place} cannot be written to: {error}")]

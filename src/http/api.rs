@@ -1,4 +1,4 @@
-//! Answers requests: checks access, lets the routes answer, and logs, counts and traces.
+//! Handles requests: checks access, calls the routes, and logs, counts and traces.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::model::Id;
 use crate::tokens::Tokens;
 use crate::traces::Traces;
 
-/// Turns a panic into an answer.
+/// Turns a panic into a response.
 type Panicked = fn(Box<dyn Any + Send>) -> Response;
 
-/// Answers requests; cheap to clone.
+/// Handles requests; cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
@@ -65,12 +65,12 @@ impl Api {
         self.access.replace_tokens(tokens);
     }
 
-    /// Call it when the body of an answer has panicked after its head was sent.
+    /// Call it when the body of a response has panicked after its head was sent.
     pub fn note_panic(&self) {
         self.control.note_panic();
     }
 
-    /// Gives the request an id, checks the access policy, lets the routes answer, and writes problem documents, which
+    /// Gives the request an id, checks the access policy, calls the routes, and writes problem documents, which
     /// contain the id. Server errors are logged here, once. If the request is traced, its work is too.
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
@@ -82,12 +82,12 @@ impl Api {
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
         let page = self.access.cross_origin(&request);
         let mut response = match self.access.authorize(&request, listener, page.as_ref()) {
-            Ok(Some(answer)) => answer,
+            Ok(Some(response)) => response,
             Ok(None) => {
-                let answering = waiting::one_request(self.routes.clone().call(request));
+                let handling = waiting::one_request(self.routes.clone().call(request));
                 let Ok(response) = match &span {
-                    Some(span) => span.around(answering).await,
-                    None => answering.await,
+                    Some(span) => span.around(handling).await,
+                    None => handling.await,
                 };
                 response.map(Body::new)
             }
@@ -139,7 +139,7 @@ fn request_id(request: &Request) -> HeaderValue {
 #[derive(Clone)]
 struct Panic(String);
 
-/// The cause goes to the log; the client learns only that it was a server error.
+/// The cause goes to the log; the client sees only that an internal error occurred.
 #[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let message =

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 
-/// The document as JSON and YAML, and a viewer that loads nothing from elsewhere.
+/// The document as JSON and YAML, and a viewer that loads nothing from other hosts.
 pub(super) fn routes(document: &OpenApi) -> axum::Router<AppState> {
     let json = document.to_json().unwrap_or_default();
     let yaml = document.to_yaml().unwrap_or_default();

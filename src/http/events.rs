@@ -28,13 +28,13 @@ pub(super) struct EventReading {
     page: Option<(usize, Duration)>,
 }
 
-/// Read what happens to resources
+/// Read events of resources
 ///
-/// The service keeps the latest 10,000 events. Events of a stream have the names that `event` has in pages; each
-/// one's id is its cursor.
+/// The service stores the latest 10,000 events. In a stream, the name of an event is the value of `event` in pages, and
+/// its id is its cursor.
 #[utoipa::path(get, path = "/v1/events", tag = "overview", operation_id = "read_events",
     params(EventQuery,
-        ("last-event-id" = Option<String>, Header, nullable = false, description = "Of a stream, the `id` of the last event that came: go on behind it. Goes before `after`", example = "1d60f7e7ade273a1-2")),
+        ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that the client received: the stream resumes after it. Overrides `after`", example = "1d60f7e7ade273a1-2")),
     responses(
         (status = 200, description = "Events",
             content((EventList = "application/json"), (EventStream = "text/event-stream")),
@@ -44,7 +44,7 @@ pub(super) struct EventReading {
 pub(super) async fn events(State(control): State<Control>, reading: EventReading) -> Response {
     /// Events of all kinds of resources.
     const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
-    let after = reading.after.map(|after| after.place(|| control.events().latest()));
+    let after = reading.after.map(|after| after.resolve(|| control.events().latest()));
     varying(match reading.page {
         Some((limit, wait)) => Json(page(&control, after, limit, wait).await).into_response(),
         None => streamed(EVENTS, follow(control, after)),
@@ -73,7 +73,7 @@ impl EventReading {
         if format == Format::Sse {
             for (given, pointer) in [(query.limit, "/limit"), (query.wait_ms, "/wait_ms")] {
                 if given.is_some() {
-                    let fact = "this is for JSON pages, and `sse` is asked for";
+                    let fact = "this is for JSON pages, and the request is for `sse`";
                     errors.push(FieldError::new(pointer, fact));
                 }
             }
@@ -83,7 +83,7 @@ impl EventReading {
         let after = errors.finish(after.transpose()).map_err(Problem::of_parameters)?;
         if format == Format::Sse {
             let resumed = last_event_id(&parts.headers)?;
-            return Ok(Self { after: resumed.map(After::Place).or(after), page: None });
+            return Ok(Self { after: resumed.map(After::Cursor).or(after), page: None });
         }
         let page = (usize::try_from(limit).unwrap_or(usize::MAX), Duration::from_millis(wait));
         Ok(Self { after, page: Some(page) })

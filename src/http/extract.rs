@@ -17,7 +17,7 @@ use crate::model::Id;
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
 pub(super) const LARGEST_BODY: usize = 1024 * 1024;
 
-/// How long a client that stops in the middle of a body can hold a connection.
+/// How long a client that pauses in the middle of a body can hold a connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body.
@@ -40,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Json,
-    /// `text/plain` or `application/octet-stream`: the payload itself.
+    /// `text/plain` or `application/octet-stream`: the body is the payload.
     Raw,
     Other,
 }
@@ -87,7 +87,7 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     }
 }
 
-/// The query; unknown parameters are refused like unknown fields.
+/// The query; unknown parameters are errors, like unknown fields.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_wait_preference() {
+    fn the_service_reads_the_wait_preference() {
         for (values, expected) in [
             (&["wait=5"][..], Some(5)),
             (&["respond-async, wait=\"10\"; x=y"][..], Some(10)),

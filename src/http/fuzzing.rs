@@ -22,7 +22,7 @@ use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
 use crate::store::Entry;
 
-/// The problem document of a refused request.
+/// The problem document of an invalid request.
 pub type RenderedProblem = Vec<u8>;
 
 /// The JSON body of a message.
@@ -64,8 +64,8 @@ pub enum Reads {
     Messages,
 }
 
-/// Parses a GET that reads. A query or headers that the HTTP library refuses give `Ok`, because such a request never
-/// gets here.
+/// Parses a GET that reads. If the HTTP library rejects the query or the headers, returns `Ok`, because the service
+/// never receives such a request.
 pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), RenderedProblem> {
     let Some(mut parts) = parts(query, headers) else { return Ok(()) };
     let _ = extract::<Wait>(&mut parts);
@@ -85,16 +85,16 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
 
 /// A logged datagram as pages and streams show it.
 pub fn shown(entry: &Entry<'_>) -> Vec<u8> {
-    let shown = if entry.answer.is_some() {
+    let shown = if entry.response.is_some() {
         serde_json::to_vec(&ResponseView::of(entry, Encoding::Auto))
     } else {
         serde_json::to_vec(&Datagram::of(entry, Encoding::Auto))
     };
-    shown.expect("it has nothing that JSON has not")
+    shown.expect("all values have a JSON form")
 }
 
-fn spec(wanted: MessageRequest) -> MessageSpec {
-    wanted.on(Interfaces::Default)
+fn spec(request: MessageRequest) -> MessageSpec {
+    request.on(Interfaces::Default)
 }
 
 fn parts(query: &str, headers: &[(&str, &str)]) -> Option<Parts> {
@@ -106,14 +106,14 @@ fn parts(query: &str, headers: &[(&str, &str)]) -> Option<Parts> {
 }
 
 fn extract<T: FromRequestParts<()>>(parts: &mut Parts) -> Result<T, RenderedProblem> {
-    let extracted = T::from_request_parts(parts, &()).now_or_never().expect("there is nothing to wait for");
-    extracted.map_err(|rejection| refused(&rejection.into_response()))
+    let extracted = T::from_request_parts(parts, &()).now_or_never().expect("the extractor does not wait");
+    extracted.map_err(|rejection| problem_of(&rejection.into_response()))
 }
 
-fn refused(response: &Response) -> RenderedProblem {
+fn problem_of(response: &Response) -> RenderedProblem {
     document(response.extensions().get::<Problem>().expect("a problem"))
 }
 
 fn document(problem: &Problem) -> RenderedProblem {
-    serde_json::to_vec(problem).expect("it has nothing that JSON has not")
+    serde_json::to_vec(problem).expect("all values have a JSON form")
 }

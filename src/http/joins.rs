@@ -17,10 +17,10 @@ use crate::contract::{FieldError, MembershipBody, ResponderBody};
 use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
-/// A view of what has joined a group.
+/// The view of a membership or responder.
 pub(super) trait Join: Resource + Serialize + for<'a> From<&'a MembershipView> {
     type Body: DeserializeOwned;
-    /// What it does once it is created.
+    /// The description of the response to a creation.
     const CREATED: &'static str;
 
     fn read(body: Self::Body) -> Result<JoinRequest, Vec<FieldError>>;
@@ -28,7 +28,7 @@ pub(super) trait Join: Resource + Serialize + for<'a> From<&'a MembershipView> {
 
 impl Join for Membership {
     type Body = MembershipBody;
-    const CREATED: &'static str = "Joined, or waiting to";
+    const CREATED: &'static str = "The membership has joined the group, or waits for an interface";
 
     fn read(body: MembershipBody) -> Result<JoinRequest, Vec<FieldError>> {
         body.read()
@@ -37,7 +37,7 @@ impl Join for Membership {
 
 impl Join for Responder {
     type Body = ResponderBody;
-    const CREATED: &'static str = "Answering, or waiting to join";
+    const CREATED: &'static str = "The responder has joined the group, or waits for an interface";
 
     fn read(body: ResponderBody) -> Result<JoinRequest, Vec<FieldError>> {
         body.read()
@@ -52,15 +52,15 @@ pub(super) async fn create<T: Join>(
     let request = T::read(body).map_err(Problem::of_fields)?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, true).await;
-    if let Err(refusal @ ControlError::TimedOut { done: Done::Created }) = joined {
-        // The resource exists, so the client has to learn its id.
-        return Ok((location(T::KIND, &id), Problem::from(refusal)).into_response());
+    if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
+        // The resource exists, so the client needs its id.
+        return Ok((location(T::KIND, &id), Problem::from(error)).into_response());
     }
     let view = joined?.0.view();
     Ok((StatusCode::CREATED, location(T::KIND, &view.id), JsonAnswer(T::from(&view))).into_response())
 }
 
-/// Creates, keeps or changes the resource under the client's id: 201 or 200.
+/// Creates, renews or changes the resource under the client's id: 201 or 200.
 pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,

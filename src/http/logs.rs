@@ -9,7 +9,7 @@ use super::reading::{DatagramPath, Reading, Source};
 use super::resource::Resource;
 use crate::control::Control;
 
-/// Answers with the log in the requested format.
+/// Responds with the log in the requested format.
 pub(super) async fn read<T: Resource>(
     State(control): State<Control>,
     PathId(id): PathId,
@@ -18,7 +18,7 @@ pub(super) async fn read<T: Resource>(
     reading.answer(Source::find(&control, T::KIND, &id)?, &control).await
 }
 
-/// Answers with the payload of one datagram.
+/// Responds with the payload of one datagram.
 pub(super) async fn payload<T: Resource>(
     State(control): State<Control>,
     path: DatagramPath,

@@ -19,19 +19,18 @@ use crate::control::Control;
 
 /// Join a group
 ///
-/// Everybody who joins has a membership of his own: one leaving never cuts off another. What it hears is
-/// kept in its log.
+/// Each membership is independent: if one leaves the group, the others still receive. The membership's log stores its
+/// datagrams.
 #[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "join",
     request_body = MembershipBody, responses(Created<Membership>, Problem))]
 pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) -> Result<Response, Problem> {
     joins::create::<Membership>(control, body).await
 }
 
-/// Join under an id of your own, change, or renew
+/// Create, change or renew a membership under a client's id
 ///
-/// Idempotent. Sources and interfaces change in place and the log stays; another group starts a new log. The
-/// lease starts anew; without `expires_in_ms` there is none from now on. With `If-None-Match: *` it only
-/// creates.
+/// Idempotent. Sources and interfaces change in place, and the log stays; a new group starts a new log. The request
+/// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates.
 #[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "put_membership",
     params(IdParam<Membership>, IfNoneMatch),
     request_body = MembershipBody, responses(Joined<Membership>, Problem))]
@@ -49,7 +48,7 @@ type MembershipList = List<Membership>;
 /// List memberships
 #[utoipa::path(get, path = "/v1/memberships", tag = "memberships", operation_id = "list_memberships",
     params(JoinListParams),
-    responses((status = 200, description = "A part of the list", body = MembershipList), Problem))]
+    responses((status = 200, description = "A page of the list", body = MembershipList), Problem))]
 pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
@@ -65,18 +64,18 @@ pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonAnsw
     joins::show(control, id)
 }
 
-/// Leave
+/// Delete a membership
 ///
-/// Answered once the sockets are closed. The log is gone.
+/// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "leave",
-    params(IdParam<Membership>), responses((status = 204, description = "Left"), Problem))]
+    params(IdParam<Membership>), responses((status = 204, description = "Left and deleted"), Problem))]
 pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
     joins::leave::<Membership>(control, id).await
 }
 
-/// Read what a membership has heard
+/// Read the datagrams of a membership
 ///
-/// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
+/// `Accept` or `format` selects the form: a JSON page, server-sent events, NDJSON or a pcapng capture file.
 #[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships", operation_id = "read_datagrams",
     params(IdParam<Membership>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<Datagram>>, Problem))]
@@ -90,7 +89,7 @@ pub(super) async fn datagrams(
 
 /// Read the payload of one datagram
 ///
-/// As it was, without any form around it.
+/// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_payload",
     params(DatagramParams<Membership>), responses(PayloadContent, Problem))]
 pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {

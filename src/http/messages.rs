@@ -23,20 +23,20 @@ use crate::control::{Control, Done, Message as Sent, Outcome, ResourceKind};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
 
-/// Send a message to a group and collect the answers
+/// Send a message to a group and collect the responses
 ///
-/// Answers at once with 202 while it collects; with `Prefer: wait=N` it waits up to N seconds and answers 200
-/// with the responses once collecting has ended. A body of `text/plain` or `application/octet-stream` is the
-/// payload itself, and the options are in the query. A client that goes away loses nothing: the message
-/// collects on.
+/// The service responds with 202 while the message collects. With `Prefer: wait=N`, it waits up to N seconds and
+/// responds with 200 and the collected responses once the message is closed. A body of `text/plain` or
+/// `application/octet-stream` is the payload, and the options are in the query. If the client disconnects, the message
+/// continues to collect.
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
     params(RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
-        (status = 200, description = "Collecting has ended", body = Collected,
-            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
-        (status = 202, description = "Sent, and collecting", body = Message,
-            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
+        (status = 200, description = "The message is closed", body = Collected,
+            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+        (status = 202, description = "The message is sent and collects responses", body = Message,
+            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn send(
@@ -49,18 +49,18 @@ pub(super) async fn send(
     answer(&message, wait, StatusCode::ACCEPTED, Done::Sent(message.copies_sent())).await
 }
 
-/// Send a message under an id of your own
+/// Send a message under a client's id
 ///
-/// Safe to repeat: the same request again finds the message and sends nothing; another one is refused with
+/// Idempotent: the same request finds the message and sends nothing; for a different one, the service responds with
 /// 409.
 #[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages", operation_id = "put_message",
     params(IdParam<Message>, RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
-        (status = 200, description = "Collecting has ended, or the message was there before", body = Collected,
-            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied"))),
-        (status = 202, description = "Sent, and collecting", body = Message,
-            headers(("location" = String, description = "Where the message is"), ("preference-applied" = String, description = "The `wait` that was applied, and was too short"))),
+        (status = 200, description = "The message is closed, or existed before", body = Collected,
+            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+        (status = 202, description = "The message is sent and collects responses", body = Message,
+            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn put(
@@ -81,7 +81,7 @@ type MessageList = List<Message>;
 /// List messages
 #[utoipa::path(get, path = "/v1/messages", tag = "messages", operation_id = "list_messages",
     params(ListParams<MessageState>),
-    responses((status = 200, description = "A part of the list", body = MessageList), Problem))]
+    responses((status = 200, description = "A page of the list", body = MessageList), Problem))]
 pub(super) async fn list(
     State(control): State<Control>,
     Query(params): Query<ListParams<MessageState>>,
@@ -94,8 +94,8 @@ pub(super) async fn list(
 
 /// Show a message
 ///
-/// With `Prefer: wait=N` it waits up to N seconds for the collecting to end, and then shows the first 1,000
-/// responses too.
+/// With `Prefer: wait=N`, the service waits up to N seconds until the message is closed, and then also shows the first
+/// 1,000 responses.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
     params(IdParam<Message>, PreferWait),
     responses((status = 200, description = "The message", body = Collected), Problem))]
@@ -108,10 +108,12 @@ pub(super) async fn show(
     answer(&message, wait, StatusCode::OK, Done::Nothing).await
 }
 
-/// Stop collecting and keep what came
+/// Cancel a message
+///
+/// The message stops collecting; its log stays.
 #[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", operation_id = "cancel_message",
     params(IdParam<Message>),
-    responses((status = 200, description = "Closed, now or before", body = Message), Problem))]
+    responses((status = 200, description = "The message is closed", body = Message), Problem))]
 pub(super) async fn cancel(
     State(control): State<Control>,
     PathId(id): PathId,
@@ -120,10 +122,12 @@ pub(super) async fn cancel(
     Ok(JsonAnswer(Message::from(&message.view())))
 }
 
-/// Stop collecting and forget the message
+/// Delete a message
+///
+/// The message stops collecting, and the service deletes its log.
 #[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages", operation_id = "delete_message",
     params(IdParam<Message>),
-    responses((status = 204, description = "Forgotten"), Problem))]
+    responses((status = 204, description = "Deleted"), Problem))]
 pub(super) async fn forget(
     State(control): State<Control>,
     PathId(id): PathId,
@@ -132,9 +136,9 @@ pub(super) async fn forget(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Read what came back to a message
+/// Read the responses to a message
 ///
-/// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
+/// `Accept` or `format` selects the form: a JSON page, server-sent events, NDJSON or a pcapng capture file.
 #[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_responses",
     params(IdParam<Message>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<datagrams::Response>>, Problem))]
@@ -148,7 +152,7 @@ pub(super) async fn responses(
 
 /// Read the payload of one response
 ///
-/// As it was, without any form around it.
+/// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
     params(DatagramParams<Message>),
     responses(PayloadContent, Problem))]
@@ -156,13 +160,13 @@ pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Resu
     logs::payload::<Message>(control, path).await
 }
 
-/// `known`: the message exists already, and its interfaces may be gone by now.
+/// `known`: the message already exists, and its interfaces may no longer exist.
 async fn read_spec(control: &Control, request: Request, known: bool) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let wanted: MessageRequest = match content {
+    let request: MessageRequest = match content {
         Content::Json if !query.is_empty() => {
-            let detail = "with a JSON body the options belong into the body: leave out the query";
+            let detail = "with a JSON body, put the options in the body: leave out the query";
             return Err(Problem::new(ProblemKind::InvalidParameter, detail));
         }
         Content::Json => {
@@ -174,17 +178,16 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
             options.read(read_body(request).await?).map_err(Problem::of_fields)?
         }
         Content::Other => {
-            let accepted =
-                "application/json, or the payload itself as text/plain or application/octet-stream";
+            let accepted = "application/json, or the payload as text/plain or application/octet-stream";
             return Err(wrong_type(request.headers(), accepted));
         }
     };
-    let interfaces = control.resolve(&wanted.interfaces, |_| known).await?;
-    Ok(wanted.on(interfaces))
+    let interfaces = control.resolve(&request.interfaces, |_| known).await?;
+    Ok(request.on(interfaces))
 }
 
-/// The message, once it is closed or the wait is over; `otherwise` is the status if it was not closed in time or not
-/// waited for. `done`: what the request has done so far.
+/// The message, once it is closed or the wait is over. `otherwise`: the status if the request did not wait, or the
+/// message was not closed in time. `done`: what the request has done so far.
 async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Response, Problem> {
     let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
@@ -199,7 +202,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -
     }
     let page = match first_page(message.log(), done).await {
         Ok(page) => page,
-        // The message exists, so the client has to learn its id.
+        // The message exists, so the client needs its id.
         Err(problem) => return Ok((location, problem).into_response()),
     };
     let page = response_page(&page, view.dropped_buffers);

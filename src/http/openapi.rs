@@ -16,28 +16,28 @@ type Responses = DatagramPage<Response>;
 #[openapi(
     info(
         title = "Rollcall",
-        description = "An HTTP control plane for UDP multicast: join groups, answer them, call them, and read who replied.",
+        description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(
         Problem, Datagrams, Responses, EventStream, Lines, Capture, RawBytes,
     )),
-    servers((url = "http://127.0.0.1:8080", description = "Where `rollcall serve` listens unless told otherwise")),
+    servers((url = "http://127.0.0.1:8080", description = "The default address of `rollcall serve`")),
     tags(
-        (name = "messages", description = "Send to a group and collect the answers"),
-        (name = "memberships", description = "Join groups and read what is heard there"),
-        (name = "responders", description = "Answer groups"),
+        (name = "messages", description = "Send to a group and collect the responses"),
+        (name = "memberships", description = "Join groups and read their datagrams"),
+        (name = "responders", description = "Join groups and reply to datagrams"),
         (name = "overview", description = "Groups and interfaces"),
         (name = "service", description = "The service itself"),
     ),
 )]
 pub(super) struct Document;
 
-/// Adds to each operation the token scope that it may ask for; whether it does depends on the listener.
+/// Adds to each operation the token scope that it may require, depending on the listener.
 pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
-    let description = "A token of `--tokens-file`, asked for over TCP beyond loopback, or everywhere with \
-        `--require-token always`. GET needs the scope `read`, everything else `control`.";
+    let description = "A token of `--tokens-file`, required over TCP beyond loopback, or on all listeners with \
+        `--require-token always`. GET needs the scope `read`, all other methods `control`.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
@@ -48,8 +48,8 @@ pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
         for (operation, method) in read.into_iter().chain(write.map(|operation| (operation, Method::POST))) {
             let Some(operation) = operation else { continue };
             let token = SecurityRequirement::new(SCHEME, [needed(&method).as_str()]);
-            let asked = (!open).then_some(token);
-            operation.security = Some([SecurityRequirement::default()].into_iter().chain(asked).collect());
+            let required = (!open).then_some(token);
+            operation.security = Some([SecurityRequirement::default()].into_iter().chain(required).collect());
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::control::Control;
 
 type GroupList = List<Group>;
 
-/// Who is a member of what
+/// List groups with their members
 #[utoipa::path(get, path = "/v1/groups", tag = "overview", operation_id = "list_groups",
     params(GroupParams),
     responses(
-        (status = 200, description = "A part of the groups that something here has joined", body = GroupList),
+        (status = 200, description = "A page of the groups that memberships or responders have joined", body = GroupList),
         Problem,
     ))]
 pub(super) async fn groups(
@@ -30,7 +30,7 @@ pub(super) async fn groups(
     Ok(Json(List::new(items, last, matching.next().is_some())))
 }
 
-/// The host's interfaces, and whether multicast works there
+/// List the host's interfaces, and whether they support multicast
 #[utoipa::path(get, path = "/v1/interfaces", tag = "overview", operation_id = "list_interfaces",
     responses((status = 200, description = "All interfaces", body = Interfaces), Problem))]
 pub(super) async fn interfaces(State(control): State<Control>) -> Result<Json<Interfaces>, Problem> {

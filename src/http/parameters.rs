@@ -17,7 +17,7 @@ impl<T: Resource> IntoParams for IdParam<T> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let pattern = "^[a-z0-9][a-z0-9._-]{0,62}$";
         let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-        let id = in_path("id", "A client's own id, or the one that was given").schema(Some(schema));
+        let id = in_path("id", "The id, chosen by the client or by the service").schema(Some(schema));
         vec![id.example(Some(T::EXAMPLE_ID.into())).build()]
     }
 }
@@ -42,16 +42,16 @@ fn in_path(name: &str, description: &str) -> ParameterBuilder {
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it is read from the headers; this is its documentation")]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct LastEventId {
-    /// Of events, the `id` of the last that came: go on behind it. Goes before `after`
+    /// The `id` of the last event that the client received: the stream resumes after it. Overrides `after`
     #[param(rename = "last-event-id", nullable = false, example = "1d60f7e7ade273a1-2")]
     id: Option<String>,
 }
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it is read from the headers; this is its documentation")]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct PreferWait {
     /// `wait=N`: wait up to N seconds, at most 60
     #[param(nullable = false, example = "wait=5")]
@@ -60,16 +60,16 @@ pub(super) struct PreferWait {
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it is read from the headers; this is its documentation")]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct IfNoneMatch {
-    /// `*`: only create, and answer 412 if it is there
+    /// `*`: only create; the service responds with 412 if the resource exists
     #[param(rename = "if-none-match", inline, nullable = false, example = "*")]
     condition: Option<OnlyCreate>,
 }
 
 /// Only create (RFC 9110 section 13.1.2).
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it is read from the headers; this is its schema")]
+#[expect(dead_code, reason = "the handler reads the headers; this is the schema")]
 enum OnlyCreate {
     #[schema(rename = "*")]
     Any,

@@ -1,4 +1,4 @@
-//! Paths that not only the router knows.
+//! Paths that the router shares with other modules.
 
 use crate::control::ResourceKind;
 

@@ -1,7 +1,7 @@
 //! Errors as problem documents (RFC 9457).
 
+mod control_error;
 mod kind;
-mod refusal;
 
 use std::num::NonZeroU32;
 
@@ -16,7 +16,7 @@ use crate::contract::{BodyError, FieldError};
 use crate::control::Done;
 pub(super) use kind::ProblemKind;
 
-/// An error as the client sees it.
+/// An error as clients see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(examples(json!({
     "type": "urn:rollcall:problem:invalid-request",
@@ -27,34 +27,34 @@ pub(super) use kind::ProblemKind;
     "request_id": "01996a3e-7d5c-7000-8000-2a1f4c5b6d7e"
 })))]
 pub(super) struct Problem {
-    /// Stable: `urn:rollcall:problem:` and a word for the kind of error.
+    /// Identifies the kind of error: `urn:rollcall:problem:` and a stable name.
     #[serde(rename = "type", serialize_with = "urn")]
     #[schema(pattern = "^urn:rollcall:problem:[a-z-]+$")]
     kind: &'static str,
-    /// The kind of error in words; the same for all errors of this `type`.
+    /// The kind of error in words; the same for all errors of the `type`.
     title: &'static str,
-    /// The answer's status.
+    /// The status of the response.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, and what to do.
+    /// The error, and what the client can do.
     detail: String,
-    /// The fields that are wrong, where it is fields.
+    /// The invalid fields; absent if the error is not about fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<WrongField>,
-    /// From `/readyz`: all checks, at least one of which has failed.
+    /// For `/readyz`: all checks, at least one of which has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<Check>, required = false)]
     checks: Option<Box<Checks>>,
-    /// Of a `timeout`: what the service had done when time was over. The same PUT or DELETE completes it.
+    /// For `timeout`: what the service had done when the time was over. The same PUT or DELETE completes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     done: Option<DoneBefore>,
-    /// Of a `timeout`, if `done` is `sent`: how many copies.
+    /// For `timeout` with `done` `sent`: the number of copies sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u32, required = false)]
     sent: Option<NonZeroU32>,
-    /// Also in the header `x-request-id`, and in the service's log.
+    /// The request's id, also in the header `x-request-id` and in the service's log.
     pub(super) request_id: String,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Problem {
 #[derive(Debug, Clone, Serialize)]
 struct Checks(Vec<Check>);
 
-/// What a request that took too long had done by then.
+/// What a request had done when its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = Done)]
@@ -74,13 +74,13 @@ enum DoneBefore {
     DeletionUnderWay,
 }
 
-/// A field that is wrong.
+/// An error of one field.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = FieldError)]
 struct WrongField {
     /// JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
     pointer: String,
-    /// What is wrong with it, and what to do.
+    /// The error, and what the client can do.
     detail: String,
 }
 
@@ -131,7 +131,7 @@ impl Problem {
         Self { checks: Some(Box::new(Checks(checks))), ..self }
     }
 
-    /// The service took too long.
+    /// The service exceeded a time limit.
     fn timeout(detail: String, done: Done) -> Self {
         let (done, sent) = match done {
             Done::Nothing => (DoneBefore::Nothing, None),
@@ -160,7 +160,7 @@ impl Problem {
         }
     }
 
-    /// Whether it describes the whole service: that is logged when it changes, and not with each request.
+    /// Whether the problem concerns the whole service: the service logs it when it changes, and not with each request.
     pub(super) fn is_of_service(&self) -> bool {
         [ProblemKind::Stopping, ProblemKind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
     }

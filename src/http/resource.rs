@@ -30,7 +30,7 @@ impl Resource for Message {
     const EXAMPLE_ID: &'static str = "roll-1";
 }
 
-/// The header that says where a resource is.
+/// The header with the path of a resource.
 pub(super) fn location(kind: ResourceKind, id: &Id) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("{}/{id}", paths::of(kind)))]
 }

@@ -17,18 +17,18 @@ use crate::contract::responders::Responder;
 use crate::contract::{ReadQuery, ResponderBody};
 use crate::control::Control;
 
-/// Answer a group
+/// Create a responder
 ///
-/// Joins like a membership, and sends a reply to the source of each datagram, from the group's port.
+/// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port.
 #[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "respond",
     request_body = ResponderBody, responses(Created<Responder>, Problem))]
 pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -> Result<Response, Problem> {
     joins::create::<Responder>(control, body).await
 }
 
-/// Answer under an id of your own, change, or renew
+/// Create, change or renew a responder under a client's id
 ///
-/// As for memberships; the reply, `match` and `delay_ms` change in place too.
+/// As for memberships; `reply`, `match` and `delay_ms` also change in place.
 #[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
     params(IdParam<Responder>, IfNoneMatch),
     request_body = ResponderBody, responses(Joined<Responder>, Problem))]
@@ -46,7 +46,7 @@ type ResponderList = List<Responder>;
 /// List responders
 #[utoipa::path(get, path = "/v1/responders", tag = "responders", operation_id = "list_responders",
     params(JoinListParams),
-    responses((status = 200, description = "A part of the list", body = ResponderList), Problem))]
+    responses((status = 200, description = "A page of the list", body = ResponderList), Problem))]
 pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
@@ -62,16 +62,18 @@ pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonAnsw
     joins::show(control, id)
 }
 
-/// Stop answering and leave
+/// Delete a responder
+///
+/// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders", operation_id = "delete_responder",
-    params(IdParam<Responder>), responses((status = 204, description = "Left"), Problem))]
+    params(IdParam<Responder>), responses((status = 204, description = "Left and deleted"), Problem))]
 pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
     joins::leave::<Responder>(control, id).await
 }
 
-/// Read what a responder has heard
+/// Read the datagrams of a responder
 ///
-/// As JSON pages, as events that go on, as lines, or as a capture file: `Accept` or `format` says which.
+/// `Accept` or `format` selects the form: a JSON page, server-sent events, NDJSON or a pcapng capture file.
 #[utoipa::path(get, path = "/v1/responders/{id}/datagrams", tag = "responders", operation_id = "read_responder_datagrams",
     params(IdParam<Responder>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<Datagram>>, Problem))]
@@ -85,7 +87,7 @@ pub(super) async fn datagrams(
 
 /// Read the payload of one datagram
 ///
-/// As it was, without any form around it.
+/// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_payload",
     params(DatagramParams<Responder>), responses(PayloadContent, Problem))]
 pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {

@@ -15,7 +15,7 @@ use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// The problem document that any route may answer with.
+/// The problem document that any route may return.
 impl IntoResponses for Problem {
     fn responses() -> Responses {
         let content = reference::<Self>();
@@ -33,12 +33,12 @@ impl<T: Join + ToSchema> IntoResponses for Created<T> {
     }
 }
 
-/// A membership or responder that is as requested.
+/// A membership or responder that matches the request.
 pub(super) struct Joined<T>(PhantomData<T>);
 
 impl<T: Join + ToSchema> IntoResponses for Joined<T> {
     fn responses() -> Responses {
-        let mut responses = one("200", located::<T>("As requested, and it was there before"));
+        let mut responses = one("200", located::<T>("The resource existed before, and matches the request"));
         responses.extend(one("201", located::<T>("Created")));
         responses
     }
@@ -54,7 +54,7 @@ impl<T: ToSchema> IntoResponses for LogContent<T> {
             .header("vary", header(Type::String, "`accept`"))
             .header(
                 "content-disposition",
-                header(SchemaType::from_iter([Type::String, Type::Null]), "A name for the capture file"),
+                header(SchemaType::from_iter([Type::String, Type::Null]), "A file name for the capture file"),
             )
             .content(Format::Json.media_type(), reference::<T>())
             .content(Format::Sse.media_type(), reference::<EventStream>())
@@ -78,11 +78,11 @@ fn one(status: &str, response: ResponseBuilder) -> Responses {
     [(status.to_owned(), response.build().into())].into()
 }
 
-/// A resource, with the header that says where it is.
+/// A resource, with the header that has its path.
 fn located<T: Join + ToSchema>(description: &str) -> ResponseBuilder {
     ResponseBuilder::new()
         .description(description)
-        .header("location", header(Type::String, &format!("Where the {} is", T::KIND)))
+        .header("location", header(Type::String, &format!("The path of the {}", T::KIND)))
         .content("application/json", reference::<T>())
 }
 

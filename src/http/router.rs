@@ -23,12 +23,12 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/messages/{id}/cancel", routes!(message::cancel))
         .at("/v1/messages/{id}/responses", routes!(message::responses))
         .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))
-        // Join groups, and read what is heard there
+        // Join groups, and read their datagrams
         .at("/v1/memberships", routes!(member::list, member::create))
         .at("/v1/memberships/{id}", routes!(member::show, member::put, member::leave))
         .at("/v1/memberships/{id}/datagrams", routes!(member::datagrams))
         .at("/v1/memberships/{id}/datagrams/{seq}/payload", routes!(member::payload))
-        // Answer groups
+        // Join groups, and reply to datagrams
         .at("/v1/responders", routes!(responders::list, responders::create))
         .at("/v1/responders/{id}", routes!(responders::show, responders::put, responders::leave))
         .at("/v1/responders/{id}/datagrams", routes!(responders::datagrams))
@@ -45,15 +45,16 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/metrics", routes!(metrics::metrics))
 }
 
-/// The answer where there is no route.
+/// The response if there is no route.
 pub(super) async fn not_found(uri: Uri) -> Problem {
     let detail = format!("there is nothing at {}: /docs lists the paths", uri.path());
     Problem::new(ProblemKind::NotFound, detail)
 }
 
-/// The answer where the route has no such method.
+/// The response if the route does not have the method.
 pub(super) async fn method_not_allowed(method: Method) -> Problem {
-    let detail = format!("this path does not take {method}: the header `allow` lists what it takes");
+    let detail =
+        format!("this path does not support {method}: the header `allow` lists the supported methods");
     Problem::new(ProblemKind::MethodNotAllowed, detail)
 }
 

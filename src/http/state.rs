@@ -1,4 +1,4 @@
-//! What handlers work with.
+//! The state of handlers.
 
 use std::sync::Arc;
 

@@ -26,11 +26,11 @@ impl<'a> Packet<'a> {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
 
-    pub(super) fn new(heard: &DatagramMeta<'_>, payload: &'a [u8]) -> Self {
-        let network = Network::between(heard.source, heard.destination);
+    pub(super) fn new(metadata: &DatagramMeta<'_>, payload: &'a [u8]) -> Self {
+        let network = Network::between(metadata.source, metadata.destination);
         Self {
-            hop_limit: heard.hop_limit.unwrap_or(0),
-            ports: [heard.source.port(), heard.destination.port()],
+            hop_limit: metadata.hop_limit.unwrap_or(0),
+            ports: [metadata.source.port(), metadata.destination.port()],
             payload: &payload[..payload.len().min(largest_payload(network.family()))],
             full_length: payload.len(),
             network,
@@ -164,13 +164,13 @@ mod tests {
     use super::*;
     use crate::model::Timestamp;
 
-    fn heard(source: SocketAddr, destination: SocketAddr, hop_limit: Option<u8>) -> DatagramMeta<'static> {
+    fn metadata(source: SocketAddr, destination: SocketAddr, hop_limit: Option<u8>) -> DatagramMeta<'static> {
         let (received_at, interface) = (Timestamp(0), "lo");
         DatagramMeta { received_at, source, destination, interface, hop_limit, truncated: false }
     }
 
-    fn bytes_of(heard: &DatagramMeta<'_>, payload: &[u8]) -> Vec<u8> {
-        let (packet, mut bytes) = (Packet::new(heard, payload), Vec::new());
+    fn bytes_of(metadata: &DatagramMeta<'_>, payload: &[u8]) -> Vec<u8> {
+        let (packet, mut bytes) = (Packet::new(metadata, payload), Vec::new());
         packet.append_to(&mut bytes);
         assert_eq!(bytes.len(), packet.captured_length() as usize);
         bytes
@@ -200,12 +200,13 @@ mod tests {
 
     #[test]
     fn a_packet_has_the_bytes_of_the_wire() {
-        let heard = heard("192.0.2.1:4660".parse().unwrap(), "239.1.2.3:10000".parse().unwrap(), Some(7));
+        let metadata =
+            metadata("192.0.2.1:4660".parse().unwrap(), "239.1.2.3:10000".parse().unwrap(), Some(7));
         let expected = [
             0x45, 0, 0, 31, 0, 0, 0, 0, 7, 17, 0, 0, 192, 0, 2, 1, 239, 1, 2, 3, 0x12, 0x34, 0x27, 0x10, 0,
             11, 0, 0, b'a', b'c', b'k',
         ];
-        let mut found = bytes_of(&heard, b"ack");
+        let mut found = bytes_of(&metadata, b"ack");
         assert_eq!((plain_sum(&found[..20]), received_sum(&found)), (0xffff, 0xffff));
         for checksum in [10..12, 26..28] {
             found[checksum].fill(0);
@@ -216,11 +217,11 @@ mod tests {
     #[test]
     fn the_largest_payloads_fit() {
         let v4 = "192.0.2.1:1".parse().unwrap();
-        let packet = bytes_of(&heard(v4, v4, None), &vec![1; 65_507]);
+        let packet = bytes_of(&metadata(v4, v4, None), &vec![1; 65_507]);
         assert_eq!((half(&packet, 2), half(&packet, 24), packet.len()), (65_535, 65_515, 65_535));
         assert_eq!((packet[8], received_sum(&packet)), (0, 0xffff));
         let v6 = "[fd00::1]:1".parse().unwrap();
-        let packet = bytes_of(&heard(v6, v6, None), &vec![1; 65_527]);
+        let packet = bytes_of(&metadata(v6, v6, None), &vec![1; 65_527]);
         assert_eq!((half(&packet, 4), half(&packet, 44), packet.len()), (65_535, 65_535, 65_575));
         assert_eq!(received_sum(&packet), 0xffff);
     }
@@ -228,10 +229,10 @@ mod tests {
     #[test]
     fn a_checksum_of_zero_is_sent_as_all_ones() {
         let source = "10.0.0.1:1".parse().unwrap();
-        let heard = heard(source, source, Some(1));
-        let checksum = half(&bytes_of(&heard, &[0, 0]), 26);
+        let metadata = metadata(source, source, Some(1));
+        let checksum = half(&bytes_of(&metadata, &[0, 0]), 26);
         // Adding the checksum to the sum makes it all ones, whose complement is zero.
-        assert_eq!(half(&bytes_of(&heard, &checksum.to_be_bytes()), 26), 0xffff);
+        assert_eq!(half(&bytes_of(&metadata, &checksum.to_be_bytes()), 26), 0xffff);
     }
 
     proptest! {
@@ -246,9 +247,9 @@ mod tests {
                 (true, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
                 (false, octets) => IpAddr::from(octets),
             };
-            let heard =
-                heard(SocketAddr::new(ip(source), from), SocketAddr::new(ip(destination), to), Some(hop_limit));
-            let packet = bytes_of(&heard, &payload);
+            let metadata =
+                metadata(SocketAddr::new(ip(source), from), SocketAddr::new(ip(destination), to), Some(hop_limit));
+            let packet = bytes_of(&metadata, &payload);
             let (addresses, ttl, header) = if v4 { (12..20, 8, 20) } else { (8..40, 7, 40) };
             let length = if v4 { 4 } else { 16 };
             prop_assert_eq!(&packet[addresses.clone()][..length], &source[..length]);

@@ -34,7 +34,7 @@ impl StreamEncoder for CaptureEncoder {
 
     fn datagram(&mut self, out: &mut Vec<u8>, _: Items, _: Cursor, entry: &Entry<'_>) {
         if let Some(writer) = &mut self.writer {
-            writer.write(out, entry.sequence, &entry.heard, entry.answer.as_ref(), entry.payload);
+            writer.write(out, entry.sequence, &entry.metadata, entry.response.as_ref(), entry.payload);
         }
     }
 

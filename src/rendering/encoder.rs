@@ -1,4 +1,4 @@
-//! What the formats of a log have in common.
+//! The common parts of the formats of a log.
 
 use super::items::Items;
 use crate::contract::datagrams::GapBody;
@@ -13,7 +13,7 @@ pub trait StreamEncoder: Send + 'static {
     fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
     /// Ends the stream.
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
-    /// A sign of life, which readers skip. `after`: the cursor reached so far.
+    /// A heartbeat, which readers skip. `after`: the cursor reached so far.
     fn heartbeat(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
 }
 
@@ -22,7 +22,7 @@ pub trait StreamEncoder: Send + 'static {
 pub enum EndReason {
     /// The log is gone: its owner was deleted, or has moved to another group.
     Deleted,
-    /// The log belongs to a message that hears no more answers.
+    /// The log belongs to a message that accepts no more responses.
     Complete,
     Stopping,
 }

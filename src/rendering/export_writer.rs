@@ -10,7 +10,7 @@ use crate::contract::datagrams::GapBody;
 use crate::control::ResourceKind;
 use crate::store::{Cursor, Page};
 
-/// Writes logs, one after the other, by appending to a chunk what the API would answer.
+/// Writes logs, one after the other, in the same form as responses of the API.
 ///
 /// If there may be several logs, each names its owner: NDJSON lines in leading fields, captures in the descriptions of
 /// their interfaces.

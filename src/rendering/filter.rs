@@ -7,7 +7,7 @@ use crate::contract::{FieldErrors, ReadQuery, Refused, parse_time};
 use crate::model::Timestamp;
 use crate::store::Entry;
 
-/// Conditions that all wanted datagrams satisfy; the default wants all.
+/// Conditions on datagrams; the default accepts all.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Filter {
     /// Received at this time or later.
@@ -43,13 +43,13 @@ impl Filter {
     }
 
     pub fn wants(&self, entry: &Entry<'_>) -> bool {
-        let at = entry.heard.received_at;
+        let at = entry.metadata.received_at;
         self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
-            && self.source.is_none_or(|source| source.is_that_of(entry.heard.source))
+            && self.source.is_none_or(|source| source.is_that_of(entry.metadata.source))
     }
 
-    /// Whether datagrams that arrived between these times may be wanted.
+    /// Whether datagrams that arrived between these times may pass the filter.
     pub fn reaches(&self, first: Timestamp, last: Timestamp) -> bool {
         self.since.is_none_or(|since| last >= since) && self.until.is_none_or(|until| first < until)
     }
@@ -59,8 +59,9 @@ impl FromStr for SourceRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let explain =
-            || format!("`{text}` is no source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24");
+        let explain = || {
+            format!("`{text}` is not a source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24")
+        };
         if let Ok(endpoint) = text.parse() {
             return Ok(Self(Range::Endpoint(endpoint)));
         }
@@ -91,8 +92,8 @@ impl SourceRange {
             },
             Range::Endpoint(endpoint) => {
                 let scoped = match (endpoint, source) {
-                    (SocketAddr::V6(wanted), SocketAddr::V6(found)) => {
-                        wanted.scope_id() == 0 || wanted.scope_id() == found.scope_id()
+                    (SocketAddr::V6(expected), SocketAddr::V6(found)) => {
+                        expected.scope_id() == 0 || expected.scope_id() == found.scope_id()
                     }
                     _ => true,
                 };
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn sources_are_addresses_endpoints_and_prefixes() {
-        for (wanted, source, expected) in [
+        for (filter, source, expected) in [
             ("192.0.2.1", "192.0.2.1:5", true),
             ("192.0.2.1", "192.0.2.2:5", false),
             ("192.0.2.1:5", "192.0.2.1:5", true),
@@ -124,8 +125,8 @@ mod tests {
             ("[fe80::1]:5", "[fe80::1%2]:5", true),
             ("[fe80::1%3]:5", "[fe80::1%2]:5", false),
         ] {
-            let found = wanted.parse::<SourceRange>().unwrap().is_that_of(source.parse().unwrap());
-            assert_eq!(found, expected, "{wanted} {source}");
+            let found = filter.parse::<SourceRange>().unwrap().is_that_of(source.parse().unwrap());
+            assert_eq!(found, expected, "{filter} {source}");
         }
         for text in ["", "x", "192.0.2.0/33", "::/129", "192.0.2.0/", "192.0.2.0/-1", "192.0.2.1:70000"] {
             assert!(text.parse::<SourceRange>().is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! Logged datagrams in the forms that clients read: JSON pages, NDJSON, server-sent events and capture files.
+//! The formats of logged datagrams: JSON pages, NDJSON, server-sent events and capture files.
 //!
 //! It knows neither HTTP nor connections: `http` streams what the encoders append to a chunk, `export` writes it to a
 //! file.

@@ -60,6 +60,6 @@ impl StreamEncoder for NdjsonEncoder {
         self.line(out, &json!({"closed": {"reason": reason.name()}}));
     }
 
-    /// Nothing is written, because not every reader skips empty lines.
+    /// Writes nothing, because some readers do not skip empty lines.
     fn heartbeat(&mut self, _: &mut Vec<u8>, _: Option<Cursor>) {}
 }

@@ -6,10 +6,10 @@ use crate::contract::Encoding;
 use crate::contract::datagrams::{DatagramPage, GapBody, Response};
 use crate::store::{Cursor, Gap, Page};
 
-/// Collects the wanted datagrams of a page.
+/// Collects the datagrams of a page that pass the filter.
 #[derive(Debug)]
 pub struct PageBuilder {
-    /// How many datagrams the page holds at most.
+    /// The most datagrams in the page.
     limit: usize,
     filter: Filter,
     items: Items,
@@ -20,7 +20,7 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// `after`: the cursor from which the page goes on.
+    /// `after`: the cursor at which the page begins.
     pub fn new(
         after: Option<Cursor>,
         limit: usize,
@@ -40,12 +40,12 @@ impl PageBuilder {
         self.found.is_empty()
     }
 
-    /// Whether nothing more can be taken: the limit is reached, or there is a gap, which one page reports.
+    /// Whether the page is complete: it has reached the limit, or has a gap (a page reports only one).
     pub fn is_full(&self) -> bool {
         self.found.len() >= self.limit || self.gap.is_some()
     }
 
-    /// Takes wanted datagrams, up to the limit; returns how many were examined.
+    /// Takes datagrams that pass the filter, up to the limit; returns how many it examined.
     pub fn take(&mut self, page: &Page) -> usize {
         self.gap = self.gap.or(page.gap);
         let mut next = page.next;
@@ -75,7 +75,7 @@ impl PageBuilder {
     }
 }
 
-/// All responses of one read, as they are.
+/// All responses of one read.
 pub fn response_page(page: &Page, dropped: u64) -> DatagramPage<Response> {
     DatagramPage {
         items: page.entries().map(|entry| Response::of(&entry, Encoding::Auto)).collect(),

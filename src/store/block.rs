@@ -10,9 +10,9 @@ use crate::model::{DatagramMeta, ResponseMeta, Timestamp};
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     pub sequence: u64,
-    pub heard: DatagramMeta<'a>,
+    pub metadata: DatagramMeta<'a>,
     /// Given for responses.
-    pub answer: Option<ResponseMeta>,
+    pub response: Option<ResponseMeta>,
     pub payload: &'a [u8],
 }
 
@@ -60,9 +60,9 @@ impl Block {
         let mut times = None;
         let mut end = first;
         let mut records = Records::new(&bytes);
-        for run in records.by_ref() {
-            times = Some(widened(times, run.heard.received_at));
-            end = end.checked_add(run.count())?;
+        for batch in records.by_ref() {
+            times = Some(widened(times, batch.metadata.received_at));
+            end = end.checked_add(batch.count())?;
         }
         let whole = records.is_at_end() && end == next;
         whole.then_some(Self { bytes, first, next, times, origin: None })
@@ -97,8 +97,8 @@ impl Block {
     }
 
     /// Whether this record batch would make the block larger than `most` bytes.
-    pub(super) fn is_full_for(&self, run: &RecordBatch<'_>, most: usize) -> bool {
-        !self.is_empty() && self.bytes.len() + run.most_bytes() > most
+    pub(super) fn is_full_for(&self, batch: &RecordBatch<'_>, most: usize) -> bool {
+        !self.is_empty() && self.bytes.len() + batch.most_bytes() > most
     }
 
     /// The earliest and the latest time of arrival.
@@ -107,21 +107,21 @@ impl Block {
     }
 
     /// Appends a record batch and returns how many datagrams it has.
-    pub(super) fn push(&mut self, run: &RecordBatch<'_>) -> u64 {
-        let heard = &run.heard;
+    pub(super) fn push(&mut self, batch: &RecordBatch<'_>) -> u64 {
+        let metadata = &batch.metadata;
         let known = self.origin.as_ref().is_some_and(|(destination, name)| {
-            *destination == heard.destination
-                && self.bytes[name.start as usize..name.end as usize] == *heard.interface.as_bytes()
+            *destination == metadata.destination
+                && self.bytes[name.start as usize..name.end as usize] == *metadata.interface.as_bytes()
         });
-        run.write(&mut self.bytes, !known);
+        batch.write(&mut self.bytes, !known);
         if !known {
             let position = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            let end = self.bytes.len() - run.bytes.len();
-            let name = position(end - heard.interface.len())..position(end);
-            self.origin = Some((heard.destination, name));
+            let end = self.bytes.len() - batch.bytes.len();
+            let name = position(end - metadata.interface.len())..position(end);
+            self.origin = Some((metadata.destination, name));
         }
-        self.times = Some(widened(self.times, heard.received_at));
-        let count = run.count();
+        self.times = Some(widened(self.times, metadata.received_at));
+        let count = batch.count();
         self.next += count;
         count
     }
@@ -129,14 +129,14 @@ impl Block {
     /// The datagrams from this sequence number on.
     pub(super) fn entries_from(&self, sequence: u64) -> impl Iterator<Item = Entry<'_>> {
         let mut next = self.first;
-        Records::new(&self.bytes).flat_map(move |run| {
+        Records::new(&self.bytes).flat_map(move |batch| {
             let first = next;
-            next += run.count();
+            next += batch.count();
             (sequence.max(first)..next).map(move |sequence| Entry {
                 sequence,
-                heard: run.heard,
-                answer: run.answer,
-                payload: datagram(&run, sequence - first),
+                metadata: batch.metadata,
+                response: batch.response,
+                payload: datagram(&batch, sequence - first),
             })
         })
     }
@@ -147,10 +147,10 @@ fn widened(times: Option<(Timestamp, Timestamp)>, at: Timestamp) -> (Timestamp, 
     times.map_or((at, at), |(since, until)| (since.min(at), until.max(at)))
 }
 
-fn datagram<'a>(run: &RecordBatch<'a>, nth: u64) -> &'a [u8] {
-    let Some(size) = run.segment.map(usize::from) else {
-        return run.bytes;
+fn datagram<'a>(batch: &RecordBatch<'a>, nth: u64) -> &'a [u8] {
+    let Some(size) = batch.segment.map(usize::from) else {
+        return batch.bytes;
     };
-    let start = usize::try_from(nth).unwrap_or(usize::MAX).saturating_mul(size).min(run.bytes.len());
-    &run.bytes[start..start.saturating_add(size).min(run.bytes.len())]
+    let start = usize::try_from(nth).unwrap_or(usize::MAX).saturating_mul(size).min(batch.bytes.len());
+    &batch.bytes[start..start.saturating_add(size).min(batch.bytes.len())]
 }

@@ -1,10 +1,10 @@
-//! How much all logs together may keep, and how much of that in memory.
+//! Bounds on the bytes of all logs together, and on their bytes in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// How much all logs of a service may keep together, and how much of that in memory.
+/// The bounds on the bytes of all logs of a service together, and on their bytes in memory.
 ///
 /// Logs charge their size as they append; retention evicts the oldest blocks.
 pub struct Budget {
@@ -29,7 +29,7 @@ pub(super) struct Charge {
 }
 
 impl Budget {
-    /// `memory`: how much of the logs on disk may also be in memory; none if logs are in memory only.
+    /// `memory`: the bound on the bytes in memory of logs on disk; none if logs are in memory only.
     pub fn new(kept: usize, memory: Option<usize>) -> Self {
         Self {
             kept: Bound::new(kept),
@@ -38,12 +38,12 @@ impl Budget {
         }
     }
 
-    /// Whether more is kept than allowed.
+    /// Whether all logs together exceed the bound.
     pub fn is_exceeded(&self) -> bool {
         self.kept.excess() > 0
     }
 
-    /// Whether more is in memory than allowed.
+    /// Whether the logs in memory exceed the bound.
     pub fn memory_is_exceeded(&self) -> bool {
         self.memory.excess() > 0
     }
@@ -58,7 +58,7 @@ impl Budget {
         self.exceeded.notified().await;
     }
 
-    /// All that is kept, in bytes.
+    /// The size of all logs, in bytes.
     pub(super) fn kept(&self) -> usize {
         self.kept.held.load(Ordering::Relaxed)
     }

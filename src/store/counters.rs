@@ -1,4 +1,4 @@
-//! What a log counts.
+//! The counters of a log.
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogCounters {
@@ -12,12 +12,12 @@ pub struct LogCounters {
     pub truncated: u64,
     /// Datagrams that were dropped from memory before they were on disk, or could not be read from there.
     pub lost: u64,
-    /// Bytes kept now, in memory or on disk, headers included.
+    /// Current size in bytes, in memory or on disk, including headers.
     pub kept_bytes: u64,
 }
 
 impl LogCounters {
-    /// Datagrams that are there to be read.
+    /// Datagrams that readers can read.
     pub fn kept(&self) -> u64 {
         self.appended - self.evicted - self.lost
     }

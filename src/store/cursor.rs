@@ -1,4 +1,4 @@
-//! Where a reader is in a log, and what it has missed.
+//! The position of a reader in a log, and what it has missed.
 
 use std::fmt;
 
@@ -31,11 +31,11 @@ impl fmt::Display for Cursor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is no cursor: pass a `next_cursor` as it was given, or `latest` for what is yet to come; without `after`, reading starts at the oldest"
+    "this is not a cursor: pass an unchanged `next_cursor`, or `latest` for future entries only; without `after`, reading starts at the oldest"
 )]
 pub struct CursorError;
 
-/// What a reader has missed.
+/// Datagrams that a reader has missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub reason: GapReason,
@@ -45,10 +45,10 @@ pub struct Gap {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GapReason {
-    /// The log's bounds were reached, and its oldest datagrams were evicted.
+    /// The log reached its bounds and evicted its oldest datagrams.
     Retention,
-    /// The datagrams were not on disk yet when the service ended without warning or had to free memory. After a sudden
-    /// end, `missed` is the most that it may have been.
+    /// The datagrams were not on disk yet when the service was killed or had to free memory. After a kill, `missed`
+    /// is an upper bound.
     Lost,
     /// The cursor is from another log; reading starts at this log's oldest datagram.
     LogReplaced,

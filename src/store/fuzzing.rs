@@ -1,4 +1,4 @@
-//! For the fuzz targets in `tests/fuzz`: reading blocks as they come from disk.
+//! For the fuzz targets in `tests/fuzz`: reads blocks as from disk.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::record::Records;
 
 /// How many datagrams the valid records at the start of these bytes have.
 pub fn datagrams(bytes: &[u8]) -> u64 {
-    Records::new(bytes).map(|run| run.count()).sum()
+    Records::new(bytes).map(|batch| batch.count()).sum()
 }
 
 /// Reads a block that should hold the datagrams `numbers`, and passes those from number `from` on to `take`. Returns

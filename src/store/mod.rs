@@ -1,10 +1,10 @@
-//! Logs: the datagrams that memberships, responders and messages have received and keep.
+//! Logs of the datagrams that memberships, responders and messages have received.
 //!
 //! The receive threads append to a [`Log`] in batches; readers read it through a [`Cursor`], without a copy or a queue
 //! of their own. A reader that retention has overtaken gets a [`Gap`]. A [`Budget`] bounds all logs together.
 //!
 //! `disk` does not know [`Log`]: its writer sees a `DurableLog`, which [`Log`] implements. Both stand on the rows in
-//! `saved`. [`Store::keep`] brings the two together.
+//! `saved`. [`Store::persist`] brings the two together.
 
 mod block;
 mod budget;
@@ -13,9 +13,9 @@ mod cursor;
 mod disk;
 #[doc(hidden)]
 pub mod fuzzing;
-mod keeping;
 mod log;
 mod page;
+mod persisting;
 mod record;
 mod saved;
 

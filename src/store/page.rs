@@ -12,7 +12,7 @@ pub struct Page {
     pub(super) length: usize,
     pub next: Cursor,
     pub gap: Option<Gap>,
-    /// Nothing will come after this page.
+    /// No datagrams follow this page.
     pub complete: bool,
 }
 

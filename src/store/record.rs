@@ -13,9 +13,9 @@ use crate::model::{DatagramMeta, ResponseMeta, Timestamp};
 /// Datagrams to append that differ in their payloads only: several that `UDP_GRO` coalesced, or one.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordBatch<'a> {
-    pub heard: DatagramMeta<'a>,
+    pub metadata: DatagramMeta<'a>,
     /// Given for responses.
-    pub answer: Option<ResponseMeta>,
+    pub response: Option<ResponseMeta>,
     /// Size of each datagram in `bytes`, the last may be shorter. None: `bytes` is one datagram.
     pub segment: Option<u16>,
     pub bytes: &'a [u8],
@@ -27,7 +27,7 @@ mod flag {
     pub(super) const HOP_LIMIT: u8 = 1 << 1;
     pub(super) const TRUNCATED: u8 = 1 << 2;
     pub(super) const SEGMENT: u8 = 1 << 3;
-    pub(super) const ANSWER: u8 = 1 << 4;
+    pub(super) const RESPONSE: u8 = 1 << 4;
     pub(super) const ORIGIN: u8 = 1 << 5;
 }
 
@@ -39,7 +39,7 @@ mod mark {
     pub(super) const ATTEMPT: u8 = 1 << 3;
 }
 
-/// Bytes that a record needs at most beside payload and origin.
+/// The most bytes of a record beside payload and origin.
 const MOST_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
 
 impl RecordBatch<'_> {
@@ -49,42 +49,42 @@ impl RecordBatch<'_> {
         (self.bytes.len().div_ceil(size)).max(1) as u64
     }
 
-    /// Bytes that its record takes at most.
+    /// The most bytes of its record.
     pub(super) fn most_bytes(&self) -> usize {
-        MOST_HEADER + 1 + 22 + 1 + self.heard.interface.len() + self.bytes.len()
+        MOST_HEADER + 1 + 22 + 1 + self.metadata.interface.len() + self.bytes.len()
     }
 
     /// Writes the record; `with_origin`: its origin differs from that of the record before.
     pub(super) fn write(&self, out: &mut Vec<u8>, with_origin: bool) {
-        let heard = &self.heard;
+        let metadata = &self.metadata;
         let mut header = Header::default();
         let given = |given: bool, flag| if given { flag } else { 0 };
-        header.put(&[given(heard.source.is_ipv6(), flag::SOURCE_V6)
-            | given(heard.hop_limit.is_some(), flag::HOP_LIMIT)
-            | given(heard.truncated, flag::TRUNCATED)
+        header.put(&[given(metadata.source.is_ipv6(), flag::SOURCE_V6)
+            | given(metadata.hop_limit.is_some(), flag::HOP_LIMIT)
+            | given(metadata.truncated, flag::TRUNCATED)
             | given(self.segment.is_some(), flag::SEGMENT)
-            | given(self.answer.is_some(), flag::ANSWER)
+            | given(self.response.is_some(), flag::RESPONSE)
             | given(with_origin, flag::ORIGIN)]);
-        header.put(&heard.received_at.0.to_le_bytes());
+        header.put(&metadata.received_at.0.to_le_bytes());
         header.put(&u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-        header.put_address(heard.source);
-        if let Some(hops) = heard.hop_limit {
+        header.put_address(metadata.source);
+        if let Some(hops) = metadata.hop_limit {
             header.put(&[hops]);
         }
         if let Some(segment) = self.segment {
             header.put(&segment.to_le_bytes());
         }
-        if let Some(answer) = &self.answer {
-            header.put(&answer.rtt_us.unwrap_or_default().to_le_bytes());
-            header.put(&answer.attempt.unwrap_or_default().to_le_bytes());
-            header.put(&[given(answer.duplicate, mark::DUPLICATE)
-                | given(answer.late, mark::LATE)
-                | given(answer.rtt_us.is_some(), mark::RTT)
-                | given(answer.attempt.is_some(), mark::ATTEMPT)]);
+        if let Some(response) = &self.response {
+            header.put(&response.rtt_us.unwrap_or_default().to_le_bytes());
+            header.put(&response.attempt.unwrap_or_default().to_le_bytes());
+            header.put(&[given(response.duplicate, mark::DUPLICATE)
+                | given(response.late, mark::LATE)
+                | given(response.rtt_us.is_some(), mark::RTT)
+                | given(response.attempt.is_some(), mark::ATTEMPT)]);
         }
         out.extend_from_slice(header.as_slice());
         if with_origin {
-            write_origin(out, heard.destination, heard.interface);
+            write_origin(out, metadata.destination, metadata.interface);
         }
         out.extend_from_slice(self.bytes);
     }
@@ -163,7 +163,7 @@ impl<'a> Records<'a> {
         let source = reader.address(has(flag::SOURCE_V6))?;
         let hop_limit = if has(flag::HOP_LIMIT) { Some(u8::from_le_bytes(reader.take()?)) } else { None };
         let segment = if has(flag::SEGMENT) { Some(u16::from_le_bytes(reader.take()?)) } else { None };
-        let answer = if has(flag::ANSWER) { Some(reader.answer()?) } else { None };
+        let response = if has(flag::RESPONSE) { Some(reader.response()?) } else { None };
         if has(flag::ORIGIN) {
             self.origin = Some(reader.origin()?);
         }
@@ -171,8 +171,8 @@ impl<'a> Records<'a> {
         let bytes = reader.slice(length as usize)?;
         self.rest = reader.0;
         let truncated = has(flag::TRUNCATED);
-        let heard = DatagramMeta { received_at, source, destination, interface, hop_limit, truncated };
-        Some(RecordBatch { heard, answer, segment, bytes })
+        let metadata = DatagramMeta { received_at, source, destination, interface, hop_limit, truncated };
+        Some(RecordBatch { metadata, response, segment, bytes })
     }
 }
 
@@ -209,7 +209,7 @@ impl<'a> RecordReader<'a> {
         Some(SocketAddrV6::new(ip, port, 0, u32::from_le_bytes(self.take()?)).into())
     }
 
-    fn answer(&mut self) -> Option<ResponseMeta> {
+    fn response(&mut self) -> Option<ResponseMeta> {
         let rtt = u64::from_le_bytes(self.take()?);
         let attempt = u32::from_le_bytes(self.take()?);
         let [marks] = self.take()?;
@@ -244,7 +244,7 @@ mod tests {
         })
     }
 
-    fn answer() -> impl Strategy<Value = ResponseMeta> {
+    fn response() -> impl Strategy<Value = ResponseMeta> {
         let fields = (any::<Option<u64>>(), any::<Option<u32>>(), any::<bool>(), any::<bool>());
         fields.prop_map(|(rtt_us, attempt, duplicate, late)| ResponseMeta {
             rtt_us,
@@ -258,28 +258,28 @@ mod tests {
         #[test]
         fn records_come_out_as_they_went_in(
             at: i64, source in address(), destinations in prop::collection::vec(address(), 1..4),
-            hop_limit: Option<u8>, truncated: bool, answer in prop::option::of(answer()),
+            hop_limit: Option<u8>, truncated: bool, response in prop::option::of(response()),
             segment in prop::option::of(1_u16..), bytes: Vec<u8>,
         ) {
-            let runs = destinations.iter().map(|&destination| RecordBatch {
-                heard: DatagramMeta {
+            let batches = destinations.iter().map(|&destination| RecordBatch {
+                metadata: DatagramMeta {
                     received_at: Timestamp(at), source, destination, interface: "eth0", hop_limit, truncated,
                 },
-                answer,
+                response,
                 segment,
                 bytes: &bytes,
             });
             let mut out = Vec::new();
-            for (nth, run) in runs.clone().enumerate() {
+            for (nth, batch) in batches.clone().enumerate() {
                 let before = out.len();
-                run.write(&mut out, nth == 0 || destinations[nth] != destinations[nth - 1]);
-                prop_assert!(out.len() - before <= run.most_bytes());
+                batch.write(&mut out, nth == 0 || destinations[nth] != destinations[nth - 1]);
+                prop_assert!(out.len() - before <= batch.most_bytes());
             }
             let mut records = Records::new(&out);
-            for run in runs {
+            for batch in batches {
                 let read = records.next().unwrap();
-                prop_assert_eq!(read.heard, run.heard);
-                prop_assert_eq!((read.answer, read.segment, read.bytes), (run.answer, run.segment, run.bytes));
+                prop_assert_eq!(read.metadata, batch.metadata);
+                prop_assert_eq!((read.response, read.segment, read.bytes), (batch.response, batch.segment, batch.bytes));
             }
             prop_assert!(records.next().is_none());
             prop_assert!(records.is_at_end());
@@ -287,7 +287,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
-            let _ = Records::new(&bytes).map(|run| run.count()).sum::<u64>();
+            let _ = Records::new(&bytes).map(|batch| batch.count()).sum::<u64>();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Logs and blocks as rows of the database: what a start reads, and what a transaction writes.
+//! Logs and blocks as rows of the database, as a start reads them and a transaction writes them.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::model::Timestamp;
 /// The number of a block's row.
 pub(super) type RowId = i64;
 
-/// A log as it was on disk.
+/// A log as loaded from disk.
 pub struct SavedLog {
     pub(super) epoch: u64,
     pub(super) first: u64,
-    /// The first number that was never given to a datagram, as far as is known.
+    /// The first number that no datagram has, as far as the database shows.
     pub(super) next: u64,
     /// Numbers before this one are reserved for this run of the service.
     pub(super) reserved: u64,
@@ -41,8 +41,8 @@ pub(super) struct UnsavedLog {
     pub(super) reserved: u64,
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
-    /// All that is kept before this number is on disk after this write.
+    /// All datagrams of the log before this number are on disk after this write.
     pub(super) saved: u64,
-    /// There is more to write than fits into the transaction.
+    /// The log has more to write than fits into the transaction.
     pub(super) more: bool,
 }

@@ -200,9 +200,9 @@ async fn a_payload_is_returned_byte_for_byte() {
 
     let detail = |problem: Value| problem["detail"].as_str().unwrap().to_owned();
     let evicted = server.get(&format!("{log}/1/payload")).await.problem(404, "not-found", "");
-    assert!(detail(evicted).contains("made room"));
+    assert!(detail(evicted).contains("has evicted"));
     let early = server.get(&format!("{log}/4/payload")).await.problem(404, "not-found", "");
-    assert!(detail(early).contains("not there yet"));
+    assert!(detail(early).contains("no datagram 4 yet"));
     server.get(&format!("{log}/0/payload")).await.problem(404, "not-found", "");
     server.get(&format!("{log}/{}/payload", u64::MAX)).await.problem(404, "not-found", "");
     server.get(&format!("{log}/x/payload")).await.problem(400, "invalid-parameter", "/seq");

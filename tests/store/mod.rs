@@ -66,7 +66,7 @@ fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
 /// A new log, stored under this id.
 fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
     let log = Arc::new(Log::new(limits, budget(), Some(store.new_handle())));
-    store.keep("membership", id, &log, weak(owner), true);
+    store.persist("membership", id, &log, weak(owner), true);
     log
 }
 
@@ -74,7 +74,7 @@ fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log>
 fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
     let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
     let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
-    store.keep(&saved.kind, &saved.id, &log, weak(owner), false);
+    store.persist(&saved.kind, &saved.id, &log, weak(owner), false);
     log
 }
 
@@ -85,7 +85,7 @@ fn weak(owner: &Arc<Owner>) -> Weak<dyn Persist> {
 /// Appends one datagram for each payload.
 fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
     log.append(payloads.into_iter().map(|bytes| RecordBatch {
-        heard: DatagramMeta {
+        metadata: DatagramMeta {
             received_at: Timestamp(0),
             source: ([192, 0, 2, 1], 1).into(),
             destination: ([239, 1, 1, 1], 1).into(),
@@ -93,7 +93,7 @@ fn append<'a>(log: &Log, payloads: impl IntoIterator<Item = &'a [u8]>) {
             hop_limit: Some(1),
             truncated: false,
         },
-        answer: None,
+        response: None,
         segment: None,
         bytes,
     }));

@@ -127,7 +127,7 @@ impl Membership {
             return;
         };
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.keep(self.kind().name(), self.id.as_str(), &self.log(), owner, is_new);
+        store.persist(self.kind().name(), self.id.as_str(), &self.log(), owner, is_new);
     }
 
     /// Tells the store that the membership has changed, perhaps its group and with it the log.

@@ -31,7 +31,7 @@ impl Sink for MembershipSink {
             counted.bytes += received.bytes.len() as u64;
             counted.last_received_at = counted.last_received_at.max(Some(received_at));
             RecordBatch {
-                heard: DatagramMeta {
+                metadata: DatagramMeta {
                     received_at,
                     source: received.source,
                     destination,
@@ -39,7 +39,7 @@ impl Sink for MembershipSink {
                     hop_limit: received.hop_limit,
                     truncated: received.truncated,
                 },
-                answer: None,
+                response: None,
                 segment: received.segment,
                 bytes: received.bytes,
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::closed::Lingers;
-use super::collection::AnswerCounters;
+use super::collection::ResponseCounters;
 use super::state::{Message, event_flags};
 use crate::control::events::EventKind;
 use crate::model::CloseReason;
@@ -48,7 +48,7 @@ impl Message {
     pub(super) fn after_close(
         self: &Arc<Self>,
         reason: CloseReason,
-        counters: &AnswerCounters,
+        counters: &ResponseCounters,
         now: Instant,
     ) {
         self.end_trace(reason, counters);

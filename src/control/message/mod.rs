@@ -22,7 +22,7 @@ mod spans;
 mod state;
 
 pub(super) use closed::ClosedMessages;
-pub use collection::{AnswerCounters, EgressResult, RespondingPeer};
+pub use collection::{EgressResult, RespondingPeer, ResponseCounters};
 pub(super) use operations::{forget_closed, forget_expired};
 pub(super) use sockets::SharedSendSockets;
 pub(super) use state::MessageContext;

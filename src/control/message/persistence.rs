@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
+use super::collection::{Collection, EgressResult, RespondingPeer, ResponseCounters};
 use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::saved::read_status;
@@ -23,7 +23,7 @@ struct MessageStatus {
     closed: Option<(CloseReason, Timestamp)>,
     #[serde(rename = "routes")]
     results: Vec<EgressResult>,
-    counters: AnswerCounters,
+    counters: ResponseCounters,
     dropped_buffers: u64,
     /// The first ones, once the message is closed; until then, the log has all.
     responders: Vec<(SocketAddr, RespondingPeer)>,
@@ -86,7 +86,8 @@ impl Message {
         }
         loop {
             let page = self.log.read(cursor, AT_ONCE, ReadRange::ALL).await?;
-            let responses = page.entries().map(|entry| (entry.sequence, entry.heard.source, entry.answer));
+            let responses =
+                page.entries().map(|entry| (entry.sequence, entry.metadata.source, entry.response));
             self.collection().replay(responses, is_complete);
             if page.is_empty() {
                 break;
@@ -109,7 +110,7 @@ impl Message {
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.keep(ResourceKind::Message.name(), self.id.as_str(), &self.log, owner, is_new);
+        store.persist(ResourceKind::Message.name(), self.id.as_str(), &self.log, owner, is_new);
     }
 
     /// Tells the store that the message has changed.

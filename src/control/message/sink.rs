@@ -48,8 +48,8 @@ impl Sink for ResponseSink {
                         truncated: received.truncated,
                     };
                     batches.push(RecordBatch {
-                        heard: meta,
-                        answer: Some(response),
+                        metadata: meta,
+                        response: Some(response),
                         segment: None,
                         bytes: received.bytes,
                     });

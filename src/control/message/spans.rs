@@ -2,7 +2,7 @@
 
 use std::sync::MutexGuard;
 
-use super::collection::AnswerCounters;
+use super::collection::ResponseCounters;
 use super::state::Message;
 use crate::control::error::ControlError;
 use crate::model::{CloseReason, Id, MessageSpec};
@@ -26,7 +26,7 @@ impl Message {
         }
     }
 
-    pub(super) fn end_trace(&self, reason: CloseReason, counters: &AnswerCounters) {
+    pub(super) fn end_trace(&self, reason: CloseReason, counters: &ResponseCounters) {
         let span = self.span().take();
         if let Some(span) = span {
             span.set("rollcall.message.responders", count(counters.responders));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::closed::ClosedMessages;
-use super::collection::{AnswerCounters, Collection, EgressResult, RespondingPeer};
+use super::collection::{Collection, EgressResult, RespondingPeer, ResponseCounters};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};
 use crate::control::resource_failures::ResourceFailures;
@@ -69,7 +69,7 @@ pub struct MessageView {
     pub spec: MessageSpec,
     pub closed: Option<(CloseReason, Timestamp)>,
     pub results: Vec<EgressResult>,
-    pub counters: AnswerCounters,
+    pub counters: ResponseCounters,
     /// The first responders, in the order of their first responses.
     pub responders: Vec<(SocketAddr, RespondingPeer)>,
     pub log: LogCounters,
@@ -115,7 +115,7 @@ impl Message {
     }
 
     /// Charges the responders' bytes, now that the message is closed.
-    pub(super) fn charge_responders(&self, counters: &AnswerCounters) {
+    pub(super) fn charge_responders(&self, counters: &ResponseCounters) {
         if counters.responders == 0 {
             return;
         }

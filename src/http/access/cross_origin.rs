@@ -1,5 +1,5 @@
-//! The response headers that let a browser's page of an allowed origin call the service and read its answers (CORS, the
-//! Fetch standard section 3.2). [`OriginPolicy`] decides which origins are allowed.
+//! The response headers that let web pages of an allowed origin call the service and read its responses (CORS, the Fetch
+//! standard section 3.2). [`OriginPolicy`] decides which origins are allowed.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::origin::OriginPolicy;
 
-/// A request of a page of an allowed origin.
+/// A request from a page of an allowed origin.
 pub(in crate::http) struct CrossOrigin {
     origin: HeaderValue,
     /// A preflight: the browser asks whether it may send the actual request.
@@ -23,7 +23,7 @@ impl CrossOrigin {
         origins.allows(origin.to_str().ok()?).then(|| Self { origin: origin.clone(), is_preflight })
     }
 
-    /// The answer to a preflight, which has no token and is not for a route.
+    /// The response to a preflight, which has no token and is not for a route.
     pub(super) fn preflight(&self) -> Option<Response> {
         const ANSWER: [(HeaderName, &str); 3] = [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
@@ -36,7 +36,7 @@ impl CrossOrigin {
         self.is_preflight.then(|| (StatusCode::NO_CONTENT, ANSWER).into_response())
     }
 
-    /// Lets the page read the answer.
+    /// Lets the page read the response.
     pub(in crate::http) fn allow(self, response: &mut Response) {
         const EXPOSED: HeaderValue = HeaderValue::from_static(
             "allow, location, preference-applied, retry-after, www-authenticate, x-request-id",

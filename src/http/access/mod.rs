@@ -1,4 +1,4 @@
-//! Who may call: under which host name and from which origin ([`OriginPolicy`]), and with which token ([`TokenAuth`]).
+//! Access control: host names and origins ([`OriginPolicy`]), and tokens ([`TokenAuth`]).
 
 mod cross_origin;
 mod listener;

@@ -1,4 +1,4 @@
-//! Protection against web pages: a service that asks for no token must not be driven by a page in a visitor's browser.
+//! Protection against web pages: a page in a visitor's browser must not control a service that needs no token.
 //!
 //! A page of another origin could do so directly (a `text/plain` POST needs no preflight) or by pointing its own host
 //! name at this host (DNS rebinding). The header `Origin` reveals the first, `Host` the second.
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_in_clients_and_own_pages_only() {
+    fn the_policy_accepts_clients_and_own_pages_only() {
         let origins =
             OriginPolicy { hosts: vec!["rollcall".into()], origins: vec!["https://noc.example".into()] };
         for (headers, expected) in [

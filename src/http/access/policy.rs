@@ -31,7 +31,7 @@ impl AccessPolicy {
         CrossOrigin::of(request, &self.origins)
     }
 
-    /// Decides whether the request may go on to the routes. Answers preflights itself.
+    /// Decides whether the request may reach the routes, and responds to preflights itself.
     pub(in crate::http) fn authorize(
         &self,
         request: &Request,
@@ -39,8 +39,8 @@ impl AccessPolicy {
         page: Option<&CrossOrigin>,
     ) -> Result<Option<Response>, Problem> {
         self.origins.allow(request, listener)?;
-        if let Some(answer) = page.and_then(CrossOrigin::preflight) {
-            return Ok(Some(answer));
+        if let Some(response) = page.and_then(CrossOrigin::preflight) {
+            return Ok(Some(response));
         }
         self.tokens.authorize(request, listener).map(|()| None)
     }

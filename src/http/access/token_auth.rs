@@ -1,4 +1,4 @@
-//! Token authorization: asks for a bearer token (RFC 6750) where one is needed, after the [`super::origin`] checks.
+//! Token authorization: requires a bearer token (RFC 6750) on some listeners, after the [`super::origin`] checks.
 //!
 //! The listener that a request came in through decides, never its source address: a proxy on this host makes all
 //! clients look local.
@@ -16,23 +16,23 @@ use crate::logging::rarely;
 use crate::sync::Lock;
 use crate::tokens::{Scope, Tokens};
 
-/// Who may call, as configured.
+/// The configured tokens, and where clients need one.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// If none, no request needs a token.
     pub tokens: Option<Tokens>,
     pub require_token: RequireToken,
-    /// Show metrics without a token.
+    /// Clients need no token for metrics.
     pub open_metrics: bool,
 }
 
-/// Through which listeners a token is needed.
+/// The listeners on which clients need a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RequireToken {
-    /// Those that other hosts reach: TCP beyond loopback.
+    /// Listeners that other hosts reach: TCP beyond loopback.
     #[default]
     Remote,
-    /// All, loopback and unix sockets as well; for a service behind a proxy.
+    /// All listeners, including loopback and unix sockets; for a service behind a proxy.
     Always,
 }
 
@@ -75,8 +75,8 @@ impl TokenAuth {
         };
         let Some(token) = tokens.find(given) else {
             // A client with an outdated token, or an attacker who guesses.
-            rarely!(WARN, method = %request.method(), path, "a request with an unknown token was refused");
-            let detail = "this is no token of this service: it is mistyped, or was replaced by another";
+            rarely!(WARN, method = %request.method(), path, "the service refused a request with an unknown token");
+            let detail = "this is not a token of this service: it is mistyped, or was replaced by another";
             return Err(Problem::new(ProblemKind::UnknownToken, detail));
         };
         let needed = needed(request.method());

@@ -1,4 +1,4 @@
-//! What operators see and change of the running service.
+//! The state of the running service that operators see and change.
 
 use std::sync::{Arc, Mutex};
 

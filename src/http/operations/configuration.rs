@@ -9,7 +9,7 @@ use crate::http::problem::Problem;
 
 /// Show the configuration
 ///
-/// What is in force, and where each value came from: a default, the file, the environment or a flag.
+/// Each value in force with its source: a default, the file, the environment or a flag.
 #[utoipa::path(get, path = "/v1/config", tag = "service", operation_id = "show_config",
     responses((status = 200, description = "The configuration", body = Configuration), Problem))]
 pub(in crate::http) async fn show(State(admin): State<AdminState>) -> Json<Configuration> {

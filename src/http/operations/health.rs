@@ -9,23 +9,23 @@ use crate::contract::health::{Check, CheckStatus, Health, Readiness};
 use crate::control::{self, CheckOutcome, Control};
 use crate::http::problem::{Problem, ProblemKind};
 
-/// Whether the process lives
+/// Check liveness
 ///
-/// It answers as long as it can at all; `/readyz` tells whether to send it work.
+/// The service responds as long as its process works; `/readyz` says whether clients should send it requests.
 #[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
-    responses((status = 200, description = "It does", body = Health)))]
+    responses((status = 200, description = "The process is alive", body = Health)))]
 pub(in crate::http) async fn livez() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the service takes work
+/// Check readiness
 ///
-/// If a check has failed it does not, and the answer is 503: a problem document of the type `not-ready`, or
-/// `stopping`, in which `checks` has all checks too. Warnings are no failures.
+/// If a check has failed, the service responds with 503 and a problem document of the type `not-ready` or `stopping`,
+/// whose `checks` lists all checks. Warnings are not failures.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
-        (status = 200, description = "It does", body = Readiness),
-        (status = 503, description = "It does not: `checks` tells why", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The service is ready", body = Readiness),
+        (status = 503, description = "The service is not ready: `checks` says why", body = Problem, content_type = "application/problem+json"),
         Problem,
     ))]
 pub(in crate::http) async fn readyz(
@@ -40,11 +40,11 @@ pub(in crate::http) async fn readyz(
 /// Not a failure: the previous configuration stays in force.
 fn configuration(configuration: &Configuration) -> control::HealthCheck {
     let (verdict, detail) = match configuration.problems.len() {
-        0 => (CheckOutcome::Ok, "what was read last is in force".to_owned()),
+        0 => (CheckOutcome::Ok, "the latest configuration is in force".to_owned()),
         count => (
             CheckOutcome::Warning,
             format!(
-                "mistakes in what was read last: {count}; GET /v1/config shows them, mend them and send SIGHUP"
+                "mistakes in the latest configuration: {count}; GET /v1/config shows them, correct them and send SIGHUP"
             ),
         ),
     };
@@ -78,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_does_not_keep_work_away() {
+    fn a_service_with_a_warning_is_ready() {
         let Json(ready) = readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
         let shown = serde_json::to_value(&ready).unwrap();
         assert_eq!(shown["checks"][1]["status"], "warning");
     }
 
     #[test]
-    fn a_failure_does_and_is_shown_with_the_rest() {
+    fn a_failed_check_makes_the_service_not_ready_and_is_listed_with_the_others() {
         let problem = readiness(checks([CheckOutcome::Failed, CheckOutcome::Ok]), false).unwrap_err();
         assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
         let shown = serde_json::to_value(&problem).unwrap();

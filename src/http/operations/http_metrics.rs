@@ -24,7 +24,7 @@ struct RouteLabel {
 }
 
 struct Answers {
-    /// Counts of answers from 1xx to 5xx.
+    /// Counts of responses from 1xx to 5xx.
     by_class: [AtomicU64; CLASSES.len()],
     durations: Histogram,
 }
@@ -43,11 +43,11 @@ pub(super) struct Answered {
     pub(super) method: &'static str,
     /// Counts by class of the status.
     pub(super) answers: [(&'static str, u64); CLASSES.len()],
-    /// From the request's head to the answer's head, including waits that clients asked for.
+    /// From the request's head to the response's head, including requested waits.
     pub(super) durations: Distribution,
 }
 
-/// Any other method counts as the last.
+/// All other methods count as the last.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -95,12 +95,12 @@ impl HttpMetrics {
     }
 
     /// The template of the requested path, if it is known.
-    pub(in crate::http) fn route(&self, asked: RequestKey) -> Option<&str> {
-        (asked.route < self.routes.len() - 1).then(|| &*self.routes[asked.route].template)
+    pub(in crate::http) fn route(&self, key: RequestKey) -> Option<&str> {
+        (key.route < self.routes.len() - 1).then(|| &*self.routes[key.route].template)
     }
 
-    pub(in crate::http) fn answered(&self, asked: RequestKey, status: StatusCode, duration: Duration) {
-        let answers = &self.routes[asked.route].methods[asked.method];
+    pub(in crate::http) fn answered(&self, key: RequestKey, status: StatusCode, duration: Duration) {
+        let answers = &self.routes[key.route].methods[key.method];
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
         answers.by_class[class - 1].fetch_add(1, Ordering::Relaxed);
         answers.durations.note(duration);
@@ -139,7 +139,7 @@ impl Answers {
         const fn ms(milliseconds: u64) -> Duration {
             Duration::from_millis(milliseconds)
         }
-        /// From the time of a look-up to the longest wait that is granted.
+        /// From the time of a look-up to the longest wait.
         const BOUNDS: [Duration; 13] = [
             Duration::from_micros(50),
             Duration::from_micros(100),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_counted_by_class() {
+    fn the_service_counts_responses_by_class_of_status() {
         let traffic = HttpMetrics::on(["/v1/messages"].into_iter());
         let count = |method: Method, status| {
             let request = Request::builder().method(method).uri("/v1/messages?a=b").body(Body::empty());

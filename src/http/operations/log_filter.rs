@@ -8,16 +8,16 @@ use crate::contract::log_filter::{LogFilterBody, LogFilterView};
 use crate::http::extract::Json;
 use crate::http::problem::{Problem, ProblemKind};
 
-/// Show what is logged
+/// Show the log filter
 #[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "show_log_filter",
     responses((status = 200, description = "The filter", body = LogFilterView), Problem))]
 pub(in crate::http) async fn show(State(admin): State<AdminState>) -> JsonAnswer<LogFilterView> {
     JsonAnswer(admin.log_filter().into())
 }
 
-/// Log more, or less
+/// Set the log filter
 ///
-/// At once, and until it is set again, or the service starts anew or gets SIGHUP.
+/// The filter takes effect immediately, until the next change, a restart or SIGHUP.
 #[utoipa::path(put, path = "/v1/log-filter", tag = "service", operation_id = "put_log_filter",
     request_body = LogFilterBody,
     responses((status = 200, description = "The filter", body = LogFilterView), Problem))]

@@ -34,13 +34,13 @@ use crate::traces::{SpanCounts, Traces};
 #[schema(examples(
     "# HELP rollcall_messages_collecting Messages that collect responses.\n# TYPE rollcall_messages_collecting gauge\nrollcall_messages_collecting 1\n"
 ))]
-#[expect(dead_code, reason = "it stands in the API document for a body that is plain text")]
+#[expect(dead_code, reason = "the API document shows it for a body that is plain text")]
 pub(in crate::http) struct Metrics(String);
 
-/// Metrics for Prometheus
+/// Read metrics for Prometheus
 ///
-/// In its text format, or in that of OpenMetrics where `Accept` names it. Counters go on when what they counted is
-/// deleted, and start at zero with the service.
+/// In the text format of Prometheus, or of OpenMetrics if `Accept` requests it. Counters keep their values when
+/// resources are deleted, and start at zero with the service.
 #[utoipa::path(get, path = "/metrics", tag = "service",
     responses(
         (status = 200, description = "All metrics", content(
@@ -61,7 +61,7 @@ pub(in crate::http) async fn metrics(
     let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let open = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
     let runtime = tokio::runtime::Handle::current().metrics();
-    // Thousands of memberships take milliseconds, which would block a worker of the runtime for too long.
+    // With thousands of memberships, a snapshot takes milliseconds: it would block a worker of the runtime for too long.
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
             control: control.snapshot(),
@@ -130,20 +130,20 @@ impl Snapshot {
         let by_kind = [totals.memberships, totals.responders, totals.messages];
         page.counter(
             "rollcall_received_datagrams",
-            "Datagrams that came into logs.",
+            "Datagrams appended to logs.",
             of_kinds(by_kind.map(|received| received.datagrams)),
         )?;
         page.counter(
             "rollcall_received_bytes",
-            "Payload bytes of the datagrams that came into logs.",
+            "Payload bytes of the datagrams appended to logs.",
             of_kinds(by_kind.map(|received| received.bytes)),
         )?;
         let all = |count: fn(&ReceivedTotals) -> u64| by_kind.iter().map(count).sum::<u64>();
         page.counter(
             "rollcall_drops",
-            "What was lost, and where: buffers, of one datagram or up to 64, that the kernel dropped (kernel); \
-             datagrams that made room for later ones in a log (retention), or that had to leave memory before they were on \
-             disk (store); payloads longer than the buffer (truncated).",
+            "Losses by cause: buffers, of one datagram or up to 64, that the kernel dropped (kernel); datagrams that a log \
+             evicted for later ones (retention), or that the service dropped from memory before they were on disk (store); \
+             payloads longer than the service's buffers (truncated).",
             [
                 ([("cause", "kernel")], all(|received| received.dropped_buffers)),
                 ([("cause", "retention")], all(|received| received.evicted)),
@@ -154,8 +154,8 @@ impl Snapshot {
         let replies = &totals.replies;
         page.counter(
             "rollcall_replies",
-            "Replies of responders: sent (replied), not sent by the system (failed), withheld by a rate limit or \
-             for want of a source to answer to (limited), withheld as copies (suppressed).",
+            "Replies of responders: sent (replied), not sent because of an error of the kernel (failed), withheld by a rate \
+             limit or because the source cannot receive a reply (limited), withheld as copies (suppressed).",
             [
                 ([("outcome", "replied")], replies.replied),
                 ([("outcome", "failed")], replies.failed),
@@ -170,22 +170,22 @@ impl Snapshot {
         let closed = CloseReason::ALL.into_iter().zip(totals.closed);
         page.counter(
             "rollcall_messages",
-            "Messages that have ended, by why they stopped collecting.",
+            "Closed messages, by the reason why they stopped collecting.",
             closed.map(|(reason, count)| ([("close_reason", reason.name())], count)),
         )?;
         page.counter(
             "rollcall_message_sends",
-            "Copies of messages that left: one for each interface and attempt.",
+            "Copies of messages sent: one for each interface and attempt.",
             [(ALONE, totals.sent)],
         )?;
         page.counter(
             "rollcall_message_send_failures",
-            "Copies of messages that could not be sent.",
+            "Copies of messages that the kernel could not send.",
             [(ALONE, totals.send_failures)],
         )?;
         page.histogram(
             "rollcall_response_rtt_seconds",
-            "Time from the latest send before it to the arrival of a response, both in kernel time.",
+            "Time from the latest send to the arrival of a response after it, by the kernel's timestamps.",
             [(ALONE, &self.control.rtt)],
         )
     }
@@ -199,12 +199,12 @@ impl Snapshot {
         let [memberships, responders] = current.not_hearing;
         page.gauge(
             "rollcall_not_hearing",
-            "Memberships and responders that hear nothing, or not everywhere that they should.",
+            "Memberships and responders that do not hear on all interfaces on which they should.",
             [([("kind", "membership")], memberships), ([("kind", "responder")], responders)],
         )?;
         page.counter(
             "rollcall_reopened",
-            "Memberships on an interface that were opened again because the kernel had forgotten them.",
+            "Memberships on an interface that the service opened again because the kernel had dropped them.",
             [(ALONE, self.control.reopened)],
         )?;
         page.gauge(
@@ -216,42 +216,42 @@ impl Snapshot {
             [current.held.map(|held| held.datagrams), current.held.map(|held| held.bytes)];
         page.counter(
             "rollcall_resource_failures",
-            "Resources that have failed because the service's own code panicked at them; all others went on.",
+            "Resources that failed because the service's own code panicked; all others continued.",
             self.failures.map(|(kind, count)| ([("kind", kind.name())], count)),
         )?;
         page.counter(
             "rollcall_receive_errors",
-            "Errors of epoll_wait(2), after which the thread that receives tried again.",
+            "Errors of epoll_wait(2), after which the receive thread retried.",
             [(ALONE, self.receive_errors)],
         )?;
-        page.gauge("rollcall_log_datagrams", "Datagrams that logs hold.", of_kinds(datagrams))?;
-        page.gauge("rollcall_log_bytes", "Bytes that logs hold, headers included.", of_kinds(bytes))
+        page.gauge("rollcall_log_datagrams", "Datagrams in logs.", of_kinds(datagrams))?;
+        page.gauge("rollcall_log_bytes", "Bytes in logs, including headers.", of_kinds(bytes))
     }
 
     fn interfaces(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         page.counter(
             "rollcall_netlink_overflows",
-            "How often interfaces changed faster than the changes were read, so that all were read again.",
+            "How often interfaces changed faster than the service read the changes, so that it read all again.",
             [(ALONE, self.interfaces.overflows)],
         )?;
         page.counter(
             "rollcall_interface_reads",
-            "How often all interfaces were read from the kernel.",
+            "How often the service read all interfaces from the kernel.",
             [(ALONE, self.interfaces.reads)],
         )
     }
 
-    /// Writes nothing if nothing is kept on disk.
+    /// Writes nothing if the service has no data directory.
     fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_degraded",
-            "1 while nothing can be written to the data directory, else 0.",
+            "1 while the service cannot write to the data directory, else 0.",
             of(|store| f64::from(u8::from(store.is_degraded()))),
         )?;
         page.gauge(
             "rollcall_store_confined",
-            "1 while the oldest datagrams give way because the disk is nearly full, else 0.",
+            "1 while the service evicts the oldest datagrams because the disk is nearly full, else 0.",
             of(|store| f64::from(u8::from(store.confined_to.is_some()))),
         )?;
         page.gauge(
@@ -273,35 +273,35 @@ impl Snapshot {
         };
         let answers = self.traffic.iter().flat_map(|answered| {
             let [route, method] = labels(answered);
-            // 5xx even if zero, because an increase can be seen only from an existing row.
+            // 5xx even if zero, because only an existing row can show an increase.
             let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
             counted.map(move |(class, count)| {
                 ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
             })
         });
-        page.counter("rollcall_http_requests", "Requests that were answered.", answers)?;
+        page.counter("rollcall_http_requests", "Requests that the service responded to.", answers)?;
         page.histogram(
             "rollcall_http_request_duration_seconds",
-            "Time until the head of the answer, waits that clients asked for included.",
+            "Time until the head of the response, including requested waits.",
             self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
         )?;
         let open = self.streams.iter();
         page.gauge(
             "rollcall_http_streams",
-            "Answers under way that go on, or are as long as their log: by what they show, and their form.",
+            "Open streams, by content and format.",
             open.map(|(kind, format, count)| ([("kind", *kind), ("format", *format)], *count)),
         )
     }
 
-    /// Writes nothing if nothing is traced.
+    /// Writes nothing if the service does not trace.
     fn spans(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let rows = self.spans.into_iter().flat_map(|spans| {
             [([("outcome", "exported")], spans.exported), ([("outcome", "dropped")], spans.dropped)]
         });
         page.counter(
             "rollcall_spans",
-            "Spans of traces: taken by the collector (exported), given up because too many waited for it, it refused them, \
-             or the service stopped (dropped).",
+            "Spans of traces: accepted by the collector (exported); dropped because the queue was full, the collector refused \
+             them, or the service stopped (dropped).",
             rows,
         )
     }
@@ -309,16 +309,16 @@ impl Snapshot {
     fn process(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         page.gauge(
             "rollcall_build_info",
-            "What runs; always 1.",
+            "The version of the service; always 1.",
             [([("version", env!("CARGO_PKG_VERSION"))], 1_u64)],
         )?;
         page.gauge(
             "rollcall_config_problems",
-            "Mistakes in the configuration as it was read last.",
+            "Mistakes in the latest configuration.",
             [(ALONE, self.problems)],
         )?;
         let tasks = self.runtime.num_alive_tasks();
-        page.gauge("rollcall_runtime_tasks", "Tasks of the runtime that are alive.", [(ALONE, tasks)])?;
+        page.gauge("rollcall_runtime_tasks", "Live tasks of the runtime.", [(ALONE, tasks)])?;
         let workers = self.runtime.num_workers();
         page.gauge("rollcall_runtime_workers", "Worker threads of the runtime.", [(ALONE, workers)])?;
         let process = &self.process;
@@ -334,7 +334,11 @@ impl Snapshot {
             process.virtual_memory_bytes.map(unlabelled),
         )?;
         page.gauge("process_open_fds", "Open file descriptors.", process.open_fds.map(unlabelled))?;
-        page.gauge("process_max_fds", "File descriptors that may be open.", process.max_fds.map(unlabelled))?;
+        page.gauge(
+            "process_max_fds",
+            "The limit on open file descriptors.",
+            process.max_fds.map(unlabelled),
+        )?;
         page.counter(
             "process_cpu_seconds",
             "User and system time spent.",
@@ -342,7 +346,7 @@ impl Snapshot {
         )?;
         page.gauge(
             "process_start_time_seconds",
-            "When the process started, since 1970.",
+            "When the process started, in seconds since 1970.",
             process.start_time_seconds.map(|seconds| (ALONE, seconds)),
         )
     }

@@ -37,7 +37,7 @@ impl Process {
     }
 }
 
-/// `USER_HZ`, the unit of times in /proc: 100 on all architectures that this runs on (proc(5), time(7)).
+/// `USER_HZ`, the unit of times in /proc: 100 on all supported architectures (proc(5), time(7)).
 const TICKS: u64 = 100;
 
 /// In ticks; the start time counts from the boot of the system.
@@ -78,14 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_program_names_do_not_shift_the_fields() {
+    fn spaces_and_parentheses_in_a_program_name_do_not_shift_the_fields() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 140 60 0 0 20 0 3 0 5000 1 1";
         let times = Times::parse(stat).unwrap();
         assert_eq!((times.user, times.system, times.start), (140, 60, 5000));
     }
 
     #[test]
-    fn this_process_is_seen() {
+    fn the_service_sees_its_own_process() {
         let process = Process::now();
         assert!(process.resident_memory_bytes.unwrap() > 1 << 20);
         assert!(process.virtual_memory_bytes >= process.resident_memory_bytes);

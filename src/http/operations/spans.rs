@@ -13,7 +13,7 @@ pub(in crate::http) fn begin(
     route: Option<&str>,
     request_id: &HeaderValue,
 ) -> Option<Span> {
-    /// Requested every few seconds, as long as the service runs.
+    /// Probes and scrapers request these paths every few seconds.
     const PROBES: [&str; 3] = ["/livez", "/readyz", METRICS];
     if traces.are_off() || route.is_some_and(|route| PROBES.contains(&route)) {
         return None;

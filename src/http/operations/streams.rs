@@ -13,7 +13,7 @@ use crate::contract::Format;
 use crate::control::ResourceKind;
 use crate::traces::Span;
 
-/// The content of a stream. The handler puts it into the answer's extensions.
+/// The content of a stream. The handler puts it into the response's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Streamed {
     /// The kind of the log's owner; none for events.
@@ -34,7 +34,7 @@ const SHOWN: [(Option<ResourceKind>, &str); 4] = [
 const FORMATS: [Format; 3] = [Format::Sse, Format::Ndjson, Format::Pcapng];
 
 impl Streams {
-    /// If the answer is a stream, counts it until its body is dropped; its span lasts as long.
+    /// If the response is a stream, counts it until its body is dropped; its span lasts as long.
     pub(in crate::http) fn count(self: &Arc<Self>, response: &mut Response, span: Option<Span>) {
         let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
         self.of(streamed).fetch_add(1, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Streams {
     fn of(&self, streamed: Streamed) -> &AtomicU64 {
         let shown = SHOWN.iter().position(|(kind, _)| *kind == streamed.kind);
         let format = FORMATS.iter().position(|format| *format == streamed.format);
-        &self.0[shown.expect("all are there")][format.expect("JSON does not go on")]
+        &self.0[shown.expect("all are there")][format.expect("JSON is not a stream")]
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one table of the errors that clients can distinguish.
+//! The table of the errors that clients can distinguish.
 
 use axum::http::StatusCode;
 
@@ -40,7 +40,7 @@ pub(in crate::http) enum ProblemKind {
 }
 
 impl ProblemKind {
-    /// The one table of errors: name, status, title.
+    /// The table of errors: name, status, title.
     pub(super) fn row(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
         match self {

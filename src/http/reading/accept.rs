@@ -20,8 +20,7 @@ pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Resul
     let ranged = || accepted.iter().find_map(|range| among.iter().find(|format| is_in(**format, range)));
     named.or_else(ranged).copied().ok_or_else(|| {
         let had: Vec<_> = among.iter().map(|format| format.media_type()).collect();
-        let detail =
-            format!("`accept: {}` names nothing that there is: {}", lines.join(", "), had.join(", "));
+        let detail = format!("`accept: {}` names no available format: {}", lines.join(", "), had.join(", "));
         Problem::new(ProblemKind::NotAcceptable, detail)
     })
 }
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_form_that_is_named_is_given() {
+    fn the_service_selects_the_first_requested_format() {
         for (accept, expected) in [
             (&[][..], Some(Format::Json)),
             (&[""], Some(Format::Json)),

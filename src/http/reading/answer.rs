@@ -1,4 +1,4 @@
-//! The heads of answers that have several forms, and of streams.
+//! The heads of responses that have several formats, and of streams.
 
 use axum::Extension;
 use axum::body::Body;
@@ -15,7 +15,7 @@ pub(in crate::http) fn streamed(streamed: Streamed, body: Body) -> Response {
     (Extension(streamed), headers, body).into_response()
 }
 
-/// Says that the answer depends on `Accept`.
-pub(in crate::http) fn varying(answer: impl IntoResponse) -> Response {
-    ([(header::VARY, "accept")], answer).into_response()
+/// Says that the response depends on `Accept`.
+pub(in crate::http) fn varying(response: impl IntoResponse) -> Response {
+    ([(header::VARY, "accept")], response).into_response()
 }

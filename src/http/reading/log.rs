@@ -25,7 +25,7 @@ pub(super) async fn read(
 }
 
 /// The problem of a log that could not be read.
-#[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
+#[expect(clippy::needless_pass_by_value, reason = "callers pass it to `map_err`")]
 fn unreadable(error: ReadError) -> Problem {
     let kind = match &error {
         ReadError::Closed => ProblemKind::NotFound,
@@ -34,17 +34,17 @@ fn unreadable(error: ReadError) -> Problem {
     Problem::new(kind, error.to_string())
 }
 
-/// The problem of a log that is not on disk for certain.
+/// The problem of a log that may not be on disk.
 pub(super) fn unsettled(reason: DurabilityError) -> Problem {
     match reason {
         DurabilityError::NoStore => {
-            let detail = "nothing is on disk, as the service runs with --memory: leave this out";
+            let detail = "the service runs with --memory and has nothing on disk: leave this out";
             Problem::new(ProblemKind::InvalidParameter, detail).at("/durable")
         }
-        DurabilityError::TimedOut(refusal) => Problem::from(*refusal),
-        DurabilityError::Fault(DiskError::Closed) => {
+        DurabilityError::TimedOut(error) => Problem::from(*error),
+        DurabilityError::Disk(DiskError::Closed) => {
             Problem::new(ProblemKind::Stopping, "the service is stopping")
         }
-        DurabilityError::Fault(fault) => Problem::new(ProblemKind::Store, fault.to_string()),
+        DurabilityError::Disk(error) => Problem::new(ProblemKind::Store, error.to_string()),
     }
 }

@@ -16,7 +16,7 @@ use crate::store::{Cursor, ReadRange};
 /// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.
 const MOST_SCANNED: usize = 100_000;
 
-/// The wanted content of a page, and how long to wait for it.
+/// The requested content of a page, and how long to wait for it.
 pub(super) struct PageRequest {
     pub(super) after: Option<Cursor>,
     pub(super) limit: usize,
@@ -58,7 +58,7 @@ impl PageRequest {
                 break;
             }
             tokio::select! {
-                // Checked first: when the service stops, its logs end too, and this reader must not be told "gone".
+                // Checked first: when the service stops, its logs end too, and this reader must not get "gone".
                 biased;
                 () = stop.cancelled() => break,
                 () = changed => {}

@@ -26,7 +26,8 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
         let Path((id, sequence)) = path.map_err(|error| invalid(error.to_string()))?;
         let id = Id::parse(&id).map_err(|error| invalid(error.to_string()).at("/id"))?;
         let parsed = sequence.parse().map_err(|_| {
-            invalid(format!("`{sequence}` is no number: use the `seq` of a datagram in the log")).at("/seq")
+            invalid(format!("`{sequence}` is not a number: use the `seq` of a datagram in the log"))
+                .at("/seq")
         })?;
         Ok(Self { id, sequence: parsed })
     }
@@ -35,27 +36,27 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
 impl DatagramPath {
     /// The payload of a datagram that is in the log.
     pub(in crate::http) async fn payload(&self, source: &Source) -> Result<Response, Problem> {
-        let wanted = self.sequence;
-        let Some(before) = wanted.checked_sub(1) else {
+        let requested = self.sequence;
+        let Some(before) = requested.checked_sub(1) else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
         let log = source.log();
         let start = read(log, None, 0, ReadRange::ALL).await?;
         let cursor = Cursor { sequence: before, ..start.next };
         let page = read(log, Some(cursor), 1, ReadRange::ALL).await?;
-        if let Some(entry) = page.entries().find(|entry| entry.sequence == wanted) {
+        if let Some(entry) = page.entries().find(|entry| entry.sequence == requested) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());
         }
         let latest = log.next_sequence() - 1;
-        let detail = if wanted > latest {
-            format!("datagram {wanted} is not there yet: the latest is {latest}")
+        let detail = if requested > latest {
+            format!("there is no datagram {requested} yet: the latest is {latest}")
         } else if page.gap.is_some_and(|gap| gap.reason == GapReason::Lost) {
             format!(
-                "datagram {wanted} is lost, or none had this number: the service was killed, or its disk failed"
+                "datagram {requested} is lost, or no datagram had this number: the service was killed, or its disk failed"
             )
         } else {
-            format!("datagram {wanted} has made room for later ones: the log keeps only so many")
+            format!("the log has evicted datagram {requested} for later ones")
         };
         Err(Problem::new(ProblemKind::NotFound, detail))
     }

@@ -1,4 +1,4 @@
-//! A request that reads a log, and its answer in the requested format.
+//! A request that reads a log, and its response in the requested format.
 
 use std::time::Duration;
 
@@ -62,17 +62,23 @@ impl Reading {
         let (after, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
         let resumed = if format == Format::Sse { last_event_id(headers)? } else { None };
         let scope = ReadRange { durable: query.durable == Some(true), since: filter.since };
-        Ok(Self { after: resumed.map(After::Place).or(after), encoding: query.encoding, filter, scope, form })
+        Ok(Self {
+            after: resumed.map(After::Cursor).or(after),
+            encoding: query.encoding,
+            filter,
+            scope,
+            form,
+        })
     }
 
-    /// Responses with the log in the requested format.
+    /// Responds with the log in the requested format.
     pub(in crate::http) async fn answer(
         self,
         source: Source,
         control: &Control,
     ) -> Result<Response, Problem> {
         let (filter, scope) = (self.filter, self.scope);
-        let after = self.after.map(|after| after.place(|| source.log().latest()));
+        let after = self.after.map(|after| after.resolve(|| source.log().latest()));
         if scope.durable {
             control.wait_durable(source.log()).await.map_err(unsettled)?;
         }
@@ -80,10 +86,10 @@ impl Reading {
         let kind = Some(source.kind());
         let params =
             |source, follow| StreamParams { source, after, filter, scope, follow, stop: stop.clone() };
-        let answer = match self.form {
+        let response = match self.form {
             Form::Page { limit, wait } => {
-                let wanted = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
-                Json(wanted.read(&source, stop).await?).into_response()
+                let request = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
+                Json(request.read(&source, stop).await?).into_response()
             }
             Form::Events => {
                 let form = SseEncoder { encoding: self.encoding };
@@ -106,16 +112,16 @@ impl Reading {
                     .into_response()
             }
         };
-        Ok(varying(answer))
+        Ok(varying(response))
     }
 }
 
 impl Form {
-    /// The format with its parameters; those of other formats are refused, because they would have no effect.
+    /// The format with its parameters; those of other formats are errors, because they would have no effect.
     fn read(query: &ReadQuery, format: Format, errors: &mut FieldErrors) -> Self {
         let mut only = |given: bool, pointer, forms| {
             if given {
-                let fact = format!("this is for {forms}, and `{}` is asked for", format.name());
+                let fact = format!("this is for {forms}, and the request is for `{}`", format.name());
                 errors.push(FieldError::new(pointer, fact));
             }
         };

@@ -124,13 +124,13 @@ impl<F: StreamEncoder> LogStream<F> {
                 // The client sees that the stream was aborted, and resumes it.
                 ReadOutcome::Failed(error) => {
                     self.state = StreamPhase::Ended;
-                    rarely!(WARN, %error, "a stream was broken off");
+                    rarely!(WARN, %error, "the service aborted a stream");
                     return Some(Err(error));
                 }
                 ReadOutcome::End(reason) => {
                     self.state = StreamPhase::Ended;
                     if !self.params.follow {
-                        let lost = format!("the log went away while it was read: {}", reason.name());
+                        let lost = format!("the log ended while it was read: {}", reason.name());
                         return Some(Err(io::Error::other(lost)));
                     }
                     self.encoder.end(&mut out, reason);

@@ -1,4 +1,4 @@
-//! Reads a data directory without being its service.
+//! Reads a data directory outside of its service.
 
 use std::path::Path;
 use std::slice;
@@ -22,7 +22,7 @@ pub struct Archive(SnapshotReader);
 pub struct ArchivedLog {
     pub kind: String,
     pub id: String,
-    /// A later start of the service may give it to another log, which then has another epoch.
+    /// After a restart, the service may reuse the number for another log, with another epoch.
     number: i64,
     log: SavedLog,
 }
@@ -30,8 +30,8 @@ pub struct ArchivedLog {
 impl Archive {
     /// Opens a directory and returns the logs that are in it, the oldest first.
     ///
-    /// Their datagrams are read later, block by block, so that a service can go on writing in the meantime. Those that
-    /// it evicts until then are shown as a gap.
+    /// The archive reads their datagrams later, block by block, so that a service can write in the meantime. Datagrams
+    /// that the service evicts until then become a gap.
     pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
         let mut reader = SnapshotReader::open(&directory::database_in(directory))?;
         let path = reader.path().to_owned();
@@ -40,7 +40,7 @@ impl Archive {
             return Err(DiskError::Foreign(path));
         }
         let snapshot =
-            connection.unchecked_transaction().map_err(|error| SnapshotReader::fault(&path, &error))?;
+            connection.unchecked_transaction().map_err(|error| SnapshotReader::disk_error(&path, &error))?;
         let found = loading::load(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
         drop(snapshot);
         let logs = found.logs.into_iter().map(ArchivedLog::from).collect();
@@ -52,7 +52,7 @@ impl Archive {
         self.query(|connection| owners::spec(connection, log.number, log.log.epoch))
     }
 
-    /// When the first and the last datagram of a log arrived.
+    /// The arrival times of the first and the last datagram of a log.
     pub fn span(&mut self, log: &ArchivedLog) -> Result<Option<(Timestamp, Timestamp)>, DiskError> {
         let mut blocks = log.blocks();
         let Some(oldest) = blocks.next() else { return Ok(None) };
@@ -62,7 +62,7 @@ impl Archive {
         let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
         let first = kept.and_then(|block| {
             let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
-            kept.map(|entry| entry.heard.received_at).min()
+            kept.map(|entry| entry.metadata.received_at).min()
         });
         let first = first.unwrap_or(oldest.times.0);
         Ok(Some((since.map_or(first, |since| since.min(first)), until)))
@@ -84,8 +84,9 @@ impl Archive {
         })?;
         // The block may have grown since.
         let Some((data, next)) = found.filter(|(_, next)| *next >= block.next) else { return Ok(None) };
-        let damaged =
-            || DiskError::damaged(self.0.path(), &format!("block {} is not what was written", block.row));
+        let damaged = || {
+            DiskError::damaged(self.0.path(), &format!("block {} differs from the written one", block.row))
+        };
         Block::read(data, block.first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
@@ -94,12 +95,12 @@ impl Archive {
         query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DiskError> {
         let found = query(self.0.connection()?);
-        found.map_err(|error| SnapshotReader::fault(self.0.path(), &error))
+        found.map_err(|error| SnapshotReader::disk_error(self.0.path(), &error))
     }
 }
 
 impl ArchivedLog {
-    /// Datagrams that are there to be read.
+    /// Datagrams that readers can read.
     pub fn datagrams(&self) -> u64 {
         self.blocks().map(|block| block.next - block.first.max(self.log.first)).sum()
     }
@@ -136,14 +137,14 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
     type Item = Result<Page, DiskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let kept = &self.log.log;
+        let stored = &self.log.log;
         loop {
             let rest = self.left.clone();
             let Some(saved) = self.left.next() else { break };
-            if saved.next <= kept.first {
+            if saved.next <= stored.first {
                 continue;
             }
-            let start = saved.first.max(kept.first);
+            let start = saved.first.max(stored.first);
             if let Some(page) = self.evicted_before(start) {
                 self.left = rest;
                 return Some(Ok(page));
@@ -155,10 +156,10 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
                         continue;
                     }
                     Ok(block) => block,
-                    Err(fault) => {
+                    Err(error) => {
                         self.left = [].iter();
                         self.reached = u64::MAX;
-                        return Some(Err(fault));
+                        return Some(Err(error));
                     }
                 }
             } else {
@@ -167,17 +168,17 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
             let gap = self.gap_before(start);
             self.reached = saved.next;
             if block.is_some() || gap.is_some() {
-                return Some(Ok(Page::of_block(block, start, saved.next, kept.epoch, gap)));
+                return Some(Ok(Page::of_block(block, start, saved.next, stored.epoch, gap)));
             }
         }
         // In a log that is not complete, reserved numbers without datagrams follow the last datagram.
-        let end = if kept.complete { kept.next } else { kept.first }.max(self.gone);
+        let end = if stored.complete { stored.next } else { stored.first }.max(self.gone);
         if let Some(page) = self.evicted_before(end) {
             return Some(Ok(page));
         }
         let gap = self.gap_before(end)?;
         self.reached = end;
-        Some(Ok(Page::of_block(None, end, end, kept.epoch, Some(gap))))
+        Some(Ok(Page::of_block(None, end, end, stored.epoch, Some(gap))))
     }
 }
 

@@ -7,13 +7,13 @@ use super::error::DiskError;
 /// The state of the store.
 #[derive(Debug, Clone)]
 pub struct Condition {
-    /// Why nothing can be written at the moment.
-    pub fault: Option<DiskError>,
+    /// Why the writer cannot write at the moment.
+    pub error: Option<DiskError>,
     /// How long the oldest change has been waiting to be written.
     pub lag: Duration,
     /// The size of the database.
     pub file_bytes: u64,
-    /// Blocks that could not be read, and were given up.
+    /// Blocks that could not be read, and are lost.
     pub lost_blocks: u64,
     /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
     pub confined_to: Option<usize>,
@@ -25,6 +25,6 @@ impl Condition {
 
     /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {
-        self.fault.is_some() || self.lag > Self::LONGEST_LAG
+        self.error.is_some() || self.lag > Self::LONGEST_LAG
     }
 }

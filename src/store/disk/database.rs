@@ -14,7 +14,7 @@ use super::schema;
 /// The largest pages that `SQLite` has are four times as large.
 pub(super) const PAGE_BYTES: u32 = 16 * 1024;
 
-/// The database, open to be written.
+/// The database, open for writing.
 pub(super) struct Database {
     pub(super) path: PathBuf,
     /// Device and inode of the file, to detect that another has taken its place.
@@ -32,7 +32,7 @@ impl Database {
         let failed = |error| DiskError::of_sqlite(path, &error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
-        // Nothing is changed before the database is known to be ours.
+        // Nothing changes in a database that may be another program's.
         schema::version(&connection, path)?;
         let mut database =
             Self { path: path.to_owned(), identity, connection, disk: DiskSpace::around(path) };
@@ -56,7 +56,7 @@ impl Database {
         Ok(())
     }
 
-    /// From this size on, `SQLite`'s own log is emptied into the database, and cut back to it.
+    /// Above this size, `SQLite` empties its own log into the database and truncates it to this size.
     pub(super) fn bound_journal(&self, bytes: u64) -> rusqlite::Result<()> {
         let bytes = bytes.cast_signed();
         self.connection.pragma_update(None, "wal_autocheckpoint", (bytes / i64::from(PAGE_BYTES)).max(1))?;

@@ -1,4 +1,4 @@
-//! The data directory: its lock, its files, and the mark that numbers were shown without being reserved.
+//! The data directory: its lock, its files, and the mark that readers saw numbers that were not reserved.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -19,26 +19,26 @@ impl Directory {
     const UNMARKED: [u8; 8] = *b"in order";
 
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
-        let fault = |error| DiskError::of_files(path, &error);
+        let disk_error = |error| DiskError::of_files(path, &error);
         // Received datagrams may be confidential: only the service's user may read them.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 DiskError::NoDirectory(path.to_owned())
             }
-            _ => fault(error),
+            _ => disk_error(error),
         })?;
         let open = |name| {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path.join(name))
         };
-        let lock = open("lock").map_err(fault)?;
+        let lock = open("lock").map_err(disk_error)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(fault(error)),
+            Err(TryLockError::Error(error)) => return Err(disk_error(error)),
         }
-        // The database is created here, because `SQLite` would make it readable by everybody.
-        open(DATABASE).map_err(fault)?;
+        // `SQLite` would create a database that all users can read.
+        open(DATABASE).map_err(disk_error)?;
         Ok(Self { path: path.to_owned(), lock })
     }
 
@@ -46,7 +46,7 @@ impl Directory {
         database_in(&self.path)
     }
 
-    /// Whether the last service has shown numbers to readers that it could not reserve.
+    /// Whether readers of the last service saw numbers that it could not reserve.
     pub(super) fn is_marked(&self) -> bool {
         let mut found = [0; 8];
         self.lock.read_exact_at(&mut found, 0).is_ok() && found == Self::MARKED

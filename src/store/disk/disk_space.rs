@@ -15,21 +15,21 @@ pub(super) struct DiskSpace {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DatabaseSize {
     pub(super) total: u64,
-    /// Of that, unused pages, which are written to first.
+    /// Of that, unused pages, which `SQLite` reuses first.
     pub(super) unused: u64,
 }
 
-/// How much can be written, in bytes.
+/// The bytes that the service can write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpaceEstimate {
-    /// What the database may take in all.
+    /// The most bytes of the database.
     pub(super) capacity: u64,
-    /// Of that, what is left; 0 if it is too little for a block.
+    /// The remaining part of that; 0 if it is too little for a block.
     pub(super) writable: u64,
     /// What one transaction may write. It is in `SQLite`'s own log before it is in the database, and so may two others
     /// be; all three are less than half of the reserve.
     pub(super) at_once: u64,
-    /// Other files take most of the disk, or of the reserve: nothing but deletions may be written.
+    /// Other files take most of the disk, or of the reserve: the writer may only write deletions.
     pub(super) taken: bool,
 }
 

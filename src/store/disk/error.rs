@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 pub enum DiskError {
     #[error("another process uses {path}", path = .0.display())]
     InUse(PathBuf),
-    #[error("{path} is no directory", path = .0.display())]
+    #[error("{path} is not a directory", path = .0.display())]
     NoDirectory(PathBuf),
     #[error("{path} cannot be written to ({detail}): give it to the user that runs rollcall", path = .path.display())]
     NotWritable { path: PathBuf, detail: String },
@@ -22,7 +22,7 @@ pub enum DiskError {
     Full(PathBuf),
     #[error("{path} is damaged ({detail}): move it away to start with an empty one, or put a copy back", path = .path.display())]
     Damaged { path: PathBuf, detail: String },
-    #[error("{path} is no database of rollcall", path = .0.display())]
+    #[error("{path} is not a database of rollcall", path = .0.display())]
     Foreign(PathBuf),
     #[error(
         "{path} was written by a newer rollcall (layout {found}, this one knows {known}): use that one",
@@ -58,7 +58,7 @@ impl DiskError {
     pub(super) fn when_reading(self) -> Self {
         match self {
             Self::NotWritable { path, detail } => Self::NotReadable { path, detail },
-            fault => fault,
+            error => error,
         }
     }
 

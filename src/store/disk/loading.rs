@@ -1,4 +1,4 @@
-//! What a start finds in the database: logs with their blocks, checked, and the numbers that are reserved for them.
+//! Loads the database at a start: logs with their blocks, checked, and the numbers reserved for them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::store::saved::{RowId, SavedLog};
 
 /// Sequence numbers reserved for each log when it is restored.
 const AHEAD: i64 = 1_000;
-/// More sequence numbers than a log can have used while nothing could be written: days, at a million a second. A double
-/// can hold numbers some thousand times as large.
+/// More sequence numbers than a log can have used while the disk failed: days, at a million a second. A double can hold
+/// numbers some thousand times as large.
 const SKIPPED: i64 = 1 << 40;
 
 /// No service reaches larger numbers of datagrams, bytes, logs or blocks.
 const LARGEST: i64 = i64::MAX >> 1;
 
-/// What was in the database.
+/// The content of the database.
 pub(super) struct SavedState {
     pub(super) logs: Vec<LogRow>,
     /// Logs whose owner has a newer log: they were about to be deleted.
@@ -33,7 +33,7 @@ pub(super) struct SavedState {
     pub(super) next_row: RowId,
 }
 
-/// Notes the start, reserves numbers for it, and returns what is there: from here on the directory has been written to.
+/// Notes the start, reserves numbers for it, and returns the saved logs: the first write to the directory.
 /// `skip`: readers saw numbers that had not been reserved. `at_once`: how many bytes one transaction may write.
 pub(super) fn begin(database: &Database, skip: bool, at_once: u64) -> Result<SavedState, DiskError> {
     let failed = |error| DiskError::of_sqlite(&database.path, &error);

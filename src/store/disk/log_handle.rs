@@ -1,4 +1,4 @@
-//! What a log knows of the disk: its number there, the queue of the writer, and the reader of blocks.
+//! A log's handle to the disk: its number there, the queue of the writer, and the reader of blocks.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
 //! Logs, seen as [`DurableLog`]s, notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
-//! [`DiskWriter`](writer::DiskWriter) takes what is new and commits it in one transaction. Appending never waits for
+//! [`DiskWriter`](writer::DiskWriter) takes the changes and commits them in one transaction. Appending never waits for
 //! the disk. When the disk fails, everything stays in memory as far as the budget allows, and is written when the disk
 //! works again. Before logs fill the disk, the oldest blocks are evicted. Readers fetch blocks by connections of their
-//! own ([`BlockReader`](reader::BlockReader)). Other processes read what a service has kept through an [`Archive`].
+//! own ([`BlockReader`](reader::BlockReader)). Other processes read the logs through an [`Archive`].
 //!
 //! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: its work
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
@@ -53,13 +53,13 @@ pub(super) use tracked_log::{DurableLog, TrackedLog};
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     pub directory: PathBuf,
-    /// How long datagrams may wait to be written.
+    /// How long datagrams may wait for the writer.
     pub flush: Duration,
     /// Bytes of all logs that stay in memory.
     pub memory_bytes: usize,
 }
 
-/// An owner and its log, as they were on disk.
+/// An owner and its log, as loaded from disk.
 pub struct Saved {
     pub kind: String,
     pub id: String,
@@ -82,8 +82,8 @@ struct StoreInner {
 }
 
 impl Store {
-    /// Opens or creates the directory, and returns what was kept there. Blocks while it reads that. `budget`: what the
-    /// logs may keep; the store lowers it if the disk has less space.
+    /// Opens or creates the directory, and returns the logs on disk. Blocks while it reads them. `budget`: the bound on
+    /// all logs, which the store lowers if the disk has less space.
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let database = Database::open(&directory.database())?;
@@ -165,7 +165,8 @@ impl Store {
         self.0.queue.condition(self.0.budget.confined_to())
     }
 
-    /// Writes what is left and closes the database. Nothing is kept afterwards. The error says why something is not.
+    /// Writes the pending work and closes the database; ignores later changes. The error says why some work is not on
+    /// disk.
     pub async fn close(&self) -> Result<(), DiskError> {
         self.0.queue.end();
         let thread = self.0.thread.lock_shared().take();

@@ -8,7 +8,7 @@ use super::tracked_log::{DurableLog, TrackedLog};
 use super::write_queue::QueuedWrites;
 use crate::store::saved::{RowId, UnsavedLog};
 
-/// Work to be done, kept until it has been committed.
+/// Work that is not committed yet.
 #[derive(Default)]
 pub(super) struct PendingWrites {
     pub(super) tracked: HashMap<i64, TrackedLog>,
@@ -27,7 +27,7 @@ pub(super) struct PendingWrites {
     completed: u64,
 }
 
-/// What one transaction has done.
+/// The result of one transaction.
 #[derive(Default)]
 pub(super) struct CommitResult {
     /// How many of the removed logs, and of the freed rows, it has deleted.
@@ -77,12 +77,12 @@ impl PendingWrites {
         self.completed
     }
 
-    /// Whether everything is deleted that has to be.
+    /// Whether no deletions are pending.
     pub(super) fn deletions_done(&self) -> bool {
         self.removed.is_empty() && self.freed.is_empty()
     }
 
-    /// The latest flush ticket that was requested: if writing fails, all up to this one fail.
+    /// The latest requested flush ticket: if writing fails, all tickets up to it fail.
     pub(super) fn requested(&self) -> u64 {
         self.requested
     }

@@ -22,7 +22,7 @@ pub(super) struct BlockReader {
     /// Std lock: held for a look-up or an insertion. Recently fetched blocks: a reader that goes page by page, or
     /// several readers of the same log, fetch a block several times.
     recent: Mutex<LruCache<RowId, Arc<Block>>>,
-    /// Held by each thread that fetches, even if its caller has gone: a disk that hangs takes no more threads.
+    /// Held by each thread that fetches, even if its caller is gone: it bounds the threads that wait for a hanging disk.
     turns: Arc<Semaphore>,
 }
 
@@ -72,7 +72,7 @@ impl BlockReader {
         let data = blocks::fetch(&connection, row).map_err(failed)?;
         self.idle().push(connection);
         let Some(data) = data else { return Ok(None) };
-        let damaged = || DiskError::damaged(&self.path, &format!("block {row} is not what was written"));
+        let damaged = || DiskError::damaged(&self.path, &format!("block {row} differs from the written one"));
         Block::read(data, first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 

@@ -1,4 +1,4 @@
-//! The layout of the database, and how an older one is brought up to date.
+//! The layout of the database, and the migration of older ones.
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, Dis
     Ok(usize::try_from(found).unwrap_or_default())
 }
 
-/// Brings the layout of the database up to date.
+/// Migrates the database to the current layout.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DiskError> {
     let failed = |error| DiskError::of_sqlite(path, &error);
     let version = version(connection, path)?;

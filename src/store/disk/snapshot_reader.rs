@@ -71,8 +71,8 @@ impl SnapshotReader {
         Ok(&self.connection)
     }
 
-    /// Why something could not be read.
-    pub(super) fn fault(path: &Path, error: &rusqlite::Error) -> DiskError {
+    /// The error of a failed read.
+    pub(super) fn disk_error(path: &Path, error: &rusqlite::Error) -> DiskError {
         DiskError::of_sqlite(path, error).when_reading()
     }
 }
@@ -89,7 +89,7 @@ impl Files {
 }
 
 fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskError> {
-    let failed = |error| SnapshotReader::fault(path, &error);
+    let failed = |error| SnapshotReader::disk_error(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if files.log.is_none_or(|(_, length, ..)| length == 0) {
         let flags = flags | OpenFlags::SQLITE_OPEN_URI;

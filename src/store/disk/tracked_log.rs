@@ -1,34 +1,34 @@
-//! A log that is kept on disk, and its owner, as the writer sees them.
+//! A log on disk and its owner, as the writer sees them.
 
 use std::sync::{Arc, Weak};
 
 use crate::store::saved::{RowId, UnsavedLog};
 
-/// The owner of a log that is kept on disk.
+/// The owner of a log on disk.
 pub trait Persist: Send + Sync {
-    /// Its spec, from which the next start makes it again.
+    /// Its spec, from which the next start restores it.
     fn spec(&self) -> String;
     /// Its status, beside what the log counts.
     fn status(&self) -> String;
 }
 
-/// What a log gives the writer, and what the writer tells it.
+/// A log, as the writer uses it.
 pub(in crate::store) trait DurableLog: Send + Sync {
-    /// What is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows` gives new row numbers.
-    /// `last`: nothing more will come, so no numbers are reserved.
+    /// The part of the log that is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows`
+    /// gives new row numbers. `last`: no writes follow, so the log reserves no numbers.
     fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog>;
 
-    /// Notes that this is on disk.
+    /// Notes that this part is on disk.
     fn note_saved(&self, unsaved: &UnsavedLog);
 
-    /// Notes that the log could not be written. Readers now see datagrams that were hidden for lack of reserved
-    /// numbers: the data directory has been marked, so that the next start skips more numbers.
+    /// Notes that the writer could not write the log. Readers now see datagrams that were hidden for lack of reserved
+    /// numbers: the mark in the data directory makes the next start skip more numbers.
     fn note_not_saved(&self);
 
     fn is_closed(&self) -> bool;
 }
 
-/// A log to be kept on disk from now on.
+/// A log for the writer to write from now on.
 pub(in crate::store) struct TrackedLog {
     pub(in crate::store) kind: String,
     pub(in crate::store) id: String,

@@ -55,8 +55,8 @@ pub(super) struct QueuedWrites {
 #[derive(Debug, Clone, Default)]
 struct Reached {
     completed: u64,
-    fault: Option<DiskError>,
-    /// Everything queued before this is written.
+    error: Option<DiskError>,
+    /// When the oldest unwritten work was queued.
     behind_since: Option<Instant>,
 }
 
@@ -78,7 +78,7 @@ impl QueuedWrites {
 }
 
 impl WriteQueue {
-    /// This many bytes are written without waiting for more.
+    /// With this many bytes queued, the writer does not wait for more.
     const MUCH: usize = 4 * 1024 * 1024;
 
     pub(super) fn new(next_log: i64) -> Self {
@@ -137,9 +137,9 @@ impl WriteQueue {
 
     pub(super) async fn flushed(&self) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
-        // While the disk fails, the writer pauses between its attempts: callers must not wait for those.
-        if let Some(fault) = &reached.borrow_and_update().fault {
-            return Err(fault.clone());
+        // While the disk fails, the writer pauses between its attempts: callers must not wait for them.
+        if let Some(error) = &reached.borrow_and_update().error {
+            return Err(error.clone());
         }
         let mut ticket = 0;
         self.push(|queue| {
@@ -148,7 +148,7 @@ impl WriteQueue {
             ticket = queue.requested;
         });
         let completed = reached.wait_for(|reached| reached.completed >= ticket).await;
-        completed.ok().and_then(|reached| reached.fault.clone()).map_or(Ok(()), Err)
+        completed.ok().and_then(|reached| reached.error.clone()).map_or(Ok(()), Err)
     }
 
     pub(super) fn end(&self) {
@@ -156,11 +156,11 @@ impl WriteQueue {
     }
 
     pub(super) fn condition(&self, confined_to: Option<usize>) -> Condition {
-        let Reached { fault, behind_since, .. } = self.reached.borrow().clone();
+        let Reached { error, behind_since, .. } = self.reached.borrow().clone();
         let since = behind_since.or(self.queue().since);
         let lag = since.map(|since| since.elapsed()).unwrap_or_default();
         Condition {
-            fault,
+            error,
             lag,
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
             lost_blocks: self.lost_blocks.load(Ordering::Relaxed),
@@ -248,22 +248,22 @@ impl WriteQueue {
 
     /// `since`: when the oldest work that is still to be written was queued.
     pub(super) fn written(&self, ticket: u64, since: Option<Instant>) {
-        self.reached.send_replace(Reached { completed: ticket, fault: None, behind_since: since });
+        self.reached.send_replace(Reached { completed: ticket, error: None, behind_since: since });
     }
 
     /// `since`: when the oldest work that could not be written was queued.
-    pub(super) fn failed(&self, ticket: u64, fault: DiskError, since: Option<Instant>) {
+    pub(super) fn failed(&self, ticket: u64, error: DiskError, since: Option<Instant>) {
         self.reached.send_modify(|reached| {
             let behind_since = reached.behind_since.or(since);
-            *reached = Reached { completed: ticket, fault: Some(fault), behind_since };
+            *reached = Reached { completed: ticket, error: Some(error), behind_since };
         });
-        // The writer is to try again even if nothing else is queued.
+        // The writer must retry even if no other work is queued.
         self.push(|_| {});
     }
 
-    /// Fails all flushes: nothing will be written any more.
-    pub(super) fn abandon(&self, fault: DiskError) {
-        self.failed(u64::MAX, fault, None);
+    /// Fails all flushes: the writer has ended.
+    pub(super) fn abandon(&self, error: DiskError) {
+        self.failed(u64::MAX, error, None);
     }
 
     fn push(&self, change: impl FnOnce(&mut QueuedWrites)) {
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_being_written_still_waits() {
+    fn the_lag_includes_changes_that_the_writer_is_writing() {
         let queue = WriteQueue::new(1);
         queue.touch(1);
         let since = queue.take().since;

@@ -65,7 +65,7 @@ impl DiskWriter {
         }
     }
 
-    /// Writes until the store is closed; an error says why something is not on disk in the end.
+    /// Writes until the store is closed; an error says why some work is not on disk.
     pub(super) fn run(mut self) -> Result<(), DiskError> {
         self.note_size();
         loop {
@@ -82,7 +82,7 @@ impl DiskWriter {
             let wake = self.queue.wait(pause, failing, is_due.then(|| self.maintenance.idle_after()));
             self.queue.progress.work();
             match wake {
-                // An error is logged already, and the next round tries again.
+                // The writer has logged the error, and retries in the next round.
                 Wake::Work => drop(self.round(false)),
                 Wake::Idle if self.maintenance.needs_vacuum() => self.vacuum(),
                 Wake::Idle => {
@@ -100,7 +100,7 @@ impl DiskWriter {
         let _ = self.database.check().map(|bytes| self.queue.note_size(bytes));
     }
 
-    /// Writes all that is left, and reserves no more numbers.
+    /// Writes all pending work, and reserves no more numbers.
     fn end(mut self) -> Result<(), DiskError> {
         self.pending.wait_all();
         self.round(true)?;
@@ -120,7 +120,7 @@ impl DiskWriter {
         match self.write(last) {
             Ok(()) => {
                 if self.disk == Disk::Fails {
-                    tracing::info!("the data directory can be written to again");
+                    tracing::info!("the service can write to the data directory again");
                     self.disk = Disk::CatchesUp;
                 }
                 if self.disk == Disk::CatchesUp
@@ -140,13 +140,13 @@ impl DiskWriter {
                 }
                 Ok(())
             }
-            Err(fault) => {
+            Err(error) => {
                 if std::mem::replace(&mut self.disk, Disk::Fails) != Disk::Fails {
-                    tracing::error!(%fault, "nothing can be written to the data directory; logs stay in memory");
+                    tracing::error!(%error, "the service cannot write to the data directory; logs stay in memory");
                 }
                 self.update_space_limit(kept);
-                self.queue.failed(self.pending.requested(), fault.clone(), self.pending.since);
-                Err(fault)
+                self.queue.failed(self.pending.requested(), error.clone(), self.pending.since);
+                Err(error)
             }
         }
     }
@@ -158,9 +158,9 @@ impl DiskWriter {
             self.free_space();
         }
         if outcome.is_err() {
-            // Before readers see numbers that are not reserved: the mark makes the next start continue behind them.
+            // Set before readers see numbers that are not reserved: it makes the next start continue after them.
             if let Err(error) = self.directory.mark(true) {
-                tracing::error!(%error, "sequence numbers may be given again after the next start");
+                tracing::error!(%error, "the service may reuse sequence numbers after the next start");
             }
             // Logs whose turn did not come must not wait for the disk either.
             for log in self.pending.unsaved_logs() {
@@ -194,7 +194,7 @@ impl DiskWriter {
         Ok(())
     }
 
-    /// Frees space on a full disk by deletions that are due, in steps small enough for the little that is left.
+    /// Frees space on a full disk by pending deletions, in steps small enough for the remaining space.
     fn free_space(&mut self) {
         let mut count = 64;
         while count > 0 && !self.pending.deletions_done() {
@@ -209,8 +209,8 @@ impl DiskWriter {
         self.checkpoint();
     }
 
-    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: what logs kept when
-    /// the work that is on disk now was taken from the queue.
+    /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: the size of all logs
+    /// when the writer took the work that is now on disk from the queue.
     fn update_space_limit(&mut self, kept: usize) {
         if self.space.update(&self.database) {
             self.maintenance.bound_journal(&self.database, self.space.estimate().at_once);

@@ -1,10 +1,10 @@
-//! How much a log keeps.
+//! The limits of a log.
 
 use std::time::Duration;
 
 use crate::model::Retention;
 
-/// How much one log keeps; beyond that, its oldest datagrams are evicted.
+/// The limits of one log; beyond them, it evicts its oldest datagrams.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub entries: u64,

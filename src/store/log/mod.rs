@@ -1,4 +1,4 @@
-//! One log: appending, reading, retention. [`saving`](self::saving) brings it to disk.
+//! One log: appending, reading, retention. [`saving`](self::saving) writes it to disk.
 
 mod limits;
 mod plan;
@@ -46,7 +46,7 @@ impl Log {
         Self::of(LogState::new(limits, fastrand::u64(..), 1), budget, handle)
     }
 
-    /// A log as it was found on disk.
+    /// A log as loaded from disk.
     pub fn restored(limits: Limits, budget: Arc<Budget>, handle: LogHandle, saved: &SavedLog) -> Self {
         let log = Self::of(LogState::restored(limits, saved), budget, Some(handle));
         log.change(LogState::retain);
@@ -63,8 +63,8 @@ impl Log {
             if state.closed {
                 return;
             }
-            for run in batch {
-                state.push(&run);
+            for record_batch in batch {
+                state.push(&record_batch);
             }
             state.retain();
         });
@@ -105,7 +105,7 @@ impl Log {
             Some((oldest, before))
         });
         let Some((oldest, before)) = oldest else { return };
-        // If the block cannot be read now, the next round tries again.
+        // If the block cannot be read now, the next round retries.
         let Ok(Some(block)) = self.fetch(oldest).await else { return };
         self.change(|state| {
             if state.front() == block.first() {
@@ -114,7 +114,7 @@ impl Log {
         });
     }
 
-    /// When its oldest block began; none if nothing is kept.
+    /// When its oldest block began; none if the log is empty.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.state().oldest().map(|(earliest, _)| earliest)
     }
@@ -129,7 +129,7 @@ impl Log {
         self.change(LogState::evict_block);
     }
 
-    /// Drops its oldest block from memory. If that is not on disk yet, it is lost, and counted as such.
+    /// Drops its oldest block from memory. If the block is not on disk yet, it is lost, and counted as lost.
     pub fn drop_from_memory(&self) {
         self.change(LogState::drop_from_memory);
     }
@@ -162,7 +162,7 @@ impl Log {
                     Ok(Some(block)) => blocks.push(block),
                     Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
                     Err(ReadError::Disk(DiskError::Damaged { .. })) => failed = Some((first, true)),
-                    Err(fault) => return Err(fault),
+                    Err(error) => return Err(error),
                 }
                 if failed.is_some() {
                     break;
@@ -181,7 +181,10 @@ impl Log {
     fn lose(&self, first: u64) {
         let lost = self.change(|state| state.lose(first));
         if let Some(handle) = self.handle.as_ref().filter(|_| lost > 0) {
-            tracing::error!(datagrams = lost, "a block of a log cannot be read from disk: it is lost");
+            tracing::error!(
+                datagrams = lost,
+                "the service cannot read a block of a log from disk: its datagrams are lost"
+            );
             handle.note_lost();
         }
     }
@@ -193,13 +196,13 @@ impl Log {
         waiting
     }
 
-    /// Marks the log as complete: nothing more will be appended, so readers need not wait.
+    /// Marks the log as complete: no datagrams follow, so readers need not wait.
     pub fn complete(&self) {
         self.change(|state| state.complete = true);
         self.changed.notify_waiters();
     }
 
-    /// Ends the log: nothing is kept or appended any more, in memory or on disk, and waiting readers are woken.
+    /// Ends the log: removes all its datagrams, accepts no more, and wakes waiting readers.
     pub fn close(&self) {
         self.change(LogState::close);
         if let Some(handle) = &self.handle {
@@ -224,7 +227,7 @@ impl Log {
         LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
     }
 
-    /// Whether every datagram before this number is on disk or not kept any more.
+    /// Whether every datagram before this number is on disk or no longer in the log.
     pub(super) fn is_saved_before(&self, next: u64) -> bool {
         let state = self.state();
         state.closed || state.saving.saved >= next
@@ -235,7 +238,7 @@ impl Log {
         self.state().tail.next()
     }
 
-    /// The position after everything that readers can see now.
+    /// The position after the last datagram that readers can see.
     pub fn latest(&self) -> Cursor {
         let state = self.state();
         Cursor { epoch: state.epoch, sequence: state.saving.visible_until.min(state.tail.next()) - 1 }

@@ -71,7 +71,7 @@ impl LogState {
         start.max(block.map_or(self.tail.first(), |slot| slot.first))
     }
 
-    /// The sequence number to read from, and what is missing before it.
+    /// The sequence number to read from, and the gap before it.
     fn start(&self, after: Option<Cursor>) -> (u64, Option<Gap>) {
         let replaced =
             after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= self.tail.next());
@@ -82,7 +82,7 @@ impl LogState {
         let from = expected.max(self.first);
         let at = self.slots.partition_point(|slot| slot.next <= from);
         let start = from.max(self.slots.get(at).map_or(self.tail.first(), |slot| slot.first));
-        // A loss right behind evicted datagrams is reported by the next read.
+        // The next read reports a loss that follows evicted datagrams.
         let (reason, start) =
             if expected < from { (GapReason::Retention, from) } else { (GapReason::Lost, start) };
         let gap = (start > expected).then_some(Gap { reason, missed: Some(start - expected) });

@@ -1,9 +1,9 @@
-//! What readers ask a log for, and why they may get nothing.
+//! The parameters of a read, and its errors.
 
 use crate::model::Timestamp;
 use crate::store::disk::DiskError;
 
-/// Which part of a log a reader wants to see.
+/// The part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRange {
     /// Only datagrams that are on disk.

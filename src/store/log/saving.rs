@@ -2,7 +2,7 @@
 //!
 //! Blocks are written as they are. The tail is written too, again and again as it grows, into the same row, until it is
 //! sealed; so a log that grows slowly costs few rows. A log reserves more sequence numbers on disk than it uses, and
-//! readers see only reserved ones: after a crash, the next start continues behind every number that was seen.
+//! readers see only reserved ones: after a crash, the next start continues after every number that a reader has seen.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::store::disk::LogHandle;
 use crate::store::saved::{RowId, SavedLog, UnsavedLog};
 
 impl LogState {
-    /// Sequence numbers to reserve: at least this many, and this many times what came since the last write.
+    /// Sequence numbers to reserve: at least this many, and this many times the datagrams since the last write.
     const LEAST_AHEAD: u64 = 1_000;
     const TIMES_AHEAD: u64 = 16;
 
@@ -45,7 +45,7 @@ impl LogState {
         state
     }
 
-    /// Makes the counters agree with what is there: blocks that were counted and are missing are lost.
+    /// Reconciles the counters with the blocks: datagrams of missing blocks are lost.
     fn recount(&mut self) {
         let first = self.first;
         let kept: u64 = self.slots.iter().map(|slot| slot.next - slot.first.max(first)).sum();
@@ -55,12 +55,12 @@ impl LogState {
         counters.lost = counters.appended - kept - counters.evicted;
     }
 
-    /// What is written beside the blocks, to detect changes.
+    /// The state that is written beside the blocks, to detect changes.
     pub(super) fn extent(&self) -> (u64, u64, u64, bool) {
         (self.first, self.tail.next(), self.counters.lost, self.complete)
     }
 
-    /// Notifies the writer, if necessary, that there is something to write.
+    /// Notifies the writer, if necessary, that the log has unwritten changes.
     pub(super) fn notify(&mut self, handle: &LogHandle, appended: usize) {
         let flush_now = self.tail.next() >= self.saving.flush_at;
         if flush_now {

@@ -43,11 +43,11 @@ pub(super) struct LogState {
 
 /// How far a log is on disk.
 pub(super) struct Saving {
-    /// The writer has been notified that there is something to write.
+    /// The writer knows that the log has unwritten changes.
     pub(super) dirty: bool,
-    /// All that is kept before this number is on disk.
+    /// All datagrams of the log before this number are on disk.
     pub(super) saved: u64,
-    /// Numbers from here on are hidden from readers, because after a crash they could be given again.
+    /// Readers do not see numbers from here on, because the service could reuse them after a crash.
     pub(super) visible_until: u64,
     /// When the log reaches this number, more numbers must be reserved soon.
     pub(super) flush_at: u64,
@@ -97,14 +97,14 @@ impl LogState {
         }
     }
 
-    pub(super) fn push(&mut self, run: &RecordBatch<'_>) {
-        if self.tail.is_full_for(run, Self::BLOCK_BYTES.min(self.limits.bytes / 4)) {
+    pub(super) fn push(&mut self, batch: &RecordBatch<'_>) {
+        if self.tail.is_full_for(batch, Self::BLOCK_BYTES.min(self.limits.bytes / 4)) {
             self.seal();
         }
-        let count = self.tail.push(run);
-        self.counters.payload_bytes += run.bytes.len() as u64;
+        let count = self.tail.push(batch);
+        self.counters.payload_bytes += batch.bytes.len() as u64;
         self.counters.appended += count;
-        self.counters.truncated += if run.heard.truncated { count } else { 0 };
+        self.counters.truncated += if batch.metadata.truncated { count } else { 0 };
     }
 
     pub(super) fn seal(&mut self) {
@@ -186,7 +186,7 @@ impl LogState {
 
     /// Evicts the oldest block's datagrams up to the first that arrived at this time or later. `oldest` is that block.
     pub(super) fn evict_until(&mut self, time: Timestamp, oldest: &Block) {
-        let kept = oldest.entries_from(self.first).find(|entry| entry.heard.received_at >= time);
+        let kept = oldest.entries_from(self.first).find(|entry| entry.metadata.received_at >= time);
         match kept {
             Some(entry) => self.evict_to(entry.sequence),
             None => self.evict_block(),

@@ -13,8 +13,8 @@ fn log(limits: Limits) -> Log {
     Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None)
 }
 
-fn run(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
-    let heard = DatagramMeta {
+fn record_batch(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
+    let metadata = DatagramMeta {
         received_at: Timestamp(0),
         source: ([192, 0, 2, 1], 1).into(),
         destination: ([239, 1, 1, 1], 1).into(),
@@ -22,12 +22,12 @@ fn run(bytes: &[u8], segment: Option<u16>) -> RecordBatch<'_> {
         hop_limit: Some(1),
         truncated: false,
     };
-    RecordBatch { heard, answer: None, segment, bytes }
+    RecordBatch { metadata, response: None, segment, bytes }
 }
 
-/// Of a log that is in memory alone: nothing is waited for.
+/// Reads a log in memory, without waiting.
 fn read(log: &Log, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
-    log.read(after, limit, ReadRange::ALL).now_or_never().expect("it is there")
+    log.read(after, limit, ReadRange::ALL).now_or_never().expect("the log is in memory")
 }
 
 fn payloads(page: &Page) -> Vec<Vec<u8>> {
@@ -35,7 +35,7 @@ fn payloads(page: &Page) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever is appended in whatever batches comes out once, in order, whatever the page size.
+    /// Readers get each appended datagram once, in order, for all batches and page sizes.
     #[test]
     fn paging_gives_every_datagram_once(
         batches in prop::collection::vec(prop::collection::vec((1_u16..2000, 0_usize..20_000), 0..6), 0..20),
@@ -52,7 +52,7 @@ proptest! {
                     expected.push(Vec::new());
                 }
             }
-            log.append(buffers.iter().map(|(bytes, segment)| run(bytes, Some(*segment))));
+            log.append(buffers.iter().map(|(bytes, segment)| record_batch(bytes, Some(*segment))));
         }
         let mut seen = Vec::new();
         let mut cursor = None;
@@ -71,7 +71,7 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 
-    /// A reader that was overtaken learns exactly how much it missed.
+    /// A reader behind evicted datagrams gets their exact number.
     #[test]
     fn gaps_account_for_what_retention_took(
         sizes in prop::collection::vec(0_usize..900, 1..300),
@@ -82,7 +82,7 @@ proptest! {
         let mut cursor = None;
         let mut known = 0;
         for (position, size) in sizes.iter().enumerate() {
-            log.append([run(&vec![0; *size], None)]);
+            log.append([record_batch(&vec![0; *size], None)]);
             if position % (read_at + 1) == 0 {
                 let page = read(&log, cursor, 1000).unwrap();
                 known += page.gap.map_or(0, |gap| gap.missed.unwrap()) + page.length as u64;
@@ -99,8 +99,8 @@ proptest! {
 #[test]
 fn a_cursor_of_another_log_gives_a_gap() {
     let (one, other) = (log(AMPLE), log(AMPLE));
-    one.append([run(b"a", None)]);
-    other.append([run(b"b", None)]);
+    one.append([record_batch(b"a", None)]);
+    other.append([record_batch(b"b", None)]);
     let cursor = read(&one, None, 1).unwrap().next;
     let page = read(&other, Some(cursor), 10).unwrap();
     assert_eq!(page.gap, Some(Gap { reason: GapReason::LogReplaced, missed: None }));
@@ -108,10 +108,10 @@ fn a_cursor_of_another_log_gives_a_gap() {
 }
 
 #[tokio::test]
-async fn readers_learn_of_appends_and_of_the_end() {
+async fn the_log_wakes_readers_at_appends_and_at_its_end() {
     let log = log(AMPLE);
     let changed = log.changed();
-    log.append([run(b"a", None)]);
+    log.append([record_batch(b"a", None)]);
     changed.await;
     let changed = log.changed();
     log.close();
@@ -120,20 +120,20 @@ async fn readers_learn_of_appends_and_of_the_end() {
 }
 
 #[test]
-fn blocks_of_what_came_before_are_passed_over() {
+fn a_read_since_a_time_skips_earlier_blocks() {
     let log = log(AMPLE);
     let payload = [0; 1_000];
     for second in 0..1_000 {
-        let run = run(&payload, None);
+        let batch = record_batch(&payload, None);
         log.append([RecordBatch {
-            heard: DatagramMeta { received_at: Timestamp(second), ..run.heard },
-            ..run
+            metadata: DatagramMeta { received_at: Timestamp(second), ..batch.metadata },
+            ..batch
         }]);
     }
     let scope = ReadRange { since: Some(Timestamp(700)), ..ReadRange::ALL };
-    let page = log.read(None, 1_000, scope).now_or_never().expect("it is there").unwrap();
-    let times: Vec<_> = page.entries().map(|entry| entry.heard.received_at.0).collect();
-    // All that is asked for, and of the rest less than a block.
+    let page = log.read(None, 1_000, scope).now_or_never().expect("the log is in memory").unwrap();
+    let times: Vec<_> = page.entries().map(|entry| entry.metadata.received_at.0).collect();
+    // All requested datagrams, and less than a block of earlier ones.
     let before = times.iter().filter(|time| **time < 700).count();
     assert!(before < 70, "{before}");
     assert_eq!(times[before..], (700..1_000).collect::<Vec<_>>());

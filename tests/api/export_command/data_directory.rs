@@ -147,8 +147,8 @@ async fn an_unreadable_directory_is_refused_with_its_reason() {
     let database = std::fs::read(directory.database()).expect("the database");
     for (bytes, reason) in [
         (&database[..database.len() / 3], "is damaged"),
-        (b"very important data", "is no database of rollcall"),
-        (b"", "is no database of rollcall"),
+        (b"very important data", "is not a database of rollcall"),
+        (b"", "is not a database of rollcall"),
         (&newer(&database), "was written by a newer rollcall (layout 9999, "),
     ] {
         std::fs::write(directory.database(), bytes).expect("written");

@@ -19,7 +19,7 @@ fuzz_target!(|input: (u64, u64, u64, &[u8])| {
             assert_eq!(entry.sequence, sequence);
             sequence += 1;
             assert!(serde_json::from_slice::<serde_json::Value>(&shown(&entry)).is_ok());
-            writer.write(&mut capture, entry.sequence, &entry.heard, entry.answer.as_ref(), entry.payload);
+            writer.write(&mut capture, entry.sequence, &entry.metadata, entry.response.as_ref(), entry.payload);
         });
         assert!(!is_whole || next == first + count);
         assert!(!is_whole || sequence == next.max(from.max(first)));

@@ -124,10 +124,10 @@ async fn serve(directory: &Path, new_limit: u8) {
     let mut logs = Vec::new();
     for saved in saved {
         let log = Arc::new(Log::restored(limits, budget(), saved.handle, &saved.log));
-        store.keep(&saved.kind, &saved.id, &log, Arc::downgrade(&owner), false);
+        store.persist(&saved.kind, &saved.id, &log, Arc::downgrade(&owner), false);
         read(&log).await;
         let address = ([192, 0, 2, 1], 1).into();
-        let heard = DatagramMeta {
+        let metadata = DatagramMeta {
             received_at: Timestamp(0),
             source: address,
             destination: address,
@@ -135,7 +135,7 @@ async fn serve(directory: &Path, new_limit: u8) {
             hop_limit: None,
             truncated: false,
         };
-        log.append([RecordBatch { heard, answer: None, segment: None, bytes: b"new" }]);
+        log.append([RecordBatch { metadata, response: None, segment: None, bytes: b"new" }]);
         log.set_limits(Limits { entries: new_limit.into(), ..limits });
         read(&log).await;
         logs.push(log);

@@ -41,7 +41,7 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::new(limits, Arc::new(Budget::new(usize::MAX, None)), None);
     for _ in 0..EVICTED + KEPT {
         let address = ([192, 0, 2, 1], 1).into();
-        let heard = DatagramMeta {
+        let metadata = DatagramMeta {
             received_at: Timestamp(0),
             source: address,
             destination: address,
@@ -49,7 +49,7 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
             hop_limit: None,
             truncated: false,
         };
-        log.append([RecordBatch { heard, answer: None, segment: None, bytes: b"x" }]);
+        log.append([RecordBatch { metadata, response: None, segment: None, bytes: b"x" }]);
     }
     log
 });

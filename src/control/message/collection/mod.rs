@@ -24,7 +24,7 @@ pub(in crate::control) struct Collection {
     ports: BTreeMap<PortId, SourcePort>,
     next_port: PortId,
     responders: HashMap<SocketAddr, RespondingPeer>,
-    counters: AnswerCounters,
+    counters: ResponseCounters,
     /// When the first send was tried: the window starts there.
     first_send: Option<Instant>,
     last_send: Option<Instant>,
@@ -64,7 +64,7 @@ pub struct RespondingPeer {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnswerCounters {
+pub struct ResponseCounters {
     pub responses: u64,
     /// Distinct responders whose responses arrived in time.
     pub responders: u64,
@@ -88,7 +88,7 @@ impl Collection {
             ports: BTreeMap::new(),
             next_port: PortId::default(),
             responders: HashMap::new(),
-            counters: AnswerCounters::default(),
+            counters: ResponseCounters::default(),
             first_send: None,
             last_send: None,
             last_new_responder: None,
@@ -100,7 +100,7 @@ impl Collection {
     /// The saved collection of an earlier run. `responders` are the first ones, or none before [`Self::replay`].
     pub(in crate::control) fn restored(
         results: Vec<EgressResult>,
-        counters: AnswerCounters,
+        counters: ResponseCounters,
         responders: Vec<(SocketAddr, RespondingPeer)>,
         closed: Option<(CloseReason, Timestamp)>,
     ) -> Self {
@@ -131,7 +131,7 @@ impl Collection {
     /// Resets the counts before a [replay](Self::replay) that counts again: the saved counts may be slightly older or
     /// newer than the log.
     pub(in crate::control) fn recount(&mut self) {
-        self.counters = AnswerCounters { strays: self.counters.strays, ..AnswerCounters::default() };
+        self.counters = ResponseCounters { strays: self.counters.strays, ..ResponseCounters::default() };
     }
 
     /// Adds the responders of the log's responses, in the log's order. `count`: also counts the responses.
@@ -286,7 +286,7 @@ impl Collection {
         self.closed
     }
 
-    pub(in crate::control) fn counters(&self) -> AnswerCounters {
+    pub(in crate::control) fn counters(&self) -> ResponseCounters {
         self.counters
     }
 

@@ -127,7 +127,7 @@ fn a_datagram_before_the_send_is_a_stray_even_if_the_clock_steps() {
         let _ = collection.sending(port, 1, 1, stepped(10));
         assert_eq!(classify(&mut collection, start, stepped(11)), Disposition::Stray, "it was in the socket");
         assert!(matches!(classify(&mut collection, stepped(12), stepped(12)), Disposition::Keep(_)));
-        let counters = AnswerCounters { responses: 1, responders: 1, strays: 3, ..Default::default() };
+        let counters = ResponseCounters { responses: 1, responders: 1, strays: 3, ..Default::default() };
         assert_eq!(collection.counters(), counters);
     }
 }

@@ -17,7 +17,7 @@ pub(in crate::store::disk) struct LogRow {
     pub(in crate::store::disk) log: SavedLog,
 }
 
-/// How much is read of the owners of logs.
+/// The columns to read of the owners of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store::disk) enum Owners {
     Whole,
@@ -25,7 +25,7 @@ pub(in crate::store::disk) enum Owners {
     Named,
 }
 
-/// All logs in the order in which they were made; see [`read_all`].
+/// All logs in the order of their creation; see [`read_all`].
 pub(in crate::store::disk) fn select_all(
     connection: &Connection,
     owners: Owners,

@@ -1,4 +1,4 @@
-//! One file for each table: its statements, what is bound to their parameters, and what is read from their columns.
+//! One file for each table: its statements, their parameters and their columns.
 
 pub(super) mod blocks;
 pub(super) mod logs;

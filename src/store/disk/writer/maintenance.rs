@@ -6,9 +6,9 @@ use crate::store::disk::database::Database;
 use crate::store::disk::disk_space::DatabaseSize;
 
 pub(super) struct Maintenance {
-    /// The size from which on `SQLite`'s own log is emptied into the database.
+    /// The size above which maintenance empties `SQLite`'s own log into the database.
     journal_bound: u64,
-    /// Something was written since the last checkpoint.
+    /// The writer has written since the last checkpoint.
     needs_checkpoint: bool,
     /// Too much of the database is unused.
     needs_vacuum: bool,
@@ -60,7 +60,7 @@ impl Maintenance {
     pub(super) fn checkpoint(&mut self, database: &Database) {
         self.needs_checkpoint = false;
         if let Err(error) = database.checkpoint() {
-            tracing::debug!(%error, "the log of the database could not be emptied");
+            tracing::debug!(%error, "SQLite could not empty its own log into the database");
         }
     }
 
@@ -79,7 +79,7 @@ impl Maintenance {
         });
         self.needs_checkpoint = true;
         self.needs_vacuum = is_left.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the database could not be made smaller");
+            tracing::debug!(%error, "SQLite could not return unused space to the file system");
             false
         });
     }

@@ -1,4 +1,4 @@
-//! The space on disk: how much of it logs may take, and whether they wait for some.
+//! The space on disk: how much of it logs may take, and whether blocks wait for space.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ pub(super) struct SpaceLimit {
     budget: Arc<Budget>,
     estimate: SpaceEstimate,
     estimated_at: Instant,
-    /// How many bytes logs may keep together, as the disk has space.
+    /// The bound on all logs that the disk allows.
     limit: usize,
-    /// A log line has said that the disk is nearly full.
+    /// Whether a log line has reported that the disk is nearly full.
     is_warned: bool,
     /// Since when the disk has lacked space for blocks.
     lacking_since: Option<Instant>,
 }
 
 impl SpaceLimit {
-    /// How long an estimate of plentiful space is relied on.
+    /// How long an estimate of plentiful space is valid.
     const RELIED_ON: Duration = Duration::from_millis(100);
     /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
     const LEAST_SHARE: u64 = 8;
@@ -43,7 +43,7 @@ impl SpaceLimit {
         self.estimate
     }
 
-    /// All that logs keep, in bytes.
+    /// The size of all logs, in bytes.
     pub(super) fn kept(&self) -> usize {
         self.budget.kept()
     }
@@ -68,7 +68,7 @@ impl SpaceLimit {
     pub(super) fn confine(&mut self, kept: usize, deletions_done: bool) {
         let space = self.estimate;
         if space.taken {
-            // Evicting blocks cannot make up for what other files take: logs stay in memory.
+            // Eviction cannot compensate for the space of other files: logs stay in memory.
             self.budget.release();
             return;
         }
@@ -84,11 +84,11 @@ impl SpaceLimit {
         if is_confined && !self.is_warned {
             self.is_warned = true;
             tracing::warn!(
-                "the disk of the data directory is nearly full: the oldest datagrams give way to new ones"
+                "the disk of the data directory is nearly full: the service evicts the oldest datagrams for new ones"
             );
         } else if self.is_warned && !is_confined && self.kept() < limit / 2 {
             self.is_warned = false;
-            tracing::info!("the disk of the data directory has room again");
+            tracing::info!("the disk of the data directory has space again");
         }
     }
 

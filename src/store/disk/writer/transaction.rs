@@ -1,4 +1,4 @@
-//! One transaction: what is deleted, owners that are new or have changed, and the blocks of logs.
+//! One transaction: deletions, new and changed owners, and the blocks of logs.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -11,11 +11,11 @@ use crate::store::saved::RowId;
 
 /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
 const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
-/// Deletions in one transaction at most.
+/// The most deletions in one transaction.
 const DELETED_AT_ONCE: u64 = 1_000;
 
 /// Writes pending work, as far as it fits into one transaction. `next_row`: the number of the next new row. `last`:
-/// nothing more will come.
+/// no writes follow.
 pub(super) fn commit(
     database: &Database,
     queue: &WriteQueue,
@@ -89,7 +89,7 @@ pub(super) fn commit(
     Ok(written)
 }
 
-/// Commits up to `most` of the deletions that are due, and nothing else.
+/// Commits up to `most` of the pending deletions, and nothing else.
 pub(super) fn commit_deletions(
     database: &Database,
     pending: &PendingWrites,

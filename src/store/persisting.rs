@@ -1,4 +1,4 @@
-//! What a store does for a log: keeps it on disk, and waits until it is there.
+//! The store and one log: registers the log with the writer, and waits until it is on disk.
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +7,7 @@ use super::log::Log;
 
 impl Store {
     /// Keeps the log and its owner on disk from now on. `is_new`: they are not there yet.
-    pub fn keep(&self, kind: &str, id: &str, log: &Arc<Log>, owner: Weak<dyn Persist>, is_new: bool) {
+    pub fn persist(&self, kind: &str, id: &str, log: &Arc<Log>, owner: Weak<dyn Persist>, is_new: bool) {
         if let Some(handle) = log.handle() {
             let tracked =
                 TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: log.clone(), owner, is_new };

@@ -1,4 +1,4 @@
-//! Refusals of the core as problems: with the field to change, and what to do about it in the words of the API.
+//! Errors of the core as problems: with the field to change, and a hint in the terms of the API.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::http::paths;
 use crate::model::NotHearing;
 
 impl From<ControlError> for Problem {
-    fn from(refusal: ControlError) -> Self {
-        let detail = match hint(&refusal) {
-            Some(hint) => format!("{refusal}: {hint}"),
-            None => refusal.to_string(),
+    fn from(error: ControlError) -> Self {
+        let detail = match hint(&error) {
+            Some(hint) => format!("{error}: {hint}"),
+            None => error.to_string(),
         };
         let problem = |kind| Self::new(kind, detail.clone());
-        match refusal {
+        match error {
             ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
             ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
             ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
@@ -69,17 +69,17 @@ fn port_field(purpose: Purpose) -> &'static str {
     }
 }
 
-/// What a client can do, where the core's words do not say it.
-fn hint(refusal: &ControlError) -> Option<Cow<'static, str>> {
+/// What a client can do, unless the core's error already says so.
+fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
-    Some(match refusal {
+    Some(match error {
         ControlError::NotFound { kind, .. } => format!("list them with GET {}", paths::of(*kind)).into(),
         ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
         ControlError::UnknownInterface { .. } => {
             format!("{LISTED}; a membership may wait for one with `allow_missing: true`").into()
         }
         ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
-        ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists those that are there".into(),
+        ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists the existing ones".into(),
         ControlError::ReachesNobody { .. } => "raise `ttl`, or allow `loopback`".into(),
         ControlError::NoRoute { candidates, .. } => {
             format!("name an interface in `interfaces`{}", naming(candidates)).into()
@@ -99,7 +99,7 @@ fn naming(interfaces: &[Arc<str>]) -> String {
     if interfaces.is_empty() { String::new() } else { format!(" (here: {})", interfaces.join(", ")) }
 }
 
-/// The request that completes what a request that ran out of time has begun.
+/// The request that completes a request that has timed out.
 fn completing(done: Done) -> Cow<'static, str> {
     match done {
         Done::Nothing => "nothing was changed: try again".into(),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_took_too_long_says_what_was_done() {
+    fn a_timeout_says_what_the_service_has_done() {
         for (done, name, copies) in [
             (Done::Nothing, "nothing", None),
             (Done::Created, "created", None),
