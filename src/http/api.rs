@@ -80,8 +80,8 @@ impl Api {
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
-        let page = self.access.cross_origin(&request);
-        let mut response = match self.access.authorize(&request, listener, page.as_ref()) {
+        let cross_origin = self.access.cross_origin(&request);
+        let mut response = match self.access.authorize(&request, listener, cross_origin.as_ref()) {
             Ok(Some(response)) => response,
             Ok(None) => {
                 let handling = waiting::one_request(self.routes.clone().call(request));
@@ -111,8 +111,8 @@ impl Api {
             }
             problem.write_into(&mut response);
         }
-        if let Some(page) = page {
-            page.allow(&mut response);
+        if let Some(cross_origin) = cross_origin {
+            cross_origin.allow(&mut response);
         }
         if let Some(span) = &span {
             spans::answered(span, response.status());

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::extract::PathId;
 use super::problem::Problem;
-use super::reading::{DatagramPath, Reading, Source};
+use super::reading::{DatagramPath, LogOwner, Reading};
 use super::resource::Resource;
 use crate::control::Control;
 
@@ -15,7 +15,7 @@ pub(super) async fn read<T: Resource>(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(Source::find(&control, T::KIND, &id)?, &control).await
+    reading.answer(LogOwner::find(&control, T::KIND, &id)?, &control).await
 }
 
 /// Responds with the payload of one datagram.
@@ -23,5 +23,5 @@ pub(super) async fn payload<T: Resource>(
     State(control): State<Control>,
     path: DatagramPath,
 ) -> Result<Response, Problem> {
-    path.payload(&Source::find(&control, T::KIND, &path.id)?).await
+    path.payload(&LogOwner::find(&control, T::KIND, &path.id)?).await
 }

@@ -1,7 +1,7 @@
 //! A capture file for Wireshark, or a capture stream that follows the log.
 
-use super::encoder::{EndReason, StreamEncoder};
 use super::items::Items;
+use super::stream_encoder::{EndReason, StreamEncoder};
 use crate::contract::datagrams::GapBody;
 use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, Entry};

@@ -1,10 +1,10 @@
 //! Writes logs that are read without the service, in the formats of the API.
 
 use super::capture::CaptureEncoder;
-use super::encoder::StreamEncoder;
 use super::filter::Filter;
 use super::items::Items;
 use super::ndjson::{LogLabel, NdjsonEncoder};
+use super::stream_encoder::StreamEncoder;
 use crate::contract::Encoding;
 use crate::contract::datagrams::GapBody;
 use crate::control::ResourceKind;

@@ -4,18 +4,18 @@
 //! file.
 
 mod capture;
-mod encoder;
 mod export_writer;
 mod filter;
 mod items;
 mod ndjson;
 mod page;
 pub mod sse;
+mod stream_encoder;
 
 pub use capture::CaptureEncoder;
-pub use encoder::{EndReason, StreamEncoder};
 pub use export_writer::ExportWriter;
 pub use filter::{Filter, SourceRange};
 pub use items::{Item, Items};
 pub use ndjson::NdjsonEncoder;
 pub use page::{PageBuilder, response_page};
+pub use stream_encoder::{EndReason, StreamEncoder};

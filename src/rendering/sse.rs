@@ -7,8 +7,8 @@ use std::io::Write as _;
 use serde::Serialize;
 use serde_json::json;
 
-use super::encoder::{EndReason, StreamEncoder};
 use super::items::Items;
+use super::stream_encoder::{EndReason, StreamEncoder};
 use crate::contract::Encoding;
 use crate::contract::datagrams::GapBody;
 use crate::store::{Cursor, Entry};

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::log::{LARGEST_PAGE, read};
-use super::source::Source;
+use super::log_owner::LogOwner;
 use crate::contract::Encoding;
 use crate::contract::datagrams::DatagramPage;
 use crate::http::problem::Problem;
@@ -30,16 +30,16 @@ impl PageRequest {
     /// Reads a page. If there is nothing to read, waits for `wait`, or until the service stops.
     pub(super) async fn read(
         self,
-        source: &Source,
+        owner: &LogOwner,
         stop: &CancellationToken,
     ) -> Result<DatagramPage<Item>, Problem> {
         let deadline = Instant::now() + self.wait;
-        let mut found = PageBuilder::new(self.after, self.limit, self.filter, source.items(), self.encoding);
+        let mut found = PageBuilder::new(self.after, self.limit, self.filter, owner.items(), self.encoding);
         let mut left = MOST_SCANNED;
         loop {
-            let changed = source.log().changed();
+            let changed = owner.log().changed();
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = read(source.log(), found.next(), at_once, self.scope).await?;
+            let page = read(owner.log(), found.next(), at_once, self.scope).await?;
             if page.gap.is_some() && !found.is_empty() {
                 // Overtaken during the scan: the next page reports the gap.
                 break;
@@ -65,6 +65,6 @@ impl PageRequest {
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
-        Ok(found.build(source.dropped_buffers()))
+        Ok(found.build(owner.dropped_buffers()))
     }
 }

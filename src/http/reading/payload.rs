@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::log::read;
-use super::source::Source;
+use super::log_owner::LogOwner;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
 use crate::store::{Cursor, GapReason, ReadRange};
@@ -35,12 +35,12 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
 
 impl DatagramPath {
     /// The payload of a datagram that is in the log.
-    pub(in crate::http) async fn payload(&self, source: &Source) -> Result<Response, Problem> {
+    pub(in crate::http) async fn payload(&self, owner: &LogOwner) -> Result<Response, Problem> {
         let requested = self.sequence;
         let Some(before) = requested.checked_sub(1) else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
-        let log = source.log();
+        let log = owner.log();
         let start = read(log, None, 0, ReadRange::ALL).await?;
         let cursor = Cursor { sequence: before, ..start.next };
         let page = read(log, Some(cursor), 1, ReadRange::ALL).await?;

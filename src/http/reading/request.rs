@@ -12,8 +12,8 @@ use super::accept::negotiate;
 use super::answer::{streamed, varying};
 use super::last_event_id::last_event_id;
 use super::log::{LARGEST_PAGE, unsettled};
+use super::log_owner::LogOwner;
 use super::page::PageRequest;
-use super::source::Source;
 use super::stream::{self, StreamParams};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
 use crate::control::Control;
@@ -74,37 +74,33 @@ impl Reading {
     /// Responds with the log in the requested format.
     pub(in crate::http) async fn answer(
         self,
-        source: Source,
+        owner: LogOwner,
         control: &Control,
     ) -> Result<Response, Problem> {
         let (filter, scope) = (self.filter, self.scope);
-        let after = self.after.map(|after| after.resolve(|| source.log().latest()));
+        let after = self.after.map(|after| after.resolve(|| owner.log().latest()));
         if scope.durable {
-            control.wait_durable(source.log()).await.map_err(unsettled)?;
+            control.wait_durable(owner.log()).await.map_err(unsettled)?;
         }
         let stop = control.stopping();
-        let kind = Some(source.kind());
-        let params =
-            |source, follow| StreamParams { source, after, filter, scope, follow, stop: stop.clone() };
+        let kind = Some(owner.kind());
+        let params = |owner, follow| StreamParams { owner, after, filter, scope, follow, stop: stop.clone() };
         let response = match self.form {
             Form::Page { limit, wait } => {
                 let request = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
-                Json(request.read(&source, stop).await?).into_response()
+                Json(request.read(&owner, stop).await?).into_response()
             }
             Form::Events => {
                 let form = SseEncoder { encoding: self.encoding };
-                streamed(Streamed { kind, format: Format::Sse }, stream::body(params(source, true), form))
+                streamed(Streamed { kind, format: Format::Sse }, stream::body(params(owner, true), form))
             }
             Form::Lines { follow } => {
                 let form = NdjsonEncoder::new(self.encoding);
-                streamed(
-                    Streamed { kind, format: Format::Ndjson },
-                    stream::body(params(source, follow), form),
-                )
+                streamed(Streamed { kind, format: Format::Ndjson }, stream::body(params(owner, follow), form))
             }
             Form::Capture { follow } => {
-                let name = format!("attachment; filename=\"{}.pcapng\"", source.id());
-                let body = stream::body(params(source, follow), CaptureEncoder::default());
+                let name = format!("attachment; filename=\"{}.pcapng\"", owner.id());
+                let body = stream::body(params(owner, follow), CaptureEncoder::default());
                 (
                     [(header::CONTENT_DISPOSITION, name)],
                     streamed(Streamed { kind, format: Format::Pcapng }, body),

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::source::Source;
+use super::log_owner::LogOwner;
 use crate::contract::datagrams::GapBody;
 use crate::control::Done;
 use crate::control::waiting::within;
@@ -27,7 +27,7 @@ pub(in crate::http) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where and how a stream reads.
 pub(super) struct StreamParams {
-    pub(super) source: Source,
+    pub(super) owner: LogOwner,
     pub(super) after: Option<Cursor>,
     pub(super) filter: Filter,
     pub(super) scope: ReadRange,
@@ -48,7 +48,7 @@ static TURNS: LazyLock<Semaphore> =
 /// Streams a log. A stream that does not follow ends with the last datagram that the log had at its start, and is
 /// aborted if the log goes away before, so that no client takes it for complete.
 pub(super) fn body(params: StreamParams, encoder: impl StreamEncoder) -> Body {
-    let last = (!params.follow).then(|| params.source.log().next_sequence() - 1);
+    let last = (!params.follow).then(|| params.owner.log().next_sequence() - 1);
     let log_stream =
         LogStream { cursor: params.after, params, encoder, last, reached: 0, state: StreamPhase::Beginning };
     Body::from_stream(stream::unfold(log_stream, |mut stream| async move {
@@ -102,7 +102,7 @@ impl<F: StreamEncoder> LogStream<F> {
         // Counted from the last bytes that the client got, even if datagrams arrive that its filter drops.
         let mut silent_until = Instant::now() + HEARTBEAT;
         while out.is_empty() {
-            let changed = self.params.source.log().changed();
+            let changed = self.params.owner.log().changed();
             let all_read = self.last.is_some_and(|last| self.reached >= last);
             match read(&self.params, self.cursor, all_read).await {
                 ReadOutcome::More(page) => {
@@ -158,7 +158,7 @@ impl<F: StreamEncoder> LogStream<F> {
             let cursor = Cursor { sequence: entry.sequence, ..page.next };
             (self.cursor, self.reached) = (Some(cursor), entry.sequence);
             if self.params.filter.wants(&entry) {
-                self.encoder.datagram(out, self.params.source.items(), cursor, &entry);
+                self.encoder.datagram(out, self.params.owner.items(), cursor, &entry);
                 if out.len() >= FULL_CHUNK {
                     return;
                 }
@@ -175,7 +175,7 @@ async fn read(params: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> 
     if all_read {
         return ReadOutcome::AllRead;
     }
-    let reading = params.source.log().read(cursor, AT_ONCE, params.scope);
+    let reading = params.owner.log().read(cursor, AT_ONCE, params.scope);
     let read = match within(Done::Nothing, reading).await {
         Ok(read) => read,
         Err(late) => return ReadOutcome::Failed(io::Error::other(late)),

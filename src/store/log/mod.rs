@@ -2,7 +2,7 @@
 
 mod limits;
 mod plan;
-mod read;
+mod read_range;
 mod saving;
 mod slot;
 mod state;
@@ -29,7 +29,7 @@ use slot::Piece;
 use state::LogState;
 
 pub use limits::Limits;
-pub use read::{ReadError, ReadRange};
+pub use read_range::{ReadError, ReadRange};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::read::{LogClosed, ReadRange};
+use super::read_range::{LogClosed, ReadRange};
 use super::slot::Piece;
 use super::state::LogState;
 use crate::model::Timestamp;

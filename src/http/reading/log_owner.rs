@@ -8,13 +8,13 @@ use crate::rendering::Items;
 use crate::store::Log;
 
 /// A log and its owner, kept alive as long as the request reads.
-pub(in crate::http) enum Source {
+pub(in crate::http) enum LogOwner {
     /// The log that a membership or responder had when reading began. If its group changes, it gets another log.
-    Heard(Arc<Membership>, Arc<Log>),
-    Answered(Arc<Message>),
+    Joined(Arc<Membership>, Arc<Log>),
+    Message(Arc<Message>),
 }
 
-impl Source {
+impl LogOwner {
     pub(in crate::http) fn find(
         control: &Control,
         kind: ResourceKind,
@@ -24,37 +24,37 @@ impl Source {
             ResourceKind::Membership | ResourceKind::Responder => {
                 let membership = control.membership(kind, id)?;
                 let log = membership.log();
-                Ok(Self::Heard(membership, log))
+                Ok(Self::Joined(membership, log))
             }
-            ResourceKind::Message => control.message(id).map(Self::Answered),
+            ResourceKind::Message => control.message(id).map(Self::Message),
         }
     }
 
     pub(super) fn id(&self) -> &Id {
         match self {
-            Self::Heard(membership, _) => membership.id(),
-            Self::Answered(message) => message.id(),
+            Self::Joined(membership, _) => membership.id(),
+            Self::Message(message) => message.id(),
         }
     }
 
     pub(super) fn kind(&self) -> ResourceKind {
         match self {
-            Self::Heard(membership, _) => membership.kind(),
-            Self::Answered(_) => ResourceKind::Message,
+            Self::Joined(membership, _) => membership.kind(),
+            Self::Message(_) => ResourceKind::Message,
         }
     }
 
     pub(super) fn log(&self) -> &Arc<Log> {
         match self {
-            Self::Heard(_, log) => log,
-            Self::Answered(message) => message.log(),
+            Self::Joined(_, log) => log,
+            Self::Message(message) => message.log(),
         }
     }
 
     pub(super) fn dropped_buffers(&self) -> u64 {
         match self {
-            Self::Heard(membership, _) => membership.dropped_buffers(),
-            Self::Answered(message) => message.dropped_buffers(),
+            Self::Joined(membership, _) => membership.dropped_buffers(),
+            Self::Message(message) => message.dropped_buffers(),
         }
     }
 
