@@ -23,7 +23,6 @@ use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, SocketError};
 use crate::sync::fatal;
-use comparison::MissingSocket;
 pub(super) use comparison::lacking;
 pub(super) use orphans::{Orphan, Orphans};
 use pacer::{Pacer, cpu_time_of};
@@ -67,27 +66,20 @@ struct ReconcilerThread {
     /// Sockets that were missing in the kernel's lists at the last comparison. If they are missing again, they are
     /// opened again.
     suspects: HashSet<SocketId>,
-    /// Interfaces that have come up lately, and when. The kernel loses source filters there ([`Self::RISING`]), so that
-    /// a socket that is missing once is opened again.
-    risen: HashMap<u32, Instant>,
     orphans: Orphans,
 }
 
 impl ReconcilerThread {
     /// The longest time between two comparisons with the kernel's lists.
     const BACKSTOP: Duration = Duration::from_secs(30);
-    /// As the kernel brings an interface up, it loses the sources of INCLUDE filters, all of IPv6, and in IPv4 those of
-    /// groups joined while it was down (`mld_del_delrec`, `igmpv3_del_delrec`). That happens after it has announced the
-    /// interface; how long after is not known, so this is generous.
-    const RISING: Duration = Duration::from_secs(1);
 
     fn new(shared: Arc<Shared>) -> Self {
         let table = Arc::default();
         // Each takes a twentieth of a processor at most; comparisons run at most four times a second.
         let following = Pacer::new(Duration::from_millis(10), 20);
         let comparing = Pacer::new(Duration::from_millis(250), 20);
-        let (suspects, risen, orphans) = (HashSet::new(), HashMap::new(), Orphans::default());
-        Self { shared, table, following, comparing, suspects, risen, orphans }
+        let (suspects, orphans) = (HashSet::new(), Orphans::default());
+        Self { shared, table, following, comparing, suspects, orphans }
     }
 
     fn run(&mut self) {
@@ -116,7 +108,7 @@ impl ReconcilerThread {
             if self.comparing.is_due() {
                 let cost = cpu_time_of(|| self.compare());
                 self.comparing.done(cost);
-                if !self.suspects.is_empty() || !self.risen.is_empty() {
+                if !self.suspects.is_empty() {
                     self.comparing.soon();
                 }
             }
@@ -135,9 +127,6 @@ impl ReconcilerThread {
     fn follow_table(&mut self) {
         let table = self.shared.interfaces.table();
         let changed = changed_names(&self.table, &table);
-        let was_down = |index| self.table.by_index(index).is_some_and(|before| !before.up);
-        let risen = table.interfaces.iter().filter(|interface| interface.up && was_down(interface.index));
-        self.risen.extend(risen.map(|interface| (interface.index, Instant::now())));
         self.table = table;
         if !changed.is_empty() {
             let all = self.shared.joined_all();
@@ -146,8 +135,7 @@ impl ReconcilerThread {
         }
     }
 
-    /// Opens sockets again that are missing in the kernel's lists: twice in a row, or on an interface that has just come
-    /// up.
+    /// Opens sockets again that are missing in the kernel's lists twice in a row.
     fn compare(&mut self) {
         let sockets = self.shared.membership_context.sockets.clone();
         self.orphans.close_harmless(&self.table, &*sockets);
@@ -160,12 +148,9 @@ impl ReconcilerThread {
             rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
             Vec::new()
         });
-        let is_forgotten = |missing: &MissingSocket| {
-            self.suspects.contains(&missing.id) || self.risen.contains_key(&missing.interface_index)
-        };
         let suspects = lacking.iter().map(|missing| missing.id).collect();
-        let lacking: Vec<_> = lacking.into_iter().filter(is_forgotten).collect();
-        self.risen.retain(|_, at| at.elapsed() < Self::RISING);
+        let lacking: Vec<_> =
+            lacking.into_iter().filter(|missing| self.suspects.contains(&missing.id)).collect();
         if !lacking.is_empty() {
             let forgotten: HashSet<_> = lacking.iter().map(|missing| missing.id).collect();
             let concerned: Vec<_> = lacking.into_iter().map(|missing| missing.membership).collect();

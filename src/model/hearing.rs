@@ -127,6 +127,7 @@ mod tests {
             ipv4: true,
             ipv6: Ipv6Status::On,
             list_generation: [0, 0],
+            ups: 0,
             multicast: true,
             master: None,
             receives_for_ports: false,

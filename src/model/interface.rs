@@ -46,6 +46,8 @@ pub struct Interface {
     /// For IPv4 and for IPv6, a number that changes whenever the kernel was seen to have forgotten its list of groups
     /// here: because the family was removed, or the interface was recreated, or moved to another namespace and back.
     pub list_generation: [u32; 2],
+    /// How often it was seen to come up.
+    pub ups: u32,
     /// `IFF_MULTICAST`; `lo` lacks it and can do multicast all the same.
     pub multicast: bool,
     /// The interface that this one is a port of (`IFLA_MASTER`): a bridge, a bond, a VRF.
@@ -178,6 +180,7 @@ mod tests {
             ipv4: true,
             ipv6: Ipv6Status::On,
             list_generation: [0, 0],
+            ups: 0,
             loopback: false,
             multicast: true,
             master: None,

@@ -41,10 +41,20 @@ fn ipv4(list: &str) -> Users {
 /// How many sockets include a source, by interface, group and source.
 pub(super) type Included = BTreeMap<(String, IpAddr, IpAddr), u64>;
 
-/// Those of IPv4.
-pub(super) fn included(host: &Host) -> Included {
-    let path = format!("/proc/{}/net/mcfilter", host.pid());
-    ipv4_filters(&std::fs::read_to_string(path).expect("the host has a list"))
+/// Those of IPv4, and the names of the interfaces of which the list says nothing: it begins with the first interface
+/// whose latest group has sources (`igmp_mcf_get_first`).
+pub(super) fn included(host: &Host) -> (Included, Vec<String>) {
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/proc/{}/net/{name}", host.pid())).expect("the host has a list")
+    };
+    let filters = read("mcfilter");
+    let first = filters.lines().nth(1).and_then(|line| line.split_whitespace().nth(1));
+    let igmp = read("igmp");
+    let interfaces = igmp.lines().skip(1).filter(|line| !line.starts_with('\t'));
+    let names = interfaces.filter_map(|line| line.split_whitespace().nth(1));
+    let names = names.map(|name| name.trim_end_matches(':'));
+    let unlisted = names.take_while(|name| Some(*name) != first).map(str::to_owned).collect();
+    (ipv4_filters(&filters), unlisted)
 }
 
 /// A line for each source (`igmp_mcf_seq_show`).

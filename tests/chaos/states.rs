@@ -92,10 +92,10 @@ impl Checks<'_> {
         faults.extend(missing.map(|((interface, group), (least, _))| {
             format!("{group} on {interface} has no socket, and not {least}")
         }));
-        let included = kernel::included(self.world.links().host());
+        let (included, unlisted) = kernel::included(self.world.links().host());
         for (key, sockets) in including_sockets(known.into_iter()) {
             let listed = included.get(&key).copied().unwrap_or_default();
-            if listed < sockets {
+            if listed < sockets && !unlisted.contains(&key.0) {
                 let (interface, group, source) = key;
                 faults.push(format!(
                     "{group} on {interface} has {listed} sockets for {source}, and not {sockets}"

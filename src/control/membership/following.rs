@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::interface::{self, InterfaceMembership, JoinedSocket, NotJoinedReason, SocketId, Status};
+use super::interface::{self, InterfaceMembership, Joined, JoinedSocket, NotJoinedReason, SocketId, Status};
 use super::opening::{Delivering, Missing};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::reconciler::Orphan;
-use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
+use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
 use crate::net::Registration;
 
 /// Proof that no other task opens or closes sockets of this membership.
@@ -149,10 +149,16 @@ impl MembershipState {
         forgotten: &HashSet<SocketId>,
     ) -> (Vec<Registration>, Vec<Orphan>) {
         let (family, group) = (self.spec.group.family(), self.spec.group.ip());
+        let includes = matches!(self.spec.sources, SourceFilter::Include(_));
         let (mut to_close, mut orphans) = (self.drop_excluded(table), Vec::new());
         for interface in &mut self.interfaces {
             let now = table.by_name(&interface.name);
-            let is_forgotten = interface.joined().is_some_and(|joined| forgotten.contains(&joined.id));
+            // As the kernel brings an interface up, it loses the sources of INCLUDE filters: all those of IPv6, and in
+            // IPv4 those of groups that were joined while it was down (`mld_del_delrec`, `igmpv3_del_delrec`).
+            let came_up = |joined: &Joined| now.is_some_and(|now| now.up && now.ups != joined.interface.ups);
+            let is_forgotten = interface
+                .joined()
+                .is_some_and(|joined| forgotten.contains(&joined.id) || (includes && came_up(joined)));
             // The interface still exists, but its list of groups is a new one.
             let list_is_new = interface.joined().is_some_and(|joined| {
                 let now = now.filter(|now| now.takes_part_in(family) && now.index == joined.interface.index);

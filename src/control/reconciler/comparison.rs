@@ -12,7 +12,6 @@ use crate::net::{KernelGroups, SocketBackend, SocketError};
 /// A socket missing in the kernel's lists.
 pub(in crate::control) struct MissingSocket {
     pub(in crate::control) id: SocketId,
-    pub(in crate::control) interface_index: u32,
     pub(in crate::control) membership: Arc<Membership>,
 }
 
@@ -41,7 +40,7 @@ pub(in crate::control) fn lacking(
         for_each_joined(memberships, |membership, socket| {
             let &JoinedSocket { id, interface_index, group, .. } = socket;
             if before.contains(&id) && short.contains(&(interface_index, group)) {
-                lacking.push(MissingSocket { id, interface_index, membership: membership.clone() });
+                lacking.push(MissingSocket { id, membership: membership.clone() });
             }
         });
     }
@@ -90,10 +89,10 @@ impl Counts {
         let users = users.filter(|((index, group), ours)| **ours > kernel.users(*index, *group));
         let including = self.including.iter();
         let including = including
-            .filter(|((index, group, source), ours)| **ours > kernel.included(*index, *group, *source));
+            .filter(|((index, group, source), ours)| kernel.lacks_included(*index, *group, *source, **ours));
         let excluding = self.excluding.iter();
         let excluding = excluding
-            .filter(|((index, group, source), ours)| **ours > kernel.excluded(*index, *group, *source));
+            .filter(|((index, group, source), ours)| kernel.lacks_excluded(*index, *group, *source, **ours));
         let of_sources = including.chain(excluding).map(|((index, group, _), _)| (*index, *group));
         users.map(|(group, _)| *group).chain(of_sources).collect()
     }

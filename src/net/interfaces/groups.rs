@@ -12,7 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelGroups {
     users: HashMap<(u32, IpAddr), u32>,
+    /// Interfaces with groups, in the kernel's order: of IPv4, and of IPv6.
+    interfaces: [Vec<u32>; 2],
     sources: HashMap<(u32, IpAddr, IpAddr), SourceUsers>,
+    /// The first interface in the list of sources: of IPv4, and of IPv6.
+    first_with_sources: [Option<u32>; 2],
 }
 
 /// How many sockets have a source in their filter.
@@ -22,14 +26,18 @@ struct SourceUsers {
     excluding: u32,
 }
 
+/// Index of each family in the fields of [`KernelGroups`].
+const V4: usize = 0;
+const V6: usize = 1;
+
 impl KernelGroups {
     /// Reads all four lists: milliseconds for thousands of groups, so not to be called in a task that others wait for.
     pub fn read() -> io::Result<Self> {
         let mut groups = Self::default();
         groups.add_igmp(&list("igmp")?);
         groups.add_igmp6(&list("igmp6")?);
-        groups.add_filters(&list("mcfilter")?, read_ipv4_filter);
-        groups.add_filters(&list("mcfilter6")?, read_ipv6);
+        groups.add_filters(V4, &list("mcfilter")?, read_ipv4_filter);
+        groups.add_filters(V6, &list("mcfilter6")?, read_ipv6);
         Ok(groups)
     }
 
@@ -38,14 +46,27 @@ impl KernelGroups {
         self.users.get(&(interface_index, group)).copied().unwrap_or(0)
     }
 
-    /// How many sockets have this source of the group in an INCLUDE filter.
-    pub fn included(&self, interface_index: u32, group: IpAddr, source: IpAddr) -> u32 {
-        self.of_source(interface_index, group, source).including
+    /// Whether fewer sockets than this have the source of the group in an INCLUDE filter; false if the list does not
+    /// say.
+    pub fn lacks_included(&self, interface_index: u32, group: IpAddr, source: IpAddr, sockets: u32) -> bool {
+        self.lists_sources(interface_index, group)
+            && self.of_source(interface_index, group, source).including < sockets
     }
 
-    /// How many sockets have this source of the group in an EXCLUDE filter.
-    pub fn excluded(&self, interface_index: u32, group: IpAddr, source: IpAddr) -> u32 {
-        self.of_source(interface_index, group, source).excluding
+    /// Whether fewer sockets than this have the source of the group in an EXCLUDE filter; false if the list does not
+    /// say.
+    pub fn lacks_excluded(&self, interface_index: u32, group: IpAddr, source: IpAddr, sockets: u32) -> bool {
+        self.lists_sources(interface_index, group)
+            && self.of_source(interface_index, group, source).excluding < sockets
+    }
+
+    /// The kernel's list of sources begins with the first interface whose latest group has sources: it leaves out all
+    /// sources on the interfaces before that (`igmp_mcf_get_first`, `igmp6_mcf_get_first`).
+    fn lists_sources(&self, interface_index: u32, group: IpAddr) -> bool {
+        let family = usize::from(group.is_ipv6());
+        let position = |index: u32| self.interfaces[family].iter().position(|known| *known == index);
+        let first = self.first_with_sources[family].and_then(position);
+        first.is_some_and(|first| position(interface_index).is_some_and(|at| at >= first))
     }
 
     fn of_source(&self, interface_index: u32, group: IpAddr, source: IpAddr) -> SourceUsers {
@@ -59,6 +80,7 @@ impl KernelGroups {
             let mut words = line.split_ascii_whitespace();
             if !line.starts_with(|first: char| first.is_ascii_whitespace()) {
                 interface = words.next().and_then(|index| index.parse().ok());
+                self.interfaces[V4].extend(interface);
                 continue;
             }
             let entry =
@@ -78,13 +100,16 @@ impl KernelGroups {
                 Some((interface, read_ipv6(words.next()?)?, words.next()?.parse::<u32>().ok()?))
             })();
             if let Some((interface, group, users)) = entry {
+                if self.interfaces[V6].last() != Some(&interface) {
+                    self.interfaces[V6].push(interface);
+                }
                 *self.users.entry((interface, group)).or_default() += users;
             }
         }
     }
 
     /// A line for each source of a group (`igmp_mcf_seq_show`, `igmp6_mcf_seq_show`).
-    fn add_filters(&mut self, list: &str, read_ip: fn(&str) -> Option<IpAddr>) {
+    fn add_filters(&mut self, family: usize, list: &str, read_ip: fn(&str) -> Option<IpAddr>) {
         for line in list.lines() {
             let mut words = line.split_ascii_whitespace();
             let entry = (|| {
@@ -93,6 +118,9 @@ impl KernelGroups {
                 let (including, excluding) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
                 Some(((interface, group, source), SourceUsers { including, excluding }))
             })();
+            if let Some(((interface, ..), _)) = entry {
+                self.first_with_sources[family].get_or_insert(interface);
+            }
             self.sources.extend(entry);
         }
     }
@@ -102,7 +130,7 @@ impl KernelGroups {
 impl KernelGroups {
     /// Lists that the kernel might have given.
     pub(crate) fn of(users: HashMap<(u32, IpAddr), u32>) -> Self {
-        Self { users, sources: HashMap::new() }
+        Self { users, ..Self::default() }
     }
 }
 
@@ -200,8 +228,8 @@ Idx Device                Multicast Address                   Source Address    
     #[test]
     fn the_lists_give_the_users_of_each_source() {
         let mut groups = KernelGroups::default();
-        groups.add_filters(FILTER, read_ipv4_filter);
-        groups.add_filters(FILTER6, read_ipv6);
+        groups.add_filters(V4, FILTER, read_ipv4_filter);
+        groups.add_filters(V6, FILTER6, read_ipv6);
         for (index, group, source, users) in [
             (3, "239.1.2.4", "10.0.0.8", (0, 1)),
             (3, "239.1.2.3", "10.0.0.9", (2, 0)),
@@ -211,10 +239,27 @@ Idx Device                Multicast Address                   Source Address    
             (3, "ff15::1", "fd00::9", (1, 0)),
         ] {
             let (group, source) = (ip(group), ip(source));
-            let found = (groups.included(index, group, source), groups.excluded(index, group, source));
-            assert_eq!(found, users, "{group} from {source} on {index}");
+            let SourceUsers { including, excluding } = groups.of_source(index, group, source);
+            assert_eq!((including, excluding), users, "{group} from {source} on {index}");
         }
         assert_eq!(groups.sources.len(), 5);
+    }
+
+    #[test]
+    fn the_list_of_sources_says_nothing_of_interfaces_before_its_first() {
+        let mut groups = KernelGroups::default();
+        groups.add_igmp(IGMP);
+        let lacks = |groups: &KernelGroups, index, sockets| {
+            groups.lacks_included(index, ip("239.1.2.3"), ip("10.0.0.9"), sockets)
+        };
+        assert!([1, 3, 4].iter().all(|index| !lacks(&groups, *index, 1)), "the list is empty");
+
+        groups.add_filters(V4, FILTER, read_ipv4_filter);
+        assert!(!lacks(&groups, 1, 1), "lo comes before v0");
+        assert!(!lacks(&groups, 3, 2) && lacks(&groups, 3, 3), "v0 is the first");
+        assert!(lacks(&groups, 4, 1), "it comes after v0");
+        assert!(!groups.lacks_excluded(3, ip("239.1.2.4"), ip("10.0.0.8"), 1));
+        assert!(groups.lacks_excluded(3, ip("239.1.2.4"), ip("10.0.0.8"), 2));
     }
 
     #[test]

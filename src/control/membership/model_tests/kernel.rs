@@ -318,6 +318,7 @@ fn link(nth: usize, index: u32) -> Interface {
         ipv4: true,
         ipv6: Ipv6Status::On,
         list_generation: [0, 0],
+        ups: 0,
         multicast: true,
         master: None,
         receives_for_ports: false,

@@ -147,6 +147,7 @@ fn interface(nth: usize, index: u32, host: u8) -> Interface {
         ipv4: true,
         ipv6: Ipv6Status::On,
         list_generation: [0, 0],
+        ups: 0,
         multicast: true,
         master: None,
         receives_for_ports: false,

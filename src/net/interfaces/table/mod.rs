@@ -146,6 +146,7 @@ impl LiveTable {
         }
         self.update(at, |interface| {
             let has = |flag: i32| link.flags & flag.cast_unsigned() != 0;
+            let comes_up = has(libc::IFF_UP) && !interface.up;
             *interface = Interface {
                 // The same allocation, if it is the same name.
                 name: if *interface.name == *link.name { interface.name.clone() } else { link.name.into() },
@@ -158,6 +159,7 @@ impl LiveTable {
                 ipv4: link.ipv4,
                 ipv6: link.ipv6,
                 list_generation: generations,
+                ups: interface.ups.wrapping_add(comes_up.into()),
                 master: link.master,
                 receives_for_ports: link.receives_for_ports,
                 addresses: std::mem::take(&mut interface.addresses),
@@ -225,6 +227,7 @@ fn nameless(index: u32, forgets: u32) -> Interface {
         ipv4: false,
         ipv6: Ipv6Status::Absent,
         list_generation: [forgets; 2],
+        ups: 0,
         multicast: false,
         master: None,
         receives_for_ports: false,
