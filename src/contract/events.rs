@@ -15,7 +15,7 @@ use crate::control::{self, EventKind};
 pub struct EventQuery {
     /// A `next_cursor`, or the `id` of an event: read the events after it. `latest`: read future events only. Default:
     /// the oldest stored event.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     pub after: Option<String>,
     /// The most events in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]

@@ -18,14 +18,14 @@ use crate::model::{Group, Id};
 #[into_params(parameter_in = Query)]
 pub struct ListParams<S: ToSchema> {
     /// The `next_cursor` of the previous page: show the entries after it.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     after: Option<String>,
     /// The most entries in a page.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.
-    #[param(nullable = false, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
     group: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]
@@ -38,14 +38,14 @@ pub struct ListParams<S: ToSchema> {
 #[into_params(parameter_in = Query)]
 pub struct JoinListParams {
     /// The `next_cursor` of the previous page: show the entries after it.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     after: Option<String>,
     /// The most entries in a page.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.
-    #[param(nullable = false, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
     group: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]

@@ -14,7 +14,7 @@ use crate::store::{Cursor, CursorError};
 pub struct ReadQuery {
     /// A `next_cursor`: read the datagrams after it. `latest`: read future datagrams only. Default: the oldest stored
     /// datagram.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     pub after: Option<String>,
     /// The most datagrams in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
@@ -33,13 +33,13 @@ pub struct ReadQuery {
     #[param(nullable = false, default = false)]
     pub follow: Option<bool>,
     /// Show only datagrams received at this time (RFC 3339) or later.
-    #[param(nullable = false, format = DateTime, example = "2026-01-02T03:04:05Z")]
+    #[param(nullable = false, min_length = 1, format = DateTime, example = "2026-01-02T03:04:05Z")]
     pub since: Option<String>,
     /// Show only datagrams received before this time (RFC 3339).
-    #[param(nullable = false, format = DateTime, example = "2026-01-02T04:00:00Z")]
+    #[param(nullable = false, min_length = 1, format = DateTime, example = "2026-01-02T04:00:00Z")]
     pub until: Option<String>,
     /// Show only datagrams from this address, `ADDRESS:PORT` or prefix.
-    #[param(nullable = false, example = "192.0.2.0/24")]
+    #[param(nullable = false, min_length = 1, example = "192.0.2.0/24")]
     pub source: Option<String>,
     /// Show only datagrams on disk, which survive a crash; the service first writes those that arrived before the
     /// request.

@@ -53,7 +53,7 @@ impl InterfaceWatch {
         stop: &CancellationToken,
     ) -> Result<Self, SocketError> {
         let (woken, wake) = io::pipe().context(Action::Interfaces)?;
-        let routes = RouteCache::new(&*netlink, Instant::now()).context(Action::Interfaces)?;
+        let routes = RouteCache::new(&*netlink).context(Action::Interfaces)?;
         let shared = Arc::new(WatchState {
             netlink,
             routes: Mutex::new(routes),

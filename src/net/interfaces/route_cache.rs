@@ -16,7 +16,8 @@ pub(super) struct RouteCache {
     notifications: Box<dyn NetlinkSocket>,
     /// Each with the time of the query.
     routes: HashMap<RouteQuery, (Route, Instant)>,
-    last_change: Instant,
+    /// None before the first notification.
+    last_change: Option<Instant>,
 }
 
 /// The kernel sends some notifications before it has made the whole change: an address is announced to be gone before
@@ -27,16 +28,16 @@ const LONGEST: Duration = Duration::from_secs(1);
 const MOST_ROUTES: usize = 1024;
 
 impl RouteCache {
-    pub(super) fn new(netlink: &dyn Netlink, now: Instant) -> io::Result<Self> {
+    pub(super) fn new(netlink: &dyn Netlink) -> io::Result<Self> {
         let notifications = netlink.subscribe_to_routes()?;
-        Ok(Self { notifications, routes: HashMap::new(), last_change: now })
+        Ok(Self { notifications, routes: HashMap::new(), last_change: None })
     }
 
     /// The route that the kernel returned for this query, if nothing has changed since.
     pub(super) fn get(&mut self, query: &RouteQuery, now: Instant) -> Option<Route> {
         if self.has_changed() {
             self.routes.clear();
-            self.last_change = now;
+            self.last_change = Some(now);
         }
         let (route, queried_at) = self.routes.get(query)?;
         (now.saturating_duration_since(*queried_at) < LONGEST).then_some(*route)
@@ -44,7 +45,8 @@ impl RouteCache {
 
     /// Caches a route that the kernel returned at this time, after [`Self::get`].
     pub(super) fn insert(&mut self, query: RouteQuery, route: Route, queried_at: Instant) {
-        if queried_at.saturating_duration_since(self.last_change) < SETTLES {
+        let may_be_changing = |last: Instant| queried_at.saturating_duration_since(last) < SETTLES;
+        if self.last_change.is_some_and(may_be_changing) {
             return;
         }
         if self.routes.len() >= MOST_ROUTES {
@@ -74,8 +76,9 @@ mod tests {
     #[test]
     fn a_route_is_cached_for_a_second_unless_something_changes() {
         let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
-        let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
+        let mut cache = RouteCache::new(&Fake(notified.clone())).unwrap();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        notified.store(1, Ordering::Relaxed);
         assert_eq!(cache.get(&query(1), at(0)), None);
         cache.insert(query(1), ROUTE, at(999));
         assert_eq!(cache.get(&query(1), at(999)), None, "something may still be changing");
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn a_storm_blocks_no_query_and_the_cache_is_bounded() {
         let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
-        let mut cache = RouteCache::new(&Fake(notified.clone()), start).unwrap();
+        let mut cache = RouteCache::new(&Fake(notified.clone())).unwrap();
         let later = start + SETTLES;
         for port in 0..3_000 {
             cache.insert(query(port), ROUTE, later);
