@@ -43,7 +43,11 @@ pub(super) fn decide<'a>(
         Reply::Fixed(bytes) => bytes,
         Reply::Echo => datagram,
     };
-    let delay = Duration::from_millis(fastrand::u32(rules.delay.0.clone()).into());
+    let delay = if rules.delay.is_none() {
+        Duration::ZERO
+    } else {
+        Duration::from_millis(fastrand::u32(rules.delay.0.clone()).into())
+    };
     Decision::Reply { payload, delay }
 }
 
