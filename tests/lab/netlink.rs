@@ -154,7 +154,8 @@ async fn now(watch: &InterfaceWatch, is_so: impl Fn(&Interface) -> bool) -> Arc<
 /// adds addresses, a little after the change itself.
 async fn agrees(watch: &InterfaceWatch, change: &str) {
     // Without the counts that only a watch from the start has.
-    let plain = |interface: &Arc<Interface>| Interface { list_generation: [0; 2], ..(**interface).clone() };
+    let plain =
+        |interface: &Arc<Interface>| Interface { list_generation: [0; 2], ups: 0, ..(**interface).clone() };
     let plain = |table: Arc<InterfaceTable>| table.interfaces.iter().map(plain).collect::<Vec<_>>();
     let started = Instant::now();
     loop {
