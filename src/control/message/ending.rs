@@ -9,7 +9,6 @@ use super::collection::ResponseCounters;
 use super::state::{Message, event_flags};
 use crate::control::events::EventKind;
 use crate::model::CloseReason;
-use crate::net::Closed;
 
 impl Message {
     /// Stops collecting if it is time, else arms the next check.
@@ -98,7 +97,9 @@ impl Message {
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
         let closing = self.sockets().closing();
-        all_closed(&closing).await;
+        for closed in &closing {
+            closed.wait().await;
+        }
     }
 
     /// Deletes the message, which is no longer in the registry.
@@ -118,12 +119,5 @@ impl Lingers for Message {
 
     fn end_linger(self: &Arc<Self>) {
         self.context.failures.contain(self, || self.release_sockets());
-    }
-}
-
-/// Resolves once all of them are closed. Cancel-safe.
-pub(super) async fn all_closed(sockets: &[Closed]) {
-    for closed in sockets {
-        closed.wait().await;
     }
 }

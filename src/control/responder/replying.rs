@@ -55,30 +55,32 @@ impl Responder {
                     Decision::Copy => self.counters.suppressed.add(1),
                     Decision::Limited => self.counters.limited.add(1),
                     Decision::Reply { payload, delay } => {
-                        match active.reply_socket(interface, source.ip()).transpose() {
+                        let other = match active.reply_socket(interface, source.ip()).transpose() {
+                            Ok(other) => other,
                             Err(error) => {
                                 rarely!(WARN, %error, %source, "no socket to reply from");
                                 self.counters.failed.add(1);
+                                continue;
                             }
-                            Ok(None) if active.rules.delay.is_none() => at_once.push((source, payload)),
-                            Ok(None) => {
-                                let via = Via::Group(SendHandle::new(socket));
-                                self.postpone(Instant::now() + delay, via, source, payload, Self::BUSY_TRIES);
+                        };
+                        let via = || match &other {
+                            Some(other) => Via::Other(Arc::downgrade(other)),
+                            None => Via::Group(SendHandle::new(socket)),
+                        };
+                        match &other {
+                            _ if !active.rules.delay.is_none() => {
+                                self.postpone(
+                                    Instant::now() + delay,
+                                    via(),
+                                    source,
+                                    payload,
+                                    Self::BUSY_TRIES,
+                                );
                             }
-                            Ok(Some(other)) => {
-                                let via = Via::Other(Arc::downgrade(&other));
-                                if active.rules.delay.is_none() {
-                                    let sent = self.counted(|| other.send_to(source, payload));
-                                    self.handle_send_result(sent, via, source, payload, Self::BUSY_TRIES);
-                                } else {
-                                    self.postpone(
-                                        Instant::now() + delay,
-                                        via,
-                                        source,
-                                        payload,
-                                        Self::BUSY_TRIES,
-                                    );
-                                }
+                            None => at_once.push((source, payload)),
+                            Some(other) => {
+                                let sent = self.counted(|| other.send_to(source, payload));
+                                self.handle_send_result(sent, via(), source, payload, Self::BUSY_TRIES);
                             }
                         }
                     }
