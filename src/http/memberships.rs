@@ -6,11 +6,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::extract::{Json, PathId, Query};
+use super::joins;
 use super::parameters::{DatagramParams, IdParam, IfNoneMatch, LastEventId};
 use super::problem::Problem;
 use super::reading::{DatagramPath, Reading};
+use super::resource::Resource;
 use super::responses::{Created, Joined, LogContent, PayloadContent};
-use super::{joins, logs};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
@@ -80,11 +81,11 @@ pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusC
     params(IdParam<Membership>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<Datagram>>, Problem))]
 pub(super) async fn datagrams(
-    control: State<Control>,
-    id: PathId,
+    State(control): State<Control>,
+    PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    logs::read::<Membership>(control, id, reading).await
+    reading.answer(&control, Membership::KIND, &id).await
 }
 
 /// Read the payload of one datagram
@@ -92,6 +93,6 @@ pub(super) async fn datagrams(
 /// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_payload",
     params(DatagramParams<Membership>), responses(PayloadContent, Problem))]
-pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {
-    logs::payload::<Membership>(control, path).await
+pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+    path.payload(&control, Membership::KIND).await
 }

@@ -1,5 +1,6 @@
 //! The routes of messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as JsonAnswer;
@@ -8,11 +9,10 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
-use super::logs;
 use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
-use super::reading::{DatagramPath, Reading, first_page};
-use super::resource::location;
+use super::reading::{DatagramPath, LARGEST_PAGE, LogOwner, Reading};
+use super::resource::{Resource, location};
 use super::responses::{LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
@@ -22,6 +22,7 @@ use crate::contract::{MessageBody, MessageRequest, RawOptions, ReadQuery, parse_
 use crate::control::{Control, Done, Message as Sent, Outcome, ResourceKind};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
+use crate::store::ReadRange;
 
 /// Send a message to a group and collect the responses
 ///
@@ -143,11 +144,11 @@ pub(super) async fn forget(
     params(IdParam<Message>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<datagrams::Response>>, Problem))]
 pub(super) async fn responses(
-    control: State<Control>,
-    id: PathId,
+    State(control): State<Control>,
+    PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    logs::read::<Message>(control, id, reading).await
+    reading.answer(&control, Message::KIND, &id).await
 }
 
 /// Read the payload of one response
@@ -156,8 +157,8 @@ pub(super) async fn responses(
 #[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
     params(DatagramParams<Message>),
     responses(PayloadContent, Problem))]
-pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {
-    logs::payload::<Message>(control, path).await
+pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+    path.payload(&control, Message::KIND).await
 }
 
 /// `known`: the message already exists, and its interfaces may no longer exist.
@@ -188,7 +189,12 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
 
 /// The message, once it is closed or the wait is over. `otherwise`: the status if the request did not wait, or the
 /// message was not closed in time. `done`: what the request has done so far.
-async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -> Result<Response, Problem> {
+async fn answer(
+    message: &Arc<Sent>,
+    wait: Wait,
+    otherwise: StatusCode,
+    done: Done,
+) -> Result<Response, Problem> {
     let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
@@ -200,7 +206,7 @@ async fn answer(message: &Sent, wait: Wait, otherwise: StatusCode, done: Done) -
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = match first_page(message.log(), done).await {
+    let page = match LogOwner::Message(message.clone()).read(done, None, LARGEST_PAGE, ReadRange::ALL).await {
         Ok(page) => page,
         // The message exists, so the client needs its id.
         Err(problem) => return Ok((location, problem).into_response()),

@@ -10,7 +10,6 @@ mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod joins;
-mod logs;
 mod memberships;
 mod messages;
 mod openapi;

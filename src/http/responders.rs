@@ -6,11 +6,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::extract::{Json, PathId, Query};
+use super::joins;
 use super::parameters::{DatagramParams, IdParam, IfNoneMatch, LastEventId};
 use super::problem::Problem;
 use super::reading::{DatagramPath, Reading};
+use super::resource::Resource;
 use super::responses::{Created, Joined, LogContent, PayloadContent};
-use super::{joins, logs};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::responders::Responder;
@@ -78,11 +79,11 @@ pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusC
     params(IdParam<Responder>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<Datagram>>, Problem))]
 pub(super) async fn datagrams(
-    control: State<Control>,
-    id: PathId,
+    State(control): State<Control>,
+    PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    logs::read::<Responder>(control, id, reading).await
+    reading.answer(&control, Responder::KIND, &id).await
 }
 
 /// Read the payload of one datagram
@@ -90,6 +91,6 @@ pub(super) async fn datagrams(
 /// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_payload",
     params(DatagramParams<Responder>), responses(PayloadContent, Problem))]
-pub(super) async fn payload(control: State<Control>, path: DatagramPath) -> Result<Response, Problem> {
-    logs::payload::<Responder>(control, path).await
+pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+    path.payload(&control, Responder::KIND).await
 }

@@ -3,7 +3,6 @@
 mod accept;
 mod answer;
 mod last_event_id;
-mod log;
 mod log_owner;
 mod page;
 mod payload;
@@ -13,8 +12,7 @@ mod stream;
 pub(super) use accept::negotiate;
 pub(super) use answer::{streamed, varying};
 pub(super) use last_event_id::last_event_id;
-pub(super) use log::first_page;
-pub(super) use log_owner::LogOwner;
+pub(super) use log_owner::{LARGEST_PAGE, LogOwner};
 pub(super) use payload::DatagramPath;
 pub(super) use request::Reading;
 pub(super) use stream::HEARTBEAT;

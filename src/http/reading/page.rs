@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{LARGEST_PAGE, read};
-use super::log_owner::LogOwner;
+use super::log_owner::{LARGEST_PAGE, LogOwner};
 use crate::contract::Encoding;
 use crate::contract::datagrams::DatagramPage;
+use crate::control::Done;
 use crate::http::problem::Problem;
 use crate::rendering::{Filter, Item, PageBuilder};
 use crate::store::{Cursor, ReadRange};
@@ -39,7 +39,7 @@ impl PageRequest {
         loop {
             let changed = owner.log().changed();
             let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = read(owner.log(), found.next(), at_once, self.scope).await?;
+            let page = owner.read(Done::Nothing, found.next(), at_once, self.scope).await?;
             if page.gap.is_some() && !found.is_empty() {
                 // Overtaken during the scan: the next page reports the gap.
                 break;

@@ -5,15 +5,15 @@ use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::log::read;
 use super::log_owner::LogOwner;
+use crate::control::{Control, Done, ResourceKind};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
 use crate::store::{Cursor, GapReason, ReadRange};
 
 /// The owner and sequence number of a datagram, from a path that ends in `{id}/…/{seq}/payload`.
 pub(in crate::http) struct DatagramPath {
-    pub(in crate::http) id: Id,
+    id: Id,
     sequence: u64,
 }
 
@@ -35,20 +35,25 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
 
 impl DatagramPath {
     /// The payload of a datagram that is in the log.
-    pub(in crate::http) async fn payload(&self, owner: &LogOwner) -> Result<Response, Problem> {
+    pub(in crate::http) async fn payload(
+        &self,
+        control: &Control,
+        kind: ResourceKind,
+    ) -> Result<Response, Problem> {
+        let owner = LogOwner::find(control, kind, &self.id)?;
         let requested = self.sequence;
         let Some(before) = requested.checked_sub(1) else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no datagram 0: a log begins with 1"));
         };
-        let log = owner.log();
-        let start = read(log, None, 0, ReadRange::ALL).await?;
+        let read = |after, limit| owner.read(Done::Nothing, after, limit, ReadRange::ALL);
+        let start = read(None, 0).await?;
         let cursor = Cursor { sequence: before, ..start.next };
-        let page = read(log, Some(cursor), 1, ReadRange::ALL).await?;
+        let page = read(Some(cursor), 1).await?;
         if let Some(entry) = page.entries().find(|entry| entry.sequence == requested) {
             let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
             return Ok((headers, entry.payload.to_vec()).into_response());
         }
-        let latest = log.next_sequence() - 1;
+        let latest = owner.log().next_sequence() - 1;
         let detail = if requested > latest {
             format!("there is no datagram {requested} yet: the latest is {latest}")
         } else if page.gap.is_some_and(|gap| gap.reason == GapReason::Lost) {

@@ -11,14 +11,14 @@ use axum::response::{IntoResponse, Response};
 use super::accept::negotiate;
 use super::answer::{streamed, varying};
 use super::last_event_id::last_event_id;
-use super::log::{LARGEST_PAGE, unsettled};
-use super::log_owner::LogOwner;
+use super::log_owner::{LARGEST_PAGE, LogOwner};
 use super::page::PageRequest;
 use super::stream::{self, StreamParams};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
-use crate::control::Control;
+use crate::control::{Control, ResourceKind};
 use crate::http::operations::Streamed;
 use crate::http::problem::Problem;
+use crate::model::Id;
 use crate::rendering::sse::SseEncoder;
 use crate::rendering::{CaptureEncoder, Filter, NdjsonEncoder};
 use crate::store::ReadRange;
@@ -74,16 +74,18 @@ impl Reading {
     /// Responds with the log in the requested format.
     pub(in crate::http) async fn answer(
         self,
-        owner: LogOwner,
         control: &Control,
+        kind: ResourceKind,
+        id: &Id,
     ) -> Result<Response, Problem> {
+        let owner = LogOwner::find(control, kind, id)?;
         let (filter, scope) = (self.filter, self.scope);
         let after = self.after.map(|after| after.resolve(|| owner.log().latest()));
         if scope.durable {
-            control.wait_durable(owner.log()).await.map_err(unsettled)?;
+            owner.wait_durable(control).await?;
         }
         let stop = control.stopping();
-        let kind = Some(owner.kind());
+        let kind = Some(kind);
         let params = |owner, follow| StreamParams { owner, after, filter, scope, follow, stop: stop.clone() };
         let response = match self.form {
             Form::Page { limit, wait } => {

@@ -2,12 +2,11 @@
 //! newer kernels have more of them, and in other forms.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use libc::{IFA_ADDRESS, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL};
-use netlink_packet_core::{NlaBuffer, NlasIterator};
 
-use super::netlink::{NetlinkMessage, field, malformed};
+use super::netlink::{AF_INET, AF_INET6, AF_UNSPEC, NetlinkMessage, attributes, field, ip};
 use crate::model::Ipv6Status;
 
 /// One message of interest.
@@ -60,11 +59,6 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INET6_CONF: u16 = 2;
 /// Index of the sysctl in `IFLA_INET6_CONF` (include/uapi/linux/ipv6.h).
 const DEVCONF_DISABLE_IPV6: usize = 26;
-
-// As one octet, the form in these messages (include/linux/socket.h).
-const AF_UNSPEC: u8 = 0;
-pub(super) const AF_INET: u8 = 2;
-pub(super) const AF_INET6: u8 = 10;
 
 impl Announcement {
     /// None for a message without anything of interest, such as one of a bridge about its port.
@@ -192,26 +186,9 @@ impl Address {
     }
 }
 
-/// The address in an attribute of a message of this family; none if the family is not IP.
-pub(super) fn ip(family: u8, value: &[u8]) -> io::Result<Option<IpAddr>> {
-    Ok(match family {
-        AF_INET => Some(Ipv4Addr::from(field::<4>(value, 0)?).into()),
-        AF_INET6 => Some(Ipv6Addr::from(field::<16>(value, 0)?).into()),
-        _ => None,
-    })
-}
-
 /// Bytes of `struct ifinfomsg` and `struct ifaddrmsg`.
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
-
-/// The attributes after a header.
-pub(super) fn attributes(
-    payload: &[u8],
-    header: usize,
-) -> impl Iterator<Item = io::Result<NlaBuffer<&[u8]>>> {
-    NlasIterator::new(payload.get(header..).unwrap_or_default()).map(|attribute| attribute.map_err(malformed))
-}
 
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()

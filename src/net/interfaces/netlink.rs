@@ -4,12 +4,14 @@
 //! when the call returns, or it is lost. So nothing here waits, except for the kernel's own locks.
 
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     DecodeError, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NlaBuffer, NlasIterator,
 };
 use socket2::{Domain, Protocol, Type};
 
@@ -141,7 +143,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Netli
     })
 }
 
-pub(super) fn malformed(error: DecodeError) -> io::Error {
+fn malformed(error: DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
@@ -150,6 +152,28 @@ pub(super) fn field<const LENGTH: usize>(bytes: &[u8], from: usize) -> io::Resul
     let field = bytes.get(from..).and_then(<[u8]>::first_chunk);
     field.copied().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a netlink message is too short"))
 }
+
+/// The attributes after a header.
+pub(super) fn attributes(
+    payload: &[u8],
+    header: usize,
+) -> impl Iterator<Item = io::Result<NlaBuffer<&[u8]>>> {
+    NlasIterator::new(payload.get(header..).unwrap_or_default()).map(|attribute| attribute.map_err(malformed))
+}
+
+/// The address in an attribute of a message of this family; none if the family is not IP.
+pub(super) fn ip(family: u8, value: &[u8]) -> io::Result<Option<IpAddr>> {
+    Ok(match family {
+        AF_INET => Some(Ipv4Addr::from(field::<4>(value, 0)?).into()),
+        AF_INET6 => Some(Ipv6Addr::from(field::<16>(value, 0)?).into()),
+        _ => None,
+    })
+}
+
+// As one octet, the form in these messages (include/linux/socket.h).
+pub(super) const AF_UNSPEC: u8 = 0;
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
 
 /// A request, which gets its sequence number when it is sent.
 pub(super) struct Request(Vec<u8>);

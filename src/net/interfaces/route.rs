@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use libc::{RTA_DST, RTA_OIF, RTA_PREFSRC, RTA_SRC};
 
-use super::message::{AF_INET, AF_INET6, attributes, ip};
-use super::netlink::{Client, NetlinkMessage, Request, field};
+use super::netlink::{AF_INET, AF_INET6, Client, NetlinkMessage, Request, attributes, field, ip};
 use crate::net::error::{Action, SocketError, WithAction};
 
 /// The datagram to be sent. Policy routing can depend on all of this.
