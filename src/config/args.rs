@@ -39,7 +39,7 @@ impl<'a> SettingArgs<'a> {
         Ok(texts)
     }
 
-    /// Why there is no setting of this name.
+    /// Why there is not a setting of this name.
     pub(super) fn unknown(&self, name: &str) -> String {
         /// Below this similarity, a name is unlikely to be a typing mistake.
         const ALIKE: f64 = 0.8;
@@ -49,9 +49,9 @@ impl<'a> SettingArgs<'a> {
             names.map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
         match nearest {
             Some((alike, known)) if alike >= ALIKE => {
-                format!("`{name}` is no setting: did you mean `{known}`?")
+                format!("`{name}` is not a setting: did you mean `{known}`?")
             }
-            _ => format!("`{name}` is no setting: `rollcall serve --help` lists them, each with `_` for `-`"),
+            _ => format!("`{name}` is not a setting: `rollcall serve --help` lists them, each with `_` for `-`"),
         }
     }
 }

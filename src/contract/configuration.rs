@@ -16,7 +16,7 @@ use utoipa::ToSchema;
     },
     "memberships": ["monitor"], "responders": [],
     "tokens": [{"name": "ops", "scope": "control"}],
-    "problems": [{"place": "/etc/rollcall.toml", "line": 3, "detail": "`log_byte` is no setting: did you mean `log_bytes`?"}],
+    "problems": [{"place": "/etc/rollcall.toml", "line": 3, "detail": "`log_byte` is not a setting: did you mean `log_bytes`?"}],
     "restart_needed": ["listen"]
 })))]
 pub struct Configuration {

@@ -93,7 +93,7 @@ reply = "ack"
         (3, "listen: invalid value 'nowhere'"),
         (4, "open_metrics: use true or false"),
         (5, "grace_ms: it takes one value, not a list"),
-        (6, "`frobnicate` is no setting: `rollcall serve --help` lists them"),
+        (6, "`frobnicate` is not a setting: `rollcall serve --help` lists them"),
         (7, "[possible values: remote, always]"),
         (20, "membership `unicast`: group: 192.0.2.1 is not a multicast address"),
         (13, "membership `monitor`: interfaces.1: no interface can have this name"),
