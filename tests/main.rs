@@ -22,6 +22,7 @@ mod api {
     mod metrics;
     mod notify;
     mod origin_policy;
+    mod overload;
     mod persistence;
     mod reload;
     mod responders;

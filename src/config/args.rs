@@ -51,7 +51,9 @@ impl<'a> SettingArgs<'a> {
             Some((alike, known)) if alike >= ALIKE => {
                 format!("`{name}` is not a setting: did you mean `{known}`?")
             }
-            _ => format!("`{name}` is not a setting: `rollcall serve --help` lists them, each with `_` for `-`"),
+            _ => format!(
+                "`{name}` is not a setting: `rollcall serve --help` lists them, each with `_` for `-`"
+            ),
         }
     }
 }

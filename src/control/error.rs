@@ -72,7 +72,7 @@ pub enum ControlError {
     TooManySources { family: Family, count: usize },
     #[error(
         "port {port} needs the right to bind ports below {}: run with CAP_NET_BIND_SERVICE or choose a higher port",
-        host_limits::lowest_open_port()
+        host_limits::first_unprivileged_port()
     )]
     PortDenied { port: u16, purpose: Purpose },
     #[error("the system refused: {0}; check the service's rights and the firewall")]
@@ -132,7 +132,8 @@ impl ControlError {
         match error.kind() {
             SocketErrorKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
             SocketErrorKind::Denied
-                if attempt.bind.port() != 0 && attempt.bind.port() < host_limits::lowest_open_port() =>
+                if attempt.bind.port() != 0
+                    && attempt.bind.port() < host_limits::first_unprivileged_port() =>
             {
                 Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
             }

@@ -232,7 +232,7 @@ fn descriptors() -> HealthCheck {
 
 fn low_ports() -> HealthCheck {
     const NAME: &str = "rights.low_ports";
-    match host_limits::lowest_port() {
+    match host_limits::lowest_bindable_port() {
         Ok(1) => HealthCheck::ok(NAME, "groups on all ports can be joined"),
         Ok(lowest) => HealthCheck::warning(
             NAME,

@@ -94,7 +94,7 @@ impl ReconcilerThread {
             }
             for socket in requests.closing {
                 reconciler.progress.work();
-                let _closed = socket.close();
+                let _closing = socket.release();
             }
             if requests.table_changed {
                 self.following.soon();

@@ -1,5 +1,5 @@
-//! What this host lets the process do: rights, found by trying, because whether a capability counts depends on which user
-//! namespace owns the network namespace, which `CapEff` in proc(5) does not show; and limits of the kernel.
+//! Rights of this process and limits of the kernel. Rights are found by trying: `CapEff` (proc(5)) does not show whether
+//! the user namespace that grants them owns the network namespace.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,23 +11,23 @@ use super::wire;
 use crate::model::Family;
 
 /// The lowest port that sockets can be bound to.
-pub fn lowest_port() -> Result<u16, SocketError> {
-    let open = lowest_open_port();
-    if open <= 1 {
+pub fn lowest_bindable_port() -> Result<u16, SocketError> {
+    let unprivileged = first_unprivileged_port();
+    if unprivileged <= 1 {
         return Ok(1);
     }
     let socket = Socket::open(Family::V4)?;
-    match socket.bind_shared(SocketAddr::from((LOW_GROUP, 1))) {
+    match socket.bind_shared(SocketAddr::from((PROBE_GROUP, 1))) {
         // The kernel checks the right before the port (`__inet_bind`).
         Err(error) if error.kind() == SocketErrorKind::PortInUse => Ok(1),
-        Err(error) if error.kind() == SocketErrorKind::Denied => Ok(open),
+        Err(error) if error.kind() == SocketErrorKind::Denied => Ok(unprivileged),
         Err(error) => Err(error),
         Ok(()) => Ok(1),
     }
 }
 
 /// Ports below this need `CAP_NET_BIND_SERVICE` (ip(7), `ip_unprivileged_port_start`).
-pub fn lowest_open_port() -> u16 {
+pub fn first_unprivileged_port() -> u16 {
     setting("net/ipv4/ip_unprivileged_port_start").unwrap_or(1024)
 }
 
@@ -47,9 +47,9 @@ pub fn most_sources(family: Family) -> usize {
     setting(name).unwrap_or(default).min(most_in_memory)
 }
 
-/// A group of private use (RFC 2365) that nothing here joins: binding to a group takes the port from no program that is
-/// bound to an address of the host.
-const LOW_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 255);
+/// A group of private use (RFC 2365), only to try a bind: nothing joins it, and the bind takes the port from no program
+/// that is bound to an address of the host.
+const PROBE_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 255);
 
 /// A kernel parameter by its path below /proc/sys; none where it cannot be read.
 fn setting<T: FromStr>(name: &str) -> Option<T> {

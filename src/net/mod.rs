@@ -26,7 +26,7 @@ pub use descriptors::Descriptors;
 pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
-pub use receive::{Closed, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
+pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};

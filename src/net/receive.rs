@@ -6,7 +6,7 @@
 //! would be woken by the runtime's epoll and then query its own, twice the system calls when datagrams arrive one by
 //! one, and HTTP requests that compute would delay reception.
 //!
-//! Threads: `count` of them, counted by the caller's tracker. Tasks: one per thread, which holds the writing end of a
+//! Threads: `count` of them, tracked by the caller's `TaskTracker`, so that a shutdown waits for them. Tasks: one per thread, which holds the writing end of a
 //! pipe until the service stops or the runtime ends; when the pipe closes, the thread wakes and ends. Nothing else ends
 //! a thread: a sink that panics fails its own socket alone, and after an error of epoll the thread tries again.
 
@@ -73,27 +73,27 @@ pub struct RegisteredSocket {
     socket: Socket,
     /// Std lock: held by the receive thread while it delivers a batch, and by no other thread.
     sink: Mutex<Box<dyn Sink>>,
-    /// Its owner has stopped or closed it: nothing more is delivered or sent.
-    closed: AtomicBool,
+    /// Its owner has stopped or released it: nothing more is delivered or sent.
+    released: AtomicBool,
     /// Its sink has panicked: nothing more is delivered.
     failed: AtomicBool,
     /// Set when the owner waits for the socket to be closed. Declared after `socket`, so that it is dropped later.
     gone: OnceLock<DropGuard>,
 }
 
-/// Owns a registered socket. Once this is dropped or closed, nothing more is delivered from the socket.
+/// Owns a registered socket. Once this is dropped or released, nothing more is delivered from the socket.
 pub struct Registration {
     thread: Arc<ReceiveThread>,
     key: usize,
-    /// None once closed.
+    /// None once released.
     socket: Option<Arc<RegisteredSocket>>,
 }
 
-/// Resolves once a socket that its owner has released is closed: its last batch is delivered, and no send is in
+/// A socket that its owner has released, until it is closed: then its last batch is delivered, and no send is in
 /// progress.
 #[must_use = "until it resolves, a batch may still be delivered"]
 #[derive(Clone)]
-pub struct Closed(Option<CancellationToken>);
+pub struct Closing(Option<CancellationToken>);
 
 impl ReceiveThreads {
     pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
@@ -102,14 +102,14 @@ impl ReceiveThreads {
             let thread = Arc::new(ReceiveThread::new(failures.clone())?);
             let (stopped, stopping) = io::pipe()?;
             thread.epoll.add(stopped.as_fd(), STOP)?;
-            let (running, counted, stop) = (thread.clone(), tasks.token(), stop.clone());
+            let (running, task_token, stop) = (thread.clone(), tasks.token(), stop.clone());
             let handle = thread::Builder::new().name("receive".to_owned());
             let handle = handle.spawn(move || {
                 if catch_unwind(AssertUnwindSafe(|| running.run(&stopped))).is_err() {
                     fatal("a receive thread panicked outside of any socket's sink");
                 }
                 running.progress.end();
-                drop(counted);
+                drop(task_token);
             })?;
             tasks.spawn(async move {
                 stop.cancelled().await;
@@ -122,8 +122,8 @@ impl ReceiveThreads {
         Ok(Self { threads, next: AtomicUsize::new(0), failures })
     }
 
-    /// How many threads work, and how many there should be. A thread does not work if it has been at one batch for
-    /// `limit`, or does not even wake to find nothing to read.
+    /// How many threads are responsive, and how many there should be. A thread is not if it has been at one batch for
+    /// `limit`, or has not woken for some time, not even to find nothing to read.
     pub fn running(&self, limit: Duration) -> (usize, usize) {
         let now = Instant::now();
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
@@ -156,7 +156,7 @@ impl ReceiveThreads {
         let socket = Arc::new(RegisteredSocket {
             socket,
             sink: Mutex::new(sink),
-            closed: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             gone: OnceLock::new(),
         });
@@ -169,8 +169,8 @@ impl ReceiveThreads {
 
 impl ReceiveThread {
     /// How often `epoll_wait(2)` may fail in a row, and the pause after each failure: together some seconds.
-    const MOST_ERRORS: u32 = 100;
-    const REST: Duration = Duration::from_millis(20);
+    const MAX_ERRORS_IN_A_ROW: u32 = 100;
+    const ERROR_PAUSE: Duration = Duration::from_millis(20);
     /// After this time without a datagram the thread wakes, to show that it still runs.
     const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -186,7 +186,7 @@ impl ReceiveThread {
         loop {
             self.progress.rest();
             let ready = self.epoll.wait(&mut events, Self::LONGEST_WAIT);
-            // Each batch notes a turn of its own.
+            // With something to read, each batch shows that the thread runs.
             if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
                 self.progress.turn();
             }
@@ -197,10 +197,10 @@ impl ReceiveThread {
                     self.failures.epoll_errors.fetch_add(1, Ordering::Relaxed);
                     rarely!(ERROR, %error, "epoll_wait failed: the receive thread tries again");
                     errors += 1;
-                    if errors > Self::MOST_ERRORS {
+                    if errors > Self::MAX_ERRORS_IN_A_ROW {
                         fatal("epoll_wait keeps failing, and nothing is received");
                     }
-                    thread::sleep(Self::REST);
+                    thread::sleep(Self::ERROR_PAUSE);
                     continue;
                 }
             };
@@ -221,7 +221,7 @@ impl ReceiveThread {
 
     /// Receives and delivers one batch. If there is more to read, epoll reports the socket again.
     fn receive(&self, socket: &Arc<RegisteredSocket>, buffers: &mut ReceiveBuffers) {
-        if socket.closed.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
+        if socket.released.load(Ordering::Acquire) || socket.failed.load(Ordering::Acquire) {
             return;
         }
         // An error is an ICMP error of an earlier send, which reading clears, or means that there is nothing to read.
@@ -257,7 +257,7 @@ impl SendHandle {
 
     /// The socket, which stays open for as long as the caller holds it; none once its owner has closed it.
     pub fn open(&self) -> Option<Arc<RegisteredSocket>> {
-        self.0.upgrade().filter(|socket| !socket.closed.load(Ordering::Acquire))
+        self.0.upgrade().filter(|socket| !socket.released.load(Ordering::Acquire))
     }
 }
 
@@ -269,7 +269,7 @@ impl RegisteredSocket {
 
     /// Hands a batch to the sink; false if the sink panics.
     pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch<'_>) -> bool {
-        if self.closed.load(Ordering::Acquire) || self.has_failed() {
+        if self.released.load(Ordering::Acquire) || self.has_failed() {
             return true;
         }
         let delivered = catch_unwind(AssertUnwindSafe(|| self.sink.lock_own().deliver(self, batch)));
@@ -290,35 +290,35 @@ impl Deref for RegisteredSocket {
 
 impl Registration {
     pub fn socket(&self) -> &Arc<RegisteredSocket> {
-        self.socket.as_ref().expect("it is there until the registration is closed")
+        self.socket.as_ref().expect("it is there until it is released")
     }
 
     /// From now on nothing is received or sent; the socket itself is closed later.
     pub fn stop(&self) {
-        self.socket().closed.store(true, Ordering::Release);
+        self.socket().released.store(true, Ordering::Release);
         let _ = self.thread.epoll.remove(self.socket().as_fd());
     }
 
-    /// Closes the socket: from now on nothing is received or sent. Await the result to wait for a delivery or a send in
+    /// Releases the socket: from now on nothing is received or sent, and it is closed once no delivery or send is in
     /// progress.
-    pub fn close(mut self) -> Closed {
-        self.release()
+    pub fn release(mut self) -> Closing {
+        self.take()
     }
 
-    fn release(&mut self) -> Closed {
-        let Some(socket) = self.socket.take() else { return Closed(None) };
-        socket.closed.store(true, Ordering::Release);
+    fn take(&mut self) -> Closing {
+        let Some(socket) = self.socket.take() else { return Closing(None) };
+        socket.released.store(true, Ordering::Release);
         let _ = self.thread.epoll.remove(socket.as_fd());
         self.thread.sockets().try_remove(self.key);
         match Arc::try_unwrap(socket) {
             Ok(socket) => {
                 under_rtnl(|| drop(socket));
-                Closed(None)
+                Closing(None)
             }
             Err(socket) => {
                 let gone = CancellationToken::new();
                 let _ = socket.gone.set(gone.clone().drop_guard());
-                Closed(Some(gone))
+                Closing(Some(gone))
             }
         }
     }
@@ -326,12 +326,12 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let _ = self.release();
+        let _ = self.take();
     }
 }
 
-impl Closed {
-    /// Cancel-safe.
+impl Closing {
+    /// Resolves once the socket is closed. Cancel-safe.
     pub async fn wait(&self) {
         if let Some(gone) = &self.0 {
             gone.cancelled().await;
@@ -352,7 +352,7 @@ impl Registration {
         let socket = Arc::new(RegisteredSocket {
             socket,
             sink: Mutex::new(sink),
-            closed: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             gone: OnceLock::new(),
         });

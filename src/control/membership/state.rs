@@ -15,7 +15,7 @@ use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use crate::control::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
 use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
-use crate::net::{Closed, Registration, SocketBackend};
+use crate::net::{Closing, Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
 
@@ -80,7 +80,7 @@ pub(super) struct MembershipState {
     /// Buffers dropped on interfaces that the membership no longer uses.
     pub(super) dropped_before: u64,
     /// Released sockets, until they are closed.
-    pub(super) closing: Vec<Closed>,
+    pub(super) closing: Vec<Closing>,
     pub(super) retries: Retries,
     /// When the next check of the lease is armed.
     pub(super) lease_armed: Option<Instant>,
@@ -199,10 +199,10 @@ impl Membership {
         if sockets.is_empty() {
             return;
         }
-        let closed: Vec<_> = sockets.into_iter().map(Registration::close).collect();
+        let closing: Vec<_> = sockets.into_iter().map(Registration::release).collect();
         let mut state = self.state();
-        state.closing.retain(|closed| !closed.is_done());
-        state.closing.extend(closed);
+        state.closing.retain(|closing| !closing.is_done());
+        state.closing.extend(closing);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, MembershipState> {

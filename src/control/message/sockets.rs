@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use super::collection::PortId;
 use crate::model::Family;
-use crate::net::{Closed, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
+use crate::net::{Closing, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
 
 /// The sockets that receive the responses to one message.
 #[derive(Default)]
 pub(super) struct MessageSockets {
     open: Vec<(PortId, Registration)>,
-    closing: Vec<Closed>,
+    closing: Vec<Closing>,
     /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
     /// The message receives nothing any more.
@@ -54,15 +54,15 @@ impl MessageSockets {
 
     fn close(&mut self, registration: Registration) {
         self.dropped_before += u64::from(registration.socket().dropped_buffers());
-        self.closing.retain(|closed| !closed.is_done());
-        let closed = registration.close();
-        if !closed.is_done() {
-            self.closing.push(closed);
+        self.closing.retain(|closing| !closing.is_done());
+        let closing = registration.release();
+        if !closing.is_done() {
+            self.closing.push(closing);
         }
     }
 
     /// Released sockets that may not be closed yet.
-    pub(super) fn closing(&self) -> Vec<Closed> {
+    pub(super) fn closing(&self) -> Vec<Closing> {
         self.closing.clone()
     }
 

@@ -46,7 +46,7 @@ impl Orphans {
             let socket = registration.socket().clone();
             // Otherwise its buffer fills, which is the only harm if this fails.
             let _ = socket.drop_all_input();
-            let _closed = registration.close();
+            let _closing = registration.release();
             self.0.push_back(OrphanSocket { socket, interface_index, group });
         }
         self.close_harmless(table, sockets);

@@ -1,8 +1,8 @@
 //! Routes that the kernel returned a moment ago, so that a client that sends often does not cause a query for each
 //! message.
 //!
-//! A socket of the cache's own receives a notification of every change that can choose another route. The kernel queues
-//! it before the change is complete, and a look-up reads the queue first: it never finds a route from before an earlier
+//! A socket of the cache's own receives a notification of every change that can affect routing. The kernel queues it
+//! before the change is complete, and a look-up reads the queue first: it never returns a route older than a completed
 //! change. The content of the notifications does not matter, only that there are some.
 
 use std::collections::HashMap;
@@ -20,12 +20,12 @@ pub(super) struct RouteCache {
     last_change: Option<Instant>,
 }
 
-/// The kernel sends some notifications before it has made the whole change: an address is announced to be gone before
-/// the routes are that name it. A route that it returns within this time is not cached.
-const SETTLES: Duration = Duration::from_secs(1);
-/// A change of a sysctl(8) is not announced.
-const LONGEST: Duration = Duration::from_secs(1);
-const MOST_ROUTES: usize = 1024;
+/// The kernel sends some notifications before it has made the whole change: it announces that an address is gone before
+/// the routes that name it are gone. A route that it returns within this time is not cached.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// How long a route stays cached: the kernel does not announce a change of a sysctl(8).
+const MAX_AGE: Duration = Duration::from_secs(1);
+const MAX_ROUTES: usize = 1024;
 
 impl RouteCache {
     pub(super) fn new(netlink: &dyn Netlink) -> io::Result<Self> {
@@ -40,16 +40,16 @@ impl RouteCache {
             self.last_change = Some(now);
         }
         let (route, queried_at) = self.routes.get(query)?;
-        (now.saturating_duration_since(*queried_at) < LONGEST).then_some(*route)
+        (now.saturating_duration_since(*queried_at) < MAX_AGE).then_some(*route)
     }
 
     /// Caches a route that the kernel returned at this time, after [`Self::get`].
     pub(super) fn insert(&mut self, query: RouteQuery, route: Route, queried_at: Instant) {
-        let may_be_changing = |last: Instant| queried_at.saturating_duration_since(last) < SETTLES;
+        let may_be_changing = |last: Instant| queried_at.saturating_duration_since(last) < SETTLE_TIME;
         if self.last_change.is_some_and(may_be_changing) {
             return;
         }
-        if self.routes.len() >= MOST_ROUTES {
+        if self.routes.len() >= MAX_ROUTES {
             self.routes.clear();
         }
         self.routes.insert(query, (route, queried_at));
@@ -100,11 +100,11 @@ mod tests {
     fn a_storm_blocks_no_query_and_the_cache_is_bounded() {
         let (notified, start) = (Arc::<AtomicU32>::default(), Instant::now());
         let mut cache = RouteCache::new(&Fake(notified.clone())).unwrap();
-        let later = start + SETTLES;
+        let later = start + SETTLE_TIME;
         for port in 0..3_000 {
             cache.insert(query(port), ROUTE, later);
         }
-        assert!(cache.routes.len() <= MOST_ROUTES);
+        assert!(cache.routes.len() <= MAX_ROUTES);
         assert_eq!(cache.get(&query(2_999), later), Some(ROUTE));
 
         notified.store(u32::MAX, Ordering::Relaxed);

@@ -74,7 +74,7 @@ async fn closing_waits_for_the_batch_in_progress() {
     Socket::open(Family::V4).unwrap().send_to(address, b"x").unwrap();
     has_begun.recv().unwrap();
 
-    let closed = registration.close();
+    let closed = registration.release();
     assert!(!closed.is_done() && handle.open().is_none());
     assert_eq!(threads.running(Duration::ZERO), (0, 1), "it is at work on one batch");
     end.send(()).unwrap();

@@ -32,7 +32,7 @@ impl LiveTable {
         for message in messages(datagram) {
             let announced = message.and_then(|message| Announcement::read(&message));
             match announced {
-                Ok(Some(announced)) => self.announce(announced),
+                Ok(Some(announced)) => self.apply_announcement(announced),
                 Ok(None) => {}
                 Err(_) => self.mark_incomplete(),
             }
@@ -87,9 +87,9 @@ impl LiveTable {
         }
     }
 
-    fn announce(&mut self, announced: Announcement) {
+    fn apply_announcement(&mut self, announced: Announcement) {
         match announced {
-            Announcement::Link(link) => self.announce_link(link),
+            Announcement::Link(link) => self.apply_link(link),
             Announcement::LinkGone { index } => self.remove(index),
             Announcement::Ipv6 { index, status } => {
                 if let Ok(at) = self.position(index) {
@@ -101,9 +101,9 @@ impl LiveTable {
         }
     }
 
-    /// The kernel sends the message of a new MTU before the families follow it. So a small MTU means that families go;
-    /// and if the MTU allows a family that the message lacks, that family was gone and comes back.
-    fn announce_link(&mut self, mut link: Link) {
+    /// The kernel announces a new MTU before it removes or adds address families. So a small MTU means that families are
+    /// about to go; and a family that the MTU allows and the message lacks may come back.
+    fn apply_link(&mut self, mut link: Link) {
         let loopback = link.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0;
         let announced = [link.ipv4, link.ipv6 != Ipv6Status::Absent];
         let known = self.position(link.index).ok().map(|at| &self.interfaces[at]);
@@ -113,9 +113,9 @@ impl LiveTable {
         let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
-            let opens =
+            let may_return =
                 |family: usize| allowed[family] && !announced[family] && (before[family] || !same_mtu);
-            self.incomplete |= opens(V4) || opens(V6);
+            self.incomplete |= may_return(V4) || may_return(V6);
         }
         let stays = [V4, V6].map(|family| announced[family] && allowed[family]);
         link.ipv4 &= allowed[V4];
