@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::following::{self, Adopted, Changing};
 use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
-use super::opening::{self, Delivering};
+use super::opening::{self, RegisteredInterface};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
@@ -46,7 +46,7 @@ struct MembershipChange<'a> {
     /// Interfaces where the kernel has forgotten the membership.
     forgotten: Vec<Arc<str>>,
     replies: Result<(), NotJoinedReason>,
-    delivering: Vec<Delivering>,
+    registered: Vec<RegisteredInterface>,
 }
 
 impl Membership {
@@ -72,7 +72,7 @@ impl Membership {
         request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<bool, Unchanged> {
-        let (previous, revision, reusable, missing, mut delivery) = {
+        let (previous, revision, reusable, targets, mut sink_target) = {
             let state = self.state();
             match state.stage {
                 Stage::Left => return Err(Unchanged::Left),
@@ -84,34 +84,34 @@ impl Membership {
                 current.iter().filter_map(InterfaceMembership::reusable).collect();
             let no_counters = HashMap::new();
             let counted = if state.spec.group == spec.group { &state.counted_before } else { &no_counters };
-            let missing = following::missing(spec, table, current, counted, true);
-            (state.spec.clone(), state.revision, reusable, missing, self.delivery(&state))
+            let targets = following::targets(spec, table, current, counted, true);
+            (state.spec.clone(), state.revision, reusable, targets, self.sink_target(&state))
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
         let rules_differ =
             rules.as_ref().is_some_and(|(responder, next)| responder.active().rules != next.rules);
 
         let forgotten = update_in_place(&reusable, &previous, spec)?;
-        let opening = self.context.opening(spec, table);
-        let opened = opening.open_or_refuse(missing).inspect_err(|_| {
+        let opener = self.context.opener(spec, table);
+        let opened = opener.open_or_refuse(targets).inspect_err(|_| {
             let _ = update_in_place(&reusable, spec, &previous);
         })?;
         drop(reusable);
         let new_log = (previous.group != spec.group).then(|| self.context.new_log(spec));
-        delivery.log = new_log.clone().unwrap_or(delivery.log);
+        sink_target.log = new_log.clone().unwrap_or(sink_target.log);
         if let Some((responder, rules)) = rules {
             responder.replace(rules);
         }
-        let delivering = opening.deliver(opened, &delivery);
+        let registered = opener.register_all(opened, &sink_target);
 
         let mut state = self.state();
         let fits = state.revision == revision && state.stage == Stage::Hearing;
         let to_close = if fits {
             let differs = rules_differ || previous != *spec;
-            let change = MembershipChange { request, new_log, differs, forgotten, replies, delivering };
+            let change = MembershipChange { request, new_log, differs, forgotten, replies, registered };
             self.apply(&mut state, change, spec, table)
         } else {
-            delivering.into_iter().filter_map(Delivering::into_socket).collect()
+            registered.into_iter().filter_map(RegisteredInterface::into_socket).collect()
         };
         drop(state);
         self.close(to_close);
@@ -153,7 +153,7 @@ impl Membership {
         spec: &MembershipSpec,
         table: &InterfaceTable,
     ) -> Vec<Registration> {
-        let MembershipChange { request, new_log, differs, forgotten, replies, delivering } = change;
+        let MembershipChange { request, new_log, differs, forgotten, replies, registered } = change;
         let mut to_close = Vec::new();
         match new_log {
             None => {
@@ -182,7 +182,7 @@ impl Membership {
         state.replies = replies;
         state.lease = request.lease.map(|lease| Lease::starting(self.context.sockets.clock(), lease));
         state.declared |= request.declared;
-        let Adopted { unused, .. } = state.adopt(state.revision, delivering, table);
+        let Adopted { unused, .. } = state.adopt(state.revision, registered, table);
         to_close.extend(unused);
         if differs {
             self.emit(state, EventKind::Changed, None);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::interface::{self, InterfaceMembership, Joined, JoinedSocket, NotJoinedReason, SocketId, Status};
-use super::opening::{Delivering, Missing};
+use super::opening::{JoinTarget, RegisteredInterface};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::reconciler::Orphan;
@@ -56,7 +56,7 @@ impl Membership {
     }
 
     pub(super) fn join_missing_with(&self, _: &Changing<'_>, table: &InterfaceTable, is_retry: bool) {
-        let (revision, spec, delivery, missing) = {
+        let (revision, spec, sink_target, targets) = {
             let mut state = self.state();
             if is_retry {
                 state.retries.is_armed = false;
@@ -64,20 +64,20 @@ impl Membership {
             if state.stage != Stage::Hearing {
                 return;
             }
-            let missing = missing(&state.spec, table, &state.interfaces, &state.counted_before, is_retry);
-            if missing.is_empty() && self.responder.is_none() {
+            let targets = targets(&state.spec, table, &state.interfaces, &state.counted_before, is_retry);
+            if targets.is_empty() && self.responder.is_none() {
                 return;
             }
-            (state.revision, state.spec.clone(), self.delivery(&state), missing)
+            (state.revision, state.spec.clone(), self.sink_target(&state), targets)
         };
-        let opening = self.context.opening(&spec, table);
-        let delivering = opening.deliver(opening.open_all(missing), &delivery);
+        let opener = self.context.opener(&spec, table);
+        let registered = opener.register_all(opener.open_all(targets), &sink_target);
         let replies = self.prepare_replies(&spec, table);
         let mut state = self.state();
         if state.revision == revision {
             state.replies = replies;
         }
-        let Adopted { unused, reopened } = state.adopt(revision, delivering, table);
+        let Adopted { unused, reopened } = state.adopt(revision, registered, table);
         self.context.reopened.fetch_add(reopened, Ordering::Relaxed);
         self.emit_interfaces(&mut state);
         drop(state);
@@ -201,16 +201,16 @@ impl MembershipState {
     pub(super) fn adopt(
         &mut self,
         revision: u64,
-        delivering: Vec<Delivering>,
+        registered: Vec<RegisteredInterface>,
         table: &InterfaceTable,
     ) -> Adopted {
         let mut adopted = Adopted { unused: Vec::new(), reopened: 0 };
         if self.stage != Stage::Hearing || self.revision != revision {
-            adopted.unused = delivering.into_iter().filter_map(Delivering::into_socket).collect();
+            adopted.unused = registered.into_iter().filter_map(RegisteredInterface::into_socket).collect();
             return adopted;
         }
         let known = self.interfaces.len();
-        for opened in delivering {
+        for opened in registered {
             if let Some(interface) =
                 self.interfaces.iter_mut().find(|interface| interface.name == opened.name)
             {
@@ -235,15 +235,15 @@ impl MembershipState {
 }
 
 /// The interfaces on which the membership should be joined and is not. `is_retry`: also those where it has failed.
-pub(super) fn missing(
+pub(super) fn targets(
     spec: &MembershipSpec,
     table: &InterfaceTable,
     current: &[InterfaceMembership],
     counted_before: &HashMap<Arc<str>, Arc<InterfaceCounters>>,
     is_retry: bool,
-) -> Vec<Missing> {
+) -> Vec<JoinTarget> {
     let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), table, current);
-    let as_missing = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
+    let as_target = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
         let counters = match current.iter().find(|known| known.name == name) {
             None => counted_before.get(&name).cloned().unwrap_or_default(),
             Some(known) => match known.status {
@@ -253,7 +253,7 @@ pub(super) fn missing(
                 _ => known.counters.clone(),
             },
         };
-        Some(Missing { name, interface, counters })
+        Some(JoinTarget { name, interface, counters })
     };
-    targets.into_iter().filter_map(as_missing).collect()
+    targets.into_iter().filter_map(as_target).collect()
 }

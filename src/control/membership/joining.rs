@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::following::Adopted;
 use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
-use super::opening::{Missing, Opened};
+use super::opening::{JoinTarget, OpenedSocket};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::error::ControlError;
@@ -16,7 +16,7 @@ use crate::model::{Id, InterfaceTable, MembershipSpec};
 /// A membership whose sockets are open, and which is not in the registry and replies to nothing yet.
 pub(in crate::control) struct NewMembership {
     membership: Arc<Membership>,
-    opened: Vec<Opened>,
+    opened: Vec<OpenedSocket>,
     table: Arc<InterfaceTable>,
 }
 
@@ -35,10 +35,10 @@ impl Membership {
             let there: Vec<_> = targets.iter().filter_map(|(_, interface)| interface.clone()).collect();
             responder.active().prepare(&spec.group, &there)?;
         }
-        let as_missing = |(name, interface)| Missing { name, interface, counters: Arc::default() };
-        let missing: Vec<_> = targets.into_iter().map(as_missing).collect();
-        let interfaces = missing.iter().map(InterfaceMembership::being_joined).collect();
-        let opened = context.opening(&spec, &table).open_or_refuse(missing)?;
+        let as_target = |(name, interface)| JoinTarget { name, interface, counters: Arc::default() };
+        let targets: Vec<_> = targets.into_iter().map(as_target).collect();
+        let interfaces = targets.iter().map(InterfaceMembership::being_joined).collect();
+        let opened = context.opener(&spec, &table).open_or_refuse(targets)?;
         let now = context.sockets.clock();
         let state = MembershipState {
             declared: request.declared,
@@ -65,13 +65,13 @@ impl NewMembership {
         let Self { membership, opened, table } = self;
         let changing = membership.changing.try_lock().expect("no other task knows it yet");
         registry.insert(membership.id.clone(), membership.clone()).ok()?;
-        let (revision, spec, delivery) = {
+        let (revision, spec, sink_target) = {
             let state = membership.state();
-            (state.revision, state.spec.clone(), membership.delivery(&state))
+            (state.revision, state.spec.clone(), membership.sink_target(&state))
         };
-        let delivering = membership.context.opening(&spec, &table).deliver(opened, &delivery);
+        let registered = membership.context.opener(&spec, &table).register_all(opened, &sink_target);
         let mut state = membership.state();
-        let Adopted { unused, .. } = state.adopt(revision, delivering, &table);
+        let Adopted { unused, .. } = state.adopt(revision, registered, &table);
         membership.begin_reports(&mut state);
         drop(state);
         membership.close(unused);
@@ -81,9 +81,9 @@ impl NewMembership {
 }
 
 impl InterfaceMembership {
-    fn being_joined(missing: &Missing) -> Self {
-        let loopback = missing.interface.as_ref().is_some_and(|interface| interface.loopback);
+    fn being_joined(target: &JoinTarget) -> Self {
+        let loopback = target.interface.as_ref().is_some_and(|interface| interface.loopback);
         let status = Status::Pending(NotJoinedReason::BeingJoined);
-        Self::new(missing.name.clone(), status, missing.counters.clone(), loopback)
+        Self::new(target.name.clone(), status, target.counters.clone(), loopback)
     }
 }

@@ -13,7 +13,7 @@ use crate::net::{GroupSocket, ReceiveOptions, Registration, SocketBackend, Socke
 use crate::store::Log;
 
 /// An interface on which to join.
-pub(super) struct Missing {
+pub(super) struct JoinTarget {
     pub(super) name: Arc<str>,
     /// None: the interface does not exist.
     pub(super) interface: Option<Arc<Interface>>,
@@ -22,7 +22,7 @@ pub(super) struct Missing {
 
 /// The specification to open sockets for, and the known interfaces.
 #[derive(Clone, Copy)]
-pub(super) struct Opening<'a> {
+pub(super) struct SocketOpener<'a> {
     pub(super) sockets: &'a dyn SocketBackend,
     pub(super) receive_buffer: usize,
     pub(super) spec: &'a MembershipSpec,
@@ -30,7 +30,7 @@ pub(super) struct Opening<'a> {
 }
 
 /// Where a membership's sinks deliver their datagrams.
-pub(super) struct Delivery {
+pub(super) struct SinkTarget {
     pub(super) log: Arc<Log>,
     pub(super) responder: Option<Arc<Responder>>,
     pub(super) joined: Arc<AtomicUsize>,
@@ -38,41 +38,41 @@ pub(super) struct Delivery {
 
 /// A socket that has joined, or the reason why there is none. Its datagrams wait in the kernel until the membership is
 /// complete and in the registry.
-pub(super) struct Opened {
-    missing: Missing,
+pub(super) struct OpenedSocket {
+    target: JoinTarget,
     socket: Result<(Arc<Interface>, GroupSocket), NotJoinedReason>,
 }
 
 /// The result of opening, with the socket registered.
-pub(super) struct Delivering {
+pub(super) struct RegisteredInterface {
     pub(super) name: Arc<str>,
     counters: Arc<InterfaceCounters>,
     loopback: bool,
     pub(super) joined: Result<Joined, NotJoinedReason>,
 }
 
-impl Opening<'_> {
+impl SocketOpener<'_> {
     /// Joins on these interfaces, for a request. An interface that does not exist, or cannot be joined now, is pending;
     /// any other failure on a named interface refuses the request.
-    pub(super) fn open_or_refuse(self, missing: Vec<Missing>) -> Result<Vec<Opened>, ControlError> {
-        let or_refuse = |opened: Opened| match opened.socket {
+    pub(super) fn open_or_refuse(self, targets: Vec<JoinTarget>) -> Result<Vec<OpenedSocket>, ControlError> {
+        let or_refuse = |opened: OpenedSocket| match opened.socket {
             Err(NotJoinedReason::Refused(error)) if self.is_final(&error) => Err(error),
             _ => Ok(opened),
         };
-        missing.into_iter().map(|missing| or_refuse(self.open(missing))).collect()
+        targets.into_iter().map(|target| or_refuse(self.open(target))).collect()
     }
 
     /// Joins on these interfaces, for a membership that exists already: there is no request to refuse.
-    pub(super) fn open_all(self, missing: Vec<Missing>) -> Vec<Opened> {
-        missing.into_iter().map(|missing| self.open(missing)).collect()
+    pub(super) fn open_all(self, targets: Vec<JoinTarget>) -> Vec<OpenedSocket> {
+        targets.into_iter().map(|target| self.open(target)).collect()
     }
 
-    fn open(self, missing: Missing) -> Opened {
-        let socket = match &missing.interface {
+    fn open(self, target: JoinTarget) -> OpenedSocket {
+        let socket = match &target.interface {
             None => Err(NotJoinedReason::NotThere),
             Some(interface) => self.open_on(interface).map(|socket| (interface.clone(), socket)),
         };
-        Opened { missing, socket }
+        OpenedSocket { target, socket }
     }
 
     fn open_on(self, interface: &Interface) -> Result<GroupSocket, NotJoinedReason> {
@@ -102,12 +102,12 @@ impl Opening<'_> {
     }
 
     /// Registers the opened sockets, which deliver from now on.
-    pub(super) fn deliver(self, opened: Vec<Opened>, to: &Delivery) -> Vec<Delivering> {
-        opened.into_iter().map(|opened| self.deliver_one(opened, to)).collect()
+    pub(super) fn register_all(self, opened: Vec<OpenedSocket>, to: &SinkTarget) -> Vec<RegisteredInterface> {
+        opened.into_iter().map(|opened| self.register_one(opened, to)).collect()
     }
 
-    fn deliver_one(self, opened: Opened, to: &Delivery) -> Delivering {
-        let Missing { name, interface, counters } = opened.missing;
+    fn register_one(self, opened: OpenedSocket, to: &SinkTarget) -> RegisteredInterface {
+        let JoinTarget { name, interface, counters } = opened.target;
         let loopback = interface.is_some_and(|interface| interface.loopback);
         let joined = opened.socket.and_then(|(interface, GroupSocket { socket, buffer })| {
             let sink = MembershipSink {
@@ -124,11 +124,11 @@ impl Opening<'_> {
             let hearing = self.table.hearing(Some(&interface), self.spec.group.family());
             Ok(Joined { id: SocketId::fresh(), interface, registration, buffer, hearing })
         });
-        Delivering { name, counters, loopback, joined }
+        RegisteredInterface { name, counters, loopback, joined }
     }
 }
 
-impl Delivering {
+impl RegisteredInterface {
     pub(super) fn into_socket(self) -> Option<Registration> {
         self.joined.ok().map(|joined| joined.registration)
     }

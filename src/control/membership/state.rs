@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::interface::{InterfaceMembership, NotJoinedReason};
-use super::opening::{Delivery, Opening};
+use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
 use super::sink::InterfaceCounters;
 use crate::control::events::Events;
@@ -50,8 +50,12 @@ impl MembershipContext {
         Arc::new(Log::new(self.log_limits.narrowed(&spec.retention), self.budget.clone(), handle))
     }
 
-    pub(super) fn opening<'a>(&'a self, spec: &'a MembershipSpec, table: &'a InterfaceTable) -> Opening<'a> {
-        Opening { sockets: &*self.sockets, receive_buffer: self.receive_buffer, spec, table }
+    pub(super) fn opener<'a>(
+        &'a self,
+        spec: &'a MembershipSpec,
+        table: &'a InterfaceTable,
+    ) -> SocketOpener<'a> {
+        SocketOpener { sockets: &*self.sockets, receive_buffer: self.receive_buffer, spec, table }
     }
 }
 
@@ -189,9 +193,9 @@ impl Membership {
         }
     }
 
-    pub(super) fn delivery(&self, state: &MembershipState) -> Delivery {
+    pub(super) fn sink_target(&self, state: &MembershipState) -> SinkTarget {
         let (log, joined) = (state.log.clone(), state.joined.clone());
-        Delivery { log, responder: self.responder.clone(), joined }
+        SinkTarget { log, responder: self.responder.clone(), joined }
     }
 
     /// Closes sockets; call it without holding `state`.

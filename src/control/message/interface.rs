@@ -1,12 +1,12 @@
-//! One interface that a message is sent by, followed by its name: repeats are sent by it as long as it exists, with its
-//! current address and index.
+//! An interface that a message is sent on, tracked by name: repeats are sent on it as long as it exists, from its current
+//! address.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::collection::{EgressResult, PortId};
-use super::opening::{EgressSockets, NumberedSockets, OpenedSockets};
+use super::opening::{EgressSockets, OpenedSockets, SocketsWithPorts};
 use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
 use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
@@ -21,13 +21,12 @@ pub(in crate::control) struct EgressInterface {
     /// That source address, for the first sockets.
     routed_source: Option<IpAddr>,
     /// The open sockets; none if they could not be opened.
-    pub(super) egress: Option<EgressSockets>,
-    /// The interface table for which `egress` was last found to fit.
+    pub(super) sockets: Option<EgressSockets>,
+    /// The interface table for which `sockets` was last found to fit.
     seen: Option<Arc<InterfaceTable>>,
     /// Sockets that still receive responses to a previous address, the oldest first.
     retired: VecDeque<Retired>,
-    /// The latest copy was sent.
-    pub(super) works: bool,
+    pub(super) last_send_succeeded: bool,
 }
 
 struct Retired {
@@ -46,10 +45,10 @@ impl EgressInterface {
             loopback: interface.loopback,
             chosen_by_route: false,
             routed_source: None,
-            egress: None,
+            sockets: None,
             seen: None,
             retired: VecDeque::new(),
-            works: true,
+            last_send_succeeded: true,
         }
     }
 
@@ -74,15 +73,15 @@ impl EgressInterface {
 
     /// Makes the next copy leave by the interface as it is now. If nothing has changed, this costs a comparison of two
     /// pointers.
-    pub(super) fn follow(&mut self, message: &Arc<Message>) -> Result<&EgressSockets, ControlError> {
+    pub(super) fn refresh_sockets(&mut self, message: &Arc<Message>) -> Result<&EgressSockets, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
-            // Not set until `egress` is found to fit.
+            // Not set until `sockets` is found to fit.
             self.seen = None;
             let interface = usable(&table, &self.name, spec.group.family())?;
             let source = self.source(spec, context, interface)?;
-            if let Some(egress) = self.egress.as_mut().filter(|egress| egress.suits(spec, interface, source))
+            if let Some(egress) = self.sockets.as_mut().filter(|egress| egress.suits(spec, interface, source))
             {
                 egress.interface = interface.clone();
             } else {
@@ -90,7 +89,7 @@ impl EgressInterface {
                 let opened = context.open(spec, interface, source);
                 let opened = opened.inspect_err(|error| drop(context.make_room(error)))?;
                 let numbered =
-                    message.with_collection(|collection| opened.number(self.result_index, collection));
+                    message.with_collection(|collection| opened.enter_ports(self.result_index, collection));
                 let registered = numbered.register(message);
                 let egress =
                     registered.map_err(|error| context.cause(error, spec, &self.name, Some(source)))?;
@@ -98,12 +97,12 @@ impl EgressInterface {
             }
             self.seen = Some(table);
         }
-        self.egress.as_ref().ok_or_else(|| ControlError::InterfaceGone { interface: self.name.clone() })
+        self.sockets.as_ref().ok_or_else(|| ControlError::InterfaceGone { interface: self.name.clone() })
     }
 
     /// Registers the sockets that were opened before the message was created. If that fails, the first copy retries.
-    pub(in crate::control) fn register(&mut self, sockets: Option<NumberedSockets>, message: &Arc<Message>) {
-        self.egress = sockets.and_then(|sockets| sockets.register(message).ok());
+    pub(in crate::control) fn register(&mut self, sockets: Option<SocketsWithPorts>, message: &Arc<Message>) {
+        self.sockets = sockets.and_then(|sockets| sockets.register(message).ok());
     }
 
     /// The interface's result before anything was sent.
@@ -117,7 +116,7 @@ impl EgressInterface {
         context: &MessageContext,
         interface: &Arc<Interface>,
     ) -> Result<IpAddr, ControlError> {
-        match &self.egress {
+        match &self.sockets {
             Some(egress)
                 if Arc::ptr_eq(&egress.interface, interface) && interface.can_send_from(egress.source) =>
             {
@@ -127,24 +126,24 @@ impl EgressInterface {
         }
     }
 
-    /// A source port of the message's choice can have one socket at an address: earlier ones are closed first.
+    /// With a fixed source port, only one socket can be bound to an address: earlier ones are released first.
     fn close_conflicting(&mut self, message: &Message, source: IpAddr) {
         if message.spec.source_port.is_none() {
             return;
         }
-        if let Some(egress) = self.egress.take_if(|egress| egress.source == source) {
+        if let Some(egress) = self.sockets.take_if(|egress| egress.source == source) {
             message.release(egress.ports());
         }
-        self.retire_if(message, |retired| retired.source == source);
+        self.release_retired_if(message, |retired| retired.source == source);
     }
 
     /// Sends from other sockets from now on. The previous ones receive as long as the host has their address.
     fn replace(&mut self, message: &Message, egress: EgressSockets, table: &InterfaceTable) {
-        if let Some(before) = self.egress.replace(egress) {
+        if let Some(before) = self.sockets.replace(egress) {
             self.retired.push_back(Retired { source: before.source, ports: before.ports().to_vec() });
         }
         let is_here = |source| table.interfaces.iter().any(|interface| interface.can_send_from(source));
-        self.retire_if(message, |retired| !is_here(retired.source));
+        self.release_retired_if(message, |retired| !is_here(retired.source));
         while self.retired.len() > Self::MOST_RETIRED
             && let Some(oldest) = self.retired.pop_front()
         {
@@ -152,7 +151,7 @@ impl EgressInterface {
         }
     }
 
-    fn retire_if(&mut self, message: &Message, which: impl Fn(&Retired) -> bool) {
+    fn release_retired_if(&mut self, message: &Message, which: impl Fn(&Retired) -> bool) {
         self.retired.retain(|retired| {
             let ends = which(retired);
             if ends {

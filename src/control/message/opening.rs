@@ -17,11 +17,11 @@ pub(in crate::control) struct OpenedSockets {
     pub(super) source: IpAddr,
     /// Address and port of the first socket.
     pub(super) local: SocketAddr,
-    sockets: OpenSockets<Socket>,
+    sockets: OwnOrShared<Socket>,
 }
 
 /// Opened sockets whose ports are in the message's collection.
-pub(in crate::control) struct NumberedSockets {
+pub(in crate::control) struct SocketsWithPorts {
     opened: OpenedSockets,
     ports: Vec<PortId>,
 }
@@ -30,12 +30,12 @@ pub(in crate::control) struct NumberedSockets {
 pub(super) struct EgressSockets {
     pub(super) interface: Arc<Interface>,
     pub(super) source: IpAddr,
-    sockets: OpenSockets<SendSocket>,
+    sockets: OwnOrShared<SendSocket>,
     /// One port for each socket.
     ports: Vec<PortId>,
 }
 
-enum OpenSockets<S> {
+enum OwnOrShared<S> {
     /// The message's own sockets: one, or one for each tracked attempt.
     Own(Vec<S>),
     Shared(Arc<SharedSendSocket>),
@@ -70,7 +70,7 @@ impl MessageContext {
         let opened = if spec.window.is_zero() && spec.source_port.is_none() && !stays_here {
             let shared = self.shared_sockets.get(&*self.sockets, spec.group.family(), spec.loopback);
             shared.map(|shared| {
-                (socket_addr_on(source, shared.port(), interface.index), OpenSockets::Shared(shared))
+                (socket_addr_on(source, shared.port(), interface.index), OwnOrShared::Shared(shared))
             })
         } else {
             self.open_own(spec, interface, source)
@@ -85,7 +85,7 @@ impl MessageContext {
         spec: &MessageSpec,
         interface: &Interface,
         source: IpAddr,
-    ) -> Result<(SocketAddr, OpenSockets<Socket>), SocketError> {
+    ) -> Result<(SocketAddr, OwnOrShared<Socket>), SocketError> {
         let own = MessageSocketSpec {
             group: spec.group,
             interface,
@@ -101,40 +101,40 @@ impl MessageContext {
         for _ in 1..spec.ports_per_interface() {
             sockets.push(self.sockets.open_message_socket(&own)?);
         }
-        Ok((local, OpenSockets::Own(sockets)))
+        Ok((local, OwnOrShared::Own(sockets)))
     }
 }
 
 impl OpenedSockets {
     /// Adds the ports to the collection, for the interface at this index of the results.
-    pub(in crate::control) fn number(
+    pub(in crate::control) fn enter_ports(
         self,
         result_index: usize,
         collection: &mut Collection,
-    ) -> NumberedSockets {
+    ) -> SocketsWithPorts {
         let count = match &self.sockets {
-            OpenSockets::Own(sockets) => sockets.len(),
-            OpenSockets::Shared(_) => 1,
+            OwnOrShared::Own(sockets) => sockets.len(),
+            OwnOrShared::Shared(_) => 1,
         };
         let ports = (0..count).map(|_| collection.add_port(result_index)).collect();
         collection.set_source(result_index, self.local);
-        NumberedSockets { opened: self, ports }
+        SocketsWithPorts { opened: self, ports }
     }
 }
 
-impl NumberedSockets {
+impl SocketsWithPorts {
     /// Starts to receive from the sockets, if the message collects; on failure no socket stays open.
     pub(super) fn register(self, message: &Arc<Message>) -> Result<EgressSockets, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
-            OpenSockets::Shared(shared) => OpenSockets::Shared(shared),
-            OpenSockets::Own(own) if message.spec.window.is_zero() => {
-                OpenSockets::Own(own.into_iter().map(SendSocket::Sending).collect())
+            OwnOrShared::Shared(shared) => OwnOrShared::Shared(shared),
+            OwnOrShared::Own(own) if message.spec.window.is_zero() => {
+                OwnOrShared::Own(own.into_iter().map(SendSocket::Sending).collect())
             }
-            OpenSockets::Own(own) => {
+            OwnOrShared::Own(own) => {
                 let register = |(socket, port)| message.register(socket, port, &interface);
                 match own.into_iter().zip(ports.iter().copied()).map(register).collect() {
-                    Ok(handles) => OpenSockets::Own(handles),
+                    Ok(handles) => OwnOrShared::Own(handles),
                     Err(error) => {
                         message.release(&ports);
                         return Err(error);
@@ -190,26 +190,26 @@ impl EgressSockets {
     /// The socket that sends this attempt. It stays open until the attempt is sent, even if the message ends meanwhile.
     pub(super) fn sender(&self, attempt: u32) -> Result<CopySender<'_>, SocketError> {
         Ok(match &self.sockets {
-            OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
+            OwnOrShared::Own(sockets) => match &sockets[self.nth(attempt)] {
                 SendSocket::Collecting(handle) => {
                     CopySender::Collecting(handle.open().ok_or_else(SocketError::socket_closed)?)
                 }
                 SendSocket::Sending(socket) => CopySender::Sending(socket),
             },
-            OpenSockets::Shared(shared) => CopySender::Shared(shared, self.source),
+            OwnOrShared::Shared(shared) => CopySender::Shared(shared, self.source),
         })
     }
 
     /// Waits until another copy can be sent as this attempt. Cancel-safe.
     pub(super) async fn writable(&self, attempt: u32) -> Result<(), SocketError> {
         match &self.sockets {
-            OpenSockets::Own(sockets) => match &sockets[self.nth(attempt)] {
+            OwnOrShared::Own(sockets) => match &sockets[self.nth(attempt)] {
                 SendSocket::Collecting(handle) => {
                     handle.open().ok_or_else(SocketError::socket_closed)?.writable().await
                 }
                 SendSocket::Sending(socket) => socket.writable().await,
             },
-            OpenSockets::Shared(shared) => shared.socket().writable().await,
+            OwnOrShared::Shared(shared) => shared.socket().writable().await,
         }
     }
 

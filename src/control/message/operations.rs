@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::collection::Collection;
 use super::interface::EgressInterface;
-use super::opening::{NumberedSockets, OpenedSockets};
+use super::opening::{OpenedSockets, SocketsWithPorts};
 use super::spans::trace_refused;
 use super::state::Message;
 use crate::control::error::{ControlError, Done};
@@ -62,7 +62,7 @@ impl Control {
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
         let number = |(result_index, sockets): (usize, Option<OpenedSockets>)| {
-            sockets.map(|sockets| sockets.number(result_index, &mut collection))
+            sockets.map(|sockets| sockets.enter_ports(result_index, &mut collection))
         };
         let sockets: Vec<_> = sockets.into_iter().enumerate().map(number).collect();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
@@ -203,7 +203,7 @@ fn begin(
     shared: &Shared,
     message: &Arc<Message>,
     mut interfaces: Vec<EgressInterface>,
-    sockets: Vec<Option<NumberedSockets>>,
+    sockets: Vec<Option<SocketsWithPorts>>,
 ) -> Result<(), ControlError> {
     message.begin_trace();
     for (interface, sockets) in interfaces.iter_mut().zip(sockets) {

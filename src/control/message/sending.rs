@@ -44,16 +44,16 @@ impl EgressInterface {
         most: u32,
     ) -> Attempted {
         let planned = most.min(Self::AT_ONCE);
-        let egress = match self.follow(message) {
-            Ok(egress) => egress,
+        let sockets = match self.refresh_sockets(message) {
+            Ok(sockets) => sockets,
             Err(error) => return Attempted::Refused(error, planned),
         };
-        let (spec, source) = (&message.spec, egress.source);
-        let sent = egress.sender(attempt).and_then(|sender| {
-            let (port, last) = (egress.port(attempt), attempt + planned - 1);
+        let (spec, source) = (&message.spec, sockets.source);
+        let sent = sockets.sender(attempt).and_then(|sender| {
+            let (port, last) = (sockets.port(attempt), attempt + planned - 1);
             let now = message.context.sockets.clock();
             let noted = message.with_collection(|collection| collection.sending(port, last, planned, now));
-            let sent = sender.send(spec, &egress.interface, planned);
+            let sent = sender.send(spec, &sockets.interface, planned);
             let unsent = planned - sent.as_ref().unwrap_or(&0);
             if unsent > 0 {
                 message.with_collection(|collection| collection.not_sent(&noted, unsent));
@@ -62,7 +62,7 @@ impl EgressInterface {
         });
         match sent {
             Ok(sent) => {
-                self.works = true;
+                self.last_send_succeeded = true;
                 Attempted::Sent(sent)
             }
             Err(error) if error.kind() == SocketErrorKind::Busy => Attempted::Full,
@@ -72,7 +72,7 @@ impl EgressInterface {
 
     /// Counts copies that cannot be sent.
     pub(in crate::control) fn count_failed(&mut self, message: &Message, error: &ControlError, copies: u32) {
-        self.works = false;
+        self.last_send_succeeded = false;
         let text = error.to_string();
         message.with_collection(|collection| collection.send_failed(self.result_index, copies, text));
     }
@@ -129,8 +129,8 @@ impl EgressInterface {
                     return most;
                 }
                 // The interface may have changed just now.
-                Attempted::Refused(error, _) if self.works && error.is_of_interface() => {
-                    self.works = false;
+                Attempted::Refused(error, _) if self.last_send_succeeded && error.is_of_interface() => {
+                    self.last_send_succeeded = false;
                     let _ = timeout(Self::LONGEST_WAIT, message.context.sockets.refresh()).await;
                 }
                 Attempted::Refused(error, copies) => {
@@ -143,9 +143,9 @@ impl EgressInterface {
     }
 
     async fn wait_for_room(&self, message: &Message, attempt: u32) {
-        let Some(egress) = &self.egress else { return };
+        let Some(sockets) = &self.sockets else { return };
         tokio::select! {
-            _ = timeout(Self::LOOK_AGAIN, egress.writable(attempt)) => {}
+            _ = timeout(Self::LOOK_AGAIN, sockets.writable(attempt)) => {}
             () = message.wait_closed() => {}
         }
     }
