@@ -69,8 +69,9 @@ pub struct ServeArgs {
     /// Allow requests without a token on TCP addresses beyond loopback.
     #[arg(long, env = "ROLLCALL_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
-    /// A file with a token in each line: NAME SCOPES TOKEN, with the scopes `read`, `control` or `read,control`.
-    /// Clients over TCP beyond loopback must send one. SIGHUP reads it again.
+    /// A file with a token in each line: NAME SCOPES TOKEN, with the scopes `read`, `control` or `read,control`, and
+    /// perhaps until=TIME (RFC 3339). Clients over TCP beyond loopback must send one. SIGHUP reads it again, and ends the
+    /// streams and waits of tokens that are gone.
     #[arg(long, env = "ROLLCALL_TOKENS_FILE", value_name = "FILE")]
     tokens_file: Option<PathBuf>,
     /// Tokens, as the lines of a tokens file; `;` also ends a line. Only in the environment or a file, because all

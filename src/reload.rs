@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use crate::cli::{self, Command, Layers, ServeArgs, with_hint};
 use crate::config::{self, ConfigError};
 use crate::contract::configuration::{Configuration, ConfigurationProblem, TokenName};
+use crate::contract::rfc3339;
 use crate::control::{Control, ResourceKind};
 use crate::http::{AdminState, Api};
 use crate::server::Config;
@@ -72,9 +73,12 @@ impl Reloader {
         let Fresh { layers, tokens, log } = fresh;
         let configured = self.admin_state.log_filter().configure(&log);
         configured.expect("a filter that the arguments' parser has accepted");
-        let names = tokens.iter().flat_map(Tokens::names);
-        let names =
-            names.map(|(name, scope)| TokenName { name: name.to_string(), scope: scope.as_str() }).collect();
+        let names = tokens.iter().flat_map(Tokens::iter).map(|token| TokenName {
+            name: token.name().to_string(),
+            scope: token.scope().as_str(),
+            until: token.until().map(rfc3339),
+        });
+        let names = names.collect();
         if let Some(tokens) = tokens {
             self.api.replace_tokens(tokens);
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::model::Id;
+use crate::model::{Id, Timestamp};
 
 /// The accepted tokens; only their digests are kept.
 #[derive(Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Token {
     name: Id,
     scope: Scope,
     digest: [u8; 32],
+    /// From when on the token allows nothing.
+    until: Option<Timestamp>,
 }
 
 /// What a token allows; each scope includes the one before it.
@@ -37,9 +39,10 @@ pub struct LineError {
 }
 
 impl Tokens {
-    /// Reads a token per line: `NAME SCOPES TOKEN`, with SCOPES `read`, `control` or `read,control`, and TOKEN in
-    /// the characters of RFC 6750 section 2.1, or as `sha256:` and the 64 hexadecimal digits of its digest. Empty
-    /// lines and lines that begin with `#` are ignored. `;` also ends a line, for values of one line.
+    /// Reads a token per line: `NAME SCOPES TOKEN [until=TIME]`, with SCOPES `read`, `control` or `read,control`, TOKEN
+    /// in the characters of RFC 6750 section 2.1, or as `sha256:` and the 64 hexadecimal digits of its digest, and TIME
+    /// as in RFC 3339. Empty lines and lines that begin with `#` are ignored. `;` also ends a line, for values of one
+    /// line.
     pub fn parse(text: &str) -> Result<Self, Vec<LineError>> {
         let (mut tokens, mut errors) = (Self::default(), Vec::new());
         for (at, line) in text.lines().enumerate() {
@@ -55,7 +58,7 @@ impl Tokens {
         if tokens.0.is_empty() && errors.is_empty() {
             errors.push(LineError {
                 line: 1,
-                detail: "there is no token: give at least one as NAME SCOPES TOKEN".to_owned(),
+                detail: "there is no token: give at least one as NAME SCOPES TOKEN [until=TIME]".to_owned(),
             });
         }
         if errors.is_empty() { Ok(tokens) } else { Err(errors) }
@@ -66,9 +69,8 @@ impl Tokens {
         others.0.into_iter().try_for_each(|token| self.add(token))
     }
 
-    /// The tokens' names and scopes.
-    pub fn names(&self) -> impl Iterator<Item = (&Id, Scope)> {
-        self.0.iter().map(|token| (&token.name, token.scope))
+    pub fn iter(&self) -> impl Iterator<Item = &Token> {
+        self.0.iter()
     }
 
     fn add(&mut self, token: Token) -> Result<(), String> {
@@ -98,6 +100,11 @@ impl Tokens {
             },
         )
     }
+
+    /// Finds a token that was found before, perhaps among others.
+    pub fn find_again(&self, known: &Token) -> Option<&Token> {
+        self.0.iter().find(|token| token.digest == known.digest)
+    }
 }
 
 impl Token {
@@ -106,25 +113,42 @@ impl Token {
 
     fn parse(line: &str) -> Result<Self, String> {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let [name, scopes, token] = fields[..] else {
-            return Err(format!(
-                "a token is three words, NAME SCOPES TOKEN, and this line has {}",
-                fields.len()
-            ));
+        let (&[name, scopes, token], until) = match fields.split_first_chunk() {
+            Some((token, [])) => (token, None),
+            Some((token, [until])) => (token, Some(*until)),
+            _ => {
+                return Err(format!(
+                    "a token is three words, NAME SCOPES TOKEN, perhaps with until=TIME, and this line has {}",
+                    fields.len()
+                ));
+            }
         };
         let name = Id::parse(name).map_err(|error| format!("the name cannot be accepted: {error}"))?;
         let scope = Scope::parse(scopes)
             .ok_or_else(|| format!("the scopes of `{name}` are `read`, `control` or `read,control`"))?;
         let digest = digest(token).map_err(|detail| format!("the token of `{name}` {detail}"))?;
-        Ok(Self { name, scope, digest })
+        let until = until.map(parse_until).transpose().map_err(|detail| format!("`{name}`: {detail}"))?;
+        Ok(Self { name, scope, digest, until })
     }
 
     pub fn name(&self) -> &Id {
         &self.name
     }
 
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     pub fn allows(&self, needed: Scope) -> bool {
         self.scope >= needed
+    }
+
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 }
 
@@ -146,8 +170,16 @@ impl Scope {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.names()).finish()
+        f.debug_list().entries(self.0.iter().map(|token| (&token.name, token.scope, token.until))).finish()
     }
+}
+
+fn parse_until(word: &str) -> Result<Timestamp, String> {
+    let explain = || format!("`{word}` is not until=TIME: use RFC 3339, as in until=2027-01-31T00:00:00Z");
+    let time: jiff::Timestamp = word.strip_prefix("until=").ok_or_else(explain)?.parse().map_err(|_| explain())?;
+    // Nanoseconds in 64 bits end in 2262.
+    let nanoseconds = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+    Ok(Timestamp(i64::try_from(nanoseconds).expect("just clamped")))
 }
 
 fn digest(token: &str) -> Result<[u8; 32], &'static str> {
@@ -204,8 +236,17 @@ mod tests {
         let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
         let tokens = Tokens::parse(&format!("a control sha256:{digest}; b read fedcba9876543210")).unwrap();
         assert_eq!(tokens.find(DASH.as_bytes()).unwrap().name.as_str(), "a");
-        let names: Vec<_> = tokens.names().map(|(name, scope)| (name.as_str(), scope)).collect();
+        let names: Vec<_> = tokens.iter().map(|token| (token.name().as_str(), token.scope())).collect();
         assert_eq!(names, [("a", Scope::Control), ("b", Scope::Read)]);
+    }
+
+    #[test]
+    fn a_token_expires_at_its_time() {
+        let tokens = Tokens::parse(&format!("dash read {DASH} until=1970-01-01T00:00:01Z")).unwrap();
+        let dash = tokens.find(DASH.as_bytes()).unwrap();
+        assert_eq!(dash.until(), Some(Timestamp(1_000_000_000)));
+        assert!(!dash.has_expired(Timestamp(999_999_999)));
+        assert!(dash.has_expired(Timestamp(1_000_000_000)));
     }
 
     #[test]
@@ -219,6 +260,9 @@ mod tests {
             ("dash read sha256:0123456789abcdef", "not a digest"),
             ("ops read 0123456789abcdef", "the name `ops`"),
             ("dash read fedcba9876543210", "the same token as `ops`"),
+            ("dash read 0123456789abcdef until=tomorrow", "`dash`: `until=tomorrow` is not until=TIME"),
+            ("dash read 0123456789abcdef 2027-01-31T00:00:00Z", "is not until=TIME"),
+            ("dash read 0123456789abcdef until=2027-01-31T00:00:00Z x", "three words"),
         ] {
             let found = problems(&format!("ops control fedcba9876543210\n#\n{line}"));
             assert_eq!((found.len(), found[0].line), (1, 3), "{found:?}");

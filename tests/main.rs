@@ -28,6 +28,7 @@ mod api {
     mod responders;
     mod restarts;
     mod retention;
+    mod revoked_tokens;
     mod service;
     mod stopping;
     mod streams;

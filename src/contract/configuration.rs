@@ -15,7 +15,7 @@ use utoipa::ToSchema;
         "tokens": {"value": "***", "source": "environment"}
     },
     "memberships": ["monitor"], "responders": [],
-    "tokens": [{"name": "ops", "scope": "control"}],
+    "tokens": [{"name": "ops", "scope": "control", "until": "2027-01-31T00:00:00Z"}],
     "problems": [{"place": "/etc/rollcall.toml", "line": 3, "detail": "`log_byte` is not a setting: did you mean `log_bytes`?"}],
     "restart_needed": ["listen"]
 })))]
@@ -30,7 +30,7 @@ pub struct Configuration {
     pub memberships: Vec<String>,
     /// Ids of the responders that the file declares.
     pub responders: Vec<String>,
-    /// The names and scopes of the accepted tokens.
+    /// The names, scopes and last times of the accepted tokens.
     pub tokens: Vec<TokenName>,
     /// Problems of the last reading. A problem in a file leaves its whole previous content in force; a declared
     /// membership or responder that cannot be created or changed affects no others.
@@ -68,6 +68,10 @@ pub struct TokenName {
     pub name: String,
     /// `read`, or `control`, which includes reading.
     pub scope: &'static str,
+    /// When the token expires (RFC 3339); absent if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub until: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]

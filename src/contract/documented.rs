@@ -29,7 +29,8 @@ impl PartialSchema for EventStream {
     fn schema() -> RefOr<Schema> {
         let description = "Server-sent events. `id` is the cursor after the event: to resume there, send it as `Last-Event-ID` or pass it as \
             `after`. `data` is JSON: an item as in pages; for `gap`, a gap; for `closed`, the last event, \
-            `{\"reason\": \"deleted\"}`, `complete` (no more items can follow) or `stopping`. After 15 s without \
+            `{\"reason\": \"deleted\"}`, `complete` (no more items can follow), `stopping`, or `unauthorized` (the token \
+            was revoked, lost its scope, or has expired). After 15 s without \
             an event, the service sends a comment.";
         let example = "event: datagram\nid: 1d60f7e7ade273a1-1\ndata: {\"seq\":1}\n\n";
         text(description).examples([example]).into()

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 
-use super::access::{Access, AccessPolicy, ListenerKind, OriginPolicy};
+use super::access::{Access, AccessPolicy, Authorization, Decision, ListenerKind, OriginPolicy};
 use super::openapi::describe_tokens;
 use super::operations::{AdminState, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
@@ -75,21 +75,21 @@ impl Api {
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
     /// allocations.
-    pub async fn answer(&self, request: Request, listener: ListenerKind) -> Response {
+    pub async fn answer(&self, mut request: Request, listener: ListenerKind) -> Response {
         let started = Instant::now();
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
         let cross_origin = self.access.cross_origin(&request);
         let mut response = match self.access.authorize(&request, listener, cross_origin.as_ref()) {
-            Ok(Some(response)) => response,
-            Ok(None) => {
-                let handling = waiting::one_request(self.routes.clone().call(request));
-                let Ok(response) = match &span {
+            Ok(Decision::Preflight(response)) => response,
+            Ok(Decision::Authorized(authorization)) => {
+                authorization.attach(request.extensions_mut());
+                let handling = waiting::one_request(self.route(request, authorization));
+                match &span {
                     Some(span) => span.around(handling).await,
                     None => handling.await,
-                };
-                response.map(Body::new)
+                }
             }
             Err(problem) => problem.into_response(),
         };
@@ -121,6 +121,20 @@ impl Api {
         response.headers_mut().insert(REQUEST_ID, id);
         self.metrics.answered(key, response.status(), started.elapsed());
         response
+    }
+
+    /// Calls the route. A request that only reads ends, whatever it waits for, when its token is no longer accepted; one
+    /// that changes something waits on its own, because the change continues.
+    async fn route(&self, request: Request, authorization: Authorization) -> Response {
+        let only_reads = request.method().is_safe();
+        tokio::select! {
+            biased;
+            handled = self.routes.clone().call(request) => {
+                let Ok(response) = handled;
+                response.map(Body::new)
+            }
+            problem = authorization.ended(), if only_reads => problem.into_response(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
+use super::access::Authorization;
 use super::operations::Streamed;
 use super::problem::Problem;
 use super::reading::{HEARTBEAT, last_event_id, negotiate, streamed, varying};
@@ -26,6 +27,7 @@ pub(super) struct EventReading {
     after: Option<After>,
     /// If none, a stream.
     page: Option<(usize, Duration)>,
+    authorization: Authorization,
 }
 
 /// Read events of resources
@@ -47,7 +49,7 @@ pub(super) async fn events(State(control): State<Control>, reading: EventReading
     let after = reading.after.map(|after| after.resolve(|| control.events().latest()));
     varying(match reading.page {
         Some((limit, wait)) => Json(page(&control, after, limit, wait).await).into_response(),
-        None => streamed(EVENTS, follow(control, after)),
+        None => streamed(EVENTS, follow(control, after, reading.authorization)),
     })
 }
 
@@ -81,12 +83,13 @@ impl EventReading {
         let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=1_000);
         let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=60_000);
         let after = errors.finish(after.transpose()).map_err(Problem::of_parameters)?;
+        let authorization = Authorization::of(&parts.extensions);
         if format == Format::Sse {
             let resumed = last_event_id(&parts.headers)?;
-            return Ok(Self { after: resumed.map(After::Cursor).or(after), page: None });
+            return Ok(Self { after: resumed.map(After::Cursor).or(after), page: None, authorization });
         }
         let page = (usize::try_from(limit).unwrap_or(usize::MAX), Duration::from_millis(wait));
-        Ok(Self { after, page: Some(page) })
+        Ok(Self { after, page: Some(page), authorization })
     }
 }
 
@@ -112,31 +115,38 @@ async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Dura
 }
 
 /// As with logs, a client has a cursor and no queue.
-fn follow(control: Control, after: Option<Cursor>) -> Body {
+fn follow(control: Control, after: Option<Cursor>, authorization: Authorization) -> Body {
     const AT_ONCE: usize = 100;
     let mut begun = Vec::new();
     sse::begin(&mut begun, after);
     let begun = stream::iter((!begun.is_empty()).then_some(Ok(Bytes::from(begun))));
-    Body::from_stream(begun.chain(stream::unfold(Some((control, after)), |state| async {
-        let (control, after) = state?;
+    let state = Some((control, after, authorization));
+    Body::from_stream(begun.chain(stream::unfold(state, |state| async {
+        let (control, after, authorization) = state?;
         let mut out = Vec::new();
         let changed = control.events().changed();
         let page = control.events().read(after, AT_ONCE);
-        if control.stopping().is_cancelled() {
-            sse::closed(&mut out, EndReason::Stopping);
+        let ended = if control.stopping().is_cancelled() {
+            Some(EndReason::Stopping)
+        } else {
+            authorization.check().err().map(|_| EndReason::Unauthorized)
+        };
+        if let Some(reason) = ended {
+            sse::closed(&mut out, reason);
             return Some((Ok::<_, std::convert::Infallible>(Bytes::from(out)), None));
         }
         render(&page, &mut out);
         if out.is_empty() {
             tokio::select! {
                 () = control.stopping().cancelled() => {}
+                _ = authorization.ended() => {}
                 () = changed => {}
                 () = tokio::time::sleep(HEARTBEAT) => out.extend_from_slice(sse::COMMENT),
             }
         } else {
             drop(changed);
         }
-        Some((Ok(Bytes::from(out)), Some((control, Some(page.next)))))
+        Some((Ok(Bytes::from(out)), Some((control, Some(page.next), authorization))))
     })))
 }
 

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::access::Authorization;
 use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
 use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
@@ -43,11 +44,13 @@ use crate::store::ReadRange;
 pub(super) async fn send(
     State(control): State<Control>,
     wait: Wait,
+    authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let spec = read_spec(&control, request, false).await?;
     let message = control.send(spec).await?;
-    answer(&message, wait, StatusCode::ACCEPTED, Done::Sent(message.copies_sent())).await
+    let done = Done::Sent(message.copies_sent());
+    answer(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
 }
 
 /// Send a message under a client's id
@@ -68,13 +71,14 @@ pub(super) async fn put(
     State(control): State<Control>,
     PathId(id): PathId,
     wait: Wait,
+    authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let known = control.message(&id).is_ok();
     let spec = read_spec(&control, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
-    answer(&message, wait, otherwise, Done::Sent(message.copies_sent())).await
+    answer(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
 }
 
 type MessageList = List<Message>;
@@ -104,9 +108,10 @@ pub(super) async fn show(
     State(control): State<Control>,
     PathId(id): PathId,
     wait: Wait,
+    authorization: Authorization,
 ) -> Result<Response, Problem> {
     let message = control.message(&id)?;
-    answer(&message, wait, StatusCode::OK, Done::Nothing).await
+    answer(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await
 }
 
 /// Cancel a message
@@ -192,6 +197,7 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
 async fn answer(
     message: &Arc<Sent>,
     wait: Wait,
+    authorization: &Authorization,
     otherwise: StatusCode,
     done: Done,
 ) -> Result<Response, Problem> {
@@ -200,7 +206,11 @@ async fn answer(
         return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
     };
     // When the service stops, it closes its messages, so this wait ends too.
-    let _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()).await;
+    tokio::select! {
+        _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()) => {}
+        // The message exists and continues; the client needs its id.
+        problem = authorization.ended() => return Ok((location, problem).into_response()),
+    }
     let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
     let view = message.view();
     if view.closed.is_none() {

@@ -152,7 +152,7 @@ impl Problem {
     fn challenge(&self) -> Option<&'static str> {
         match self.kind {
             "token-required" => Some(r#"Bearer realm="rollcall""#),
-            "unknown-token" => Some(r#"Bearer realm="rollcall", error="invalid_token""#),
+            "unknown-token" | "token-expired" => Some(r#"Bearer realm="rollcall", error="invalid_token""#),
             "scope-missing" => {
                 Some(r#"Bearer realm="rollcall", error="insufficient_scope", scope="control""#)
             }

@@ -25,6 +25,8 @@ pub enum EndReason {
     /// The log belongs to a message that accepts no more responses.
     Complete,
     Stopping,
+    /// The token of the request was revoked, lost its scope, or has expired.
+    Unauthorized,
 }
 
 impl EndReason {
@@ -33,6 +35,7 @@ impl EndReason {
             Self::Deleted => "deleted",
             Self::Complete => "complete",
             Self::Stopping => "stopping",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }

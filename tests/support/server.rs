@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use rollcall::control::{Control, Settings};
-use rollcall::http::{Access, AdminState, OriginPolicy};
+use rollcall::http::{Access, AdminState, Api, OriginPolicy};
 use rollcall::server::{Config, Listen, Server};
 use rollcall::store::{DiskError, Limits, StoreSettings};
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ pub(crate) struct TestServer {
     client: Client,
     address: SocketAddr,
     listening: Vec<Listen>,
+    api: Api,
     control: Control,
     stop: CancellationToken,
     running: JoinHandle<Result<(), DiskError>>,
@@ -36,10 +37,10 @@ impl TestServer {
         let address = server.tcp_addr().expect("a TCP address");
         let listening = server.listening();
         let client = Client::tcp(address);
-        let control = server.control().clone();
+        let (api, control) = (server.api().clone(), server.control().clone());
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { client, address, listening, control, stop, running }
+        Self { client, address, listening, api, control, stop, running }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -49,6 +50,10 @@ impl TestServer {
     /// The listeners, in the configured order.
     pub(crate) fn listening(&self) -> &[Listen] {
         &self.listening
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
     }
 
     pub(crate) fn control(&self) -> &Control {

@@ -3,6 +3,7 @@
 use axum::extract::Request;
 use axum::response::Response;
 
+use super::authorization::Authorization;
 use super::cross_origin::CrossOrigin;
 use super::listener::ListenerKind;
 use super::origin::OriginPolicy;
@@ -31,17 +32,25 @@ impl AccessPolicy {
         CrossOrigin::of(request, &self.origins)
     }
 
-    /// Decides whether the request may reach the routes, and responds to preflights itself.
+    /// Decides whether the request may reach the routes, and for how long.
     pub(in crate::http) fn authorize(
         &self,
         request: &Request,
         listener: ListenerKind,
         page: Option<&CrossOrigin>,
-    ) -> Result<Option<Response>, Problem> {
+    ) -> Result<Decision, Problem> {
         self.origins.allow(request, listener)?;
         if let Some(response) = page.and_then(CrossOrigin::preflight) {
-            return Ok(Some(response));
+            return Ok(Decision::Preflight(response));
         }
-        self.tokens.authorize(request, listener).map(|()| None)
+        self.tokens.authorize(request, listener).map(Decision::Authorized)
     }
+}
+
+/// What to do with a request that is not refused.
+pub(in crate::http) enum Decision {
+    /// Respond so, without the routes.
+    Preflight(Response),
+    /// Call the routes.
+    Authorized(Authorization),
 }

@@ -3,17 +3,18 @@
 //! The listener that a request came in through decides, never its source address: a proxy on this host makes all
 //! clients look local.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
+use tokio::sync::watch;
 
+use super::authorization::Authorization;
 use super::listener::ListenerKind;
 use super::open_paths::is_open;
 use crate::http::paths::METRICS;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::rarely;
-use crate::sync::Lock;
 use crate::tokens::{Scope, Tokens};
 
 /// The configured tokens, and where clients need one.
@@ -37,8 +38,8 @@ pub enum RequireToken {
 }
 
 pub(super) struct TokenAuth {
-    /// Std lock: held to clone or to replace the handle.
-    tokens: Mutex<Option<Arc<Tokens>>>,
+    /// Watched by the requests that were authorized.
+    tokens: watch::Sender<Option<Arc<Tokens>>>,
     require_token: RequireToken,
     open_metrics: bool,
 }
@@ -46,7 +47,7 @@ pub(super) struct TokenAuth {
 impl TokenAuth {
     pub(super) fn new(access: Access) -> Self {
         Self {
-            tokens: Mutex::new(access.tokens.map(Arc::new)),
+            tokens: watch::Sender::new(access.tokens.map(Arc::new)),
             require_token: access.require_token,
             open_metrics: access.open_metrics,
         }
@@ -54,20 +55,24 @@ impl TokenAuth {
 
     /// Accepts only these tokens from now on.
     pub(super) fn replace(&self, tokens: Tokens) {
-        *self.tokens.lock_shared() = Some(Arc::new(tokens));
+        self.tokens.send_replace(Some(Arc::new(tokens)));
     }
 
-    pub(super) fn authorize(&self, request: &Request, listener: ListenerKind) -> Result<(), Problem> {
+    pub(super) fn authorize(
+        &self,
+        request: &Request,
+        listener: ListenerKind,
+    ) -> Result<Authorization, Problem> {
         if listener != ListenerKind::Remote && self.require_token == RequireToken::Remote {
-            return Ok(());
+            return Ok(Authorization::default());
         }
         let path = request.uri().path();
         if is_open(path) || (self.open_metrics && path == METRICS) {
-            return Ok(());
+            return Ok(Authorization::default());
         }
-        let tokens = self.tokens.lock_shared().clone();
+        let tokens = self.tokens.borrow().clone();
         let Some(tokens) = tokens else {
-            return Ok(());
+            return Ok(Authorization::default());
         };
         let Some(given) = bearer(request.headers()) else {
             let detail = "send a token of this service: `Authorization: Bearer TOKEN`";
@@ -79,17 +84,7 @@ impl TokenAuth {
             let detail = "this is not a token of this service: it is mistyped, or was replaced by another";
             return Err(Problem::new(ProblemKind::UnknownToken, detail));
         };
-        let needed = needed(request.method());
-        if !token.allows(needed) {
-            let detail = format!(
-                "the token `{}` may only read, and {} needs the scope `{}`: use another token, or give this one that scope",
-                token.name(),
-                request.method(),
-                needed.as_str()
-            );
-            return Err(Problem::new(ProblemKind::ScopeMissing, detail));
-        }
-        Ok(())
+        Authorization::by(token, request.method(), self.tokens.subscribe())
     }
 }
 

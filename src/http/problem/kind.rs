@@ -30,6 +30,7 @@ pub(in crate::http) enum ProblemKind {
     NetworkFailure,
     TokenRequired,
     UnknownToken,
+    TokenExpired,
     ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
@@ -97,6 +98,7 @@ impl ProblemKind {
             }
             Self::TokenRequired => ("token-required", S::UNAUTHORIZED, "The service asks for a token"),
             Self::UnknownToken => ("unknown-token", S::UNAUTHORIZED, "The service does not know the token"),
+            Self::TokenExpired => ("token-expired", S::UNAUTHORIZED, "The token has expired"),
             Self::ScopeMissing => ("scope-missing", S::FORBIDDEN, "The token does not allow this"),
             Self::ForbiddenHost => ("forbidden-host", S::FORBIDDEN, "The service is not known by this name"),
             Self::ForbiddenOrigin => {

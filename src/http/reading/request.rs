@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::accept::negotiate;
@@ -16,6 +16,7 @@ use super::page::PageRequest;
 use super::stream::{self, StreamParams};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
 use crate::control::{Control, ResourceKind};
+use crate::http::access::Authorization;
 use crate::http::operations::Streamed;
 use crate::http::problem::Problem;
 use crate::model::Id;
@@ -32,6 +33,7 @@ pub(in crate::http) struct Reading {
     filter: Filter,
     scope: ReadRange,
     form: Form,
+    authorization: Authorization,
 }
 
 enum Form {
@@ -46,12 +48,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Reading {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         let query = parse_query(parts.uri.query().unwrap_or_default()).map_err(Problem::of_parameter);
-        query.and_then(|query| Self::parse(&query, &parts.headers)).map_err(varying)
+        query.and_then(|query| Self::parse(&query, parts)).map_err(varying)
     }
 }
 
 impl Reading {
-    fn parse(query: &ReadQuery, headers: &HeaderMap) -> Result<Self, Problem> {
+    fn parse(query: &ReadQuery, parts: &Parts) -> Result<Self, Problem> {
+        let headers = &parts.headers;
         let format = query.format.map_or_else(|| negotiate(headers, Format::LOGS), Ok)?;
         let mut errors = FieldErrors::default();
         let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
@@ -68,6 +71,7 @@ impl Reading {
             filter,
             scope,
             form,
+            authorization: Authorization::of(&parts.extensions),
         })
     }
 
@@ -86,7 +90,10 @@ impl Reading {
         }
         let stop = control.stopping();
         let kind = Some(kind);
-        let params = |owner, follow| StreamParams { owner, after, filter, scope, follow, stop: stop.clone() };
+        let params = |owner, follow| {
+            let authorization = self.authorization.clone();
+            StreamParams { owner, after, filter, scope, follow, stop: stop.clone(), authorization }
+        };
         let response = match self.form {
             Form::Page { limit, wait } => {
                 let request = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };

@@ -18,6 +18,7 @@ use super::log_owner::LogOwner;
 use crate::contract::datagrams::GapBody;
 use crate::control::Done;
 use crate::control::waiting::within;
+use crate::http::access::Authorization;
 use crate::logging::rarely;
 use crate::rendering::{EndReason, Filter, StreamEncoder};
 use crate::store::{Cursor, Page, ReadError, ReadRange};
@@ -34,6 +35,7 @@ pub(super) struct StreamParams {
     /// Whether to wait for later datagrams at the end of the log.
     pub(super) follow: bool,
     pub(super) stop: CancellationToken,
+    pub(super) authorization: Authorization,
 }
 
 /// Datagrams read at once, and the bytes of a full chunk: the most that one client holds, plus one datagram.
@@ -116,6 +118,7 @@ impl<F: StreamEncoder> LogStream<F> {
                 ReadOutcome::Nothing => {
                     tokio::select! {
                         () = self.params.stop.cancelled() => {}
+                        _ = self.params.authorization.ended() => {}
                         () = changed => {}
                         () = tokio::time::sleep_until(silent_until) => {}
                     }
@@ -171,6 +174,9 @@ impl<F: StreamEncoder> LogStream<F> {
 async fn read(params: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> ReadOutcome {
     if params.follow && params.stop.is_cancelled() {
         return ReadOutcome::End(EndReason::Stopping);
+    }
+    if params.authorization.check().is_err() {
+        return ReadOutcome::End(EndReason::Unauthorized);
     }
     if all_read {
         return ReadOutcome::AllRead;
