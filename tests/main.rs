@@ -6,6 +6,7 @@ mod support;
 mod api {
     mod collecting;
     mod config;
+    mod connections;
     mod crashes;
     mod errors;
     mod events;
@@ -23,6 +24,7 @@ mod api {
     mod notify;
     mod origin_policy;
     mod persistence;
+    mod protocol;
     mod reload;
     mod responders;
     mod restarts;
