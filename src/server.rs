@@ -1,12 +1,14 @@
 //! The composition root: binds, wires, serves, and shuts down in order.
 //!
-//! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`].
+//! Tasks: one for each listener, one for each connection, and one that gives memory back; ended by the token given to
+//! [`Server::run`].
 
 mod config;
 mod connection;
 mod connection_stream;
 mod connections;
 mod listener;
+mod memory;
 mod parser_answers;
 
 use std::net::SocketAddr;
@@ -92,7 +94,7 @@ impl Server {
             let spawner = ConnectionSpawner { api, places, connections, stop, write_timeout };
             accepting.spawn(listener.run(spawner));
         }
-        stop.cancelled().await;
+        stop.run_until_cancelled(memory::give_back_when_idle()).await;
         accepting.close();
         accepting.wait().await;
         let saved = self.control.shutdown().await;

@@ -19,6 +19,7 @@ mod api {
     mod logging;
     mod logs;
     mod memberships;
+    mod memory;
     mod messages;
     mod metrics;
     mod notify;
