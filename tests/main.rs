@@ -22,6 +22,7 @@ mod api {
     mod memory;
     mod messages;
     mod metrics;
+    mod mutated_requests;
     mod notify;
     mod origin_policy;
     mod persistence;
