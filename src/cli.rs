@@ -20,7 +20,7 @@ use crate::control::Settings;
 use crate::export::ExportArgs;
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::logging::{FilterError, LogFilter, LogFormat};
-use crate::server::{Config, Listen};
+use crate::server::{Config, ConnectionLimits, Listen};
 use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
@@ -90,6 +90,16 @@ pub struct ServeArgs {
     /// An origin whose web pages may call the service, as https://name:port. May be repeated.
     #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<String>,
+    /// The most connections; the service closes those that wait for a request to let others in. By default a quarter of
+    /// the file descriptors, and at most 2,048.
+    #[arg(long, env = "ROLLCALL_CONNECTIONS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: Option<u32>,
+    /// The most bytes of all unfinished requests together; at least 2 MiB.
+    #[arg(long, env = "ROLLCALL_REQUEST_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(2_097_152..))]
+    request_bytes: u64,
+    /// How long a client may take to read anything of an answer, in milliseconds; then the service disconnects it.
+    #[arg(long, env = "ROLLCALL_WRITE_TIMEOUT_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    write_timeout_ms: u64,
     /// Permissions of unix sockets, octal.
     #[arg(long, env = "ROLLCALL_SOCKET_MODE", value_name = "MODE", default_value = "660", value_parser = octal)]
     socket_mode: u32,
@@ -174,6 +184,11 @@ impl ServeArgs {
             origin_policy: OriginPolicy {
                 hosts: self.allow_host.clone(),
                 origins: self.allow_origin.clone(),
+            },
+            connection_limits: ConnectionLimits {
+                connections: self.connections.map(|count| count as usize),
+                request_bytes: usize::try_from(self.request_bytes).unwrap_or(usize::MAX),
+                write_timeout: Duration::from_millis(self.write_timeout_ms),
             },
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
@@ -297,7 +312,8 @@ fn log_filter(text: &str) -> Result<String, FilterError> {
 
 fn octal(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
-    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
+    let is_octal = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
     mode.ok_or_else(|| "use three octal digits as in 660".to_owned())
 }
 

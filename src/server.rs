@@ -1,12 +1,18 @@
 //! The composition root: binds, wires, serves, and shuts down in order.
 //!
-//! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`].
+//! Tasks: one for each listener, one for each connection, and one that gives memory back; ended by the token given to
+//! [`Server::run`].
 
 mod config;
 mod connection;
+mod connection_stream;
+mod connections;
 mod listener;
+mod memory;
+mod parser_answers;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +23,8 @@ use crate::control::Control;
 use crate::http::Api;
 use crate::store::DiskError;
 use crate::traces::{Exporter, Traces};
-pub use config::{Config, Listen, StartError};
+pub use config::{Config, ConnectionLimits, Listen, StartError};
+use connections::Connections;
 use listener::{ConnectionSpawner, Listener};
 
 /// The service with all its listeners bound; it serves once it runs.
@@ -25,6 +32,8 @@ pub struct Server {
     listeners: Vec<Listener>,
     api: Api,
     control: Control,
+    connections: Arc<Connections>,
+    write_timeout: Duration,
     grace: Duration,
     exporter: Option<Exporter>,
 }
@@ -39,8 +48,19 @@ impl Server {
         let control = Control::start(config.settings).await?;
         let (exporter, traces) = config.otlp_endpoint.map(Exporter::start).unzip();
         let traces: Traces = traces.unwrap_or_default();
-        let api = Api::new(control.clone(), config.origin_policy, config.access, config.admin_state, traces);
-        Ok(Self { listeners, api, control, grace: config.grace, exporter })
+        let limits = config.connection_limits;
+        let api = Api::new(
+            control.clone(),
+            config.origin_policy,
+            config.access,
+            config.admin_state,
+            traces,
+            limits.request_bytes,
+        );
+        let (counts, bytes) = (api.connection_counts().clone(), api.request_bytes().clone());
+        let connections = Arc::new(Connections::new(limits.connections(), counts, bytes));
+        let write_timeout = limits.write_timeout;
+        Ok(Self { listeners, api, control, connections, write_timeout, grace: config.grace, exporter })
     }
 
     /// The first TCP address; if the configured port is 0, this has the actual port.
@@ -69,10 +89,12 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> Result<(), DiskError> {
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {
-            let (api, connections, stop) = (self.api.clone(), connections.clone(), stop.clone());
-            accepting.spawn(listener.run(ConnectionSpawner { api, connections, stop }));
+            let (api, places) = (self.api.clone(), self.connections.clone());
+            let (connections, stop, write_timeout) = (connections.clone(), stop.clone(), self.write_timeout);
+            let spawner = ConnectionSpawner { api, places, connections, stop, write_timeout };
+            accepting.spawn(listener.run(spawner));
         }
-        stop.cancelled().await;
+        stop.run_until_cancelled(memory::give_back_when_idle()).await;
         accepting.close();
         accepting.wait().await;
         let saved = self.control.shutdown().await;

@@ -176,7 +176,8 @@ impl fmt::Debug for Tokens {
 
 fn parse_until(word: &str) -> Result<Timestamp, String> {
     let explain = || format!("`{word}` is not until=TIME: use RFC 3339, as in until=2027-01-31T00:00:00Z");
-    let time: jiff::Timestamp = word.strip_prefix("until=").ok_or_else(explain)?.parse().map_err(|_| explain())?;
+    let time: jiff::Timestamp =
+        word.strip_prefix("until=").ok_or_else(explain)?.parse().map_err(|_| explain())?;
     // Nanoseconds in 64 bits end in 2262.
     let nanoseconds = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
     Ok(Timestamp(i64::try_from(nanoseconds).expect("just clamped")))

@@ -6,6 +6,7 @@ mod support;
 mod api {
     mod collecting;
     mod config;
+    mod connections;
     mod crashes;
     mod errors;
     mod events;
@@ -18,12 +19,15 @@ mod api {
     mod logging;
     mod logs;
     mod memberships;
+    mod memory;
     mod messages;
     mod metrics;
+    mod mutated_requests;
     mod notify;
     mod origin_policy;
     mod overload;
     mod persistence;
+    mod protocol;
     mod reload;
     mod responders;
     mod restarts;

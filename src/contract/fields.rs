@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use crate::control::InterfaceChoice;
-use crate::model::{Group, InterfaceRef, limits};
+use crate::model::{Group, InterfaceRef, limits, parse_decimal};
 
 /// An interface by name, or by index; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -25,7 +25,7 @@ pub enum InterfaceName {
 impl InterfaceName {
     /// A string of digits is an index.
     pub(super) fn from_text(text: &str) -> Self {
-        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index)
+        parse_decimal(text).map_or_else(|| Self::Name(text.to_owned()), Self::Index)
     }
 
     /// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.

@@ -58,6 +58,16 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, FieldError> {
         let error = FieldError::new(pointer_to(&name), format!("`{name}` is given more than once"));
         return Err(error.hint("give it once"));
     }
+    // Rust reads a number with a sign; a parameter that is text never looks so.
+    let is_signed = |value: &str| {
+        value
+            .strip_prefix('+')
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    if let Some((name, _)) = parameters().find(|(_, value)| is_signed(value)) {
+        let error = FieldError::new(pointer_to(&name), format!("`{name}` has a sign"));
+        return Err(error.hint("write the digits alone"));
+    }
     let deserializer = serde_html_form::Deserializer::new(parameters());
     let parsed = serde_path_to_error::deserialize(deserializer)
         .map_err(|error| FieldError::new(pointer(error.path()), error.inner()))?;

@@ -12,11 +12,12 @@ use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 
-use super::access::{Access, AccessPolicy, Authorization, Decision, ListenerKind, OriginPolicy};
+use super::access::{Access, AccessPolicy, Authorization, Capacity, Decision, ListenerKind, OriginPolicy};
 use super::openapi::describe_tokens;
-use super::operations::{AdminState, HttpMetrics, Streams, spans};
+use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
-use super::state::AppState;
+use super::request_bytes::RequestBytes;
+use super::state::{AppState, Parts};
 use super::{docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::rarely;
@@ -34,6 +35,8 @@ pub struct Api {
     access: Arc<AccessPolicy>,
     metrics: Arc<HttpMetrics>,
     streams: Arc<Streams>,
+    connection_counts: Arc<ConnectionCounts>,
+    request_bytes: Arc<RequestBytes>,
     traces: Traces,
     control: Control,
 }
@@ -45,24 +48,50 @@ impl Api {
         access: Access,
         admin: AdminState,
         traces: Traces,
+        request_bytes: usize,
     ) -> Self {
         let (routes, mut document) = router::routes().split_for_parts();
         describe_tokens(&mut document);
         let metrics = Arc::new(HttpMetrics::on(document.paths.paths.keys().map(String::as_str)));
         let streams = Arc::<Streams>::default();
-        let state = AppState::new(control.clone(), admin, metrics.clone(), streams.clone(), traces.clone());
+        let connection_counts = Arc::<ConnectionCounts>::default();
+        let request_bytes = Arc::new(RequestBytes::new(request_bytes));
+        let state = AppState::new(Parts {
+            control: control.clone(),
+            admin,
+            metrics: metrics.clone(),
+            streams: streams.clone(),
+            connection_counts: connection_counts.clone(),
+            request_bytes: request_bytes.clone(),
+            traces: traces.clone(),
+        });
         let routes = routes
             .merge(docs::routes(&document))
             .fallback(router::not_found)
             .method_not_allowed_fallback(router::method_not_allowed)
             .with_state(state);
         let access = Arc::new(AccessPolicy::new(origins, access));
-        Self { routes: CatchPanic::custom(routes, panicked), access, metrics, streams, traces, control }
+        let routes = CatchPanic::custom(routes, panicked as Panicked);
+        Self { routes, access, metrics, streams, connection_counts, request_bytes, traces, control }
     }
 
     /// Accepts only these tokens from now on.
     pub fn replace_tokens(&self, tokens: Tokens) {
         self.access.replace_tokens(tokens);
+    }
+
+    /// The counts of connections, which the server keeps.
+    pub fn connection_counts(&self) -> &Arc<ConnectionCounts> {
+        &self.connection_counts
+    }
+
+    /// The bytes of unfinished requests: the server holds those of heads, and handlers those of bodies.
+    pub fn request_bytes(&self) -> &Arc<RequestBytes> {
+        &self.request_bytes
+    }
+
+    pub(super) fn metrics(&self) -> &HttpMetrics {
+        &self.metrics
     }
 
     /// Call it when the body of a response has panicked after its head was sent.
@@ -75,13 +104,18 @@ impl Api {
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
     /// allocations.
-    pub async fn answer(&self, mut request: Request, listener: ListenerKind) -> Response {
+    pub async fn answer(&self, mut request: Request, listener: ListenerKind, capacity: Capacity) -> Response {
         let started = Instant::now();
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
         let cross_origin = self.access.cross_origin(&request);
-        let mut response = match self.access.authorize(&request, listener, cross_origin.as_ref()) {
+        let decision = if self.access.has_capacity(&request, capacity) {
+            self.access.authorize(&request, listener, cross_origin.as_ref())
+        } else {
+            Err(self.overloaded())
+        };
+        let mut response = match decision {
             Ok(Decision::Preflight(response)) => response,
             Ok(Decision::Authorized(authorization)) => {
                 authorization.attach(request.extensions_mut());
@@ -123,6 +157,12 @@ impl Api {
         response
     }
 
+    fn overloaded(&self) -> Problem {
+        self.connection_counts.refused_request();
+        let detail = "all connections have requests under way: try again later, or with a token";
+        Problem::new(ProblemKind::Overloaded, detail)
+    }
+
     /// Calls the route. A request that only reads ends, whatever it waits for, when its token is no longer accepted; one
     /// that changes something waits on its own, because the change continues.
     async fn route(&self, request: Request, authorization: Authorization) -> Response {
@@ -145,8 +185,11 @@ fn request_id(request: &Request) -> HeaderValue {
     const LONGEST: usize = 128;
     let given = request.headers().get(REQUEST_ID);
     let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST && id.to_str().is_ok());
-    let fresh = || HeaderValue::from_str(Id::generate().as_str()).expect("an id is visible ASCII");
-    given.cloned().unwrap_or_else(fresh)
+    given.cloned().unwrap_or_else(fresh_request_id)
+}
+
+pub(super) fn fresh_request_id() -> HeaderValue {
+    HeaderValue::from_str(Id::generate().as_str()).expect("an id is visible ASCII")
 }
 
 /// Why a handler panicked.

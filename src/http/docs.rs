@@ -24,14 +24,16 @@ pub(super) fn routes(document: &OpenApi) -> axum::Router<AppState> {
             "/openapi.yaml",
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
         )
-        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(missing)))
+        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(viewed)))
 }
 
-/// Turns the viewer's 404 into a problem document.
-async fn missing(response: Response) -> Response {
+/// Lets no other page show the viewer in a frame, and turns its 404 into a problem document.
+async fn viewed(response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
         return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")
             .into_response();
     }
-    response
+    let unframed =
+        [(header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"), (header::X_FRAME_OPTIONS, "DENY")];
+    (unframed, response).into_response()
 }

@@ -1,18 +1,22 @@
 //! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use serde::de::DeserializeOwned;
 
+use super::access::Authorization;
 use super::problem::{Problem, ProblemKind};
+use super::request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};
 use crate::contract::{parse_json, parse_query};
-use crate::model::Id;
+use crate::model::{Id, parse_decimal};
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
 pub(super) const LARGEST_BODY: usize = 1024 * 1024;
@@ -23,16 +27,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T, S> FromRequest<S> for Json<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+    Arc<RequestBytes>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         match Content::of(request.headers()) {
             Content::Json => {}
             _ => return Err(wrong_type(request.headers(), "application/json")),
         }
-        let bytes = read_body(request).await?;
-        Ok(Self(parse_json(&bytes)?))
+        let body = read_body(request, &Arc::from_ref(state)).await?;
+        Ok(Self(parse_json(&body.bytes)?))
     }
 }
 
@@ -64,7 +73,15 @@ pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
     Problem::new(ProblemKind::ContentType, format!("the request has {given}: send {accepted}"))
 }
 
-pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
+/// A body that has arrived; its bytes are held in the budget until it is dropped, because it is parsed next.
+pub(super) struct ReceivedBody {
+    pub(super) bytes: Bytes,
+    _held: HeldBytes,
+}
+
+pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> Result<ReceivedBody, Problem> {
+    refuse_encoding(request.headers())?;
+    let authorization = Authorization::of(request.extensions());
     let too_large = || {
         let detail = format!("a body has at most {LARGEST_BODY} bytes: send less at once");
         Problem::new(ProblemKind::TooLarge, detail)
@@ -72,19 +89,61 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     if request.body().size_hint().lower() > LARGEST_BODY as u64 {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
+    let body = collect(request.into_body(), budget.none());
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
         let detail = format!("a body must arrive within {} s: send it faster", BODY_TIMEOUT.as_secs());
         return Err(Problem::new(ProblemKind::BodyTimeout, detail));
     };
-    match body {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(
+    let body = body.map_err(|error| match error {
+        BodyFailure::TooLarge => too_large(),
+        BodyFailure::OutOfBytes => Problem::new(
+            ProblemKind::Overloaded,
+            "the bodies of all requests together are too large: send it again later",
+        ),
+        BodyFailure::Ended => Problem::new(
             ProblemKind::InvalidParameter,
             "the body ended before it was complete: send it again",
-        )),
+        ),
+    })?;
+    // The body may have taken its time.
+    authorization.check()?;
+    Ok(body)
+}
+
+/// Why a body did not arrive.
+enum BodyFailure {
+    TooLarge,
+    OutOfBytes,
+    Ended,
+}
+
+async fn collect(body: axum::body::Body, mut held: HeldBytes) -> Result<ReceivedBody, BodyFailure> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(LARGEST_BODY);
+    let mut bytes = BytesMut::with_capacity(declared);
+    let mut body = Limited::new(body, LARGEST_BODY);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() { BodyFailure::TooLarge } else { BodyFailure::Ended }
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        held.grow(data.len()).map_err(|OutOfRequestBytes| BodyFailure::OutOfBytes)?;
+        bytes.extend_from_slice(&data);
     }
+    Ok(ReceivedBody { bytes: bytes.freeze(), _held: held })
+}
+
+/// The service decodes no body.
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING);
+    let Some(encoding) = encodings.iter().find(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    else {
+        return Ok(());
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    let detail = format!(
+        "the body has the content-encoding `{encoding}`: send it as it is, without that header field"
+    );
+    Err(Problem::new(ProblemKind::ContentEncoding, detail))
 }
 
 /// The query; unknown parameters are errors, like unknown fields.
@@ -127,7 +186,7 @@ impl Wait {
             let preference = preference.split(';').next()?;
             let (name, value) = preference.split_once('=')?;
             let is_wait = name.trim().eq_ignore_ascii_case("wait");
-            value.trim().trim_matches('"').parse().ok().filter(|_| is_wait)
+            parse_decimal(value.trim().trim_matches('"')).filter(|_| is_wait)
         });
         Self(wait.map(|seconds: u64| seconds.min(Self::LONGEST)))
     }
@@ -153,6 +212,7 @@ mod tests {
             (&["handling=lenient", "Wait = 7"][..], Some(7)),
             (&["wait=600"][..], Some(60)),
             (&["wait=soon"][..], None),
+            (&["wait=+5"][..], None),
             (&[][..], None),
         ] {
             let mut headers = HeaderMap::new();

@@ -13,6 +13,7 @@ use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
 use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
 use super::reading::{DatagramPath, LARGEST_PAGE, LogOwner, Reading};
+use super::request_bytes::RequestBytes;
 use super::resource::{Resource, location};
 use super::responses::{LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
@@ -43,11 +44,12 @@ use crate::store::ReadRange;
     ))]
 pub(super) async fn send(
     State(control): State<Control>,
+    State(budget): State<Arc<RequestBytes>>,
     wait: Wait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
-    let spec = read_spec(&control, request, false).await?;
+    let spec = read_spec(&control, &budget, request, false).await?;
     let message = control.send(spec).await?;
     let done = Done::Sent(message.copies_sent());
     answer(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
@@ -69,13 +71,14 @@ pub(super) async fn send(
     ))]
 pub(super) async fn put(
     State(control): State<Control>,
+    State(budget): State<Arc<RequestBytes>>,
     PathId(id): PathId,
     wait: Wait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let known = control.message(&id).is_ok();
-    let spec = read_spec(&control, request, known).await?;
+    let spec = read_spec(&control, &budget, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
     answer(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
@@ -167,7 +170,12 @@ pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) 
 }
 
 /// `known`: the message already exists, and its interfaces may no longer exist.
-async fn read_spec(control: &Control, request: Request, known: bool) -> Result<MessageSpec, Problem> {
+async fn read_spec(
+    control: &Control,
+    budget: &Arc<RequestBytes>,
+    request: Request,
+    known: bool,
+) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
     let request: MessageRequest = match content {
@@ -176,12 +184,12 @@ async fn read_spec(control: &Control, request: Request, known: bool) -> Result<M
             return Err(Problem::new(ProblemKind::InvalidParameter, detail));
         }
         Content::Json => {
-            let body: MessageBody = parse_json(&read_body(request).await?)?;
+            let body: MessageBody = parse_json(&read_body(request, budget).await?.bytes)?;
             body.read().map_err(Problem::of_fields)?
         }
         Content::Raw => {
             let options: RawOptions = parse_query(&query).map_err(Problem::of_parameter)?;
-            options.read(read_body(request).await?).map_err(Problem::of_fields)?
+            options.read(read_body(request, budget).await?.bytes).map_err(Problem::of_fields)?
         }
         Content::Other => {
             let accepted = "application/json, or the payload as text/plain or application/octet-stream";

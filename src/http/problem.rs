@@ -162,7 +162,9 @@ impl Problem {
 
     /// Whether the problem concerns the whole service: the service logs it when it changes, and not with each request.
     pub(super) fn is_of_service(&self) -> bool {
-        [ProblemKind::Stopping, ProblemKind::NotReady].into_iter().any(|kind| kind.row().0 == self.kind)
+        [ProblemKind::Stopping, ProblemKind::NotReady, ProblemKind::Overloaded]
+            .into_iter()
+            .any(|kind| kind.row().0 == self.kind)
     }
 
     pub(super) fn detail(&self) -> &str {
@@ -181,6 +183,10 @@ impl IntoResponse for Problem {
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.kind == "unsupported-content-encoding" {
+            // RFC 9110 section 12.5.3.
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -190,9 +196,12 @@ impl IntoResponse for Problem {
 }
 
 impl Problem {
+    pub(super) fn document(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     pub(super) fn write_into(&self, response: &mut Response) {
-        let body = serde_json::to_vec(self).unwrap_or_default();
-        *response.body_mut() = Body::from(body);
+        *response.body_mut() = Body::from(self.document());
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

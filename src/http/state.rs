@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use super::operations::{AdminState, HttpMetrics, Streams};
+use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams};
+use super::request_bytes::RequestBytes;
 use crate::control::Control;
 use crate::traces::Traces;
 
@@ -12,23 +13,19 @@ use crate::traces::Traces;
 #[derive(Clone)]
 pub(super) struct AppState(Arc<Parts>);
 
-struct Parts {
-    control: Control,
-    admin: AdminState,
-    metrics: Arc<HttpMetrics>,
-    streams: Arc<Streams>,
-    traces: Traces,
+pub(super) struct Parts {
+    pub(super) control: Control,
+    pub(super) admin: AdminState,
+    pub(super) metrics: Arc<HttpMetrics>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) connection_counts: Arc<ConnectionCounts>,
+    pub(super) request_bytes: Arc<RequestBytes>,
+    pub(super) traces: Traces,
 }
 
 impl AppState {
-    pub(super) fn new(
-        control: Control,
-        admin: AdminState,
-        metrics: Arc<HttpMetrics>,
-        streams: Arc<Streams>,
-        traces: Traces,
-    ) -> Self {
-        Self(Arc::new(Parts { control, admin, metrics, streams, traces }))
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 }
 
@@ -53,6 +50,18 @@ impl FromRef<AppState> for Arc<HttpMetrics> {
 impl FromRef<AppState> for Arc<Streams> {
     fn from_ref(state: &AppState) -> Self {
         state.0.streams.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<ConnectionCounts> {
+    fn from_ref(state: &AppState) -> Self {
+        state.0.connection_counts.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<RequestBytes> {
+    fn from_ref(state: &AppState) -> Self {
+        state.0.request_bytes.clone()
     }
 }
 

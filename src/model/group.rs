@@ -4,6 +4,8 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
+use super::number::parse_decimal;
+
 /// A multicast address and a UDP port: `239.1.2.3:10000`, `[ff15::1]:10000`.
 ///
 /// Interface- and link-local IPv6 groups exist once per interface; the interface is not part of the group but of its
@@ -20,6 +22,9 @@ impl Group {
         if !ip.is_multicast() {
             return Err(GroupError::NotMulticast(ip));
         }
+        if is_reserved(ip) {
+            return Err(GroupError::Reserved(ip));
+        }
         let port = NonZeroU16::new(port).ok_or(GroupError::PortZero)?;
         Ok(Self { ip, port })
     }
@@ -28,7 +33,7 @@ impl Group {
     pub fn parse(text: &str) -> Result<(Self, Option<String>), GroupError> {
         let syntax = || GroupError::Syntax(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(syntax)?;
-        let port = port.parse::<u16>().map_err(|_| syntax())?;
+        let port = parse_decimal::<u16>(port).ok_or_else(syntax)?;
         let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
             let ip = host.parse().map_err(|_| syntax())?;
             return Ok((Self::new(IpAddr::V4(ip), port)?, None));
@@ -101,6 +106,15 @@ impl fmt::Display for Group {
     }
 }
 
+/// Addresses that are never assigned to a group: 224.0.0.0 (RFC 1112 section 4) and `ff0s::` of each scope (RFC 4291
+/// section 2.7.1).
+fn is_reserved(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.octets() == [224, 0, 0, 0],
+        IpAddr::V6(ip) => ip.to_bits() << 16 == 0 && ip.segments()[0] & 0xfff0 == 0xff00,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     V4,
@@ -141,6 +155,8 @@ pub enum GroupError {
         "{0} is not a multicast address: use one of 224.0.0.0/4 (239.0.0.0/8 is for private use) or ff00::/8"
     )]
     NotMulticast(IpAddr),
+    #[error("{0} is reserved and never a group: use another multicast address, as in 239.1.2.3 or ff15::1")]
+    Reserved(IpAddr),
     #[error(
         "port 0 is not a group's port: name the UDP port, 1 to 65535, that the group's members listen on"
     )]
@@ -170,11 +186,19 @@ mod tests {
             "[ff02::1%]:1",
             "[239.1.2.3]:1",
             "239.1.2.3:70000",
+            "239.1.2.3:+1",
+            "239.1.2.3:01",
+            "239.1.2.03:1",
+            "[ff15::1]:+1",
         ] {
             assert!(matches!(Group::parse(text), Err(GroupError::Syntax(_))), "{text}");
         }
         assert!(matches!(Group::parse("192.0.2.1:1"), Err(GroupError::NotMulticast(_))));
         assert!(matches!(Group::parse("[::1]:1"), Err(GroupError::NotMulticast(_))));
+        for text in ["224.0.0.0:1", "[ff00::]:1", "[ff02::%lo]:1", "[ff0f::]:1"] {
+            assert!(matches!(Group::parse(text), Err(GroupError::Reserved(_))), "{text}");
+        }
+        assert!(Group::parse("224.0.0.1:1").is_ok() && Group::parse("[ff02::1]:1").is_ok());
         assert_eq!(Group::parse("239.1.2.3:0"), Err(GroupError::PortZero));
     }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::number::parse_decimal;
 use super::{Family, Group, is_link_local};
 
 /// An interface as a client names it.
@@ -15,7 +16,7 @@ pub enum InterfaceRef {
 impl InterfaceRef {
     /// Reads the zone of an address: a name, or digits for an index (RFC 4007 section 11.2).
     pub fn from_zone(zone: &str) -> Self {
-        zone.parse().map_or_else(|_| Self::Name(zone.to_owned()), Self::Index)
+        parse_decimal(zone).map_or_else(|| Self::Name(zone.to_owned()), Self::Index)
     }
 }
 

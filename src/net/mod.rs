@@ -11,6 +11,7 @@ mod error;
 mod group_socket;
 pub mod host_limits;
 mod interfaces;
+mod memory;
 mod receive;
 mod rtnl;
 #[cfg(test)]
@@ -26,9 +27,10 @@ pub use descriptors::Descriptors;
 pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
+pub use memory::resident_bytes;
 pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
 pub use socket::{BufferSize, Socket};
-pub use sys::raise_descriptor_limit;
+pub use sys::{free_heap_bytes, raise_descriptor_limit, trim_heap};

@@ -1,5 +1,5 @@
 //! The system calls that no crate wraps safely for our use: recvmmsg(2), sendmmsg(2), epoll(7) and
-//! socket options by number. The only module of the crate with `unsafe`.
+//! socket options by number; and the calls of glibc's allocator. The only module of the crate with `unsafe`.
 #![expect(unsafe_code, reason = "no dependency has a safe wrapper for these system calls")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes and constants of the kernel, all of them small")]
 
@@ -324,4 +324,23 @@ pub fn raise_descriptor_limit() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
+}
+
+/// Gives free memory of the heap back to the kernel (malloc_trim(3)); other allocators than glibc's do it on their own.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call changes only the allocator's own state, under its locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// The bytes that are free in the heap, given back or not (mallinfo(3)); 0 with another allocator than glibc's.
+pub fn free_heap_bytes() -> u64 {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call reads the allocator's own state, under its locks.
+    let free = unsafe { libc::mallinfo2() }.fordblks as u64;
+    #[cfg(not(target_env = "gnu"))]
+    let free = 0;
+    free
 }

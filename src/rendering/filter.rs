@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use crate::contract::{FieldErrors, ReadQuery, Refused, parse_time};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, parse_decimal};
 use crate::store::Entry;
 
 /// Conditions on datagrams; the default accepts all.
@@ -68,7 +68,7 @@ impl FromStr for SourceRange {
         let (address, length) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| explain())?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(bits), |length| length.parse().map_err(|_| explain()))?;
+        let length = length.map_or(Ok(bits), |length| parse_decimal(length).ok_or_else(explain))?;
         if length > bits {
             return Err(explain());
         }

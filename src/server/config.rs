@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::control::{ControlStartError, Settings};
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
+use crate::net::Descriptors;
 use crate::traces::Endpoint;
 
 /// The service's configuration.
@@ -18,6 +19,7 @@ pub struct Config {
     pub allow_anonymous: bool,
     pub access: Access,
     pub origin_policy: OriginPolicy,
+    pub connection_limits: ConnectionLimits,
     /// Permissions of unix sockets.
     pub socket_mode: u32,
     /// How long requests under way may take once the service stops.
@@ -49,6 +51,29 @@ impl Config {
             Some(address) if !has_tokens && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
             _ => Ok(()),
         }
+    }
+}
+
+/// The limits of connections and of their requests.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// The most connections; none: a share of the file descriptors.
+    pub connections: Option<usize>,
+    /// The most bytes of all unfinished requests together.
+    pub request_bytes: usize,
+    /// How long a client may take to read anything of an answer.
+    pub write_timeout: Duration,
+}
+
+impl ConnectionLimits {
+    /// The most connections. Others than these take file descriptors too: sockets of groups, and files.
+    pub(super) fn connections(&self) -> usize {
+        /// Where the limit of file descriptors is high, memory is the limit.
+        const MOST: u64 = 2_048;
+        self.connections.unwrap_or_else(|| {
+            let descriptors = Descriptors::now().limit.unwrap_or(1_024);
+            usize::try_from((descriptors / 4).clamp(8, MOST)).expect("just clamped")
+        })
     }
 }
 

@@ -9,73 +9,99 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::connection_stream::ConnectionStream;
+use super::connections::Connection;
+use super::parser_answers::{AnswerState, ParserAnswers};
 use crate::http::{Api, ListenerKind};
 
 /// How long a connection may be silent once the service stops. Longer than the pauses between an active client's
 /// requests, and short compared with the grace period.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// Serves requests until the client disconnects, or the service stops and no request is left.
-pub(super) async fn serve<S>(stream: S, api: Api, kind: ListenerKind, stop: CancellationToken)
+/// What connections of a listener have in common.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) api: Api,
+    pub(super) kind: ListenerKind,
+    pub(super) stop: CancellationToken,
+    /// How long a client may take to read anything of an answer.
+    pub(super) write_timeout: Duration,
+}
+
+/// Serves requests until the client disconnects, or the service stops and no request is left, or others need the place
+/// of the connection.
+pub(super) async fn serve<S>(stream: S, connection: Connection, serving: Serving)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// How long a client that sends nothing can hold a connection.
+    /// How long a client that sends nothing can hold a connection; and a connection of the reserve.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-    /// The most that is buffered for a slow reader, besides the waiting chunk; and the longest head of a request.
-    const BUFFERED: usize = 64 * 1024;
-    let unanswered = Arc::new(AtomicBool::new(false));
-    let stream = UnansweredReads { stream, unanswered: unanswered.clone() };
+    const RESERVED_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+    /// The longest head of a request, and the most that is buffered for a slow reader, besides the waiting chunk.
+    const BUFFERED: usize = 16 * 1024;
+    const RESERVED_BUFFERED: usize = 8 * 1024;
+    let Serving { api, kind, stop, write_timeout } = serving;
+    let connection = Arc::new(connection);
+    let (unanswered, state) = (Arc::new(AtomicBool::new(false)), Arc::new(AnswerState::default()));
+    let stream = ConnectionStream::new(stream, connection.clone(), unanswered.clone(), write_timeout);
+    let stream = ParserAnswers::new(stream, api.clone(), connection.clone(), state.clone());
     let silent = async {
         stop.cancelled().await;
         tokio::time::sleep(SILENCE).await;
     };
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let (api, stop) = (api.clone(), &stop);
+        let (api, connection, state, stop) = (api.clone(), connection.clone(), state.clone(), &stop);
         async move {
-            let mut response = api.answer(request.map(Body::new), kind).await;
-            if stop.is_cancelled() {
+            state.begin();
+            let capacity = connection.begin_request();
+            let mut response = api.answer(request.map(Body::new), kind, capacity).await;
+            if stop.is_cancelled() || connection.is_reserved() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| AnswerBody { body, state }))
         }
     });
-    let mut connection = pin!(
+    let (head_timeout, buffered) = if connection.is_reserved() {
+        (RESERVED_HEADER_TIMEOUT, RESERVED_BUFFERED)
+    } else {
+        (HEADER_TIMEOUT, BUFFERED)
+    };
+    let mut http = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(BUFFERED)
+            .header_read_timeout(head_timeout)
+            .max_buf_size(buffered)
             .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {
         biased;
-        ended = &mut connection => ended,
+        () = connection.told_to_close() => return,
+        ended = &mut http => ended,
         () = silent => {
             let mut closing = false;
             poll_fn(|context| {
-                let polled = connection.as_mut().poll(context);
+                let polled = http.as_mut().poll(context);
                 if polled.is_ready() || closing || unanswered.load(Ordering::Relaxed) {
                     return polled;
                 }
                 closing = true;
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().poll(context)
+                http.as_mut().graceful_shutdown();
+                http.as_mut().poll(context)
             })
             .await
         }
@@ -85,65 +111,34 @@ where
     }
 }
 
-/// A stream that notes whether anything was read since the last write: a request, or a part of one.
-struct UnansweredReads<S> {
-    stream: S,
-    /// Shared only within the task that polls the stream, so relaxed ordering suffices.
-    unanswered: Arc<AtomicBool>,
+/// The body of an answer, which reports its end.
+struct AnswerBody {
+    body: Body,
+    state: Arc<AnswerState>,
 }
 
-impl<S> UnansweredReads<S> {
-    fn written(&self, written: usize) -> usize {
-        if written > 0 {
-            self.unanswered.store(false, Ordering::Relaxed);
-        }
-        written
-    }
-}
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
 
-impl<S: AsyncRead + Unpin> AsyncRead for UnansweredReads<S> {
-    fn poll_read(
+    fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.unanswered.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(Ok(()))
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for UnansweredReads<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        Poll::Ready(Ok(self.written(written)))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        Poll::Ready(Ok(self.written(written)))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.state.complete();
     }
 }

@@ -1,19 +1,24 @@
 //! Listeners, which on shutdown still serve the clients that have connected already.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Listen, StartError};
-use super::connection;
+use super::connection::{self, Serving};
+use super::connections::{Connection, Connections};
 use crate::http::{Api, ListenerKind};
 use crate::logging::rarely;
 
@@ -27,8 +32,10 @@ pub(super) enum Listener {
 #[derive(Clone)]
 pub(super) struct ConnectionSpawner {
     pub(super) api: Api,
+    pub(super) places: Arc<Connections>,
     pub(super) connections: TaskTracker,
     pub(super) stop: CancellationToken,
+    pub(super) write_timeout: Duration,
 }
 
 impl Listener {
@@ -68,16 +75,20 @@ impl Listener {
         let kind = self.kind();
         loop {
             let accepted = match self {
-                Self::Tcp(listener) => {
-                    listener.accept().await.map(|(stream, _)| spawner.serve(without_delay(stream), kind))
-                }
-                Self::Unix(listener, ..) => {
-                    listener.accept().await.map(|(stream, _)| spawner.serve(stream, kind))
-                }
+                Self::Tcp(listener) => match listener.accept().await {
+                    Ok((stream, _)) => spawner.admit(without_delay(stream), kind).await,
+                    Err(error) => Err(error),
+                },
+                Self::Unix(listener, ..) => match listener.accept().await {
+                    Ok((stream, _)) => spawner.admit(stream, kind).await,
+                    Err(error) => Err(error),
+                },
             };
             if let Err(error) = accepted {
                 rarely!(WARN, %error, "a connection could not be accepted");
-                tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
+                if !(is_out_of_descriptors(&error) && spawner.places.close_one().await) {
+                    tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -93,7 +104,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        spawner.serve(without_delay(TcpStream::from_std(stream)?), kind);
+                        spawner.serve_at_once(without_delay(TcpStream::from_std(stream)?), kind);
                         Ok(())
                     },
                 )
@@ -108,7 +119,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        spawner.serve(UnixStream::from_std(stream)?, kind);
+                        spawner.serve_at_once(UnixStream::from_std(stream)?, kind);
                         Ok(())
                     },
                 )
@@ -128,12 +139,37 @@ impl Listener {
 }
 
 impl ConnectionSpawner {
-    fn serve<S>(&self, stream: S, kind: ListenerKind)
+    /// Serves the connection once there is a place for it, or closes it if all places are taken by requests.
+    async fn admit<S>(&self, stream: S, kind: ListenerKind) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let api = self.api.clone();
-        let serving = connection::serve(stream, api.clone(), kind, self.stop.clone());
+        match self.places.admit().await {
+            Some(connection) => self.serve(stream, connection, kind),
+            None => {
+                rarely!(WARN, "the service closed a new connection, because all places are taken by requests")
+            }
+        }
+        Ok(())
+    }
+
+    /// The same without waiting for a place.
+    fn serve_at_once<S>(&self, stream: S, kind: ListenerKind)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(connection) = self.places.admit_at_once() {
+            self.serve(stream, connection, kind);
+        }
+    }
+
+    fn serve<S>(&self, stream: S, connection: Connection, kind: ListenerKind)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (api, stop, write_timeout) = (self.api.clone(), self.stop.clone(), self.write_timeout);
+        let serving =
+            connection::serve(stream, connection, Serving { api: api.clone(), kind, stop, write_timeout });
         self.connections.spawn(async move {
             if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                 api.note_panic();
@@ -162,6 +198,11 @@ fn queued<T>(
     Ok(())
 }
 
+/// Whether the process or the system has no file descriptor left (accept(2)).
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// Responses are written in one piece, so Nagle's algorithm would only delay them.
 fn without_delay(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
@@ -173,7 +214,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds under another name and renames, so that the socket never has wider permissions than configured. A socket file
+/// Binds under another name and renames, so that the socket never has other permissions than configured. A socket file
 /// without a listener is left over from a crash and is replaced.
 async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
@@ -194,8 +235,23 @@ async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let _ = std::fs::remove_file(&new);
-    let listener = UnixListener::bind(&new)?;
+    let listener = bind_closed(Path::new(&new))?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&new, path)?;
     Ok(listener)
+}
+
+/// Binds a socket file that only its owner can use, whatever the umask: the file gets the mode of the socket itself
+/// (`unix_bind_bsd`), less the umask.
+fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+    /// As many as [`UnixListener::bind`] lets wait; the kernel's own limit is `net.core.somaxconn`.
+    const BACKLOG: i32 = 1_024;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = File::from(OwnedFd::from(socket));
+    socket.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }

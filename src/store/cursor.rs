@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::parse_decimal;
+
 /// A position in a log: after the datagram with this sequence number. Opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
@@ -14,11 +16,11 @@ pub struct Cursor {
 impl Cursor {
     pub fn parse(text: &str) -> Result<Self, CursorError> {
         let (epoch, sequence) = text.split_once('-').ok_or(CursorError)?;
-        if epoch.len() != 16 {
+        if epoch.len() != 16 || !epoch.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(CursorError);
         }
         let epoch = u64::from_str_radix(epoch, 16).map_err(|_| CursorError)?;
-        let sequence = sequence.parse().map_err(|_| CursorError)?;
+        let sequence = parse_decimal(sequence).ok_or(CursorError)?;
         Ok(Self { epoch, sequence })
     }
 }

@@ -1,8 +1,11 @@
 //! The addresses and unix sockets that the service listens on.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rollcall::server::{Config, Listen, Server};
 use serde_json::json;
@@ -43,6 +46,32 @@ async fn a_unix_socket_has_the_configured_mode_and_is_removed_at_the_end() {
         server.stop().await;
         assert!(!path.exists());
     }
+}
+
+/// The moment between bind(2) and chmod(2) is short; a thread that looks all the time often catches it.
+#[tokio::test]
+async fn a_unix_socket_is_closed_to_others_from_the_start() {
+    let scratch = Scratch::new();
+    let (socket, ended) = (scratch.path("socket"), Arc::new(AtomicBool::new(false)));
+    let (made, stop) = (scratch.path("socket.new"), ended.clone());
+    let watcher = std::thread::spawn(move || {
+        let mut modes = BTreeSet::new();
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok(found) = std::fs::symlink_metadata(&made) {
+                modes.insert(found.permissions().mode() & 0o777);
+            }
+        }
+        modes
+    });
+    let listen = format!("unix:{}", socket.display());
+    for _ in 0..5 {
+        let umask = ["sh", "-c", "umask 0; exec \"$@\"", "sh"];
+        drop(Program::start_as(&umask, &["--memory", "--listen", &listen]));
+    }
+    ended.store(true, Ordering::Relaxed);
+
+    let modes = watcher.join().expect("no panic");
+    assert!(modes.iter().all(|mode| mode & 0o007 == 0), "{modes:?}");
 }
 
 #[tokio::test]

@@ -107,6 +107,44 @@ impl RawConnection {
         self.unread.is_empty() && matches!(more, Ok(0))
     }
 
+    /// The head of a response; none if the connection ends before.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.unread.drain(..at + 4).collect();
+                return Some(String::from_utf8_lossy(&head).into_owned());
+            }
+            if !matches!(self.read_soon().await, Ok(length) if length > 0) {
+                return None;
+            }
+        }
+    }
+
+    /// The body of this length that follows a head.
+    pub(crate) async fn body(&mut self, length: usize) -> Vec<u8> {
+        while self.unread.len() < length && matches!(self.read_soon().await, Ok(read) if read > 0) {}
+        self.unread.drain(..length.min(self.unread.len())).collect()
+    }
+
+    /// All that comes before the end, or before a reset.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while matches!(self.read_soon().await, Ok(length) if length > 0) {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Waits for bytes that end so, and drops them.
+    pub(crate) async fn skip_to(&mut self, end: &[u8]) {
+        while !self.unread.ends_with(end) {
+            let length = self.read_soon().await.expect("no reset");
+            assert!(length > 0, "the end after {}", String::from_utf8_lossy(&self.unread));
+        }
+        self.unread.clear();
+    }
+
+    async fn read_soon(&mut self) -> io::Result<usize> {
+        tokio::time::timeout(LIMIT, self.read()).await.expect("more, or the end, comes")
+    }
+
     async fn response(&mut self) -> RequestOutcome {
         loop {
             if let Some((outcome, length)) = parse(&self.unread) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::Method;
 use rollcall::control::{Control, Settings};
 use rollcall::http::{Access, AdminState, Api, OriginPolicy};
-use rollcall::server::{Config, Listen, Server};
+use rollcall::server::{Config, ConnectionLimits, Listen, Server};
 use rollcall::store::{DiskError, Limits, StoreSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -160,6 +160,11 @@ pub(crate) fn config() -> Config {
         allow_anonymous: false,
         access: Access::default(),
         origin_policy: OriginPolicy::default(),
+        connection_limits: ConnectionLimits {
+            connections: None,
+            request_bytes: 64 << 20,
+            write_timeout: Duration::from_secs(30),
+        },
         socket_mode: 0o660,
         grace: Duration::from_secs(5),
         settings: Settings {

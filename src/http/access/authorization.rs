@@ -9,10 +9,9 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, Method};
 use tokio::sync::watch;
 
-use super::token_auth::needed;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Timestamp;
-use crate::tokens::{Token, Tokens};
+use crate::tokens::{Scope, Token, Tokens};
 
 /// The right of a request under way; the default one needs no token, and never ends.
 #[derive(Clone, Default)]
@@ -93,7 +92,10 @@ impl ByToken {
     async fn ended(&self) -> Problem {
         let mut accepted = self.accepted.clone();
         loop {
-            let until = accepted.borrow_and_update().as_ref().and_then(|tokens| tokens.find_again(&self.token)?.until());
+            let until = accepted
+                .borrow_and_update()
+                .as_ref()
+                .and_then(|tokens| tokens.find_again(&self.token)?.until());
             if let Err(problem) = self.check() {
                 return problem;
             }
@@ -112,7 +114,9 @@ impl ByToken {
 async fn reached(until: Option<Timestamp>) {
     const A_WHILE: Duration = Duration::from_secs(10);
     match until {
-        Some(until) => tokio::time::sleep(until.since(Timestamp::now()).unwrap_or_default().min(A_WHILE)).await,
+        Some(until) => {
+            tokio::time::sleep(until.since(Timestamp::now()).unwrap_or_default().min(A_WHILE)).await
+        }
         None => std::future::pending().await,
     }
 }
@@ -123,4 +127,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Authorization {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
     }
+}
+
+/// The scope that a request with this method needs.
+pub(in crate::http) fn needed(method: &Method) -> Scope {
+    if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
 }

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use axum::extract::Request;
-use axum::http::{Method, header};
+use axum::http::uri::Authority;
+use axum::http::{Method, Version, header};
 
 use super::listener::ListenerKind;
 use crate::http::problem::{Problem, ProblemKind};
@@ -26,7 +27,7 @@ impl OriginPolicy {
         let text = |name| {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
-        let host = text(header::HOST).unwrap_or_default();
+        let host = host_of(request)?;
         if listener != ListenerKind::Unix && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",
@@ -69,6 +70,29 @@ impl OriginPolicy {
         address.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The host that a request names: in its target, or else in `Host` (RFC 9112 section 3.2).
+fn host_of(request: &Request) -> Result<&str, Problem> {
+    let malformed = |detail: String| Problem::new(ProblemKind::MalformedRequest, detail);
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(malformed("the request has several header fields `host`: send one".to_owned()));
+    }
+    if field.is_none() && request.version() == Version::HTTP_11 {
+        return Err(malformed("the request has no header field `host`: HTTP/1.1 requires one".to_owned()));
+    }
+    let field = field.map(|value| value.to_str().unwrap_or_default());
+    let Some(target) = request.uri().authority().map(Authority::as_str) else {
+        return Ok(field.unwrap_or_default());
+    };
+    match field {
+        Some(field) if !field.eq_ignore_ascii_case(target) => Err(malformed(format!(
+            "the request is for `{target}`, and its header field `host` names `{field}`: send the same host twice"
+        ))),
+        _ => Ok(target),
     }
 }
 

@@ -4,6 +4,7 @@ use axum::extract::Request;
 use axum::response::Response;
 
 use super::authorization::Authorization;
+use super::capacity::{Capacity, is_operational};
 use super::cross_origin::CrossOrigin;
 use super::listener::ListenerKind;
 use super::origin::OriginPolicy;
@@ -30,6 +31,16 @@ impl AccessPolicy {
     /// The request's other origin, if that is allowed.
     pub(in crate::http) fn cross_origin(&self, request: &Request) -> Option<CrossOrigin> {
         CrossOrigin::of(request, &self.origins)
+    }
+
+    /// Whether the service takes on a request with what it has left.
+    pub(in crate::http) fn has_capacity(&self, request: &Request, capacity: Capacity) -> bool {
+        match capacity {
+            Capacity::Normal => true,
+            _ if is_operational(request.uri().path()) => true,
+            Capacity::Scarce => self.tokens.knows(request),
+            Capacity::Exhausted => false,
+        }
     }
 
     /// Decides whether the request may reach the routes, and for how long.

@@ -6,16 +6,17 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use tokio::sync::watch;
 
-use super::authorization::Authorization;
+use super::authorization::{Authorization, needed};
 use super::listener::ListenerKind;
 use super::open_paths::is_open;
 use crate::http::paths::METRICS;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::rarely;
-use crate::tokens::{Scope, Tokens};
+use crate::model::Timestamp;
+use crate::tokens::Tokens;
 
 /// The configured tokens, and where clients need one.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +59,16 @@ impl TokenAuth {
         self.tokens.send_replace(Some(Arc::new(tokens)));
     }
 
+    /// Whether the request has a token that the service accepts, needed or not.
+    pub(super) fn knows(&self, request: &Request) -> bool {
+        let (Some(tokens), Some(given)) = (self.tokens.borrow().clone(), bearer(request.headers())) else {
+            return false;
+        };
+        tokens.find(given).is_some_and(|token| {
+            token.allows(needed(request.method())) && !token.has_expired(Timestamp::now())
+        })
+    }
+
     pub(super) fn authorize(
         &self,
         request: &Request,
@@ -86,11 +97,6 @@ impl TokenAuth {
         };
         Authorization::by(token, request.method(), self.tokens.subscribe())
     }
-}
-
-/// The scope that a request with this method needs.
-pub(in crate::http) fn needed(method: &Method) -> Scope {
-    if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
 }
 
 /// The token of `Authorization: Bearer`; the scheme is case-insensitive (RFC 9110 section 11.1).

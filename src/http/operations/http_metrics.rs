@@ -94,6 +94,11 @@ impl HttpMetrics {
         }
     }
 
+    /// The counters of what was no request.
+    pub(in crate::http) fn unmatched(&self) -> RequestKey {
+        RequestKey { route: self.routes.len() - 1, method: METHODS.len() - 1 }
+    }
+
     /// The template of the requested path, if it is known.
     pub(in crate::http) fn route(&self, key: RequestKey) -> Option<&str> {
         (key.route < self.routes.len() - 1).then(|| &*self.routes[key.route].template)

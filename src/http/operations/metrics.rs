@@ -17,6 +17,7 @@ use tokio::task::JoinError;
 use utoipa::ToSchema;
 
 use super::admin_state::AdminState;
+use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, Labels, MetricsPage};
 use super::http_metrics::{Answered, HttpMetrics};
 use super::process::Process;
@@ -24,6 +25,7 @@ use super::streams::Streams;
 use crate::control::waiting::within;
 use crate::control::{Control, ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::request_bytes::RequestBytes;
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
 use crate::store::{Condition, Store};
@@ -54,6 +56,8 @@ pub(in crate::http) async fn metrics(
     State(http): State<Arc<HttpMetrics>>,
     State(streams): State<Arc<Streams>>,
     State(admin): State<AdminState>,
+    State(connections): State<Arc<ConnectionCounts>>,
+    State(request_bytes): State<Arc<RequestBytes>>,
     State(traces): State<Traces>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -71,6 +75,8 @@ pub(in crate::http) async fn metrics(
             receive_errors: control.receive_errors(),
             traffic: http.report(),
             streams: streams.report(),
+            connections,
+            request_bytes,
             problems: admin.configuration().problems.len(),
             spans: traces.counts(),
             process: Process::now(),
@@ -103,6 +109,8 @@ struct Snapshot {
     receive_errors: u64,
     traffic: Vec<Answered>,
     streams: Vec<(&'static str, &'static str, u64)>,
+    connections: Arc<ConnectionCounts>,
+    request_bytes: Arc<RequestBytes>,
     /// The number of problems in the configuration.
     problems: usize,
     spans: Option<SpanCounts>,
@@ -119,6 +127,7 @@ impl Collector for Snapshot {
         self.interfaces(&mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;
+        self.connections(&mut page)?;
         self.spans(&mut page)?;
         self.process(&mut page)
     }
@@ -290,6 +299,34 @@ impl Snapshot {
             "rollcall_http_streams",
             "Open streams, by content and format.",
             open.map(|(kind, format, count)| ([("kind", *kind), ("format", *format)], *count)),
+        )
+    }
+
+    fn connections(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let counts = &self.connections;
+        page.gauge("rollcall_http_connections", "Open connections.", [(ALONE, counts.open())])?;
+        page.gauge("rollcall_http_connections_limit", "The most connections.", [(ALONE, counts.limit())])?;
+        page.counter(
+            "rollcall_http_closed_connections",
+            "Connections that the service closed to bound them: without a complete head of a request (head) or idle (idle), \
+             when others needed the place; whose client did not read an answer (reader); new ones for which no place could be \
+             made (full).",
+            counts.closed_by_cause().map(|(cause, count)| ([("cause", cause)], count)),
+        )?;
+        page.gauge(
+            "rollcall_http_request_bytes",
+            "Bytes of unfinished requests.",
+            [(ALONE, self.request_bytes.held())],
+        )?;
+        page.counter(
+            "rollcall_http_refused_requests",
+            "How often a limit was reached: requests refused because of the number of connections (connections); bodies \
+             refused, and heads for which another connection was closed, because of the bytes of unfinished requests \
+             (request_bytes).",
+            [
+                ([("limit", "connections")], counts.refused_requests()),
+                ([("limit", "request_bytes")], self.request_bytes.refused()),
+            ],
         )
     }
 

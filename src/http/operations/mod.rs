@@ -2,6 +2,7 @@
 
 mod admin_state;
 pub(super) mod configuration;
+mod connection_counts;
 mod exposition;
 pub(super) mod health;
 mod http_metrics;
@@ -12,5 +13,6 @@ pub(super) mod spans;
 mod streams;
 
 pub use admin_state::AdminState;
+pub use connection_counts::{CloseCause, ConnectionCounts};
 pub(super) use http_metrics::HttpMetrics;
 pub(super) use streams::{Streamed, Streams};

@@ -12,6 +12,7 @@ pub(in crate::http) enum ProblemKind {
     MethodNotAllowed,
     NotAcceptable,
     ContentType,
+    ContentEncoding,
     TooLarge,
     AlreadyExists,
     IdTaken,
@@ -34,6 +35,11 @@ pub(in crate::http) enum ProblemKind {
     ScopeMissing,
     ForbiddenHost,
     ForbiddenOrigin,
+    MalformedRequest,
+    TargetTooLong,
+    HeadTooLarge,
+    UnsupportedProtocol,
+    Overloaded,
     Store,
     NotReady,
     Stopping,
@@ -63,6 +69,11 @@ impl ProblemKind {
                 "unsupported-content-type",
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "The body is of a type not taken here",
+            ),
+            Self::ContentEncoding => (
+                "unsupported-content-encoding",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body is encoded in a way not taken here",
             ),
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::AlreadyExists => ("already-exists", S::PRECONDITION_FAILED, "The id exists already"),
@@ -103,6 +114,23 @@ impl ProblemKind {
             Self::ForbiddenHost => ("forbidden-host", S::FORBIDDEN, "The service is not known by this name"),
             Self::ForbiddenOrigin => {
                 ("forbidden-origin", S::FORBIDDEN, "Web pages of other origins may not call the service")
+            }
+            Self::MalformedRequest => {
+                ("malformed-request", S::BAD_REQUEST, "The request does not follow the rules of HTTP/1.1")
+            }
+            Self::TargetTooLong => {
+                ("target-too-long", S::URI_TOO_LONG, "The path and the query are too long")
+            }
+            Self::HeadTooLarge => (
+                "head-too-large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request line and the header fields are too large",
+            ),
+            Self::UnsupportedProtocol => {
+                ("unsupported-protocol", S::BAD_REQUEST, "The service speaks plain HTTP/1.1 only")
+            }
+            Self::Overloaded => {
+                ("overloaded", S::SERVICE_UNAVAILABLE, "The service has too many connections or requests")
             }
             Self::Store => ("store", S::SERVICE_UNAVAILABLE, "The data directory cannot be used"),
             Self::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "The service should get no work now"),

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::log_owner::LogOwner;
 use crate::control::{Control, Done, ResourceKind};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::model::Id;
+use crate::model::{Id, parse_decimal};
 use crate::store::{Cursor, GapReason, ReadRange};
 
 /// The owner and sequence number of a datagram, from a path that ends in `{id}/…/{seq}/payload`.
@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((id, sequence)) = path.map_err(|error| invalid(error.to_string()))?;
         let id = Id::parse(&id).map_err(|error| invalid(error.to_string()).at("/id"))?;
-        let parsed = sequence.parse().map_err(|_| {
+        let parsed = parse_decimal(&sequence).ok_or_else(|| {
             invalid(format!("`{sequence}` is not a number: use the `seq` of a datagram in the log"))
                 .at("/seq")
         })?;

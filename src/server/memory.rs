@@ -1,0 +1,60 @@
+//! Gives memory back to the kernel once a load has ended.
+//!
+//! The allocator keeps what was freed for later, up to hundreds of megabytes after a load. To give it back takes the
+//! allocator's locks for milliseconds, in which receive threads may have to wait; so this happens when the service is
+//! nearly idle, and only if there is something to give back.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::net::{free_heap_bytes, resident_bytes, trim_heap};
+
+/// Never ends.
+pub(super) async fn give_back_when_idle() {
+    const PERIOD: Duration = Duration::from_secs(5);
+    /// Of one core, in each period.
+    const NEARLY_IDLE: Duration = Duration::from_millis(250);
+    let (mut before, mut trimmed) = (cpu_time(), Heap::now());
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let now = cpu_time();
+        let is_idle = now.saturating_sub(before) < NEARLY_IDLE;
+        before = now;
+        if !is_idle || !Heap::now().has_grown_since(&trimmed) {
+            continue;
+        }
+        // A walk through the whole heap would block a worker of the runtime for too long.
+        let trimming = tokio::task::spawn_blocking(|| {
+            trim_heap();
+            Heap::now()
+        });
+        if let Ok(now) = trimming.await {
+            tracing::debug!(resident_bytes = now.resident, "free memory was given back to the kernel");
+            trimmed = now;
+        }
+    }
+}
+
+/// Freed memory that is still resident cannot be told from what was given back; but each kind of growth shows.
+struct Heap {
+    free: u64,
+    resident: u64,
+}
+
+impl Heap {
+    fn now() -> Self {
+        Self { free: free_heap_bytes(), resident: resident_bytes().unwrap_or_default() }
+    }
+
+    fn has_grown_since(&self, before: &Self) -> bool {
+        /// Less is not worth the walk.
+        const WORTH: u64 = 1024 * 1024;
+        self.free > before.free + WORTH || self.resident > before.resident + WORTH
+    }
+}
+
+/// The processor time that the process has used.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
