@@ -18,6 +18,7 @@ mod api {
     mod log_formats;
     mod logging;
     mod logs;
+    mod matching;
     mod memberships;
     mod memory;
     mod messages;
@@ -29,6 +30,7 @@ mod api {
     mod persistence;
     mod protocol;
     mod reload;
+    mod reply_limits;
     mod responders;
     mod restarts;
     mod retention;

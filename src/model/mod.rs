@@ -13,6 +13,7 @@ pub mod limits;
 mod membership;
 mod message;
 mod number;
+mod pattern;
 mod responder;
 mod retention;
 mod sources;
@@ -27,7 +28,8 @@ pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Sta
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, check_attempts, check_datagram};
 pub use number::parse_decimal;
-pub use responder::{Delay, Match, Pattern, Reply, ReplyFrom, ResponderRules};
+pub use pattern::{Pattern, PatternError, Search};
+pub use responder::{Delay, Match, Reply, ReplyBytes, ReplyFrom, ResponderRules};
 pub use retention::Retention;
 pub use sources::{SourceError, SourceFilter};
 pub use time::{ClockReading, Timestamp};
