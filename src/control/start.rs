@@ -17,7 +17,7 @@ use super::responder::{ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
 use super::shared::{Control, Shared};
-use super::timers::Timers;
+use super::timers::{DueAction, Timers};
 use super::totals::TotalsAccumulator;
 use super::watchdog::{Watchdog, Watched};
 use crate::model::CloseReason;
@@ -116,7 +116,7 @@ impl Control {
         }
         control.spawn("timers", |shared| async move {
             // An action that panics and names no resource has left one broken, or none.
-            let run = |action| shared.failures.catch(action).unwrap_or_default();
+            let run = |action: DueAction| shared.failures.catch(|| action.run()).unwrap_or_default();
             shared.message_context.timers.follow(run).await;
         });
         control.spawn("interfaces", |shared| async move {

@@ -21,6 +21,8 @@ mod request;
 mod retries;
 mod sink;
 mod state;
+#[cfg(test)]
+mod waiting_tests;
 
 pub(super) use interface::{JoinedSocket, SocketId};
 pub(super) use operations::arm;

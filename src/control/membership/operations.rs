@@ -1,6 +1,6 @@
 //! The operations on memberships and responders: join, change, renew, leave.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::changing::Unchanged;
@@ -153,24 +153,21 @@ async fn table_for(shared: &Shared, request: &JoinRequest) -> Result<Arc<Interfa
 /// Arms the membership's next lease check and retry.
 pub(in crate::control) fn arm(shared: &Arc<Shared>, membership: &Arc<Membership>) {
     let timers = &shared.message_context.timers;
-    let weak = || (Arc::downgrade(shared), Arc::downgrade(membership));
-    let upgrade = |(shared, membership): (Weak<Shared>, Weak<Membership>)| {
-        Some((shared.upgrade()?, membership.upgrade()?))
-    };
-    if let Some(at) = membership.lease_check() {
-        let weak = weak();
-        timers.arm(at, move || {
-            let Some((shared, membership)) = upgrade(weak) else { return };
+    if let Some(check) = membership.lease_check() {
+        let (shared, membership) = (Arc::downgrade(shared), Arc::downgrade(membership));
+        timers.arm(check.at, Arc::downgrade(&check), move |_| {
+            let Some((shared, membership)) = shared.upgrade().zip(membership.upgrade()) else { return };
             if shared.failures.contain(&membership, || check_lease(&shared, &membership)) {
                 arm(&shared, &membership);
             }
         });
     }
     if let Some(at) = membership.next_retry(now(shared)) {
-        let weak = weak();
-        timers.arm(at, move || {
-            let Some((shared, membership)) = upgrade(weak) else { return };
-            shared.reconciler.retry(&membership);
+        let shared = Arc::downgrade(shared);
+        timers.arm(at, Arc::downgrade(membership), move |membership| {
+            if let Some(shared) = shared.upgrade() {
+                shared.reconciler.retry(&membership);
+            }
         });
     }
 }

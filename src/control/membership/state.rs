@@ -82,8 +82,8 @@ pub(super) struct MembershipState {
     /// Released sockets, until they are closed.
     pub(super) closing: Vec<Closed>,
     pub(super) retries: Retries,
-    /// When the next check of the lease is armed.
-    pub(super) lease_armed: Option<Instant>,
+    /// The armed check of the lease, which ends with it.
+    pub(super) lease_check: Option<Arc<LeaseCheck>>,
     /// The interfaces as events have reported them; none before the membership is in the registry.
     pub(super) reported: Option<Vec<Reported>>,
 }
@@ -94,6 +94,11 @@ pub(super) struct Reported {
     pub(super) interface: Arc<str>,
     pub(super) state: JoinState,
     pub(super) hears: bool,
+}
+
+/// A check of the lease at this time.
+pub(in crate::control) struct LeaseCheck {
+    pub(super) at: Instant,
 }
 
 pub(super) struct AtTheEnd {
@@ -229,7 +234,7 @@ impl MembershipState {
             dropped_before: 0,
             closing: Vec::new(),
             retries: Retries::default(),
-            lease_armed: None,
+            lease_check: None,
             reported: None,
         }
     }

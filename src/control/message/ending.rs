@@ -21,11 +21,8 @@ impl Message {
         match (done, next) {
             (Some(reason), _) => self.close(reason),
             (None, Some(next)) => {
-                let message = Arc::downgrade(self);
-                self.context.timers.arm(next, move || {
-                    if let Some(message) = message.upgrade() {
-                        message.context.failures.contain(&message, || message.check());
-                    }
+                self.context.timers.arm(next, Arc::downgrade(self), |message: Arc<Self>| {
+                    message.context.failures.contain(&message, || message.check());
                 });
             }
             (None, None) => {}

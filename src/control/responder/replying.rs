@@ -159,6 +159,6 @@ impl Responder {
         }
         let payload = Bytes::copy_from_slice(payload);
         let reply = DelayedReply { responder: Arc::downgrade(self), via, destination, payload, tries_left };
-        self.context.timers.arm(at, move || reply.send());
+        self.context.timers.arm(at, Arc::downgrade(self), |_| reply.send());
     }
 }
