@@ -8,6 +8,14 @@ use crate::control::{Control, InterfaceChoice, JoinRequest, ResourceKind, fixtur
 use crate::model::{HopLimit, Id, InterfaceRef, Interfaces, MessageSpec, Repeat, Retention};
 
 #[tokio::test]
+async fn an_interface_that_is_not_there_needs_no_retry() {
+    let control = Control::start(fixtures::settings()).await.expect("it starts");
+    control.join_as(Id::generate(), missing(), true).await.expect("it waits");
+    assert_eq!(timers(&control), 0);
+    control.shutdown().await.expect("there is no disk");
+}
+
+#[tokio::test]
 async fn timers_of_deleted_resources_do_not_add_up() {
     const ROUNDS: usize = 200;
     let control = Control::start(fixtures::settings()).await.expect("it starts");
