@@ -171,8 +171,8 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
             .ref_location_from_schema_name(GapBody::name())
             .description(Some("Present if datagrams before the first item are missing."));
         ObjectBuilder::new()
-            .description(Some("A page of a log, in order of arrival. With a filter, a page can have fewer than `limit` items, or none, although \
-             the log has more: read on from `next_cursor`."))
+            .description(Some("A page of a log, in order of arrival. A page ends after `limit` items, or with the item that fills 1 MiB. With a \
+             filter, it can have fewer items, or none, although the log has more: read on from `next_cursor`."))
             .property("items", Ref::from_schema_name(T::name()).to_array_builder())
             .required("items")
             .property("next_cursor", cursor)

@@ -169,7 +169,7 @@ struct MessageResponder {
     late: bool,
 }
 
-/// A message and, if the request waited for it, its first 1,000 responses.
+/// A message and, if the request waited for it, its first 1,000 responses, or the first MiB of them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "roll-1", "state": "closed", "close_reason": "expected",
