@@ -90,8 +90,10 @@ pub struct Response {
     /// The attempt that the response belongs to, from 1; null if it is unknown.
     #[schema(required)]
     attempt: Option<u32>,
-    /// Whether the responder had responded before.
-    duplicate: bool,
+    /// Whether the responder had responded before; null if the service does not know, because the message has more
+    /// responders than the service tells apart (10,000 unless configured). Such a response counts as `untracked`.
+    #[schema(required)]
+    duplicate: Option<bool>,
     /// Whether the response arrived after the message was closed.
     late: bool,
 }
@@ -117,7 +119,7 @@ impl Response {
             datagram: Datagram::of(entry, encoding),
             rtt_us: entry.response.and_then(|response| response.rtt_us),
             attempt: entry.response.and_then(|response| response.attempt),
-            duplicate: entry.response.is_some_and(|response| response.duplicate),
+            duplicate: entry.response.map_or(Some(false), |response| response.duplicate),
             late: entry.response.is_some_and(|response| response.late),
         }
     }

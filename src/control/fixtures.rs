@@ -18,6 +18,12 @@ pub(super) fn settings() -> Settings {
         store: None,
         message_age: Duration::from_mins(1),
         kept_messages: 10,
+        max_memberships: 10_000,
+        max_responders: 10_000,
+        membership_bytes: 256 << 20,
+        max_collecting: 10_000,
+        message_responders: 10_000,
+        responder_table_bytes: 64 << 20,
         replies_per_source: 0,
         replies_total: 0,
     }

@@ -41,6 +41,7 @@ impl Control {
         membership.begin_counting();
         if shared.joined(membership.kind()).insert(membership.id().clone(), membership.clone()).is_ok() {
             membership.keep(false);
+            membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;
             arm(shared, &membership);
         }
@@ -51,7 +52,7 @@ impl Control {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
         let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
-        shared.totals.begin_with(message.totals());
+        shared.totals.begin_with(&message.totals());
         Ok(Arc::new(message))
     }
 

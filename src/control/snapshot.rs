@@ -16,6 +16,12 @@ pub struct ControlSnapshot {
     pub reopened: u64,
     /// Round-trip times of responses.
     pub rtt: Distribution,
+    /// Bytes of all tables of responders.
+    pub table_bytes: usize,
+    /// Bytes of all memberships and responders, besides their logs.
+    pub membership_bytes: usize,
+    /// How often a resource was refused because there were too many, in the order of [`ResourceKind::ALL`].
+    pub refused: [u64; ResourceKind::ALL.len()],
 }
 
 impl Control {
@@ -40,6 +46,9 @@ impl Control {
             current,
             reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
             rtt: shared.totals.rtt.distribution(),
+            table_bytes: shared.message_context.tables.held(),
+            membership_bytes: shared.settings.membership_bytes - shared.membership_bytes.available_permits(),
+            refused: ResourceKind::ALL.map(|kind| shared.refused[kind as usize].load(Ordering::Relaxed)),
         }
     }
 

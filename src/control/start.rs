@@ -1,18 +1,21 @@
 //! How the core starts and stops.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
 use super::events::Events;
 use super::membership::MembershipContext;
-use super::message::{ClosedMessages, MessageContext, SharedSendSockets};
+use super::message::{ClosedMessages, MessageContext, SharedSendSockets, TableBudget};
 use super::reconciler::{self, ReconcilerHandle};
 use super::recovery::{self, keep_running};
 use super::registry::Registry;
 use super::resource_failures::ResourceFailures;
+use super::resource_kind::ResourceKind;
 use super::responder::{ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
@@ -78,6 +81,10 @@ impl Control {
                 receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
                 closed: Arc::new(ClosedMessages::default()),
+                tables: Arc::new(TableBudget::new(
+                    settings.message_responders,
+                    settings.responder_table_bytes,
+                )),
                 totals: totals.clone(),
                 events: events.clone(),
                 failures: failures.clone(),
@@ -95,12 +102,15 @@ impl Control {
             reconciler,
             budget,
             events,
+            memberships: Registry::new(settings.max_memberships),
+            responders: Registry::new(settings.max_responders),
+            messages: Registry::default(),
+            collecting: Arc::new(Semaphore::new(settings.max_collecting)),
+            membership_bytes: Arc::new(Semaphore::new(settings.membership_bytes)),
+            refused: [const { AtomicU64::new(0) }; ResourceKind::ALL.len()],
             settings,
             interfaces,
             receive_threads,
-            memberships: Registry::default(),
-            responders: Registry::default(),
-            messages: Registry::default(),
             claims: Claims::default(),
             totals,
             failures,

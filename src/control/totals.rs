@@ -28,6 +28,8 @@ pub struct Totals {
     pub sent: u64,
     /// Copies that could not be sent.
     pub send_failures: u64,
+    /// Responses whose responders were not told apart.
+    pub untracked: u64,
 }
 
 /// Datagrams received by the logs of one kind of resource.
@@ -88,13 +90,13 @@ pub(super) struct TotalsAccumulator {
 }
 
 impl TotalsAccumulator {
-    pub(super) fn enter(&self, ended: Totals) {
-        *locked(&self.ended) += ended;
+    pub(super) fn enter(&self, ended: &Totals) {
+        *locked(&self.ended) += *ended;
     }
 
     /// Notes the counts of an earlier run with which a resource starts.
-    pub(super) fn begin_with(&self, counted: Totals) {
-        *locked(&self.before) += counted;
+    pub(super) fn begin_with(&self, counted: &Totals) {
+        *locked(&self.before) += *counted;
     }
 
     pub(super) fn ended(&self) -> Totals {
@@ -162,14 +164,15 @@ impl Totals {
     }
 
     fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
-        let Self { memberships, responders, messages, replies, closed, sent, send_failures } = self;
+        let Self { memberships, responders, messages, replies, closed, sent, send_failures, untracked } =
+            self;
         let received = [memberships, responders, messages].into_iter().flat_map(|received| {
             let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
         let ReplyCounters { received: datagrams, matched, replied, failed, limited, suppressed } = replies;
         let replies = [datagrams, matched, replied, failed, limited, suppressed];
-        let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures]);
+        let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures, untracked]);
         std::array::from_fn(|_| cells.next().expect("it is made of counts only, and all are here"))
     }
 }
@@ -241,8 +244,8 @@ mod tests {
     fn reported_totals_never_decrease() {
         let accumulator = TotalsAccumulator::default();
         let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
-        accumulator.enter(totals(1, 1));
-        accumulator.enter(totals(2, 0));
+        accumulator.enter(&totals(1, 1));
+        accumulator.enter(&totals(2, 0));
         assert_eq!(accumulator.ended(), totals(3, 1));
         assert_eq!(accumulator.never_less(totals(5, 1)), totals(5, 1));
         assert_eq!(accumulator.never_less(totals(4, 2)), totals(5, 2));

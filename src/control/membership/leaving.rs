@@ -82,10 +82,11 @@ impl Membership {
     /// Enters the counts into the totals. Called once, by a membership that has not left yet.
     fn leave_with(&self, state: &mut MembershipState, event: EventKind) -> Vec<Registration> {
         state.stage = Stage::Left;
+        state.charge = None;
         let sockets = state.take_sockets();
         state.log.close();
         state.replaced.drain(..).for_each(|old| old.close());
-        self.context.totals.enter(self.totals(state.log.counters(), state.dropped_before));
+        self.context.totals.enter(&self.totals(state.log.counters(), state.dropped_before));
         if state.reported.is_some() {
             self.emit(state, event, None);
         }

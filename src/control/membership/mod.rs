@@ -6,6 +6,7 @@
 //! them without it, and adopts them under `state` if nothing has changed meanwhile.
 
 mod changing;
+mod charging;
 mod events;
 mod failing;
 mod following;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::changing::Unchanged;
+use super::charging::bytes_of;
 use super::request::JoinRequest;
 use super::state::Membership;
 use crate::control::error::{ControlError, Done};
-use crate::control::registry::{ListQuery, Outcome};
+use crate::control::registry::{ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::{ActiveRules, Responder};
 use crate::control::shared::{Control, Shared};
@@ -34,6 +35,8 @@ impl Control {
                     return Err(ControlError::Exists { kind, id });
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
+                let bytes = bytes_of(&spec, request.rules.as_ref());
+                let added = shared.charge_membership(kind, bytes.saturating_sub(existing.charged()))?;
                 let table = table_for(shared, &request).await?;
                 let changed = existing.change(&spec, &request, &table);
                 match within(Done::Nothing, changed).await? {
@@ -43,7 +46,7 @@ impl Control {
                         registry.remove_if(&id, &existing);
                         continue;
                     }
-                    Ok(()) => {}
+                    Ok(()) => existing.charge(added, bytes),
                 }
                 existing.keep_change();
                 reconcile_if_changed(shared, &existing, &table);
@@ -56,15 +59,26 @@ impl Control {
                 let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Responder::new(active, shared.responder_context.clone()))
             });
+            if registry.is_full() {
+                return Err(shared.too_many(kind));
+            }
+            let bytes = bytes_of(&spec, request.rules.as_ref());
+            let charge = shared.charge_membership(kind, bytes)?;
             let table = table_for(shared, &request).await?;
             let context = shared.membership_context.clone();
             let new = Membership::prepare(id.clone(), spec, &request, responder, context, table.clone())?;
-            if let Some(membership) = new.publish(registry) {
-                reconcile_if_changed(shared, &membership, &table);
-                arm(shared, &membership);
-                membership.keep(true);
-                shared.flushed(Done::Created).await?;
-                return Ok((membership, Outcome::Created));
+            match new.publish(registry) {
+                Ok(membership) => {
+                    membership.charge(charge, bytes);
+                    reconcile_if_changed(shared, &membership, &table);
+                    arm(shared, &membership);
+                    membership.keep(true);
+                    shared.flushed(Done::Created).await?;
+                    return Ok((membership, Outcome::Created));
+                }
+                Err(NotInserted::Full) => return Err(shared.too_many(kind)),
+                // The id is taken by now: the request concerns that membership.
+                Err(NotInserted::Taken) => {}
             }
         }
     }

@@ -118,7 +118,7 @@ impl Membership {
     pub(in crate::control) fn begin_counting(&self) {
         let state = self.state();
         let counted = self.totals(state.log.counters(), state.dropped_before);
-        self.context.totals.begin_with(counted);
+        self.context.totals.begin_with(&counted);
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.

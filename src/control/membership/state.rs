@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::interface::{InterfaceMembership, NotJoinedReason};
 use super::opening::{Delivery, Opening};
 use super::retries::Retries;
@@ -82,6 +84,8 @@ pub(super) struct MembershipState {
     /// Released sockets, until they are closed.
     pub(super) closing: Vec<Closed>,
     pub(super) retries: Retries,
+    /// The bytes that are charged for the membership, until it has left.
+    pub(super) charge: Option<OwnedSemaphorePermit>,
     /// The armed check of the lease, which ends with it.
     pub(super) lease_check: Option<Arc<LeaseCheck>>,
     /// The interfaces as events have reported them; none before the membership is in the registry.
@@ -234,6 +238,7 @@ impl MembershipState {
             dropped_before: 0,
             closing: Vec::new(),
             retries: Retries::default(),
+            charge: None,
             lease_check: None,
             reported: None,
         }

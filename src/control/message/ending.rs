@@ -89,6 +89,7 @@ impl Message {
     pub(in crate::control) fn release_sockets(&self) {
         self.sockets().close_all();
         self.log.complete();
+        self.collection().freeze_responders(Self::LISTED_RESPONDERS);
     }
 
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.

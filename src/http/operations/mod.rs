@@ -5,6 +5,7 @@ pub(super) mod configuration;
 mod exposition;
 pub(super) mod health;
 mod http_metrics;
+mod limit_metrics;
 pub(super) mod log_filter;
 pub(super) mod metrics;
 mod process;
