@@ -96,10 +96,12 @@ impl Control {
         hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
         self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
-            query.group.is_none_or(|group| membership.spec().group == group) && {
+            let is_in = |group| membership.group() == group;
+            let is_so = || {
                 let (is, does) = membership.condition();
                 state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
-            }
+            };
+            query.group.is_none_or(is_in) && (state.is_none() && hears.is_none() || is_so())
         })
     }
 

@@ -16,7 +16,7 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use crate::control::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
-use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
+use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{Closed, Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
@@ -130,6 +130,10 @@ impl Membership {
 
     pub fn spec(&self) -> MembershipSpec {
         self.state().spec.clone()
+    }
+
+    pub(in crate::control) fn group(&self) -> Group {
+        self.state().spec.group
     }
 
     pub fn kind(&self) -> ResourceKind {
