@@ -138,6 +138,24 @@ pub struct ServeArgs {
     /// The most messages; beyond that, the service deletes those closed longest ago.
     #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
     kept_messages: u32,
+    /// The most memberships.
+    #[arg(long, env = "ROLLCALL_MAX_MEMBERSHIPS", value_name = "COUNT", default_value_t = 10_000)]
+    max_memberships: u32,
+    /// The most responders.
+    #[arg(long, env = "ROLLCALL_MAX_RESPONDERS", value_name = "COUNT", default_value_t = 10_000)]
+    max_responders: u32,
+    /// The most bytes of all memberships and responders, besides their logs.
+    #[arg(long, env = "ROLLCALL_MEMBERSHIP_BYTES", value_name = "BYTES", default_value_t = 256 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..=1 << 60))]
+    membership_bytes: u64,
+    /// The most messages that collect responses, or are still sent, at once.
+    #[arg(long, env = "ROLLCALL_MAX_COLLECTING", value_name = "COUNT", default_value_t = 10_000)]
+    max_collecting: u32,
+    /// How many responders of one message the service tells apart; further ones are kept as responses only.
+    #[arg(long, env = "ROLLCALL_MESSAGE_RESPONDERS", value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    message_responders: u32,
+    /// The most bytes of the tables in which the service tells the responders of all messages apart.
+    #[arg(long, env = "ROLLCALL_RESPONDER_TABLE_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
+    responder_table_bytes: u64,
     /// Replies per second of one responder to one source; 0 for no limit.
     #[arg(long, env = "ROLLCALL_REPLIES_PER_SOURCE", value_name = "RATE", default_value_t = 100)]
     replies_per_source: u32,
@@ -229,6 +247,12 @@ impl ServeArgs {
                 }),
                 message_age: Duration::from_millis(self.message_age_ms),
                 kept_messages: self.kept_messages as usize,
+                max_memberships: self.max_memberships as usize,
+                max_responders: self.max_responders as usize,
+                membership_bytes: usize::try_from(self.membership_bytes).unwrap_or(usize::MAX),
+                max_collecting: self.max_collecting as usize,
+                message_responders: self.message_responders as usize,
+                responder_table_bytes: usize::try_from(self.responder_table_bytes).unwrap_or(usize::MAX),
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
                 reply_bytes: ReplyBytes {

@@ -17,7 +17,7 @@ use packet::Packet;
 ///
 /// Times are in nanoseconds. Each datagram has a comment that says what its headers cannot: `seq=` and its place
 /// in the log, `truncated`, `ttl=unknown` (the header then has 0), and for a response `rtt_us=`, `attempt=`,
-/// `duplicate` and `late`.
+/// `duplicate` or `duplicate=unknown`, and `late`.
 #[derive(Debug)]
 pub struct CaptureWriter {
     /// Numbers of the interfaces described so far that are still in use.
@@ -167,9 +167,12 @@ fn comment(sequence: u64, metadata: &DatagramMeta<'_>, response: Option<&Respons
     if let Some(attempt) = response.attempt {
         let _ = write!(text, " attempt={attempt}");
     }
-    for (holds, word) in [(response.duplicate, " duplicate"), (response.late, " late")] {
-        text.push_str(if holds { word } else { "" });
-    }
+    text.push_str(match response.duplicate {
+        Some(true) => " duplicate",
+        Some(false) => "",
+        None => " duplicate=unknown",
+    });
+    text.push_str(if response.late { " late" } else { "" });
     text
 }
 
@@ -328,8 +331,8 @@ mod tests {
         let mut file = Vec::new();
         let mut writer = CaptureWriter::new(&mut file);
         let odd = DatagramMeta { hop_limit: None, truncated: true, ..metadata("lo") };
-        let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
-        let vague = ResponseMeta { rtt_us: None, attempt: None, duplicate: false, late: false };
+        let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: Some(true), late: true };
+        let vague = ResponseMeta { rtt_us: None, attempt: None, duplicate: None, late: false };
         writer.write(&mut file, 7, &odd, None, b"x");
         writer.gap(Some(12), "retention");
         writer.write(&mut file, 20, &metadata("lo"), Some(&late), b"x");
@@ -342,7 +345,7 @@ mod tests {
             [
                 vec!["seq=7 truncated ttl=unknown"],
                 vec!["gap: missed=12 reason=retention", "seq=20 rtt_us=181 attempt=2 duplicate late"],
-                vec!["gap: missed=unknown reason=log_replaced", "seq=21"],
+                vec!["gap: missed=unknown reason=log_replaced", "seq=21 duplicate=unknown"],
             ]
         );
     }

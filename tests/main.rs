@@ -4,6 +4,7 @@
 mod support;
 
 mod api {
+    mod bounds;
     mod collecting;
     mod config;
     mod connections;

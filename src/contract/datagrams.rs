@@ -90,8 +90,10 @@ pub struct Response {
     /// The attempt that the response belongs to, from 1; null if it is unknown.
     #[schema(required)]
     attempt: Option<u32>,
-    /// Whether the responder had responded before.
-    duplicate: bool,
+    /// Whether the responder had responded before; null if the service does not know, because the message has more
+    /// responders than the service tells apart (10,000 unless configured). Such a response counts as `untracked`.
+    #[schema(required)]
+    duplicate: Option<bool>,
     /// Whether the response arrived after the message was closed.
     late: bool,
 }
@@ -117,7 +119,7 @@ impl Response {
             datagram: Datagram::of(entry, encoding),
             rtt_us: entry.response.and_then(|response| response.rtt_us),
             attempt: entry.response.and_then(|response| response.attempt),
-            duplicate: entry.response.is_some_and(|response| response.duplicate),
+            duplicate: entry.response.map_or(Some(false), |response| response.duplicate),
             late: entry.response.is_some_and(|response| response.late),
         }
     }
@@ -171,8 +173,8 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
             .ref_location_from_schema_name(GapBody::name())
             .description(Some("Present if datagrams before the first item are missing."));
         ObjectBuilder::new()
-            .description(Some("A page of a log, in order of arrival. With a filter, a page can have fewer than `limit` items, or none, although \
-             the log has more: read on from `next_cursor`."))
+            .description(Some("A page of a log, in order of arrival. A page ends after `limit` items, or with the item that fills 1 MiB. With a \
+             filter, it can have fewer items, or none, although the log has more: read on from `next_cursor`."))
             .property("items", Ref::from_schema_name(T::name()).to_array_builder())
             .required("items")
             .property("next_cursor", cursor)

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::field_errors::FieldError;
 use super::memberships::State;
+use super::page_room::PageRoom;
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 
@@ -84,7 +85,7 @@ impl<T: ToSchema> PartialSchema for List<T> {
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
             .description(Some("The cursor after the last entry: pass it as `after` to see the next page; null on the last page."));
         ObjectBuilder::new()
-            .description(Some("A page of a list, ordered by id."))
+            .description(Some("A page of a list, ordered by id. It ends after `limit` entries, or with the entry that fills 1 MiB."))
             .property("items", Ref::from_schema_name(T::name()).to_array_builder())
             .required("items")
             .property("next_cursor", cursor)
@@ -115,10 +116,21 @@ fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<Li
     Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
 }
 
-impl<T> List<T> {
-    /// `more`: whether further entries follow.
-    pub fn new(items: Vec<T>, last: Option<impl ToString>, more: bool) -> Self {
-        Self { items, next_cursor: last.filter(|_| more).map(|last| last.to_string()) }
+impl<T: Serialize> List<T> {
+    /// A page of these entries, given with their cursors, as far as it has room for them. `more`: whether further
+    /// entries follow.
+    pub fn new(entries: impl IntoIterator<Item = (String, T)>, more: bool) -> Self {
+        let (mut room, mut items, mut last) = (PageRoom::default(), Vec::new(), None);
+        let mut entries = entries.into_iter();
+        while !room.is_full()
+            && let Some((cursor, item)) = entries.next()
+        {
+            room.take(&item);
+            items.push(item);
+            last = Some(cursor);
+        }
+        let more = more || entries.next().is_some();
+        Self { items, next_cursor: last.filter(|_| more) }
     }
 }
 

@@ -57,7 +57,7 @@ pub struct MessageBody {
     /// How long to collect responses, from the first send; with 0, the message collects none.
     #[schema(minimum = 0, maximum = 86_400_000_u64, default = 1000)]
     window_ms: Option<u64>,
-    /// Stop collecting once this many distinct responders have responded.
+    /// Stop collecting once this many distinct responders have responded; at most 10,000 unless configured.
     #[schema(minimum = 1)]
     expect: Option<u64>,
     /// Stop collecting when no new responder has responded for this long, counted from the last send.
@@ -115,7 +115,7 @@ pub struct RawOptions {
     /// How long to collect responses; with 0, the message collects none. Default: 1000.
     #[param(nullable = false, minimum = 0, maximum = 86_400_000_u64)]
     window_ms: Option<u64>,
-    /// Stop collecting once this many distinct responders have responded.
+    /// Stop collecting once this many distinct responders have responded; at most 10,000 unless configured.
     #[param(nullable = false, minimum = 1)]
     expect: Option<u64>,
     /// Stop collecting when no new responder has responded for this long.

@@ -22,7 +22,7 @@ use crate::model::CloseReason;
         "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
     }],
     "counters": {
-        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
+        "responses": 1, "responders": 1, "duplicates": 0, "untracked": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
         "lost": 0
     },
     "responders": [{
@@ -73,7 +73,8 @@ pub struct Message {
     /// The sends on each interface.
     sent: Vec<SentBy>,
     counters: Counters,
-    /// The first 1,000 responders, ordered by their first responses.
+    /// The first 1,000 responders, ordered by their first responses. Empty if the service dropped the list of a closed
+    /// message, because all lists took too much memory: the responses have the responders, too.
     responders: Vec<MessageResponder>,
 }
 
@@ -137,10 +138,15 @@ struct SentBy {
 struct Counters {
     /// All responses, including duplicates and late ones.
     responses: u64,
-    /// Distinct responders, by address and port, that responded before the message was closed.
+    /// Distinct responders, by address and port, that responded before the message was closed. A lower bound if
+    /// `untracked` is not 0.
     responders: u64,
-    /// Responses from responders that had responded before.
+    /// Responses from responders that had responded before. A lower bound if `untracked` is not 0.
     duplicates: u64,
+    /// Responses beyond the responders that the service tells apart: 10,000 of one message unless configured, and for
+    /// one address as many as it leaves free. They are in the log with `duplicate: null`, and count neither for
+    /// `expect` nor for `stall_ms`.
+    untracked: u64,
     /// Responses that arrived after the message was closed.
     late: u64,
     /// Datagrams that arrived at the same port before the first send; they are not in the log.
@@ -169,7 +175,7 @@ struct MessageResponder {
     late: bool,
 }
 
-/// A message and, if the request waited for it, its first 1,000 responses.
+/// A message and, if the request waited for it, its first 1,000 responses, or the first MiB of them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "id": "roll-1", "state": "closed", "close_reason": "expected",
@@ -181,7 +187,7 @@ struct MessageResponder {
         "first_sent_at": "2026-01-02T03:04:05.679012345Z", "last_sent_at": "2026-01-02T03:04:05.679012345Z"
     }],
     "counters": {
-        "responses": 1, "responders": 1, "duplicates": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
+        "responses": 1, "responders": 1, "duplicates": 0, "untracked": 0, "late": 0, "strays": 0, "dropped_buffers": 0, "evicted": 0,
         "lost": 0
     },
     "responders": [{
@@ -234,11 +240,12 @@ impl From<&MessageView> for Message {
             track_attempts: spec.track_attempts,
             linger_ms: millis(spec.linger),
             retention: RetentionBody::of(&spec.retention),
-            sent: view.results.iter().map(SentBy::from).collect(),
+            sent: view.results.iter().map(|result| SentBy::from(&**result)).collect(),
             counters: Counters {
                 responses: view.counters.responses,
                 responders: view.counters.responders,
                 duplicates: view.counters.duplicates,
+                untracked: view.counters.untracked,
                 late: view.counters.late,
                 strays: view.counters.strays,
                 dropped_buffers: view.dropped_buffers,
@@ -248,7 +255,7 @@ impl From<&MessageView> for Message {
             responders: view
                 .responders
                 .iter()
-                .map(|(source, peer)| MessageResponder::new(source, peer))
+                .map(|(source, peer)| MessageResponder::new(source, &peer))
                 .collect(),
         }
     }
@@ -270,7 +277,7 @@ impl From<&EgressResult> for SentBy {
 }
 
 impl MessageResponder {
-    fn new(source: &std::net::SocketAddr, peer: &RespondingPeer) -> Self {
+    fn new(source: std::net::SocketAddr, peer: &RespondingPeer) -> Self {
         Self {
             source: source.to_string(),
             responses: peer.responses,

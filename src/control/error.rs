@@ -27,6 +27,14 @@ pub enum ControlError {
     NotFound { kind: ResourceKind, id: Id },
     #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
+    #[error("there are {most} {kind}s{}, the most that the service takes", collecting(*.kind))]
+    TooMany { kind: ResourceKind, most: usize },
+    #[error(
+        "memberships and responders take at most {most} bytes besides their logs, and this {kind} would exceed that"
+    )]
+    TooLarge { kind: ResourceKind, most: usize },
+    #[error("a message tells at most {most} responders apart, and {expect} are expected")]
+    ExpectsTooMany { expect: u64, most: usize },
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
     #[error("there is no interface `{name}`")]
@@ -187,6 +195,10 @@ impl ControlError {
                 | Self::SourceNotThere { .. }
         )
     }
+}
+
+fn collecting(kind: ResourceKind) -> &'static str {
+    if kind == ResourceKind::Message { " that are sent or collect" } else { "" }
 }
 
 fn places(interfaces: &[Arc<str>]) -> String {

@@ -26,10 +26,10 @@ impl Control {
     pub fn groups(&self) -> BTreeMap<Group, GroupView> {
         let mut groups = BTreeMap::<Group, GroupView>::new();
         for membership in self.0.memberships.all() {
-            groups.entry(membership.spec().group).or_default().add(&membership);
+            groups.entry(membership.group()).or_default().add(&membership);
         }
         for responder in self.0.responders.all() {
-            groups.entry(responder.spec().group).or_default().add(&responder);
+            groups.entry(responder.group()).or_default().add(&responder);
         }
         groups
     }

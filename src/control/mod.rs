@@ -44,7 +44,7 @@ pub use health::{CheckOutcome, HealthCheck};
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::{JoinRequest, Membership};
-pub use message::{EgressResult, Message, MessageView, RespondingPeer, ResponseCounters};
+pub use message::{EgressResult, ListedResponders, Message, MessageView, RespondingPeer, ResponseCounters};
 pub use registry::{ListQuery, Outcome};
 pub use resource_kind::ResourceKind;
 pub use responder::ReplyCounters;

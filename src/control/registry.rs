@@ -13,6 +13,15 @@ pub(super) struct Registry<T> {
     entries: Mutex<BTreeMap<Id, Arc<T>>>,
     /// Entries whose deletion may still be under way, the oldest first. Std lock: held for a look-up or a push.
     deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
+    /// The most entries that clients may create.
+    most: usize,
+}
+
+/// Why a new entry was not added.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotInserted {
+    Taken,
+    Full,
 }
 
 /// Whether a PUT created the resource or found it.
@@ -32,7 +41,7 @@ pub struct ListQuery {
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Self { entries: Mutex::default(), deleted: Mutex::default() }
+        Self::new(usize::MAX)
     }
 }
 
@@ -42,6 +51,11 @@ impl<T> Registry<T> {
     const DELETIONS: usize = 1_024;
     /// Entries that a page examines before it releases the lock for other tasks.
     const AT_ONCE: usize = 256;
+
+    /// `most`: the most entries that clients may create.
+    pub(super) fn new(most: usize) -> Self {
+        Self { entries: Mutex::default(), deleted: Mutex::default(), most }
+    }
 
     pub(super) fn find(&self, id: &Id) -> Option<Arc<T>> {
         self.entries().get(id).cloned()
@@ -56,6 +70,28 @@ impl<T> Registry<T> {
                 Ok(())
             }
         }
+    }
+
+    /// Adds an entry that a client creates, if there is room.
+    pub(super) fn insert_new(&self, id: Id, entry: Arc<T>) -> Result<(), NotInserted> {
+        let mut entries = self.entries();
+        let is_full = entries.len() >= self.most;
+        match entries.entry(id) {
+            std::collections::btree_map::Entry::Occupied(_) => Err(NotInserted::Taken),
+            std::collections::btree_map::Entry::Vacant(_) if is_full => Err(NotInserted::Full),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(entry);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.most
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// Takes the entry out, to be deleted, or returns one whose deletion is not over. `true`: it was taken out now.
@@ -151,6 +187,16 @@ mod tests {
         registry.end_deletion(&newer);
         registry.end_deletion(&deleted);
         assert!(registry.begin_deletion(&id).is_none());
+    }
+
+    #[test]
+    fn a_full_registry_takes_no_new_entry() {
+        let (registry, id) = (Registry::new(1), |name| Id::parse(name).unwrap());
+        assert_eq!(registry.insert_new(id("a"), Arc::new(1)), Ok(()));
+        assert_eq!(registry.insert_new(id("a"), Arc::new(2)), Err(NotInserted::Taken));
+        assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Err(NotInserted::Full));
+        registry.begin_deletion(&id("a"));
+        assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Ok(()));
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Control {
         membership.begin_counting();
         if shared.joined(membership.kind()).insert(membership.id().clone(), membership.clone()).is_ok() {
             membership.keep(false);
+            membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;
             arm(shared, &membership);
             if let Err(error) = membership.check_pattern() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::message::{Message, forget_closed, forget_expired};
+use super::message::{Message, drop_tables, forget_closed, forget_expired};
 use super::shared::Shared;
 use crate::model::Timestamp;
 use crate::store::Log;
@@ -39,6 +39,8 @@ pub(super) async fn run(shared: &Shared) {
         let now = Timestamp::now();
         shared.failures.catch(|| forget_expired(shared, now));
         shared.responder_context.limits.sweep(std::time::Instant::now());
+        shared.failures.catch(|| drop_tables(shared));
+        shared.message_context.timers.sweep();
         expire(shared, now).await;
         if shared.budget.is_exceeded() {
             let forget = |before| forget_closed(shared, before);

@@ -21,6 +21,17 @@ pub struct Settings {
     pub message_age: Duration,
     /// How many messages are kept; if there are more, the longest closed are deleted.
     pub kept_messages: usize,
+    /// The most memberships, and the most responders.
+    pub max_memberships: usize,
+    pub max_responders: usize,
+    /// The most bytes of all memberships and responders, besides their logs.
+    pub membership_bytes: usize,
+    /// The most messages that collect at once.
+    pub max_collecting: usize,
+    /// How many responders of one message are told apart.
+    pub message_responders: usize,
+    /// The most bytes of all tables of responders.
+    pub responder_table_bytes: usize,
     /// Replies per second of one responder to one source; 0 for no limit.
     pub replies_per_source: u32,
     /// Replies per second of the whole service; 0 for no limit.

@@ -1,7 +1,9 @@
 //! The core's state, and the parts of it that all operations use.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,12 @@ pub(super) struct Shared {
     pub(super) memberships: Registry<Membership>,
     pub(super) responders: Registry<Membership>,
     pub(super) messages: Registry<Message>,
+    /// Places for messages that are not closed yet.
+    pub(super) collecting: Arc<Semaphore>,
+    /// Bytes that memberships and responders may still take besides their logs.
+    pub(super) membership_bytes: Arc<Semaphore>,
+    /// How often a resource was refused because there were too many, in the order of [`ResourceKind::ALL`].
+    pub(super) refused: [AtomicU64; ResourceKind::ALL.len()],
     /// Claims on the ids of messages.
     pub(super) claims: Claims,
     pub(super) totals: Arc<TotalsAccumulator>,
@@ -88,6 +96,29 @@ impl Shared {
     /// All memberships and responders.
     pub(super) fn joined_all(&self) -> impl Iterator<Item = Arc<Membership>> {
         self.memberships.all().into_iter().chain(self.responders.all())
+    }
+
+    /// Counts a resource that is refused because there are too many.
+    pub(super) fn too_many(&self, kind: ResourceKind) -> ControlError {
+        let most = match kind {
+            ResourceKind::Membership | ResourceKind::Responder => self.joined(kind).most(),
+            ResourceKind::Message => self.settings.max_collecting,
+        };
+        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+        ControlError::TooMany { kind, most }
+    }
+
+    /// Charges the bytes of a new membership or responder, or those that a change adds.
+    pub(super) fn charge_membership(
+        &self,
+        kind: ResourceKind,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, ControlError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.membership_bytes.clone().try_acquire_many_owned(bytes).map_err(|_full| {
+            self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+            ControlError::TooLarge { kind, most: self.settings.membership_bytes }
+        })
     }
 
     /// Refuses changes once the service stops: whether they reached the disk would be left to chance.

@@ -21,6 +21,12 @@ pub struct ControlSnapshot {
     pub pattern_bytes: u64,
     /// Round-trip times of responses.
     pub rtt: Distribution,
+    /// Bytes of all tables of responders.
+    pub table_bytes: usize,
+    /// Bytes of all memberships and responders, besides their logs.
+    pub membership_bytes: usize,
+    /// How often a resource was refused because there were too many, in the order of [`ResourceKind::ALL`].
+    pub refused: [u64; ResourceKind::ALL.len()],
 }
 
 impl Control {
@@ -47,6 +53,9 @@ impl Control {
             delayed_reply_bytes: shared.responder_context.delayed.held() as u64,
             pattern_bytes: Pattern::bytes_in_use() as u64,
             rtt: shared.totals.rtt.distribution(),
+            table_bytes: shared.message_context.tables.held(),
+            membership_bytes: shared.settings.membership_bytes - shared.membership_bytes.available_permits(),
+            refused: ResourceKind::ALL.map(|kind| shared.refused[kind as usize].load(Ordering::Relaxed)),
         }
     }
 

@@ -1,23 +1,26 @@
 //! How the core starts and stops.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
 use super::events::Events;
 use super::membership::MembershipContext;
-use super::message::{ClosedMessages, MessageContext, SharedSendSockets};
+use super::message::{ClosedMessages, MessageContext, SharedSendSockets, TableBudget};
 use super::reconciler::{self, ReconcilerHandle};
 use super::recovery::{self, keep_running};
 use super::registry::Registry;
 use super::resource_failures::ResourceFailures;
+use super::resource_kind::ResourceKind;
 use super::responder::{ByteBudget, MatchBudget, ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
 use super::shared::{Control, Shared};
-use super::timers::Timers;
+use super::timers::{DueAction, Timers};
 use super::totals::TotalsAccumulator;
 use super::watchdog::{Watchdog, Watched};
 use crate::model::CloseReason;
@@ -81,6 +84,10 @@ impl Control {
                 receive_buffer: settings.receive_buffer,
                 timers: timers.clone(),
                 closed: Arc::new(ClosedMessages::default()),
+                tables: Arc::new(TableBudget::new(
+                    settings.message_responders,
+                    settings.responder_table_bytes,
+                )),
                 totals: totals.clone(),
                 events: events.clone(),
                 failures: failures.clone(),
@@ -98,12 +105,15 @@ impl Control {
             reconciler,
             budget,
             events,
+            memberships: Registry::new(settings.max_memberships),
+            responders: Registry::new(settings.max_responders),
+            messages: Registry::default(),
+            collecting: Arc::new(Semaphore::new(settings.max_collecting)),
+            membership_bytes: Arc::new(Semaphore::new(settings.membership_bytes)),
+            refused: [const { AtomicU64::new(0) }; ResourceKind::ALL.len()],
             settings,
             interfaces,
             receive_threads,
-            memberships: Registry::default(),
-            responders: Registry::default(),
-            messages: Registry::default(),
             claims: Claims::default(),
             totals,
             failures,
@@ -119,7 +129,7 @@ impl Control {
         }
         control.spawn("timers", |shared| async move {
             // An action that panics and names no resource has left one broken, or none.
-            let run = |action| shared.failures.catch(action).unwrap_or_default();
+            let run = |action: DueAction| shared.failures.catch(|| action.run()).unwrap_or_default();
             shared.message_context.timers.follow(run).await;
         });
         control.spawn("interfaces", |shared| async move {

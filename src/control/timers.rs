@@ -1,46 +1,89 @@
 //! All timers: window ends, lingering, leases, retries, delayed replies.
 //!
-//! One heap and one task instead of a timer for each, so that a waiting message or membership costs a heap entry.
-//! Actions hold weak references and check again when they run, so a resource that was closed, renewed or deleted in
-//! between needs no removal.
+//! One queue and one task instead of a timer for each, so that a waiting message or membership costs an entry. An
+//! entry's action checks again when it runs, so a resource that was closed or renewed in between needs no removal. An
+//! entry whose owner is gone is swept: each new entry, and each round of retention, checks a few.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::sync::{Lock, Progress};
 
-/// The action to run at the time of an entry.
-type Action = Box<dyn FnOnce() + Send>;
-
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Std lock: held for a push or a pop.
-    heap: Mutex<BinaryHeap<Reverse<Timer>>>,
+    /// Std lock: held to insert or remove an entry, or to check a few.
+    queue: Mutex<TimerQueue>,
     sooner: Notify,
     progress: Progress,
 }
 
-struct Timer {
-    at: Instant,
-    action: Action,
+/// An action that is due.
+pub(super) struct DueAction(Box<dyn Timer>);
+
+#[derive(Default)]
+struct TimerQueue {
+    entries: BTreeMap<TimerKey, Box<dyn Timer>>,
+    /// The number of entries so far: it tells those of the same time apart.
+    armed: u64,
+    /// The entry that was checked last; none: the next check begins with the first.
+    swept: Option<TimerKey>,
+}
+
+type TimerKey = (Instant, u64);
+
+trait Timer: Send {
+    fn is_dead(&self) -> bool;
+    fn run(self: Box<Self>);
+}
+
+struct OwnedTimer<T, F> {
+    owner: Weak<T>,
+    action: F,
 }
 
 impl Timers {
-    /// Bytes of an entry, besides its action.
-    pub(super) const ENTRY_BYTES: usize = size_of::<Timer>();
+    /// The most bytes of an entry, besides its action: a node of the tree is at least half full.
+    pub(super) const ENTRY_BYTES: usize = 2 * size_of::<(TimerKey, Box<dyn Timer>)>();
+    /// Entries checked for each new one: with two, at most as many are dead as alive.
+    const SWEPT_FOR_EACH: usize = 2;
+    /// Entries checked under one lock, and how often in a round.
+    const SWEPT_AT_ONCE: usize = 256;
+    const SWEEPS: usize = 64;
 
-    pub(super) fn arm(&self, at: Instant, action: impl FnOnce() + Send + 'static) {
-        let action = Box::new(action);
-        let mut heap = self.heap();
-        let is_first = heap.peek().is_none_or(|Reverse(first)| at < first.at);
-        heap.push(Reverse(Timer { at, action }));
-        drop(heap);
+    /// Has the action run at this time, unless its owner is gone by then.
+    pub(super) fn arm<T: Send + Sync + 'static>(
+        &self,
+        at: Instant,
+        owner: Weak<T>,
+        action: impl FnOnce(Arc<T>) + Send + 'static,
+    ) {
+        let timer = Box::new(OwnedTimer { owner, action });
+        let mut queue = self.queue();
+        let is_first = queue.first().is_none_or(|first| at < first);
+        queue.insert(at, timer);
+        let dead = queue.take_dead(Self::SWEPT_FOR_EACH);
+        drop(queue);
+        drop(dead);
         if is_first {
             self.sooner.notify_one();
+        }
+    }
+
+    /// Removes entries whose owners are gone: some of them, if there are many entries.
+    pub(super) fn sweep(&self) {
+        for _ in 0..Self::SWEEPS {
+            let mut queue = self.queue();
+            let dead = queue.take_dead(Self::SWEPT_AT_ONCE);
+            let is_over = queue.swept.is_none();
+            drop(queue);
+            drop(dead);
+            if is_over {
+                return;
+            }
         }
     }
 
@@ -52,12 +95,12 @@ impl Timers {
 
     /// When the first waiting entry is due.
     pub(super) fn first(&self) -> Option<Instant> {
-        self.heap().peek().map(|Reverse(first)| first.at)
+        self.queue().first()
     }
 
     /// Passes due actions to `run` until it is cancelled. Cancel-safe: an action is taken and run without an await in
     /// between.
-    pub(super) async fn follow(&self, mut run: impl FnMut(Action)) {
+    pub(super) async fn follow(&self, mut run: impl FnMut(DueAction)) {
         loop {
             let sooner = self.sooner.notified();
             self.progress.rest();
@@ -77,36 +120,70 @@ impl Timers {
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<Action> {
-        let mut heap = self.heap();
-        let is_due = heap.peek().is_some_and(|Reverse(first)| first.at <= now);
-        if is_due { heap.pop().map(|Reverse(entry)| entry.action) } else { None }
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queue().entries.len()
     }
 
-    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Timer>>> {
-        self.heap.lock_shared()
+    fn pop_due(&self, now: Instant) -> Option<DueAction> {
+        let mut queue = self.queue();
+        let is_due = queue.first().is_some_and(|first| first <= now);
+        if is_due { queue.entries.pop_first().map(|(_, timer)| DueAction(timer)) } else { None }
     }
-}
 
-impl Ord for Timer {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.at.cmp(&other.at)
-    }
-}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    fn queue(&self) -> MutexGuard<'_, TimerQueue> {
+        self.queue.lock_shared()
     }
 }
 
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
+impl DueAction {
+    pub(super) fn run(self) {
+        self.0.run();
     }
 }
 
-impl Eq for Timer {}
+impl TimerQueue {
+    fn first(&self) -> Option<Instant> {
+        self.entries.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn insert(&mut self, at: Instant, timer: Box<dyn Timer>) {
+        self.armed += 1;
+        self.entries.insert((at, self.armed), timer);
+    }
+
+    /// Checks the next `count` entries; removes and returns those whose owners are gone, to be dropped without the
+    /// lock.
+    fn take_dead(&mut self, count: usize) -> Vec<Box<dyn Timer>> {
+        let start = self.swept.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut dead, mut checked) = (Vec::new(), 0);
+        self.swept = None;
+        for (key, timer) in self.entries.range((start, Bound::Unbounded)).take(count) {
+            checked += 1;
+            self.swept = Some(*key);
+            if timer.is_dead() {
+                dead.push(*key);
+            }
+        }
+        if checked < count {
+            self.swept = None;
+        }
+        dead.into_iter().filter_map(|key| self.entries.remove(&key)).collect()
+    }
+}
+
+impl<T: Send + Sync, F: FnOnce(Arc<T>) + Send> Timer for OwnedTimer<T, F> {
+    fn is_dead(&self) -> bool {
+        self.owner.strong_count() == 0
+    }
+
+    fn run(self: Box<Self>) {
+        let Self { owner, action } = *self;
+        if let Some(owner) = owner.upgrade() {
+            action(owner);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -114,13 +191,34 @@ mod tests {
 
     #[test]
     fn an_overdue_entry_is_late() {
-        let (timers, now) = (Timers::default(), Instant::now());
+        let (timers, now, owner) = (Timers::default(), Instant::now(), Arc::new(()));
         assert_eq!(timers.late(now), Duration::ZERO);
-        timers.arm(now, || {});
-        timers.arm(now + Duration::from_secs(5), || {});
+        timers.arm(now, Arc::downgrade(&owner), |_| {});
+        timers.arm(now + Duration::from_secs(5), Arc::downgrade(&owner), |_| {});
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(7));
         assert!(timers.pop_due(now).is_some());
         assert_eq!(timers.late(now + Duration::from_secs(7)), Duration::from_secs(2));
         assert_eq!(timers.late(now + Duration::from_secs(4)), Duration::ZERO);
+    }
+
+    #[test]
+    fn entries_of_owners_that_are_gone_do_not_add_up() {
+        let (timers, now) = (Timers::default(), Instant::now());
+        let living: Vec<_> = (0..100).map(Arc::new).collect();
+        let far =
+            |nth: u32| now + Duration::from_hours(1) + Duration::from_secs(u64::from(nth * 7919 % 3600));
+        for (nth, owner) in (0..).zip(&living) {
+            timers.arm(far(nth), Arc::downgrade(owner), |_| {});
+        }
+        let mut most = 0;
+        for nth in 0..100_000 {
+            let owner = Arc::new([0_u8; 500]);
+            timers.arm(far(nth), Arc::downgrade(&owner), |_| {});
+            most = most.max(timers.len());
+        }
+        assert!(most <= 4 * living.len(), "{most} entries");
+        timers.sweep();
+        timers.sweep();
+        assert_eq!(timers.len(), living.len());
     }
 }

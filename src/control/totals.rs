@@ -28,6 +28,8 @@ pub struct Totals {
     pub sent: u64,
     /// Copies that could not be sent.
     pub send_failures: u64,
+    /// Responses whose responders were not told apart.
+    pub untracked: u64,
 }
 
 /// Datagrams received by the logs of one kind of resource.
@@ -162,7 +164,8 @@ impl Totals {
     }
 
     fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
-        let Self { memberships, responders, messages, replies, closed, sent, send_failures } = self;
+        let Self { memberships, responders, messages, replies, closed, sent, send_failures, untracked } =
+            self;
         let received = [memberships, responders, messages].into_iter().flat_map(|received| {
             let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
@@ -180,7 +183,7 @@ impl Totals {
         } = replies;
         let limits = [limited, limited_bytes, limited_delayed, limited_matching];
         let replies = [datagrams, matched, replied, failed, suppressed].into_iter().chain(limits);
-        let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures]);
+        let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures, untracked]);
         std::array::from_fn(|_| cells.next().expect("it is made of counts only, and all are here"))
     }
 }

@@ -92,8 +92,8 @@ pub(super) fn list<T: Join>(
 ) -> Result<JsonAnswer<List<T>>, Problem> {
     let query = params.query().map_err(Problem::of_parameter)?;
     let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
-    let items = page.iter().map(|membership| T::from(&membership.view())).collect();
-    Ok(JsonAnswer(List::new(items, page.last().map(|membership| membership.id()), more)))
+    let entries = page.iter().map(|membership| (membership.id().to_string(), T::from(&membership.view())));
+    Ok(JsonAnswer(List::new(entries, more)))
 }
 
 pub(super) fn show<T: Join>(

@@ -96,14 +96,14 @@ pub(super) async fn list(
 ) -> Result<JsonAnswer<List<Message>>, Problem> {
     let closed = params.state.map(|state| state == MessageState::Closed);
     let (page, more) = control.messages(&params.query().map_err(Problem::of_parameter)?, closed);
-    let items = page.iter().map(|message| Message::from(&message.view())).collect();
-    Ok(JsonAnswer(List::new(items, page.last().map(|message| message.id()), more)))
+    let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
+    Ok(JsonAnswer(List::new(entries, more)))
 }
 
 /// Show a message
 ///
 /// With `Prefer: wait=N`, the service waits up to N seconds until the message is closed, and then also shows the first
-/// 1,000 responses.
+/// 1,000 responses, or the first MiB of them.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
     params(IdParam<Message>, PreferWait),
     responses((status = 200, description = "The message", body = Collected), Problem))]

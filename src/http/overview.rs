@@ -24,10 +24,10 @@ pub(super) async fn groups(
 ) -> Result<Json<GroupList>, Problem> {
     let query = params.query().map_err(Problem::of_parameter)?;
     let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
-    let page = matching.by_ref().take(query.limit);
-    let items: Vec<_> = page.map(|(group, view)| Group::new(group, view)).collect();
-    let last = items.last().map(|last| last.group.clone());
-    Ok(Json(List::new(items, last, matching.next().is_some())))
+    let page: Vec<_> = matching.by_ref().take(query.limit).collect();
+    let more = matching.next().is_some();
+    let entries = page.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
+    Ok(Json(List::new(entries, more)))
 }
 
 /// List the host's interfaces, and whether they support multicast

@@ -180,7 +180,7 @@ fn urn<S: Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Er
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status()) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.kind == "unsupported-content-encoding" {

@@ -23,8 +23,9 @@ pub struct ResponseMeta {
     pub rtt_us: Option<u64>,
     /// The attempt that it belongs to, from 1; none if unknown.
     pub attempt: Option<u32>,
-    /// This responder has responded to this message before.
-    pub duplicate: bool,
+    /// This responder has responded to this message before; none if unknown, because the message has more responders
+    /// than the service tells apart.
+    pub duplicate: Option<bool>,
     /// It arrived after the message was closed.
     pub late: bool,
 }

@@ -2,8 +2,8 @@
 
 use super::filter::Filter;
 use super::items::{Item, Items};
-use crate::contract::Encoding;
 use crate::contract::datagrams::{DatagramPage, GapBody, Response};
+use crate::contract::{Encoding, PageRoom};
 use crate::store::{Cursor, Gap, Page};
 
 /// Collects the datagrams of a page that pass the filter.
@@ -15,6 +15,7 @@ pub struct PageBuilder {
     items: Items,
     encoding: Encoding,
     found: Vec<Item>,
+    room: PageRoom,
     next: Option<Cursor>,
     gap: Option<Gap>,
 }
@@ -28,7 +29,8 @@ impl PageBuilder {
         items: Items,
         encoding: Encoding,
     ) -> Self {
-        Self { limit, filter, items, encoding, found: Vec::new(), next: after, gap: None }
+        let room = PageRoom::default();
+        Self { limit, filter, items, encoding, found: Vec::new(), room, next: after, gap: None }
     }
 
     /// The cursor to read on from.
@@ -40,9 +42,9 @@ impl PageBuilder {
         self.found.is_empty()
     }
 
-    /// Whether the page is complete: it has reached the limit, or has a gap (a page reports only one).
+    /// Whether the page is complete: it has reached the limit or is full, or has a gap (a page reports only one).
     pub fn is_full(&self) -> bool {
-        self.found.len() >= self.limit || self.gap.is_some()
+        self.found.len() >= self.limit || self.room.is_full() || self.gap.is_some()
     }
 
     /// Takes datagrams that pass the filter, up to the limit; returns how many it examined.
@@ -53,8 +55,10 @@ impl PageBuilder {
         for entry in page.entries() {
             examined += 1;
             if self.filter.wants(&entry) {
-                self.found.push(self.items.show(&entry, self.encoding));
-                if self.found.len() == self.limit {
+                let item = self.items.show(&entry, self.encoding);
+                let has_room = self.room.take(&item);
+                self.found.push(item);
+                if self.found.len() == self.limit || !has_room {
                     next = Cursor { sequence: entry.sequence, ..page.next };
                     break;
                 }
@@ -75,12 +79,17 @@ impl PageBuilder {
     }
 }
 
-/// All responses of one read.
+/// The responses of one read, as many as a page has room for.
 pub fn response_page(page: &Page, dropped: u64) -> DatagramPage<Response> {
-    DatagramPage {
-        items: page.entries().map(|entry| Response::of(&entry, Encoding::Auto)).collect(),
-        next_cursor: page.next.to_string(),
-        dropped,
-        gap: page.gap.map(GapBody::from),
+    let (mut room, mut items, mut next) = (PageRoom::default(), Vec::new(), page.next);
+    for entry in page.entries() {
+        let response = Response::of(&entry, Encoding::Auto);
+        let has_room = room.take(&response);
+        items.push(response);
+        if !has_room {
+            next = Cursor { sequence: entry.sequence, ..page.next };
+            break;
+        }
     }
+    DatagramPage { items, next_cursor: next.to_string(), dropped, gap: page.gap.map(GapBody::from) }
 }

@@ -37,6 +37,8 @@ mod mark {
     pub(super) const LATE: u8 = 1 << 1;
     pub(super) const RTT: u8 = 1 << 2;
     pub(super) const ATTEMPT: u8 = 1 << 3;
+    /// Whether it is a duplicate is unknown.
+    pub(super) const UNTRACKED: u8 = 1 << 4;
 }
 
 /// The most bytes of a record beside payload and origin.
@@ -77,7 +79,8 @@ impl RecordBatch<'_> {
         if let Some(response) = &self.response {
             header.put(&response.rtt_us.unwrap_or_default().to_le_bytes());
             header.put(&response.attempt.unwrap_or_default().to_le_bytes());
-            header.put(&[given(response.duplicate, mark::DUPLICATE)
+            header.put(&[given(response.duplicate == Some(true), mark::DUPLICATE)
+                | given(response.duplicate.is_none(), mark::UNTRACKED)
                 | given(response.late, mark::LATE)
                 | given(response.rtt_us.is_some(), mark::RTT)
                 | given(response.attempt.is_some(), mark::ATTEMPT)]);
@@ -217,7 +220,7 @@ impl<'a> RecordReader<'a> {
         Some(ResponseMeta {
             rtt_us: has(mark::RTT).then_some(rtt),
             attempt: has(mark::ATTEMPT).then_some(attempt),
-            duplicate: has(mark::DUPLICATE),
+            duplicate: (!has(mark::UNTRACKED)).then_some(has(mark::DUPLICATE)),
             late: has(mark::LATE),
         })
     }
@@ -245,7 +248,7 @@ mod tests {
     }
 
     fn response() -> impl Strategy<Value = ResponseMeta> {
-        let fields = (any::<Option<u64>>(), any::<Option<u32>>(), any::<bool>(), any::<bool>());
+        let fields = (any::<Option<u64>>(), any::<Option<u32>>(), any::<Option<bool>>(), any::<bool>());
         fields.prop_map(|(rtt_us, attempt, duplicate, late)| ResponseMeta {
             rtt_us,
             attempt,

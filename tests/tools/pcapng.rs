@@ -42,7 +42,7 @@ fn tshark_decodes_every_datagram_as_received() {
     let larger: Vec<u8> = (0..=250).cycle().take(65_527).collect();
     // The payload is the checksum, which makes the checksum zero, and that is sent as all ones.
     let zeroing = [0xeb, 0xd6];
-    let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: true, late: true };
+    let late = ResponseMeta { rtt_us: Some(181), attempt: Some(2), duplicate: Some(true), late: true };
     let datagrams = [
         datagram_at("192.0.2.1:49152", "239.1.2.3:10000", "eth0", Some(7)),
         datagram_at("[fd00::1]:49152", "[ff15::1:2:3]:10000", "eth1", Some(64)),

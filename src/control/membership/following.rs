@@ -96,11 +96,12 @@ impl Membership {
             .map_err(NotJoinedReason::of_replies)
     }
 
-    /// When to arm a retry, if a join or the replies failed; each pause is longer than the last.
+    /// When to arm a retry, if a join or the replies failed; each pause is longer than the last. An interface that is not
+    /// there, or cannot join, needs none: the reconciler joins when the table shows that this has changed.
     pub(in crate::control) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
         let replies_settled = state.replies().err().is_none_or(NotJoinedReason::is_final);
-        let is_well = replies_settled && state.interfaces.iter().all(InterfaceMembership::is_joined);
+        let is_well = replies_settled && !state.interfaces.iter().any(InterfaceMembership::needs_retry);
         if state.stage != Stage::Hearing || is_well {
             state.retries.rest(now);
             return None;
@@ -186,7 +187,8 @@ impl MembershipState {
     pub(super) fn drop_excluded(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
         let targets = interface::target_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
-        let is_target = |known: &InterfaceMembership| targets.iter().any(|(name, _)| *name == known.name);
+        let targets: HashSet<_> = targets.into_iter().map(|(name, _)| name).collect();
+        let is_target = |known: &InterfaceMembership| targets.contains(&known.name);
         let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.interfaces).into_iter().partition(is_target);
         self.interfaces = kept;
@@ -246,8 +248,9 @@ pub(super) fn targets(
     is_retry: bool,
 ) -> Vec<JoinTarget> {
     let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), table, current);
+    let current: HashMap<_, _> = current.iter().map(|known| (&known.name, known)).collect();
     let as_target = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
-        let counters = match current.iter().find(|known| known.name == name) {
+        let counters = match current.get(&name) {
             None => counted_before.get(&name).cloned().unwrap_or_default(),
             Some(known) => match known.status {
                 Status::Joined(_) => return None,

@@ -123,6 +123,16 @@ impl InterfaceMembership {
         self.joined().is_some()
     }
 
+    /// Whether a join has failed although the interface table does not show why.
+    pub(super) fn needs_retry(&self) -> bool {
+        match &self.status {
+            Status::Joined(_)
+            | Status::Pending(NotJoinedReason::NotThere | NotJoinedReason::NotHearing(_))
+            | Status::Lost(NotJoinedReason::NotThere | NotJoinedReason::NotHearing(_)) => false,
+            Status::Pending(_) | Status::Lost(_) | Status::Failed(_) => true,
+        }
+    }
+
     pub(super) fn hears(&self) -> bool {
         self.joined().is_some_and(|joined| joined.hearing.is_ok())
     }

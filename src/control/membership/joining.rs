@@ -8,7 +8,7 @@ use super::opening::{JoinTarget, OpenedSocket};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::error::ControlError;
-use crate::control::registry::Registry;
+use crate::control::registry::{NotInserted, Registry};
 use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{Id, InterfaceTable, MembershipSpec};
@@ -60,11 +60,14 @@ impl Membership {
 }
 
 impl NewMembership {
-    /// Enters it into the registry, and only then lets it receive and reply. None if the id is taken by now.
-    pub(in crate::control) fn publish(self, registry: &Registry<Membership>) -> Option<Arc<Membership>> {
+    /// Enters it into the registry, and only then lets it receive and reply.
+    pub(in crate::control) fn publish(
+        self,
+        registry: &Registry<Membership>,
+    ) -> Result<Arc<Membership>, NotInserted> {
         let Self { membership, opened, table } = self;
         let changing = membership.changing.try_lock().expect("no other task knows it yet");
-        registry.insert(membership.id.clone(), membership.clone()).ok()?;
+        registry.insert_new(membership.id.clone(), membership.clone())?;
         let (revision, spec, sink_target) = {
             let state = membership.state();
             (state.revision, state.spec.clone(), membership.sink_target(&state))
@@ -76,7 +79,7 @@ impl NewMembership {
         drop(state);
         membership.close(unused);
         drop(changing);
-        Some(membership)
+        Ok(membership)
     }
 }
 

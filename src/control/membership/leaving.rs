@@ -1,8 +1,9 @@
 //! How a membership ends: by a DELETE, by its lease, or because the service stops.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::state::{AtTheEnd, Membership, MembershipState, Stage};
+use super::state::{AtTheEnd, LeaseCheck, Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::net::Registration;
 
@@ -36,7 +37,7 @@ impl Membership {
     /// to a thread that may block, which closes them.
     pub(in crate::control) fn leave_if_expired(&self, now: Instant) -> Option<Vec<Registration>> {
         let mut state = self.state();
-        state.lease_armed = None;
+        state.lease_check = None;
         if state.stage == Stage::Left || state.lease.is_none_or(|lease| lease.ends > now) {
             return None;
         }
@@ -66,20 +67,22 @@ impl Membership {
         self.close(sockets);
     }
 
-    /// When to arm a check of the lease; none if an armed check comes early enough.
-    pub(in crate::control) fn lease_check(&self) -> Option<Instant> {
+    /// A check of the lease to arm; none if an armed check comes early enough. It replaces a later one.
+    pub(in crate::control) fn lease_check(&self) -> Option<Arc<LeaseCheck>> {
         let mut state = self.state();
-        let ends = state.lease.filter(|_| state.stage == Stage::Hearing)?.ends;
-        if state.lease_armed.is_some_and(|armed| armed <= ends) {
+        let at = state.lease.filter(|_| state.stage == Stage::Hearing)?.ends;
+        if state.lease_check.as_ref().is_some_and(|armed| armed.at <= at) {
             return None;
         }
-        state.lease_armed = Some(ends);
-        Some(ends)
+        let check = Arc::new(LeaseCheck { at });
+        state.lease_check = Some(check.clone());
+        Some(check)
     }
 
     /// Enters the counts into the totals. Called once, by a membership that has not left yet.
     fn leave_with(&self, state: &mut MembershipState, event: EventKind) -> Vec<Registration> {
         state.stage = Stage::Left;
+        state.charge = None;
         let sockets = state.take_sockets();
         state.log.close();
         state.replaced.drain(..).for_each(|old| old.close());

@@ -6,6 +6,7 @@
 //! them without it, and adopts them under `state` if nothing has changed meanwhile.
 
 mod changing;
+mod charging;
 mod events;
 mod failing;
 mod following;
@@ -21,6 +22,8 @@ mod request;
 mod retries;
 mod sink;
 mod state;
+#[cfg(test)]
+mod waiting_tests;
 
 pub(super) use interface::{JoinedSocket, SocketId};
 pub(super) use operations::arm;

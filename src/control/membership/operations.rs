@@ -1,13 +1,14 @@
 //! The operations on memberships and responders: join, change, renew, leave.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::changing::Unchanged;
+use super::charging::bytes_of;
 use super::request::JoinRequest;
 use super::state::Membership;
 use crate::control::error::{ControlError, Done};
-use crate::control::registry::{ListQuery, Outcome};
+use crate::control::registry::{ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::{ActiveRules, Responder};
 use crate::control::shared::{Control, Shared};
@@ -36,6 +37,8 @@ impl Control {
                     return Err(ControlError::Exists { kind, id });
                 }
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
+                let bytes = bytes_of(&spec, request.rules.as_ref());
+                let added = shared.charge_membership(kind, bytes.saturating_sub(existing.charged()))?;
                 let table = table_for(shared, &request).await?;
                 let changed = existing.change(&spec, &request, &table);
                 match within(Done::Nothing, changed).await? {
@@ -45,7 +48,7 @@ impl Control {
                         registry.remove_if(&id, &existing);
                         continue;
                     }
-                    Ok(()) => {}
+                    Ok(()) => existing.charge(added, bytes),
                 }
                 existing.keep_change();
                 reconcile_if_changed(shared, &existing, &table);
@@ -58,15 +61,26 @@ impl Control {
                 let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
                 Arc::new(Responder::new(active, shared.responder_context.clone()))
             });
+            if registry.is_full() {
+                return Err(shared.too_many(kind));
+            }
+            let bytes = bytes_of(&spec, request.rules.as_ref());
+            let charge = shared.charge_membership(kind, bytes)?;
             let table = table_for(shared, &request).await?;
             let context = shared.membership_context.clone();
             let new = Membership::prepare(id.clone(), spec, &request, responder, context, table.clone())?;
-            if let Some(membership) = new.publish(registry) {
-                reconcile_if_changed(shared, &membership, &table);
-                arm(shared, &membership);
-                membership.keep(true);
-                shared.flushed(Done::Created).await?;
-                return Ok((membership, Outcome::Created));
+            match new.publish(registry) {
+                Ok(membership) => {
+                    membership.charge(charge, bytes);
+                    reconcile_if_changed(shared, &membership, &table);
+                    arm(shared, &membership);
+                    membership.keep(true);
+                    shared.flushed(Done::Created).await?;
+                    return Ok((membership, Outcome::Created));
+                }
+                Err(NotInserted::Full) => return Err(shared.too_many(kind)),
+                // The id is taken by now: the request concerns that membership.
+                Err(NotInserted::Taken) => {}
             }
         }
     }
@@ -84,10 +98,12 @@ impl Control {
         hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
         self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
-            query.group.is_none_or(|group| membership.spec().group == group) && {
+            let is_in = |group| membership.group() == group;
+            let is_so = || {
                 let (is, does) = membership.condition();
                 state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
-            }
+            };
+            query.group.is_none_or(is_in) && (state.is_none() && hears.is_none() || is_so())
         })
     }
 
@@ -170,24 +186,21 @@ fn check_patterns(
 /// Arms the membership's next lease check and retry.
 pub(in crate::control) fn arm(shared: &Arc<Shared>, membership: &Arc<Membership>) {
     let timers = &shared.message_context.timers;
-    let weak = || (Arc::downgrade(shared), Arc::downgrade(membership));
-    let upgrade = |(shared, membership): (Weak<Shared>, Weak<Membership>)| {
-        Some((shared.upgrade()?, membership.upgrade()?))
-    };
-    if let Some(at) = membership.lease_check() {
-        let weak = weak();
-        timers.arm(at, move || {
-            let Some((shared, membership)) = upgrade(weak) else { return };
+    if let Some(check) = membership.lease_check() {
+        let (shared, membership) = (Arc::downgrade(shared), Arc::downgrade(membership));
+        timers.arm(check.at, Arc::downgrade(&check), move |_| {
+            let Some((shared, membership)) = shared.upgrade().zip(membership.upgrade()) else { return };
             if shared.failures.contain(&membership, || check_lease(&shared, &membership)) {
                 arm(&shared, &membership);
             }
         });
     }
     if let Some(at) = membership.next_retry(now(shared)) {
-        let weak = weak();
-        timers.arm(at, move || {
-            let Some((shared, membership)) = upgrade(weak) else { return };
-            shared.reconciler.retry(&membership);
+        let shared = Arc::downgrade(shared);
+        timers.arm(at, Arc::downgrade(membership), move |membership| {
+            if let Some(shared) = shared.upgrade() {
+                shared.reconciler.retry(&membership);
+            }
         });
     }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::interface::{InterfaceMembership, NotJoinedReason};
 use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
@@ -14,7 +16,7 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use crate::control::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
-use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
+use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
 use crate::net::{Closing, Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
@@ -86,8 +88,10 @@ pub(super) struct MembershipState {
     /// Released sockets, until they are closed.
     pub(super) closing: Vec<Closing>,
     pub(super) retries: Retries,
-    /// When the next check of the lease is armed.
-    pub(super) lease_armed: Option<Instant>,
+    /// The bytes that are charged for the membership, until it has left.
+    pub(super) charge: Option<OwnedSemaphorePermit>,
+    /// The armed check of the lease, which ends with it.
+    pub(super) lease_check: Option<Arc<LeaseCheck>>,
     /// The interfaces as events have reported them; none before the membership is in the registry.
     pub(super) reported: Option<Vec<Reported>>,
 }
@@ -98,6 +102,11 @@ pub(super) struct Reported {
     pub(super) interface: Arc<str>,
     pub(super) state: JoinState,
     pub(super) hears: bool,
+}
+
+/// A check of the lease at this time.
+pub(in crate::control) struct LeaseCheck {
+    pub(super) at: Instant,
 }
 
 pub(super) struct AtTheEnd {
@@ -125,6 +134,10 @@ impl Membership {
 
     pub fn spec(&self) -> MembershipSpec {
         self.state().spec.clone()
+    }
+
+    pub(in crate::control) fn group(&self) -> Group {
+        self.state().spec.group
     }
 
     pub fn kind(&self) -> ResourceKind {
@@ -233,7 +246,8 @@ impl MembershipState {
             dropped_before: 0,
             closing: Vec::new(),
             retries: Retries::default(),
-            lease_armed: None,
+            charge: None,
+            lease_check: None,
             reported: None,
         }
     }

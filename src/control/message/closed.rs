@@ -51,12 +51,12 @@ impl<M: Lingers> ClosedMessages<M> {
             queues.sweep_at = queues.closed.len() * 2;
         }
         let Some(linger) = message.linger() else { return };
-        timers.arm(now + linger, end_linger(Arc::downgrade(message)));
+        timers.arm(now + linger, Arc::downgrade(message), |message: Arc<M>| message.end_linger());
         queues.lingering.push_back(Arc::downgrade(message));
         if queues.lingering.len() > Self::MOST_LINGERING
             && let Some(oldest) = queues.lingering.pop_front()
         {
-            timers.arm(now, end_linger(oldest));
+            timers.arm(now, oldest, |oldest| oldest.end_linger());
         }
     }
 
@@ -91,6 +91,7 @@ impl<M: Lingers> ClosedMessages<M> {
 
     fn oldest(&self) -> Option<Arc<M>> {
         let mut queues = self.queues();
+        while queues.lingering.pop_front_if(|front| front.strong_count() == 0).is_some() {}
         while let Some(front) = queues.closed.front() {
             if let Some(message) = front.upgrade() {
                 return Some(message);
@@ -102,13 +103,5 @@ impl<M: Lingers> ClosedMessages<M> {
 
     fn queues(&self) -> MutexGuard<'_, Queues<M>> {
         self.queues.lock_shared()
-    }
-}
-
-fn end_linger<M: Lingers>(message: Weak<M>) -> impl FnOnce() + Send + 'static {
-    move || {
-        if let Some(message) = message.upgrade() {
-            message.end_linger();
-        }
     }
 }

@@ -21,11 +21,8 @@ impl Message {
         match (done, next) {
             (Some(reason), _) => self.close(reason),
             (None, Some(next)) => {
-                let message = Arc::downgrade(self);
-                self.context.timers.arm(next, move || {
-                    if let Some(message) = message.upgrade() {
-                        message.context.failures.contain(&message, || message.check());
-                    }
+                self.context.timers.arm(next, Arc::downgrade(self), |message: Arc<Self>| {
+                    message.context.failures.contain(&message, || message.check());
                 });
             }
             (None, None) => {}
@@ -92,6 +89,7 @@ impl Message {
     pub(in crate::control) fn release_sockets(&self) {
         self.sockets().close_all();
         self.log.complete();
+        self.collection().freeze_responders(Self::LISTED_RESPONDERS);
     }
 
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.

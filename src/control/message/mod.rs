@@ -22,8 +22,9 @@ mod spans;
 mod state;
 
 pub(super) use closed::ClosedMessages;
-pub use collection::{EgressResult, RespondingPeer, ResponseCounters};
-pub(super) use operations::{forget_closed, forget_expired};
+pub(super) use collection::TableBudget;
+pub use collection::{EgressResult, ListedResponders, RespondingPeer, ResponseCounters};
+pub(super) use operations::{drop_tables, forget_closed, forget_expired};
 pub(super) use sockets::SharedSendSockets;
 pub(super) use state::MessageContext;
 pub use state::{Message, MessageView};

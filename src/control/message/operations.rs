@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::collection::Collection;
+use super::collection::{Collection, ResponderTable};
 use super::interface::EgressInterface;
 use super::opening::{OpenedSockets, SocketsWithPorts};
 use super::spans::trace_refused;
@@ -49,6 +49,12 @@ impl Control {
             let (count, interval) = (repeat.count, repeat.interval);
             return Err(ControlError::RepeatTooLong { count, interval, most });
         }
+        let most = shared.message_context.tables.rows();
+        if let Some(expect) = spec.expect.filter(|expect| *expect > most as u64) {
+            return Err(ControlError::ExpectsTooMany { expect, most });
+        }
+        let place = shared.collecting.clone().try_acquire_owned();
+        let place = place.map_err(|_full| shared.too_many(ResourceKind::Message))?;
         if let Some(deleted) = shared.messages.under_deletion(id) {
             // The deleted message may still hold the port that this one needs.
             within(Done::Nothing, deleted.sockets_closed()).await?;
@@ -65,7 +71,9 @@ impl Control {
         let (interfaces, sockets) = opened.inspect_err(|error| trace_refused(id, &spec, error))?;
         forget_oldest(shared);
         // No await from here on, so a client that disconnects cannot leave a message half sent.
-        let mut collection = Collection::new(interfaces.iter().map(|one| one.result(&spec)).collect());
+        let results = interfaces.iter().map(|one| one.result(&spec)).collect();
+        let responders = ResponderTable::new(shared.message_context.tables.clone());
+        let mut collection = Collection::new(results, responders, Some(place));
         let number = |(result_index, sockets): (usize, Option<OpenedSockets>)| {
             sockets.map(|sockets| sockets.enter_ports(result_index, &mut collection))
         };
@@ -249,6 +257,26 @@ pub(in crate::control) fn forget_closed(shared: &Shared, before: Option<Timestam
     shared.messages.remove_if(oldest.id(), &oldest);
     oldest.discard();
     true
+}
+
+/// Drops lists of responders, those of the longest closed messages first, while the tables exceed their budget.
+pub(in crate::control) fn drop_tables(shared: &Shared) {
+    let tables = &shared.message_context.tables;
+    if !tables.is_short() {
+        return;
+    }
+    let closed_at = |message: Arc<Message>| {
+        let closed = message.with_collection(|collection| collection.closed());
+        closed.map(|(_, at)| (at, message))
+    };
+    let mut closed: Vec<_> = shared.messages.all().into_iter().filter_map(closed_at).collect();
+    closed.sort_unstable_by_key(|(at, _)| *at);
+    for (_, message) in closed {
+        if tables.has_room() {
+            return;
+        }
+        message.with_collection(Collection::drop_responders);
+    }
 }
 
 /// Deletes the longest closed messages to make room for one more within `kept_messages`.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{Collection, EgressResult, RespondingPeer, ResponseCounters};
+use super::collection::{Collection, EgressResult, ResponderTable, RespondingPeer, ResponseCounters};
 use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::saved::read_status;
@@ -40,14 +40,12 @@ impl Persist for Message {
         let collection = self.collection();
         let closed = collection.closed();
         let listed = if closed.is_some() { Self::LISTED_RESPONDERS } else { 0 };
-        let status = MessageStatus {
-            closed,
-            results: collection.results().to_vec(),
-            counters: collection.counters(),
-            dropped_buffers,
-            responders: collection.responders(listed),
-        };
+        let (results, counters) = (collection.results().to_vec(), collection.counters());
+        let listed = collection.responders(listed);
         drop(collection);
+        let results = results.iter().map(|result| EgressResult::clone(result)).collect();
+        let responders = listed.iter().collect();
+        let status = MessageStatus { closed, results, counters, dropped_buffers, responders };
         serde_json::to_string(&status).expect("it has nothing that JSON has not")
     }
 }
@@ -66,6 +64,11 @@ impl Message {
         let limits = limits.narrowed(&stored.spec.retention);
         let log = Arc::new(Log::restored(limits, budget.clone(), saved.handle, &saved.log));
         let MessageStatus { closed, results, counters, dropped_buffers, responders } = status;
+        let tables = context.tables.clone();
+        let responders = match closed {
+            Some(_) => ResponderTable::restored(tables, responders),
+            None => ResponderTable::new(tables),
+        };
         let collection = Collection::restored(results, counters, responders, closed);
         let mut message = Self::new(id, stored.spec, log, collection, context.clone());
         message.created_at = stored.created_at;
@@ -95,7 +98,7 @@ impl Message {
             cursor = Some(page.next);
         }
         self.close(CloseReason::Restarted);
-        self.log.complete();
+        self.release_sockets();
         Ok(())
     }
 

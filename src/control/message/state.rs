@@ -1,13 +1,12 @@
 //! A message, and the state that its locks guard.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::closed::ClosedMessages;
-use super::collection::{Collection, EgressResult, RespondingPeer, ResponseCounters};
+use super::collection::{Collection, EgressResult, ListedResponders, ResponseCounters, TableBudget};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};
 use crate::control::resource_failures::ResourceFailures;
@@ -57,6 +56,7 @@ pub(in crate::control) struct MessageContext {
     pub(in crate::control) receive_buffer: usize,
     pub(in crate::control) timers: Arc<Timers>,
     pub(in crate::control) closed: Arc<ClosedMessages<Message>>,
+    pub(in crate::control) tables: Arc<TableBudget>,
     pub(in crate::control) totals: Arc<TotalsAccumulator>,
     pub(in crate::control) events: Arc<Events>,
     pub(in crate::control) failures: Arc<ResourceFailures>,
@@ -68,10 +68,10 @@ pub struct MessageView {
     pub created_at: Timestamp,
     pub spec: MessageSpec,
     pub closed: Option<(CloseReason, Timestamp)>,
-    pub results: Vec<EgressResult>,
+    pub results: Vec<Arc<EgressResult>>,
     pub counters: ResponseCounters,
     /// The first responders, in the order of their first responses.
-    pub responders: Vec<(SocketAddr, RespondingPeer)>,
+    pub responders: ListedResponders,
     pub log: LogCounters,
     pub dropped_buffers: u64,
 }
@@ -154,14 +154,18 @@ impl Message {
     pub fn view(&self) -> MessageView {
         let dropped_buffers = self.dropped_buffers();
         let collection = self.collection();
+        let (closed, results, counters) =
+            (collection.closed(), collection.results().to_vec(), collection.counters());
+        let responders = collection.responders(Self::LISTED_RESPONDERS);
+        drop(collection);
         MessageView {
             id: self.id.clone(),
             created_at: self.created_at,
             spec: self.spec.clone(),
-            closed: collection.closed(),
-            results: collection.results().to_vec(),
-            counters: collection.counters(),
-            responders: collection.responders(Self::LISTED_RESPONDERS),
+            closed,
+            results,
+            counters,
+            responders,
             log: self.log.counters(),
             dropped_buffers,
         }
@@ -182,7 +186,8 @@ impl Message {
         });
         let closed = collection.closed().map(|(reason, _)| reason);
         let closed = CloseReason::ALL.map(|reason| u64::from(closed == Some(reason)));
-        Totals { messages: received, closed, sent, send_failures, ..Totals::default() }
+        let untracked = collection.counters().untracked;
+        Totals { messages: received, closed, sent, send_failures, untracked, ..Totals::default() }
     }
 
     /// Enters its counts into the totals, once its sockets are closed and it is not in the registry.

@@ -138,7 +138,7 @@ fn peer() -> UdpSocket {
 }
 
 fn address(membership: &Membership) -> SocketAddr {
-    membership.spec().group.socket_addr(0)
+    membership.group().socket_addr(0)
 }
 
 async fn holds(log: &Log, datagrams: u64) {

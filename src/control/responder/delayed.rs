@@ -13,7 +13,6 @@ use crate::net::{SendHandle, Socket, SocketError};
 
 /// A reply that is sent later.
 pub(super) struct DelayedReply {
-    pub(super) responder: Weak<Responder>,
     pub(super) via: Via,
     pub(super) destination: SocketAddr,
     pub(super) payload: DelayedPayload,
@@ -40,16 +39,13 @@ impl DelayedReply {
     /// Bytes that a waiting reply takes besides its payload.
     pub(super) const COST: usize = size_of::<Self>() + Timers::ENTRY_BYTES;
 
-    pub(super) fn arm(self, timers: &Timers, at: Instant) {
-        timers.arm(at, move || self.send());
+    pub(super) fn arm(self, responder: &Arc<Responder>, at: Instant) {
+        let timers = &responder.context.timers;
+        timers.arm(at, Arc::downgrade(responder), move |responder: Arc<Responder>| self.send(&responder));
     }
 
-    /// Sends the reply, unless its responder is gone.
-    fn send(self) {
+    fn send(self, responder: &Arc<Responder>) {
         let gone = || Err(SocketError::socket_closed());
-        let Some(responder) = self.responder.upgrade() else {
-            return;
-        };
         let payload = self.payload.bytes();
         let sent = match &self.via {
             Via::Group(handle) => {
@@ -63,8 +59,7 @@ impl DelayedReply {
         if let Err(error) = sent
             && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
         {
-            let timers = &responder.context.timers;
-            Self { tries_left: self.tries_left - 1, ..self }.arm(timers, at);
+            Self { tries_left: self.tries_left - 1, ..self }.arm(responder, at);
         }
     }
 }

@@ -202,8 +202,6 @@ impl Responder {
             self.counters.limited_delayed.add(1);
             return;
         };
-        let responder = Arc::downgrade(self);
-        let reply = DelayedReply { responder, via, destination, payload, tries_left, _reserved: reserved };
-        reply.arm(&self.context.timers, at);
+        DelayedReply { via, destination, payload, tries_left, _reserved: reserved }.arm(self, at);
     }
 }

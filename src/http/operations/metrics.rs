@@ -20,6 +20,7 @@ use super::admin_state::AdminState;
 use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, Labels, MetricsPage};
 use super::http_metrics::{Answered, HttpMetrics};
+use super::limit_metrics::limits;
 use super::process::Process;
 use super::streams::Streams;
 use crate::control::waiting::within;
@@ -124,6 +125,7 @@ impl Collector for Snapshot {
         self.datagrams(&mut page)?;
         self.messages(&mut page)?;
         self.resources(&mut page)?;
+        limits(&mut page, &self.control)?;
         self.interfaces(&mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;

@@ -6,6 +6,7 @@ mod connection_counts;
 mod exposition;
 pub(super) mod health;
 mod http_metrics;
+mod limit_metrics;
 pub(super) mod log_filter;
 pub(super) mod metrics;
 mod process;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Problem, ProblemKind};
-use crate::control::{ControlError, Done, Purpose};
+use crate::control::{ControlError, Done, Purpose, ResourceKind};
 use crate::http::paths;
 use crate::model::NotHearing;
 
@@ -19,6 +19,8 @@ impl From<ControlError> for Problem {
             ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
             ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
             ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
+            ControlError::TooMany { .. } | ControlError::TooLarge { .. } => problem(ProblemKind::TooMany),
+            ControlError::ExpectsTooMany { .. } => problem(ProblemKind::InvalidRequest).at("/expect"),
             ControlError::UnknownInterface { position, .. } => problem(ProblemKind::UnknownInterface)
                 .at(position
                     .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
@@ -76,6 +78,15 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
         ControlError::NotFound { kind, .. } => format!("list them with GET {}", paths::of(*kind)).into(),
+        ControlError::TooMany { kind, .. } => match kind {
+            ResourceKind::Membership => "delete some, or raise --max-memberships".into(),
+            ResourceKind::Responder => "delete some, or raise --max-responders".into(),
+            ResourceKind::Message => "cancel some, wait until some are closed, or raise --max-collecting".into(),
+        },
+        ControlError::TooLarge { .. } => {
+            "name fewer interfaces or sources, delete some resources, or raise --membership-bytes".into()
+        }
+        ControlError::ExpectsTooMany { .. } => "lower `expect`, or raise --message-responders".into(),
         ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
         ControlError::UnknownInterface { .. } => {
             format!("{LISTED}; a membership may wait for one with `allow_missing: true`").into()

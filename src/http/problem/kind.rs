@@ -16,6 +16,7 @@ pub(in crate::http) enum ProblemKind {
     TooLarge,
     AlreadyExists,
     IdTaken,
+    TooMany,
     UnknownInterface,
     InterfaceDown,
     NoAddress,
@@ -79,6 +80,9 @@ impl ProblemKind {
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::AlreadyExists => ("already-exists", S::PRECONDITION_FAILED, "The id exists already"),
             Self::IdTaken => ("id-taken", S::CONFLICT, "The id stands for another message"),
+            Self::TooMany => {
+                ("too-many-resources", S::TOO_MANY_REQUESTS, "The service has as many as it takes")
+            }
             Self::UnknownInterface => {
                 ("unknown-interface", S::UNPROCESSABLE_ENTITY, "There is no such interface")
             }

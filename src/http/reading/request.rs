@@ -64,7 +64,7 @@ impl Reading {
         let accepted = after.and_then(|after| Ok((after, filter?)));
         let (after, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
         let resumed = if format == Format::Sse { last_event_id(headers)? } else { None };
-        let scope = ReadRange { durable: query.durable == Some(true), since: filter.since };
+        let scope = ReadRange { durable: query.durable == Some(true), since: filter.since, ..ReadRange::ALL };
         Ok(Self {
             after: resumed.map(After::Cursor).or(after),
             encoding: query.encoding,

@@ -38,7 +38,8 @@ pub(super) struct StreamParams {
     pub(super) authorization: Authorization,
 }
 
-/// Datagrams read at once, and the bytes of a full chunk: the most that one client holds, plus one datagram.
+/// Datagrams read at once, and the bytes after which a read and a chunk end: with the block and the datagram that reach
+/// them, the most that one client holds.
 const AT_ONCE: usize = 100;
 const FULL_CHUNK: usize = 64 * 1024;
 
@@ -181,7 +182,8 @@ async fn read(params: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> 
     if all_read {
         return ReadOutcome::AllRead;
     }
-    let reading = params.owner.log().read(cursor, AT_ONCE, params.scope);
+    let range = ReadRange { bytes: FULL_CHUNK, ..params.scope };
+    let reading = params.owner.log().read(cursor, AT_ONCE, range);
     let read = match within(Done::Nothing, reading).await {
         Ok(read) => read,
         Err(late) => return ReadOutcome::Failed(io::Error::other(late)),

@@ -35,13 +35,14 @@ impl LogState {
         let start = range.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
         let end = start.saturating_add(limit as u64).min(bound);
         let at = self.slots.partition_point(|slot| slot.next <= start);
-        let (mut pieces, mut reached) = (Vec::new(), start);
+        let (mut pieces, mut reached, mut bytes) = (Vec::new(), start, 0);
         for slot in self.slots.range(at..) {
-            if reached >= end || slot.first > reached {
+            if reached >= end || slot.first > reached || bytes >= range.bytes {
                 break;
             }
             let Some(piece) = slot.piece() else { break };
             pieces.push(piece);
+            bytes += slot.cost;
             reached = slot.next;
         }
         if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {

@@ -10,11 +10,13 @@ pub struct ReadRange {
     pub durable: bool,
     /// Skips whole blocks of earlier datagrams, though not every earlier datagram.
     pub since: Option<Timestamp>,
+    /// A read ends with the block that reaches so many bytes, because its reader may hold the blocks for long.
+    pub bytes: usize,
 }
 
 impl ReadRange {
-    pub const ALL: Self = Self { durable: false, since: None };
-    pub const DURABLE: Self = Self { durable: true, since: None };
+    pub const ALL: Self = Self { durable: false, since: None, bytes: 1024 * 1024 };
+    pub const DURABLE: Self = Self { durable: true, ..Self::ALL };
 }
 
 /// The log's owner is gone, and the log with it.

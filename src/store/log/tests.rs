@@ -139,3 +139,19 @@ fn a_read_since_a_time_skips_earlier_blocks() {
     assert_eq!(times[before..], (700..1_000).collect::<Vec<_>>());
     assert_eq!(page.gap, None);
 }
+
+#[test]
+fn a_read_ends_with_the_block_that_reaches_its_bytes() {
+    let log = log(AMPLE);
+    for _ in 0..1_000 {
+        log.append([record_batch(&[0; 1_000], None)]);
+    }
+    let range = ReadRange { bytes: 100_000, ..ReadRange::ALL };
+    let (mut read, mut cursor) = (Vec::new(), None);
+    while read.iter().sum::<usize>() < 1_000 {
+        let page = log.read(cursor, 1_000, range).now_or_never().expect("the log is in memory").unwrap();
+        read.push(page.len());
+        cursor = Some(page.next);
+    }
+    assert!(read.len() > 5 && read.iter().all(|length| *length < 200), "{read:?}");
+}

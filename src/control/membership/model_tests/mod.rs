@@ -111,7 +111,9 @@ impl World {
             let id = Id::parse(if answers { "responder" } else { "membership" }).expect("an id");
             let (request, context) = (request(answers), context.clone());
             let new = Membership::prepare(id, spec(target), &request, responder, context, table.clone());
-            let membership = new.expect("it works").publish(&registry).expect("the id is free");
+            let Ok(membership) = new.expect("it works").publish(&registry) else {
+                panic!("the id is free");
+            };
             (membership, Model::new(target, answers, &table, kernel.take_opens()))
         });
         Self { kernel, runtime, events, table, resources: resources.into(), orphans: Orphans::default() }

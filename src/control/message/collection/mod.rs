@@ -1,29 +1,38 @@
 //! The bookkeeping of a message's sends and responses, and when it is done; no I/O, and the time is a parameter.
 
+mod responders;
 mod results;
 mod sends;
+mod table_budget;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::model::{ClockReading, CloseReason, MessageSpec, ResponseMeta, Timestamp};
 use sends::Sends;
 
+pub(in crate::control) use responders::ResponderTable;
+pub use responders::{ListedResponders, RespondingPeer};
 pub use results::EgressResult;
+pub(in crate::control) use table_budget::TableBudget;
 
 pub(in crate::control) struct Collection {
-    /// One result for each interface.
-    results: Vec<EgressResult>,
+    /// One result for each interface, shared with views.
+    results: Vec<Arc<EgressResult>>,
     /// The source ports in use. An interface has several if attempts are tracked, or while responses to its
     /// previous address are under way.
     ports: BTreeMap<PortId, SourcePort>,
     next_port: PortId,
-    responders: HashMap<SocketAddr, RespondingPeer>,
+    responders: ResponderTable,
+    /// Until the message is closed: a place among those that may collect at once.
+    place: Option<OwnedSemaphorePermit>,
     counters: ResponseCounters,
     /// When the first send was tried: the window starts there.
     first_send: Option<Instant>,
@@ -53,22 +62,15 @@ pub(in crate::control) struct NotedSend {
     last_send: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RespondingPeer {
-    pub responses: u64,
-    /// The sequence number of its first response in the log.
-    pub first_sequence: u64,
-    pub first_rtt_us: Option<u64>,
-    /// All of its responses arrived after the message was closed.
-    pub late: bool,
-}
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseCounters {
     pub responses: u64,
-    /// Distinct responders whose responses arrived in time.
+    /// Distinct responders whose responses arrived in time; at least so many, if there are untracked responses.
     pub responders: u64,
     pub duplicates: u64,
+    /// Responses whose responders are not in the table, which has no room for them.
+    #[serde(default)]
+    pub untracked: u64,
     pub late: u64,
     /// Datagrams that were under way to the port before the message was sent: they are responses to another sender.
     pub strays: u64,
@@ -82,12 +84,18 @@ pub(in crate::control) enum Disposition {
 }
 
 impl Collection {
-    pub(in crate::control) fn new(results: Vec<EgressResult>) -> Self {
+    /// `place`: a place among the messages that may collect at once.
+    pub(in crate::control) fn new(
+        results: Vec<EgressResult>,
+        responders: ResponderTable,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
-            results,
+            results: results.into_iter().map(Arc::new).collect(),
             ports: BTreeMap::new(),
             next_port: PortId::default(),
-            responders: HashMap::new(),
+            responders,
+            place,
             counters: ResponseCounters::default(),
             first_send: None,
             last_send: None,
@@ -97,15 +105,14 @@ impl Collection {
         }
     }
 
-    /// The saved collection of an earlier run. `responders` are the first ones, or none before [`Self::replay`].
+    /// The saved collection of an earlier run. `responders` are the listed ones, or none before [`Self::replay`].
     pub(in crate::control) fn restored(
         results: Vec<EgressResult>,
         counters: ResponseCounters,
-        responders: Vec<(SocketAddr, RespondingPeer)>,
+        responders: ResponderTable,
         closed: Option<(CloseReason, Timestamp)>,
     ) -> Self {
-        let responders = responders.into_iter().collect();
-        Self { responders, counters, closed, ..Self::new(results) }
+        Self { counters, closed, ..Self::new(results, responders, None) }
     }
 
     /// Adds a source port of the interface at this index of the results, before anything can arrive there.
@@ -123,7 +130,7 @@ impl Collection {
 
     /// Sets the source address and port of the interface at this index of the results.
     pub(in crate::control) fn set_source(&mut self, result_index: usize, source: SocketAddr) {
-        if let Some(result) = self.results.get_mut(result_index) {
+        if let Some(result) = self.results.get_mut(result_index).map(Arc::make_mut) {
             result.source = Some(source);
         }
     }
@@ -142,19 +149,14 @@ impl Collection {
     ) {
         for (sequence, source, response) in responses {
             let Some(response) = response else { continue };
-            let responder = self.responders.entry(source).or_insert(RespondingPeer {
-                responses: 0,
-                first_sequence: sequence,
-                first_rtt_us: response.rtt_us,
-                late: true,
-            });
-            responder.responses += 1;
-            responder.late &= response.late;
+            if let Some(duplicate) = response.duplicate {
+                let (first_rtt_us, late) = (response.rtt_us, response.late);
+                let first = RespondingPeer { responses: 1, first_sequence: sequence, first_rtt_us, late };
+                self.responders.note(source, first);
+                self.counters.responders += u64::from(count && !duplicate && !late);
+            }
             if count {
-                self.counters.responses += 1;
-                self.counters.responders += u64::from(!response.duplicate && !response.late);
-                self.counters.duplicates += u64::from(response.duplicate);
-                self.counters.late += u64::from(response.late);
+                self.count(&response);
             }
         }
     }
@@ -173,7 +175,7 @@ impl Collection {
         self.last_send = Some(now.monotonic);
         if let Some(source_port) = self.ports.get_mut(&port) {
             source_port.sends.note(attempt, copies, now);
-            let result = &mut self.results[source_port.result_index];
+            let result = Arc::make_mut(&mut self.results[source_port.result_index]);
             noted.last_sent_at = result.last_sent_at;
             result.sent += copies;
             result.first_sent_at.get_or_insert(now.real);
@@ -186,7 +188,7 @@ impl Collection {
     pub(in crate::control) fn not_sent(&mut self, noted: &NotedSend, copies: u32) {
         let Some(source_port) = self.ports.get_mut(&noted.port) else { return };
         source_port.sends.take_back(copies);
-        let result = &mut self.results[source_port.result_index];
+        let result = Arc::make_mut(&mut self.results[source_port.result_index]);
         result.sent = result.sent.saturating_sub(copies);
         if copies == noted.copies {
             result.last_sent_at = noted.last_sent_at;
@@ -199,7 +201,7 @@ impl Collection {
 
     /// Counts copies that could not be sent by the interface at this index of the results.
     pub(in crate::control) fn send_failed(&mut self, result_index: usize, copies: u32, error: String) {
-        if let Some(result) = self.results.get_mut(result_index) {
+        if let Some(result) = self.results.get_mut(result_index).map(Arc::make_mut) {
             result.failed = result.failed.saturating_add(copies);
             result.error = Some(error);
         }
@@ -227,24 +229,15 @@ impl Collection {
         let (attempt, rtt) = sends.match_response(received_at, now);
         let rtt_us = rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         let late = self.closed.is_some();
-        let known = self.responders.get_mut(&source);
-        let duplicate = known.is_some();
-        if let Some(responder) = known {
-            responder.responses += 1;
-            responder.late &= late;
-        } else {
-            let responder =
-                RespondingPeer { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
-            self.responders.insert(source, responder);
-            if !late {
-                self.counters.responders += 1;
-                self.last_new_responder = self.last_new_responder.max(Some(now.monotonic));
-            }
+        let first = RespondingPeer { responses: 1, first_sequence: sequence, first_rtt_us: rtt_us, late };
+        let duplicate = self.responders.note(source, first);
+        if duplicate == Some(false) && !late {
+            self.counters.responders += 1;
+            self.last_new_responder = self.last_new_responder.max(Some(now.monotonic));
         }
-        self.counters.responses += 1;
-        self.counters.duplicates += u64::from(duplicate);
-        self.counters.late += u64::from(late);
-        Disposition::Keep(ResponseMeta { rtt_us, attempt, duplicate, late })
+        let response = ResponseMeta { rtt_us, attempt, duplicate, late };
+        self.count(&response);
+        Disposition::Keep(response)
     }
 
     /// Why the message should stop collecting now, if it should.
@@ -279,6 +272,7 @@ impl Collection {
     pub(in crate::control) fn close(&mut self, reason: CloseReason, at: Timestamp) -> bool {
         let was_open = self.closed.is_none();
         self.closed.get_or_insert((reason, at));
+        self.place = None;
         was_open
     }
 
@@ -290,7 +284,8 @@ impl Collection {
         self.counters
     }
 
-    pub(in crate::control) fn results(&self) -> &[EgressResult] {
+    /// Shared: a copy would hold up the receive threads.
+    pub(in crate::control) fn results(&self) -> &[Arc<EgressResult>] {
         &self.results
     }
 
@@ -300,12 +295,25 @@ impl Collection {
     }
 
     /// The responders in the order of their first responses, up to `limit`.
-    pub(in crate::control) fn responders(&self, limit: usize) -> Vec<(SocketAddr, RespondingPeer)> {
-        let mut all: Vec<_> =
-            self.responders.iter().map(|(source, responder)| (*source, *responder)).collect();
-        all.sort_unstable_by_key(|(_, responder)| responder.first_sequence);
-        all.truncate(limit);
-        all
+    pub(in crate::control) fn responders(&self, limit: usize) -> ListedResponders {
+        self.responders.first(limit)
+    }
+
+    /// Keeps only the first responders, now that no response can come any more.
+    pub(in crate::control) fn freeze_responders(&mut self, listed: usize) {
+        self.responders.freeze(listed);
+    }
+
+    /// Drops the list of responders, if no response can come any more.
+    pub(in crate::control) fn drop_responders(&mut self) {
+        self.responders.drop_rows();
+    }
+
+    fn count(&mut self, response: &ResponseMeta) {
+        self.counters.responses += 1;
+        self.counters.duplicates += u64::from(response.duplicate == Some(true));
+        self.counters.untracked += u64::from(response.duplicate.is_none());
+        self.counters.late += u64::from(response.late);
     }
 
     /// The window starts at the first send, even if that send failed.

@@ -30,7 +30,11 @@ fn result() -> EgressResult {
 
 /// A collection with one interface and one port.
 fn collection() -> (Collection, PortId) {
-    let mut collection = Collection::new(vec![result()]);
+    collection_with(TableBudget::new(1_000, 1 << 20))
+}
+
+fn collection_with(tables: TableBudget) -> (Collection, PortId) {
+    let mut collection = Collection::new(vec![result()], ResponderTable::new(Arc::new(tables)), None);
     let port = collection.add_port(0);
     (collection, port)
 }
@@ -68,13 +72,66 @@ fn duplicates_satisfy_neither_expect_nor_stall() {
     let (mut collection, start) = sent_once();
     let spec = MessageSpec { expect: Some(2), stall: Some(Duration::from_millis(300)), ..spec() };
     let first = classify(&mut collection, host(1), at(start, 10));
-    assert_eq!(first, ResponseMeta { rtt_us: Some(10_000), attempt: Some(1), duplicate: false, late: false });
-    assert!(classify(&mut collection, host(1), at(start, 200)).duplicate);
+    assert_eq!(
+        first,
+        ResponseMeta { rtt_us: Some(10_000), attempt: Some(1), duplicate: Some(false), late: false }
+    );
+    assert_eq!(classify(&mut collection, host(1), at(start, 200)).duplicate, Some(true));
     assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
     assert_eq!(collection.next_check(&spec), Some(at(start, 310).monotonic));
     assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
     classify(&mut collection, host(2), at(start, 250));
     assert_eq!(collection.is_done(&spec, at(start, 250).monotonic), Some(CloseReason::Expected));
+}
+
+#[test]
+fn untracked_responses_satisfy_neither_expect_nor_stall() {
+    let start = ClockReading::now();
+    let (mut collection, port) = collection_with(TableBudget::new(2, 1 << 20));
+    let _ = collection.sending(port, 1, 1, start);
+    collection.sending_done();
+    let spec = MessageSpec { expect: Some(3), stall: Some(Duration::from_millis(300)), ..spec() };
+    for last in 1..=2 {
+        assert_eq!(classify(&mut collection, host(last), at(start, 10)).duplicate, Some(false));
+    }
+    for last in [3, 4, 3] {
+        let untracked = classify(&mut collection, host(last), at(start, 200));
+        assert_eq!((untracked.duplicate, untracked.rtt_us), (None, Some(200_000)));
+    }
+    assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
+    assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
+    let counters = ResponseCounters { responses: 5, responders: 2, untracked: 3, ..Default::default() };
+    assert_eq!(collection.counters(), counters);
+
+    let responses = [Some(false), Some(false), Some(true), None].map(|duplicate| ResponseMeta {
+        rtt_us: None,
+        attempt: None,
+        duplicate,
+        late: false,
+    });
+    let sources = [host(1), host(2), host(1), host(3)];
+    let (mut restored, _) = collection_with(TableBudget::new(2, 1 << 20));
+    let logged = sources.into_iter().zip(responses).zip(1..);
+    restored.replay(logged.map(|((source, response), number)| (number, source, Some(response))), true);
+    let counters =
+        ResponseCounters { responses: 4, responders: 2, duplicates: 1, untracked: 1, ..Default::default() };
+    assert_eq!(restored.counters(), counters);
+    let listed: Vec<_> =
+        restored.responders(10).iter().map(|(source, peer)| (source, peer.responses)).collect();
+    assert_eq!(listed, [(host(1), 2), (host(2), 1)]);
+}
+
+/// Views share what the receive thread changes, so that they hold its lock only to look.
+#[test]
+fn a_view_shares_the_results_and_the_responders() {
+    let (mut collection, start) = sent_once();
+    classify(&mut collection, host(1), at(start, 10));
+    let (results, responders) = (collection.results().to_vec(), collection.responders(10));
+    assert!(Arc::ptr_eq(&results[0], &collection.results()[0]));
+    classify(&mut collection, host(1), at(start, 20));
+    assert_eq!(responders.iter().map(|(_, peer)| peer.responses).collect::<Vec<_>>(), [2]);
+    let _ = collection.sending(PortId(0), 2, 1, at(start, 30));
+    assert_eq!((results[0].sent, collection.results()[0].sent), (1, 2));
 }
 
 #[test]
@@ -163,7 +220,7 @@ fn a_failed_send_is_taken_back() {
     collection.not_sent(&noted, 1);
     collection.send_failed(0, 1, "no".into());
     let failed = EgressResult { failed: 1, error: Some("no".into()), ..result() };
-    assert_eq!(collection.results()[0], failed);
+    assert_eq!(*collection.results()[0], failed);
 
     let noted = collection.sending(port, 100, 100, at(start, 1));
     collection.not_sent(&noted, 40);
@@ -172,5 +229,5 @@ fn a_failed_send_is_taken_back() {
     collection.send_failed(0, 3, "down".into());
     let time = Some(at(start, 1).real);
     let expected = EgressResult { sent: 60, first_sent_at: time, last_sent_at: time, failed: 4, ..failed };
-    assert_eq!(collection.results()[0], EgressResult { error: Some("down".into()), ..expected });
+    assert_eq!(*collection.results()[0], EgressResult { error: Some("down".into()), ..expected });
 }

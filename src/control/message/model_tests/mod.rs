@@ -106,7 +106,8 @@ fn check(control: &Control, world: &World, cancel: bool) {
     let (reason, _) = view.closed.expect("it is closed");
     assert!(reason != CloseReason::Failed && (cancel || reason != CloseReason::Cancelled), "{reason:?}");
 
-    let sum = |count: fn(&super::EgressResult) -> u32| view.results.iter().map(count).sum::<u32>();
+    let sum =
+        |count: fn(&super::EgressResult) -> u32| view.results.iter().map(|result| count(result)).sum::<u32>();
     let (sent, failed) = (sum(|result| result.sent), sum(|result| result.failed));
     let expected = spec.repeat.count * u32::try_from(view.results.len()).expect("few");
     assert_eq!(sent, records.sent);
