@@ -36,7 +36,7 @@ async fn an_overload_stops_nothing_and_leaves_nothing() {
     const MOST_LEFT: u64 = 8 << 20;
     const TOTAL_BYTES: u64 = 128 << 20;
     rollcall::net::raise_descriptor_limit();
-    let program = Program::start_with(&["--total-bytes", &TOTAL_BYTES.to_string()]);
+    let program = Program::start_with(&["--total-bytes", &TOTAL_BYTES.to_string(), "--kept-messages", "100"]);
     program.get("/readyz").await.expect(200);
     let idle = resident(program.id(), "VmRSS");
 
