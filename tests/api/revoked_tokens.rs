@@ -115,9 +115,11 @@ async fn a_lost_scope_ends_the_waits_that_need_it() {
 
 #[tokio::test]
 async fn a_token_ends_at_its_time() {
-    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1_500);
-    let server = guarded(&[&format!("{DASH} until={until}"), BOSS]).await;
+    let server = guarded(&[BOSS]).await;
     let log = joined(&server, &fresh_group()).await;
+    // Longer than it takes to begin to wait.
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    accept(&server, &[&format!("{DASH} until={until}"), BOSS]);
     let mut stream = by(server.request(Method::GET, &format!("{log}?format=sse")), DASH).stream().await;
     let page = by(server.request(Method::GET, &format!("{log}?wait_ms=60000")), DASH).send().await;
 
