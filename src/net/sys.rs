@@ -326,7 +326,7 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Gives free memory of the heap back to the kernel (malloc_trim(3)); other allocators than glibc's do it on their own.
+/// Gives free memory of the heap back to the kernel (`malloc_trim(3)`); other allocators than glibc's do it on their own.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: the call changes only the allocator's own state, under its locks.

@@ -115,7 +115,7 @@ async fn reached(until: Option<Timestamp>) {
     const A_WHILE: Duration = Duration::from_secs(10);
     match until {
         Some(until) => {
-            tokio::time::sleep(until.since(Timestamp::now()).unwrap_or_default().min(A_WHILE)).await
+            tokio::time::sleep(until.since(Timestamp::now()).unwrap_or_default().min(A_WHILE)).await;
         }
         None => std::future::pending().await,
     }
