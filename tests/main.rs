@@ -7,6 +7,7 @@ mod api {
     mod collecting;
     mod config;
     mod crashes;
+    mod damaged_directories;
     mod errors;
     mod events;
     mod export_command;

@@ -142,7 +142,7 @@ impl Snapshot {
         page.counter(
             "rollcall_drops",
             "Losses by cause: buffers, of one datagram or up to 64, that the kernel dropped (kernel); datagrams that a log \
-             evicted for later ones (retention), or that the service dropped from memory before they were on disk (store); \
+             evicted for later ones (retention), or that the service dropped from memory before they were on disk, or that were damaged there (store); \
              payloads longer than the service's buffers (truncated).",
             [
                 ([("cause", "kernel")], all(|received| received.dropped_buffers)),
@@ -258,6 +258,17 @@ impl Snapshot {
             "rollcall_store_lag_seconds",
             "How long the oldest change has been waiting to be written to the data directory.",
             of(|store| store.lag.as_secs_f64()),
+        )?;
+        let damaged = |value: fn(&Condition) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        page.gauge(
+            "rollcall_store_set_aside",
+            "Memberships, responders and messages that are damaged in the data directory, and are not restored.",
+            damaged(|store| store.set_aside),
+        )?;
+        page.counter(
+            "rollcall_store_lost_blocks",
+            "Parts of logs that are damaged in the data directory, so that their datagrams are lost.",
+            damaged(|store| store.lost_blocks),
         )?;
         #[expect(clippy::cast_precision_loss, reason = "it is far below 2^53")]
         page.gauge(
