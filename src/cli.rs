@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::builder::{EnumValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::check::CheckArgs;
 use crate::config::{self, ConfigError};
 use crate::control::Settings;
 use crate::export::ExportArgs;
@@ -51,6 +52,8 @@ pub enum Command {
     CheckConfig(Box<ServeArgs>),
     /// Export the logs of a data directory as NDJSON or as a capture file, or list them; needs no service.
     Export(ExportArgs),
+    /// Check a data directory that no service uses, whole, and repair it on request.
+    Check(CheckArgs),
     /// Print the API document (OpenAPI 3.1, YAML).
     Openapi,
     /// Exit with 0 if the service is ready, else with 1: for containers without a shell.

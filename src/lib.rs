@@ -2,8 +2,8 @@
 //!
 //! Layers, top down; imports run down only:
 //!
-//! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`healthcheck`], [`notify`]: the binary's arguments,
-//!   configuration, subcommands, and messages to its service manager
+//! - [`cli`], [`config`], [`reload`], [`demo`], [`export`], [`check`], [`healthcheck`], [`notify`]: the binary's
+//!   arguments, configuration, subcommands, and messages to its service manager
 //! - [`server`]: composition root; binds, wires, serves, shuts down
 //! - [`http`]: routes, problem documents, access, the API document; the only layer that knows axum
 //! - [`rendering`]: logged datagrams as JSON pages, NDJSON, server-sent events and capture files
@@ -22,6 +22,7 @@
 //! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (receive threads do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod contract;

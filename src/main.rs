@@ -1,9 +1,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use rollcall::check::Verdict;
 use rollcall::cli::{self, Command, Layers, ServeArgs};
 use rollcall::config::ConfigError;
 use rollcall::contract::health::{Check, CheckStatus};
+use rollcall::export::ExportError;
 use rollcall::http::AdminState;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
@@ -22,7 +24,14 @@ async fn main() -> ExitCode {
         Command::Export(_) if !layers.file.findings.is_empty() => {
             Err(ConfigError::list(&layers.file.findings))
         }
-        Command::Export(args) => rollcall::export::run(&args).map_err(|error| cli::with_hint(&error)),
+        Command::Export(args) => match rollcall::export::run(&args) {
+            Err(error @ ExportError::Incomplete { .. }) => return damaged(&error.to_string()),
+            exported => exported.map_err(|error| cli::with_hint(&error)),
+        },
+        Command::Check(args) => match rollcall::check::run(&args) {
+            Ok(Verdict::Damaged(findings)) => return damaged(&findings),
+            checked => checked.map(drop).map_err(|error| cli::with_hint(&error)),
+        },
         Command::Openapi => rollcall::http::document()
             .to_yaml()
             .map(|yaml| print!("{yaml}"))
@@ -36,11 +45,22 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for line in error.lines() {
-                eprintln!("rollcall: {line}");
-            }
+            explain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The exit status of a command that has found damage, and has done what it could.
+fn damaged(findings: &str) -> ExitCode {
+    const DAMAGED: u8 = 3;
+    explain(findings);
+    ExitCode::from(DAMAGED)
+}
+
+fn explain(error: &str) {
+    for line in error.lines() {
+        eprintln!("rollcall: {line}");
     }
 }
 

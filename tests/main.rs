@@ -9,6 +9,7 @@ mod api {
     mod config;
     mod connections;
     mod crashes;
+    mod damaged_directories;
     mod errors;
     mod events;
     mod export_command;

@@ -23,8 +23,8 @@ pub struct GapBody {
 }
 
 /// `retention`: the log evicted its oldest datagrams. `lost`: the service was killed before it had written the datagrams
-/// to disk (then `missed` is an upper bound), or it dropped them from memory before. `log_replaced`: the cursor belongs
-/// to another log.
+/// to disk (then `missed` is an upper bound), it dropped them from memory before, or they were damaged on disk.
+/// `log_replaced`: the cursor belongs to another log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = GapReason)]

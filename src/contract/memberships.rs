@@ -115,7 +115,7 @@ struct Counters {
     truncated: u64,
     /// Datagrams that the log evicted for later ones.
     evicted: u64,
-    /// Datagrams that the service dropped from memory before they were on disk.
+    /// Datagrams that the service dropped from memory before they were on disk, or that were damaged there.
     lost: u64,
 }
 

@@ -155,7 +155,7 @@ struct Counters {
     dropped_buffers: u64,
     /// Responses that the log evicted for later ones.
     evicted: u64,
-    /// Responses that the service dropped from memory before they were on disk.
+    /// Responses that the service dropped from memory before they were on disk, or that were damaged there.
     lost: u64,
 }
 

@@ -195,13 +195,19 @@ fn store_works(shared: &Shared) -> HealthCheck {
                 condition.lag.as_secs()
             ),
         ),
-        None if condition.lost_blocks > 0 => HealthCheck::warning(
-            NAME,
-            format!(
-                "{} blocks of logs could not be read from the data directory, and are lost: check the disk",
-                condition.lost_blocks
-            ),
-        ),
+        None if condition.is_damaged() => {
+            let copy =
+                condition.damaged_copy.map(|copy| format!("; the damaged database is {}", copy.display()));
+            HealthCheck::warning(
+                NAME,
+                format!(
+                    "damage in the data directory: {} memberships, responders and messages are set aside with their logs, and {} blocks of logs are lost{}: the log has details; check the disk, stop the service and run `rollcall check --repair`",
+                    condition.set_aside,
+                    condition.lost_blocks,
+                    copy.unwrap_or_default()
+                ),
+            )
+        }
         None => match condition.confined_to {
             Some(bytes) => HealthCheck::warning(
                 NAME,

@@ -8,12 +8,13 @@ use super::resource_kind::ResourceKind;
 use super::saved::saved_pattern;
 use super::shared::Control;
 use crate::model::{Pattern, Timestamp};
-use crate::store::{DiskError, Saved};
+use crate::store::Saved;
 
 impl Control {
     /// Restores all resources: memberships and responders with their specifications, also if their interfaces are
-    /// missing or down; messages as closed, with the reason `restarted` if they were collecting.
-    pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), DiskError> {
+    /// missing or down; messages as closed, with the reason `restarted` if they were collecting. What cannot be restored
+    /// is set aside: the others must not wait for it.
+    pub(super) async fn restore(&self, saved: Vec<Saved>) {
         // Kept until the responders have them.
         let _patterns = compile_patterns(&saved).await;
         let mut messages = Vec::new();
@@ -28,9 +29,11 @@ impl Control {
                 }
                 None => Err(serde::de::Error::custom("there is no such kind of resource")),
             };
-            restored.map_err(|error| self.unreadable(&name, &error))?;
+            if let (Err(error), Some(store)) = (restored, &self.0.store) {
+                store.note_set_aside(&name, &error);
+            }
         }
-        self.resume(messages).await
+        self.resume(messages).await;
     }
 
     async fn restore_membership(&self, saved: Saved) -> serde_json::Result<()> {
@@ -63,7 +66,7 @@ impl Control {
     }
 
     /// Enters messages into the registry, and closes those that were collecting.
-    async fn resume(&self, mut messages: Vec<Arc<Message>>) -> Result<(), DiskError> {
+    async fn resume(&self, mut messages: Vec<Arc<Message>>) {
         let shared = &self.0;
         let closed_at = |message: &Arc<Message>| {
             message.with_collection(|collection| collection.closed()).map_or(Timestamp::now(), |(_, at)| at)
@@ -79,15 +82,10 @@ impl Control {
             if message.is_closed() {
                 message.restore_closed();
             } else if let Err(error) = message.replay_responses().await {
-                return Err(self.unreadable(&format!("message `{}`", message.id()), &error));
+                let id = message.id();
+                tracing::error!(%id, %error, "the service cannot read all responses to a message again");
             }
         }
-        Ok(())
-    }
-
-    fn unreadable(&self, name: &str, error: &dyn std::fmt::Display) -> DiskError {
-        let path = self.0.settings.store.as_ref().map(|store| store.directory.clone()).unwrap_or_default();
-        DiskError::Damaged { path, detail: format!("{name}: {error}") }
     }
 }
 

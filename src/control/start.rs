@@ -123,7 +123,7 @@ impl Control {
             stop,
             watchdog: OnceLock::new(),
         }));
-        control.restore(saved).await?;
+        control.restore(saved).await;
         if let Some(store) = control.store() {
             store.note_restored();
         }

@@ -22,42 +22,47 @@ pub enum ExportError {
     Disk(#[from] DiskError),
     #[error("there is no {name} in {directory}: `rollcall export --list` lists the existing ones", directory = .directory.display())]
     NoSuch { name: String, directory: PathBuf },
-    #[error("{name} in {directory} cannot be read: {detail}", directory = .directory.display())]
-    Unreadable { name: String, directory: PathBuf, detail: String },
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("the output has all that is good in {directory}, but not all that was there:\n{}", .damage.join("\n"), directory = .directory.display())]
+    Incomplete { directory: PathBuf, damage: Vec<String> },
 }
 
 /// Exports the resources that the arguments name. The reader may close the output at any time: that is not an error.
 pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let (mut archive, logs) = Archive::open(&args.data_dir)?;
-    let logs = chosen(logs, args)?;
+    let mut damage = Vec::new();
+    let logs = chosen(logs, args, &mut damage)?;
     let mut out = Output::open(args.output.as_deref(), !args.list && args.format == ExportFormat::Pcapng)?;
     let exported = if args.list {
-        list(&mut archive, &logs, args, &mut out)
+        list(&mut archive, &logs, &mut out, &mut damage)
     } else {
         write(&mut archive, &logs, args, &mut out)
     };
     match exported.and_then(|()| Ok(out.finish()?)) {
-        Err(ExportError::Output(error)) if error.is_enough() => Ok(()),
-        exported => exported,
+        Err(ExportError::Output(error)) if error.is_enough() => {}
+        exported => exported?,
     }
+    damage.splice(0..0, archive.damage().iter().cloned());
+    if damage.is_empty() {
+        return Ok(());
+    }
+    Err(ExportError::Incomplete { directory: args.data_dir.clone(), damage })
 }
 
 /// The requested logs, with their owners' kinds.
 fn chosen(
     logs: Vec<ArchivedLog>,
     args: &ExportArgs,
+    damage: &mut Vec<String>,
 ) -> Result<Vec<(ResourceKind, ArchivedLog)>, ExportError> {
     let directory = || args.data_dir.clone();
     let mut kept = Vec::new();
     for log in logs {
-        let kind = ResourceKind::named(&log.kind).ok_or_else(|| ExportError::Unreadable {
-            name: format!("`{}`", log.id),
-            directory: directory(),
-            detail: format!("there is no kind of resource called `{}`", log.kind),
-        })?;
-        kept.push((kind, log));
+        match ResourceKind::named(&log.kind) {
+            Some(kind) => kept.push((kind, log)),
+            None => damage.push(format!("`{}` is a `{}`, which is no kind of resource", log.id, log.kind)),
+        }
     }
     let is = |choice: &Choice, kind: ResourceKind, log: &ArchivedLog| {
         choice.kind == kind && choice.id.as_ref().is_none_or(|id| id.as_str() == log.id)
@@ -107,7 +112,8 @@ fn write(
 struct Listed<'a> {
     kind: &'static str,
     id: &'a str,
-    group: String,
+    /// Null if it is damaged.
+    group: Option<String>,
     datagrams: u64,
     /// Payloads and their metadata.
     bytes: u64,
@@ -119,22 +125,28 @@ struct Listed<'a> {
 fn list(
     archive: &mut Archive,
     logs: &[(ResourceKind, ArchivedLog)],
-    args: &ExportArgs,
     out: &mut Output,
+    damage: &mut Vec<String>,
 ) -> Result<(), ExportError> {
     for (kind, log) in logs {
+        let spec = archive.spec(log)?;
         // The service has deleted the resource in the meantime.
-        let Some(spec) = archive.spec(log)? else { continue };
-        let group = saved_group(&spec).map_err(|error| ExportError::Unreadable {
-            name: format!("{kind} `{}`", log.id),
-            directory: args.data_dir.clone(),
-            detail: error.to_string(),
-        })?;
+        if spec.is_none() && !log.is_set_aside() {
+            continue;
+        }
+        let group = match spec.filter(|_| !log.is_set_aside()).map(|spec| saved_group(&spec)) {
+            Some(Ok(group)) => Some(group.to_string()),
+            Some(Err(error)) => {
+                damage.push(format!("the specification of {kind} `{}` cannot be read: {error}", log.id));
+                None
+            }
+            None => None,
+        };
         let span = archive.span(log)?;
         let listed = Listed {
             kind: kind.name(),
             id: &log.id,
-            group: group.to_string(),
+            group,
             datagrams: log.datagrams(),
             bytes: log.bytes(),
             first_at: span.map(|(first, _)| rfc3339(first)),

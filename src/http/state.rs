@@ -1,5 +1,6 @@
 //! The state of handlers.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -29,6 +30,14 @@ impl AppState {
     }
 }
 
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl FromRef<AppState> for Control {
     fn from_ref(state: &AppState) -> Self {
         state.0.control.clone()
@@ -38,24 +47,6 @@ impl FromRef<AppState> for Control {
 impl FromRef<AppState> for AdminState {
     fn from_ref(state: &AppState) -> Self {
         state.0.admin.clone()
-    }
-}
-
-impl FromRef<AppState> for Arc<HttpMetrics> {
-    fn from_ref(state: &AppState) -> Self {
-        state.0.metrics.clone()
-    }
-}
-
-impl FromRef<AppState> for Arc<Streams> {
-    fn from_ref(state: &AppState) -> Self {
-        state.0.streams.clone()
-    }
-}
-
-impl FromRef<AppState> for Arc<ConnectionCounts> {
-    fn from_ref(state: &AppState) -> Self {
-        state.0.connection_counts.clone()
     }
 }
 

@@ -147,7 +147,10 @@ impl ConnectionSpawner {
         match self.places.admit().await {
             Some(connection) => self.serve(stream, connection, kind),
             None => {
-                rarely!(WARN, "the service closed a new connection, because all places are taken by requests");
+                rarely!(
+                    WARN,
+                    "the service closed a new connection, because all places are taken by requests"
+                );
             }
         }
         Ok(())

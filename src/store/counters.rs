@@ -10,7 +10,7 @@ pub struct LogCounters {
     pub evicted: u64,
     /// Datagrams whose payload was longer than the buffer.
     pub truncated: u64,
-    /// Datagrams that were dropped from memory before they were on disk, or could not be read from there.
+    /// Datagrams that were dropped from memory before they were on disk, or could not be read from there: missing or damaged.
     pub lost: u64,
     /// Current size in bytes, in memory or on disk, including headers.
     pub kept_bytes: u64,

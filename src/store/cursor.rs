@@ -49,8 +49,8 @@ pub struct Gap {
 pub enum GapReason {
     /// The log reached its bounds and evicted its oldest datagrams.
     Retention,
-    /// The datagrams were not on disk yet when the service was killed or had to free memory. After a kill, `missed`
-    /// is an upper bound.
+    /// The datagrams were not on disk yet when the service was killed or had to free memory, or they were damaged there.
+    /// After a kill, `missed` is an upper bound.
     Lost,
     /// The cursor is from another log; reading starts at this log's oldest datagram.
     LogReplaced,

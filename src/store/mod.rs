@@ -23,7 +23,10 @@ pub use block::Entry;
 pub use budget::Budget;
 pub use counters::LogCounters;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
-pub use disk::{Archive, ArchivedLog, Condition, DiskError, LogHandle, Persist, Saved, Store, StoreSettings};
+pub use disk::{
+    Archive, ArchivedLog, CheckReport, Condition, DiskError, LogHandle, Persist, Saved, Store, StoreSettings,
+    check, repair,
+};
 pub use log::{Limits, Log, ReadError, ReadRange};
 pub use page::Page;
 pub use record::RecordBatch;

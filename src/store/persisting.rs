@@ -19,7 +19,7 @@ impl Store {
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DiskError> {
         let next = log.next_sequence();
         while !log.is_saved_before(next) {
-            self.flushed().await?;
+            self.flushed_soon().await?;
         }
         Ok(())
     }

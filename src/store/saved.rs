@@ -23,6 +23,7 @@ pub struct SavedLog {
 }
 
 /// A block on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SavedBlock {
     pub(super) row: RowId,
     pub(super) first: u64,

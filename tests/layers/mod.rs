@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 14] = [
     &["http"],
     &["server"],
     &["config", "healthcheck", "notify", "demo"],
-    &["export"],
+    &["export", "check"],
     &["cli"],
     &["reload"],
     &["main"],

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
-use rollcall::store::{GapReason, Limits, Log, Persist, ReadRange};
+use rollcall::store::{Archive, GapReason, Limits, Log, Persist, ReadRange, check, repair};
 use rusqlite::Connection;
 
-use super::{AMPLE, append, budget, change, crashed, fresh, goes_on_behind, keep, open, read_all, restore};
+use super::{
+    AMPLE, append, budget, change, crashed, entries, fresh, goes_on_behind, keep, open, read_all, restore,
+    when_free,
+};
 use crate::support::program::Scratch;
 
 #[tokio::test]
@@ -16,7 +19,7 @@ async fn blocks_without_a_log_are_not_assigned_to_another() {
     store.close().await.unwrap();
     drop((store, log));
     // As after a crash in the middle of a deletion: the log is gone, and the next would have had this number.
-    change(&scratch, |database| database.execute_batch("DELETE FROM logs; UPDATE blocks SET log = 1"));
+    change(&scratch, |database| database.execute_batch("DELETE FROM logs; DELETE FROM owners"));
 
     let (store, saved) = open(&scratch.path("data"));
     assert!(saved.is_empty());
@@ -79,6 +82,124 @@ async fn a_damaged_block_is_a_gap_and_is_counted() {
     assert_eq!(store.condition().lost_blocks, 1);
 }
 
+/// What is served instead would be wrong: the records are valid.
+#[tokio::test]
+async fn a_flipped_bit_of_a_payload_is_a_gap() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    append(&log, [b"very important data" as &[u8]]);
+    store.close().await.unwrap();
+    drop((store, log));
+    change(&scratch, |database| {
+        let flip = "UPDATE blocks SET data = CAST(replace(CAST(data AS TEXT), 'data', 'dada') AS BLOB)";
+        database.execute_batch(flip)
+    });
+
+    let (store, saved) = open(&scratch.path("data"));
+    let log = restore(&store, saved, &owner);
+    append(&log, [b"new" as &[u8]]);
+
+    let (datagrams, gaps) = read_all(&log, None).await;
+    assert_eq!(datagrams.iter().map(|(_, payload)| &payload[..]).collect::<Vec<_>>(), [b"new"]);
+    assert!(gaps.iter().all(|gap| gap.reason == GapReason::Lost), "{gaps:?}");
+    assert_eq!((log.counters().lost, store.condition().lost_blocks), (1, 1));
+}
+
+#[tokio::test]
+async fn a_damaged_owner_is_set_aside_with_its_log() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    let other = keep(&store, "b", AMPLE, &owner);
+    append(&log, [b"one" as &[u8]]);
+    append(&other, [b"two" as &[u8]]);
+    store.close().await.unwrap();
+    drop((store, log, other));
+    change(&scratch, |database| database.execute_batch("UPDATE owners SET spec = 'spex' WHERE id = 'a'"));
+
+    for _ in 0..2 {
+        let (store, saved) = open(&scratch.path("data"));
+        assert_eq!(store.condition().set_aside, 1);
+        assert_eq!(saved[0].id, "b");
+        let log = restore(&store, saved, &owner);
+        append(&log, [b"more" as &[u8]]);
+        store.close().await.unwrap();
+    }
+
+    let (mut archive, logs) = Archive::open(&scratch.path("data")).unwrap();
+    let aside = logs.iter().find(|log| log.id == "a").unwrap();
+    let pages: Vec<_> = archive.pages(aside, |_, _| true).map(Result::unwrap).collect();
+    assert_eq!(pages.iter().flat_map(entries).collect::<Vec<_>>(), [(1, b"one".to_vec())]);
+    assert!(archive.damage()[0].contains("`a`"), "{:?}", archive.damage());
+    let repaired = when_free(|| repair(&scratch.path("data"))).unwrap();
+    assert_eq!((repaired.findings.len(), repaired.damaged_copy.is_some()), (1, true), "{repaired:?}");
+    let after = when_free(|| check(&scratch.path("data"))).unwrap();
+    assert_eq!((&after.findings[..], &after.without_spec[..]), (&[][..], &["membership `a`".to_owned()][..]));
+    assert_eq!(after.datagrams, 4);
+
+    // Whoever creates it again has a new log, and the old one makes way.
+    let (store, _) = open(&scratch.path("data"));
+    assert_eq!(store.condition().set_aside, 1);
+    let _again = keep(&store, "a", AMPLE, &owner);
+    store.close().await.unwrap();
+    drop(store);
+    let (store, saved) = open(&scratch.path("data"));
+    assert_eq!((saved.len(), store.condition().set_aside), (2, 0));
+}
+
+#[tokio::test]
+async fn a_log_whose_row_is_damaged_goes_on_with_its_blocks() {
+    for change_made in [
+        "UPDATE logs SET reserved = 0, first = 0",
+        "UPDATE logs SET first = reserved + 1",
+        "UPDATE logs SET appended = 9223372036854775807",
+        "UPDATE logs SET lost = -1",
+        "UPDATE logs SET epoch = epoch + 1",
+        "DELETE FROM logs",
+    ] {
+        let scratch = Scratch::new();
+        let (owner, store, log) = fresh(&scratch);
+        append(&log, [b"one" as &[u8]]);
+        store.close().await.unwrap();
+        drop((store, log));
+        change(&scratch, |database| database.execute_batch(change_made));
+
+        let (store, saved) = open(&scratch.path("data"));
+        assert_eq!(saved[0].status, "", "{change_made}");
+        let log = restore(&store, saved, &owner);
+        append(&log, [b"new" as &[u8]]);
+        let payloads = read_all(&log, None).await.0.into_iter().map(|(_, payload)| payload);
+        assert_eq!(payloads.collect::<Vec<_>>(), [b"one", b"new"], "{change_made}");
+        store.close().await.unwrap();
+        drop((store, log));
+        assert_eq!(open(&scratch.path("data")).1[0].status, "status", "{change_made}");
+    }
+}
+
+#[tokio::test]
+async fn blocks_with_wrong_numbers_are_lost() {
+    for change_made in [
+        "UPDATE blocks SET next = 7",
+        "UPDATE blocks SET first = 2",
+        "UPDATE blocks SET log = 9223372036854775807",
+        "UPDATE blocks SET row = 9223372036854775807",
+        "UPDATE blocks SET until = until + 1",
+    ] {
+        let scratch = Scratch::new();
+        let (owner, store, log) = fresh(&scratch);
+        append(&log, [b"one" as &[u8]]);
+        store.close().await.unwrap();
+        drop((store, log));
+        change(&scratch, |database| database.execute_batch(change_made));
+
+        let (store, saved) = open(&scratch.path("data"));
+        assert_eq!(store.condition().lost_blocks, 1, "{change_made}");
+        let log = restore(&store, saved, &owner);
+        assert_eq!(log.counters().lost, 1, "{change_made}");
+        append(&log, [b"new" as &[u8]]);
+        store.flushed().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn numbers_that_were_read_during_a_disk_failure_are_not_reused() {
     let scratch = Scratch::new();
@@ -121,13 +242,12 @@ async fn numbers_that_were_read_during_a_disk_failure_are_not_reused() {
 async fn the_newer_of_two_logs_under_one_name_is_kept() {
     let scratch = Scratch::new();
     let (owner, store, older) = fresh(&scratch);
-    let newer = keep(&store, "b", AMPLE, &owner);
+    // As after a crash between a change of the group and the end of the log before.
+    let newer = keep(&store, "a", AMPLE, &owner);
     append(&older, [b"older" as &[u8]]);
     append(&newer, [b"newer" as &[u8]]);
     store.close().await.unwrap();
     drop((store, older, newer));
-    // As after a crash between a change of the group and the end of the log before.
-    change(&scratch, |database| database.execute_batch("UPDATE owners SET id = 'a'"));
 
     let (store, saved) = open(&scratch.path("data"));
     let log = restore(&store, saved, &owner);

@@ -1,7 +1,9 @@
 //! Logs on disk, without a service around them.
 
 mod corruption;
+mod damage;
 mod disk_space;
+mod layouts;
 mod persistence;
 mod refused_directories;
 
@@ -39,14 +41,18 @@ fn settings(directory: &Path) -> StoreSettings {
     StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
 }
 
+fn open(directory: &Path) -> (Store, Vec<Saved>) {
+    when_free(|| Store::open(&settings(directory), budget())).expect("the store opens")
+}
+
 /// A program that another test starts has a copy of the lock's descriptor between its fork and its exec, and with it
 /// the lock (flock(2)): so the store may be in use for a moment after it was closed.
-fn open(directory: &Path) -> (Store, Vec<Saved>) {
+fn when_free<T>(attempt: impl Fn() -> Result<T, DiskError>) -> Result<T, DiskError> {
     let start = Instant::now();
     loop {
-        match Store::open(&settings(directory), budget()) {
+        match attempt() {
             Err(DiskError::InUse(_)) if start.elapsed() < Duration::from_secs(1) => std::thread::yield_now(),
-            opened => return opened.expect("the store opens"),
+            done => return done,
         }
     }
 }

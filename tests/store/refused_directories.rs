@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rollcall::store::{DiskError, Store};
+use rollcall::store::{DiskError, Store, check};
 
-use super::{append, budget, change, fresh, open, settings};
+use super::{append, budget, change, fresh, open, settings, when_free};
 use crate::support::program::Scratch;
 
 fn refusal(directory: &Path) -> DiskError {
@@ -52,7 +52,7 @@ fn a_file_in_place_of_the_directory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_refused() {
+async fn a_database_of_which_nothing_is_good_is_refused() {
     let scratch = Scratch::new();
     let (_owner, store, log) = fresh(&scratch);
     append(&log, std::iter::repeat_n([0_u8; 1_000].as_slice(), 1_000));
@@ -60,44 +60,65 @@ async fn a_damaged_database_is_refused() {
     drop(store);
     let path = scratch.path("data").join("rollcall.db");
     let mut bytes = std::fs::read(&path).unwrap();
-    let from = 3 * 16_384;
+    let from = 2 * 16_384;
     bytes[from..].fill(0xa5);
-    std::fs::write(&path, bytes).unwrap();
-    let refusal = refusal(&scratch.path("data"));
+    std::fs::write(&path, &bytes).unwrap();
+    let refusal = when_free(|| Err::<(), _>(refusal(&scratch.path("data")))).unwrap_err();
     assert!(matches!(refusal, DiskError::Damaged { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("`rollcall check --repair`"), "{refusal}");
+    assert!(std::fs::read(&path).unwrap()[from..] == bytes[from..], "it is left as it was");
 }
 
+/// A new database in its place would hide the loss.
 #[tokio::test]
-async fn a_database_with_inconsistent_blocks_is_refused() {
-    let scratch = Scratch::new();
-    let (_owner, store, log) = fresh(&scratch);
-    append(&log, [b"one" as &[u8]]);
-    store.close().await.unwrap();
-    drop(store);
-    change(&scratch, |database| database.execute_batch("UPDATE blocks SET next = 7"));
-    let refusal = refusal(&scratch.path("data"));
-    assert!(matches!(refusal, DiskError::Damaged { .. }), "{refusal}");
-}
-
-#[tokio::test]
-async fn a_database_with_impossible_numbers_is_refused() {
-    for change_made in [
-        "UPDATE logs SET reserved = 0, first = 0",
-        "UPDATE logs SET first = reserved + 1",
-        "UPDATE logs SET first = 0",
-        "UPDATE logs SET appended = 9223372036854775807",
-        "UPDATE logs SET lost = -1",
-        "UPDATE logs SET number = 9223372036854775807; UPDATE owners SET log = 9223372036854775807",
-        "UPDATE blocks SET log = 9223372036854775807",
-        "UPDATE blocks SET row = 9223372036854775807",
+async fn a_database_that_vanished_or_is_empty_is_refused() {
+    for change_files in [
+        |data: &Path| std::fs::write(data.join("rollcall.db"), "").unwrap(),
+        |data: &Path| std::fs::remove_file(data.join("rollcall.db")).unwrap(),
+        |data: &Path| {
+            std::fs::remove_file(data.join("rollcall.db")).unwrap();
+            std::fs::remove_file(data.join("lock")).unwrap();
+            std::fs::write(data.join("rollcall.db-wal"), "committed").unwrap();
+        },
     ] {
         let scratch = Scratch::new();
         let (_owner, store, log) = fresh(&scratch);
         append(&log, [b"one" as &[u8]]);
         store.close().await.unwrap();
         drop(store);
-        change(&scratch, |database| database.execute_batch(change_made));
-        let refusal = refusal(&scratch.path("data"));
-        assert!(matches!(refusal, DiskError::Damaged { .. }), "{change_made}: {refusal}");
+        change_files(&scratch.path("data"));
+        for refusal in [
+            when_free(|| Err::<(), _>(refusal(&scratch.path("data")))).unwrap_err(),
+            when_free(|| check(&scratch.path("data"))).unwrap_err(),
+        ] {
+            assert!(matches!(refusal, DiskError::Vanished { .. }), "{refusal}");
+            assert!(refusal.to_string().contains("put a copy back, or remove"), "{refusal}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_directory_whose_lock_was_deleted_is_still_in_use() {
+    let scratch = Scratch::new();
+    let (_owner, store, _log) = fresh(&scratch);
+    std::fs::remove_file(scratch.path("data").join("lock")).unwrap();
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::InUse(_)));
+    assert!(matches!(check(&scratch.path("data")), Err(DiskError::InUse(_))));
+    store.close().await.unwrap();
+}
+
+/// An earlier service locks nothing else, and recognises no other lock.
+#[tokio::test]
+async fn an_earlier_service_and_this_one_exclude_each_other() {
+    let scratch = Scratch::new();
+    drop(open(&scratch.path("data")));
+    let lock = || std::fs::File::options().write(true).open(scratch.path("data").join("lock")).unwrap();
+    let earlier = lock();
+    while earlier.try_lock().is_err() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(refusal(&scratch.path("data")), DiskError::InUse(_)));
+    drop(earlier);
+    let _store = open(&scratch.path("data"));
+    assert!(lock().try_lock().is_err());
 }

@@ -105,10 +105,10 @@ impl Target<'_> {
     /// Sends to the group as fast as the kernel takes it.
     fn flood(&self, load: &Load, stop: &AtomicBool) -> u64 {
         let socket = on_loopback(Ipv4Addr::LOCALHOST);
-        let (small, large) = ([b'a'; 64], [b'a'; 65_000]);
+        let (small, large) = (vec![b'a'; 64], vec![b'a'; 65_000]);
         let mut sent = 0;
         while !stop.load(Ordering::Relaxed) {
-            let payload = if sent % load.large_every == 0 { &large[..] } else { &small[..] };
+            let payload = if sent % load.large_every == 0 { &large } else { &small };
             sent += u64::from(socket.send_to(payload, self.group).is_ok());
         }
         sent

@@ -79,7 +79,15 @@ impl Message {
     }
 
     /// Reads the responders from the log, and closes the message, because its sockets are gone.
+    /// An error says why some responses could not be read.
     pub(in crate::control) async fn replay_responses(self: &Arc<Self>) -> Result<(), ReadError> {
+        let replayed = self.replay().await;
+        self.close(CloseReason::Restarted);
+        self.release_sockets();
+        replayed
+    }
+
+    async fn replay(&self) -> Result<(), ReadError> {
         const AT_ONCE: usize = 1_000;
         let mut cursor = None;
         let counters = self.log.counters();
@@ -92,13 +100,11 @@ impl Message {
             let responses =
                 page.entries().map(|entry| (entry.sequence, entry.metadata.source, entry.response));
             self.collection().replay(responses, is_complete);
-            if page.is_empty() {
+            if page.is_empty() && page.gap.is_none() {
                 break;
             }
             cursor = Some(page.next);
         }
-        self.close(CloseReason::Restarted);
-        self.release_sockets();
         Ok(())
     }
 

@@ -16,21 +16,20 @@ use tokio::runtime::RuntimeMetrics;
 use tokio::task::JoinError;
 use utoipa::ToSchema;
 
-use super::admin_state::AdminState;
 use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, Labels, MetricsPage};
-use super::http_metrics::{Answered, HttpMetrics};
-use super::limit_metrics::limits;
+use super::http_metrics::Answered;
+use super::limit_metrics::{connections, limits};
 use super::process::Process;
-use super::streams::Streams;
 use crate::control::waiting::within;
-use crate::control::{Control, ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
+use crate::control::{ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::request_bytes::RequestBytes;
+use crate::http::state::AppState;
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
 use crate::store::{Condition, Store};
-use crate::traces::{SpanCounts, Traces};
+use crate::traces::SpanCounts;
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
 #[derive(ToSchema)]
@@ -53,13 +52,7 @@ pub(in crate::http) struct Metrics(String);
         Problem,
     ))]
 pub(in crate::http) async fn metrics(
-    State(control): State<Control>,
-    State(http): State<Arc<HttpMetrics>>,
-    State(streams): State<Arc<Streams>>,
-    State(admin): State<AdminState>,
-    State(connections): State<Arc<ConnectionCounts>>,
-    State(request_bytes): State<Arc<RequestBytes>>,
-    State(traces): State<Traces>,
+    State(state): State<AppState>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -69,17 +62,17 @@ pub(in crate::http) async fn metrics(
     // With thousands of memberships, a snapshot takes milliseconds: it would block a worker of the runtime for too long.
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot {
-            control: control.snapshot(),
-            interfaces: control.interface_health(),
-            store: control.store().map(Store::condition),
-            failures: control.failures(),
-            receive_errors: control.receive_errors(),
-            traffic: http.report(),
-            streams: streams.report(),
-            connections,
-            request_bytes,
-            problems: admin.configuration().problems.len(),
-            spans: traces.counts(),
+            control: state.control.snapshot(),
+            interfaces: state.control.interface_health(),
+            store: state.control.store().map(Store::condition),
+            failures: state.control.failures(),
+            receive_errors: state.control.receive_errors(),
+            traffic: state.metrics.report(),
+            streams: state.streams.report(),
+            connections: state.connection_counts.clone(),
+            request_bytes: state.request_bytes.clone(),
+            problems: state.admin.configuration().problems.len(),
+            spans: state.traces.counts(),
             process: Process::now(),
             runtime,
         };
@@ -129,7 +122,7 @@ impl Collector for Snapshot {
         self.interfaces(&mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;
-        self.connections(&mut page)?;
+        connections(&mut page, &self.connections, &self.request_bytes)?;
         self.spans(&mut page)?;
         self.process(&mut page)
     }
@@ -153,7 +146,7 @@ impl Snapshot {
         page.counter(
             "rollcall_drops",
             "Losses by cause: buffers, of one datagram or up to 64, that the kernel dropped (kernel); datagrams that a log \
-             evicted for later ones (retention), or that the service dropped from memory before they were on disk (store); \
+             evicted for later ones (retention), or that the service dropped from memory before they were on disk, or that were damaged there (store); \
              payloads longer than the service's buffers (truncated).",
             [
                 ([("cause", "kernel")], all(|received| received.dropped_buffers)),
@@ -178,16 +171,6 @@ impl Snapshot {
                 ([("outcome", "limited_delayed")], replies.limited_delayed),
                 ([("outcome", "limited_matching")], replies.limited_matching),
             ],
-        )?;
-        page.gauge(
-            "rollcall_delayed_reply_bytes",
-            "Bytes of replies that are sent later.",
-            [(ALONE, self.control.delayed_reply_bytes)],
-        )?;
-        page.gauge(
-            "rollcall_pattern_bytes",
-            "Bytes of the compiled patterns of responders.",
-            [(ALONE, self.control.pattern_bytes)],
         )
     }
 
@@ -285,6 +268,17 @@ impl Snapshot {
             "How long the oldest change has been waiting to be written to the data directory.",
             of(|store| store.lag.as_secs_f64()),
         )?;
+        let damaged = |value: fn(&Condition) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        page.gauge(
+            "rollcall_store_set_aside",
+            "Memberships, responders and messages that are damaged in the data directory, and are not restored.",
+            damaged(|store| store.set_aside),
+        )?;
+        page.counter(
+            "rollcall_store_lost_blocks",
+            "Parts of logs that are damaged in the data directory, so that their datagrams are lost.",
+            damaged(|store| store.lost_blocks),
+        )?;
         #[expect(clippy::cast_precision_loss, reason = "it is far below 2^53")]
         page.gauge(
             "rollcall_store_bytes",
@@ -316,34 +310,6 @@ impl Snapshot {
             "rollcall_http_streams",
             "Open streams, by content and format.",
             open.map(|(kind, format, count)| ([("kind", *kind), ("format", *format)], *count)),
-        )
-    }
-
-    fn connections(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let counts = &self.connections;
-        page.gauge("rollcall_http_connections", "Open connections.", [(ALONE, counts.open())])?;
-        page.gauge("rollcall_http_connections_limit", "The most connections.", [(ALONE, counts.limit())])?;
-        page.counter(
-            "rollcall_http_closed_connections",
-            "Connections that the service closed to bound them: without a complete head of a request (head) or idle (idle), \
-             when others needed the place; whose client did not read an answer (reader); new ones for which no place could be \
-             made (full).",
-            counts.closed_by_cause().map(|(cause, count)| ([("cause", cause)], count)),
-        )?;
-        page.gauge(
-            "rollcall_http_request_bytes",
-            "Bytes of unfinished requests.",
-            [(ALONE, self.request_bytes.held())],
-        )?;
-        page.counter(
-            "rollcall_http_refused_requests",
-            "How often a limit was reached: requests refused because of the number of connections (connections); bodies \
-             refused, and heads for which another connection was closed, because of the bytes of unfinished requests \
-             (request_bytes).",
-            [
-                ([("limit", "connections")], counts.refused_requests()),
-                ([("limit", "request_bytes")], self.request_bytes.refused()),
-            ],
         )
     }
 

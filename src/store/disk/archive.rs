@@ -4,11 +4,14 @@ use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
+use super::archive_source::ArchiveSource;
+use super::directory;
 use super::error::DiskError;
-use super::snapshot_reader::SnapshotReader;
-use super::tables::logs::{LogRow, Owners};
+use super::loading::{Damage, LoadedLog};
+use super::tables::blocks::Fetched;
 use super::tables::{blocks, owners};
-use super::{directory, loading, schema};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::cursor::{Gap, GapReason};
@@ -16,40 +19,46 @@ use crate::store::page::Page;
 use crate::store::saved::{SavedBlock, SavedLog};
 
 /// A data directory open for reading: that of a stopped service or of a running one, or a copy.
-pub struct Archive(SnapshotReader);
+pub struct Archive {
+    source: ArchiveSource,
+    damage: Vec<String>,
+}
 
 /// A log in an archive, as it was when the archive was opened, and its owner.
 pub struct ArchivedLog {
     pub kind: String,
     pub id: String,
-    /// After a restart, the service may reuse the number for another log, with another epoch.
     number: i64,
+    /// After a restart, the service may reuse the number for another log, with another epoch. None: the log's own row is
+    /// damaged.
+    epoch: Option<u64>,
     log: SavedLog,
+    is_set_aside: bool,
 }
 
 impl Archive {
     /// Opens a directory and returns the logs that are in it, the oldest first.
     ///
     /// The archive reads their datagrams later, block by block, so that a service can write in the meantime. Datagrams
-    /// that the service evicts until then become a gap.
+    /// that the service evicts until then become a gap, and so do damaged ones.
     pub fn open(directory: &Path) -> Result<(Self, Vec<ArchivedLog>), DiskError> {
-        let mut reader = SnapshotReader::open(&directory::database_in(directory))?;
-        let path = reader.path().to_owned();
-        let connection = reader.connection()?;
-        if schema::version(connection, &path).map_err(DiskError::when_reading)? == 0 {
-            return Err(DiskError::Foreign(path));
-        }
-        let snapshot =
-            connection.unchecked_transaction().map_err(|error| SnapshotReader::disk_error(&path, &error))?;
-        let found = loading::load(&snapshot, &path, Owners::Named).map_err(DiskError::when_reading)?;
-        drop(snapshot);
-        let logs = found.logs.into_iter().map(ArchivedLog::from).collect();
-        Ok((Self(reader), logs))
+        let (source, found, mut damage) = ArchiveSource::open(&directory::database_in(directory))?;
+        let Damage { set_aside, rebuilt, blocks, .. } = found.damage;
+        damage.extend(set_aside.iter().chain(&rebuilt).map(|owner| format!("{owner} is damaged")));
+        damage.extend(blocks.iter().map(|row| format!("block {row} of a log is damaged")));
+        let logs = found.logs.into_iter().map(|log| ArchivedLog::new(log, false));
+        let logs = logs.chain(found.set_aside.into_iter().map(|log| ArchivedLog::new(log, true))).collect();
+        Ok((Self { source, damage }, logs))
+    }
+
+    /// What was found damaged so far, one sentence each.
+    pub fn damage(&self) -> &[String] {
+        &self.damage
     }
 
     /// The stored spec of a log's owner ([`Persist::spec`](super::Persist::spec)); none if it is no longer there.
     pub fn spec(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
-        self.query(|connection| owners::spec(connection, log.number, log.log.epoch))
+        self.source.query(|connection| owners::spec(connection, log.number, log.epoch))
     }
 
     /// The arrival times of the first and the last datagram of a log.
@@ -59,8 +68,9 @@ impl Archive {
         let until = blocks.map(|block| block.times.1).fold(oldest.times.1, Timestamp::max);
         let since = log.blocks().skip(1).map(|block| block.times.0).min();
         // A part of the oldest block may have been evicted already.
-        let kept = if oldest.first < log.log.first { self.fetch(log, oldest)? } else { None };
-        let first = kept.and_then(|block| {
+        let kept = if oldest.first < log.log.first { Some(self.fetch(log, oldest)?) } else { None };
+        let first = kept.and_then(|fetched| {
+            let Fetch::Found(block) = fetched else { return None };
             let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
             kept.map(|entry| entry.metadata.received_at).min()
         });
@@ -74,32 +84,63 @@ impl Archive {
     where
         W: Fn(Timestamp, Timestamp) -> bool,
     {
-        Pages { archive: self, log, left: log.log.blocks.iter(), accepts, reached: 1, gone: 0 }
+        Pages {
+            archive: self,
+            log,
+            left: log.log.blocks.iter(),
+            accepts,
+            reached: 1,
+            gone: 0,
+            damaged_until: 0,
+        }
     }
 
-    /// None if the service has evicted it.
-    fn fetch(&mut self, log: &ArchivedLog, block: &SavedBlock) -> Result<Option<Arc<Block>>, DiskError> {
-        let found = self.query(|connection| {
-            blocks::fetch_of_log(connection, block.row, block.first, log.number, log.log.epoch)
-        })?;
-        // The block may have grown since.
-        let Some((data, next)) = found.filter(|(_, next)| *next >= block.next) else { return Ok(None) };
-        let damaged = || {
-            DiskError::damaged(self.0.path(), &format!("block {} differs from the written one", block.row))
+    fn fetch(&mut self, log: &ArchivedLog, block: &SavedBlock) -> Result<Fetch, DiskError> {
+        let fetch = |connection: &Connection| blocks::fetch(connection, block.row, log.number, log.epoch);
+        let fetched = match self.source.query(fetch) {
+            // A bad sector is one of the others.
+            Err(DiskError::Damaged { .. } | DiskError::Other { .. }) => Some(Fetched::Damaged),
+            fetched => fetched?,
         };
-        Block::read(data, block.first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
-    }
-
-    fn query<T>(
-        &mut self,
-        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, DiskError> {
-        let found = query(self.0.connection()?);
-        found.map_err(|error| SnapshotReader::disk_error(self.0.path(), &error))
+        // The block may have grown since.
+        let found = match fetched {
+            Some(Fetched::Good(found, data)) if found.first == block.first && found.next >= block.next => {
+                Block::read(data, found.first, found.next)
+            }
+            Some(Fetched::Damaged) => None,
+            Some(Fetched::Good(..)) | None => return Ok(Fetch::Evicted),
+        };
+        Ok(found.map_or_else(
+            || {
+                let ArchivedLog { kind, id, .. } = log;
+                let (first, last) = (block.first, block.next - 1);
+                self.damage.push(format!("the datagrams {first} to {last} of {kind} `{id}` are damaged"));
+                Fetch::Damaged
+            },
+            |block| Fetch::Found(Arc::new(block)),
+        ))
     }
 }
 
+/// A fetched block.
+enum Fetch {
+    Found(Arc<Block>),
+    /// The service has evicted it.
+    Evicted,
+    Damaged,
+}
+
 impl ArchivedLog {
+    fn new(LoadedLog { row, log, is_rebuilt, .. }: LoadedLog, is_set_aside: bool) -> Self {
+        let epoch = (!is_rebuilt).then_some(log.epoch);
+        Self { kind: row.kind, id: row.id, number: row.number, epoch, log, is_set_aside }
+    }
+
+    /// Whether it has no spec, because that is damaged.
+    pub fn is_set_aside(&self) -> bool {
+        self.is_set_aside
+    }
+
     /// Datagrams that readers can read.
     pub fn datagrams(&self) -> u64 {
         self.blocks().map(|block| block.next - block.first.max(self.log.first)).sum()
@@ -115,12 +156,6 @@ impl ArchivedLog {
     }
 }
 
-impl From<LogRow> for ArchivedLog {
-    fn from(LogRow { number, kind, id, log, .. }: LogRow) -> Self {
-        Self { kind, id, number, log }
-    }
-}
-
 /// The pages of a log in an archive, see [`Archive::pages`]. An error is the last item.
 pub struct Pages<'a, W> {
     archive: &'a mut Archive,
@@ -131,6 +166,8 @@ pub struct Pages<'a, W> {
     reached: u64,
     /// Numbers before this one have been evicted since the archive was opened.
     gone: u64,
+    /// The end of the last block that is damaged.
+    damaged_until: u64,
 }
 
 impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
@@ -151,11 +188,16 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
             }
             let block = if (self.accepts)(saved.times.0, saved.times.1) {
                 match self.archive.fetch(self.log, saved) {
-                    Ok(None) => {
+                    Ok(Fetch::Evicted) => {
                         self.gone = saved.next;
                         continue;
                     }
-                    Ok(block) => block,
+                    // The next page, or the end, reports the gap.
+                    Ok(Fetch::Damaged) => {
+                        self.damaged_until = saved.next;
+                        continue;
+                    }
+                    Ok(Fetch::Found(block)) => Some(block),
                     Err(error) => {
                         self.left = [].iter();
                         self.reached = u64::MAX;
@@ -172,7 +214,8 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
             }
         }
         // In a log that is not complete, reserved numbers without datagrams follow the last datagram.
-        let end = if stored.complete { stored.next } else { stored.first }.max(self.gone);
+        let end = if stored.complete { stored.next } else { stored.first };
+        let end = end.max(self.gone).max(self.damaged_until);
         if let Some(page) = self.evicted_before(end) {
             return Some(Ok(page));
         }

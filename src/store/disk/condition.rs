@@ -1,5 +1,6 @@
 //! The state of the store, as others see it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::DiskError;
@@ -15,6 +16,10 @@ pub struct Condition {
     pub file_bytes: u64,
     /// Blocks that could not be read, and are lost.
     pub lost_blocks: u64,
+    /// Memberships, responders and messages that are damaged, and are not restored.
+    pub set_aside: u64,
+    /// Where the database is that was found damaged at the start, and replaced by one with all that was good.
+    pub damaged_copy: Option<PathBuf>,
     /// How many bytes all logs may keep together, if the disk has no space for the configured bound.
     pub confined_to: Option<usize>,
 }
@@ -22,6 +27,11 @@ pub struct Condition {
 impl Condition {
     /// Longer than requests wait for the disk.
     const LONGEST_LAG: Duration = Duration::from_secs(10);
+
+    /// Whether something in the data directory is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.lost_blocks > 0 || self.set_aside > 0 || self.damaged_copy.is_some()
+    }
 
     /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::directory::Directory;
 use super::disk_space::{DatabaseSize, DiskSpace, SpaceEstimate};
 use super::error::DiskError;
-use super::schema;
-
-/// The largest pages that `SQLite` has are four times as large.
-pub(super) const PAGE_BYTES: u32 = 16 * 1024;
+use super::migration;
+use super::schema::{self, Layout, PAGE_BYTES};
 
 /// The database, open for writing.
 pub(super) struct Database {
@@ -24,30 +23,41 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the database, makes it if it is not there, and brings its layout up to date.
-    pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
+    /// Opens the database of a directory. An empty one gets its tables, unless the directory was used before, and one of
+    /// an earlier layout is replaced by its migration.
+    pub(super) fn open(directory: &Directory) -> Result<Self, DiskError> {
+        let path = &*directory.database();
+        let failed = |error| DiskError::of_sqlite(path, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let failed = |error| DiskError::of_sqlite(path, &error);
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
+        let connect = || Connection::open_with_flags(path, flags).map_err(failed);
+        let mut connection = connect()?;
         // Nothing changes in a database that may be another program's.
-        schema::version(&connection, path)?;
+        let layout = schema::layout(&connection, path)?;
+        if layout == Layout::None && directory.was_used() {
+            // What a service wrote was in `SQLite`'s own log, and that is lost.
+            return Err(directory.vanished());
+        }
+        if layout == Layout::First {
+            drop(connection);
+            migration::migrate(path)?;
+            connection = connect()?;
+        }
+        let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
         let mut database =
             Self { path: path.to_owned(), identity, connection, disk: DiskSpace::around(path) };
         database.configure().map_err(failed)?;
-        schema::migrate(&mut database.connection, path)?;
+        if layout == Layout::None {
+            schema::create(&mut database.connection).map_err(failed)?;
+        }
         Ok(database)
     }
 
     fn configure(&self) -> rusqlite::Result<()> {
         let connection = &self.connection;
         connection.busy_timeout(Duration::from_secs(2))?;
-        // These two take effect only in an empty database: pages that hold a block without a long chain, and unused
-        // space that can be returned to the file system.
-        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        schema::shape(connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // A commit survives the end of the process; a checkpoint also survives a power failure.
         connection.pragma_update(None, "synchronous", "NORMAL")?;

@@ -6,40 +6,91 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::DiskError;
+use super::files::beside;
+use super::schema::PAGE_BYTES;
 
 /// A data directory that no other process can use while this exists.
 pub(super) struct Directory {
     path: PathBuf,
-    /// Locked; the kernel drops the lock when the process ends, however that happens. The file's content is the mark.
+    /// The file `lock`, whose content is the mark.
     lock: File,
+    /// Locked, like the file: if someone deletes that, the directory is still in use. The kernel drops both locks when
+    /// the process ends, however that happens.
+    _itself: File,
 }
 
 impl Directory {
     const MARKED: [u8; 8] = *b"degraded";
     const UNMARKED: [u8; 8] = *b"in order";
 
+    /// Opens or creates a directory with a database.
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
-        let disk_error = |error| DiskError::of_files(path, &error);
         // Received datagrams may be confidential: only the service's user may read them.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 DiskError::NoDirectory(path.to_owned())
             }
-            _ => disk_error(error),
+            _ => DiskError::of_files(path, &error),
         })?;
-        let open = |name| {
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path.join(name))
-        };
-        let lock = open("lock").map_err(disk_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(disk_error(error)),
-        }
+        let directory = Self::locked(path)?;
+        directory.refuse_vanished()?;
         // `SQLite` would create a database that all users can read.
-        open(DATABASE).map_err(disk_error)?;
-        Ok(Self { path: path.to_owned(), lock })
+        open_private(&directory.database()).map_err(|error| DiskError::of_files(path, &error))?;
+        Ok(directory)
+    }
+
+    /// Opens a directory that has a database.
+    pub(super) fn existing(path: &Path) -> Result<Self, DiskError> {
+        if !path.is_dir() {
+            return Err(DiskError::Missing(path.to_owned()));
+        }
+        let had_lock = path.join(LOCK).exists();
+        if !had_lock && !database_in(path).exists() {
+            return Err(DiskError::Missing(path.to_owned()));
+        }
+        let directory = Self::locked(path)?;
+        directory.refuse_vanished()?;
+        Ok(directory)
+    }
+
+    fn locked(path: &Path) -> Result<Self, DiskError> {
+        let failed = |error| DiskError::of_files(path, &error);
+        let in_use = || DiskError::InUse(path.to_owned());
+        let itself = File::open(path).map_err(failed)?;
+        match itself.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(in_use()),
+            // NFS locks no directories: then the file has to do.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let lock = open_private(&path.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), lock, _itself: itself }),
+            Err(TryLockError::WouldBlock) => Err(in_use()),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    fn refuse_vanished(&self) -> Result<(), DiskError> {
+        let database = self.database();
+        // `SQLite` removes its own log beside a database of less than a page.
+        if length(&database) < PAGE_BYTES.into()
+            && (self.was_used() || length(&beside(&database, "-wal")) > 0)
+        {
+            return Err(self.vanished());
+        }
+        Ok(())
+    }
+
+    /// Whether a service has read or created a database here: it has left the mark, set or not.
+    pub(super) fn was_used(&self) -> bool {
+        self.lock.metadata().is_ok_and(|lock| lock.len() > 0)
+    }
+
+    /// The error of a directory that was used and has no database any more.
+    pub(super) fn vanished(&self) -> DiskError {
+        let path = self.database();
+        let journal = beside(&path, "-wal");
+        DiskError::Vanished { path, lock: self.path.join(LOCK), journal }
     }
 
     pub(super) fn database(&self) -> PathBuf {
@@ -59,7 +110,17 @@ impl Directory {
 }
 
 const DATABASE: &str = "rollcall.db";
+const LOCK: &str = "lock";
 
 pub(super) fn database_in(directory: &Path) -> PathBuf {
     directory.join(DATABASE)
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.len())
+}
+
+/// Opens or creates a file that only this user can read.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
 }

@@ -20,9 +20,19 @@ pub enum DiskError {
     NotReadable { path: PathBuf, detail: String },
     #[error("there is no room left for {path}: free disk space, or keep less", path = .0.display())]
     Full(PathBuf),
-    #[error("{path} is damaged ({detail}): move it away to start with an empty one, or put a copy back", path = .path.display())]
+    #[error(
+        "{path} is damaged ({detail}): stop the service and run `rollcall check --repair`, which keeps all that is good, or put a copy back",
+        path = .path.display()
+    )]
     Damaged { path: PathBuf, detail: String },
-    #[error("{path} is not a database of rollcall", path = .0.display())]
+    #[error(
+        "{path} is missing, empty or cut short, but a service has used the directory: put a copy back, or remove {lock} and {journal} to start with nothing",
+        path = .path.display(),
+        lock = .lock.display(),
+        journal = .journal.display()
+    )]
+    Vanished { path: PathBuf, lock: PathBuf, journal: PathBuf },
+    #[error("{path} is not a database of rollcall, or its beginning is damaged", path = .0.display())]
     Foreign(PathBuf),
     #[error(
         "{path} was written by a newer rollcall (layout {found}, this one knows {known}): use that one",
@@ -69,9 +79,15 @@ impl DiskError {
                 Self::NotWritable { path: path.to_owned(), detail: error.to_string() }
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse(path.to_owned()),
-            Some(ErrorCode::DatabaseCorrupt) => Self::damaged(path, error),
+            // Our statements are right unless the schema is damaged.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+                Self::damaged(path, &format!("SQLite cannot find its way in it: {error}"))
+            }
             Some(ErrorCode::NotADatabase) => Self::Foreign(path.to_owned()),
-            _ => Self::other(path, error),
+            Some(ErrorCode::SystemIoFailure) => {
+                Self::other(path, &format!("the disk fails, or the file was cut short (SQLite: {error})"))
+            }
+            _ => Self::other(path, &format!("SQLite reports an error: {error}")),
         }
     }
 }

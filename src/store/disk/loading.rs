@@ -1,30 +1,40 @@
-//! Loads the database at a start: logs with their blocks, checked, and the numbers reserved for them.
+//! Loads the database: logs with their owners and blocks, without what is damaged.
+//!
+//! A damaged block is a gap in its log. An owner that is damaged is set aside with its log: the service does not
+//! restore it, and leaves its rows as they are. A log whose own row is damaged continues with the blocks that it has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::database::{Database, PAGE_BYTES};
+use super::database::Database;
 use super::error::DiskError;
-use super::tables::logs::{LogRow, Owners};
-use super::tables::{blocks, logs, service};
+use super::schema::PAGE_BYTES;
+use super::tables::blocks::BlockRow;
+use super::tables::logs::LogRow;
+use super::tables::owners::OwnerRow;
+use super::tables::{Checked, blocks, logs, owners, service};
 use crate::model::Timestamp;
 use crate::store::counters::LogCounters;
 use crate::store::saved::{RowId, SavedLog};
 
 /// Sequence numbers reserved for each log when it is restored.
-const AHEAD: i64 = 1_000;
+const AHEAD: u64 = 1_000;
 /// More sequence numbers than a log can have used while the disk failed: days, at a million a second. A double can hold
 /// numbers some thousand times as large.
-const SKIPPED: i64 = 1 << 40;
+const SKIPPED: u64 = 1 << 40;
 
 /// No service reaches larger numbers of datagrams, bytes, logs or blocks.
 const LARGEST: i64 = i64::MAX >> 1;
 
 /// The content of the database.
+#[derive(Default)]
 pub(super) struct SavedState {
-    pub(super) logs: Vec<LogRow>,
+    pub(super) logs: Vec<LoadedLog>,
+    /// Logs without a sound owner; their specs are empty.
+    pub(super) set_aside: Vec<LoadedLog>,
+    pub(super) damage: Damage,
     /// Logs whose owner has a newer log: they were about to be deleted.
     pub(super) superseded: Vec<i64>,
     /// Blocks of logs that are gone or superseded.
@@ -33,23 +43,55 @@ pub(super) struct SavedState {
     pub(super) next_row: RowId,
 }
 
+/// A log and its owner.
+pub(super) struct LoadedLog {
+    pub(super) row: LogRow,
+    pub(super) spec: String,
+    pub(super) log: SavedLog,
+    /// Its own row is damaged, so that its numbers come from its blocks.
+    pub(super) is_rebuilt: bool,
+}
+
+/// What is damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Names of the owners that are set aside.
+    pub(super) set_aside: Vec<String>,
+    /// Names of the owners whose specs a repair could not keep.
+    pub(super) without_spec: Vec<String>,
+    /// Names of the owners whose status and counters are lost.
+    pub(super) rebuilt: Vec<String>,
+    /// Rows of blocks.
+    pub(super) blocks: Vec<RowId>,
+}
+
+/// The rows of the database, as they were found.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) owners: Vec<Checked<OwnerRow>>,
+    pub(super) logs: Vec<Checked<LogRow>>,
+    /// In the order in which they were written.
+    pub(super) blocks: Vec<Checked<BlockRow>>,
+}
+
 /// Notes the start, reserves numbers for it, and returns the saved logs: the first write to the directory.
 /// `skip`: readers saw numbers that had not been reserved. `at_once`: how many bytes one transaction may write.
 pub(super) fn begin(database: &Database, skip: bool, at_once: u64) -> Result<SavedState, DiskError> {
     let failed = |error| DiskError::of_sqlite(&database.path, &error);
-    let mut state = load(&database.connection, &database.path, Owners::Whole)?;
+    let mut state = load(&database.connection, &database.path)?;
     let skipped = if skip { SKIPPED } else { 0 };
-    for log in state.logs.iter_mut().map(|found| &mut found.log).filter(|log| !log.complete) {
-        log.next += skipped.cast_unsigned();
-        log.reserved = log.next + AHEAD.cast_unsigned();
+    for found in state.logs.iter_mut().filter(|found| !found.row.complete) {
+        found.log.next += skipped;
+        found.log.reserved = found.log.next + AHEAD;
+        found.row.reserved = found.log.reserved;
     }
     // If the process is killed here, some reserved numbers stay unused.
     let at_once = usize::try_from(at_once / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
-    let incomplete = state.logs.iter().filter(|found| !found.log.complete).map(|found| found.number);
-    for numbers in incomplete.collect::<Vec<_>>().chunks(at_once) {
+    let changed: Vec<_> = state.logs.iter().filter(|found| !found.row.complete || found.is_rebuilt).collect();
+    for logs in changed.chunks(at_once) {
         let transaction = database.connection.unchecked_transaction().map_err(failed)?;
-        for number in numbers {
-            logs::reserve(&transaction, *number, skipped + AHEAD).map_err(failed)?;
+        for found in logs {
+            logs::put(&transaction, &found.row).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
     }
@@ -57,63 +99,163 @@ pub(super) fn begin(database: &Database, skip: bool, at_once: u64) -> Result<Sav
     Ok(state)
 }
 
-/// Reads everything but the blocks' data.
-pub(super) fn load(connection: &Connection, path: &Path, owners: Owners) -> Result<SavedState, DiskError> {
-    let failed = |error| DiskError::of_sqlite(path, &error);
-    let mut logs = Vec::new();
-    let mut positions = HashMap::new();
-    let mut selected = logs::select_all(connection, owners).map_err(failed)?;
-    for found in logs::read_all(&mut selected).map_err(failed)? {
-        let found = found.map_err(failed)?;
-        if !is_possible(&found) {
-            let detail = format!("the numbers of log {} cannot be", found.number);
-            return Err(DiskError::damaged(path, &detail));
+/// Reads everything but the blocks' data. An error means that a table cannot be read to its end.
+pub(super) fn load(connection: &Connection, path: &Path) -> Result<SavedState, DiskError> {
+    let rows = || {
+        Ok(Rows {
+            owners: owners::read_all(connection)?,
+            logs: logs::read_all(connection)?,
+            blocks: blocks::read_all(connection)?,
+        })
+    };
+    Ok(assemble(rows().map_err(|error| DiskError::of_sqlite(path, &error))?))
+}
+
+/// Brings owners, logs and blocks together.
+pub(super) fn assemble(rows: Rows) -> SavedState {
+    let mut state = SavedState::default();
+    // A damaged number is not relied on, but stays taken.
+    let taken = |numbers: &mut dyn Iterator<Item = i64>| {
+        numbers.filter(|number| *number <= LARGEST).max().unwrap_or(0).max(0) + 1
+    };
+    let blocks_logs = rows.blocks.iter().filter_map(|block| block.row.as_ref()).map(|block| block.log);
+    let numbers = rows.owners.iter().map(|owner| owner.number).chain(rows.logs.iter().map(|log| log.number));
+    state.next_log = taken(&mut numbers.chain(blocks_logs));
+    state.next_row = taken(&mut rows.blocks.iter().map(|block| block.number));
+    let all: BTreeSet<_> =
+        rows.owners.iter().map(|owner| owner.number).chain(rows.logs.iter().map(|log| log.number)).collect();
+    let mut owners: BTreeMap<_, _> =
+        rows.owners.into_iter().filter_map(|owner| owner.row).map(|owner| (owner.log, owner)).collect();
+    let mut logs: BTreeMap<_, _> =
+        rows.logs.into_iter().filter_map(|log| log.row).map(|log| (log.number, log)).collect();
+    logs.retain(|_, log| is_possible(log));
+    let (mut found, mut set_aside) = (BTreeMap::new(), BTreeMap::new());
+    for number in all {
+        match (owners.remove(&number), logs.remove(&number)) {
+            (Some(owner), Some(row)) if owner.spec.is_empty() => {
+                state.damage.without_spec.push(name(&owner.kind, &owner.id));
+                set_aside.insert(number, Some(LoadedLog::new(row, owner.spec)));
+            }
+            (Some(owner), Some(row)) if (&owner.kind, &owner.id) == (&row.kind, &row.id) => {
+                found.insert(number, LoadedLog::new(row, owner.spec));
+            }
+            (Some(owner), None) if number <= LARGEST => {
+                state.damage.rebuilt.push(name(&owner.kind, &owner.id));
+                found.insert(number, LoadedLog::rebuilt(owner));
+            }
+            (_, Some(row)) => {
+                state.damage.set_aside.push(name(&row.kind, &row.id));
+                set_aside.insert(number, Some(LoadedLog::new(row, String::new())));
+            }
+            (_, None) => {
+                state.damage.set_aside.push(format!("the owner of log {number}"));
+                set_aside.insert(number, None);
+            }
         }
-        positions.insert(found.number, logs.len());
-        logs.push(found);
     }
-    let (mut orphans, mut next_row) = (Vec::new(), 1);
-    let mut last_log = logs.last().map_or(0, |last| last.number);
-    let mut selected = blocks::select_all(connection).map_err(failed)?;
-    for block in blocks::read_all(&mut selected).map_err(failed)? {
-        let (number, block) = block.map_err(failed)?;
-        if block.row > LARGEST || number > LARGEST {
-            return Err(DiskError::damaged(path, &format!("block {} of log {number} cannot be", block.row)));
-        }
-        next_row = block.row + 1;
-        // Blocks may outlive their log: no new log may get its number.
-        last_log = last_log.max(number);
-        let Some(found) = positions.get(&number).map(|at| &mut logs[*at]) else {
-            orphans.push(block.row);
+    let is_sound = state.damage.set_aside.is_empty() && state.damage.rebuilt.is_empty();
+    for Checked { number, row } in rows.blocks {
+        let Some(BlockRow { log, block, .. }) = row.filter(|row| row.block.row <= LARGEST) else {
+            state.damage.blocks.push(number);
             continue;
         };
-        let reached = found.log.blocks.last().map_or(1, |last| last.next);
-        if block.first < reached || block.next < block.first || block.next > found.log.next {
-            let detail = format!("block {} does not follow those before it", block.row);
-            return Err(DiskError::damaged(path, &detail));
+        let aside = set_aside.get_mut(&log).and_then(Option::as_mut);
+        let Some(LoadedLog { log, .. }) = found.get_mut(&log).or(aside) else {
+            // If owners or logs are damaged, the block may be of one of them.
+            if is_sound {
+                state.orphans.push(number);
+            }
+            continue;
+        };
+        let reached = log.blocks.last().map_or(1, |last| last.next);
+        if block.first < reached || block.next < block.first || block.next > LARGEST.cast_unsigned() {
+            state.damage.blocks.push(number);
+            continue;
         }
-        found.log.blocks.push(block);
+        // The row of the log may be older, after a checkpoint that was cut short.
+        log.next = log.next.max(block.next);
+        log.blocks.push(block);
     }
-    let (mut newest, mut superseded, mut names) = (Vec::new(), Vec::new(), HashSet::new());
-    for found in logs.into_iter().rev() {
-        if names.insert((found.kind.clone(), found.id.clone())) {
-            newest.push(found);
+    for rebuilt in found.values_mut().filter(|found| found.is_rebuilt) {
+        rebuilt.count();
+    }
+    let mut names = HashSet::new();
+    for found in found.into_values().rev() {
+        if names.insert((found.row.kind.clone(), found.row.id.clone())) {
+            state.logs.push(found);
         } else {
-            superseded.push(found.number);
-            orphans.extend(found.log.blocks.iter().map(|block| block.row));
+            state.superseded.push(found.row.number);
+            state.orphans.extend(found.log.blocks.iter().map(|block| block.row));
         }
     }
-    newest.reverse();
-    Ok(SavedState { logs: newest, superseded, orphans, next_log: last_log + 1, next_row })
+    state.logs.reverse();
+    // The client has created the resource again since the repair.
+    let is_replaced = |aside: &LoadedLog| names.contains(&(aside.row.kind.clone(), aside.row.id.clone()));
+    for aside in set_aside.into_values().flatten() {
+        let name = name(&aside.row.kind, &aside.row.id);
+        if is_replaced(&aside) && state.damage.without_spec.contains(&name) {
+            state.damage.without_spec.retain(|other| *other != name);
+            state.superseded.push(aside.row.number);
+            state.orphans.extend(aside.log.blocks.iter().map(|block| block.row));
+        } else {
+            state.set_aside.push(aside);
+        }
+    }
+    state
+}
+
+fn name(kind: &str, id: &str) -> String {
+    format!("{kind} `{id}`")
+}
+
+impl LoadedLog {
+    fn new(row: LogRow, spec: String) -> Self {
+        let log = SavedLog {
+            epoch: row.epoch,
+            first: row.first,
+            next: row.reserved,
+            reserved: row.reserved,
+            counters: row.counters,
+            complete: row.complete,
+            blocks: Vec::new(),
+        };
+        Self { row, spec, log, is_rebuilt: false }
+    }
+
+    /// A log of which only the owner is known yet. Its epoch is new: cursors of the old one may be ahead of its blocks.
+    fn rebuilt(owner: OwnerRow) -> Self {
+        let row = LogRow {
+            number: owner.log,
+            kind: owner.kind,
+            id: owner.id,
+            status: String::new(),
+            epoch: fastrand::u64(..),
+            first: 1,
+            reserved: 1,
+            counters: LogCounters::default(),
+            complete: false,
+        };
+        Self { is_rebuilt: true, ..Self::new(row, owner.spec) }
+    }
+
+    /// Counts what is in the blocks, and skips the numbers that later datagrams may have had.
+    fn count(&mut self) {
+        let log = &mut self.log;
+        log.first = log.blocks.first().map_or(1, |block| block.first);
+        log.next += SKIPPED;
+        log.reserved = log.next;
+        log.counters.appended = log.blocks.iter().map(|block| block.next - block.first).sum();
+        (self.row.first, self.row.reserved, self.row.counters) = (log.first, log.next, log.counters);
+    }
 }
 
 /// Whether a service can have written these numbers: they are in order, and a service can continue from them.
 fn is_possible(found: &LogRow) -> bool {
-    let SavedLog { first, next, counters, .. } = &found.log;
+    let LogRow { first, reserved, counters, .. } = found;
     let LogCounters { appended, payload_bytes, evicted, truncated, lost, .. } = *counters;
     let largest = LARGEST.cast_unsigned();
     found.number <= LARGEST
-        && (1..=largest).contains(next)
-        && (1..=*next).contains(first)
+        && (1..=largest).contains(reserved)
+        && (1..=*reserved).contains(first)
         && [appended, payload_bytes, evicted, truncated, lost].iter().all(|count| *count <= largest)
 }

@@ -47,7 +47,7 @@ impl LogHandle {
 
     /// Notes that a block could not be read and is lost.
     pub(in crate::store) fn note_lost(&self) {
-        self.queue.note_lost();
+        self.queue.losses.note_block();
     }
 
     /// None if the row is no longer there.
@@ -57,6 +57,6 @@ impl LogHandle {
         first: u64,
         next: u64,
     ) -> Result<Option<Arc<Block>>, DiskError> {
-        self.reader.fetch(row, first, next).await
+        self.reader.fetch(self.number, row, first, next).await
     }
 }

@@ -10,15 +10,23 @@
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
+mod archive_source;
+mod checksum;
 mod condition;
 mod database;
 mod directory;
 mod disk_space;
 mod error;
+mod files;
 mod loading;
 mod log_handle;
+mod losses;
+mod migration;
 mod pending;
 mod reader;
+mod repair;
+mod replacement;
+mod salvage;
 mod schema;
 mod snapshot_reader;
 mod tables;
@@ -37,8 +45,10 @@ use super::saved::SavedLog;
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
+use disk_space::SpaceEstimate;
+use loading::{LoadedLog, SavedState};
+use losses::Losses;
 use reader::BlockReader;
-use tables::logs::LogRow;
 use write_queue::WriteQueue;
 use writer::DiskWriter;
 
@@ -46,6 +56,7 @@ pub use archive::{Archive, ArchivedLog};
 pub use condition::Condition;
 pub use error::DiskError;
 pub use log_handle::LogHandle;
+pub use repair::{CheckReport, check, repair};
 pub use tracked_log::Persist;
 pub(super) use tracked_log::{DurableLog, TrackedLog};
 
@@ -86,19 +97,27 @@ impl Store {
     /// all logs, which the store lowers if the disk has less space.
     pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
-        let database = Database::open(&directory.database())?;
-        let space = database.estimate_space().and_then(|space| {
-            database.bound_journal(space.at_once)?;
-            Ok(space)
-        });
-        let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-        let found = loading::begin(&database, directory.is_marked(), space.at_once)?;
+        let losses = Losses::default();
+        let (database, space, found) = match begin(&directory) {
+            // Tables that cannot be read or written would fail the service later, again and again.
+            Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_)))
+                if repair::is_ours(&directory.database()) =>
+            {
+                let path = directory.database();
+                let rebuilt = repair::rebuild(&path)?;
+                directory.mark(true).map_err(|error| DiskError::of_files(&path, &error))?;
+                losses.note_rebuilt(rebuilt, &error);
+                begin(&directory)?
+            }
+            begun => begun?,
+        };
+        losses.note(&found.damage);
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
-        let queue = Arc::new(WriteQueue::new(found.next_log));
+        let queue = Arc::new(WriteQueue::new(found.next_log, losses));
         let reader = Arc::new(BlockReader::new(directory.database()));
-        let saved = found.logs.into_iter().map(|LogRow { number, kind, id, spec, status, log }| {
-            let handle = LogHandle::new(queue.clone(), reader.clone(), number);
-            Saved { kind, id, spec, status, handle, log }
+        let saved = found.logs.into_iter().map(|LoadedLog { row, spec, log, .. }| {
+            let handle = LogHandle::new(queue.clone(), reader.clone(), row.number);
+            Saved { kind: row.kind, id: row.id, spec, status: row.status, handle, log }
         });
         let saved = saved.collect();
         found.superseded.into_iter().for_each(|number| queue.remove(number));
@@ -128,6 +147,11 @@ impl Store {
         Ok((Self(Arc::new(StoreInner { queue, budget, reader, thread })), saved))
     }
 
+    /// Notes that the owner with this name cannot be restored: its rows stay as they are.
+    pub fn note_set_aside(&self, name: &str, reason: &dyn std::fmt::Display) {
+        self.0.queue.losses.note_set_aside(name, reason);
+    }
+
     /// Notes that all logs are restored: from now on, if the disk lacks space, the oldest datagrams are evicted.
     pub fn note_restored(&self) {
         self.0.queue.note_restored();
@@ -149,6 +173,11 @@ impl Store {
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
         self.0.queue.flushed().await
+    }
+
+    /// The same, but not sooner than a moment after the last commit, with all who wait until then. Cancel-safe.
+    pub(super) async fn flushed_soon(&self) -> Result<(), DiskError> {
+        self.0.queue.flushed_soon().await
     }
 
     /// Resolves when code of a log or its owner has panicked on the writer's thread since the last call. Cancel-safe.
@@ -177,6 +206,18 @@ impl Store {
         self.0.queue.abandon(DiskError::Closed);
         ended.ok().and_then(Result::ok).unwrap_or(Err(DiskError::Closed))
     }
+}
+
+/// Opens the database and reads it.
+fn begin(directory: &Directory) -> Result<(Database, SpaceEstimate, SavedState), DiskError> {
+    let database = Database::open(directory)?;
+    let space = database.estimate_space().and_then(|space| {
+        database.bound_journal(space.at_once)?;
+        Ok(space)
+    });
+    let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
+    let found = loading::begin(&database, directory.is_marked(), space.at_once)?;
+    Ok((database, space, found))
 }
 
 impl Drop for StoreInner {

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::database;
 use super::error::DiskError;
-use super::tables::blocks;
+use super::tables::blocks::{self, Fetched};
 use crate::store::block::Block;
 use crate::store::saved::RowId;
 use crate::sync::Lock;
@@ -41,9 +41,10 @@ impl BlockReader {
         }
     }
 
-    /// The block with these numbers; none if the row is no longer there.
+    /// The block with these numbers of this log; none if the row is no longer there.
     pub(super) async fn fetch(
         self: &Arc<Self>,
+        log: i64,
         row: RowId,
         first: u64,
         next: u64,
@@ -55,7 +56,7 @@ impl BlockReader {
         let reader = self.clone();
         let fetch = move || {
             let _turn = turn;
-            reader.fetch_now(row, first, next)
+            reader.fetch_now(log, row, first, next)
         };
         let fetched = tokio::task::spawn_blocking(fetch).await;
         let block = fetched.map_err(|error| DiskError::other(&self.path, &error))??;
@@ -65,15 +66,27 @@ impl BlockReader {
         Ok(block)
     }
 
-    fn fetch_now(&self, row: RowId, first: u64, next: u64) -> Result<Option<Arc<Block>>, DiskError> {
+    fn fetch_now(
+        &self,
+        log: i64,
+        row: RowId,
+        first: u64,
+        next: u64,
+    ) -> Result<Option<Arc<Block>>, DiskError> {
         let failed = |error| DiskError::of_sqlite(&self.path, &error);
         let idle = self.idle().pop();
         let connection = idle.map_or_else(|| database::connect_to_read(&self.path), Ok)?;
-        let data = blocks::fetch(&connection, row).map_err(failed)?;
+        let fetched = blocks::fetch(&connection, row, log, None).map_err(failed)?;
         self.idle().push(connection);
-        let Some(data) = data else { return Ok(None) };
+        let block = match fetched {
+            None => return Ok(None),
+            Some(Fetched::Good(found, data)) if (found.first, found.next) == (first, next) => {
+                Block::read(data, first, next)
+            }
+            Some(_) => None,
+        };
         let damaged = || DiskError::damaged(&self.path, &format!("block {row} differs from the written one"));
-        Block::read(data, first, next).map(|block| Some(Arc::new(block))).ok_or_else(damaged)
+        block.map(|block| Some(Arc::new(block))).ok_or_else(damaged)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {

@@ -1,4 +1,4 @@
-//! The layout of the database, and the migration of older ones.
+//! The layout of the database.
 
 use std::path::Path;
 
@@ -6,17 +6,23 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::DiskError;
 
-/// One step for each version of the layout; `PRAGMA user_version` says how many have been taken.
-const LAYOUTS: [&str; 1] = ["
+/// The largest pages that `SQLite` has are four times as large.
+pub(super) const PAGE_BYTES: u32 = 16 * 1024;
+
+/// The layout with this version. In `blocks`, the data comes last: the other columns are read without it.
+const LAYOUT: &str = "
     CREATE TABLE owners (
         log INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
         id TEXT NOT NULL,
-        wanted TEXT NOT NULL
+        spec TEXT NOT NULL,
+        checksum INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE logs (
         number INTEGER PRIMARY KEY,
-        progress TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        status TEXT NOT NULL,
         epoch INTEGER NOT NULL,
         first INTEGER NOT NULL,
         reserved INTEGER NOT NULL,
@@ -25,7 +31,8 @@ const LAYOUTS: [&str; 1] = ["
         evicted INTEGER NOT NULL,
         truncated INTEGER NOT NULL,
         lost INTEGER NOT NULL,
-        complete INTEGER NOT NULL
+        complete INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE blocks (
         row INTEGER PRIMARY KEY,
@@ -34,47 +41,70 @@ const LAYOUTS: [&str; 1] = ["
         next INTEGER NOT NULL,
         since INTEGER NOT NULL,
         until INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        data_checksum INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
         data BLOB NOT NULL
     ) STRICT;
     CREATE TABLE service (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         opened_at INTEGER NOT NULL,
-        version TEXT NOT NULL
+        version TEXT NOT NULL,
+        checksum INTEGER NOT NULL
     ) STRICT;
-"];
-
-#[expect(clippy::cast_possible_wrap, reason = "they are few")]
-const KNOWN: i64 = LAYOUTS.len() as i64;
+";
+const KNOWN: i64 = 2;
 
 /// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x526f_6c6c;
 
-/// The layout of the database, if this program knows it.
-pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, DiskError> {
-    let failed = |error| DiskError::of_sqlite(path, &error);
-    let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
-    let (found, known) = (get("user_version")?, KNOWN);
-    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    let is_new = found == 0 && tables.map_err(failed)? == 0;
-    if !is_new && get("application_id")? != APPLICATION {
-        return Err(DiskError::Foreign(path.to_owned()));
-    }
-    if found > known {
-        return Err(DiskError::Newer { path: path.to_owned(), found, known });
-    }
-    Ok(usize::try_from(found).unwrap_or_default())
+/// The layout of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// The database is empty.
+    None,
+    /// The one before checksums, see [`migration`](super::migration).
+    First,
+    Current,
 }
 
-/// Migrates the database to the current layout.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DiskError> {
+/// The layout of the database, if this program knows it.
+pub(super) fn layout(connection: &Connection, path: &Path) -> Result<Layout, DiskError> {
     let failed = |error| DiskError::of_sqlite(path, &error);
-    let version = version(connection, path)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    for layout in &LAYOUTS[version..] {
-        transaction.execute_batch(layout).map_err(failed)?;
+    let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let found = get("user_version")?;
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    if found == 0 && tables.map_err(failed)? == 0 {
+        return Ok(Layout::None);
     }
-    let set = |name, value: i64| transaction.pragma_update(None, name, value);
-    set("application_id", APPLICATION).map_err(failed)?;
-    set("user_version", KNOWN).map_err(failed)?;
-    transaction.commit().map_err(failed)
+    if get("application_id")? != APPLICATION {
+        return Err(DiskError::Foreign(path.to_owned()));
+    }
+    let encoding = connection.pragma_query_value(None, "encoding", |row| row.get::<_, String>(0));
+    if encoding.map_err(failed)? != "UTF-8" {
+        return Err(DiskError::damaged(path, &"its texts are not in UTF-8"));
+    }
+    match found {
+        1 => Ok(Layout::First),
+        KNOWN => Ok(Layout::Current),
+        // A service numbers its layouts from 1 on.
+        ..=0 => Err(DiskError::damaged(path, &"it has no layout")),
+        _ => Err(DiskError::Newer { path: path.to_owned(), found, known: KNOWN }),
+    }
+}
+
+/// Takes effect only in an empty database: pages that hold a block without a long chain, and unused space that can be
+/// returned to the file system.
+pub(super) fn shape(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")
+}
+
+/// Creates the tables in an empty database.
+pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(LAYOUT)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", KNOWN)?;
+    transaction.commit()
 }

@@ -6,7 +6,6 @@
 //! `immutable`, or, because that would ignore what is only in the log, by a connection that keeps the index to itself
 //! (<https://www.sqlite.org/wal.html#noshm>).
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +16,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::database;
 use super::error::DiskError;
+use super::files::beside;
+use super::schema::PAGE_BYTES;
 
 /// Reads a database that others may have open, or open at any moment.
 pub(super) struct SnapshotReader {
@@ -39,12 +40,16 @@ type FileStamp = (u64, u64, i64, i64);
 
 impl SnapshotReader {
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
-        std::fs::File::open(path).map_err(|error| match error.kind() {
+        let file = std::fs::File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 DiskError::Missing(path.parent().unwrap_or(path).to_owned())
             }
             _ => DiskError::NotReadable { path: path.to_owned(), detail: error.to_string() },
         })?;
+        // `SQLite` would remove its own log beside a database of less than a page.
+        if file.metadata().is_ok_and(|file| file.len() < PAGE_BYTES.into()) {
+            return Err(DiskError::Foreign(path.to_owned()));
+        }
         Self::connect(path)
     }
 
@@ -100,12 +105,6 @@ fn connect_alone(path: &Path, files: &Files) -> Result<Connection, DiskError> {
     // Otherwise it would act as the last connection to close, which removes the log.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     Ok(connection)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 /// A URI for `SQLite`: every byte that could have another meaning is percent-encoded.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::condition::Condition;
 use super::error::DiskError;
+use super::losses::Losses;
 use super::tracked_log::TrackedLog;
 use crate::store::saved::RowId;
 use crate::sync::{Lock, Progress, unpoisoned};
@@ -23,7 +24,7 @@ pub(super) struct WriteQueue {
     appended: AtomicUsize,
     reached: watch::Sender<Reached>,
     file_bytes: AtomicU64,
-    lost_blocks: AtomicU64,
+    pub(super) losses: Losses,
     restored: AtomicBool,
     /// Progress of the writer.
     pub(super) progress: Arc<Progress>,
@@ -44,6 +45,10 @@ pub(super) struct QueuedWrites {
     /// The latest flush ticket: how many flushes have been requested.
     pub(super) requested: u64,
     flush_now: bool,
+    /// When the writer must stop waiting for more work, at the latest.
+    flush_at: Option<Instant>,
+    /// When the writer last took work.
+    taken_at: Option<Instant>,
     /// The writer waits for rows to delete.
     out_of_space: bool,
     end: bool,
@@ -80,8 +85,10 @@ impl QueuedWrites {
 impl WriteQueue {
     /// With this many bytes queued, the writer does not wait for more.
     const MUCH: usize = 4 * 1024 * 1024;
+    /// The time between commits for readers: a commit takes a few milliseconds.
+    const SHARED: Duration = Duration::from_millis(25);
 
-    pub(super) fn new(next_log: i64) -> Self {
+    pub(super) fn new(next_log: i64, losses: Losses) -> Self {
         Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -89,7 +96,7 @@ impl WriteQueue {
             appended: AtomicUsize::new(0),
             reached: watch::Sender::default(),
             file_bytes: AtomicU64::new(0),
-            lost_blocks: AtomicU64::new(0),
+            losses,
             restored: AtomicBool::new(false),
             progress: Arc::default(),
             panicked: Notify::new(),
@@ -136,6 +143,21 @@ impl WriteQueue {
     }
 
     pub(super) async fn flushed(&self) -> Result<(), DiskError> {
+        self.flushed_after(|queue| queue.flush_now = true).await
+    }
+
+    /// The same, but not sooner than a moment after the last commit began: readers of logs ask again and again, and a
+    /// commit for each of them would keep the changes of owners waiting.
+    pub(super) async fn flushed_soon(&self) -> Result<(), DiskError> {
+        let share = |queue: &mut QueuedWrites| {
+            let now = Instant::now();
+            let at = queue.taken_at.map_or(now, |taken| now.max(taken + Self::SHARED));
+            queue.flush_at.get_or_insert(at);
+        };
+        self.flushed_after(share).await
+    }
+
+    async fn flushed_after(&self, request: impl FnOnce(&mut QueuedWrites)) -> Result<(), DiskError> {
         let mut reached = self.reached.subscribe();
         // While the disk fails, the writer pauses between its attempts: callers must not wait for them.
         if let Some(error) = &reached.borrow_and_update().error {
@@ -144,7 +166,7 @@ impl WriteQueue {
         let mut ticket = 0;
         self.push(|queue| {
             queue.requested += 1;
-            queue.flush_now = true;
+            request(queue);
             ticket = queue.requested;
         });
         let completed = reached.wait_for(|reached| reached.completed >= ticket).await;
@@ -163,7 +185,9 @@ impl WriteQueue {
             error,
             lag,
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
-            lost_blocks: self.lost_blocks.load(Ordering::Relaxed),
+            lost_blocks: self.losses.blocks(),
+            set_aside: self.losses.set_aside(),
+            damaged_copy: self.losses.damaged_copy(),
             confined_to,
         }
     }
@@ -182,10 +206,18 @@ impl WriteQueue {
             }
             None => queue = unpoisoned(self.filled.wait_while(queue, nothing)),
         }
-        let until = queue.since.map_or_else(Instant::now, |since| since + pause);
-        let early = |queue: &mut QueuedWrites| !queue.end && (patient || !queue.flush_now);
-        let left = until.saturating_duration_since(Instant::now());
-        queue = unpoisoned(self.filled.wait_timeout_while(queue, left, early)).0;
+        let due = |queue: &QueuedWrites| {
+            let until = queue.since.map_or_else(Instant::now, |since| since + pause);
+            let at = queue.flush_at.filter(|_| !patient).map_or(until, |at| at.min(until));
+            at.saturating_duration_since(Instant::now())
+        };
+        while !queue.end && (patient || !queue.flush_now) {
+            let left = due(&queue);
+            if left.is_zero() {
+                break;
+            }
+            queue = unpoisoned(self.filled.wait_timeout(queue, left)).0;
+        }
         if queue.end { Wake::End } else { Wake::Work }
     }
 
@@ -193,8 +225,8 @@ impl WriteQueue {
     pub(super) fn take(&self) -> QueuedWrites {
         self.appended.store(0, Ordering::Relaxed);
         let mut queue = self.queue();
-        let (requested, end) = (queue.requested, queue.end);
-        std::mem::replace(&mut *queue, QueuedWrites { requested, end, ..QueuedWrites::default() })
+        let (requested, end, taken_at) = (queue.requested, queue.end, Some(Instant::now()));
+        std::mem::replace(&mut *queue, QueuedWrites { requested, taken_at, end, ..QueuedWrites::default() })
     }
 
     /// Requests another round, because there is more to do than fits into one.
@@ -227,10 +259,6 @@ impl WriteQueue {
 
     pub(super) async fn panicked(&self) {
         self.panicked.notified().await;
-    }
-
-    pub(super) fn note_lost(&self) {
-        self.lost_blocks.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_size(&self, file_bytes: u64) {
@@ -268,10 +296,11 @@ impl WriteQueue {
 
     fn push(&self, change: impl FnOnce(&mut QueuedWrites)) {
         let mut queue = self.queue();
+        let before = queue.flush_at;
         change(&mut queue);
-        let is_first = queue.since.is_none();
+        let is_sooner = queue.since.is_none() || queue.flush_at != before;
         queue.since.get_or_insert_with(Instant::now);
-        let wakes = is_first || queue.flush_now || queue.end;
+        let wakes = is_sooner || queue.flush_now || queue.end;
         drop(queue);
         if wakes {
             self.filled.notify_one();
@@ -285,11 +314,13 @@ impl WriteQueue {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
     fn the_lag_includes_changes_that_the_writer_is_writing() {
-        let queue = WriteQueue::new(1);
+        let queue = WriteQueue::new(1, Losses::default());
         queue.touch(1);
         let since = queue.take().since;
         queue.begun(since);
@@ -298,5 +329,23 @@ mod tests {
         assert!(queue.condition(None).lag > Duration::ZERO, "a part of it is not on disk");
         queue.written(0, None);
         assert_eq!(queue.condition(None).lag, Duration::ZERO);
+    }
+
+    #[test]
+    fn readers_share_commits_and_owners_do_not_wait_for_them() {
+        let queue = WriteQueue::new(1, Losses::default());
+        let due = |queue: &WriteQueue| queue.queue().flush_at.expect("a flush is requested");
+        let lone = queue.flushed_soon().now_or_never();
+        assert!(lone.is_none() && due(&queue) <= Instant::now(), "nobody to share a commit with");
+
+        let taken = queue.take().requested;
+        assert_eq!(taken, 1);
+        for _ in 0..32 {
+            assert!(queue.flushed_soon().now_or_never().is_none());
+        }
+        assert!(!queue.queue().flush_now && due(&queue) > Instant::now());
+        assert!(queue.flushed().now_or_never().is_none() && queue.queue().flush_now);
+        assert_eq!(queue.wait(Duration::from_hours(1), false, None), Wake::Work);
+        assert_eq!(queue.take().requested, 34);
     }
 }

@@ -153,7 +153,10 @@ impl DiskWriter {
 
     /// Writes pending work, as far as it fits into one transaction.
     fn write(&mut self, last: bool) -> Result<(), DiskError> {
-        let outcome = self.transact(last);
+        let mut outcome = self.transact(last);
+        if matches!(outcome, Err(DiskError::Damaged { .. })) && self.give_up_damaged() {
+            outcome = self.transact(last);
+        }
         if matches!(outcome, Err(DiskError::Full(_))) {
             self.free_space();
         }
@@ -192,6 +195,18 @@ impl DiskWriter {
             }
         }
         Ok(())
+    }
+
+    /// Gives up pending deletions of damaged rows; returns whether there were any.
+    fn give_up_damaged(&mut self) -> bool {
+        let given_up = transaction::commit_each_deletion(&self.database, &mut self.pending).unwrap_or(0);
+        if given_up > 0 {
+            tracing::error!(
+                rows = given_up,
+                "damaged rows cannot be deleted from the database and stay there: stop the service and run `rollcall check --repair`"
+            );
+        }
+        given_up > 0
     }
 
     /// Frees space on a full disk by pending deletions, in steps small enough for the remaining space.

@@ -1,4 +1,5 @@
-//! A database with any numbers and texts is either refused, or its resources can be restored, read and exported.
+//! A database with any numbers and texts is either refused, or its resources can be restored, read and exported. It has
+//! the first layout: the migration gives the rows their checksums.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -184,18 +185,20 @@ impl Persist for Owner {
     }
 }
 
-/// A database with nothing in it.
+/// A database of the first layout with nothing in it.
 struct Template {
     database: PathBuf,
 }
 
 static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
-    let directory = scratch("template");
-    RUNTIME.block_on(async {
-        let (store, _) = Store::open(&settings(&directory), budget()).expect("a new directory");
-        store.close().await.expect("nothing is in the way");
+    let database = scratch("template").join("rollcall.db");
+    let layout = include_str!("../../store/first_layout.sql");
+    let created = Connection::open(&database).and_then(|database| {
+        database.execute_batch(layout)?;
+        database.execute_batch("DELETE FROM owners; DELETE FROM logs; DELETE FROM blocks")
     });
-    Template { database: directory.join("rollcall.db") }
+    created.expect("a new database");
+    Template { database }
 });
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| scratch("data"));
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

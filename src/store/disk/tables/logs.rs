@@ -1,118 +1,113 @@
-//! The table of logs, and their rows joined with those of their owners. Its column `progress` has the owner's status,
-//! and the owners' column `wanted` the spec.
+//! The table of logs, with the kind, id and status of their owners.
+//!
+//! Kind and id are here and with the owner: if one of the two rows is damaged, the other still names the log.
 
-use rusqlite::{Connection, Row, Statement, params};
+use rusqlite::{Connection, params};
 
+use super::{Checked, Columns};
 use crate::store::counters::LogCounters;
-use crate::store::saved::{SavedLog, UnsavedLog};
+use crate::store::disk::checksum::RowChecksum;
 
-/// A log and its owner.
+/// A log without its blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store::disk) struct LogRow {
     pub(in crate::store::disk) number: i64,
     pub(in crate::store::disk) kind: String,
     pub(in crate::store::disk) id: String,
-    pub(in crate::store::disk) spec: String,
+    /// The owner's status.
     pub(in crate::store::disk) status: String,
-    /// Without its blocks.
-    pub(in crate::store::disk) log: SavedLog,
+    pub(in crate::store::disk) epoch: u64,
+    pub(in crate::store::disk) first: u64,
+    /// Numbers before this one are reserved.
+    pub(in crate::store::disk) reserved: u64,
+    pub(in crate::store::disk) counters: LogCounters,
+    pub(in crate::store::disk) complete: bool,
 }
 
-/// The columns to read of the owners of logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::disk) enum Owners {
-    Whole,
-    /// Only kind and id: spec and status of many messages are large.
-    Named,
-}
+impl LogRow {
+    pub(in crate::store::disk) const COLUMNS: usize = 14;
 
-/// All logs in the order of their creation; see [`read_all`].
-pub(in crate::store::disk) fn select_all(
-    connection: &Connection,
-    owners: Owners,
-) -> rusqlite::Result<Statement<'_>> {
-    connection.prepare(match owners {
-        Owners::Whole => {
-            "SELECT number, kind, id, wanted, progress, epoch, first, reserved, appended, payload_bytes, \
-                evicted, truncated, lost, complete FROM logs JOIN owners ON log = number ORDER BY number"
-        }
-        Owners::Named => {
-            "SELECT number, kind, id, '', '', epoch, first, reserved, appended, payload_bytes, \
-                evicted, truncated, lost, complete FROM logs JOIN owners ON log = number ORDER BY number"
-        }
-    })
-}
-
-/// The rows of [`select_all`].
-pub(in crate::store::disk) fn read_all(
-    selected: &mut Statement<'_>,
-) -> rusqlite::Result<impl Iterator<Item = rusqlite::Result<LogRow>>> {
-    let read = |row: &Row<'_>| {
-        let number = |at| row.get(at).map(i64::cast_unsigned);
-        let next = number(7)?;
-        Ok(LogRow {
-            number: row.get(0)?,
-            kind: row.get(1)?,
-            id: row.get(2)?,
-            spec: row.get(3)?,
-            status: row.get(4)?,
-            log: SavedLog {
-                epoch: number(5)?,
-                first: number(6)?,
-                next,
-                reserved: next,
-                counters: LogCounters {
-                    appended: number(8)?,
-                    payload_bytes: number(9)?,
-                    evicted: number(10)?,
-                    truncated: number(11)?,
-                    lost: number(12)?,
-                    kept_bytes: 0,
-                },
-                complete: row.get::<_, i64>(13)? != 0,
-                blocks: Vec::new(),
+    /// None if the row is damaged.
+    pub(in crate::store::disk) fn parse(row: &impl Columns) -> Option<Self> {
+        let number = |at| row.column(at).map(i64::cast_unsigned);
+        let found = Self {
+            number: row.column(0)?,
+            kind: row.column(1)?,
+            id: row.column(2)?,
+            status: row.column(3)?,
+            epoch: number(4)?,
+            first: number(5)?,
+            reserved: number(6)?,
+            counters: LogCounters {
+                appended: number(7)?,
+                payload_bytes: number(8)?,
+                evicted: number(9)?,
+                truncated: number(10)?,
+                lost: number(11)?,
+                kept_bytes: 0,
             },
-        })
-    };
-    selected.query_map([], read)
+            complete: row.column::<i64>(12)? != 0,
+        };
+        (row.column(13) == Some(found.checksum())).then_some(found)
+    }
+
+    /// The columns after the texts.
+    fn numbers(&self) -> [i64; 9] {
+        let counters = &self.counters;
+        [
+            self.epoch,
+            self.first,
+            self.reserved,
+            counters.appended,
+            counters.payload_bytes,
+            counters.evicted,
+            counters.truncated,
+            counters.lost,
+            self.complete.into(),
+        ]
+        .map(u64::cast_signed)
+    }
+
+    fn checksum(&self) -> i64 {
+        let row = RowChecksum::new("logs").numbers(&[self.number]).numbers(&self.numbers());
+        row.texts(&[&self.kind, &self.id, &self.status]).get()
+    }
 }
 
 /// Inserts a log or replaces it.
-pub(in crate::store::disk) fn put(
-    connection: &Connection,
-    number: i64,
-    status: &str,
-    log: &UnsavedLog,
-) -> rusqlite::Result<()> {
-    const PUT: &str = "INSERT OR REPLACE INTO logs (number, progress, epoch, first, reserved, appended, \
-        payload_bytes, evicted, truncated, lost, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-    let counters = &log.counters;
+pub(in crate::store::disk) fn put(connection: &Connection, log: &LogRow) -> rusqlite::Result<()> {
+    const PUT: &str = "INSERT OR REPLACE INTO logs (number, kind, id, status, epoch, first, reserved, appended, \
+        payload_bytes, evicted, truncated, lost, complete, checksum) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    let LogRow { number, kind, id, status, .. } = log;
+    let [epoch, first, reserved, appended, payload_bytes, evicted, truncated, lost, complete] = log.numbers();
     let columns = params![
         number,
+        kind,
+        id,
         status,
-        log.epoch.cast_signed(),
-        log.first.cast_signed(),
-        log.reserved.cast_signed(),
-        counters.appended.cast_signed(),
-        counters.payload_bytes.cast_signed(),
-        counters.evicted.cast_signed(),
-        counters.truncated.cast_signed(),
-        counters.lost.cast_signed(),
-        log.complete,
+        epoch,
+        first,
+        reserved,
+        appended,
+        payload_bytes,
+        evicted,
+        truncated,
+        lost,
+        complete,
+        log.checksum(),
     ];
     connection.prepare_cached(PUT)?.execute(columns).map(drop)
-}
-
-/// Reserves this many more sequence numbers for a log.
-pub(in crate::store::disk) fn reserve(
-    connection: &Connection,
-    number: i64,
-    count: i64,
-) -> rusqlite::Result<()> {
-    const RESERVE: &str = "UPDATE logs SET reserved = reserved + ?1 WHERE number = ?2";
-    connection.prepare_cached(RESERVE)?.execute((count, number)).map(drop)
 }
 
 pub(in crate::store::disk) fn delete(connection: &Connection, number: i64) -> rusqlite::Result<()> {
     const DELETE: &str = "DELETE FROM logs WHERE number = ?1";
     connection.prepare_cached(DELETE)?.execute([number]).map(drop)
+}
+
+/// All logs in the order of their creation.
+pub(in crate::store::disk) fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Checked<LogRow>>> {
+    const ALL: &str = "SELECT number, kind, id, status, epoch, first, reserved, appended, payload_bytes, evicted, truncated, \
+            lost, complete, checksum FROM logs ORDER BY number";
+    super::read_all(connection, ALL, |row| LogRow::parse(row))
 }

@@ -1,10 +1,26 @@
 //! The table with the last start of a service: its time and the program's version.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
+use super::Columns;
 use crate::model::Timestamp;
+use crate::store::disk::checksum::RowChecksum;
+
+pub(in crate::store::disk) const COLUMNS: usize = 4;
 
 pub(in crate::store::disk) fn note_start(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-    const PUT: &str = "INSERT OR REPLACE INTO service VALUES (1, ?1, ?2)";
-    connection.execute(PUT, (now.0, env!("CARGO_PKG_VERSION"))).map(drop)
+    const PUT: &str =
+        "INSERT OR REPLACE INTO service (one, opened_at, version, checksum) VALUES (1, ?1, ?2, ?3)";
+    let version = env!("CARGO_PKG_VERSION");
+    connection.execute(PUT, params![now.0, version, checksum(now.0, version)]).map(drop)
+}
+
+/// Whether the row is as it was written.
+pub(in crate::store::disk) fn is_good(row: &impl Columns) -> bool {
+    let good = || Some(row.column::<i64>(3)? == checksum(row.column(1)?, &row.column::<String>(2)?));
+    good().unwrap_or(false)
+}
+
+fn checksum(opened_at: i64, version: &str) -> i64 {
+    RowChecksum::new("service").numbers(&[opened_at]).texts(&[version]).get()
 }

@@ -1,13 +1,17 @@
 //! One transaction: deletions, new and changed owners, and the blocks of logs.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use crate::store::disk::database::{Database, PAGE_BYTES};
+use crate::store::disk::database::Database;
 use crate::store::disk::disk_space::SpaceEstimate;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
+use crate::store::disk::schema::PAGE_BYTES;
+use crate::store::disk::tables::logs::LogRow;
+use crate::store::disk::tables::owners::OwnerRow;
 use crate::store::disk::tables::{blocks, logs, owners};
+use crate::store::disk::tracked_log::TrackedLog;
 use crate::store::disk::write_queue::WriteQueue;
-use crate::store::saved::RowId;
+use crate::store::saved::{RowId, UnsavedLog};
 
 /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
 const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
@@ -51,13 +55,14 @@ pub(super) fn commit(
         written.bytes += PAGES_BYTES as usize;
         if let Some(spec) = spec {
             written.bytes += spec.len();
-            owners::put(&transaction, number, &tracked.kind, &tracked.id, &spec)?;
+            let (kind, id) = (tracked.kind.clone(), tracked.id.clone());
+            owners::put(&transaction, &OwnerRow { log: number, kind, id, spec })?;
         }
         for (row, block) in &unsaved.blocks {
             blocks::put(&transaction, *row, number, block)?;
         }
-        logs::put(&transaction, number, &status, &unsaved)?;
         written.bytes += status.len();
+        logs::put(&transaction, &LogRow::of(number, tracked, status, &unsaved))?;
         written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
         if unsaved.more {
             written.unfinished.push(number);
@@ -100,6 +105,36 @@ pub(super) fn commit_deletions(
     transaction.commit()
 }
 
+/// Commits the pending deletions one by one, after they have failed together, and gives up those of damaged rows, which
+/// would fail again and again. Returns how many it gave up.
+pub(super) fn commit_each_deletion(
+    database: &Database,
+    pending: &mut PendingWrites,
+) -> rusqlite::Result<usize> {
+    let connection = &database.connection;
+    let mut given_up = 0;
+    let mut commit = |delete: &dyn Fn(&Connection) -> rusqlite::Result<()>| {
+        let transaction = connection.unchecked_transaction()?;
+        match delete(&transaction).and_then(|()| transaction.commit()) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => given_up += 1,
+            committed => committed?,
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    while let Some(number) = pending.removed.last().copied() {
+        commit(&|connection| {
+            logs::delete(connection, number)?;
+            owners::delete(connection, number)
+        })?;
+        pending.removed.pop();
+    }
+    while let Some(row) = pending.freed.last().copied() {
+        commit(&|connection| blocks::delete(connection, row))?;
+        pending.freed.pop();
+    }
+    Ok(given_up)
+}
+
 /// Deletes up to `most` of the removed logs, and of the freed rows.
 fn delete(connection: &Connection, pending: &PendingWrites, most: usize) -> rusqlite::Result<()> {
     for number in pending.removed.iter().take(most) {
@@ -110,4 +145,20 @@ fn delete(connection: &Connection, pending: &PendingWrites, most: usize) -> rusq
         blocks::delete(connection, *row)?;
     }
     Ok(())
+}
+
+impl LogRow {
+    fn of(number: i64, tracked: &TrackedLog, status: String, log: &UnsavedLog) -> Self {
+        Self {
+            number,
+            kind: tracked.kind.clone(),
+            id: tracked.id.clone(),
+            status,
+            epoch: log.epoch,
+            first: log.first,
+            reserved: log.reserved,
+            counters: log.counters,
+            complete: log.complete,
+        }
+    }
 }

@@ -1,0 +1,83 @@
+//! Databases of earlier layouts are migrated, and can be exported as they are.
+
+use std::fs;
+
+use rollcall::store::{Archive, DiskError, Store, check};
+use rusqlite::Connection;
+
+use super::{budget, entries, open, read_all, restore, settings, when_free};
+use crate::support::program::Scratch;
+
+const MESSAGE: &str = "01a219d1-716c-77c6-ba15-774676826d37";
+
+/// A data directory as a service with the first layout left it.
+fn first_layout() -> Scratch {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("data")).unwrap();
+    fs::write(scratch.path("data/lock"), "in order").unwrap();
+    let database = Connection::open(scratch.path("data/rollcall.db")).unwrap();
+    database.execute_batch(include_str!("first_layout.sql")).unwrap();
+    database.pragma_update(None, "journal_mode", "WAL").unwrap();
+    scratch
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_layout_is_migrated() {
+    let scratch = first_layout();
+    let directory = scratch.path("data");
+
+    let (store, saved) = open(&directory);
+
+    let found = |id: &str| saved.iter().find(|saved| saved.id == id).expect("it was kept");
+    assert_eq!(saved.len(), 3);
+    assert!(found("tap").spec.starts_with("{\"created_at\":1795729466739651583,"));
+    assert!(found("echo").spec.contains("\"rules\":{\"reply\""));
+    assert!(found(MESSAGE).status.starts_with("{\"closed\":[\"window\","));
+    let tap = saved.into_iter().filter(|saved| saved.id == "tap").collect();
+    let log = restore(&store, tap, &std::sync::Arc::new(super::Owner));
+    let heard = [(1, b"one".to_vec()), (2, Vec::new()), (3, b"three".to_vec())];
+    assert_eq!(read_all(&log, None).await.0, heard);
+    store.close().await.unwrap();
+    drop((store, log));
+    let report = when_free(|| check(&directory)).unwrap();
+    assert_eq!((report.resources, report.datagrams, report.findings), (3, 5, Vec::new()));
+    let columns = |table: &str| {
+        let database = Connection::open(directory.join("rollcall.db")).unwrap();
+        let columns = format!("SELECT group_concat(name, ' ') FROM pragma_table_info('{table}')");
+        database.query_row(&columns, [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    assert_eq!(columns("owners"), "log kind id spec checksum");
+    assert!(columns("logs").starts_with("number kind id status epoch "));
+    assert_eq!(open(&directory).1.len(), 3);
+}
+
+#[test]
+fn a_database_of_the_first_layout_can_be_exported() {
+    let scratch = first_layout();
+    let before = fs::read(scratch.path("data/rollcall.db")).unwrap();
+
+    let (mut archive, logs) = Archive::open(&scratch.path("data")).unwrap();
+
+    let tap = logs.iter().find(|log| log.id == "tap").unwrap();
+    let pages: Vec<_> = archive.pages(tap, |_, _| true).map(Result::unwrap).collect();
+    assert_eq!(pages.iter().flat_map(entries).count(), 3);
+    assert!(archive.spec(tap).unwrap().unwrap().contains("239.255.77.1:17001"));
+    assert_eq!(archive.damage(), [""; 0]);
+    assert_eq!(fs::read(scratch.path("data/rollcall.db")).unwrap(), before);
+}
+
+/// Such a service locks the file `lock`, which someone has deleted.
+#[test]
+fn a_database_that_an_earlier_service_still_uses_is_not_migrated() {
+    let scratch = first_layout();
+    let earlier = Connection::open(scratch.path("data/rollcall.db")).unwrap();
+    earlier.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, i64>(0)).unwrap();
+    fs::remove_file(scratch.path("data/lock")).unwrap();
+
+    let refused = Store::open(&settings(&scratch.path("data")), budget()).err();
+
+    assert!(matches!(refused, Some(DiskError::InUse(_))), "{refused:?}");
+    earlier.execute_batch("UPDATE logs SET progress = '{}'").unwrap();
+    drop(earlier);
+    assert_eq!(open(&scratch.path("data")).1.len(), 3);
+}
