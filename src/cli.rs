@@ -20,6 +20,7 @@ use crate::control::Settings;
 use crate::export::ExportArgs;
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::logging::{FilterError, LogFilter, LogFormat};
+use crate::model::ReplyBytes;
 use crate::server::{Config, Listen};
 use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
@@ -132,6 +133,26 @@ pub struct ServeArgs {
     /// Replies per second in all; 0 for no limit.
     #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value_t = 10_000)]
     replies_total: u32,
+    /// A reply of one responder to one source may have this many times the bytes of its datagram, headers included; 0
+    /// for no limit in bytes. A responder may have its own.
+    #[arg(long, env = "ROLLCALL_REPLY_BYTES_FACTOR", value_name = "FACTOR", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    reply_bytes_factor: u32,
+    /// The bytes beyond that which all replies of one responder to one source may have in each second.
+    #[arg(long, env = "ROLLCALL_REPLY_BYTES_PER_SECOND", value_name = "BYTES", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
+    reply_bytes_per_second: u32,
+    /// The most bytes that delayed replies hold, of all responders; one responder uses a quarter at most.
+    #[arg(long, env = "ROLLCALL_DELAYED_REPLY_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    delayed_reply_bytes: u64,
+    /// The most bytes of the patterns (`regex`) of all responders; one takes up to 140 kB.
+    #[arg(long, env = "ROLLCALL_PATTERN_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    pattern_bytes: u64,
+    /// How long the patterns of all responders together may search one datagram, in microseconds, at 1 for each pattern
+    /// and 6 for each 1,000 bytes; 0 for no limit.
+    #[arg(long, env = "ROLLCALL_MATCH_US", value_name = "US", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(..=4_000_000))]
+    match_us: u64,
+    /// How long a message may be repeated, `count` times `interval_ms`, in milliseconds.
+    #[arg(long, env = "ROLLCALL_LONGEST_REPEAT_MS", value_name = "MS", default_value_t = 7 * 24 * 3_600_000)]
+    longest_repeat_ms: u64,
     /// How long the service waits for open requests when it stops, in milliseconds.
     #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
     grace_ms: u64,
@@ -194,6 +215,14 @@ impl ServeArgs {
                 kept_messages: self.kept_messages as usize,
                 replies_per_source: self.replies_per_source,
                 replies_total: self.replies_total,
+                reply_bytes: ReplyBytes {
+                    factor: self.reply_bytes_factor,
+                    per_second: self.reply_bytes_per_second,
+                },
+                delayed_reply_bytes: usize::try_from(self.delayed_reply_bytes).unwrap_or(usize::MAX),
+                pattern_bytes: usize::try_from(self.pattern_bytes).unwrap_or(usize::MAX),
+                match_time: Duration::from_micros(self.match_us),
+                longest_repeat: Duration::from_millis(self.longest_repeat_ms),
             },
             admin_state: AdminState::default(),
             otlp_endpoint: self.otlp_endpoint.clone(),

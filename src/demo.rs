@@ -64,6 +64,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
             delay: Delay::NONE,
             reply_from: Some(ReplyFrom { address: Some(address), port: None }),
             dedupe: true,
+            reply_bytes: None,
         }),
     }
 }

@@ -42,7 +42,10 @@ impl Reloader {
 
     /// Reads the whole configuration again. If it has any mistake, nothing changes.
     pub async fn reload(&mut self) {
-        match self.read() {
+        let had_tokens = !self.admin_state.configuration().tokens.is_empty();
+        let arguments = self.arguments.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&arguments, had_tokens));
+        match reading.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Ok(fresh) => self.take_over(fresh).await,
             Err(findings) => {
                 let mut shown = self.admin_state.configuration();
@@ -52,20 +55,6 @@ impl Reloader {
                 tracing::error!("the configuration has mistakes: all is as it was");
             }
         }
-    }
-
-    fn read(&self) -> Result<Fresh, Vec<ConfigError>> {
-        let wrong = |detail: String| vec![ConfigError { place: String::new(), line: None, detail }];
-        let (cli, layers) = cli::read(&self.arguments).map_err(|error| wrong(error.to_string()))?;
-        let Command::Serve(args) = cli.command else {
-            return Err(wrong("they do not start the service".to_owned()));
-        };
-        let tokens = check(&args, &layers)?.access.tokens;
-        if tokens.is_none() && !self.admin_state.configuration().tokens.is_empty() {
-            let detail = "no tokens are left: to let everybody in takes a new start";
-            return Err(vec![ConfigError { place: String::new(), line: None, detail: detail.to_owned() }]);
-        }
-        Ok(Fresh { layers, tokens, log: args.log })
     }
 
     async fn take_over(&mut self, fresh: Fresh) {
@@ -120,6 +109,20 @@ impl Reloader {
             restart_needed,
         });
     }
+}
+
+/// Reads files and compiles patterns. `had_tokens`: the service has tokens now.
+fn read(arguments: &[OsString], had_tokens: bool) -> Result<Fresh, Vec<ConfigError>> {
+    let wrong = |detail: String| vec![ConfigError { place: String::new(), line: None, detail }];
+    let (cli, layers) = cli::read(arguments).map_err(|error| wrong(error.to_string()))?;
+    let Command::Serve(args) = cli.command else {
+        return Err(wrong("they do not start the service".to_owned()));
+    };
+    let tokens = check(&args, &layers)?.access.tokens;
+    if tokens.is_none() && had_tokens {
+        return Err(wrong("no tokens are left: to let everybody in takes a new start".to_owned()));
+    }
+    Ok(Fresh { layers, tokens, log: args.log })
 }
 
 /// Finds all mistakes that can be found without starting the service.

@@ -17,6 +17,7 @@ mod api {
     mod log_formats;
     mod logging;
     mod logs;
+    mod matching;
     mod memberships;
     mod messages;
     mod metrics;
@@ -24,6 +25,7 @@ mod api {
     mod origin_policy;
     mod persistence;
     mod reload;
+    mod reply_limits;
     mod responders;
     mod restarts;
     mod retention;

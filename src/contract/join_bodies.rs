@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{InterfaceName, object, read_group, read_interfaces};
 use super::retention::RetentionBody;
-use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody, RuleFields};
+use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
 use crate::control::JoinRequest;
 use crate::model::limits;
@@ -102,6 +102,8 @@ join_body! {
         #[serde(default = "yes")]
         #[schema(default = true)]
         dedupe: bool,
+        #[serde(default, deserialize_with = "object")]
+        reply_bytes: Option<ReplyBytesBody>,
     }
 }
 
@@ -118,6 +120,11 @@ impl MembershipBody {
 }
 
 impl ResponderBody {
+    /// Whether [`read`](Self::read) compiles a pattern, which takes up to 100 ms.
+    pub fn has_pattern(&self) -> bool {
+        self.matches.as_ref().is_some_and(MatchBody::has_pattern)
+    }
+
     pub fn read(mut self) -> Result<JoinRequest, Vec<FieldError>> {
         let fields = RuleFields {
             reply: self.reply.take(),
@@ -125,6 +132,7 @@ impl ResponderBody {
             delay: self.delay_ms.take(),
             reply_from: self.reply_from.take(),
             dedupe: self.dedupe,
+            reply_bytes: self.reply_bytes.take(),
         };
         let mut errors = FieldErrors::default();
         let rules = fields.read(&mut errors);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::memberships::Membership;
-use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyFromBody};
+use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody};
 use crate::control::MembershipView;
 
 /// A responder: a membership that also replies.
@@ -17,7 +17,8 @@ use crate::control::MembershipView;
     "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0},
     "reply": {"payload": "ack"}, "reply_from": {"address": "127.0.0.2"}, "reply_addresses": ["127.0.0.2:10000"],
     "dedupe": true,
-    "replies": {"received": 1, "matched": 1, "replied": 1, "failed": 0, "limited": 0, "suppressed": 0}
+    "replies": {"received": 1, "matched": 1, "replied": 1, "failed": 0, "limited": 0, "suppressed": 0,
+        "limited_bytes": 0, "limited_delayed": 0, "limited_matching": 0}
 })))]
 pub struct Responder {
     #[serde(flatten)]
@@ -37,6 +38,9 @@ pub struct Responder {
     #[schema(required = false)]
     reply_addresses: Vec<String>,
     dedupe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply_bytes: Option<ReplyBytesBody>,
     replies: Replies,
 }
 
@@ -55,6 +59,12 @@ struct Replies {
     limited: u64,
     /// Replies withheld because the responder replied to the same datagram on another interface.
     suppressed: u64,
+    /// Replies withheld because their source would have got more bytes than `reply_bytes` allows.
+    limited_bytes: u64,
+    /// Replies not sent because too many bytes of delayed replies were waiting.
+    limited_delayed: u64,
+    /// Datagrams not matched, and without a reply, because all responders together had searched them for too long.
+    limited_matching: u64,
 }
 
 impl From<&MembershipView> for Responder {
@@ -70,6 +80,7 @@ impl From<&MembershipView> for Responder {
             reply_from: rules.reply_from.map(Into::into),
             reply_addresses: responder.reply_addresses.iter().map(ToString::to_string).collect(),
             dedupe: rules.dedupe,
+            reply_bytes: rules.reply_bytes.map(Into::into),
             replies: Replies {
                 received: counters.received,
                 matched: counters.matched,
@@ -77,6 +88,9 @@ impl From<&MembershipView> for Responder {
                 failed: counters.failed,
                 limited: counters.limited,
                 suppressed: counters.suppressed,
+                limited_bytes: counters.limited_bytes,
+                limited_delayed: counters.limited_delayed,
+                limited_matching: counters.limited_matching,
             },
         }
     }

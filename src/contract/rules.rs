@@ -8,7 +8,7 @@ use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::read_address;
 use super::payload::{Encoding, Payload, read_base64, read_payload};
 use crate::model::{
-    Delay, Family, Match, Pattern, Reply, ReplyFrom, ResponderRules, largest_payload, limits,
+    Delay, Family, Match, Pattern, Reply, ReplyBytes, ReplyFrom, ResponderRules, largest_payload, limits,
 };
 
 /// The payload of replies: text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
@@ -51,7 +51,8 @@ pub(super) struct MatchBody {
     prefix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix_base64: Option<String>,
-    /// Matches anywhere in the payload; `(?-u)` lets it match bytes that are not valid UTF-8.
+    /// Matches anywhere in the payload; `(?-u)` lets it match bytes that are not valid UTF-8. Refused if its table of
+    /// states would take more than 128 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     regex: Option<String>,
@@ -90,6 +91,22 @@ pub(super) struct ReplyFromBody {
     port: Option<u64>,
 }
 
+/// The most bytes of replies to one source, IP and UDP headers included, so that a sender with a forged source
+/// address cannot multiply its traffic. Replies beyond it are not sent, and counted as `limited_bytes`. Default: the
+/// service's settings, which are 3 and 1500 unless changed.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ReplyBytes, examples(json!({"factor": 3, "per_second": 1500})))]
+pub(super) struct ReplyBytesBody {
+    /// A reply may have this many times the bytes of its datagram; with 0, there is no limit in bytes.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    factor: u64,
+    /// The bytes beyond that which all replies to a source may have in each second. A single reply that is longer by
+    /// more is never sent.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    per_second: u64,
+}
+
 /// The fields of a responder that a membership does not have.
 pub(super) struct RuleFields {
     pub(super) reply: Option<ReplyBody>,
@@ -97,6 +114,7 @@ pub(super) struct RuleFields {
     pub(super) delay: Option<DelayBody>,
     pub(super) reply_from: Option<ReplyFromBody>,
     pub(super) dedupe: bool,
+    pub(super) reply_bytes: Option<ReplyBytesBody>,
 }
 
 impl RuleFields {
@@ -111,6 +129,7 @@ impl RuleFields {
             delay,
             reply_from: reply_from?,
             dedupe: self.dedupe,
+            reply_bytes: self.reply_bytes.map(|limit| limit.read(errors)),
         })
     }
 }
@@ -172,7 +191,7 @@ impl MatchBody {
                     let fact = format!("a pattern has at most {} characters", Self::LONGEST_REGEX);
                     return Err(errors.push(FieldError::new("/match/regex", fact)));
                 }
-                errors.keep("/match/regex", Pattern::try_from(pattern)).map(Match::Regex)
+                errors.keep("/match/regex", Pattern::new(pattern)).map(Match::Regex)
             }
             _ => {
                 let fact =
@@ -180,6 +199,10 @@ impl MatchBody {
                 Err(errors.push(FieldError::new("/match", fact)))
             }
         }
+    }
+
+    pub(super) fn has_pattern(&self) -> bool {
+        self.regex.is_some()
     }
 
     pub(super) fn of(matches: &Match) -> Option<Self> {
@@ -227,6 +250,21 @@ impl DelayBody {
             (min, max) if min == max => Some(Self::Fixed(min)),
             (min, max) => Some(Self::Range(DelayRange { min, max })),
         }
+    }
+}
+
+impl ReplyBytesBody {
+    fn read(self, errors: &mut FieldErrors) -> ReplyBytes {
+        let factor = errors.bounded("/reply_bytes/factor", self.factor, 0..=1_000_000);
+        let per_second = errors.bounded("/reply_bytes/per_second", self.per_second, 0..=1_000_000_000);
+        let narrowed = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        ReplyBytes { factor: narrowed(factor), per_second: narrowed(per_second) }
+    }
+}
+
+impl From<ReplyBytes> for ReplyBytesBody {
+    fn from(limit: ReplyBytes) -> Self {
+        Self { factor: limit.factor.into(), per_second: limit.per_second.into() }
     }
 }
 

@@ -83,6 +83,12 @@ pub enum ControlError {
     Descriptors(#[source] SocketError),
     #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
     TooLong { length: usize, interface: Arc<str> },
+    #[error(
+        "the patterns of all responders use the {most} bytes that they may: delete responders, share patterns between them, or raise `--pattern-bytes`"
+    )]
+    PatternMemory { most: usize },
+    #[error("{count} times every {} ms is longer than {} ms, for which a message may be repeated: lower `count` or `interval_ms`, or raise `--longest-repeat-ms`", .interval.as_millis(), .most.as_millis())]
+    RepeatTooLong { count: u32, interval: Duration, most: Duration },
     #[error("{0}")]
     Failed(#[source] SocketError),
     #[error("the service is stopping: try again once it is back")]

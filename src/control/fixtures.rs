@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::{InterfaceChoice, JoinRequest, Settings};
-use crate::model::{Group, InterfaceRef, Retention, SourceFilter};
+use crate::model::{Group, InterfaceRef, ReplyBytes, Retention, SourceFilter};
 use crate::store::Limits;
 
 /// One receive thread, and nothing on disk.
@@ -20,6 +20,11 @@ pub(super) fn settings() -> Settings {
         kept_messages: 10,
         replies_per_source: 0,
         replies_total: 0,
+        reply_bytes: ReplyBytes { factor: 0, per_second: 0 },
+        delayed_reply_bytes: 1 << 26,
+        pattern_bytes: 1 << 26,
+        match_time: Duration::from_millis(10),
+        longest_repeat: Duration::from_hours(168),
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use super::membership::{Membership, arm};
 use super::message::Message;
 use super::resource_kind::ResourceKind;
+use super::saved::saved_pattern;
 use super::shared::Control;
-use crate::model::Timestamp;
+use crate::model::{Pattern, Timestamp};
 use crate::store::{DiskError, Saved};
 
 impl Control {
     /// Restores all resources: memberships and responders with their specifications, also if their interfaces are
     /// missing or down; messages as closed, with the reason `restarted` if they were collecting.
     pub(super) async fn restore(&self, saved: Vec<Saved>) -> Result<(), DiskError> {
+        // Kept until the responders have them.
+        let _patterns = compile_patterns(&saved).await;
         let mut messages = Vec::new();
         for saved in saved {
             let name = format!("{} `{}`", saved.kind, saved.id);
@@ -43,6 +46,9 @@ impl Control {
             membership.keep(false);
             membership.resume(&shared.interfaces.table()).await;
             arm(shared, &membership);
+            if let Err(error) = membership.check_pattern() {
+                tracing::error!(id = %membership.id(), %error, "a responder's pattern is refused: it has failed");
+            }
         }
         Ok(())
     }
@@ -51,7 +57,7 @@ impl Control {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
         let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
-        shared.totals.begin_with(message.totals());
+        shared.totals.begin_with(&message.totals());
         Ok(Arc::new(message))
     }
 
@@ -82,4 +88,12 @@ impl Control {
         let path = self.0.settings.store.as_ref().map(|store| store.directory.clone()).unwrap_or_default();
         DiskError::Damaged { path, detail: format!("{name}: {error}") }
     }
+}
+
+/// Compiles the patterns of all responders where blocking is allowed: each may take 100 ms.
+async fn compile_patterns(saved: &[Saved]) -> Vec<Pattern> {
+    let may_have_one = |saved: &&Saved| saved.spec.contains(r#""regex""#);
+    let specs: Vec<_> = saved.iter().filter(may_have_one).map(|saved| saved.spec.clone()).collect();
+    let compile = move || specs.iter().filter_map(|spec| saved_pattern(spec)).collect();
+    tokio::task::spawn_blocking(compile).await.unwrap_or_default()
 }

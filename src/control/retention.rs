@@ -38,6 +38,7 @@ pub(super) async fn run(shared: &Shared) {
         let _ = tokio::time::timeout(ROUND, shared.budget.exceeded()).await;
         let now = Timestamp::now();
         shared.failures.catch(|| forget_expired(shared, now));
+        shared.responder_context.limits.sweep(std::time::Instant::now());
         expire(shared, now).await;
         if shared.budget.is_exceeded() {
             let forget = |before| forget_closed(shared, before);

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::model::Group;
+use crate::model::{Group, Match, Pattern};
 
 /// Reads the saved status. A resource that was saved just before a crash may have none.
 pub(in crate::control) fn read_status<'a, T: Default + Deserialize<'a>>(
@@ -22,4 +22,18 @@ pub fn saved_group(spec: &str) -> serde_json::Result<Group> {
         group: Group,
     }
     serde_json::from_str(spec).map(|stored: StoredResource| stored.spec.group)
+}
+
+/// The pattern of a responder, from its saved [`Persist::spec`](crate::store::Persist::spec), if it has one.
+pub(super) fn saved_pattern(spec: &str) -> Option<Pattern> {
+    #[derive(Deserialize)]
+    struct StoredResponder {
+        rules: Rules,
+    }
+    #[derive(Deserialize)]
+    struct Rules {
+        matches: Match,
+    }
+    let stored: StoredResponder = serde_json::from_str(spec).ok()?;
+    stored.rules.matches.pattern().cloned()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::ReplyBytes;
 use crate::store::{Limits, StoreSettings};
 
 /// The core's settings.
@@ -24,4 +25,14 @@ pub struct Settings {
     pub replies_per_source: u32,
     /// Replies per second of the whole service; 0 for no limit.
     pub replies_total: u32,
+    /// Bytes of replies to one source, for responders that have no limit of their own.
+    pub reply_bytes: ReplyBytes,
+    /// Bytes that the delayed replies of all responders may hold; of one responder, a quarter.
+    pub delayed_reply_bytes: usize,
+    /// Bytes of the patterns of all responders.
+    pub pattern_bytes: usize,
+    /// How long the patterns of all responders may search one datagram; zero for no limit.
+    pub match_time: Duration,
+    /// How long a message may be repeated, from its first send.
+    pub longest_repeat: Duration,
 }

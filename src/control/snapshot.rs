@@ -6,6 +6,7 @@ use super::histogram::Distribution;
 use super::resource_kind::ResourceKind;
 use super::shared::Control;
 use super::totals::{CurrentState, Totals};
+use crate::model::Pattern;
 
 /// All counts at one moment.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub struct ControlSnapshot {
     pub current: CurrentState,
     /// How many interface memberships were opened again because the kernel had forgotten them.
     pub reopened: u64,
+    /// Bytes of replies that are sent later.
+    pub delayed_reply_bytes: u64,
+    /// Bytes of the patterns of all responders.
+    pub pattern_bytes: u64,
     /// Round-trip times of responses.
     pub rtt: Distribution,
 }
@@ -39,6 +44,8 @@ impl Control {
             totals: shared.totals.never_less(totals),
             current,
             reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
+            delayed_reply_bytes: shared.responder_context.delayed.held() as u64,
+            pattern_bytes: Pattern::bytes_in_use() as u64,
             rtt: shared.totals.rtt.distribution(),
         }
     }

@@ -13,7 +13,7 @@ use super::reconciler::{self, ReconcilerHandle};
 use super::recovery::{self, keep_running};
 use super::registry::Registry;
 use super::resource_failures::ResourceFailures;
-use super::responder::{ReplyLimits, ResponderContext};
+use super::responder::{ByteBudget, MatchBudget, ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
 use super::shared::{Control, Shared};
@@ -64,11 +64,14 @@ impl Control {
         let watched =
             Watched::all(&receive_threads, &interfaces, &reconciler.progress, &timers, store.as_ref(), &stop);
         let events = Arc::new(Events::new(Events::KEPT));
-        let limits = Arc::new(ReplyLimits::new(settings.replies_per_source, settings.replies_total));
+        let limits =
+            ReplyLimits::new(settings.replies_per_source, settings.replies_total, settings.reply_bytes);
         let (totals, failures) = (Arc::new(TotalsAccumulator::default()), Arc::<ResourceFailures>::default());
         let control = Self(Arc::new(Shared {
             responder_context: ResponderContext {
-                limits,
+                limits: Arc::new(limits),
+                matching: Arc::new(MatchBudget::new(settings.match_time)),
+                delayed: Arc::new(ByteBudget::new(settings.delayed_reply_bytes)),
                 timers: timers.clone(),
                 interfaces: interfaces.clone(),
             },

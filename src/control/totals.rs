@@ -88,13 +88,13 @@ pub(super) struct TotalsAccumulator {
 }
 
 impl TotalsAccumulator {
-    pub(super) fn enter(&self, ended: Totals) {
-        *locked(&self.ended) += ended;
+    pub(super) fn enter(&self, ended: &Totals) {
+        *locked(&self.ended) += *ended;
     }
 
     /// Notes the counts of an earlier run with which a resource starts.
-    pub(super) fn begin_with(&self, counted: Totals) {
-        *locked(&self.before) += counted;
+    pub(super) fn begin_with(&self, counted: &Totals) {
+        *locked(&self.before) += *counted;
     }
 
     pub(super) fn ended(&self) -> Totals {
@@ -167,8 +167,19 @@ impl Totals {
             let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
-        let ReplyCounters { received: datagrams, matched, replied, failed, limited, suppressed } = replies;
-        let replies = [datagrams, matched, replied, failed, limited, suppressed];
+        let ReplyCounters {
+            received: datagrams,
+            matched,
+            replied,
+            failed,
+            limited,
+            suppressed,
+            limited_bytes,
+            limited_delayed,
+            limited_matching,
+        } = replies;
+        let limits = [limited, limited_bytes, limited_delayed, limited_matching];
+        let replies = [datagrams, matched, replied, failed, suppressed].into_iter().chain(limits);
         let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures]);
         std::array::from_fn(|_| cells.next().expect("it is made of counts only, and all are here"))
     }
@@ -241,8 +252,8 @@ mod tests {
     fn reported_totals_never_decrease() {
         let accumulator = TotalsAccumulator::default();
         let totals = |sent, send_failures| Totals { sent, send_failures, ..Totals::default() };
-        accumulator.enter(totals(1, 1));
-        accumulator.enter(totals(2, 0));
+        accumulator.enter(&totals(1, 1));
+        accumulator.enter(&totals(2, 0));
         assert_eq!(accumulator.ended(), totals(3, 1));
         assert_eq!(accumulator.never_less(totals(5, 1)), totals(5, 1));
         assert_eq!(accumulator.never_less(totals(4, 2)), totals(5, 2));

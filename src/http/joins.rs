@@ -6,6 +6,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use super::extract::{Json, PathId, Query};
 use super::problem::{Problem, ProblemKind};
@@ -14,16 +16,22 @@ use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
 use crate::contract::{FieldError, MembershipBody, ResponderBody};
+use crate::control::waiting::within;
 use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
 /// The view of a membership or responder.
 pub(super) trait Join: Resource + Serialize + for<'a> From<&'a MembershipView> {
-    type Body: DeserializeOwned;
+    type Body: DeserializeOwned + Send + 'static;
     /// The description of the response to a creation.
     const CREATED: &'static str;
 
     fn read(body: Self::Body) -> Result<JoinRequest, Vec<FieldError>>;
+
+    /// Whether to read the body takes long.
+    fn has_pattern(_: &Self::Body) -> bool {
+        false
+    }
 }
 
 impl Join for Membership {
@@ -42,6 +50,10 @@ impl Join for Responder {
     fn read(body: ResponderBody) -> Result<JoinRequest, Vec<FieldError>> {
         body.read()
     }
+
+    fn has_pattern(body: &ResponderBody) -> bool {
+        body.has_pattern()
+    }
 }
 
 /// Creates under a new id: 201 with its location.
@@ -49,7 +61,7 @@ pub(super) async fn create<T: Join>(
     State(control): State<Control>,
     Json(body): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = T::read(body).map_err(Problem::of_fields)?;
+    let request = read::<T>(body).await?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, true).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
@@ -67,7 +79,7 @@ pub(super) async fn put<T: Join>(
     headers: HeaderMap,
     Json(body): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = T::read(body).map_err(Problem::of_fields)?;
+    let request = read::<T>(body).await?;
     let (membership, outcome) = control.join_as(id, request, only_creates(&headers)?).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
@@ -98,6 +110,26 @@ pub(super) async fn leave<T: Join>(
 ) -> Result<StatusCode, Problem> {
     control.leave(T::KIND, &id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads a body. A pattern takes up to 100 ms to compile, so not on a worker of the runtime; and one at a time, so that
+/// clients that send the worst patterns occupy one core.
+async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
+    static COMPILING: Semaphore = Semaphore::const_new(1);
+    if !T::has_pattern(&body) {
+        return T::read(body).map_err(Problem::of_fields);
+    }
+    let permit = within(Done::Nothing, COMPILING.acquire()).await?;
+    // It keeps the permit also if the client no longer waits.
+    let reading = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        T::read(body)
+    });
+    match reading.await.map_err(JoinError::try_into_panic) {
+        Ok(request) => request.map_err(Problem::of_fields),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(error)) => Err(Problem::new(ProblemKind::Internal, error.to_string())),
+    }
 }
 
 /// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.

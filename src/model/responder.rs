@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::pattern::{Pattern, Search};
+
 /// How a responder replies; everything that can change without touching its membership.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponderRules {
@@ -13,6 +15,18 @@ pub struct ResponderRules {
     pub reply_from: Option<ReplyFrom>,
     /// Reply once when the same datagram arrives on several interfaces.
     pub dedupe: bool,
+    /// None: the service's setting.
+    #[serde(default)]
+    pub reply_bytes: Option<ReplyBytes>,
+}
+
+/// The most bytes of replies to one source, headers included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyBytes {
+    /// This many times the bytes of each datagram; 0: no limit at all.
+    pub factor: u32,
+    /// And these beyond that, in each second.
+    pub per_second: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +37,7 @@ pub enum Reply {
     Echo,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
     All,
@@ -33,59 +47,22 @@ pub enum Match {
     Regex(Pattern),
 }
 
-/// A regular expression of bounded size.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pattern(regex::bytes::Regex);
-
-/// Patterns are equal if their texts are.
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Pattern {
-    /// Compiled size that a pattern may reach; patterns come from clients.
-    const LARGEST: usize = 1024 * 1024;
-
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = regex::Error;
-
-    fn try_from(text: String) -> Result<Self, regex::Error> {
-        regex::bytes::RegexBuilder::new(&text).size_limit(Self::LARGEST).build().map(Self)
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.as_str().to_owned()
-    }
-}
-
-impl PartialEq for Match {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::All, Self::All) => true,
-            (Self::Exact(one), Self::Exact(other)) | (Self::Prefix(one), Self::Prefix(other)) => one == other,
-            (Self::Regex(one), Self::Regex(other)) => one == other,
-            _ => false,
+impl Match {
+    /// Comparing costs nothing beside receiving the payload; a pattern has to search it.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        match self {
+            Self::Regex(pattern) => Some(pattern),
+            Self::All | Self::Exact(_) | Self::Prefix(_) => None,
         }
     }
-}
 
-impl Match {
-    pub fn accepts(&self, payload: &[u8]) -> bool {
+    pub fn search(&self, payload: &[u8]) -> Search {
+        let compared = |matched| Search { matched, bytes: 0 };
         match self {
-            Self::All => true,
-            Self::Exact(bytes) => payload == bytes,
-            Self::Prefix(bytes) => payload.starts_with(bytes),
-            Self::Regex(pattern) => pattern.0.is_match(payload),
+            Self::All => compared(true),
+            Self::Exact(bytes) => compared(payload == bytes),
+            Self::Prefix(bytes) => compared(payload.starts_with(bytes)),
+            Self::Regex(pattern) => pattern.search(payload),
         }
     }
 }

@@ -120,6 +120,11 @@ async fn invalid_responders_are_refused() {
             invalid(GROUP, json!({"delay_ms": 60_001}), "/delay_ms"),
             invalid(GROUP, json!({"delay_ms": {"min": 2, "max": 1}}), "/delay_ms/min"),
             invalid(GROUP, json!({"reply_from": {}}), "/reply_from"),
+            invalid(
+                GROUP,
+                json!({"reply_bytes": {"factor": 1_000_001, "per_second": 0}}),
+                "/reply_bytes/factor",
+            ),
             invalid(GROUP, json!({"reply_from": {"address": "239.1.1.1"}}), "/reply_from/address"),
             invalid(GROUP, json!({"reply_from": {"address": "::1"}}), "/reply_from/address"),
             invalid(GROUP, json!({"reply_from": {"port": 65_536}}), "/reply_from/port"),

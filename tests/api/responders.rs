@@ -182,8 +182,8 @@ async fn counters_show_received_matched_and_replied() {
     peer.receive().await;
     peer.receive().await;
     let shown = server.get(&responder).await.expect(200);
-    let replies =
-        json!({"received": 3, "matched": 2, "replied": 2, "failed": 0, "limited": 0, "suppressed": 0});
+    let replies = json!({"received": 3, "matched": 2, "replied": 2, "failed": 0, "limited": 0, "suppressed": 0,
+            "limited_bytes": 0, "limited_delayed": 0, "limited_matching": 0});
     assert_eq!(shown["replies"], replies);
     assert_eq!(shown["counters"]["datagrams"], 3);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::Method;
 use rollcall::control::{Control, Settings};
 use rollcall::http::{Access, AdminState, OriginPolicy};
+use rollcall::model::ReplyBytes;
 use rollcall::server::{Config, Listen, Server};
 use rollcall::store::{DiskError, Limits, StoreSettings};
 use serde_json::{Value, json};
@@ -167,6 +168,11 @@ pub(crate) fn config() -> Config {
             kept_messages: 10_000,
             replies_per_source: 100,
             replies_total: 10_000,
+            reply_bytes: ReplyBytes { factor: 3, per_second: 1_500 },
+            delayed_reply_bytes: 64 << 20,
+            pattern_bytes: 64 << 20,
+            match_time: Duration::from_millis(10),
+            longest_repeat: Duration::from_hours(7 * 24),
         },
         admin_state: AdminState::default(),
         otlp_endpoint: None,

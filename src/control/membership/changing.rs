@@ -171,7 +171,7 @@ impl Membership {
                 let old = std::mem::replace(&mut state.log, log);
                 let mut ended = Totals::default();
                 *ended.received(self.kind()) = ReceivedTotals::of(old.counters(), state.dropped_before);
-                self.context.totals.enter(ended);
+                self.context.totals.enter(&ended);
                 state.dropped_before = 0;
                 state.counted_before.clear();
                 state.replaced.push(old);

@@ -14,7 +14,7 @@ use super::opening::{Delivering, Missing};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::reconciler::Orphan;
-use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, SourceFilter};
+use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, Pattern, SourceFilter};
 use crate::net::Registration;
 
 /// Proof that no other task opens or closes sockets of this membership.
@@ -89,6 +89,8 @@ impl Membership {
         let Some(responder) = &self.responder else { return Ok(()) };
         let active = responder.active();
         active.close_stale(table);
+        let pattern = active.rules.matches.pattern().map_or(Ok(()), Pattern::check);
+        pattern.map_err(|error| NotJoinedReason::PatternRefused(error.clone()))?;
         active
             .prepare(&spec.group, &interface::interfaces_there(spec, table))
             .map_err(NotJoinedReason::of_replies)
@@ -97,7 +99,8 @@ impl Membership {
     /// When to arm a retry, if a join or the replies failed; each pause is longer than the last.
     pub(in crate::control) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        let is_well = state.replies.is_ok() && state.interfaces.iter().all(InterfaceMembership::is_joined);
+        let replies_settled = state.replies().err().is_none_or(NotJoinedReason::is_final);
+        let is_well = replies_settled && state.interfaces.iter().all(InterfaceMembership::is_joined);
         if state.stage != Stage::Hearing || is_well {
             state.retries.rest(now);
             return None;

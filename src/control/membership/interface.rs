@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::sink::InterfaceCounters;
 use crate::control::error::ControlError;
 use crate::control::views::{InterfaceView, JoinState};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, MembershipSpec, NotHearing, SourceFilter};
+use crate::model::{
+    Family, Interface, InterfaceTable, Interfaces, MembershipSpec, NotHearing, PatternError, SourceFilter,
+};
 use crate::net::{BufferSize, Registration, SocketError};
 
 pub(super) struct InterfaceMembership {
@@ -78,6 +80,8 @@ pub(super) enum NotJoinedReason {
     Refused(ControlError),
     #[error("{address}, the source address of replies, is not an address of this host")]
     ReplyAddressGone { address: IpAddr },
+    #[error("it replies to nothing, because its pattern is refused: {0}")]
+    PatternRefused(PatternError),
     #[error(
         "an internal error, which the log describes, closed the socket; it is opened again after a pause"
     )]
@@ -90,6 +94,11 @@ impl NotJoinedReason {
             ControlError::AddressNotLocal { address } => Self::ReplyAddressGone { address },
             error => Self::Refused(error),
         }
+    }
+
+    /// Whether a retry cannot help, but only a change of the request.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::PatternRefused(_))
     }
 }
 
@@ -121,8 +130,12 @@ impl InterfaceMembership {
     /// `replies`: why a responder cannot reply, if it cannot.
     pub(super) fn state(&self, replies: Result<(), &NotJoinedReason>) -> JoinState {
         match &self.status {
-            Status::Joined(_) if replies.is_ok() => JoinState::Joined,
-            Status::Joined(_) | Status::Pending(_) => JoinState::Pending,
+            Status::Joined(_) => match replies {
+                Ok(()) => JoinState::Joined,
+                Err(reason) if reason.is_final() => JoinState::Failed,
+                Err(_) => JoinState::Pending,
+            },
+            Status::Pending(_) => JoinState::Pending,
             Status::Lost(_) => JoinState::Lost,
             Status::Failed(_) => JoinState::Failed,
         }

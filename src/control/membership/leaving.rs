@@ -83,7 +83,7 @@ impl Membership {
         let sockets = state.take_sockets();
         state.log.close();
         state.replaced.drain(..).for_each(|old| old.close());
-        self.context.totals.enter(self.totals(state.log.counters(), state.dropped_before));
+        self.context.totals.enter(&self.totals(state.log.counters(), state.dropped_before));
         if state.reported.is_some() {
             self.emit(state, event, None);
         }

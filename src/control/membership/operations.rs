@@ -13,7 +13,7 @@ use crate::control::responder::{ActiveRules, Responder};
 use crate::control::shared::{Control, Shared};
 use crate::control::views::JoinState;
 use crate::control::waiting::within;
-use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec};
+use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Pattern};
 
 impl Control {
     /// Brings the membership to the requested state: creates, keeps or changes it, and renews its lease. Once this
@@ -29,7 +29,9 @@ impl Control {
         let registry = shared.joined(kind);
         loop {
             shared.ensure_running()?;
-            if let Some(existing) = registry.find(&id) {
+            let existing = registry.find(&id);
+            check_patterns(shared, &request, existing.as_deref())?;
+            if let Some(existing) = existing {
                 if only_create {
                     return Err(ControlError::Exists { kind, id });
                 }
@@ -148,6 +150,21 @@ async fn table_for(shared: &Shared, request: &JoinRequest) -> Result<Arc<Interfa
         Some(rules) if rules.reply_from.is_some() => shared.refreshed().await,
         _ => Ok(shared.interfaces.table()),
     }
+}
+
+/// Whether there is memory for the request's pattern. It is compiled, and counted, already; so a request that makes the
+/// patterns use too much is refused, and gives its own back. One that a responder has does not grow.
+fn check_patterns(
+    shared: &Shared,
+    request: &JoinRequest,
+    existing: Option<&Membership>,
+) -> Result<(), ControlError> {
+    let Some(rules) = &request.rules else { return Ok(()) };
+    let responder = existing.and_then(|existing| existing.responder.as_ref());
+    let is_new = rules.matches.pattern().is_some()
+        && responder.is_none_or(|responder| responder.active().rules.matches != rules.matches);
+    let most = shared.settings.pattern_bytes;
+    if is_new && Pattern::bytes_in_use() > most { Err(ControlError::PatternMemory { most }) } else { Ok(()) }
 }
 
 /// Arms the membership's next lease check and retry.

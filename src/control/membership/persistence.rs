@@ -10,7 +10,7 @@ use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
 use crate::control::saved::read_status;
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
-use crate::model::{Id, InterfaceTable, MembershipSpec, ResponderRules, Timestamp};
+use crate::model::{Id, InterfaceTable, MembershipSpec, PatternError, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, Saved};
 
 #[derive(Serialize, Deserialize)]
@@ -114,11 +114,18 @@ impl Membership {
         self.begin_reports(&mut self.state());
     }
 
+    /// Why the pattern that the responder was saved with is refused, if it is.
+    pub(in crate::control) fn check_pattern(&self) -> Result<(), PatternError> {
+        let active = self.responder.as_ref().map(|responder| responder.active());
+        let pattern = active.as_ref().and_then(|active| active.rules.matches.pattern());
+        pattern.map_or(Ok(()), |pattern| pattern.check().map_err(Clone::clone))
+    }
+
     /// Excludes the counts of earlier runs from this run's totals.
     pub(in crate::control) fn begin_counting(&self) {
         let state = self.state();
         let counted = self.totals(state.log.counters(), state.dropped_before);
-        self.context.totals.begin_with(counted);
+        self.context.totals.begin_with(&counted);
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.

@@ -44,6 +44,11 @@ impl Control {
             return same(message, &spec);
         }
         shared.ensure_running()?;
+        let (repeat, most) = (spec.repeat, shared.settings.longest_repeat);
+        if repeat.interval.saturating_mul(repeat.count) > most {
+            let (count, interval) = (repeat.count, repeat.interval);
+            return Err(ControlError::RepeatTooLong { count, interval, most });
+        }
         if let Some(deleted) = shared.messages.under_deletion(id) {
             // The deleted message may still hold the port that this one needs.
             within(Done::Nothing, deleted.sockets_closed()).await?;

@@ -188,7 +188,7 @@ impl Message {
     /// Enters its counts into the totals, once its sockets are closed and it is not in the registry.
     pub(super) fn enter_totals(&self, entry: impl FnOnce(Totals) -> Totals) {
         if !self.entered.swap(true, Ordering::Relaxed) {
-            self.context.totals.enter(entry(self.totals()));
+            self.context.totals.enter(&entry(self.totals()));
         }
     }
 

@@ -1,17 +1,23 @@
 //! The rules in force, and the sockets that replies leave from.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
+use bytes::Bytes;
+
+use super::byte_budget::{ByteBudget, FixedReply};
 use super::sockets::ReplySockets;
 use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules, is_link_local};
 use crate::net::{Socket, SocketBackend, SocketError};
+use crate::sync::Lock;
 
 /// The rules in force and the sockets they need; replaced as a whole.
 pub(in crate::control) struct ActiveRules {
     pub(in crate::control) rules: ResponderRules,
     pub(super) sockets: Arc<ReplySockets>,
+    /// The fixed reply, while delayed replies hold it. Std lock: held for a look-up.
+    waiting: Mutex<Weak<FixedReply>>,
 }
 
 impl ActiveRules {
@@ -21,12 +27,12 @@ impl ActiveRules {
         backend: &Arc<dyn SocketBackend>,
     ) -> Self {
         let port = rules.reply_from.and_then(|from| from.port).unwrap_or(group.port());
-        Self { rules, sockets: Arc::new(ReplySockets::new(backend.clone(), port)) }
+        Self { rules, sockets: Arc::new(ReplySockets::new(backend.clone(), port)), waiting: Mutex::default() }
     }
 
     /// Other rules with the same sockets, so that a fresh reply port stays the same.
     pub(in crate::control) fn with_rules(&self, rules: ResponderRules) -> Self {
-        Self { rules, sockets: self.sockets.clone() }
+        Self { rules, sockets: self.sockets.clone(), waiting: Mutex::default() }
     }
 
     /// Opens the sockets that `reply_from` needs on each of these interfaces, to learn at once whether that works.
@@ -92,6 +98,17 @@ impl ActiveRules {
 
     pub(in crate::control) fn reply_addresses(&self) -> Vec<SocketAddr> {
         if self.rules.reply_from.is_some() { self.sockets.addresses() } else { Vec::new() }
+    }
+
+    /// The fixed reply, for a reply that is sent later; none if the budget does not have its bytes.
+    pub(super) fn waiting_reply(&self, payload: &Bytes, budget: &Arc<ByteBudget>) -> Option<Arc<FixedReply>> {
+        let mut waiting = self.waiting.lock_own();
+        if let Some(reply) = waiting.upgrade() {
+            return Some(reply);
+        }
+        let reply = Arc::new(budget.reserve_reply(payload)?);
+        *waiting = Arc::downgrade(&reply);
+        Some(reply)
     }
 
     /// The socket to reply to this peer from; none: the socket that received the datagram.

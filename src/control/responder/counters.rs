@@ -16,6 +16,15 @@ pub struct ReplyCounters {
     pub limited: u64,
     /// Withheld because the same datagram got a reply on another interface.
     pub suppressed: u64,
+    /// Withheld because the source had got many more bytes than it had sent.
+    #[serde(default)]
+    pub limited_bytes: u64,
+    /// Not delayed, and so not sent, because too many replies wait already.
+    #[serde(default)]
+    pub limited_delayed: u64,
+    /// Datagrams that were not matched, because all responders together had searched them for too long.
+    #[serde(default)]
+    pub limited_matching: u64,
 }
 
 /// The live counters behind [`ReplyCounters`].
@@ -27,6 +36,9 @@ pub(super) struct AtomicReplyCounters {
     pub(super) failed: Counter,
     pub(super) limited: Counter,
     pub(super) suppressed: Counter,
+    pub(super) limited_bytes: Counter,
+    pub(super) limited_delayed: Counter,
+    pub(super) limited_matching: Counter,
 }
 
 #[derive(Default)]
@@ -41,6 +53,9 @@ impl AtomicReplyCounters {
             failed: self.failed.read(),
             limited: self.limited.read(),
             suppressed: self.suppressed.read(),
+            limited_bytes: self.limited_bytes.read(),
+            limited_delayed: self.limited_delayed.read(),
+            limited_matching: self.limited_matching.read(),
         }
     }
 }
@@ -55,6 +70,9 @@ impl From<ReplyCounters> for AtomicReplyCounters {
             failed: from(counted.failed),
             limited: from(counted.limited),
             suppressed: from(counted.suppressed),
+            limited_bytes: from(counted.limited_bytes),
+            limited_delayed: from(counted.limited_delayed),
+            limited_matching: from(counted.limited_matching),
         }
     }
 }

@@ -1,54 +1,70 @@
-//! Whether a responder replies to a datagram, and with which payload.
+//! Whether a responder replies to a datagram that its rule matches, and with which payload.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::limits::Limit;
 use crate::model::{Reply, ResponderRules};
 
-/// The decision about a datagram.
+/// The decision about a datagram that matches.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision<'a> {
     Reply {
-        payload: &'a [u8],
+        payload: ReplyPayload<'a>,
         /// How long to wait first.
         delay: Duration,
     },
-    /// The rules do not match it.
-    NoMatch,
     /// The responder has replied to the same datagram on another interface.
     Copy,
-    /// The rate limits withhold the reply, or the source is not an address to reply to.
-    Limited,
+    /// A limit withholds the reply, or the source is not an address to reply to.
+    Limited(Limit),
 }
 
-/// Decides by the rules. Calls `is_copy` and `is_allowed` in this order, and only for a datagram that matches: each
-/// call counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplyPayload<'a> {
+    Fixed(&'a Bytes),
+    /// The received payload.
+    Received(&'a [u8]),
+}
+
+/// Decides by the rules. Calls `is_copy` and `check_limits`, with the reply's payload, in this order: each call counts.
 pub(super) fn decide<'a>(
     rules: &'a ResponderRules,
     datagram: &'a [u8],
     source: SocketAddr,
     is_copy: impl FnOnce() -> bool,
-    is_allowed: impl FnOnce() -> bool,
+    check_limits: impl FnOnce(&[u8]) -> Result<(), Limit>,
 ) -> Decision<'a> {
-    if !rules.matches.accepts(datagram) {
-        return Decision::NoMatch;
-    }
     if rules.dedupe && is_copy() {
         return Decision::Copy;
     }
-    if !can_be_replied_to(source) || !is_allowed() {
-        return Decision::Limited;
+    if !can_be_replied_to(source) {
+        return Decision::Limited(Limit::Replies);
     }
     let payload = match &rules.reply {
-        Reply::Fixed(bytes) => bytes,
-        Reply::Echo => datagram,
+        Reply::Fixed(bytes) => ReplyPayload::Fixed(bytes),
+        Reply::Echo => ReplyPayload::Received(datagram),
     };
+    if let Err(limit) = check_limits(payload.bytes()) {
+        return Decision::Limited(limit);
+    }
     let delay = if rules.delay.is_none() {
         Duration::ZERO
     } else {
         Duration::from_millis(fastrand::u32(rules.delay.0.clone()).into())
     };
     Decision::Reply { payload, delay }
+}
+
+impl<'a> ReplyPayload<'a> {
+    pub(super) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Fixed(bytes) => bytes,
+            Self::Received(bytes) => bytes,
+        }
+    }
 }
 
 fn can_be_replied_to(source: SocketAddr) -> bool {
@@ -64,24 +80,32 @@ mod tests {
 
     #[test]
     fn decide_returns_a_reply_or_the_reason_against_one() {
+        let here = Bytes::from_static(b"here");
         let rules = |delay, dedupe| ResponderRules {
             matches: Match::All,
-            reply: Reply::Fixed(b"here".as_slice().into()),
+            reply: Reply::Fixed(here.clone()),
             delay: Delay(delay),
             dedupe,
             reply_from: None,
+            reply_bytes: None,
         };
         let source = "192.0.2.1:9".parse().unwrap();
         let at_once = rules(0..=0, true);
-        let decided = |is_copy, is_allowed| decide(&at_once, b"ping", source, || is_copy, || is_allowed);
-        assert_eq!(decided(false, true), Decision::Reply { payload: b"here", delay: Duration::ZERO });
-        assert_eq!(decided(true, true), Decision::Copy);
-        assert_eq!(decided(false, false), Decision::Limited);
+        let decided = |is_copy, limits| decide(&at_once, b"ping", source, || is_copy, |_| limits);
+        let reply = |delay| Decision::Reply { payload: ReplyPayload::Fixed(&here), delay };
+        assert_eq!(decided(false, Ok(())), reply(Duration::ZERO));
+        assert_eq!(decided(true, Ok(())), Decision::Copy);
+        assert_eq!(decided(false, Err(Limit::Bytes)), Decision::Limited(Limit::Bytes));
 
         let delayed = rules(20..=20, false);
-        let decided =
-            decide(&delayed, b"ping", source, || panic!("without `dedupe`, copies get replies too"), || true);
-        assert_eq!(decided, Decision::Reply { payload: b"here", delay: Duration::from_millis(20) });
+        let decided = decide(
+            &delayed,
+            b"ping",
+            source,
+            || panic!("without `dedupe`, copies get replies too"),
+            |_| Ok(()),
+        );
+        assert_eq!(decided, reply(Duration::from_millis(20)));
     }
 
     #[test]

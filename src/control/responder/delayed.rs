@@ -1,11 +1,12 @@
 //! Replies that are sent later.
 
 use std::net::SocketAddr;
-use std::sync::Weak;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::byte_budget::{FixedReply, Reserved};
 use super::state::Responder;
 use crate::control::timers::Timers;
 use crate::net::{SendHandle, Socket, SocketError};
@@ -15,8 +16,15 @@ pub(super) struct DelayedReply {
     pub(super) responder: Weak<Responder>,
     pub(super) via: Via,
     pub(super) destination: SocketAddr,
-    pub(super) payload: Bytes,
+    pub(super) payload: DelayedPayload,
     pub(super) tries_left: u8,
+    pub(super) _reserved: Reserved,
+}
+
+pub(super) enum DelayedPayload {
+    Fixed(Arc<FixedReply>),
+    /// A copy of what was received.
+    Received(Bytes),
 }
 
 /// The socket that a reply is sent from.
@@ -32,22 +40,40 @@ impl DelayedReply {
     /// Bytes that a waiting reply takes besides its payload.
     pub(super) const COST: usize = size_of::<Self>() + Timers::ENTRY_BYTES;
 
+    pub(super) fn arm(self, timers: &Timers, at: Instant) {
+        timers.arm(at, move || self.send());
+    }
+
     /// Sends the reply, unless its responder is gone.
-    pub(super) fn send(self) {
+    fn send(self) {
         let gone = || Err(SocketError::socket_closed());
         let Some(responder) = self.responder.upgrade() else {
             return;
         };
-        responder.waiting.fetch_sub(self.payload.len() + Self::COST, Ordering::Relaxed);
+        let payload = self.payload.bytes();
         let sent = match &self.via {
             Via::Group(handle) => {
-                responder.counted(|| handle.send_to(self.destination, &self.payload).unwrap_or_else(gone))
+                responder.counted(|| handle.send_to(self.destination, payload).unwrap_or_else(gone))
             }
             Via::Other(socket) => match socket.upgrade() {
-                Some(socket) => responder.counted(|| socket.send_to(self.destination, &self.payload)),
+                Some(socket) => responder.counted(|| socket.send_to(self.destination, payload)),
                 None => gone(),
             },
         };
-        responder.handle_send_result(sent, self.via, self.destination, &self.payload, self.tries_left);
+        if let Err(error) = sent
+            && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
+        {
+            let timers = &responder.context.timers;
+            Self { tries_left: self.tries_left - 1, ..self }.arm(timers, at);
+        }
+    }
+}
+
+impl DelayedPayload {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Fixed(reply) => &reply.payload,
+            Self::Received(bytes) => bytes,
+        }
     }
 }

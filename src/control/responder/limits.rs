@@ -1,30 +1,62 @@
-//! How many replies may be sent.
+//! How many replies may be sent, and how many bytes.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use hashlink::LruCache;
+
+use crate::model::ReplyBytes;
+use crate::sync::Lock;
 
 /// Rate limits of replies, for each responder and source, and for the whole service. Responders are reflectors: a
 /// sender that forges a source address makes them send to that address.
 pub(in crate::control) struct ReplyLimits {
-    per_source: Option<DefaultKeyedRateLimiter<(u64, IpAddr)>>,
+    per_source: Option<DefaultKeyedRateLimiter<Recipient>>,
     total: Option<DefaultDirectRateLimiter>,
     until_sweep: AtomicU32,
+    /// For responders without limits of their own.
+    bytes: ReplyBytes,
+    /// Std lock: held for a look-up, and only for replies that are much longer than their datagrams.
+    excess: Mutex<LruCache<Recipient, Excess>>,
+}
+
+/// A responder, and a source that it replies to.
+type Recipient = (u64, IpAddr);
+
+/// The reply that a limit withholds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Replies,
+    Bytes,
+}
+
+/// Bytes sent to a source beyond the multiple of those that it sent. They go down at the limit's rate.
+struct Excess {
+    bytes: u64,
+    at: Instant,
 }
 
 impl ReplyLimits {
     /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
+    /// Sources with an excess, about 100 bytes each. If there are more, the one quiet for longest is forgotten.
+    const MOST_SOURCES: usize = 65_536;
+    /// After this time without a reply, nothing is left of an excess.
+    const WINDOW: Duration = Duration::from_secs(1);
 
     /// Replies per second; a burst of one second's worth may go at once. 0 lifts the limit.
-    pub(in crate::control) fn new(per_source: u32, total: u32) -> Self {
+    pub(in crate::control) fn new(per_source: u32, total: u32, bytes: ReplyBytes) -> Self {
         let quota = |rate| NonZeroU32::new(rate).map(Quota::per_second);
         Self {
             per_source: quota(per_source).map(RateLimiter::keyed),
             total: quota(total).map(RateLimiter::direct),
             until_sweep: AtomicU32::new(Self::SWEEP_AFTER),
+            bytes,
+            excess: Mutex::new(LruCache::new(Self::MOST_SOURCES)),
         }
     }
 
@@ -41,21 +73,119 @@ impl ReplyLimits {
         }
         self.total.as_ref().is_none_or(|total| total.check().is_ok())
     }
+
+    /// Whether this responder may send a payload of `reply` bytes to a source in return for one of `received` bytes.
+    /// `own`: the responder's own limit.
+    pub(super) fn allow_bytes(
+        &self,
+        recipient: Recipient,
+        received: usize,
+        reply: usize,
+        own: Option<ReplyBytes>,
+        now: Instant,
+    ) -> bool {
+        let ReplyBytes { factor, per_second } = own.unwrap_or(self.bytes);
+        if factor == 0 {
+            return true;
+        }
+        // An IP header without options, and the UDP header.
+        let headers = if recipient.1.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        let returned = (received + headers) as u64 * u64::from(factor);
+        let excess = ((reply + headers) as u64).saturating_sub(returned);
+        if excess == 0 {
+            return true;
+        }
+        let mut by_source = self.excess.lock_shared();
+        let before = by_source.get(&recipient).map_or(0, |before| before.at_time(now, per_second));
+        let is_allowed = before + excess <= per_second.into();
+        if is_allowed {
+            by_source.insert(recipient, Excess { bytes: before + excess, at: now });
+        }
+        is_allowed
+    }
+
+    /// Drops the state of sources that have been quiet, and its memory.
+    pub(in crate::control) fn sweep(&self, now: Instant) {
+        if let Some(per_source) = &self.per_source
+            && !per_source.is_empty()
+        {
+            per_source.retain_recent();
+            per_source.shrink_to_fit();
+        }
+        let mut excess = self.excess.lock_shared();
+        let is_over = |excess: &Excess| now.saturating_duration_since(excess.at) >= Self::WINDOW;
+        // From the one quiet for longest.
+        while excess.iter().next().is_some_and(|(_, excess)| is_over(excess)) {
+            excess.remove_lru();
+            if excess.is_empty() {
+                *excess = LruCache::new(Self::MOST_SOURCES);
+            }
+        }
+    }
+}
+
+impl Excess {
+    fn at_time(&self, now: Instant, per_second: u32) -> u64 {
+        let gone = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(per_second);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+        self.bytes.saturating_sub(gone as u64)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BYTES: ReplyBytes = ReplyBytes { factor: 3, per_second: 1_500 };
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
     #[test]
     fn limits_apply_to_each_source_and_to_the_total() {
-        let ip = |last| IpAddr::from([192, 0, 2, last]);
-        let limits = ReplyLimits::new(2, 5);
+        let limits = ReplyLimits::new(2, 5, BYTES);
         let allowed = |responder, source| (0..10).filter(|_| limits.allow(responder, source)).count();
         assert_eq!(allowed(1, ip(1)), 2);
         assert_eq!(allowed(1, ip(2)), 2);
         assert_eq!(allowed(2, ip(1)), 1, "the total of 5 is used up");
-        let unlimited = ReplyLimits::new(0, 0);
+        let unlimited = ReplyLimits::new(0, 0, BYTES);
         assert!((0..1000).all(|_| unlimited.allow(1, ip(1))));
+    }
+
+    #[test]
+    fn a_source_gets_a_multiple_of_its_bytes_and_some_more_each_second() {
+        let (limits, start) = (ReplyLimits::new(0, 0, BYTES), Instant::now());
+        let allow = |source, received, reply, ms| {
+            let now = start + Duration::from_millis(ms);
+            limits.allow_bytes((1, ip(source)), received, reply, None, now)
+        };
+        assert!((0..1_000).all(|_| allow(1, 0, 3, 0)), "`ack` to an empty datagram");
+        assert!((0..1_000).all(|_| allow(1, 1_400, 1_400, 0)), "an echo");
+        // 28 bytes came, and 84 may go: 944 are too many.
+        assert!(allow(1, 0, 1_000, 0));
+        assert!(!allow(1, 0, 1_000, 0));
+        assert!(allow(2, 0, 1_000, 0), "each source has its own");
+        assert!(!allow(1, 0, 1_000, 200), "944 - 300 + 944 are more than 1,500");
+        assert!(allow(1, 0, 1_000, 300));
+        assert!(!allow(3, 0, 1_557, 10_000), "never at once");
+        assert!(allow(3, 0, 1_556, 10_000));
+        let own = |reply, limit| limits.allow_bytes((1, ip(4)), 0, reply, Some(limit), start);
+        assert!(own(60_000, ReplyBytes { factor: 0, per_second: 0 }));
+        assert!(!own(57, ReplyBytes { factor: 3, per_second: 0 }));
+        assert!(own(60_000, ReplyBytes { factor: 1, per_second: 60_000 }));
+    }
+
+    #[test]
+    fn quiet_sources_are_forgotten() {
+        let (limits, start) = (ReplyLimits::new(0, 0, BYTES), Instant::now());
+        for (nth, last) in (1..=100_u8).enumerate() {
+            let now = start + Duration::from_millis(nth as u64);
+            assert!(limits.allow_bytes((1, ip(last)), 0, 500, None, now));
+        }
+        limits.sweep(start + Duration::from_millis(1_049));
+        assert_eq!(limits.excess.lock_shared().len(), 50);
+        limits.sweep(start + Duration::from_secs(3));
+        assert!(limits.excess.lock_shared().is_empty());
     }
 }

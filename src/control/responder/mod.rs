@@ -4,16 +4,20 @@
 //! a full send buffer) goes to the timers.
 
 mod active;
+mod byte_budget;
 mod counters;
 mod decision;
 mod delayed;
 mod limits;
+mod matching;
 mod recent;
 mod replying;
 mod sockets;
 mod state;
 
 pub(super) use active::ActiveRules;
+pub(super) use byte_budget::ByteBudget;
 pub use counters::ReplyCounters;
 pub(super) use limits::ReplyLimits;
+pub(super) use matching::MatchBudget;
 pub(super) use state::{Responder, ResponderContext};

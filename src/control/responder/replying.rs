@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::decision::{Decision, decide};
-use super::delayed::{DelayedReply, Via};
+use super::active::ActiveRules;
+use super::decision::{Decision, ReplyPayload, decide};
+use super::delayed::{DelayedPayload, DelayedReply, Via};
+use super::limits::Limit;
 use super::state::Responder;
 use crate::logging::rarely;
 use crate::model::Timestamp;
@@ -16,8 +17,6 @@ use crate::net::{Batch, RegisteredSocket, SendHandle, SocketError, SocketErrorKi
 use crate::sync::Lock;
 
 impl Responder {
-    /// Bytes of delayed replies that one responder may hold, including [`DelayedReply::COST`] for each.
-    const MOST_WAITING: usize = 64 * 1024 * 1024;
     /// The pause before, and the number of, retries after a full send buffer.
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
@@ -36,24 +35,32 @@ impl Responder {
         let active = self.active();
         let table = self.context.interfaces.table();
         let interface = table.by_index(interface_index).map(AsRef::as_ref);
-        let mut at_once: Vec<(SocketAddr, &[u8])> = Vec::new();
+        let mut at_once: Vec<(SocketAddr, ReplyPayload<'_>)> = Vec::new();
         let (mut received_count, mut matched) = (0, 0);
         for received in batch.iter() {
             let received_at = received.received_at.unwrap_or_else(Timestamp::now);
             let source = received.source;
-            for datagram in received.datagrams() {
+            for (nth, datagram) in received.datagrams().enumerate() {
                 received_count += 1;
+                let matching = &self.context.matching;
+                let key = || matching.key(received_at, source, nth);
+                match matching.search(&active.rules.matches, datagram, key) {
+                    Some(true) => matched += 1,
+                    Some(false) => continue,
+                    None => {
+                        self.counters.limited_matching.add(1);
+                        continue;
+                    }
+                }
                 let is_copy = || {
                     !is_only_interface
                         && self.recent.lock_own().is_copy(received_at, interface_index, source, datagram)
                 };
-                let is_allowed = || self.context.limits.allow(self.serial, source.ip());
-                let decision = decide(&active.rules, datagram, source, is_copy, is_allowed);
-                matched += u64::from(decision != Decision::NoMatch);
-                match decision {
-                    Decision::NoMatch => {}
+                let check_limits = |reply: &[u8]| self.check_limits(&active, source, datagram, reply);
+                match decide(&active.rules, datagram, source, is_copy, check_limits) {
                     Decision::Copy => self.counters.suppressed.add(1),
-                    Decision::Limited => self.counters.limited.add(1),
+                    Decision::Limited(Limit::Replies) => self.counters.limited.add(1),
+                    Decision::Limited(Limit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
                         let other = match active.reply_socket(interface, source.ip()).transpose() {
                             Ok(other) => other,
@@ -69,18 +76,15 @@ impl Responder {
                         };
                         match &other {
                             _ if !active.rules.delay.is_none() => {
-                                self.postpone(
-                                    Instant::now() + delay,
-                                    via(),
-                                    source,
-                                    payload,
-                                    Self::BUSY_TRIES,
-                                );
+                                let at = Instant::now() + delay;
+                                self.postpone(&active, at, via(), source, payload, Self::BUSY_TRIES);
                             }
                             None => at_once.push((source, payload)),
                             Some(other) => {
-                                let sent = self.counted(|| other.send_to(source, payload));
-                                self.handle_send_result(sent, via(), source, payload, Self::BUSY_TRIES);
+                                let sent = self.counted(|| other.send_to(source, payload.bytes()));
+                                if let Err(error) = sent {
+                                    self.handle_failure(&active, &error, via(), source, payload);
+                                }
                             }
                         }
                     }
@@ -89,22 +93,45 @@ impl Responder {
         }
         self.counters.received.add(received_count);
         self.counters.matched.add(matched);
-        self.send_at_once(socket, &at_once);
+        self.send_at_once(&active, socket, &at_once);
     }
 
-    fn send_at_once(self: &Arc<Self>, socket: &Arc<RegisteredSocket>, mut rest: &[(SocketAddr, &[u8])]) {
+    fn check_limits(
+        &self,
+        active: &ActiveRules,
+        source: SocketAddr,
+        datagram: &[u8],
+        reply: &[u8],
+    ) -> Result<(), Limit> {
+        let (limits, source, own) = (&self.context.limits, source.ip(), active.rules.reply_bytes);
+        if !limits.allow(self.serial, source) {
+            return Err(Limit::Replies);
+        }
+        let recipient = (self.serial, source);
+        if !limits.allow_bytes(recipient, datagram.len(), reply.len(), own, Instant::now()) {
+            return Err(Limit::Bytes);
+        }
+        Ok(())
+    }
+
+    fn send_at_once(
+        self: &Arc<Self>,
+        active: &ActiveRules,
+        socket: &Arc<RegisteredSocket>,
+        mut rest: &[(SocketAddr, ReplyPayload<'_>)],
+    ) {
         while let Some(&(destination, payload)) = rest.first() {
             let batch = &rest[..rest.len().min(Self::AT_ONCE)];
             // Counted before they are sent: a client that has received a reply finds it counted.
             self.counters.replied.add(batch.len() as u64);
-            let outcome = socket.send_batch(batch.iter().copied());
+            let outcome = socket.send_batch(batch.iter().map(|(to, payload)| (*to, payload.bytes())));
             let sent = *outcome.as_ref().unwrap_or(&0);
             self.counters.replied.take_back((batch.len() - sent) as u64);
             let done = match outcome {
                 Ok(sent) => sent,
                 Err(error) => {
                     let via = Via::Group(SendHandle::new(socket));
-                    self.handle_send_result(Err(error), via, destination, payload, Self::BUSY_TRIES);
+                    self.handle_failure(active, &error, via, destination, payload);
                     1
                 }
             };
@@ -122,43 +149,61 @@ impl Responder {
         sent
     }
 
-    /// Handles the result of a send: after a full send buffer, the reply is retried in a moment.
-    pub(super) fn handle_send_result(
+    /// Handles the failure of a first send.
+    fn handle_failure(
         self: &Arc<Self>,
-        sent: Result<(), SocketError>,
+        active: &ActiveRules,
+        error: &SocketError,
         via: Via,
         destination: SocketAddr,
-        payload: &[u8],
-        tries_left: u8,
+        payload: ReplyPayload<'_>,
     ) {
-        match sent {
-            Ok(()) => {}
-            Err(error) if error.kind() == SocketErrorKind::Busy && tries_left > 0 => {
-                self.postpone(Instant::now() + Self::BUSY_PAUSE, via, destination, payload, tries_left - 1);
-            }
-            Err(error) => {
-                rarely!(WARN, %error, %destination, "a reply was not sent");
-                self.counters.failed.add(1);
-            }
+        if let Some(at) = self.retry_at(error, destination, Self::BUSY_TRIES) {
+            self.postpone(active, at, via, destination, payload, Self::BUSY_TRIES - 1);
         }
+    }
+
+    /// When to try a failed send again: after a full send buffer, in a moment. Any other reply has failed.
+    pub(super) fn retry_at(
+        &self,
+        error: &SocketError,
+        destination: SocketAddr,
+        tries_left: u8,
+    ) -> Option<Instant> {
+        if error.kind() == SocketErrorKind::Busy && tries_left > 0 {
+            return Some(Instant::now() + Self::BUSY_PAUSE);
+        }
+        rarely!(WARN, %error, %destination, "a reply was not sent");
+        self.counters.failed.add(1);
+        None
     }
 
     fn postpone(
         self: &Arc<Self>,
+        active: &ActiveRules,
         at: Instant,
         via: Via,
         destination: SocketAddr,
-        payload: &[u8],
+        payload: ReplyPayload<'_>,
         tries_left: u8,
     ) {
-        let cost = payload.len() + DelayedReply::COST;
-        if self.waiting.fetch_add(cost, Ordering::Relaxed) + cost > Self::MOST_WAITING {
-            self.waiting.fetch_sub(cost, Ordering::Relaxed);
-            self.counters.failed.add(1);
+        let budget = &self.delayed;
+        let held = match payload {
+            ReplyPayload::Fixed(payload) => active
+                .waiting_reply(payload, budget)
+                .map(DelayedPayload::Fixed)
+                .zip(budget.reserve(DelayedReply::COST)),
+            // Copied only if there is room.
+            ReplyPayload::Received(bytes) => budget
+                .reserve(DelayedReply::COST + bytes.len())
+                .map(|reserved| (DelayedPayload::Received(Bytes::copy_from_slice(bytes)), reserved)),
+        };
+        let Some((payload, reserved)) = held else {
+            self.counters.limited_delayed.add(1);
             return;
-        }
-        let payload = Bytes::copy_from_slice(payload);
-        let reply = DelayedReply { responder: Arc::downgrade(self), via, destination, payload, tries_left };
-        self.context.timers.arm(at, move || reply.send());
+        };
+        let responder = Arc::downgrade(self);
+        let reply = DelayedReply { responder, via, destination, payload, tries_left, _reserved: reserved };
+        reply.arm(&self.context.timers, at);
     }
 }

@@ -1,11 +1,13 @@
 //! A responder: its rules in force, its counters, and the datagrams that it remembers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::active::ActiveRules;
+use super::byte_budget::ByteBudget;
 use super::counters::{AtomicReplyCounters, ReplyCounters};
 use super::limits::ReplyLimits;
+use super::matching::MatchBudget;
 use super::recent::RecentDatagrams;
 use crate::control::timers::Timers;
 use crate::net::InterfaceWatch;
@@ -19,8 +21,8 @@ pub(in crate::control) struct Responder {
     pub(super) counters: AtomicReplyCounters,
     /// Held for a look-up; no request takes it.
     pub(super) recent: Mutex<RecentDatagrams>,
-    /// Bytes of delayed replies; bounded, so that a flood costs bounded memory.
-    pub(super) waiting: AtomicUsize,
+    /// For its delayed replies.
+    pub(super) delayed: Arc<ByteBudget>,
     pub(super) context: ResponderContext,
 }
 
@@ -28,6 +30,9 @@ pub(in crate::control) struct Responder {
 #[derive(Clone)]
 pub(in crate::control) struct ResponderContext {
     pub(in crate::control) limits: Arc<ReplyLimits>,
+    pub(in crate::control) matching: Arc<MatchBudget>,
+    /// For the delayed replies of all responders.
+    pub(in crate::control) delayed: Arc<ByteBudget>,
     pub(in crate::control) timers: Arc<Timers>,
     pub(in crate::control) interfaces: InterfaceWatch,
 }
@@ -49,7 +54,7 @@ impl Responder {
             active: Mutex::new(Arc::new(active)),
             counters: AtomicReplyCounters::from(counted),
             recent: Mutex::default(),
-            waiting: AtomicUsize::new(0),
+            delayed: context.delayed.share(),
             context,
         }
     }

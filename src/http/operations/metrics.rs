@@ -155,13 +155,28 @@ impl Snapshot {
         page.counter(
             "rollcall_replies",
             "Replies of responders: sent (replied), not sent because of an error of the kernel (failed), withheld by a rate \
-             limit or because the source cannot receive a reply (limited), withheld as copies (suppressed).",
+             limit or because the source cannot receive a reply (limited), withheld as copies (suppressed), withheld by the limit \
+             in bytes (limited_bytes), not sent because too many waited (limited_delayed), not considered because all responders \
+             had searched the datagram for too long (limited_matching).",
             [
                 ([("outcome", "replied")], replies.replied),
                 ([("outcome", "failed")], replies.failed),
                 ([("outcome", "limited")], replies.limited),
                 ([("outcome", "suppressed")], replies.suppressed),
+                ([("outcome", "limited_bytes")], replies.limited_bytes),
+                ([("outcome", "limited_delayed")], replies.limited_delayed),
+                ([("outcome", "limited_matching")], replies.limited_matching),
             ],
+        )?;
+        page.gauge(
+            "rollcall_delayed_reply_bytes",
+            "Bytes of replies that are sent later.",
+            [(ALONE, self.control.delayed_reply_bytes)],
+        )?;
+        page.gauge(
+            "rollcall_pattern_bytes",
+            "Bytes of the compiled patterns of responders.",
+            [(ALONE, self.control.pattern_bytes)],
         )
     }
 

@@ -53,6 +53,8 @@ impl From<ControlError> for Problem {
             ControlError::TooManySources { .. } => problem(ProblemKind::TooManySources).at("/sources"),
             ControlError::Denied(_) => problem(ProblemKind::PermissionDenied),
             ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
+            ControlError::PatternMemory { .. } => problem(ProblemKind::PatternMemory).at("/match/regex"),
+            ControlError::RepeatTooLong { .. } => problem(ProblemKind::InvalidRequest).at("/repeat"),
             ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
             ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
             ControlError::Stopping => problem(ProblemKind::Stopping),

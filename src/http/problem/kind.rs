@@ -27,6 +27,7 @@ pub(in crate::http) enum ProblemKind {
     TooManySources,
     PermissionDenied,
     OutOfDescriptors,
+    PatternMemory,
     NetworkFailure,
     TokenRequired,
     UnknownToken,
@@ -91,6 +92,9 @@ impl ProblemKind {
             }
             Self::OutOfDescriptors => {
                 ("out-of-descriptors", S::SERVICE_UNAVAILABLE, "The service is out of file descriptors")
+            }
+            Self::PatternMemory => {
+                ("pattern-memory", S::SERVICE_UNAVAILABLE, "The patterns of responders use all their memory")
             }
             Self::NetworkFailure => {
                 ("network-failure", S::SERVICE_UNAVAILABLE, "The network operation failed")

@@ -8,6 +8,7 @@ mod model;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -20,13 +21,15 @@ use crate::control::events::Events;
 use crate::control::reconciler::{Orphans, lacking};
 use crate::control::registry::Registry;
 use crate::control::resource_failures::Failable;
-use crate::control::responder::{ActiveRules, ReplyLimits, Responder, ResponderContext};
+use crate::control::responder::{
+    ActiveRules, ByteBudget, MatchBudget, ReplyLimits, Responder, ResponderContext,
+};
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
 use crate::control::{InterfaceChoice, JoinRequest};
 use crate::model::{
-    Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyFrom, ResponderRules,
-    Retention, SourceFilter,
+    Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyBytes, ReplyFrom,
+    ResponderRules, Retention, SourceFilter,
 };
 use crate::net::{InterfaceWatch, SocketBackend};
 use crate::store::{Budget, Limits};
@@ -90,8 +93,14 @@ impl World {
             events: events.clone(),
             reopened: Arc::default(),
         };
-        let limits = Arc::new(ReplyLimits::new(0, 0));
-        let responder_context = ResponderContext { limits, timers: Arc::new(Timers::default()), interfaces };
+        let limits = Arc::new(ReplyLimits::new(0, 0, ReplyBytes { factor: 0, per_second: 0 }));
+        let responder_context = ResponderContext {
+            limits,
+            matching: Arc::new(MatchBudget::new(Duration::ZERO)),
+            delayed: Arc::new(ByteBudget::new(0)),
+            timers: Arc::new(Timers::default()),
+            interfaces,
+        };
         let (table, registry) = (kernel.table(), Registry::default());
         let target = Target { interfaces: [true, true], group: 0 };
         let resources = [false, true].map(|answers| {
@@ -283,6 +292,7 @@ fn request(answers: bool) -> JoinRequest {
         delay: Delay::NONE,
         reply_from: Some(ReplyFrom { address: Some(REPLY_ADDRESS), port: None }),
         dedupe: true,
+        reply_bytes: None,
     };
     JoinRequest {
         group: group(0),
