@@ -55,14 +55,15 @@ pub enum ControlError {
     )]
     ReachesNobody { interface: Arc<str> },
     #[error(
-        "{interface} has no {family} address to send from: give it one, wait until duplicate address detection is over, or name another interface"
+        "{interface} has no {family} address to send from: give it one{}, or name another interface",
+        detection(*.family)
     )]
     NoAddress { interface: Arc<str>, family: Family },
     #[error("no route to {group}")]
     NoRoute { group: Group, candidates: Vec<Arc<str>> },
     #[error("the routing table refuses datagrams to {group} ({})", .error.source)]
     RouteRefused { group: Group, error: SocketError },
-    #[error("{interface} has no route to {group}: add one with `{}`, or name another interface", route(.group, .interface))]
+    #[error("{interface} has no route to {group}, or a rule forbids it: add a route with `{}`, look at `ip {}rule`, or name another interface", route(.group, .interface), if .group.family() == Family::V6 { "-6 " } else { "" })]
     NoRouteBy { group: Group, interface: Arc<str> },
     #[error("{source_address} is not an address of {}", places(.interfaces))]
     SourceNotThere { source_address: IpAddr, interfaces: Vec<Arc<str>> },
@@ -207,6 +208,14 @@ fn places(interfaces: &[Arc<str>]) -> String {
 
 /// The command that adds a route to multicast groups. For IPv6, the kernel adds one on every interface but lo, where
 /// only a route of type `local` delivers (measured).
+/// What else gives an interface an address to send from: IPv6 tests a new one first (RFC 4862 section 5.4).
+fn detection(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "",
+        Family::V6 => ", wait until duplicate address detection is over",
+    }
+}
+
 fn route(group: &Group, interface: &str) -> String {
     match (group.family(), interface) {
         (Family::V4, _) => format!("ip route add 224.0.0.0/4 dev {interface}"),

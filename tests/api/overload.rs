@@ -43,7 +43,8 @@ async fn an_overload_stops_nothing_and_leaves_nothing() {
     let group: SocketAddrV4 = fresh_group().parse().expect("an address");
     let flooded = json!({"exact_drops": true});
     program.put("/v1/memberships/flooded", on_lo(&group.to_string(), flooded)).await.expect(201);
-    let matching = json!({"exact_drops": true, "reply": {"text": "never"}, "match": {"regex": "(?-u)(?:a|b)*a(?:a|b){6}z"}});
+    let matching =
+        json!({"exact_drops": true, "reply": "never", "match": {"regex": "(?-u)(?:a|b)*a(?:a|b){6}z"}});
     program.put("/v1/responders/matching", on_lo(&group.to_string(), matching)).await.expect(201);
     let collecting = json!({"payload": "who is there?", "window_ms": 600_000});
     let message = program.put("/v1/messages/collecting", on_lo(&fresh_group(), collecting)).await.expect(202);

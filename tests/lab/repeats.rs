@@ -206,14 +206,14 @@ fn kinds(is_ipv6: bool) -> Vec<(&'static str, Value)> {
     // So few that they last only with longer pauses.
     let tracked = json!({"count": 8, "interval_ms": 3 * INTERVAL_MS});
     let mut kinds = vec![
-        ("shared", json!({"window_ms": 0, "repeat": repeat(1_000_000)})),
-        ("own-port", json!({"window_ms": 0, "source_port": 20_001, "repeat": repeat(1_000_000)})),
+        ("shared", json!({"window_ms": 0, "repeat": repeat(600_000)})),
+        ("own-port", json!({"window_ms": 0, "source_port": 20_001, "repeat": repeat(600_000)})),
         ("collecting", json!({"window_ms": 86_400_000, "repeat": repeat(80_000)})),
         ("tracked", json!({"window_ms": 60_000, "track_attempts": true, "repeat": tracked})),
     ];
     // For IPv6 it would take the interface of the default route, which there is not.
     if !is_ipv6 {
-        kinds.push(("default", json!({"window_ms": 0, "repeat": repeat(1_000_000)})));
+        kinds.push(("default", json!({"window_ms": 0, "repeat": repeat(600_000)})));
     }
     kinds
 }

@@ -37,6 +37,22 @@ async fn an_ipv6_group_on_a_link_without_ipv6_is_pending() {
     assert_eq!(net.host.users("w0", GROUP), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_that_is_disabled_where_there_is_no_address_is_told_within_a_second() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    net.host.ip("link set w0 addrgenmode none\naddr flush dev w0 scope link\n");
+    let disable = |value| net.host.run("sysctl", &["-qw", &format!("net.ipv6.conf.w0.disable_ipv6={value}")]);
+    let membership = net.node.join(json!({"group": GROUP, "interfaces": ["w0"]})).await;
+    net.node.until(&membership, |view| view["hears"] == true).await;
+
+    disable(1);
+    let view = net.node.soon(&membership, |view| view["hears"] == false).await;
+    assert!(on(&view, "w0")["reason"].as_str().unwrap().contains("disabled"), "{view:#}");
+    disable(0);
+    net.node.soon(&membership, |view| view["hears"] == true).await;
+}
+
 #[track_caller]
 fn assert_pending(view: &Value) {
     assert_eq!((&view["state"], &view["hears"]), (&json!("pending"), &json!(false)), "{view:#}");

@@ -86,7 +86,9 @@ impl ProblemKind {
             Self::UnknownInterface => {
                 ("unknown-interface", S::UNPROCESSABLE_ENTITY, "There is no such interface")
             }
-            Self::InterfaceDown => ("interface-down", S::UNPROCESSABLE_ENTITY, "The interface is down"),
+            Self::InterfaceDown => {
+                ("interface-down", S::UNPROCESSABLE_ENTITY, "The interface is down or has no carrier")
+            }
             Self::BodyTimeout => ("body-timeout", S::REQUEST_TIMEOUT, "The body took too long"),
             Self::Timeout => ("timeout", S::SERVICE_UNAVAILABLE, "The service took too long"),
             Self::NoAddress => {

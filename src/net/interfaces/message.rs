@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use libc::{IFA_ADDRESS, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL};
 
 use super::netlink::{AF_INET, AF_INET6, AF_UNSPEC, NetlinkMessage, attributes, field, ip};
+use super::route::FoundRoute;
 use crate::model::Ipv6Status;
 
 /// One message of interest.
@@ -23,6 +24,11 @@ pub(super) enum Announcement {
     },
     Address(Address),
     AddressGone(Address),
+    /// The route that an interface with IPv6 has to all groups came or went.
+    GroupRoute {
+        index: u32,
+        exists: bool,
+    },
 }
 
 /// A link and its families.
@@ -79,6 +85,11 @@ impl Announcement {
             }
             libc::RTM_NEWADDR => Address::read(payload)?.map(Self::Address),
             libc::RTM_DELADDR => Address::read(payload)?.map(Self::AddressGone),
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+                let FoundRoute { route, automatic } = FoundRoute::read(message)?;
+                let (index, exists) = (route.interface_index, message.kind == libc::RTM_NEWROUTE);
+                automatic.then_some(Self::GroupRoute { index, exists })
+            }
             _ => None,
         })
     }

@@ -13,7 +13,7 @@ use netlink_packet_core::{
     DecodeError, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
     NlaBuffer, NlasIterator,
 };
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, Type};
 
 use crate::net::sys;
 
@@ -22,7 +22,8 @@ pub(super) trait Netlink: Send + Sync {
     /// A socket for requests.
     fn open(&self) -> io::Result<Box<dyn NetlinkSocket>>;
 
-    /// A socket that receives a notification of every change of links and addresses. It is used for nothing else: if
+    /// A socket that receives a notification of every change of links and addresses, and of the routes of interfaces to
+    /// IPv6 groups. It is used for nothing else: if
     /// notifications overflowed its buffer, a reply would be lost with them.
     fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>>;
 
@@ -56,7 +57,10 @@ impl Netlink for KernelNetlink {
     fn subscribe_to_interfaces(&self) -> io::Result<Box<dyn NetlinkSocket>> {
         /// For a storm of changes; the kernel may grant less, depending on `net.core.rmem_max` and our rights.
         const BUFFER_BYTES: i32 = 4 << 20;
-        Ok(Box::new(KernelSocket::subscribed(&INTERFACE_GROUPS, BUFFER_BYTES)?))
+        let groups = [&INTERFACE_GROUPS[..], &[libc::RTNLGRP_IPV6_ROUTE]].concat();
+        let socket = KernelSocket::subscribed(&groups, BUFFER_BYTES)?;
+        socket.0.attach_filter(&only_routes_to_groups())?;
+        Ok(Box::new(socket))
     }
 
     fn subscribe_to_routes(&self) -> io::Result<Box<dyn NetlinkSocket>> {
@@ -78,6 +82,35 @@ const ROUTE_GROUPS: [u32; 5] = [
 ];
 // include/uapi/linux/rtnetlink.h
 const RTNLGRP_NEXTHOP: u32 = 32;
+
+/// A filter (`SO_ATTACH_FILTER`, socket(7)) that drops messages about routes, but for those to `ff00::/8` in the local
+/// table: a router announces thousands of others.
+fn only_routes_to_groups() -> [SockFilter; 9] {
+    const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+    const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    // Offsets of `nlmsg_type` in `struct nlmsghdr`, and of `rtm_dst_len` and `rtm_table` in `struct rtmsg` after it.
+    const KIND: u32 = 4;
+    const PREFIX: u32 = 17;
+    const TABLE: u32 = 20;
+    let step = |code: u32, jump_true, jump_false, value| {
+        SockFilter::new(u16::try_from(code).expect("codes are bytes"), jump_true, jump_false, value)
+    };
+    // The filter loads in network order.
+    let loaded = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    [
+        step(LOAD_HALF, 0, 0, KIND),
+        step(IF_EQUAL, 1, 0, loaded(libc::RTM_NEWROUTE)),
+        step(IF_EQUAL, 0, 4, loaded(libc::RTM_DELROUTE)),
+        step(LOAD_BYTE, 0, 0, PREFIX),
+        step(IF_EQUAL, 0, 3, 8),
+        step(LOAD_BYTE, 0, 0, TABLE),
+        step(IF_EQUAL, 0, 1, libc::RT_TABLE_LOCAL.into()),
+        step(RETURN, 0, 0, u32::MAX),
+        step(RETURN, 0, 0, 0),
+    ]
+}
 
 struct KernelSocket(socket2::Socket);
 

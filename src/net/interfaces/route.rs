@@ -36,11 +36,12 @@ impl Route {
     }
 }
 
-/// The kernel's reply to a query.
-struct FoundRoute {
-    route: Route,
-    /// The kernel itself added this route, as it does for every interface.
-    automatic: bool,
+/// A route in a message of the kernel.
+pub(super) struct FoundRoute {
+    pub(super) route: Route,
+    /// The kernel itself added this route to IPv6 groups, as it does for every interface with IPv6
+    /// (`addrconf_add_mroute`).
+    pub(super) automatic: bool,
 }
 
 /// Looks up the route to a destination. For IPv6, every interface has a route for `ff00::/8`, and the kernel would take
@@ -108,7 +109,7 @@ fn request(query: &RouteQuery, flags: u32) -> Request {
 }
 
 impl FoundRoute {
-    fn read(message: &NetlinkMessage<'_>) -> io::Result<Self> {
+    pub(super) fn read(message: &NetlinkMessage<'_>) -> io::Result<Self> {
         /// `RTPROT_KERNEL`: made by the kernel, not by an administrator.
         const BY_KERNEL: u8 = 2;
         /// The first octet of IPv6 groups.

@@ -98,6 +98,17 @@ impl LiveTable {
             }
             Announcement::Address(address) => self.set_address(&address, address.usable),
             Announcement::AddressGone(address) => self.set_address(&address, false),
+            Announcement::GroupRoute { index, exists } => self.check_ipv6(index, exists),
+        }
+    }
+
+    /// The kernel does not announce that IPv6 was disabled or enabled, but the route to groups goes or comes with it. A
+    /// link that goes down is announced before its route goes.
+    fn check_ipv6(&mut self, index: u32, has_route: bool) {
+        let Ok(at) = self.position(index) else { return };
+        let known = &self.interfaces[at];
+        if known.up && has_route != (known.ipv6 == Ipv6Status::On) {
+            self.mark_incomplete();
         }
     }
 

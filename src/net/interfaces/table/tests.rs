@@ -183,6 +183,40 @@ fn read(index: u32, name: &str, ipv6: Ipv6Status) -> Link {
     Link { index, name, mtu: 1500, flags, master: None, receives_for_ports: false, ipv4: true, ipv6 }
 }
 
+#[test]
+fn a_route_to_groups_that_goes_shows_that_ipv6_may_be_disabled() {
+    let mut table = table();
+    table.apply(&link(2, "eth0", 1500, ON));
+    table.apply(&group_route(libc::RTM_NEWROUTE, 2));
+    assert!(!table.is_incomplete(), "it was there before");
+    table.apply(&group_route(libc::RTM_DELROUTE, 3));
+    assert!(!table.is_incomplete(), "no such link is known");
+    table.apply(&group_route(libc::RTM_DELROUTE, 2));
+    assert!(table.is_incomplete());
+}
+
+#[test]
+fn a_route_to_groups_that_goes_with_its_link_shows_nothing() {
+    let mut table = table();
+    table.apply(&link(2, "eth0", 1500, ON));
+    let down = Request::new(libc::RTM_NEWLINK, 0, &header(libc::AF_UNSPEC, 2, 0));
+    let mut families = nested(libc::AF_INET, &[]);
+    families.extend(nested(libc::AF_INET6, &nested(2, &configuration(false))));
+    table.apply(
+        down.attribute(3, b"eth0").attribute(4, &1500_u32.to_ne_bytes()).attribute(26, &families).numbered(0),
+    );
+    table.apply(&group_route(libc::RTM_DELROUTE, 2));
+    assert!(!table.is_incomplete());
+}
+
+/// The kernel's own route to IPv6 groups, in the local table.
+fn group_route(kind: u16, index: u32) -> Vec<u8> {
+    let header = [10, 8, 0, 0, libc::RT_TABLE_LOCAL, 2, 0, 5, 0, 0, 0, 0];
+    let groups = std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).octets();
+    let message = Request::new(kind, 0, &header).attribute(libc::RTA_DST, &groups);
+    message.attribute(libc::RTA_OIF, &index.to_ne_bytes()).numbered(0).to_vec()
+}
+
 fn header(family: i32, index: u32, flags: i32) -> Vec<u8> {
     let parts = [family.cast_unsigned(), index, flags.cast_unsigned(), 0];
     parts.into_iter().flat_map(u32::to_ne_bytes).collect()
