@@ -16,7 +16,7 @@ pub struct CheckArgs {
     repair: bool,
 }
 
-/// What a check has found.
+/// The result of a check of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Sound,

@@ -12,7 +12,9 @@ use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 
-use super::access::{Access, AccessPolicy, Authorization, Capacity, Decision, ListenerKind, OriginPolicy};
+use super::access::{
+    Access, AccessDecision, AccessPolicy, Authorization, Capacity, ListenerKind, OriginPolicy,
+};
 use super::openapi::describe_tokens;
 use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
@@ -116,8 +118,8 @@ impl Api {
             Err(self.overloaded())
         };
         let mut response = match decision {
-            Ok(Decision::Preflight(response)) => response,
-            Ok(Decision::Authorized(authorization)) => {
+            Ok(AccessDecision::Preflight(response)) => response,
+            Ok(AccessDecision::Authorized(authorization)) => {
                 authorization.attach(request.extensions_mut());
                 let handling = waiting::one_request(self.route(request, authorization));
                 match &span {

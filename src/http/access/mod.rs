@@ -14,5 +14,5 @@ pub use capacity::Capacity;
 pub use listener::ListenerKind;
 pub(super) use open_paths::is_open;
 pub use origin::OriginPolicy;
-pub(super) use policy::{AccessPolicy, Decision};
+pub(super) use policy::{AccessDecision, AccessPolicy};
 pub use token_auth::{Access, RequireToken};

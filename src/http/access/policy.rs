@@ -49,17 +49,17 @@ impl AccessPolicy {
         request: &Request,
         listener: ListenerKind,
         page: Option<&CrossOrigin>,
-    ) -> Result<Decision, Problem> {
+    ) -> Result<AccessDecision, Problem> {
         self.origins.allow(request, listener)?;
         if let Some(response) = page.and_then(CrossOrigin::preflight) {
-            return Ok(Decision::Preflight(response));
+            return Ok(AccessDecision::Preflight(response));
         }
-        self.tokens.authorize(request, listener).map(Decision::Authorized)
+        self.tokens.authorize(request, listener).map(AccessDecision::Authorized)
     }
 }
 
 /// What to do with a request that is not refused.
-pub(in crate::http) enum Decision {
+pub(in crate::http) enum AccessDecision {
     /// Respond so, without the routes.
     Preflight(Response),
     /// Call the routes.

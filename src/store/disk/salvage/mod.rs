@@ -13,7 +13,7 @@ use super::tables::blocks::BlockRow;
 use super::tables::logs::LogRow;
 use super::tables::owners::OwnerRow;
 use super::tables::{Checked, Columns, service};
-use pages::Pages;
+use pages::DatabasePages;
 
 /// The rows that were found, and how many could not be assigned to a table.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub(super) fn read(
     database: &Path,
     mut take: impl FnMut(&BlockRow, &[u8]) -> io::Result<()>,
 ) -> io::Result<Salvaged> {
-    let pages = Pages::open(database, &beside(database, "-wal"))?;
+    let pages = DatabasePages::open(database, &beside(database, "-wal"))?;
     let mut found = Salvaged::default();
     // The first page has the schema.
     for number in pages.in_use().filter(|number| *number > 1) {

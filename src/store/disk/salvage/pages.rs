@@ -13,7 +13,7 @@ use crate::store::disk::schema::PAGE_BYTES;
 
 pub(super) const SIZE: usize = PAGE_BYTES as usize;
 
-pub(super) struct Pages {
+pub(super) struct DatabasePages {
     file: File,
     /// Pages that are newer in the WAL, and where they are there.
     newer: HashMap<u32, u64>,
@@ -21,7 +21,7 @@ pub(super) struct Pages {
     count: u32,
 }
 
-impl Pages {
+impl DatabasePages {
     pub(super) fn open(database: &Path, journal: &Path) -> io::Result<Self> {
         let file = File::open(database)?;
         let count = u32::try_from(file.metadata()?.len() / SIZE as u64).unwrap_or(u32::MAX);

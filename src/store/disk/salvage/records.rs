@@ -2,7 +2,7 @@
 
 use rusqlite::types::{FromSql, Value};
 
-use super::pages::{Pages, be};
+use super::pages::{DatabasePages, be};
 use crate::store::disk::tables::Columns;
 
 /// A row, as it is in the file.
@@ -30,7 +30,7 @@ impl Columns for Record {
 ///
 /// No data of a block can pass for a leaf: it is in a page after a row's header, or after the number of the next page,
 /// which begins with another byte in files of less than 3 TiB.
-pub(super) fn in_page(pages: &Pages, page: &[u8]) -> Vec<Option<Record>> {
+pub(super) fn in_page(pages: &DatabasePages, page: &[u8]) -> Vec<Option<Record>> {
     const LEAF: u8 = 13;
     const HEADER: usize = 8;
     let short =
@@ -42,7 +42,7 @@ pub(super) fn in_page(pages: &Pages, page: &[u8]) -> Vec<Option<Record>> {
     (0..count).map(|cell| read(pages, page.get(short(HEADER + 2 * cell)?..)?)).collect()
 }
 
-fn read(pages: &Pages, mut cell: &[u8]) -> Option<Record> {
+fn read(pages: &DatabasePages, mut cell: &[u8]) -> Option<Record> {
     let size = usize::try_from(varint(&mut cell)?).ok().filter(|size| *size <= pages.bytes())?;
     let number = varint(&mut cell)?;
     let payload = payload(pages, cell, size)?;
@@ -58,7 +58,7 @@ fn read(pages: &Pages, mut cell: &[u8]) -> Option<Record> {
 }
 
 /// The payload of a cell, of which a part may be in a chain of other pages.
-fn payload(pages: &Pages, cell: &[u8], size: usize) -> Option<Vec<u8>> {
+fn payload(pages: &DatabasePages, cell: &[u8], size: usize) -> Option<Vec<u8>> {
     let usable = super::pages::SIZE;
     let most = usable - 35;
     let least = (usable - 12) * 32 / 255 - 23;
