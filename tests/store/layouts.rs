@@ -51,6 +51,23 @@ async fn a_database_of_the_first_layout_is_migrated() {
     assert_eq!(open(&directory).1.len(), 3);
 }
 
+/// A salvage can find an older row of the log than its blocks.
+#[tokio::test]
+async fn a_complete_log_with_a_block_after_its_reserved_numbers_is_restored() {
+    let scratch = first_layout();
+    let directory = scratch.path("data");
+    let database = Connection::open(directory.join("rollcall.db")).unwrap();
+    database.execute_batch("UPDATE logs SET reserved = 1 WHERE number = 3").unwrap();
+    drop(database);
+
+    let (store, saved) = open(&directory);
+
+    let message = saved.into_iter().filter(|saved| saved.id == MESSAGE).collect();
+    let log = restore(&store, message, &std::sync::Arc::new(super::Owner));
+    assert_eq!(read_all(&log, None).await.0, [(1, b"pong".to_vec())]);
+    store.close().await.unwrap();
+}
+
 #[test]
 fn a_database_of_the_first_layout_can_be_exported() {
     let scratch = first_layout();

@@ -174,6 +174,7 @@ pub(super) fn assemble(rows: Rows) -> SavedState {
         }
         // The row of the log may be older, after a checkpoint that was cut short.
         log.next = log.next.max(block.next);
+        log.reserved = log.reserved.max(log.next);
         log.blocks.push(block);
     }
     for rebuilt in found.values_mut().filter(|found| found.is_rebuilt) {
