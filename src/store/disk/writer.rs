@@ -1,7 +1,8 @@
-//! The thread that writes to the database: its loop, and what it does when writing fails.
+//! The thread that writes to the database: its loop, and what it does when writing fails. For a full disk, see
+//! [`full_disk`].
 
+mod full_disk;
 mod maintenance;
-mod space;
 mod transaction;
 
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::pending::PendingWrites;
 use super::write_queue::{Wake, WriteQueue};
 use crate::store::budget::Budget;
 use crate::store::saved::RowId;
+use full_disk::SpaceLimit;
 use maintenance::Maintenance;
-use space::SpaceLimit;
 
 pub(super) struct DiskWriter {
     database: Database,
@@ -158,7 +159,8 @@ impl DiskWriter {
             outcome = self.transact(last);
         }
         if matches!(outcome, Err(DiskError::Full(_))) {
-            self.free_space();
+            let Self { database, queue, pending, maintenance, .. } = self;
+            full_disk::free_space(database, queue, pending, maintenance, self.space.is_confined());
         }
         if outcome.is_err() {
             // Set before readers see numbers that are not reserved: it makes the next start continue after them.
@@ -207,21 +209,6 @@ impl DiskWriter {
             );
         }
         given_up > 0
-    }
-
-    /// Frees space on a full disk by pending deletions, in steps small enough for the remaining space.
-    fn free_space(&mut self) {
-        let mut count = 64;
-        while count > 0 && !self.pending.deletions_done() {
-            self.queue.progress.work();
-            self.checkpoint();
-            match transaction::commit_deletions(&self.database, &self.pending, count) {
-                Ok(()) => self.pending.deleted(count),
-                Err(_) => count /= 2,
-            }
-            self.vacuum();
-        }
-        self.checkpoint();
     }
 
     /// Adapts the bound on all logs to the space on disk, and bounds `SQLite`'s own log. `kept`: the size of all logs

@@ -1,11 +1,21 @@
-//! The space on disk: how much of it logs may take, and whether blocks wait for space.
+//! What happens when the disk is full, in this order:
+//!
+//! 1. Before it is, logs may keep no more than fits: they evict their oldest datagrams ([`SpaceLimit::confine`]).
+//! 2. A transaction leaves out blocks that do not fit; they wait in memory until logs have evicted others.
+//! 3. If that does not help soon, or other files take the space, the disk counts as full
+//!    ([`SpaceLimit::is_exhausted`]): the writer commits deletions alone ([`free_space`]), logs stay in memory, and the
+//!    writer tries again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::maintenance::Maintenance;
+use super::transaction;
 use crate::store::budget::Budget;
 use crate::store::disk::database::Database;
 use crate::store::disk::disk_space::SpaceEstimate;
+use crate::store::disk::pending::PendingWrites;
+use crate::store::disk::write_queue::WriteQueue;
 
 pub(super) struct SpaceLimit {
     budget: Arc<Budget>,
@@ -108,4 +118,25 @@ impl SpaceLimit {
         database.estimate_space().is_ok_and(|space| space.taken)
             || self.lacking_since.is_some_and(|since| since.elapsed() > Self::PATIENCE)
     }
+}
+
+/// Frees space on a full disk by pending deletions, in steps small enough for the remaining space.
+pub(super) fn free_space(
+    database: &Database,
+    queue: &WriteQueue,
+    pending: &mut PendingWrites,
+    maintenance: &mut Maintenance,
+    is_confined: bool,
+) {
+    let mut count = 64;
+    while count > 0 && !pending.deletions_done() {
+        queue.progress.work();
+        maintenance.checkpoint(database);
+        match transaction::commit_deletions(database, pending, count) {
+            Ok(()) => pending.deleted(count),
+            Err(_) => count /= 2,
+        }
+        maintenance.vacuum(database, is_confined);
+    }
+    maintenance.checkpoint(database);
 }
