@@ -1,8 +1,10 @@
-//! Health checks: named checks of the parts that the service needs, for probes and for operators.
+//! Health checks: what works, what does not, and what to do about it, for probes and for operators.
 //!
-//! A failed check means that the service should get no work now. A warning names something that this host does not let
-//! the service do, and the change that would allow it; everything else works. To add a check, write a function that
-//! returns a [`HealthCheck`] and list it in [`Control::health`].
+//! A failed check means that the service should get no work now. A warning names something that is amiss, or that this
+//! host does not let the service do (see [`host_limits`]), while everything else works. To add a check, write a function
+//! that returns a [`HealthCheck`] and list it in [`Control::health`].
+
+mod host_limits;
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +12,11 @@ use super::resource_kind::ResourceKind;
 use super::shared::{Control, Shared};
 use super::views::JoinState;
 use super::watchdog::LONGEST_WORK;
-use crate::model::{Family, limits};
-use crate::net::{Descriptors, host_limits};
+use crate::net::Descriptors;
 use crate::store::Store;
 use crate::sync::Lock;
 
-/// The state of one thing that the service needs.
+/// What one check has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
     pub name: &'static str,
@@ -53,11 +54,6 @@ impl Control {
     /// Whether everything that the watchdog watches makes progress, for the service's supervisor.
     pub fn is_alive(&self) -> bool {
         makes_progress(&self.0)
-    }
-
-    /// Checks of the process's rights and the host's settings. They give warnings at most.
-    pub fn rights(&self) -> [HealthCheck; 3] {
-        [low_ports(), receive_buffers(self.0.settings.receive_buffer), source_filters()]
     }
 }
 
@@ -232,53 +228,6 @@ fn descriptors() -> HealthCheck {
     // Not a failure: joined groups are still received, and resources that end free descriptors.
     if found.are_short() {
         return HealthCheck::warning(NAME, format!("{detail}: raise the limit (`ulimit -n`, `LimitNOFILE`)"));
-    }
-    HealthCheck::ok(NAME, detail)
-}
-
-fn low_ports() -> HealthCheck {
-    const NAME: &str = "rights.low_ports";
-    match host_limits::lowest_bindable_port() {
-        Ok(1) => HealthCheck::ok(NAME, "groups on all ports can be joined"),
-        Ok(lowest) => HealthCheck::warning(
-            NAME,
-            format!(
-                "no groups on ports below {lowest}: they need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
-            ),
-        ),
-        Err(error) => HealthCheck::warning(NAME, format!("cannot be determined: {error}")),
-    }
-}
-
-fn receive_buffers(requested: usize) -> HealthCheck {
-    const NAME: &str = "rights.receive_buffers";
-    match host_limits::receive_buffer(requested) {
-        Ok(size) if size.granted >= size.requested => {
-            HealthCheck::ok(NAME, format!("sockets get the {requested} bytes that are requested"))
-        }
-        Ok(size) => HealthCheck::warning(
-            NAME,
-            format!(
-                "sockets get {} of the {requested} bytes that are requested, and lose datagrams in shorter bursts: raise net.core.rmem_max, or give CAP_NET_ADMIN",
-                size.granted
-            ),
-        ),
-        Err(error) => HealthCheck::warning(NAME, format!("cannot be determined: {error}")),
-    }
-}
-
-fn source_filters() -> HealthCheck {
-    const NAME: &str = "rights.source_filters";
-    let [v4, v6] = [Family::V4, Family::V6].map(host_limits::most_sources);
-    let detail = format!("a membership can name {v4} sources in IPv4 and {v6} in IPv6");
-    if v4.min(v6) < limits::SOURCES {
-        return HealthCheck::warning(
-            NAME,
-            format!(
-                "{detail}: for up to {} raise net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf and net.core.optmem_max",
-                limits::SOURCES
-            ),
-        );
     }
     HealthCheck::ok(NAME, detail)
 }
