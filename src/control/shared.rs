@@ -80,7 +80,7 @@ impl Control {
     /// Resolves once all datagrams in the log so far are on disk, or the request's time is over. Cancel-safe.
     pub async fn wait_durable(&self, log: &Log) -> Result<(), DurabilityError> {
         let store = self.0.store.as_ref().ok_or(DurabilityError::NoStore)?;
-        let durable = within(Done::Nothing, store.wait_durable(log)).await;
+        let durable = within(Done::Nothing, log.wait_durable(store)).await;
         durable.map_err(|error| DurabilityError::TimedOut(error.into()))?.map_err(DurabilityError::Disk)
     }
 }

@@ -4,7 +4,7 @@
 //! of their own. A reader that retention has overtaken gets a [`Gap`]. A [`Budget`] bounds all logs together.
 //!
 //! `disk` does not know [`Log`]: its writer sees a `DurableLog`, which [`Log`] implements. Both stand on the rows in
-//! `saved`. [`Store::persist`] brings the two together.
+//! `saved`. [`Log::persist`] brings the two together.
 
 mod block;
 mod budget;
@@ -15,7 +15,6 @@ mod disk;
 pub mod fuzzing;
 mod log;
 mod page;
-mod persisting;
 mod record;
 mod saved;
 

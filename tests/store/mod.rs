@@ -72,7 +72,7 @@ fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
 /// A new log, stored under this id.
 fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
     let log = Arc::new(Log::new(limits, budget(), Some(store.new_handle())));
-    store.persist("membership", id, &log, weak(owner), true);
+    log.persist(store, "membership", id, weak(owner), true);
     log
 }
 
@@ -80,7 +80,7 @@ fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log>
 fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
     let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
     let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
-    store.persist(&saved.kind, &saved.id, &log, weak(owner), false);
+    log.persist(store, &saved.kind, &saved.id, weak(owner), false);
     log
 }
 

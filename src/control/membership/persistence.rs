@@ -134,7 +134,7 @@ impl Membership {
             return;
         };
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.persist(self.kind().name(), self.id.as_str(), &self.log(), owner, is_new);
+        self.log().persist(store, self.kind().name(), self.id.as_str(), owner, is_new);
     }
 
     /// Tells the store that the membership has changed, perhaps its group and with it the log.

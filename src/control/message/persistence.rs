@@ -119,7 +119,7 @@ impl Message {
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
-        store.persist(ResourceKind::Message.name(), self.id.as_str(), &self.log, owner, is_new);
+        self.log.persist(store, ResourceKind::Message.name(), self.id.as_str(), owner, is_new);
     }
 
     /// Tells the store that the message has changed.

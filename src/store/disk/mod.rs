@@ -19,7 +19,6 @@ mod disk_space;
 mod error;
 mod files;
 mod loading;
-mod log_handle;
 mod losses;
 mod migration;
 mod pending;
@@ -40,8 +39,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::block::Block;
 use super::budget::Budget;
-use super::saved::SavedLog;
+use super::saved::{RowId, SavedLog};
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
@@ -55,7 +55,6 @@ use writer::DiskWriter;
 pub use archive::{Archive, ArchivedLog};
 pub use condition::Condition;
 pub use error::DiskError;
-pub use log_handle::LogHandle;
 pub use repair::{CheckReport, check, repair};
 pub use tracked_log::Persist;
 pub(super) use tracked_log::{DurableLog, TrackedLog};
@@ -205,6 +204,59 @@ impl Store {
         };
         self.0.queue.abandon(DiskError::Closed);
         ended.ok().and_then(Result::ok).unwrap_or(Err(DiskError::Closed))
+    }
+}
+
+/// A log's access to the disk: its number there, the queue to notify of its changes, and the reader of its blocks.
+#[derive(Clone)]
+pub struct LogHandle {
+    queue: Arc<WriteQueue>,
+    reader: Arc<BlockReader>,
+    number: i64,
+}
+
+impl LogHandle {
+    fn new(queue: Arc<WriteQueue>, reader: Arc<BlockReader>, number: i64) -> Self {
+        Self { queue, reader, number }
+    }
+
+    pub(in crate::store) fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// Notes that the owner of the log has changed.
+    pub fn touch(&self) {
+        self.queue.touch(self.number);
+    }
+
+    /// Notes that the log has changed and these rows can be deleted. `flush_now`: readers will wait for the write soon.
+    pub(in crate::store) fn notify(&self, flush_now: bool, freed: &mut Vec<RowId>) {
+        self.queue.dirty(self.number, flush_now, freed);
+    }
+
+    /// Notes that this many payload bytes were appended.
+    pub(in crate::store) fn note(&self, appended: usize) {
+        self.queue.note(appended);
+    }
+
+    /// Deletes the log and its owner; the rows of its blocks were freed before.
+    pub(in crate::store) fn remove(&self) {
+        self.queue.remove(self.number);
+    }
+
+    /// Notes that a block could not be read and is lost.
+    pub(in crate::store) fn note_lost(&self) {
+        self.queue.losses.note_block();
+    }
+
+    /// None if the row is no longer there.
+    pub(in crate::store) async fn fetch(
+        &self,
+        row: RowId,
+        first: u64,
+        next: u64,
+    ) -> Result<Option<Arc<Block>>, DiskError> {
+        self.reader.fetch(self.number, row, first, next).await
     }
 }
 

@@ -1,8 +1,8 @@
-//! One log: appending, reading, retention. [`saving`](self::saving) writes it to disk.
+//! One log: appending and retention. [`reading`](self::reading) turns a cursor into a page; [`saving`](self::saving)
+//! writes the log to disk.
 
 mod limits;
-mod plan;
-mod read_range;
+mod reading;
 mod saving;
 mod slot;
 mod state;
@@ -14,22 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::block::Block;
 use super::budget::Budget;
 use super::counters::LogCounters;
 use super::cursor::Cursor;
-use super::disk::{DiskError, DurableLog, LogHandle};
-use super::page::Page;
+use super::disk::LogHandle;
 use super::record::RecordBatch;
-use super::saved::{RowId, SavedLog, UnsavedLog};
+use super::saved::SavedLog;
 use crate::model::Timestamp;
 use crate::sync::Lock;
-use plan::Plan;
 use slot::Piece;
 use state::LogState;
 
 pub use limits::Limits;
-pub use read_range::{ReadError, ReadRange};
+pub use reading::{ReadError, ReadRange};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
@@ -134,61 +131,6 @@ impl Log {
         self.change(LogState::drop_from_memory);
     }
 
-    /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
-    pub async fn read(
-        &self,
-        after: Option<Cursor>,
-        limit: usize,
-        range: ReadRange,
-    ) -> Result<Page, ReadError> {
-        // If a block is gone when it is fetched, retention has evicted it, and the read is planned again. If the next
-        // plan has the same block, the block is lost.
-        let mut missing = None;
-        loop {
-            let Plan { pieces, start, length, next, gap, complete } = {
-                let mut state = self.state();
-                if range.durable {
-                    state.saving.awaited = true;
-                }
-                let plan = state.plan(after, limit, range)?;
-                state.update_charge(&self.budget);
-                plan
-            };
-            let mut blocks = Vec::with_capacity(pieces.len());
-            let mut failed = None;
-            for piece in pieces {
-                let first = piece.first();
-                match self.fetch(piece).await {
-                    Ok(Some(block)) => blocks.push(block),
-                    Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
-                    Err(ReadError::Disk(DiskError::Damaged { .. })) => failed = Some((first, true)),
-                    Err(error) => return Err(error),
-                }
-                if failed.is_some() {
-                    break;
-                }
-            }
-            let Some((first, lost)) = failed else {
-                return Ok(Page { blocks, start, length, next, gap, complete });
-            };
-            if lost {
-                self.lose(first);
-            }
-        }
-    }
-
-    /// Gives up the block on disk that begins with this number, because it is missing or damaged.
-    fn lose(&self, first: u64) {
-        let lost = self.change(|state| state.lose(first));
-        if let Some(handle) = self.handle.as_ref().filter(|_| lost > 0) {
-            tracing::error!(
-                datagrams = lost,
-                "the service cannot read a block of a log from disk: its datagrams are lost"
-            );
-            handle.note_lost();
-        }
-    }
-
     /// Resolves at the next append or close after this call, even if the future is polled later.
     pub fn changed(&self) -> impl Future<Output = ()> + '_ {
         let mut waiting = Box::pin(self.changed.notified());
@@ -227,12 +169,6 @@ impl Log {
         LogCounters { kept_bytes: state.kept_bytes() as u64, ..state.counters }
     }
 
-    /// Whether every datagram before this number is on disk or no longer in the log.
-    pub(super) fn is_saved_before(&self, next: u64) -> bool {
-        let state = self.state();
-        state.closed || state.saving.saved >= next
-    }
-
     /// The sequence number that the next datagram gets.
     pub fn next_sequence(&self) -> u64 {
         self.state().tail.next()
@@ -247,16 +183,6 @@ impl Log {
     /// Its handle to the disk; none if it is in memory only.
     pub fn handle(&self) -> Option<&LogHandle> {
         self.handle.as_ref()
-    }
-
-    async fn fetch(&self, piece: Piece) -> Result<Option<Arc<Block>>, ReadError> {
-        match (piece, &self.handle) {
-            (Piece::Held(block), _) => Ok(Some(block)),
-            (Piece::OnDisk { row, first, next }, Some(handle)) => {
-                handle.fetch(row, first, next).await.map_err(ReadError::Disk)
-            }
-            (Piece::OnDisk { .. }, None) => Ok(None),
-        }
     }
 
     /// Changes the state, then updates the budget and notifies the writer.
@@ -276,34 +202,6 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock_own()
-    }
-}
-
-impl DurableLog for Log {
-    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog> {
-        let mut state = self.state();
-        if state.closed || self.is_broken() {
-            return None;
-        }
-        let unsaved = state.unsaved(rows, most, last);
-        state.update_charge(&self.budget);
-        Some(unsaved)
-    }
-
-    fn note_saved(&self, unsaved: &UnsavedLog) {
-        if self.state().note_saved(unsaved) {
-            self.changed.notify_waiters();
-        }
-    }
-
-    fn note_not_saved(&self) {
-        if self.state().note_not_saved() {
-            self.changed.notify_waiters();
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        self.state().closed
     }
 }
 

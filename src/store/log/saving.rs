@@ -4,14 +4,76 @@
 //! sealed; so a log that grows slowly costs few rows. A log reserves more sequence numbers on disk than it uses, and
 //! readers see only reserved ones: after a crash, the next start continues after every number that a reader has seen.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::Log;
 use super::limits::Limits;
 use super::slot::BlockSlot;
 use super::state::{LogState, Saving};
 use crate::store::counters::LogCounters;
-use crate::store::disk::LogHandle;
+use crate::store::disk::{DiskError, DurableLog, LogHandle, Persist, Store, TrackedLog};
 use crate::store::saved::{RowId, SavedLog, UnsavedLog};
+
+impl Log {
+    /// Keeps the log and its owner in the store from now on. `is_new`: they are not there yet.
+    pub fn persist(
+        self: &Arc<Self>,
+        store: &Store,
+        kind: &str,
+        id: &str,
+        owner: Weak<dyn Persist>,
+        is_new: bool,
+    ) {
+        if let Some(handle) = self.handle() {
+            let tracked =
+                TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: self.clone(), owner, is_new };
+            store.track(handle.number(), tracked);
+        }
+    }
+
+    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
+    pub async fn wait_durable(&self, store: &Store) -> Result<(), DiskError> {
+        let next = self.next_sequence();
+        while !self.is_saved_before(next) {
+            store.flushed_soon().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether every datagram before this number is on disk or no longer in the log.
+    fn is_saved_before(&self, next: u64) -> bool {
+        let state = self.state();
+        state.closed || state.saving.saved >= next
+    }
+}
+
+impl DurableLog for Log {
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog> {
+        let mut state = self.state();
+        if state.closed || self.is_broken() {
+            return None;
+        }
+        let unsaved = state.unsaved(rows, most, last);
+        state.update_charge(&self.budget);
+        Some(unsaved)
+    }
+
+    fn note_saved(&self, unsaved: &UnsavedLog) {
+        if self.state().note_saved(unsaved) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn note_not_saved(&self) {
+        if self.state().note_not_saved() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+}
 
 impl LogState {
     /// Sequence numbers to reserve: at least this many, and this many times the datagrams since the last write.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{DatagramMeta, Timestamp};
 use crate::store::cursor::{Gap, GapReason};
+use crate::store::page::Page;
 
 const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26, age: None };
 
