@@ -9,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::payload::{Encoding, Payload};
 use super::time::rfc3339;
+use crate::control::ResourceKind;
 use crate::store::{Entry, Gap, GapReason};
 
 /// Datagrams or events that a reader has missed.
@@ -133,6 +134,45 @@ impl From<Gap> for GapBody {
             GapReason::LogReplaced => Reason::LogReplaced,
         };
         Self { reason, missed: gap.missed }
+    }
+}
+
+/// The kind of entries in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    Datagrams,
+    Responses,
+}
+
+/// A datagram as its owner shows it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Item {
+    Datagram(Datagram),
+    Response(Response),
+}
+
+impl ItemKind {
+    pub fn of(kind: ResourceKind) -> Self {
+        match kind {
+            ResourceKind::Membership | ResourceKind::Responder => Self::Datagrams,
+            ResourceKind::Message => Self::Responses,
+        }
+    }
+
+    /// The name of an entry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Datagrams => "datagram",
+            Self::Responses => "response",
+        }
+    }
+
+    pub fn show(self, entry: &Entry<'_>, encoding: Encoding) -> Item {
+        match self {
+            Self::Datagrams => Item::Datagram(Datagram::of(entry, encoding)),
+            Self::Responses => Item::Response(Response::of(entry, encoding)),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Parameters for reading a log.
+//! Parameters for reading a log: from where, how much, and in which format.
 
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
-use super::format::Format;
 use super::payload::Encoding;
+use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, CursorError};
 
 /// Parameters for reading a log.
@@ -45,6 +45,38 @@ pub struct ReadQuery {
     /// request.
     #[param(nullable = false, default = false)]
     pub durable: Option<bool>,
+}
+
+/// A format of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Json,
+    Sse,
+    Ndjson,
+    Pcapng,
+}
+
+impl Format {
+    pub const LOGS: &[Self] = &[Self::Json, Self::Sse, Self::Ndjson, Self::Pcapng];
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Sse => "text/event-stream",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Pcapng => CaptureWriter::CONTENT_TYPE,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Sse => "sse",
+            Self::Ndjson => "ndjson",
+            Self::Pcapng => "pcapng",
+        }
+    }
 }
 
 /// The position after which to read.

@@ -16,7 +16,6 @@ mod openapi;
 mod operations;
 mod overview;
 mod parameters;
-mod paths;
 mod problem;
 mod protocol_errors;
 mod reading;

@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::resource::Resource;
-use crate::rendering::Items;
+use crate::contract::datagrams::ItemKind;
 
 /// `{id}` of a resource.
 pub(super) struct IdParam<T>(PhantomData<T>);
@@ -27,7 +27,7 @@ pub(super) struct DatagramParams<T>(PhantomData<T>);
 
 impl<T: Resource> IntoParams for DatagramParams<T> {
     fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = format!("The {}'s `seq`", Items::of(T::KIND).name());
+        let description = format!("The {}'s `seq`", ItemKind::of(T::KIND).name());
         let sequence = in_path("seq", &description).schema(Some(u64::schema())).example(Some(1.into()));
         let mut parameters = IdParam::<T>::into_params(parameter_in);
         parameters.push(sequence.build());

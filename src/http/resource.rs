@@ -2,7 +2,6 @@
 
 use axum::http::{HeaderName, header};
 
-use super::paths;
 use crate::contract::memberships::Membership;
 use crate::contract::messages::Message;
 use crate::contract::responders::Responder;
@@ -32,5 +31,14 @@ impl Resource for Message {
 
 /// The header with the path of a resource.
 pub(super) fn location(kind: ResourceKind, id: &Id) -> [(HeaderName, String); 1] {
-    [(header::LOCATION, format!("{}/{id}", paths::of(kind)))]
+    [(header::LOCATION, format!("{}/{id}", list_path(kind)))]
+}
+
+/// The path of the list of the resources of a kind; each is below it, by its id.
+pub(super) fn list_path(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Membership => "/v1/memberships",
+        ResourceKind::Responder => "/v1/responders",
+        ResourceKind::Message => "/v1/messages",
+    }
 }

@@ -2,7 +2,6 @@
 //!
 //! Nothing here knows sockets, logs or HTTP.
 
-mod address;
 mod base64;
 mod datagram;
 mod group;
@@ -19,12 +18,13 @@ mod retention;
 mod sources;
 mod time;
 
-pub use address::{is_link_local, socket_addr_on};
 pub use datagram::{DatagramMeta, ResponseMeta};
 pub use group::{Family, Group, GroupError, largest_payload};
 pub use hearing::NotHearing;
 pub use id::{Id, IdError};
-pub use interface::{Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable};
+pub use interface::{
+    Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable, is_link_local, socket_addr_on,
+};
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, check_attempts, check_datagram};
 pub use number::parse_decimal;

@@ -1,8 +1,8 @@
 //! A capture file for Wireshark, or a capture stream that follows the log.
 
-use super::items::Items;
 use super::stream_encoder::{EndReason, StreamEncoder};
 use crate::contract::datagrams::GapBody;
+use crate::contract::datagrams::ItemKind;
 use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, Entry};
 
@@ -32,7 +32,7 @@ impl StreamEncoder for CaptureEncoder {
         }
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, _: Items, _: Cursor, entry: &Entry<'_>) {
+    fn datagram(&mut self, out: &mut Vec<u8>, _: ItemKind, _: Cursor, entry: &Entry<'_>) {
         if let Some(writer) = &mut self.writer {
             writer.write(out, entry.sequence, &entry.metadata, entry.response.as_ref(), entry.payload);
         }

@@ -2,11 +2,11 @@
 
 use super::capture::CaptureEncoder;
 use super::filter::Filter;
-use super::items::Items;
 use super::ndjson::{LogLabel, NdjsonEncoder};
 use super::stream_encoder::StreamEncoder;
 use crate::contract::Encoding;
 use crate::contract::datagrams::GapBody;
+use crate::contract::datagrams::ItemKind;
 use crate::control::ResourceKind;
 use crate::store::{Cursor, Page};
 
@@ -18,7 +18,7 @@ pub struct ExportWriter {
     form: Kept,
     filter: Filter,
     several: bool,
-    items: Items,
+    items: ItemKind,
 }
 
 enum Kept {
@@ -38,7 +38,7 @@ impl ExportWriter {
     }
 
     fn of(form: Kept, several: bool, filter: Filter) -> Self {
-        Self { form, filter, several, items: Items::Datagrams }
+        Self { form, filter, several, items: ItemKind::Datagrams }
     }
 
     /// Call it once, before all else.
@@ -48,7 +48,7 @@ impl ExportWriter {
 
     /// The following pages are from this log.
     pub fn start_log(&mut self, kind: ResourceKind, id: &str) {
-        self.items = Items::of(kind);
+        self.items = ItemKind::of(kind);
         if self.several {
             match &mut self.form {
                 Kept::Lines(lines) => lines.owner = Some(LogLabel { kind: kind.name(), id: id.to_owned() }),

@@ -6,7 +6,6 @@
 mod capture;
 mod export_writer;
 mod filter;
-mod items;
 mod ndjson;
 mod page;
 pub mod sse;
@@ -15,7 +14,6 @@ mod stream_encoder;
 pub use capture::CaptureEncoder;
 pub use export_writer::ExportWriter;
 pub use filter::{Filter, SourceRange};
-pub use items::{Item, Items};
 pub use ndjson::NdjsonEncoder;
 pub use page::{PageBuilder, response_page};
 pub use stream_encoder::{EndReason, StreamEncoder};

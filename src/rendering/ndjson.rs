@@ -4,10 +4,10 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::items::Items;
 use super::stream_encoder::{EndReason, StreamEncoder};
 use crate::contract::Encoding;
 use crate::contract::datagrams::GapBody;
+use crate::contract::datagrams::ItemKind;
 use crate::store::{Cursor, Entry};
 
 pub struct NdjsonEncoder {
@@ -52,7 +52,7 @@ impl StreamEncoder for NdjsonEncoder {
         self.line(out, &json!({"gap": gap}));
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, _: Cursor, entry: &Entry<'_>) {
+    fn datagram(&mut self, out: &mut Vec<u8>, items: ItemKind, _: Cursor, entry: &Entry<'_>) {
         self.line(out, &items.show(entry, self.encoding));
     }
 

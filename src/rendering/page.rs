@@ -1,8 +1,8 @@
 //! JSON pages of a log, made of one or several reads.
 
 use super::filter::Filter;
-use super::items::{Item, Items};
 use crate::contract::datagrams::{DatagramPage, GapBody, Response};
+use crate::contract::datagrams::{Item, ItemKind};
 use crate::contract::{Encoding, PageRoom};
 use crate::store::{Cursor, Gap, Page};
 
@@ -12,7 +12,7 @@ pub struct PageBuilder {
     /// The most datagrams in the page.
     limit: usize,
     filter: Filter,
-    items: Items,
+    items: ItemKind,
     encoding: Encoding,
     found: Vec<Item>,
     room: PageRoom,
@@ -26,7 +26,7 @@ impl PageBuilder {
         after: Option<Cursor>,
         limit: usize,
         filter: Filter,
-        items: Items,
+        items: ItemKind,
         encoding: Encoding,
     ) -> Self {
         let room = PageRoom::default();

@@ -7,10 +7,10 @@ use std::io::Write as _;
 use serde::Serialize;
 use serde_json::json;
 
-use super::items::Items;
 use super::stream_encoder::{EndReason, StreamEncoder};
 use crate::contract::Encoding;
 use crate::contract::datagrams::GapBody;
+use crate::contract::datagrams::ItemKind;
 use crate::store::{Cursor, Entry};
 
 pub struct SseEncoder {
@@ -26,7 +26,7 @@ impl StreamEncoder for SseEncoder {
         event(out, "gap", Some(&cursor), gap);
     }
 
-    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>) {
+    fn datagram(&mut self, out: &mut Vec<u8>, items: ItemKind, cursor: Cursor, entry: &Entry<'_>) {
         event(out, items.name(), Some(&cursor), &items.show(entry, self.encoding));
     }
 

@@ -1,7 +1,7 @@
 //! The common parts of the formats of a log.
 
-use super::items::Items;
 use crate::contract::datagrams::GapBody;
+use crate::contract::datagrams::ItemKind;
 use crate::store::{Cursor, Entry};
 
 /// Encodes a stream, by appending to a chunk.
@@ -10,7 +10,7 @@ pub trait StreamEncoder: Send + 'static {
     fn begin(&mut self, out: &mut Vec<u8>, after: Option<Cursor>);
     fn gap(&mut self, out: &mut Vec<u8>, cursor: Cursor, gap: &GapBody);
     /// `cursor` is the position after the datagram.
-    fn datagram(&mut self, out: &mut Vec<u8>, items: Items, cursor: Cursor, entry: &Entry<'_>);
+    fn datagram(&mut self, out: &mut Vec<u8>, items: ItemKind, cursor: Cursor, entry: &Entry<'_>);
     /// Ends the stream.
     fn end(&mut self, out: &mut Vec<u8>, reason: EndReason);
     /// A heartbeat, which readers skip. `after`: the cursor reached so far.

@@ -7,12 +7,10 @@ mod active;
 mod byte_budget;
 mod counters;
 mod decision;
-mod delayed;
 mod limits;
 mod matching;
 mod recent;
 mod replying;
-mod sockets;
 mod state;
 
 pub(super) use active::ActiveRules;

@@ -1,19 +1,20 @@
 //! Sending a responder's replies: at once from the receive thread, or later by the timers.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::active::ActiveRules;
+use super::byte_budget::{FixedReply, Reserved};
 use super::decision::{Decision, ReplyPayload, decide};
-use super::delayed::{DelayedPayload, DelayedReply, Via};
 use super::limits::Limit;
 use super::state::Responder;
+use crate::control::timers::Timers;
 use crate::logging::rarely;
 use crate::model::Timestamp;
-use crate::net::{Batch, RegisteredSocket, SendHandle, SocketError, SocketErrorKind};
+use crate::net::{Batch, RegisteredSocket, SendHandle, Socket, SocketError, SocketErrorKind};
 use crate::sync::Lock;
 
 impl Responder {
@@ -21,7 +22,7 @@ impl Responder {
     const BUSY_PAUSE: Duration = Duration::from_millis(1);
     const BUSY_TRIES: u8 = 100;
     /// Replies counted and handed to the kernel together.
-    const AT_ONCE: usize = 64;
+    const MAX_BATCH: usize = 64;
 
     /// Replies to the datagrams of a batch that was received on one interface. `is_only_interface`: there is no other
     /// interface on which a copy could arrive.
@@ -35,7 +36,7 @@ impl Responder {
         let active = self.active();
         let table = self.context.interfaces.table();
         let interface = table.by_index(interface_index).map(AsRef::as_ref);
-        let mut at_once: Vec<(SocketAddr, ReplyPayload<'_>)> = Vec::new();
+        let mut immediate: Vec<(SocketAddr, ReplyPayload<'_>)> = Vec::new();
         let (mut received_count, mut matched) = (0, 0);
         for received in batch.iter() {
             let received_at = received.received_at.unwrap_or_else(Timestamp::now);
@@ -62,26 +63,26 @@ impl Responder {
                     Decision::Limited(Limit::Replies) => self.counters.limited.add(1),
                     Decision::Limited(Limit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
-                        let other = match active.reply_socket(interface, source.ip()).transpose() {
-                            Ok(other) => other,
+                        let own = match active.reply_socket(interface, source.ip()).transpose() {
+                            Ok(own) => own,
                             Err(error) => {
                                 rarely!(WARN, %error, %source, "no socket to reply from");
                                 self.counters.failed.add(1);
                                 continue;
                             }
                         };
-                        let via = || match &other {
-                            Some(other) => Via::Other(Arc::downgrade(other)),
-                            None => Via::Group(SendHandle::new(socket)),
+                        let via = || match &own {
+                            Some(own) => ReplySocket::Own(Arc::downgrade(own)),
+                            None => ReplySocket::Group(SendHandle::new(socket)),
                         };
-                        match &other {
+                        match &own {
                             _ if !active.rules.delay.is_none() => {
                                 let at = Instant::now() + delay;
                                 self.postpone(&active, at, via(), source, payload, Self::BUSY_TRIES);
                             }
-                            None => at_once.push((source, payload)),
-                            Some(other) => {
-                                let sent = self.counted(|| other.send_to(source, payload.bytes()));
+                            None => immediate.push((source, payload)),
+                            Some(own) => {
+                                let sent = self.counted(|| own.send_to(source, payload.bytes()));
                                 if let Err(error) = sent {
                                     self.handle_failure(&active, &error, via(), source, payload);
                                 }
@@ -93,7 +94,7 @@ impl Responder {
         }
         self.counters.received.add(received_count);
         self.counters.matched.add(matched);
-        self.send_at_once(&active, socket, &at_once);
+        self.send_immediate(&active, socket, &immediate);
     }
 
     fn check_limits(
@@ -114,14 +115,14 @@ impl Responder {
         Ok(())
     }
 
-    fn send_at_once(
+    fn send_immediate(
         self: &Arc<Self>,
         active: &ActiveRules,
         socket: &Arc<RegisteredSocket>,
         mut rest: &[(SocketAddr, ReplyPayload<'_>)],
     ) {
         while let Some(&(destination, payload)) = rest.first() {
-            let batch = &rest[..rest.len().min(Self::AT_ONCE)];
+            let batch = &rest[..rest.len().min(Self::MAX_BATCH)];
             // Counted before they are sent: a client that has received a reply finds it counted.
             self.counters.replied.add(batch.len() as u64);
             let outcome = socket.send_batch(batch.iter().map(|(to, payload)| (*to, payload.bytes())));
@@ -130,7 +131,7 @@ impl Responder {
             let done = match outcome {
                 Ok(sent) => sent,
                 Err(error) => {
-                    let via = Via::Group(SendHandle::new(socket));
+                    let via = ReplySocket::Group(SendHandle::new(socket));
                     self.handle_failure(active, &error, via, destination, payload);
                     1
                 }
@@ -140,7 +141,7 @@ impl Responder {
     }
 
     /// Counts a reply before it is sent, and takes the count back if the send failed.
-    pub(super) fn counted(&self, send: impl FnOnce() -> Result<(), SocketError>) -> Result<(), SocketError> {
+    fn counted(&self, send: impl FnOnce() -> Result<(), SocketError>) -> Result<(), SocketError> {
         self.counters.replied.add(1);
         let sent = send();
         if sent.is_err() {
@@ -154,7 +155,7 @@ impl Responder {
         self: &Arc<Self>,
         active: &ActiveRules,
         error: &SocketError,
-        via: Via,
+        via: ReplySocket,
         destination: SocketAddr,
         payload: ReplyPayload<'_>,
     ) {
@@ -164,12 +165,7 @@ impl Responder {
     }
 
     /// When to try a failed send again: after a full send buffer, in a moment. Any other reply has failed.
-    pub(super) fn retry_at(
-        &self,
-        error: &SocketError,
-        destination: SocketAddr,
-        tries_left: u8,
-    ) -> Option<Instant> {
+    fn retry_at(&self, error: &SocketError, destination: SocketAddr, tries_left: u8) -> Option<Instant> {
         if error.kind() == SocketErrorKind::Busy && tries_left > 0 {
             return Some(Instant::now() + Self::BUSY_PAUSE);
         }
@@ -182,7 +178,7 @@ impl Responder {
         self: &Arc<Self>,
         active: &ActiveRules,
         at: Instant,
-        via: Via,
+        via: ReplySocket,
         destination: SocketAddr,
         payload: ReplyPayload<'_>,
         tries_left: u8,
@@ -203,5 +199,68 @@ impl Responder {
             return;
         };
         DelayedReply { via, destination, payload, tries_left, _reserved: reserved }.arm(self, at);
+    }
+}
+
+/// A reply that is sent later.
+struct DelayedReply {
+    via: ReplySocket,
+    destination: SocketAddr,
+    payload: DelayedPayload,
+    tries_left: u8,
+    _reserved: Reserved,
+}
+
+enum DelayedPayload {
+    Fixed(Arc<FixedReply>),
+    /// A copy of what was received.
+    Received(Bytes),
+}
+
+/// The socket that a reply is sent from.
+#[derive(Clone)]
+enum ReplySocket {
+    /// The socket that received the datagram.
+    Group(SendHandle),
+    /// Another socket of the responder, see [`ReplySockets`](super::active). Weak: a waiting reply does not keep open the
+    /// socket of a responder that is gone.
+    Own(Weak<Socket>),
+}
+
+impl DelayedReply {
+    /// Bytes that a waiting reply takes besides its payload.
+    const COST: usize = size_of::<Self>() + Timers::ENTRY_BYTES;
+
+    fn arm(self, responder: &Arc<Responder>, at: Instant) {
+        let timers = &responder.context.timers;
+        timers.arm(at, Arc::downgrade(responder), move |responder: Arc<Responder>| self.send(&responder));
+    }
+
+    fn send(self, responder: &Arc<Responder>) {
+        let gone = || Err(SocketError::socket_closed());
+        let payload = self.payload.bytes();
+        let sent = match &self.via {
+            ReplySocket::Group(handle) => {
+                responder.counted(|| handle.send_to(self.destination, payload).unwrap_or_else(gone))
+            }
+            ReplySocket::Own(socket) => match socket.upgrade() {
+                Some(socket) => responder.counted(|| socket.send_to(self.destination, payload)),
+                None => gone(),
+            },
+        };
+        if let Err(error) = sent
+            && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
+        {
+            Self { tries_left: self.tries_left - 1, ..self }.arm(responder, at);
+        }
+    }
+}
+
+impl DelayedPayload {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Fixed(reply) => &reply.payload,
+            Self::Received(bytes) => bytes,
+        }
     }
 }

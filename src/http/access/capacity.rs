@@ -1,6 +1,7 @@
 //! Which requests the service takes on when it has too many connections.
 
-use crate::http::paths::METRICS;
+/// The path of the metrics.
+pub(in crate::http) const METRICS: &str = "/metrics";
 
 /// What the service can take on besides the requests under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod token_auth;
 
 pub(super) use authorization::{Authorization, needed};
 pub use capacity::Capacity;
+pub(super) use capacity::METRICS;
 pub use listener::ListenerKind;
 pub(super) use open_paths::is_open;
 pub use origin::OriginPolicy;

@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
 
-use crate::http::paths::METRICS;
+use crate::http::access::METRICS;
 use crate::traces::{Description, KeyValue, Span, Traces};
 
 /// The span of a request to this route, if it is traced.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Problem, ProblemKind};
 use crate::control::{ControlError, Done, Purpose, ResourceKind};
-use crate::http::paths;
+use crate::http::resource::list_path;
 use crate::model::NotHearing;
 
 impl From<ControlError> for Problem {
@@ -77,7 +77,7 @@ fn port_field(purpose: Purpose) -> &'static str {
 fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
-        ControlError::NotFound { kind, .. } => format!("list them with GET {}", paths::of(*kind)).into(),
+        ControlError::NotFound { kind, .. } => format!("list them with GET {}", list_path(*kind)).into(),
         ControlError::TooMany { kind, .. } => match kind {
             ResourceKind::Membership => "delete some, or raise --max-memberships".into(),
             ResourceKind::Responder => "delete some, or raise --max-responders".into(),

@@ -1,6 +1,7 @@
 //! The format that a client requests: by `?format=`, or by `Accept` (RFC 9110 section 12.5.1).
 
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 
 use crate::contract::Format;
 use crate::http::problem::{Problem, ProblemKind};
@@ -23,6 +24,11 @@ pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Resul
         let detail = format!("`accept: {}` names no available format: {}", lines.join(", "), had.join(", "));
         Problem::new(ProblemKind::NotAcceptable, detail)
     })
+}
+
+/// Says that the response depends on `Accept`.
+pub(in crate::http) fn varying(response: impl IntoResponse) -> Response {
+    ([(header::VARY, "accept")], response).into_response()
 }
 
 fn is_in(format: Format, range: &str) -> bool {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::contract::datagrams::ItemKind;
 use crate::control::waiting::within;
 use crate::control::{Control, ControlError, Done, DurabilityError, Membership, Message, ResourceKind};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::Id;
-use crate::rendering::Items;
 use crate::store::{Cursor, DiskError, Log, Page, ReadError, ReadRange};
 
 /// The most datagrams in one page.
@@ -96,7 +96,7 @@ impl LogOwner {
         }
     }
 
-    pub(super) fn items(&self) -> Items {
-        Items::of(self.kind())
+    pub(super) fn items(&self) -> ItemKind {
+        ItemKind::of(self.kind())
     }
 }

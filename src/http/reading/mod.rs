@@ -1,7 +1,6 @@
 //! Reading logs of memberships, responders and messages, in all formats of [`crate::rendering`].
 
 mod accept;
-mod answer;
 mod last_event_id;
 mod log_owner;
 mod page;
@@ -9,10 +8,9 @@ mod payload;
 mod request;
 mod stream;
 
-pub(super) use accept::negotiate;
-pub(super) use answer::{streamed, varying};
+pub(super) use accept::{negotiate, varying};
 pub(super) use last_event_id::last_event_id;
 pub(super) use log_owner::{LARGEST_PAGE, LogOwner};
 pub(super) use payload::DatagramPath;
 pub(super) use request::Reading;
-pub(super) use stream::HEARTBEAT;
+pub(super) use stream::{HEARTBEAT, streamed};

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::log_owner::{LARGEST_PAGE, LogOwner};
 use crate::contract::Encoding;
-use crate::contract::datagrams::DatagramPage;
+use crate::contract::datagrams::{DatagramPage, Item};
 use crate::control::Done;
 use crate::http::problem::Problem;
-use crate::rendering::{Filter, Item, PageBuilder};
+use crate::rendering::{Filter, PageBuilder};
 use crate::store::{Cursor, ReadRange};
 
 /// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.

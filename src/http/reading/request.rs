@@ -8,12 +8,11 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::accept::negotiate;
-use super::answer::{streamed, varying};
+use super::accept::{negotiate, varying};
 use super::last_event_id::last_event_id;
 use super::log_owner::{LARGEST_PAGE, LogOwner};
 use super::page::PageRequest;
-use super::stream::{self, StreamParams};
+use super::stream::{self, StreamParams, streamed};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
 use crate::control::{Control, ResourceKind};
 use crate::http::access::Authorization;

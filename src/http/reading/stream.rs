@@ -7,7 +7,10 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -19,6 +22,7 @@ use crate::contract::datagrams::GapBody;
 use crate::control::Done;
 use crate::control::waiting::within;
 use crate::http::access::Authorization;
+use crate::http::operations::Streamed;
 use crate::logging::rarely;
 use crate::rendering::{EndReason, Filter, StreamEncoder};
 use crate::store::{Cursor, Page, ReadError, ReadRange};
@@ -58,6 +62,15 @@ pub(super) fn body(params: StreamParams, encoder: impl StreamEncoder) -> Body {
         let chunk = stream.next_chunk().await?;
         Some((chunk, stream))
     }))
+}
+
+/// A response with the head of a stream and this body.
+pub(in crate::http) fn streamed(streamed: Streamed, body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(streamed.format.media_type())),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (Extension(streamed), headers, body).into_response()
 }
 
 struct LogStream<F> {
