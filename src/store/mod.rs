@@ -26,7 +26,8 @@ pub use disk::{
     Archive, ArchivedLog, CheckReport, Condition, DiskError, LogHandle, Persist, Saved, Store, StoreSettings,
     check, repair,
 };
-pub use log::{Limits, Log, ReadError, ReadRange};
+pub use log::reading::{ReadError, ReadRange};
+pub use log::{Limits, Log};
 pub use page::Page;
 pub use record::RecordBatch;
 pub use saved::SavedLog;

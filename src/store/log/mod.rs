@@ -2,7 +2,7 @@
 //! writes the log to disk.
 
 mod limits;
-mod reading;
+pub(super) mod reading;
 mod saving;
 mod slot;
 mod state;
@@ -26,7 +26,6 @@ use slot::Piece;
 use state::LogState;
 
 pub use limits::Limits;
-pub use reading::{ReadError, ReadRange};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
