@@ -16,11 +16,11 @@ pub(crate) async fn exchange(
     request: Request<Full<Bytes>>,
 ) -> io::Result<(StatusCode, Bytes)> {
     /// Ample for the response to a readiness probe or to an upload of spans.
-    const LONGEST: usize = 1 << 20;
+    const MAX_BODY: usize = 1 << 20;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let response = async {
         let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-        let body = Limited::new(body, LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
         Ok((head.status, body))
     };
     let mut response = pin!(response);

@@ -52,7 +52,7 @@ impl CaptureWriter {
         Self { interfaces: HashMap::new(), described: 0, description: None, gap: None }
     }
 
-    /// Appends a datagram: at most [`crate::model::largest_payload`] bytes of its payload, and its full length.
+    /// Appends a datagram: at most [`crate::model::max_payload`] bytes of its payload, and its full length.
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,

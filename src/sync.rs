@@ -40,14 +40,14 @@ pub(crate) fn fatal(reason: &'static str) -> ! {
     /// `EX_SOFTWARE`, sysexits(3).
     const INTERNAL_ERROR: i32 = 70;
     /// How long to wait for the log: perhaps no process reads standard error any more.
-    const LONGEST_LOG: Duration = Duration::from_secs(1);
+    const MAX_LOG_WAIT: Duration = Duration::from_secs(1);
     let (logged, is_logged) = mpsc::channel::<()>();
     let log = thread::Builder::new().spawn(move || {
         tracing::error!(reason, "the process ends");
         drop(logged);
     });
     if log.is_ok() {
-        let _ = is_logged.recv_timeout(LONGEST_LOG);
+        let _ = is_logged.recv_timeout(MAX_LOG_WAIT);
     }
     std::process::exit(INTERNAL_ERROR)
 }

@@ -136,10 +136,10 @@ impl<T: Serialize> List<T> {
 
 /// Reads the limit of a list's page.
 pub(super) fn list_limit(limit: u64) -> Result<usize, FieldError> {
-    const LARGEST: u64 = 1_000;
-    if !(1..=LARGEST).contains(&limit) {
+    const MAX_LIMIT: u64 = 1_000;
+    if !(1..=MAX_LIMIT).contains(&limit) {
         let error = FieldError::new("/limit", format!("{limit} is out of bounds"));
-        return Err(error.hint(format!("use 1 to {LARGEST}")));
+        return Err(error.hint(format!("use 1 to {MAX_LIMIT}")));
     }
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

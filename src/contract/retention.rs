@@ -33,9 +33,9 @@ impl RetentionBody {
         let mut number =
             |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));
         Retention {
-            datagrams: number("/retention/datagrams", self.datagrams, 1..=Retention::MOST),
-            bytes: number("/retention/bytes", self.bytes, Retention::FEWEST_BYTES..=Retention::MOST),
-            age: number("/retention/age_ms", self.age_ms, 1..=Retention::LONGEST_AGE_MS)
+            datagrams: number("/retention/datagrams", self.datagrams, 1..=Retention::MAX),
+            bytes: number("/retention/bytes", self.bytes, Retention::MIN_BYTES..=Retention::MAX),
+            age: number("/retention/age_ms", self.age_ms, 1..=Retention::MAX_AGE_MS)
                 .map(Duration::from_millis),
         }
     }

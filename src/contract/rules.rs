@@ -8,7 +8,7 @@ use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::read_address;
 use super::payload::{Encoding, Payload, read_base64, read_payload};
 use crate::model::{
-    Delay, Family, Match, Pattern, Reply, ReplyBytes, ReplyFrom, ResponderRules, largest_payload, limits,
+    Delay, Family, Match, Pattern, Reply, ReplyBytes, ReplyFrom, ResponderRules, limits, max_payload,
 };
 
 /// The payload of replies: text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
@@ -151,7 +151,7 @@ fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Repl
     }
     let pointers = ["/reply/payload", "/reply/payload_base64"];
     let bytes = read_payload(errors, pointers, object.payload, object.payload_base64)?;
-    let longest = largest_payload(Family::V4);
+    let longest = max_payload(Family::V4);
     if bytes.len() > longest {
         let fact = format!("a reply has at most {longest} bytes, and this has {}", bytes.len());
         return Err(errors.push(FieldError::new("/reply", fact)));
@@ -173,7 +173,7 @@ impl From<&Reply> for ReplyBody {
 }
 
 impl MatchBody {
-    const LONGEST_REGEX: usize = 4_096;
+    const MAX_REGEX: usize = 4_096;
 
     fn read(self, errors: &mut FieldErrors) -> Result<Match, Refused> {
         let Self { exact, exact_base64, prefix, prefix_base64, regex } = self;
@@ -187,8 +187,8 @@ impl MatchBody {
                 read_base64(errors, "/match/prefix_base64", &text).map(Match::Prefix)
             }
             (None, None, None, None, Some(pattern)) => {
-                if pattern.len() > Self::LONGEST_REGEX {
-                    let fact = format!("a pattern has at most {} characters", Self::LONGEST_REGEX);
+                if pattern.len() > Self::MAX_REGEX {
+                    let fact = format!("a pattern has at most {} characters", Self::MAX_REGEX);
                     return Err(errors.push(FieldError::new("/match/regex", fact)));
                 }
                 errors.keep("/match/regex", Pattern::new(pattern)).map(Match::Regex)

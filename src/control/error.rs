@@ -27,14 +27,14 @@ pub enum ControlError {
     NotFound { kind: ResourceKind, id: Id },
     #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
-    #[error("there are {most} {kind}s{}, the most that the service takes", collecting(*.kind))]
-    TooMany { kind: ResourceKind, most: usize },
+    #[error("there are {max} {kind}s{}, the most that the service takes", collecting(*.kind))]
+    TooMany { kind: ResourceKind, max: usize },
     #[error(
-        "memberships and responders take at most {most} bytes besides their logs, and this {kind} would exceed that"
+        "memberships and responders take at most {max} bytes besides their logs, and this {kind} would exceed that"
     )]
-    TooLarge { kind: ResourceKind, most: usize },
-    #[error("a message tells at most {most} responders apart, and {expect} are expected")]
-    ExpectsTooMany { expect: u64, most: usize },
+    TooLarge { kind: ResourceKind, max: usize },
+    #[error("a message tells at most {max} responders apart, and {expect} are expected")]
+    ExpectsTooMany { expect: u64, max: usize },
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
     #[error("there is no interface `{name}`")]
@@ -93,11 +93,11 @@ pub enum ControlError {
     #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
     TooLong { length: usize, interface: Arc<str> },
     #[error(
-        "the patterns of all responders use the {most} bytes that they may: delete responders, share patterns between them, or raise `--pattern-bytes`"
+        "the patterns of all responders use the {max} bytes that they may: delete responders, share patterns between them, or raise `--pattern-bytes`"
     )]
-    PatternMemory { most: usize },
-    #[error("{count} times every {} ms is longer than {} ms, for which a message may be repeated: lower `count` or `interval_ms`, or raise `--longest-repeat-ms`", .interval.as_millis(), .most.as_millis())]
-    RepeatTooLong { count: u32, interval: Duration, most: Duration },
+    PatternMemory { max: usize },
+    #[error("{count} times every {} ms is longer than {} ms, for which a message may be repeated: lower `count` or `interval_ms`, or raise `--longest-repeat-ms`", .interval.as_millis(), .max.as_millis())]
+    RepeatTooLong { count: u32, interval: Duration, max: Duration },
     #[error("{0}")]
     Failed(#[source] SocketError),
     #[error("the service is stopping: try again once it is back")]

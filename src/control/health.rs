@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::resource_kind::ResourceKind;
 use super::shared::{Control, Shared};
 use super::views::JoinState;
-use super::watchdog::LONGEST_WORK;
+use super::watchdog::MAX_BUSY;
 use crate::net::Descriptors;
 use crate::store::Store;
 use crate::sync::Lock;
@@ -62,8 +62,8 @@ fn makes_progress(shared: &Shared) -> bool {
     let store = shared.store.as_ref().map(Store::progress);
     let others = [shared.interfaces.progress(), &shared.reconciler.progress].into_iter().chain(store);
     let mut all = shared.receive_threads.progress().chain(others);
-    all.all(|progress| progress.busy_for(now) < LONGEST_WORK)
-        && shared.message_context.timers.late(now) < LONGEST_WORK
+    all.all(|progress| progress.busy_for(now) < MAX_BUSY)
+        && shared.message_context.timers.late(now) < MAX_BUSY
 }
 
 fn accepting(shared: &Shared) -> HealthCheck {
@@ -99,8 +99,8 @@ fn interfaces_followed(shared: &Shared) -> HealthCheck {
 fn hearing(shared: &Shared) -> HealthCheck {
     const NAME: &str = "hearing";
     /// Enough for a round in which a storm of changes makes it open thousands of sockets.
-    const LONGEST_ROUND: Duration = Duration::from_secs(30);
-    if shared.reconciler.progress.busy_for(Instant::now()) > LONGEST_ROUND {
+    const MAX_ROUND: Duration = Duration::from_secs(30);
+    if shared.reconciler.progress.busy_for(Instant::now()) > MAX_ROUND {
         return HealthCheck::failed(
             NAME,
             "the thread that opens and closes sockets is stuck: restart the service",
@@ -128,8 +128,8 @@ fn hearing(shared: &Shared) -> HealthCheck {
 fn lanes_running(shared: &Shared) -> HealthCheck {
     const NAME: &str = "lanes";
     /// A receive thread that works on one batch for longer than this is stuck.
-    const LONGEST_BATCH: Duration = Duration::from_secs(5);
-    let (running, started) = shared.receive_threads.running(LONGEST_BATCH);
+    const MAX_BATCH: Duration = Duration::from_secs(5);
+    let (running, started) = shared.receive_threads.running(MAX_BATCH);
     let detail = format!("{running} of {started} threads receive");
     if running < started {
         return HealthCheck::failed(

@@ -49,7 +49,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
 /// process ends.
 pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, start: impl Fn() -> F) {
     /// The most restarts in a row, each less than `SOON` after the one before.
-    const MOST: u32 = 5;
+    const MAX_RESTARTS: u32 = 5;
     const SOON: Duration = Duration::from_mins(1);
     const PAUSE: Duration = Duration::from_millis(100);
     let mut restarts = 0;
@@ -57,7 +57,7 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(name: &'static str, sta
         let started = Instant::now();
         let ended = AssertUnwindSafe(start()).catch_unwind().await;
         restarts = if started.elapsed() < SOON { restarts + 1 } else { 1 };
-        if restarts > MOST {
+        if restarts > MAX_RESTARTS {
             fatal("a task that the service needs keeps panicking");
         }
         let how = if ended.is_err() { "panicked" } else { "ended" };

@@ -14,7 +14,7 @@ pub(super) struct Registry<T> {
     /// Entries whose deletion may still be under way, the oldest first. Std lock: held for a look-up or a push.
     deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
     /// The most entries that clients may create.
-    most: usize,
+    max: usize,
 }
 
 /// Why a new entry was not added.
@@ -50,11 +50,11 @@ impl<T> Registry<T> {
     /// list. A deletion takes longer than a moment only if the disk hangs or a receive thread is stuck.
     const DELETIONS: usize = 1_024;
     /// Entries that a page examines before it releases the lock for other tasks.
-    const AT_ONCE: usize = 256;
+    const MAX_EXAMINED: usize = 256;
 
-    /// `most`: the most entries that clients may create.
-    pub(super) fn new(most: usize) -> Self {
-        Self { entries: Mutex::default(), deleted: Mutex::default(), most }
+    /// `max`: the most entries that clients may create.
+    pub(super) fn new(max: usize) -> Self {
+        Self { entries: Mutex::default(), deleted: Mutex::default(), max }
     }
 
     pub(super) fn find(&self, id: &Id) -> Option<Arc<T>> {
@@ -75,7 +75,7 @@ impl<T> Registry<T> {
     /// Adds an entry that a client creates, if there is room.
     pub(super) fn insert_new(&self, id: Id, entry: Arc<T>) -> Result<(), NotInserted> {
         let mut entries = self.entries();
-        let is_full = entries.len() >= self.most;
+        let is_full = entries.len() >= self.max;
         match entries.entry(id) {
             std::collections::btree_map::Entry::Occupied(_) => Err(NotInserted::Taken),
             std::collections::btree_map::Entry::Vacant(_) if is_full => Err(NotInserted::Full),
@@ -87,11 +87,11 @@ impl<T> Registry<T> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len() >= self.most
+        self.len() >= self.max
     }
 
-    pub(super) fn most(&self) -> usize {
-        self.most
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
 
     /// Takes the entry out, to be deleted, or returns one whose deletion is not over. `true`: it was taken out now.
@@ -148,7 +148,7 @@ impl<T> Registry<T> {
         loop {
             let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let entries = self.entries();
-            let rest = entries.range::<Id, _>((start, Bound::Unbounded)).take(Self::AT_ONCE);
+            let rest = entries.range::<Id, _>((start, Bound::Unbounded)).take(Self::MAX_EXAMINED);
             let part: Vec<_> = rest.map(|(id, entry)| (id.clone(), entry.clone())).collect();
             drop(entries);
             let Some((last, _)) = part.last() else { return (page, false) };

@@ -100,12 +100,12 @@ impl Shared {
 
     /// Counts a resource that is refused because there are too many.
     pub(super) fn too_many(&self, kind: ResourceKind) -> ControlError {
-        let most = match kind {
-            ResourceKind::Membership | ResourceKind::Responder => self.joined(kind).most(),
+        let max = match kind {
+            ResourceKind::Membership | ResourceKind::Responder => self.joined(kind).max(),
             ResourceKind::Message => self.settings.max_collecting,
         };
         self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
-        ControlError::TooMany { kind, most }
+        ControlError::TooMany { kind, max }
     }
 
     /// Charges the bytes of a new membership or responder, or those that a change adds.
@@ -117,7 +117,7 @@ impl Shared {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.membership_bytes.clone().try_acquire_many_owned(bytes).map_err(|_full| {
             self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
-            ControlError::TooLarge { kind, most: self.settings.membership_bytes }
+            ControlError::TooLarge { kind, max: self.settings.membership_bytes }
         })
     }
 

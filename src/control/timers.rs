@@ -51,7 +51,7 @@ impl Timers {
     /// Entries checked for each new one: with two, at most as many are dead as alive.
     const SWEPT_FOR_EACH: usize = 2;
     /// Entries checked under one lock, and how often in a round.
-    const SWEPT_AT_ONCE: usize = 256;
+    const MAX_SWEPT: usize = 256;
     const SWEEPS: usize = 64;
 
     /// Has the action run at this time, unless its owner is gone by then.
@@ -77,7 +77,7 @@ impl Timers {
     pub(super) fn sweep(&self) {
         for _ in 0..Self::SWEEPS {
             let mut queue = self.queue();
-            let dead = queue.take_dead(Self::SWEPT_AT_ONCE);
+            let dead = queue.take_dead(Self::MAX_SWEPT);
             let is_over = queue.swept.is_none();
             drop(queue);
             drop(dead);

@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::sync::{Progress, fatal};
 
 /// How long one piece of work may take. The longest legitimate one is a transaction on a slow disk.
-pub(super) const LONGEST_WORK: Duration = Duration::from_mins(1);
+pub(super) const MAX_BUSY: Duration = Duration::from_mins(1);
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Watches until it is dropped.
@@ -106,7 +106,7 @@ impl Watched {
         let now = (self.under_way)();
         let is_same = now.is_some() && now == self.before;
         (self.before, self.seen) = (now, if is_same { self.seen + 1 } else { 0 });
-        PERIOD * self.seen >= LONGEST_WORK
+        PERIOD * self.seen >= MAX_BUSY
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         let work = Arc::new(AtomicU64::new(0));
         let under_way = work.clone();
         let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));
-        let looks = u32::try_from(LONGEST_WORK.as_millis() / PERIOD.as_millis()).expect("few");
+        let looks = u32::try_from(MAX_BUSY.as_millis() / PERIOD.as_millis()).expect("few");
         for _ in 0..3 {
             work.fetch_add(1, Ordering::Relaxed);
             assert!((0..looks).all(|_| !watched.is_stuck()), "it comes to an end in time");

@@ -184,9 +184,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The client's id for the request, if it is a valid one, or a new one.
 fn request_id(request: &Request) -> HeaderValue {
-    const LONGEST: usize = 128;
+    const MAX_LENGTH: usize = 128;
     let given = request.headers().get(REQUEST_ID);
-    let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST && id.to_str().is_ok());
+    let given = given.filter(|id| !id.is_empty() && id.len() <= MAX_LENGTH && id.to_str().is_ok());
     given.cloned().unwrap_or_else(fresh_request_id)
 }
 

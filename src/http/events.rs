@@ -116,7 +116,7 @@ async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Dura
 
 /// As with logs, a client has a cursor and no queue.
 fn follow(control: Control, after: Option<Cursor>, authorization: Authorization) -> Body {
-    const AT_ONCE: usize = 100;
+    const MAX_READ: usize = 100;
     let mut begun = Vec::new();
     sse::begin(&mut begun, after);
     let begun = stream::iter((!begun.is_empty()).then_some(Ok(Bytes::from(begun))));
@@ -125,7 +125,7 @@ fn follow(control: Control, after: Option<Cursor>, authorization: Authorization)
         let (control, after, authorization) = state?;
         let mut out = Vec::new();
         let changed = control.events().changed();
-        let page = control.events().read(after, AT_ONCE);
+        let page = control.events().read(after, MAX_READ);
         let ended = if control.stopping().is_cancelled() {
             Some(EndReason::Stopping)
         } else {

@@ -19,7 +19,7 @@ use crate::contract::{parse_json, parse_query};
 use crate::model::{Id, parse_decimal};
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
-pub(super) const LARGEST_BODY: usize = 1024 * 1024;
+pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a client that pauses in the middle of a body can hold a connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,10 +83,10 @@ pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> R
     refuse_encoding(request.headers())?;
     let authorization = Authorization::of(request.extensions());
     let too_large = || {
-        let detail = format!("a body has at most {LARGEST_BODY} bytes: send less at once");
+        let detail = format!("a body has at most {MAX_BODY} bytes: send less at once");
         Problem::new(ProblemKind::TooLarge, detail)
     };
-    if request.body().size_hint().lower() > LARGEST_BODY as u64 {
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
     let body = collect(request.into_body(), budget.none());
@@ -118,9 +118,9 @@ enum BodyFailure {
 }
 
 async fn collect(body: axum::body::Body, mut held: HeldBytes) -> Result<ReceivedBody, BodyFailure> {
-    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(LARGEST_BODY);
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(MAX_BODY);
     let mut bytes = BytesMut::with_capacity(declared);
-    let mut body = Limited::new(body, LARGEST_BODY);
+    let mut body = Limited::new(body, MAX_BODY);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             if error.is::<LengthLimitError>() { BodyFailure::TooLarge } else { BodyFailure::Ended }
@@ -178,7 +178,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 pub(super) struct Wait(pub(super) Option<u64>);
 
 impl Wait {
-    const LONGEST: u64 = 60;
+    const MAX_SECONDS: u64 = 60;
 
     fn of(headers: &HeaderMap) -> Self {
         let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
@@ -188,7 +188,7 @@ impl Wait {
             let is_wait = name.trim().eq_ignore_ascii_case("wait");
             parse_decimal(value.trim().trim_matches('"')).filter(|_| is_wait)
         });
-        Self(wait.map(|seconds: u64| seconds.min(Self::LONGEST)))
+        Self(wait.map(|seconds: u64| seconds.min(Self::MAX_SECONDS)))
     }
 }
 

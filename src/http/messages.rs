@@ -12,7 +12,7 @@ use super::access::Authorization;
 use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
 use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
-use super::reading::{DatagramPath, LARGEST_PAGE, LogOwner, Reading};
+use super::reading::{DatagramPath, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
 use super::resource::{Resource, location};
 use super::responses::{LogContent, PayloadContent};
@@ -224,7 +224,7 @@ async fn answer(
     if view.closed.is_none() {
         return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
     }
-    let page = match LogOwner::Message(message.clone()).read(done, None, LARGEST_PAGE, ReadRange::ALL).await {
+    let page = match LogOwner::Message(message.clone()).read(done, None, MAX_PAGE, ReadRange::ALL).await {
         Ok(page) => page,
         // The message exists, so the client needs its id.
         Err(problem) => return Ok((location, problem).into_response()),

@@ -28,12 +28,12 @@ pub enum FilterError {
         "`{text}` is not a log filter ({reason}): use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`"
     )]
     Syntax { text: String, reason: String },
-    #[error("a log filter has 1 to {} characters", LogFilter::LONGEST)]
+    #[error("a log filter has 1 to {} characters", LogFilter::MAX_LENGTH)]
     Length,
 }
 
 impl LogFilter {
-    const LONGEST: usize = 4_096;
+    const MAX_LENGTH: usize = 4_096;
 
     /// A filter, and the layer that applies it.
     pub(super) fn new(text: &str) -> Result<(reload::Layer<EnvFilter, Registry>, Self), FilterError> {
@@ -93,7 +93,7 @@ impl fmt::Debug for LogFilter {
 }
 
 fn parse(text: &str) -> Result<EnvFilter, FilterError> {
-    if !(1..=LogFilter::LONGEST).contains(&text.len()) {
+    if !(1..=LogFilter::MAX_LENGTH).contains(&text.len()) {
         return Err(FilterError::Length);
     }
     // A mistyped level would count as a module's name, and silence everything else.

@@ -81,8 +81,8 @@ impl Group {
         }
     }
 
-    pub fn largest_payload(&self) -> usize {
-        largest_payload(self.family())
+    pub fn max_payload(&self) -> usize {
+        max_payload(self.family())
     }
 }
 
@@ -138,7 +138,7 @@ impl fmt::Display for Family {
 
 /// The largest UDP payload in bytes: 65,535 less the UDP header and, for IPv4, the IP header
 /// (RFC 768, RFC 791); IPv6 does not count its own header (RFC 8200 section 3).
-pub const fn largest_payload(family: Family) -> usize {
+pub const fn max_payload(family: Family) -> usize {
     match family {
         Family::V4 => 65_507,
         Family::V6 => 65_527,

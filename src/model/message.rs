@@ -49,9 +49,9 @@ impl MessageSpec {
 
 /// Whether one datagram to the group can carry this many bytes, and leave from this address.
 pub fn check_datagram(group: &Group, length: usize, source: Option<IpAddr>) -> Result<(), SpecError> {
-    let longest = group.largest_payload();
-    if length > longest {
-        return Err(SpecError::PayloadTooLong { length, longest });
+    let max = group.max_payload();
+    if length > max {
+        return Err(SpecError::PayloadTooLong { length, max });
     }
     match source.filter(|address| Family::of(*address) != group.family()) {
         Some(address) => Err(SpecError::SourceFamily { address, group: *group }),
@@ -136,9 +136,9 @@ pub enum CloseReason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     #[error(
-        "the payload has {length} bytes, and one datagram carries at most {longest}: shorten it or send several messages"
+        "the payload has {length} bytes, and one datagram carries at most {max}: shorten it or send several messages"
     )]
-    PayloadTooLong { length: usize, longest: usize },
+    PayloadTooLong { length: usize, max: usize },
     #[error("messages to {group} leave from an {} address, and {address} is not one", group.family())]
     SourceFamily { address: IpAddr, group: Group },
     #[error(

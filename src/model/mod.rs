@@ -19,7 +19,7 @@ mod sources;
 mod time;
 
 pub use datagram::{DatagramMeta, ResponseMeta};
-pub use group::{Family, Group, GroupError, largest_payload};
+pub use group::{Family, Group, GroupError, max_payload};
 pub use hearing::NotHearing;
 pub use id::{Id, IdError};
 pub use interface::{

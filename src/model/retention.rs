@@ -13,9 +13,9 @@ pub struct Retention {
 
 impl Retention {
     /// The lowest value allowed for `bytes`: a log evicts a block at a time.
-    pub const FEWEST_BYTES: u64 = 65_536;
+    pub const MIN_BYTES: u64 = 65_536;
     /// The largest number that the API document's 64-bit integers have.
-    pub const MOST: u64 = i64::MAX.cast_unsigned();
+    pub const MAX: u64 = i64::MAX.cast_unsigned();
     /// A year.
-    pub const LONGEST_AGE_MS: u64 = 31_536_000_000;
+    pub const MAX_AGE_MS: u64 = 31_536_000_000;
 }

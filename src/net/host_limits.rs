@@ -37,14 +37,14 @@ pub fn receive_buffer(requested: usize) -> Result<BufferSize, SocketError> {
 }
 
 /// How many sources a filter may name.
-pub fn most_sources(family: Family) -> usize {
+pub fn max_sources(family: Family) -> usize {
     // `igmp_max_msf` is in ip(7). The filter has to fit into `optmem_max` as well (`ip_set_mcast_msfilter`).
     let (name, default) = match family {
         Family::V4 => ("net/ipv4/igmp_max_msf", 10),
         Family::V6 => ("net/ipv6/mld_max_msf", 64),
     };
-    let most_in_memory = setting("net/core/optmem_max").map_or(usize::MAX, wire::sources_in);
-    setting(name).unwrap_or(default).min(most_in_memory)
+    let max_in_memory = setting("net/core/optmem_max").map_or(usize::MAX, wire::sources_in);
+    setting(name).unwrap_or(default).min(max_in_memory)
 }
 
 /// A group of private use (RFC 2365), only to try a bind: nothing joins it, and the bind takes the port from no program

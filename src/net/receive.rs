@@ -129,7 +129,7 @@ impl ReceiveThreads {
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
             !handle.is_finished()
                 && thread.progress.busy_for(now) < limit
-                && thread.progress.since_last_turn(now) < 3 * ReceiveThread::LONGEST_WAIT
+                && thread.progress.since_last_turn(now) < 3 * ReceiveThread::MAX_WAIT
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
     }
@@ -172,7 +172,7 @@ impl ReceiveThread {
     const MAX_ERRORS_IN_A_ROW: u32 = 100;
     const ERROR_PAUSE: Duration = Duration::from_millis(20);
     /// After this time without a datagram the thread wakes, to show that it still runs.
-    const LONGEST_WAIT: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
 
     fn new(failures: Arc<Failures>) -> io::Result<Self> {
         Ok(Self { epoll: Epoll::new()?, sockets: Mutex::default(), progress: Arc::default(), failures })
@@ -185,7 +185,7 @@ impl ReceiveThread {
         let mut errors = 0;
         loop {
             self.progress.rest();
-            let ready = self.epoll.wait(&mut events, Self::LONGEST_WAIT);
+            let ready = self.epoll.wait(&mut events, Self::MAX_WAIT);
             // With something to read, each batch shows that the thread runs.
             if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
                 self.progress.turn();

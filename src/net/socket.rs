@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use super::error::{Action, SocketError, SocketErrorKind, WithAction};
 use super::sys;
 use super::wire::{AddressBytes, ControlWriter};
-use crate::model::{Family, largest_payload};
+use crate::model::{Family, max_payload};
 
 /// A non-blocking UDP socket of one family.
 #[derive(Debug)]
@@ -138,11 +138,11 @@ impl Socket {
             return script.send(count).context(Action::Send);
         }
         let address = AddressBytes::new(destination);
-        let most_per_send = largest_payload(self.family) / payload.len().max(1);
+        let max_per_send = max_payload(self.family) / payload.len().max(1);
         let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
             1
         } else {
-            most_per_send.min(sys::MOST_SEGMENTS).min(count)
+            max_per_send.min(sys::MAX_SEGMENTS).min(count)
         };
         if copies > 1 {
             let plain = control.clone();

@@ -186,11 +186,11 @@ impl Outgoing<'_> {
 /// sent.
 pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
     /// `UIO_MAXIOV` bounds one call to 1,024; 64 amortise the call and fit the stack.
-    const AT_ONCE: usize = 64;
-    let batch = &batch[..batch.len().min(AT_ONCE)];
-    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
+    const MAX_MESSAGES: usize = 64;
+    let batch = &batch[..batch.len().min(MAX_MESSAGES)];
+    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; MAX_MESSAGES];
     // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
-    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
+    let mut headers: [libc::mmsghdr; MAX_MESSAGES] = unsafe { std::mem::zeroed() };
     for ((outgoing, vector), header) in batch.iter().zip(&mut vectors).zip(&mut headers) {
         *vector = outgoing.vector();
         header.msg_hdr = outgoing.header(vector, 1);
@@ -209,7 +209,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usi
 }
 
 /// Most segments in one GSO send that every kernel takes (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
-pub(super) const MOST_SEGMENTS: usize = 64;
+pub(super) const MAX_SEGMENTS: usize = 64;
 
 /// Sends the same datagram again and again: `messages` sends of `copies` datagrams each, all gathered from the
 /// one payload. With more than one copy, `outgoing.control` must hold `UDP_SEGMENT` with the payload's length.
@@ -221,11 +221,11 @@ pub(super) fn send_copies(
     messages: usize,
 ) -> io::Result<usize> {
     /// Sends in one call; with 64 segments each, 1,024 datagrams.
-    const AT_ONCE: usize = 16;
-    let (copies, messages) = (copies.min(MOST_SEGMENTS), messages.min(AT_ONCE));
-    let mut vectors = [outgoing.vector(); MOST_SEGMENTS];
+    const MAX_MESSAGES: usize = 16;
+    let (copies, messages) = (copies.min(MAX_SEGMENTS), messages.min(MAX_MESSAGES));
+    let mut vectors = [outgoing.vector(); MAX_SEGMENTS];
     // SAFETY: all-zero is a valid mmsghdr; null pointers in it stand for "absent".
-    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
+    let mut headers: [libc::mmsghdr; MAX_MESSAGES] = unsafe { std::mem::zeroed() };
     for header in &mut headers[..messages] {
         header.msg_hdr = outgoing.header(vectors.as_mut_ptr(), copies);
     }
@@ -282,12 +282,13 @@ impl Epoll {
     pub(super) fn wait<'a>(
         &self,
         events: &'a mut [libc::epoll_event],
-        longest: Duration,
+        timeout: Duration,
     ) -> io::Result<impl ExactSizeIterator<Item = u64> + 'a> {
-        let most = i32::try_from(events.len()).unwrap_or(i32::MAX);
-        let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: `events` is writable for `most` events.
-        let result = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), most, longest) };
+        let max_events = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `events` is writable for `max_events` events.
+        let result =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), max_events, timeout) };
         let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
         Ok(events[..filled].iter().map(|event| event.u64))
     }

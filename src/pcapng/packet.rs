@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::model::{DatagramMeta, Family, largest_payload};
+use crate::model::{DatagramMeta, Family, max_payload};
 
 /// A datagram with IP and UDP headers as they were on the wire, as far as that is known.
 pub(super) struct Packet<'a> {
@@ -31,7 +31,7 @@ impl<'a> Packet<'a> {
         Self {
             hop_limit: metadata.hop_limit.unwrap_or(0),
             ports: [metadata.source.port(), metadata.destination.port()],
-            payload: &payload[..payload.len().min(largest_payload(network.family()))],
+            payload: &payload[..payload.len().min(max_payload(network.family()))],
             full_length: payload.len(),
             network,
         }

@@ -69,10 +69,10 @@ impl ConnectionLimits {
     /// The most connections. Others than these take file descriptors too: sockets of groups, and files.
     pub(super) fn connections(&self) -> usize {
         /// Where the limit of file descriptors is high, memory is the limit.
-        const MOST: u64 = 2_048;
+        const MAX_CONNECTIONS: u64 = 2_048;
         self.connections.unwrap_or_else(|| {
             let descriptors = Descriptors::now().limit.unwrap_or(1_024);
-            usize::try_from((descriptors / 4).clamp(8, MOST)).expect("just clamped")
+            usize::try_from((descriptors / 4).clamp(8, MAX_CONNECTIONS)).expect("just clamped")
         })
     }
 }

@@ -187,8 +187,8 @@ fn queued<T>(
     mut take: impl FnMut(T) -> io::Result<()>,
 ) -> io::Result<()> {
     /// `net.core.somaxconn` unless raised (listen(2)).
-    const MOST: usize = 4_096;
-    for _ in 0..MOST {
+    const MAX_BACKLOG: usize = 4_096;
+    for _ in 0..MAX_BACKLOG {
         match accept() {
             Ok(accepted) => take(accepted)?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -198,11 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ParserAnswers<S> {
     /// client might lose the answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         /// As much as a client may have on its way.
-        const MOST_READS: usize = 64;
+        const MAX_READS: usize = 64;
         ready!(self.write_document(context))?;
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         let mut rest = [0; 8 * 1024];
-        for _ in 0..MOST_READS {
+        for _ in 0..MAX_READS {
             let mut buffer = ReadBuf::new(&mut rest);
             let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
             if !matches!(read, Poll::Ready(Ok(()))) || buffer.filled().is_empty() {

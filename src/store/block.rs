@@ -96,9 +96,9 @@ impl Block {
         Self::cost_of(self.bytes.len())
     }
 
-    /// Whether this record batch would make the block larger than `most` bytes.
-    pub(super) fn is_full_for(&self, batch: &RecordBatch<'_>, most: usize) -> bool {
-        !self.is_empty() && self.bytes.len() + batch.most_bytes() > most
+    /// Whether this record batch would make the block larger than `max` bytes.
+    pub(super) fn is_full_for(&self, batch: &RecordBatch<'_>, max: usize) -> bool {
+        !self.is_empty() && self.bytes.len() + batch.max_bytes() > max
     }
 
     /// The earliest and the latest time of arrival.

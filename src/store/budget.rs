@@ -14,8 +14,8 @@ pub struct Budget {
 }
 
 struct Bound {
-    most: usize,
-    /// `most`, or less if the disk lacks space.
+    max: usize,
+    /// `max`, or less if the disk lacks space.
     allowed: AtomicUsize,
     held: AtomicUsize,
 }
@@ -50,7 +50,7 @@ impl Budget {
 
     /// Whether memory is nearly full: retention that stops only below this need not evict block by block.
     pub fn memory_is_short(&self) -> bool {
-        self.memory.held.load(Ordering::Relaxed) > self.memory.most / 8 * 7
+        self.memory.held.load(Ordering::Relaxed) > self.memory.max / 8 * 7
     }
 
     /// Resolves once either bound is exceeded. Cancel-safe.
@@ -65,7 +65,7 @@ impl Budget {
 
     /// Lowers the bound on all logs to what the disk has space for.
     pub(super) fn confine(&self, kept: usize) {
-        self.kept.allowed.store(kept.min(self.kept.most), Ordering::Relaxed);
+        self.kept.allowed.store(kept.min(self.kept.max), Ordering::Relaxed);
         if self.is_exceeded() {
             self.exceeded.notify_one();
         }
@@ -73,13 +73,13 @@ impl Budget {
 
     /// Restores the configured bound.
     pub(super) fn release(&self) {
-        self.confine(self.kept.most);
+        self.confine(self.kept.max);
     }
 
     /// The bound in bytes that the disk sets for all logs, if they have nearly reached it.
     pub fn confined_to(&self) -> Option<usize> {
         let allowed = self.kept.allowed.load(Ordering::Relaxed);
-        (allowed < self.kept.most && self.kept() >= allowed - allowed / 8).then_some(allowed)
+        (allowed < self.kept.max && self.kept() >= allowed - allowed / 8).then_some(allowed)
     }
 
     /// Replaces a log's charge of `before` by `now`.
@@ -93,8 +93,8 @@ impl Budget {
 }
 
 impl Bound {
-    fn new(most: usize) -> Self {
-        Self { most, allowed: AtomicUsize::new(most), held: AtomicUsize::new(0) }
+    fn new(max: usize) -> Self {
+        Self { max, allowed: AtomicUsize::new(max), held: AtomicUsize::new(0) }
     }
 
     fn excess(&self) -> usize {

@@ -42,7 +42,7 @@ mod mark {
 }
 
 /// The most bytes of a record beside payload and origin.
-const MOST_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
+const MAX_HEADER: usize = 1 + 8 + 4 + 22 + 1 + 2 + 13;
 
 impl RecordBatch<'_> {
     /// How many datagrams the batch has.
@@ -52,8 +52,8 @@ impl RecordBatch<'_> {
     }
 
     /// The most bytes of its record.
-    pub(super) fn most_bytes(&self) -> usize {
-        MOST_HEADER + 1 + 22 + 1 + self.metadata.interface.len() + self.bytes.len()
+    pub(super) fn max_bytes(&self) -> usize {
+        MAX_HEADER + 1 + 22 + 1 + self.metadata.interface.len() + self.bytes.len()
     }
 
     /// Writes the record; `with_origin`: its origin differs from that of the record before.
@@ -111,11 +111,11 @@ struct Header {
     length: usize,
 }
 
-struct HeaderBytes([u8; MOST_HEADER]);
+struct HeaderBytes([u8; MAX_HEADER]);
 
 impl Default for HeaderBytes {
     fn default() -> Self {
-        Self([0; MOST_HEADER])
+        Self([0; MAX_HEADER])
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
             for (nth, batch) in batches.clone().enumerate() {
                 let before = out.len();
                 batch.write(&mut out, nth == 0 || destinations[nth] != destinations[nth - 1]);
-                prop_assert!(out.len() - before <= batch.most_bytes());
+                prop_assert!(out.len() - before <= batch.max_bytes());
             }
             let mut records = Records::new(&out);
             for batch in batches {

@@ -46,7 +46,7 @@ fn receive_buffers(requested: usize) -> HealthCheck {
 
 fn source_filters() -> HealthCheck {
     const NAME: &str = "rights.source_filters";
-    let [v4, v6] = [Family::V4, Family::V6].map(host_limits::most_sources);
+    let [v4, v6] = [Family::V4, Family::V6].map(host_limits::max_sources);
     let detail = format!("a membership can name {v4} sources in IPv4 and {v6} in IPv6");
     if v4.min(v6) < limits::SOURCES {
         return HealthCheck::warning(

@@ -181,7 +181,7 @@ impl MembershipState {
     }
 
     /// On some hosts, interfaces come and go under ever new names; the counters of this many are remembered.
-    const MOST_COUNTED_BEFORE: usize = 1_024;
+    const MAX_COUNTED_BEFORE: usize = 1_024;
 
     /// Drops the interfaces that the specification no longer includes, and returns their sockets, to be closed.
     pub(super) fn drop_excluded(&mut self, table: &InterfaceTable) -> Vec<Registration> {
@@ -195,7 +195,7 @@ impl MembershipState {
         self.dropped_before += dropped.iter().map(InterfaceMembership::dropped_buffers).sum::<u64>();
         self.is_only_loopback = table.is_only_loopback(family);
         for interface in &dropped {
-            if self.counted_before.len() < Self::MOST_COUNTED_BEFORE {
+            if self.counted_before.len() < Self::MAX_COUNTED_BEFORE {
                 self.counted_before.insert(interface.name.clone(), interface.counters.clone());
             }
         }

@@ -179,8 +179,8 @@ fn check_patterns(
     let responder = existing.and_then(|existing| existing.responder.as_ref());
     let is_new = rules.matches.pattern().is_some()
         && responder.is_none_or(|responder| responder.active().rules.matches != rules.matches);
-    let most = shared.settings.pattern_bytes;
-    if is_new && Pattern::bytes_in_use() > most { Err(ControlError::PatternMemory { most }) } else { Ok(()) }
+    let max = shared.settings.pattern_bytes;
+    if is_new && Pattern::bytes_in_use() > max { Err(ControlError::PatternMemory { max }) } else { Ok(()) }
 }
 
 /// Arms the membership's next lease check and retry.

@@ -39,7 +39,7 @@ impl<M> Default for ClosedMessages<M> {
 
 impl<M: Lingers> ClosedMessages<M> {
     /// Half of a descriptor limit of 8,192, the smallest that is common for services.
-    const MOST_LINGERING: usize = 4_096;
+    const MAX_LINGERING: usize = 4_096;
     const SWEEP_FROM: usize = 1_024;
 
     /// Adds a message that has just been closed. Callable from a sink: the timers' task closes the sockets later.
@@ -53,7 +53,7 @@ impl<M: Lingers> ClosedMessages<M> {
         let Some(linger) = message.linger() else { return };
         timers.arm(now + linger, Arc::downgrade(message), |message: Arc<M>| message.end_linger());
         queues.lingering.push_back(Arc::downgrade(message));
-        if queues.lingering.len() > Self::MOST_LINGERING
+        if queues.lingering.len() > Self::MAX_LINGERING
             && let Some(oldest) = queues.lingering.pop_front()
         {
             timers.arm(now, oldest, |oldest| oldest.end_linger());

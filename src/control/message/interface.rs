@@ -36,7 +36,7 @@ struct Retired {
 
 impl EgressInterface {
     /// Previous addresses of an interface at which responses are still received.
-    const MOST_RETIRED: usize = 4;
+    const MAX_RETIRED: usize = 4;
 
     pub(super) fn new(result_index: usize, interface: &Interface) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl EgressInterface {
         }
         let is_here = |source| table.interfaces.iter().any(|interface| interface.can_send_from(source));
         self.release_retired_if(message, |retired| !is_here(retired.source));
-        while self.retired.len() > Self::MOST_RETIRED
+        while self.retired.len() > Self::MAX_RETIRED
             && let Some(oldest) = self.retired.pop_front()
         {
             message.release(&oldest.ports);

@@ -44,14 +44,14 @@ impl Control {
             return same(message, &spec);
         }
         shared.ensure_running()?;
-        let (repeat, most) = (spec.repeat, shared.settings.longest_repeat);
-        if repeat.interval.saturating_mul(repeat.count) > most {
+        let (repeat, max) = (spec.repeat, shared.settings.longest_repeat);
+        if repeat.interval.saturating_mul(repeat.count) > max {
             let (count, interval) = (repeat.count, repeat.interval);
-            return Err(ControlError::RepeatTooLong { count, interval, most });
+            return Err(ControlError::RepeatTooLong { count, interval, max });
         }
-        let most = shared.message_context.tables.rows();
-        if let Some(expect) = spec.expect.filter(|expect| *expect > most as u64) {
-            return Err(ControlError::ExpectsTooMany { expect, most });
+        let max = shared.message_context.tables.rows();
+        if let Some(expect) = spec.expect.filter(|expect| *expect > max as u64) {
+            return Err(ControlError::ExpectsTooMany { expect, max });
         }
         let place = shared.collecting.clone().try_acquire_owned();
         let place = place.map_err(|_full| shared.too_many(ResourceKind::Message))?;

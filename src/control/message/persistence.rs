@@ -88,7 +88,7 @@ impl Message {
     }
 
     async fn replay(&self) -> Result<(), ReadError> {
-        const AT_ONCE: usize = 1_000;
+        const MAX_READ: usize = 1_000;
         let mut cursor = None;
         let counters = self.log.counters();
         let is_complete = counters.kept() == counters.appended;
@@ -96,7 +96,7 @@ impl Message {
             self.collection().recount();
         }
         loop {
-            let page = self.log.read(cursor, AT_ONCE, ReadRange::ALL).await?;
+            let page = self.log.read(cursor, MAX_READ, ReadRange::ALL).await?;
             let responses =
                 page.entries().map(|entry| (entry.sequence, entry.metadata.source, entry.response));
             self.collection().replay(responses, is_complete);

@@ -30,20 +30,20 @@ pub(in crate::control) enum Attempted {
 
 impl EgressInterface {
     /// Copies handed to the kernel at once: as many as one call takes with GSO.
-    const AT_ONCE: u32 = 1_024;
+    const MAX_COPIES: u32 = 1_024;
     /// How long one copy waits for room in the send buffer. An interface that takes no copy for so long is stuck.
-    const LONGEST_WAIT: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
     /// How soon a waiting send notices that its interface is gone.
     const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-    /// Sends up to `most` copies by the interface as it is now, without waiting; the first of them is this attempt.
+    /// Sends up to `max` copies by the interface as it is now, without waiting; the first of them is this attempt.
     pub(in crate::control) fn try_send(
         &mut self,
         message: &Arc<Message>,
         attempt: u32,
-        most: u32,
+        max: u32,
     ) -> Attempted {
-        let planned = most.min(Self::AT_ONCE);
+        let planned = max.min(Self::MAX_COPIES);
         let sockets = match self.refresh_sockets(message) {
             Ok(sockets) => sockets,
             Err(error) => return Attempted::Refused(error, planned),
@@ -114,24 +114,23 @@ impl EgressInterface {
         }
     }
 
-    /// Sends up to `most` copies. Waits for room in the send buffer, and after an interface's failure for a fresh
+    /// Sends up to `max` copies. Waits for room in the send buffer, and after an interface's failure for a fresh
     /// interface table. Returns how many copies were sent or counted as failed.
-    async fn send(&mut self, message: &Arc<Message>, attempt: u32, most: u32) -> u32 {
-        let full_at = Instant::now() + Self::LONGEST_WAIT;
+    async fn send(&mut self, message: &Arc<Message>, attempt: u32, max: u32) -> u32 {
+        let full_at = Instant::now() + Self::MAX_WAIT;
         while !message.is_closed() {
-            match self.try_send(message, attempt, most) {
+            match self.try_send(message, attempt, max) {
                 Attempted::Sent(sent) => return sent,
                 Attempted::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
                 Attempted::Full => {
-                    let error =
-                        ControlError::NoRoom { interface: self.name.clone(), after: Self::LONGEST_WAIT };
-                    self.count_failed(message, &error, most);
-                    return most;
+                    let error = ControlError::NoRoom { interface: self.name.clone(), after: Self::MAX_WAIT };
+                    self.count_failed(message, &error, max);
+                    return max;
                 }
                 // The interface may have changed just now.
                 Attempted::Refused(error, _) if self.last_send_succeeded && error.is_of_interface() => {
                     self.last_send_succeeded = false;
-                    let _ = timeout(Self::LONGEST_WAIT, message.context.sockets.refresh()).await;
+                    let _ = timeout(Self::MAX_WAIT, message.context.sockets.refresh()).await;
                 }
                 Attempted::Refused(error, copies) => {
                     self.count_failed(message, &error, copies);

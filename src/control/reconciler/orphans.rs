@@ -30,7 +30,7 @@ struct OrphanSocket {
 
 impl Orphans {
     /// How many orphans stay open; if there are more, the oldest is closed all the same.
-    const MOST: usize = 256;
+    const MAX_ORPHANS: usize = 256;
 
     /// Stops these sockets from delivering, and closes those that harm nobody when closed.
     pub(in crate::control) fn take_in(
@@ -70,6 +70,6 @@ impl Orphans {
             }),
             Err(error) => rarely!(WARN, %error, "the kernel's lists of groups cannot be read"),
         }
-        self.0.drain(..self.0.len().saturating_sub(Self::MOST)).for_each(|oldest| drop(oldest.socket));
+        self.0.drain(..self.0.len().saturating_sub(Self::MAX_ORPHANS)).for_each(|oldest| drop(oldest.socket));
     }
 }

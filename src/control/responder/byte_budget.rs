@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// A budget in bytes, which may be a share of another one.
 pub(in crate::control) struct ByteBudget {
-    most: usize,
+    max: usize,
     held: AtomicUsize,
     part_of: Option<Arc<Self>>,
 }
@@ -28,12 +28,12 @@ impl ByteBudget {
     /// The part of the whole budget that one responder may use, so that it leaves some to the others.
     const SHARE: usize = 4;
 
-    pub(in crate::control) fn new(most: usize) -> Self {
-        Self { most, held: AtomicUsize::new(0), part_of: None }
+    pub(in crate::control) fn new(max: usize) -> Self {
+        Self { max, held: AtomicUsize::new(0), part_of: None }
     }
 
     pub(super) fn share(self: &Arc<Self>) -> Arc<Self> {
-        Arc::new(Self { part_of: Some(self.clone()), ..Self::new(self.most / Self::SHARE) })
+        Arc::new(Self { part_of: Some(self.clone()), ..Self::new(self.max / Self::SHARE) })
     }
 
     pub(in crate::control) fn held(&self) -> usize {
@@ -50,7 +50,7 @@ impl ByteBudget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.most
+        if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.max
             && self.part_of.as_ref().is_none_or(|whole| whole.take(bytes))
         {
             return true;

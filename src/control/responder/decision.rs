@@ -90,8 +90,8 @@ mod tests {
             reply_bytes: None,
         };
         let source = "192.0.2.1:9".parse().unwrap();
-        let at_once = rules(0..=0, true);
-        let decided = |is_copy, limits| decide(&at_once, b"ping", source, || is_copy, |_| limits);
+        let immediate = rules(0..=0, true);
+        let decided = |is_copy, limits| decide(&immediate, b"ping", source, || is_copy, |_| limits);
         let reply = |delay| Decision::Reply { payload: ReplyPayload::Fixed(&here), delay };
         assert_eq!(decided(false, Ok(())), reply(Duration::ZERO));
         assert_eq!(decided(true, Ok(())), Decision::Copy);

@@ -44,7 +44,7 @@ impl ReplyLimits {
     /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
     /// Sources with an excess, about 100 bytes each. If there are more, the one quiet for longest is forgotten.
-    const MOST_SOURCES: usize = 65_536;
+    const MAX_SOURCES: usize = 65_536;
     /// After this time without a reply, nothing is left of an excess.
     const WINDOW: Duration = Duration::from_secs(1);
 
@@ -56,7 +56,7 @@ impl ReplyLimits {
             total: quota(total).map(RateLimiter::direct),
             until_sweep: AtomicU32::new(Self::SWEEP_AFTER),
             bytes,
-            excess: Mutex::new(LruCache::new(Self::MOST_SOURCES)),
+            excess: Mutex::new(LruCache::new(Self::MAX_SOURCES)),
         }
     }
 
@@ -118,7 +118,7 @@ impl ReplyLimits {
         while excess.iter().next().is_some_and(|(_, excess)| is_over(excess)) {
             excess.remove_lru();
             if excess.is_empty() {
-                *excess = LruCache::new(Self::MOST_SOURCES);
+                *excess = LruCache::new(Self::MAX_SOURCES);
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::model::{Match, Search, Timestamp};
 /// Time is not measured but computed from what was searched, so that the same datagrams have the same result on a
 /// slower host.
 pub(in crate::control) struct MatchBudget {
-    most: u64,
+    max: u64,
     hasher: RandomState,
     /// The latest datagrams: in each place a hash, and the time spent on that datagram.
     spent: Box<[AtomicU64]>,
@@ -34,10 +34,10 @@ impl MatchBudget {
     const TIME: u64 = u32::MAX as u64;
 
     /// 0 lifts the limit.
-    pub(in crate::control) fn new(most: Duration) -> Self {
-        let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    pub(in crate::control) fn new(max: Duration) -> Self {
+        let max = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            most: if most == 0 { u64::MAX } else { most.min(Self::TIME) },
+            max: if max == 0 { u64::MAX } else { max.min(Self::TIME) },
             hasher: RandomState::new(),
             spent: (0..Self::DATAGRAMS).map(|_| AtomicU64::default()).collect(),
         }
@@ -60,7 +60,7 @@ impl MatchBudget {
             return Some(rule.search(payload).matched);
         }
         let datagram = datagram();
-        if self.spent_on(datagram) >= self.most {
+        if self.spent_on(datagram) >= self.max {
             return None;
         }
         let Search { matched, bytes } = rule.search(payload);

@@ -20,7 +20,7 @@ pub(super) struct RecentDatagrams {
 impl RecentDatagrams {
     const WITHIN: Duration = Duration::from_millis(50);
     /// Enough for 300,000 datagrams per second, in about a megabyte.
-    const MOST: usize = 16_384;
+    const MAX_DATAGRAMS: usize = 16_384;
 
     /// Whether the same datagram from the same source arrived on another interface a moment ago.
     pub(super) fn is_copy(
@@ -37,14 +37,14 @@ impl RecentDatagrams {
             _ => {
                 self.by_hash.insert(hash, (interface_index, received_at));
                 self.order.push_back((hash, received_at));
-                self.forget_oldest();
+                self.drop_oldest();
                 false
             }
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if self.order.len() > Self::MOST
+    fn drop_oldest(&mut self) {
+        if self.order.len() > Self::MAX_DATAGRAMS
             && let Some((hash, at)) = self.order.pop_front()
             && self.by_hash.get(&hash).is_some_and(|(_, latest)| *latest == at)
         {
@@ -73,7 +73,7 @@ mod tests {
         }
         assert_eq!(
             (recent.order.len(), recent.by_hash.len()),
-            (RecentDatagrams::MOST, RecentDatagrams::MOST)
+            (RecentDatagrams::MAX_DATAGRAMS, RecentDatagrams::MAX_DATAGRAMS)
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::model::Id;
 use crate::store::{Cursor, DiskError, Log, Page, ReadError, ReadRange};
 
 /// The most datagrams in one page.
-pub(in crate::http) const LARGEST_PAGE: usize = 1_000;
+pub(in crate::http) const MAX_PAGE: usize = 1_000;
 
 /// A log and its owner, kept alive as long as the request reads.
 pub(in crate::http) enum LogOwner {

@@ -10,7 +10,7 @@ mod stream;
 
 pub(super) use accept::{negotiate, varying};
 pub(super) use last_event_id::last_event_id;
-pub(super) use log_owner::{LARGEST_PAGE, LogOwner};
+pub(super) use log_owner::{LogOwner, MAX_PAGE};
 pub(super) use payload::DatagramPath;
 pub(super) use request::Reading;
 pub(super) use stream::{HEARTBEAT, streamed};

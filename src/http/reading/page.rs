@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::log_owner::{LARGEST_PAGE, LogOwner};
+use super::log_owner::{LogOwner, MAX_PAGE};
 use crate::contract::Encoding;
 use crate::contract::datagrams::{DatagramPage, Item};
 use crate::control::Done;
@@ -14,7 +14,7 @@ use crate::rendering::{Filter, PageBuilder};
 use crate::store::{Cursor, ReadRange};
 
 /// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.
-const MOST_SCANNED: usize = 100_000;
+const MAX_SCANNED: usize = 100_000;
 
 /// The requested content of a page, and how long to wait for it.
 pub(super) struct PageRequest {
@@ -35,11 +35,11 @@ impl PageRequest {
     ) -> Result<DatagramPage<Item>, Problem> {
         let deadline = Instant::now() + self.wait;
         let mut found = PageBuilder::new(self.after, self.limit, self.filter, owner.items(), self.encoding);
-        let mut left = MOST_SCANNED;
+        let mut left = MAX_SCANNED;
         loop {
             let changed = owner.log().changed();
-            let at_once = if self.filter.wants_all() { self.limit } else { LARGEST_PAGE };
-            let page = owner.read(Done::Nothing, found.next(), at_once, self.scope).await?;
+            let max_read = if self.filter.wants_all() { self.limit } else { MAX_PAGE };
+            let page = owner.read(Done::Nothing, found.next(), max_read, self.scope).await?;
             if page.gap.is_some() && !found.is_empty() {
                 // Overtaken during the scan: the next page reports the gap.
                 break;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::accept::{negotiate, varying};
 use super::last_event_id::last_event_id;
-use super::log_owner::{LARGEST_PAGE, LogOwner};
+use super::log_owner::{LogOwner, MAX_PAGE};
 use super::page::PageRequest;
 use super::stream::{self, StreamParams, streamed};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
@@ -23,7 +23,7 @@ use crate::rendering::sse::SseEncoder;
 use crate::rendering::{CaptureEncoder, Filter, NdjsonEncoder};
 use crate::store::ReadRange;
 
-const LONGEST_WAIT_MS: u64 = 60_000;
+const MAX_WAIT_MS: u64 = 60_000;
 
 /// The parsed [`ReadQuery`] and headers.
 pub(in crate::http) struct Reading {
@@ -132,9 +132,9 @@ impl Form {
         if format == Format::Json {
             let forms = "`sse`, `ndjson` and `pcapng` (pages have `wait_ms`)";
             only(query.follow == Some(true), "/follow", forms);
-            let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=LARGEST_PAGE as u64);
-            let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=LONGEST_WAIT_MS);
-            let limit = usize::try_from(limit).unwrap_or(LARGEST_PAGE);
+            let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=MAX_PAGE as u64);
+            let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=MAX_WAIT_MS);
+            let limit = usize::try_from(limit).unwrap_or(MAX_PAGE);
             return Self::Page { limit, wait: Duration::from_millis(wait) };
         }
         only(query.limit.is_some(), "/limit", "JSON pages");

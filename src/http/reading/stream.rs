@@ -44,7 +44,7 @@ pub(super) struct StreamParams {
 
 /// Datagrams read at once, and the bytes after which a read and a chunk end: with the block and the datagram that reach
 /// them, the most that one client holds.
-const AT_ONCE: usize = 100;
+const MAX_READ: usize = 100;
 const FULL_CHUNK: usize = 64 * 1024;
 
 /// Permits to render a chunk. A thousand streams that are all behind would otherwise be a thousand runnable tasks ahead
@@ -196,7 +196,7 @@ async fn read(params: &StreamParams, cursor: Option<Cursor>, all_read: bool) -> 
         return ReadOutcome::AllRead;
     }
     let range = ReadRange { bytes: FULL_CHUNK, ..params.scope };
-    let reading = params.owner.log().read(cursor, AT_ONCE, range);
+    let reading = params.owner.log().read(cursor, MAX_READ, range);
     let read = match within(Done::Nothing, reading).await {
         Ok(read) => read,
         Err(late) => return ReadOutcome::Failed(io::Error::other(late)),

@@ -46,32 +46,32 @@ const MATCHED: u16 = 1;
 impl Automaton {
     /// Bytes of the NFA, of the DFA's sets of NFA states, and of the DFA while it is made. Together they bound the time
     /// to compile: with sets a third larger, the slowest of 7,000 random patterns took 120 ms on a busy host.
-    const LARGEST_NFA: usize = 128 * 1024;
-    const LARGEST_SETS: usize = 96 * 1024;
-    const LARGEST_DFA: usize = 256 * 1024;
+    const MAX_NFA: usize = 128 * 1024;
+    const MAX_SETS: usize = 96 * 1024;
+    const MAX_DFA: usize = 256 * 1024;
     /// NFA states that the compiler may visit for transitions without a byte.
-    const MOST_VISITS: usize = 3_000_000;
+    const MAX_VISITS: usize = 3_000_000;
     /// The table's largest length: its indices are 16 bits. 128 KiB, which stay in a core's own cache.
-    const LONGEST_TABLE: usize = 1 << 16;
+    const MAX_TABLE: usize = 1 << 16;
 
     pub(super) fn compile(pattern: &Hir) -> Result<Self, NoAutomaton> {
         let config = thompson::Config::new()
             .utf8(false)
             .which_captures(WhichCaptures::None)
-            .nfa_size_limit(Some(Self::LARGEST_NFA));
+            .nfa_size_limit(Some(Self::MAX_NFA));
         let nfa = thompson::Compiler::new().configure(config).build_from_hir(pattern);
         let nfa = nfa.map_err(|_| NoAutomaton::TooLarge)?;
         if nfa.look_set_any().contains_word_unicode() {
             return Err(NoAutomaton::UnicodeWordBoundary);
         }
-        let closure = longest_closure(&nfa, Self::MOST_VISITS).ok_or(NoAutomaton::TooLarge)?;
-        let transitions = Self::MOST_VISITS / closure;
+        let closure = longest_closure(&nfa, Self::MAX_VISITS).ok_or(NoAutomaton::TooLarge)?;
+        let transitions = Self::MAX_VISITS / closure;
         let config = dense::Config::new()
             .accelerate(false)
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Unanchored)
-            .dfa_size_limit(Some(Self::LARGEST_DFA.min(transitions * size_of::<StateID>())))
-            .determinize_size_limit(Some(Self::LARGEST_SETS));
+            .dfa_size_limit(Some(Self::MAX_DFA.min(transitions * size_of::<StateID>())))
+            .determinize_size_limit(Some(Self::MAX_SETS));
         let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa);
         Self::of(&dfa.map_err(|_| NoAutomaton::TooLarge)?)
     }
@@ -109,7 +109,7 @@ impl Automaton {
             }
             next += 1;
         }
-        if table.len() > Self::LONGEST_TABLE {
+        if table.len() > Self::MAX_TABLE {
             return Err(NoAutomaton::TooLarge);
         }
         let classes = std::array::from_fn(|byte| byte_classes.get(u8::try_from(byte).unwrap_or(u8::MAX)));
@@ -139,7 +139,7 @@ impl Automaton {
 
 /// The most states that the compiler visits from one state without consuming a byte: what an empty part of a pattern,
 /// repeated and nested, makes it do for each transition. None if it takes too many visits to learn that.
-fn longest_closure(nfa: &NFA, most_visits: usize) -> Option<usize> {
+fn longest_closure(nfa: &NFA, max_visits: usize) -> Option<usize> {
     let states = nfa.states();
     let (mut visited_from, mut visits, mut longest) = (vec![usize::MAX; states.len()], 0, 1);
     let mut rest = Vec::new();
@@ -163,7 +163,7 @@ fn longest_closure(nfa: &NFA, most_visits: usize) -> Option<usize> {
             }
         }
         longest = longest.max(visits - before);
-        if visits > most_visits {
+        if visits > max_visits {
             return None;
         }
     }

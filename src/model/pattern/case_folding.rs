@@ -11,7 +11,7 @@ use regex_syntax::ast::{
 /// Whether the translator has so few characters to visit that it is done in time.
 pub(super) fn is_bounded(pattern: &Ast) -> bool {
     let Ok(folding) = visit(pattern, CaseFolding { depth: 0, characters: 0, ignores_case: false });
-    !folding.ignores_case || folding.characters <= CaseFolding::MOST
+    !folding.ignores_case || folding.characters <= CaseFolding::MAX_CHARACTERS
 }
 
 struct CaseFolding {
@@ -24,7 +24,7 @@ struct CaseFolding {
 
 impl CaseFolding {
     /// Measured: 30 ms.
-    const MOST: usize = 5_000_000;
+    const MAX_CHARACTERS: usize = 5_000_000;
     const UNICODE: usize = 0x11_0000;
     /// More than the characters of `\w`.
     const WORDS: usize = 150_000;

@@ -48,9 +48,9 @@ impl Follower {
     /// fails again and again, the process ends.
     pub(super) fn run(mut self) {
         /// Together half a minute of pauses.
-        const MOST_FAILURES: u32 = 10;
+        const MAX_FAILURES: u32 = 10;
         const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-        const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+        const MAX_PAUSE: Duration = Duration::from_secs(5);
         let mut failures = 0;
         loop {
             let reads = self.shared.health.lock_shared().reads;
@@ -60,11 +60,11 @@ impl Follower {
                 Err(_) => rarely!(ERROR, "following interfaces panicked: trying again"),
             }
             failures = if self.shared.health.lock_shared().reads > reads { 1 } else { failures + 1 };
-            if failures > MOST_FAILURES {
+            if failures > MAX_FAILURES {
                 fatal("interfaces cannot be followed");
             }
             self.reader = DumpReader::new(self.shared.netlink.clone());
-            if let Woken::End = self.pause((SHORTEST_PAUSE * (1 << failures)).min(LONGEST_PAUSE)) {
+            if let Woken::End = self.pause((SHORTEST_PAUSE * (1 << failures)).min(MAX_PAUSE)) {
                 return;
             }
         }
@@ -113,8 +113,8 @@ impl Follower {
     /// Applies the notifications that have arrived.
     fn drain(&mut self, notifications: &dyn NetlinkSocket) -> io::Result<()> {
         /// A limit, so that the table is published even in a storm of changes.
-        const MOST: usize = 1000;
-        for _ in 0..MOST {
+        const MAX_READ: usize = 1000;
+        for _ in 0..MAX_READ {
             match notifications.receive(&mut self.buffer) {
                 Ok(length) => self.table.apply(&self.buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -176,13 +176,9 @@ impl DumpSchedule {
     }
 }
 
-/// Waits for notifications, for callers that want the table, or for `longest` at most.
-fn wait(
-    mut wake: &PipeReader,
-    notifications: Option<BorrowedFd<'_>>,
-    longest: Duration,
-) -> io::Result<Woken> {
-    let milliseconds = u16::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+/// Waits for notifications, for callers that want the table, or for `max` at most.
+fn wait(mut wake: &PipeReader, notifications: Option<BorrowedFd<'_>>, max: Duration) -> io::Result<Woken> {
+    let milliseconds = u16::try_from(max.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
     let descriptors = std::iter::once(wake.as_fd()).chain(notifications);
     let mut descriptors: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     match poll(&mut descriptors, PollTimeout::from(milliseconds)) {

@@ -95,10 +95,10 @@ impl InterfaceWatch {
 
     /// A table with every change made before this call. Cancel-safe; takes at most 5 seconds.
     pub async fn refresh(&self) -> Result<Arc<InterfaceTable>, SocketError> {
-        const LONGEST: Duration = Duration::from_secs(5);
+        const MAX_WAIT: Duration = Duration::from_secs(5);
         let (reply, replied) = oneshot::channel();
         self.0.requests.lock_shared().add(reply).context(Action::Interfaces)?;
-        let replied = tokio::time::timeout(LONGEST, replied).await;
+        let replied = tokio::time::timeout(MAX_WAIT, replied).await;
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the kernel took too long");
         replied
             .map_err(late)
@@ -122,12 +122,12 @@ impl InterfaceWatch {
         /// A reply about one route is some hundred bytes long.
         const REPLY_BYTES: usize = 4096;
         /// As many as make requests at once on a host with many processors.
-        const MOST_IDLE: usize = 16;
+        const MAX_IDLE: usize = 16;
         let idle = self.0.idle_clients.lock_shared().pop();
         let mut client = idle.unwrap_or_else(|| Client::new(self.0.netlink.clone(), REPLY_BYTES));
         let found = route::look_up(&mut client, query).context(Action::Interfaces);
         let mut idle = self.0.idle_clients.lock_shared();
-        if idle.len() < MOST_IDLE {
+        if idle.len() < MAX_IDLE {
             idle.push(client);
         }
         found

@@ -264,8 +264,8 @@ enum Failure {
 }
 
 impl Client {
-    pub(super) fn new(netlink: Arc<dyn Netlink>, longest_datagram: usize) -> Self {
-        Self { netlink, socket: None, buffer: vec![0; longest_datagram].into(), sequence: 0 }
+    pub(super) fn new(netlink: Arc<dyn Netlink>, max_datagram: usize) -> Self {
+        Self { netlink, socket: None, buffer: vec![0; max_datagram].into(), sequence: 0 }
     }
 
     /// Sends a request and returns the parts of the reply that `read` finds. An error is the kernel's own, or of kind
@@ -303,12 +303,12 @@ impl Client {
         request: &mut Request,
         read: &mut impl FnMut(&NetlinkMessage<'_>) -> io::Result<Option<T>>,
     ) -> Result<NetlinkReply<T>, Failure> {
-        const LONGEST: Duration = Duration::from_secs(1);
+        const MAX_WAIT: Duration = Duration::from_secs(1);
         let started = Instant::now();
         self.sequence = self.sequence.wrapping_add(1);
         socket.send(request.numbered(self.sequence)).map_err(Failure::Lost)?;
         let mut reply = NetlinkReply { parts: Vec::new(), interrupted: false };
-        while started.elapsed() < LONGEST {
+        while started.elapsed() < MAX_WAIT {
             let length = socket.receive(&mut self.buffer).map_err(Failure::Lost)?;
             for message in messages(&self.buffer[..length]) {
                 let message = message.map_err(Failure::Lost)?;

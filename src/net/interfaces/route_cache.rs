@@ -58,10 +58,10 @@ impl RouteCache {
     /// Whether there was a notification since the last call, or an error: an overflow means that there were many.
     fn has_changed(&self) -> bool {
         /// In a storm of changes, the next call reads the others.
-        const MOST: usize = 100;
+        const MAX_READ: usize = 100;
         let receive = || self.notifications.receive(&mut [0]);
         let is_queued = |received: &io::Result<usize>| !matches!(received, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        std::iter::repeat_with(receive).take(MOST).take_while(is_queued).count() > 0
+        std::iter::repeat_with(receive).take(MAX_READ).take_while(is_queued).count() > 0
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Condition {
 
 impl Condition {
     /// Longer than requests wait for the disk.
-    const LONGEST_LAG: Duration = Duration::from_secs(10);
+    const MAX_LAG: Duration = Duration::from_secs(10);
 
     /// Whether something in the data directory is damaged.
     pub fn is_damaged(&self) -> bool {
@@ -35,6 +35,6 @@ impl Condition {
 
     /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {
-        self.error.is_some() || self.lag > Self::LONGEST_LAG
+        self.error.is_some() || self.lag > Self::MAX_LAG
     }
 }

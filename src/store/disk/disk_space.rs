@@ -28,7 +28,7 @@ pub(super) struct SpaceEstimate {
     pub(super) writable: u64,
     /// What one transaction may write. It is in `SQLite`'s own log before it is in the database, and so may two others
     /// be; all three are less than half of the reserve.
-    pub(super) at_once: u64,
+    pub(super) max_transaction: u64,
     /// Other files take most of the disk, or of the reserve: the writer may only write deletions.
     pub(super) taken: bool,
 }
@@ -37,7 +37,7 @@ impl SpaceEstimate {
     /// Whether so little is left that each transaction must measure it first: less than could be written until the next
     /// regular measurement. On a small disk that is always so.
     pub(super) fn is_tight(&self) -> bool {
-        self.taken || self.writable < 64 * self.at_once
+        self.taken || self.writable < 64 * self.max_transaction
     }
 }
 
@@ -46,9 +46,9 @@ impl DiskSpace {
     const RESERVE: u64 = 128 * 1024 * 1024;
     const SHARE: u64 = 8;
     /// A block and its overhead.
-    const LEAST_AT_ONCE: u64 = 96 * 1024;
+    const MIN_TRANSACTION: u64 = 96 * 1024;
     /// If less than this, and than this share of the disk, is available, others fill it: memory holds more.
-    const LEAST: u64 = 16 * 1024 * 1024;
+    const MIN_AVAILABLE: u64 = 16 * 1024 * 1024;
 
     pub(super) fn around(database: &Path) -> Self {
         let mut journal = database.as_os_str().to_owned();
@@ -69,10 +69,10 @@ impl DiskSpace {
             capacity,
             writable: capacity
                 .checked_sub(database.total - database.unused)
-                .filter(|writable| *writable >= Self::LEAST_AT_ONCE)
+                .filter(|writable| *writable >= Self::MIN_TRANSACTION)
                 .unwrap_or(0),
-            at_once: (reserve / 8).max(Self::LEAST_AT_ONCE),
-            taken: free < growth + reserve / 2 || available < Self::LEAST.min(all / Self::SHARE),
+            max_transaction: (reserve / 8).max(Self::MIN_TRANSACTION),
+            taken: free < growth + reserve / 2 || available < Self::MIN_AVAILABLE.min(all / Self::SHARE),
         }
     }
 }

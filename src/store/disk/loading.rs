@@ -26,7 +26,7 @@ const AHEAD: u64 = 1_000;
 const SKIPPED: u64 = 1 << 40;
 
 /// No service reaches larger numbers of datagrams, bytes, logs or blocks.
-const LARGEST: i64 = i64::MAX >> 1;
+const MAX_NUMBER: i64 = i64::MAX >> 1;
 
 /// The content of the database.
 #[derive(Default)]
@@ -75,8 +75,8 @@ pub(super) struct Rows {
 }
 
 /// Notes the start, reserves numbers for it, and returns the saved logs: the first write to the directory.
-/// `skip`: readers saw numbers that had not been reserved. `at_once`: how many bytes one transaction may write.
-pub(super) fn begin(database: &Database, skip: bool, at_once: u64) -> Result<SavedState, DiskError> {
+/// `skip`: readers saw numbers that had not been reserved. `max_transaction`: how many bytes one transaction may write.
+pub(super) fn begin(database: &Database, skip: bool, max_transaction: u64) -> Result<SavedState, DiskError> {
     let failed = |error| DiskError::of_sqlite(&database.path, &error);
     let mut state = load(&database.connection, &database.path)?;
     let skipped = if skip { SKIPPED } else { 0 };
@@ -86,9 +86,10 @@ pub(super) fn begin(database: &Database, skip: bool, at_once: u64) -> Result<Sav
         found.row.reserved = found.log.reserved;
     }
     // If the process is killed here, some reserved numbers stay unused.
-    let at_once = usize::try_from(at_once / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
+    let max_transaction =
+        usize::try_from(max_transaction / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
     let changed: Vec<_> = state.logs.iter().filter(|found| !found.row.complete || found.is_rebuilt).collect();
-    for logs in changed.chunks(at_once) {
+    for logs in changed.chunks(max_transaction) {
         let transaction = database.connection.unchecked_transaction().map_err(failed)?;
         for found in logs {
             logs::put(&transaction, &found.row).map_err(failed)?;
@@ -116,7 +117,7 @@ pub(super) fn assemble(rows: Rows) -> SavedState {
     let mut state = SavedState::default();
     // A damaged number is not relied on, but stays taken.
     let taken = |numbers: &mut dyn Iterator<Item = i64>| {
-        numbers.filter(|number| *number <= LARGEST).max().unwrap_or(0).max(0) + 1
+        numbers.filter(|number| *number <= MAX_NUMBER).max().unwrap_or(0).max(0) + 1
     };
     let blocks_logs = rows.blocks.iter().filter_map(|block| block.row.as_ref()).map(|block| block.log);
     let numbers = rows.owners.iter().map(|owner| owner.number).chain(rows.logs.iter().map(|log| log.number));
@@ -139,7 +140,7 @@ pub(super) fn assemble(rows: Rows) -> SavedState {
             (Some(owner), Some(row)) if (&owner.kind, &owner.id) == (&row.kind, &row.id) => {
                 found.insert(number, LoadedLog::new(row, owner.spec));
             }
-            (Some(owner), None) if number <= LARGEST => {
+            (Some(owner), None) if number <= MAX_NUMBER => {
                 state.damage.rebuilt.push(name(&owner.kind, &owner.id));
                 found.insert(number, LoadedLog::rebuilt(owner));
             }
@@ -155,7 +156,7 @@ pub(super) fn assemble(rows: Rows) -> SavedState {
     }
     let is_sound = state.damage.set_aside.is_empty() && state.damage.rebuilt.is_empty();
     for Checked { number, row } in rows.blocks {
-        let Some(BlockRow { log, block, .. }) = row.filter(|row| row.block.row <= LARGEST) else {
+        let Some(BlockRow { log, block, .. }) = row.filter(|row| row.block.row <= MAX_NUMBER) else {
             state.damage.blocks.push(number);
             continue;
         };
@@ -168,7 +169,7 @@ pub(super) fn assemble(rows: Rows) -> SavedState {
             continue;
         };
         let reached = log.blocks.last().map_or(1, |last| last.next);
-        if block.first < reached || block.next < block.first || block.next > LARGEST.cast_unsigned() {
+        if block.first < reached || block.next < block.first || block.next > MAX_NUMBER.cast_unsigned() {
             state.damage.blocks.push(number);
             continue;
         }
@@ -254,9 +255,9 @@ impl LoadedLog {
 fn is_possible(found: &LogRow) -> bool {
     let LogRow { first, reserved, counters, .. } = found;
     let LogCounters { appended, payload_bytes, evicted, truncated, lost, .. } = *counters;
-    let largest = LARGEST.cast_unsigned();
-    found.number <= LARGEST
-        && (1..=largest).contains(reserved)
+    let max = MAX_NUMBER.cast_unsigned();
+    found.number <= MAX_NUMBER
+        && (1..=max).contains(reserved)
         && (1..=*reserved).contains(first)
-        && [appended, payload_bytes, evicted, truncated, lost].iter().all(|count| *count <= largest)
+        && [appended, payload_bytes, evicted, truncated, lost].iter().all(|count| *count <= max)
 }

@@ -264,11 +264,11 @@ impl LogHandle {
 fn begin(directory: &Directory) -> Result<(Database, SpaceEstimate, SavedState), DiskError> {
     let database = Database::open(directory)?;
     let space = database.estimate_space().and_then(|space| {
-        database.bound_journal(space.at_once)?;
+        database.bound_journal(space.max_transaction)?;
         Ok(space)
     });
     let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-    let found = loading::begin(&database, directory.is_marked(), space.at_once)?;
+    let found = loading::begin(&database, directory.is_marked(), space.max_transaction)?;
     Ok((database, space, found))
 }
 

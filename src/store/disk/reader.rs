@@ -30,14 +30,14 @@ impl BlockReader {
     /// Fetched blocks kept in memory: up to 16 MiB.
     const RECENT: usize = 256;
     /// Fetches at the same time; more would only wait for the same disk.
-    const AT_ONCE: usize = 4;
+    const MAX_FETCHES: usize = 4;
 
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
             idle: Mutex::default(),
             recent: Mutex::new(LruCache::new(Self::RECENT)),
-            turns: Arc::new(Semaphore::new(Self::AT_ONCE)),
+            turns: Arc::new(Semaphore::new(Self::MAX_FETCHES)),
         }
     }
 

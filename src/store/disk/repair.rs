@@ -146,7 +146,7 @@ fn report(database: &Path) -> Result<CheckReport, DiskError> {
 
 /// What `SQLite` finds wrong with the pages of the database.
 fn structure(database: &Path) -> Result<Vec<String>, DiskError> {
-    const MOST: usize = 20;
+    const MAX_FINDINGS: usize = 20;
     let broken = |error: &dyn std::fmt::Display| vec![format!("SQLite cannot read the database: {error}")];
     let mut reader = match SnapshotReader::open(database) {
         Ok(reader) => reader,
@@ -167,7 +167,7 @@ fn structure(database: &Path) -> Result<Vec<String>, DiskError> {
         Err(error) => return Err(error),
     }
     let check = || {
-        let mut check = connection.prepare(&format!("PRAGMA integrity_check({MOST})"))?;
+        let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_FINDINGS})"))?;
         check.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
     };
     Ok(match check() {

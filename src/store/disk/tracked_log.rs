@@ -14,9 +14,9 @@ pub trait Persist: Send + Sync {
 
 /// A log, as the writer uses it.
 pub(in crate::store) trait DurableLog: Send + Sync {
-    /// The part of the log that is not on disk yet, up to `most` bytes; none if the log is closed or broken. `rows`
+    /// The part of the log that is not on disk yet, up to `max` bytes; none if the log is closed or broken. `rows`
     /// gives new row numbers. `last`: no writes follow, so the log reserves no numbers.
-    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog>;
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedLog>;
 
     /// Notes that this part is on disk.
     fn note_saved(&self, unsaved: &UnsavedLog);

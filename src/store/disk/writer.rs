@@ -215,7 +215,7 @@ impl DiskWriter {
     /// when the writer took the work that is now on disk from the queue.
     fn update_space_limit(&mut self, kept: usize) {
         if self.space.update(&self.database) {
-            self.maintenance.bound_journal(&self.database, self.space.estimate().at_once);
+            self.maintenance.bound_journal(&self.database, self.space.estimate().max_transaction);
             if self.queue.is_restored() {
                 self.space.confine(kept, self.pending.deletions_done());
             }

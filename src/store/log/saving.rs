@@ -48,12 +48,12 @@ impl Log {
 }
 
 impl DurableLog for Log {
-    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> Option<UnsavedLog> {
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedLog> {
         let mut state = self.state();
         if state.closed || self.is_broken() {
             return None;
         }
-        let unsaved = state.unsaved(rows, most, last);
+        let unsaved = state.unsaved(rows, max, last);
         state.update_charge(&self.budget);
         Some(unsaved)
     }
@@ -77,7 +77,7 @@ impl DurableLog for Log {
 
 impl LogState {
     /// Sequence numbers to reserve: at least this many, and this many times the datagrams since the last write.
-    const LEAST_AHEAD: u64 = 1_000;
+    const MIN_AHEAD: u64 = 1_000;
     const TIMES_AHEAD: u64 = 16;
 
     pub(super) fn restored(limits: Limits, saved: &SavedLog) -> Self {
@@ -134,7 +134,7 @@ impl LogState {
         handle.note(appended);
     }
 
-    pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, most: usize, last: bool) -> UnsavedLog {
+    pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> UnsavedLog {
         if self.tail.cost() > Self::COPIED_BYTES {
             self.seal();
         }
@@ -144,7 +144,7 @@ impl LogState {
         let mut more = false;
         let begin = self.slots.iter().rposition(|slot| slot.saved).map_or(0, |last| last + 1);
         for slot in self.slots.range_mut(begin..) {
-            if bytes >= most {
+            if bytes >= max {
                 more = true;
                 break;
             }
@@ -182,7 +182,7 @@ impl LogState {
         }
         let before = self.saving.visible_until;
         let came = next - self.saving.saved.min(next);
-        let ahead = (came * Self::TIMES_AHEAD).max(Self::LEAST_AHEAD);
+        let ahead = (came * Self::TIMES_AHEAD).max(Self::MIN_AHEAD);
         if before == u64::MAX {
             // No numbers are reserved yet, so none were hidden. From here on they are, because the write may succeed.
             self.saving.visible_until = next + ahead;

@@ -21,7 +21,7 @@ pub struct LiveTable {
 }
 
 /// Below these MTUs the kernel removes the family from an interface (`inetdev_event`, `addrconf_notify`).
-const LEAST_MTU: [u32; 2] = [68, 1280];
+const MIN_MTU: [u32; 2] = [68, 1280];
 /// Index of each family in [`Interface::list_generation`].
 const V4: usize = 0;
 const V6: usize = 1;
@@ -121,7 +121,7 @@ impl LiveTable {
         let before = known.map(|known| [known.ipv4, known.ipv6 != Ipv6Status::Absent]);
         let same_mtu = known.is_some_and(|known| known.mtu == link.mtu);
         // IPv6 stays on `lo` with any MTU.
-        let allowed = [link.mtu >= LEAST_MTU[V4], link.mtu >= LEAST_MTU[V6] || loopback];
+        let allowed = [link.mtu >= MIN_MTU[V4], link.mtu >= MIN_MTU[V6] || loopback];
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
             let may_return =

@@ -60,15 +60,15 @@ fn read(pages: &DatabasePages, mut cell: &[u8]) -> Option<Record> {
 /// The payload of a cell, of which a part may be in a chain of other pages.
 fn payload(pages: &DatabasePages, cell: &[u8], size: usize) -> Option<Vec<u8>> {
     let usable = super::pages::SIZE;
-    let most = usable - 35;
-    let least = (usable - 12) * 32 / 255 - 23;
-    let local = least + size.saturating_sub(least) % (usable - 4);
-    let local = if size <= most {
+    let max_local = usable - 35;
+    let min_local = (usable - 12) * 32 / 255 - 23;
+    let local = min_local + size.saturating_sub(min_local) % (usable - 4);
+    let local = if size <= max_local {
         size
-    } else if local <= most {
+    } else if local <= max_local {
         local
     } else {
-        least
+        min_local
     };
     let mut payload = cell.get(..local)?.to_vec();
     let mut next = if size > local { be(cell.get(..local + 4)?, local) } else { 0 };

@@ -33,7 +33,7 @@ impl SpaceLimit {
     /// How long an estimate of plentiful space is valid.
     const RELIED_ON: Duration = Duration::from_millis(100);
     /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
-    const LEAST_SHARE: u64 = 8;
+    const MIN_SHARE: u64 = 8;
     /// How long logs may take to evict blocks before a disk without space counts as full.
     const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -82,8 +82,8 @@ impl SpaceLimit {
             self.budget.release();
             return;
         }
-        let limit = (kept as u64 + space.writable).saturating_sub(space.at_once);
-        let limit = limit.max(space.capacity / Self::LEAST_SHARE);
+        let limit = (kept as u64 + space.writable).saturating_sub(space.max_transaction);
+        let limit = limit.max(space.capacity / Self::MIN_SHARE);
         let mut limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if !deletions_done {
             limit = limit.max(self.limit);

@@ -23,7 +23,7 @@ impl Maintenance {
     /// all; and how many are returned at once, at most.
     const UNUSED: u64 = 1024 * 1024;
     const UNUSED_SHARE: u64 = 8;
-    const RETURNED_AT_ONCE: u64 = 4 * 1024 * 1024;
+    const MAX_RETURNED: u64 = 4 * 1024 * 1024;
 
     pub(super) fn new() -> Self {
         Self { journal_bound: 0, needs_checkpoint: true, needs_vacuum: false }
@@ -49,8 +49,8 @@ impl Maintenance {
     }
 
     /// Bounds `SQLite`'s own log to what one transaction may write, rounded down to a power of two.
-    pub(super) fn bound_journal(&mut self, database: &Database, at_once: u64) {
-        let bound = 1 << at_once.ilog2();
+    pub(super) fn bound_journal(&mut self, database: &Database, max_transaction: u64) {
+        let bound = 1 << max_transaction.ilog2();
         if bound != self.journal_bound && database.bound_journal(bound).is_ok() {
             self.journal_bound = bound;
         }
@@ -74,7 +74,7 @@ impl Maintenance {
             if !is_wasteful(before) || is_confined {
                 return Ok(false);
             }
-            database.vacuum(self.journal_bound.min(Self::RETURNED_AT_ONCE))?;
+            database.vacuum(self.journal_bound.min(Self::MAX_RETURNED))?;
             database.size().map(is_wasteful)
         });
         self.needs_checkpoint = true;

@@ -16,7 +16,7 @@ use crate::store::saved::{RowId, UnsavedLog};
 /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
 const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
 /// The most deletions in one transaction.
-const DELETED_AT_ONCE: u64 = 1_000;
+const MAX_DELETIONS: u64 = 1_000;
 
 /// Writes pending work, as far as it fits into one transaction. `next_row`: the number of the next new row. `last`:
 /// no writes follow.
@@ -29,16 +29,17 @@ pub(super) fn commit(
     last: bool,
 ) -> rusqlite::Result<CommitResult> {
     let mut written = CommitResult::default();
-    let at_once = space.at_once;
+    let max_transaction = space.max_transaction;
     let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
-    written.deleted = usize::try_from((at_once / u64::from(PAGES_BYTES)).min(DELETED_AT_ONCE)).unwrap_or(1);
+    written.deleted =
+        usize::try_from((max_transaction / u64::from(PAGES_BYTES)).min(MAX_DELETIONS)).unwrap_or(1);
     delete(&transaction, pending, written.deleted)?;
     // The deletions have freed space.
     let space = if space.is_tight() { database.estimate_space()? } else { space };
-    let for_all = if space.taken { 0 } else { at_once };
+    let for_all = if space.taken { 0 } else { max_transaction };
     let for_blocks = if last { for_all } else { for_all.min(space.writable) };
-    let [at_once, for_all, for_blocks] =
-        [at_once, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let [max_transaction, for_all, for_blocks] =
+        [max_transaction, for_all, for_blocks].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let mut fresh_row = || {
         *next_row += 1;
         *next_row - 1
@@ -73,7 +74,7 @@ pub(super) fn commit(
     // New and changed owners go first: a request may be waiting.
     for number in pending.new.union(&pending.touched) {
         if written.bytes >= for_all {
-            written.out_of_space = for_all < at_once;
+            written.out_of_space = for_all < max_transaction;
             break;
         }
         // Some owners are gone by now.
@@ -82,7 +83,7 @@ pub(super) fn commit(
     }
     for number in &pending.dirty {
         if written.bytes >= for_blocks {
-            written.out_of_space |= for_blocks < at_once;
+            written.out_of_space |= for_blocks < max_transaction;
             break;
         }
         written.turns += 1;
@@ -94,14 +95,14 @@ pub(super) fn commit(
     Ok(written)
 }
 
-/// Commits up to `most` of the pending deletions, and nothing else.
+/// Commits up to `max` of the pending deletions, and nothing else.
 pub(super) fn commit_deletions(
     database: &Database,
     pending: &PendingWrites,
-    most: usize,
+    max: usize,
 ) -> rusqlite::Result<()> {
     let transaction = database.connection.unchecked_transaction()?;
-    delete(&transaction, pending, most)?;
+    delete(&transaction, pending, max)?;
     transaction.commit()
 }
 
@@ -135,13 +136,13 @@ pub(super) fn commit_each_deletion(
     Ok(given_up)
 }
 
-/// Deletes up to `most` of the removed logs, and of the freed rows.
-fn delete(connection: &Connection, pending: &PendingWrites, most: usize) -> rusqlite::Result<()> {
-    for number in pending.removed.iter().take(most) {
+/// Deletes up to `max` of the removed logs, and of the freed rows.
+fn delete(connection: &Connection, pending: &PendingWrites, max: usize) -> rusqlite::Result<()> {
+    for number in pending.removed.iter().take(max) {
         logs::delete(connection, *number)?;
         owners::delete(connection, *number)?;
     }
-    for row in pending.freed.iter().take(most) {
+    for row in pending.freed.iter().take(max) {
         blocks::delete(connection, *row)?;
     }
     Ok(())
