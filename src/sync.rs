@@ -52,65 +52,65 @@ pub(crate) fn fatal(reason: &'static str) -> ! {
     std::process::exit(INTERNAL_ERROR)
 }
 
-/// When a thread or a task began its last turn, and whether it is still at work; others read what it reports.
+/// The heartbeats of a thread or a task, and whether it is at work; others read what it reports.
 pub(crate) struct Progress {
     started: Instant,
     /// Milliseconds after `started`, plus one; 0 once the thread has ended.
-    last_turn: AtomicU64,
+    last_heartbeat: AtomicU64,
     busy: AtomicBool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { started: Instant::now(), last_turn: AtomicU64::new(1), busy: AtomicBool::new(false) }
+        Self { started: Instant::now(), last_heartbeat: AtomicU64::new(1), busy: AtomicBool::new(false) }
     }
 }
 
 impl Progress {
     /// The thread begins another piece of work.
-    pub(crate) fn work(&self) {
-        self.turn();
+    pub(crate) fn begin_work(&self) {
+        self.heartbeat();
         self.busy.store(true, Ordering::Relaxed);
     }
 
     /// The thread waits for work.
-    pub(crate) fn rest(&self) {
+    pub(crate) fn idle(&self) {
         self.busy.store(false, Ordering::Relaxed);
     }
 
     /// The thread has woken, and may find nothing to do.
-    pub(crate) fn turn(&self) {
+    pub(crate) fn heartbeat(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.last_turn.store(elapsed + 1, Ordering::Relaxed);
+        self.last_heartbeat.store(elapsed + 1, Ordering::Relaxed);
     }
 
     /// The thread has ended in order.
     pub(crate) fn end(&self) {
-        self.rest();
-        self.last_turn.store(0, Ordering::Relaxed);
+        self.idle();
+        self.last_heartbeat.store(0, Ordering::Relaxed);
     }
 
     /// How long the thread has been at one piece of work.
     pub(crate) fn busy_for(&self, now: Instant) -> Duration {
-        if self.busy.load(Ordering::Relaxed) { self.since_last_turn(now) } else { Duration::ZERO }
+        if self.busy.load(Ordering::Relaxed) { self.since_heartbeat(now) } else { Duration::ZERO }
     }
 
-    /// How long ago the thread's last turn began.
-    pub(crate) fn since_last_turn(&self, now: Instant) -> Duration {
-        self.last_turn().map_or(Duration::ZERO, |began| {
+    /// How long ago the thread's last heartbeat was.
+    pub(crate) fn since_heartbeat(&self, now: Instant) -> Duration {
+        self.last_heartbeat().map_or(Duration::ZERO, |began| {
             let began = Duration::from_millis(began.get() - 1);
             now.saturating_duration_since(self.started).saturating_sub(began)
         })
     }
 
-    /// Identifies the last turn, to the millisecond; none once the thread has ended.
-    pub(crate) fn last_turn(&self) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.last_turn.load(Ordering::Relaxed))
+    /// Identifies the last heartbeat, to the millisecond; none once the thread has ended.
+    pub(crate) fn last_heartbeat(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.last_heartbeat.load(Ordering::Relaxed))
     }
 
     /// Identifies the piece of work in progress, to the millisecond; none if there is none.
     pub(crate) fn under_way(&self) -> Option<NonZeroU64> {
-        self.last_turn().filter(|_| self.busy.load(Ordering::Relaxed))
+        self.last_heartbeat().filter(|_| self.busy.load(Ordering::Relaxed))
     }
 }
 
@@ -148,12 +148,12 @@ mod tests {
         let progress = Progress::default();
         let later = Instant::now() + Duration::from_secs(9);
         assert_eq!((progress.under_way(), progress.busy_for(later)), (None, Duration::ZERO));
-        progress.work();
+        progress.begin_work();
         assert!(progress.under_way().is_some() && progress.busy_for(later) > Duration::from_secs(8));
-        progress.rest();
+        progress.idle();
         assert_eq!(progress.busy_for(later), Duration::ZERO);
-        assert!(progress.since_last_turn(later) > Duration::from_secs(8));
+        assert!(progress.since_heartbeat(later) > Duration::from_secs(8));
         progress.end();
-        assert_eq!((progress.last_turn(), progress.since_last_turn(later)), (None, Duration::ZERO));
+        assert_eq!((progress.last_heartbeat(), progress.since_heartbeat(later)), (None, Duration::ZERO));
     }
 }

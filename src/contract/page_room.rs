@@ -16,7 +16,7 @@ impl PageRoom {
 
     /// Takes the room that an item needs; returns whether there is room for another one.
     pub fn take(&mut self, item: &impl Serialize) -> bool {
-        let mut length = Length(0);
+        let mut length = LengthCounter(0);
         // Counting does not fail, and an item that cannot be written fails with its page.
         let _ = serde_json::to_writer(&mut length, item);
         self.left = self.left.saturating_sub(length.0);
@@ -35,9 +35,9 @@ impl Default for PageRoom {
 }
 
 /// Counts the bytes that are written to it.
-struct Length(usize);
+struct LengthCounter(usize);
 
-impl io::Write for Length {
+impl io::Write for LengthCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())

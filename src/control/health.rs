@@ -106,7 +106,7 @@ fn hearing(shared: &Shared) -> HealthCheck {
             "the thread that opens and closes sockets is stuck: restart the service",
         );
     }
-    let not_hearing = shared.joined_all().filter(|membership| !membership.condition().1);
+    let not_hearing = shared.all_memberships().filter(|membership| !membership.condition().1);
     let (mut count, mut example) = (0, String::new());
     for membership in not_hearing {
         count += 1;
@@ -156,7 +156,8 @@ fn timers_run(shared: &Shared) -> HealthCheck {
 
 fn resources_whole(shared: &Shared) -> HealthCheck {
     const NAME: &str = "resources";
-    let failed_now = shared.joined_all().filter(|membership| membership.condition().0 == JoinState::Failed);
+    let failed_now =
+        shared.all_memberships().filter(|membership| membership.condition().0 == JoinState::Failed);
     let failed_now = failed_now.count();
     let failures: u64 = ResourceKind::ALL.into_iter().map(|kind| shared.failures.count(kind)).sum();
     match failures {

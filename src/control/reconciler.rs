@@ -93,7 +93,7 @@ impl ReconcilerThread {
                 return;
             }
             for socket in requests.closing {
-                reconciler.progress.work();
+                reconciler.progress.begin_work();
                 let _closing = socket.release();
             }
             if requests.table_changed {
@@ -129,7 +129,7 @@ impl ReconcilerThread {
         let changed = changed_names(&self.table, &table);
         self.table = table;
         if !changed.is_empty() {
-            let all = self.shared.joined_all();
+            let all = self.shared.all_memberships();
             let concerned: Vec<_> = all.filter(|membership| membership.is_concerned(&changed)).collect();
             self.reconcile(&concerned, &self.table.clone(), &HashSet::new(), false);
         }
@@ -139,7 +139,7 @@ impl ReconcilerThread {
     fn compare(&mut self) {
         let sockets = self.shared.membership_context.sockets.clone();
         self.orphans.close_harmless(&self.table, &*sockets);
-        let memberships: Vec<_> = self.shared.joined_all().collect();
+        let memberships: Vec<_> = self.shared.all_memberships().collect();
         if memberships.is_empty() {
             self.suspects.clear();
             return;
@@ -175,12 +175,12 @@ impl ReconcilerThread {
         let progress = &self.shared.reconciler.progress;
         let mut orphans = Vec::new();
         for membership in memberships {
-            progress.work();
+            progress.begin_work();
             self.shared.failures.contain(membership, || orphans.extend(membership.follow(table, forgotten)));
         }
         self.orphans.take_in(orphans, table, &*self.shared.membership_context.sockets);
         for membership in memberships {
-            progress.work();
+            progress.begin_work();
             self.shared.failures.contain(membership, || membership.join_missing(table, is_retry));
             arm(&self.shared, membership);
         }

@@ -33,7 +33,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
             () = shared.receive_threads.panicked() => {}
             () = writer_caught() => {}
         }
-        for broken in shared.joined_all().filter(|membership| membership.is_broken()) {
+        for broken in shared.all_memberships().filter(|membership| membership.is_broken()) {
             shared.failures.fail(&broken);
             // A membership is desired state: it is retried like one whose interface does not exist.
             arm(shared, &broken);

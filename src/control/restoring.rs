@@ -45,7 +45,11 @@ impl Control {
         };
         let membership = Arc::new(membership);
         membership.begin_counting();
-        if shared.joined(membership.kind()).insert(membership.id().clone(), membership.clone()).is_ok() {
+        if shared
+            .memberships_of(membership.kind())
+            .insert(membership.id().clone(), membership.clone())
+            .is_ok()
+        {
             membership.keep(false);
             membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;

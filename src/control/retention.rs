@@ -9,18 +9,18 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::message::{Message, drop_tables, forget_closed, forget_expired};
+use super::message::{Message, delete_closed, delete_expired, drop_tables};
 use super::shared::Shared;
 use crate::model::Timestamp;
 use crate::store::Log;
 
 /// Keeps a log alive while it is processed.
-enum LogOwner {
+enum RetainedLog {
     Membership(Arc<Log>),
     Message(Arc<Message>),
 }
 
-impl LogOwner {
+impl RetainedLog {
     fn log(&self) -> &Log {
         match self {
             Self::Membership(log) => log,
@@ -37,14 +37,14 @@ pub(super) async fn run(shared: &Shared) {
     loop {
         let _ = tokio::time::timeout(ROUND, shared.budget.exceeded()).await;
         let now = Timestamp::now();
-        shared.failures.catch(|| forget_expired(shared, now));
+        shared.failures.catch(|| delete_expired(shared, now));
         shared.responder_context.limits.sweep(std::time::Instant::now());
         shared.failures.catch(|| drop_tables(shared));
         shared.message_context.timers.sweep();
         expire(shared, now).await;
         if shared.budget.is_exceeded() {
-            let forget = |before| forget_closed(shared, before);
-            make_room(shared, Log::oldest, Log::evict, forget, || shared.budget.is_exceeded()).await;
+            let delete_message = |before| delete_closed(shared, before);
+            make_room(shared, Log::oldest, Log::evict, delete_message, || shared.budget.is_exceeded()).await;
         }
         if shared.budget.memory_is_exceeded() {
             make_room(
@@ -62,8 +62,8 @@ pub(super) async fn run(shared: &Shared) {
 async fn expire(shared: &Shared, now: Timestamp) {
     // The deadline, so that a disk that hangs does not keep other logs from freeing memory.
     let deadline = Instant::now() + ROUND;
-    for (nth, owner) in owners(shared).into_iter().enumerate() {
-        let expiring = AssertUnwindSafe(owner.log().expire(now)).catch_unwind();
+    for (nth, log) in logs(shared).into_iter().enumerate() {
+        let expiring = AssertUnwindSafe(log.log().expire(now)).catch_unwind();
         if let Ok(Err(_panicked)) = timeout_at(deadline, expiring).await {
             shared.failures.note_panic();
         }
@@ -71,38 +71,38 @@ async fn expire(shared: &Shared, now: Timestamp) {
     }
 }
 
-/// Evicts the oldest blocks of all logs, one by one, while `is_needed`. Tries `forget` first: it deletes a
+/// Evicts the oldest blocks of all logs, one by one, while `is_needed`. Tries `delete_message` first: it deletes a
 /// closed message that is older than the oldest block, if there is any.
 async fn make_room(
     shared: &Shared,
     oldest: fn(&Log) -> Option<Timestamp>,
     evict: fn(&Log),
-    forget: impl Fn(Option<Timestamp>) -> bool,
+    delete_message: impl Fn(Option<Timestamp>) -> bool,
     is_needed: impl Fn() -> bool,
 ) {
-    let owners = owners(shared);
-    let aged = |(nth, owner): (usize, &LogOwner)| {
-        let oldest = shared.failures.catch(|| oldest(owner.log())).flatten()?;
+    let logs = logs(shared);
+    let aged = |(nth, log): (usize, &RetainedLog)| {
+        let oldest = shared.failures.catch(|| oldest(log.log())).flatten()?;
         Some(Reverse((oldest, nth)))
     };
-    let mut heap: BinaryHeap<_> = owners.iter().enumerate().filter_map(aged).collect();
+    let mut heap: BinaryHeap<_> = logs.iter().enumerate().filter_map(aged).collect();
     let mut evicted = 0;
     while is_needed() {
-        if !forget(heap.peek().map(|Reverse((oldest, _))| *oldest)) {
+        if !delete_message(heap.peek().map(|Reverse((oldest, _))| *oldest)) {
             let Some(Reverse((_, nth))) = heap.pop() else {
                 return;
             };
-            shared.failures.catch(|| evict(owners[nth].log()));
-            heap.extend(aged((nth, &owners[nth])));
+            shared.failures.catch(|| evict(logs[nth].log()));
+            heap.extend(aged((nth, &logs[nth])));
         }
         evicted += 1;
         yield_every(evicted).await;
     }
 }
 
-fn owners(shared: &Shared) -> Vec<LogOwner> {
-    let logs = shared.joined_all().map(|membership| LogOwner::Membership(membership.log()));
-    logs.chain(shared.messages.all().into_iter().map(LogOwner::Message)).collect()
+fn logs(shared: &Shared) -> Vec<RetainedLog> {
+    let logs = shared.all_memberships().map(|membership| RetainedLog::Membership(membership.log()));
+    logs.chain(shared.messages.all().into_iter().map(RetainedLog::Message)).collect()
 }
 
 /// Lets other tasks run after every `STEPS` steps.

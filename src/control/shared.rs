@@ -86,7 +86,8 @@ impl Control {
 }
 
 impl Shared {
-    pub(super) fn joined(&self, kind: ResourceKind) -> &Registry<Membership> {
+    /// The registry of the memberships or the responders, which are memberships too.
+    pub(super) fn memberships_of(&self, kind: ResourceKind) -> &Registry<Membership> {
         match kind {
             ResourceKind::Responder => &self.responders,
             ResourceKind::Membership | ResourceKind::Message => &self.memberships,
@@ -94,14 +95,14 @@ impl Shared {
     }
 
     /// All memberships and responders.
-    pub(super) fn joined_all(&self) -> impl Iterator<Item = Arc<Membership>> {
+    pub(super) fn all_memberships(&self) -> impl Iterator<Item = Arc<Membership>> {
         self.memberships.all().into_iter().chain(self.responders.all())
     }
 
     /// Counts a resource that is refused because there are too many.
     pub(super) fn too_many(&self, kind: ResourceKind) -> ControlError {
         let max = match kind {
-            ResourceKind::Membership | ResourceKind::Responder => self.joined(kind).max(),
+            ResourceKind::Membership | ResourceKind::Responder => self.memberships_of(kind).max(),
             ResourceKind::Message => self.settings.max_collecting,
         };
         self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);

@@ -37,7 +37,7 @@ impl Control {
         // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
         let mut totals = shared.totals.ended();
         let mut current = CurrentState::default();
-        for membership in shared.joined_all() {
+        for membership in shared.all_memberships() {
             membership.count_into(&mut totals, &mut current);
         }
         for message in shared.messages.all() {

@@ -154,7 +154,7 @@ impl Control {
             message.close(CloseReason::Restarted);
             message.release_sockets();
         }
-        for membership in shared.joined_all() {
+        for membership in shared.all_memberships() {
             membership.stop_hearing();
         }
         let saved = match &shared.store {

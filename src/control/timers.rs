@@ -103,7 +103,7 @@ impl Timers {
     pub(super) async fn follow(&self, mut run: impl FnMut(DueAction)) {
         loop {
             let sooner = self.sooner.notified();
-            self.progress.rest();
+            self.progress.idle();
             match self.first() {
                 None => sooner.await,
                 Some(at) => {
@@ -114,7 +114,7 @@ impl Timers {
                 }
             }
             while let Some(action) = self.pop_due(tokio::time::Instant::now().into_std()) {
-                self.progress.work();
+                self.progress.begin_work();
                 run(action);
             }
         }

@@ -67,7 +67,7 @@ impl Watched {
     /// A thread that wakes at least twice a minute, whether there is work or not.
     fn turning(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
-        Self::new(stuck, move || progress.last_turn().map(Into::into))
+        Self::new(stuck, move || progress.last_heartbeat().map(Into::into))
     }
 
     /// All threads and tasks that the core needs.

@@ -19,7 +19,7 @@ use super::openapi::describe_tokens;
 use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
-use super::state::{AppState, Parts};
+use super::state::{AppParts, AppState};
 use super::{docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::rarely;
@@ -58,7 +58,7 @@ impl Api {
         let streams = Arc::<Streams>::default();
         let connection_counts = Arc::<ConnectionCounts>::default();
         let request_bytes = Arc::new(RequestBytes::new(request_bytes));
-        let state = AppState::new(Parts {
+        let state = AppState::new(AppParts {
             control: control.clone(),
             admin,
             metrics: metrics.clone(),

@@ -137,11 +137,11 @@ pub(super) async fn cancel(
 #[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages", operation_id = "delete_message",
     params(IdParam<Message>),
     responses((status = 204, description = "Deleted"), Problem))]
-pub(super) async fn forget(
+pub(super) async fn delete(
     State(control): State<Control>,
     PathId(id): PathId,
 ) -> Result<StatusCode, Problem> {
-    control.forget(&id).await?;
+    control.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         // Send to a group, and collect the responses
         .at("/v1/messages", routes!(message::list, message::send))
-        .at("/v1/messages/{id}", routes!(message::show, message::put, message::forget))
+        .at("/v1/messages/{id}", routes!(message::show, message::put, message::delete))
         .at("/v1/messages/{id}/cancel", routes!(message::cancel))
         .at("/v1/messages/{id}/responses", routes!(message::responses))
         .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))

@@ -12,9 +12,9 @@ use crate::traces::Traces;
 
 /// The parts that handlers extract; cheap to clone.
 #[derive(Clone)]
-pub(super) struct AppState(Arc<Parts>);
+pub(super) struct AppState(Arc<AppParts>);
 
-pub(super) struct Parts {
+pub(super) struct AppParts {
     pub(super) control: Control,
     pub(super) admin: AdminState,
     pub(super) metrics: Arc<HttpMetrics>,
@@ -25,15 +25,15 @@ pub(super) struct Parts {
 }
 
 impl AppState {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: AppParts) -> Self {
         Self(Arc::new(parts))
     }
 }
 
 impl Deref for AppState {
-    type Target = Parts;
+    type Target = AppParts;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &AppParts {
         &self.0
     }
 }

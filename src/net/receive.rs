@@ -129,7 +129,7 @@ impl ReceiveThreads {
         let runs = |(thread, handle): &&(Arc<ReceiveThread>, JoinHandle<()>)| {
             !handle.is_finished()
                 && thread.progress.busy_for(now) < limit
-                && thread.progress.since_last_turn(now) < 3 * ReceiveThread::MAX_WAIT
+                && thread.progress.since_heartbeat(now) < 3 * ReceiveThread::MAX_WAIT
         };
         (self.threads.iter().filter(runs).count(), self.threads.len())
     }
@@ -184,11 +184,11 @@ impl ReceiveThread {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let mut errors = 0;
         loop {
-            self.progress.rest();
+            self.progress.idle();
             let ready = self.epoll.wait(&mut events, Self::MAX_WAIT);
             // With something to read, each batch shows that the thread runs.
             if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
-                self.progress.turn();
+                self.progress.heartbeat();
             }
             let ready = match ready {
                 Ok(ready) => ready,
@@ -212,7 +212,7 @@ impl ReceiveThread {
                 // A socket closed since epoll_wait is gone, or its key belongs to another one that has nothing to read.
                 let socket = usize::try_from(key).ok().and_then(|key| self.sockets().get(key).cloned());
                 if let Some(socket) = socket {
-                    self.progress.work();
+                    self.progress.begin_work();
                     self.receive(&socket, &mut buffers);
                 }
             }

@@ -20,13 +20,13 @@ pub(super) struct Connections {
     counts: Arc<ConnectionCounts>,
     bytes: Arc<RequestBytes>,
     /// Std lock: held to move one entry.
-    table: Mutex<Table>,
+    table: Mutex<ConnectionTable>,
     /// Notified when a connection is gone.
     gone: Notify,
 }
 
 #[derive(Default)]
-struct Table {
+struct ConnectionTable {
     open: usize,
     /// How many of them were told to close.
     closing: usize,
@@ -132,7 +132,7 @@ impl Connections {
         is_closing
     }
 
-    fn make_room(&self, table: &mut Table) -> bool {
+    fn make_room(&self, table: &mut ConnectionTable) -> bool {
         let (victim, cause) = match table.heads.pop_front() {
             Some(longest) => (Some(longest), CloseCause::Head),
             None => (table.idle.pop_front(), CloseCause::Idle),

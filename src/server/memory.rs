@@ -15,19 +15,19 @@ pub(super) async fn give_back_when_idle() {
     const PERIOD: Duration = Duration::from_secs(5);
     /// Of one core, in each period.
     const NEARLY_IDLE: Duration = Duration::from_millis(250);
-    let (mut before, mut trimmed) = (cpu_time(), Heap::now());
+    let (mut before, mut trimmed) = (cpu_time(), MemoryUse::now());
     loop {
         tokio::time::sleep(PERIOD).await;
         let now = cpu_time();
         let is_idle = now.saturating_sub(before) < NEARLY_IDLE;
         before = now;
-        if !is_idle || !Heap::now().has_grown_since(&trimmed) {
+        if !is_idle || !MemoryUse::now().has_grown_since(&trimmed) {
             continue;
         }
         // A walk through the whole heap would block a worker of the runtime for too long.
         let trimming = tokio::task::spawn_blocking(|| {
             trim_heap();
-            Heap::now()
+            MemoryUse::now()
         });
         if let Ok(now) = trimming.await {
             tracing::debug!(resident_bytes = now.resident, "free memory was given back to the kernel");
@@ -37,12 +37,12 @@ pub(super) async fn give_back_when_idle() {
 }
 
 /// Freed memory that is still resident cannot be told from what was given back; but each kind of growth shows.
-struct Heap {
+struct MemoryUse {
     free: u64,
     resident: u64,
 }
 
-impl Heap {
+impl MemoryUse {
     fn now() -> Self {
         Self { free: free_heap_bytes(), resident: resident_bytes().unwrap_or_default() }
     }

@@ -103,7 +103,7 @@ impl Membership {
         let replies_settled = state.replies().err().is_none_or(NotJoinedReason::is_final);
         let is_well = replies_settled && !state.interfaces.iter().any(InterfaceMembership::needs_retry);
         if state.stage != Stage::Hearing || is_well {
-            state.retries.rest(now);
+            state.retries.reset(now);
             return None;
         }
         state.retries.next(now)
@@ -156,20 +156,26 @@ impl MembershipState {
         let includes = matches!(self.spec.sources, SourceFilter::Include(_));
         let (mut to_close, mut orphans) = (self.drop_excluded(table), Vec::new());
         for interface in &mut self.interfaces {
-            let now = table.by_name(&interface.name);
+            let current = table.by_name(&interface.name);
             // As the kernel brings an interface up, it loses the sources of INCLUDE filters: all those of IPv6, and in
             // IPv4 those of groups that were joined while it was down (`mld_del_delrec`, `igmpv3_del_delrec`).
-            let came_up = |joined: &Joined| now.is_some_and(|now| now.up && now.ups != joined.interface.ups);
+            let came_up = |joined: &Joined| {
+                current.is_some_and(|current| current.up && current.ups != joined.interface.ups)
+            };
             let is_forgotten = interface
                 .joined()
                 .is_some_and(|joined| forgotten.contains(&joined.id) || (includes && came_up(joined)));
             // The interface still exists, but its list of groups is a new one.
             let list_is_new = interface.joined().is_some_and(|joined| {
-                let now = now.filter(|now| now.takes_part_in(family) && now.index == joined.interface.index);
-                now.is_some_and(|now| now.list_generation(family) != joined.interface.list_generation(family))
+                let current = current.filter(|current| {
+                    current.takes_part_in(family) && current.index == joined.interface.index
+                });
+                current.is_some_and(|current| {
+                    current.list_generation(family) != joined.interface.list_generation(family)
+                })
             });
-            let index = now.map(|now| now.index).filter(|_| list_is_new);
-            match (interface.follow(now, table, family, is_forgotten), index) {
+            let index = current.map(|current| current.index).filter(|_| list_is_new);
+            match (interface.follow(current, table, family, is_forgotten), index) {
                 (Some(registration), Some(interface_index)) => {
                     orphans.push(Orphan { registration, interface_index, group });
                 }

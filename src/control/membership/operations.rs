@@ -27,7 +27,7 @@ impl Control {
     ) -> Result<(Arc<Membership>, Outcome), ControlError> {
         let shared = &self.0;
         let kind = request.kind();
-        let registry = shared.joined(kind);
+        let registry = shared.memberships_of(kind);
         loop {
             shared.ensure_running()?;
             let existing = registry.find(&id);
@@ -86,7 +86,7 @@ impl Control {
     }
 
     pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
-        self.0.joined(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
+        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
     }
 
     /// Memberships or responders, ordered by id, and whether there are more.
@@ -97,7 +97,7 @@ impl Control {
         state: Option<JoinState>,
         hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
-        self.0.joined(kind).page(query.after.as_ref(), query.limit, |membership| {
+        self.0.memberships_of(kind).page(query.after.as_ref(), query.limit, |membership| {
             let is_in = |group| membership.group() == group;
             let is_so = || {
                 let (is, does) = membership.condition();
@@ -111,7 +111,7 @@ impl Control {
     /// fails. If that takes too long, a second call continues the wait.
     pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
         self.0.ensure_running()?;
-        let deletion = self.0.joined(kind).begin_deletion(id);
+        let deletion = self.0.memberships_of(kind).begin_deletion(id);
         let (membership, is_new) = deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
         if is_new {
             membership.leave();
@@ -120,12 +120,12 @@ impl Control {
             membership.sockets_closed().await;
             membership
         };
-        self.0.finish_deletion(move |shared| shared.joined(kind), gone).await
+        self.0.finish_deletion(move |shared| shared.memberships_of(kind), gone).await
     }
 
     /// The memberships and responders that the configuration file declares.
     pub fn declared(&self) -> Vec<(ResourceKind, Id)> {
-        let declared = self.0.joined_all().filter(|membership| membership.is_declared());
+        let declared = self.0.all_memberships().filter(|membership| membership.is_declared());
         declared.map(|membership| (membership.kind(), membership.id().clone())).collect()
     }
 

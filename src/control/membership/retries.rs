@@ -19,7 +19,7 @@ impl Retries {
     }
 
     /// Resets the pause when all is joined, unless the service's own code failed recently.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub(super) fn reset(&mut self, now: Instant) {
         let is_fresh = |at: Instant| now.saturating_duration_since(at) <= Self::PAUSES.1;
         if !self.failed_at.is_some_and(is_fresh) {
             *self = Self { is_armed: self.is_armed, ..Self::default() };

@@ -25,7 +25,7 @@ async fn timers_of_deleted_resources_do_not_add_up() {
         control.join_as(id.clone(), leased, true).await.expect("it waits");
         control.leave(ResourceKind::Membership, &id).await.expect("it is there");
         let message = control.send(message()).await.expect("lo takes it");
-        control.forget(message.id()).await.expect("it is there");
+        control.delete(message.id()).await.expect("it is there");
     }
     assert!(timers(&control) < ROUNDS / 4, "{}", timers(&control));
     control.shutdown().await.expect("there is no disk");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::closed::Lingers;
+use super::closed_messages::Lingers;
 use super::collection::ResponseCounters;
 use super::state::{Message, event_flags};
 use crate::control::events::EventKind;

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::collection::{EgressResult, PortId};
-use super::opening::{EgressSockets, OpenedSockets, SocketsWithPorts};
+use super::collection::{EgressResult, PortKey};
+use super::opening::{InterfaceSockets, OpenedSockets, SocketsWithPorts};
 use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
 use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
@@ -21,7 +21,7 @@ pub(in crate::control) struct EgressInterface {
     /// That source address, for the first sockets.
     routed_source: Option<IpAddr>,
     /// The open sockets; none if they could not be opened.
-    pub(super) sockets: Option<EgressSockets>,
+    pub(super) sockets: Option<InterfaceSockets>,
     /// The interface table for which `sockets` was last found to fit.
     seen: Option<Arc<InterfaceTable>>,
     /// Sockets that still receive responses to a previous address, the oldest first.
@@ -31,7 +31,7 @@ pub(in crate::control) struct EgressInterface {
 
 struct Retired {
     source: IpAddr,
-    ports: Vec<PortId>,
+    ports: Vec<PortKey>,
 }
 
 impl EgressInterface {
@@ -73,7 +73,10 @@ impl EgressInterface {
 
     /// Makes the next copy leave by the interface as it is now. If nothing has changed, this costs a comparison of two
     /// pointers.
-    pub(super) fn refresh_sockets(&mut self, message: &Arc<Message>) -> Result<&EgressSockets, ControlError> {
+    pub(super) fn refresh_sockets(
+        &mut self,
+        message: &Arc<Message>,
+    ) -> Result<&InterfaceSockets, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
@@ -81,9 +84,10 @@ impl EgressInterface {
             self.seen = None;
             let interface = usable(&table, &self.name, spec.group.family())?;
             let source = self.source(spec, context, interface)?;
-            if let Some(egress) = self.sockets.as_mut().filter(|egress| egress.suits(spec, interface, source))
+            if let Some(sockets) =
+                self.sockets.as_mut().filter(|sockets| sockets.suits(spec, interface, source))
             {
-                egress.interface = interface.clone();
+                sockets.interface = interface.clone();
             } else {
                 self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
@@ -91,9 +95,9 @@ impl EgressInterface {
                 let numbered =
                     message.with_collection(|collection| opened.enter_ports(self.result_index, collection));
                 let registered = numbered.register(message);
-                let egress =
+                let sockets =
                     registered.map_err(|error| context.cause(error, spec, &self.name, Some(source)))?;
-                self.replace(message, egress, &table);
+                self.replace(message, sockets, &table);
             }
             self.seen = Some(table);
         }
@@ -117,10 +121,10 @@ impl EgressInterface {
         interface: &Arc<Interface>,
     ) -> Result<IpAddr, ControlError> {
         match &self.sockets {
-            Some(egress)
-                if Arc::ptr_eq(&egress.interface, interface) && interface.can_send_from(egress.source) =>
+            Some(sockets)
+                if Arc::ptr_eq(&sockets.interface, interface) && interface.can_send_from(sockets.source) =>
             {
-                Ok(egress.source)
+                Ok(sockets.source)
             }
             _ => context.source(spec, interface, self.chosen_by_route),
         }
@@ -131,15 +135,15 @@ impl EgressInterface {
         if message.spec.source_port.is_none() {
             return;
         }
-        if let Some(egress) = self.sockets.take_if(|egress| egress.source == source) {
-            message.release(egress.ports());
+        if let Some(sockets) = self.sockets.take_if(|sockets| sockets.source == source) {
+            message.release(sockets.ports());
         }
         self.release_retired_if(message, |retired| retired.source == source);
     }
 
     /// Sends from other sockets from now on. The previous ones receive as long as the host has their address.
-    fn replace(&mut self, message: &Message, egress: EgressSockets, table: &InterfaceTable) {
-        if let Some(before) = self.sockets.replace(egress) {
+    fn replace(&mut self, message: &Message, sockets: InterfaceSockets, table: &InterfaceTable) {
+        if let Some(before) = self.sockets.replace(sockets) {
             self.retired.push_back(Retired { source: before.source, ports: before.ports().to_vec() });
         }
         let is_here = |source| table.interfaces.iter().any(|interface| interface.can_send_from(source));
@@ -179,7 +183,7 @@ pub(super) fn usable<'t>(
     found.carries(family).map(|()| found).map_err(ControlError::Unusable)
 }
 
-impl EgressSockets {
+impl InterfaceSockets {
     /// Whether further copies can be sent by these sockets.
     fn suits(&self, spec: &MessageSpec, interface: &Interface, source: IpAddr) -> bool {
         // With hop limit 0 the socket is a member of the group, and the kernel may have forgotten that membership.

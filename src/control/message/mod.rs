@@ -4,7 +4,7 @@
 //! registry: datagrams that arrive in between wait in the sockets, and nothing that arrives before the first send
 //! counts as a response.
 
-mod closed;
+mod closed_messages;
 mod collection;
 mod ending;
 mod failing;
@@ -21,10 +21,10 @@ mod sockets;
 mod spans;
 mod state;
 
-pub(super) use closed::ClosedMessages;
+pub(super) use closed_messages::ClosedMessages;
 pub(super) use collection::TableBudget;
 pub use collection::{EgressResult, ListedResponders, RespondingPeer, ResponseCounters};
-pub(super) use operations::{drop_tables, forget_closed, forget_expired};
+pub(super) use operations::{delete_closed, delete_expired, drop_tables};
 pub(super) use sockets::SharedSendSockets;
 pub(super) use state::MessageContext;
 pub use state::{Message, MessageView};

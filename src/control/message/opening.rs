@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::collection::{Collection, PortId};
+use super::collection::{Collection, PortKey};
 use super::sink::ResponseSink;
 use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
@@ -23,16 +23,16 @@ pub(in crate::control) struct OpenedSockets {
 /// Opened sockets whose ports are in the message's collection.
 pub(in crate::control) struct SocketsWithPorts {
     opened: OpenedSockets,
-    ports: Vec<PortId>,
+    ports: Vec<PortKey>,
 }
 
 /// The registered sockets by which a message is sent on one interface.
-pub(super) struct EgressSockets {
+pub(super) struct InterfaceSockets {
     pub(super) interface: Arc<Interface>,
     pub(super) source: IpAddr,
     sockets: OwnOrShared<SendSocket>,
     /// One port for each socket.
-    ports: Vec<PortId>,
+    ports: Vec<PortKey>,
 }
 
 enum OwnOrShared<S> {
@@ -124,7 +124,7 @@ impl OpenedSockets {
 
 impl SocketsWithPorts {
     /// Starts to receive from the sockets, if the message collects; on failure no socket stays open.
-    pub(super) fn register(self, message: &Arc<Message>) -> Result<EgressSockets, SocketError> {
+    pub(super) fn register(self, message: &Arc<Message>) -> Result<InterfaceSockets, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
             OwnOrShared::Shared(shared) => OwnOrShared::Shared(shared),
@@ -142,7 +142,7 @@ impl SocketsWithPorts {
                 }
             }
         };
-        Ok(EgressSockets { interface, source, sockets, ports })
+        Ok(InterfaceSockets { interface, source, sockets, ports })
     }
 }
 
@@ -150,21 +150,21 @@ impl Message {
     fn register(
         self: &Arc<Self>,
         socket: Socket,
-        port: PortId,
+        port: PortKey,
         interface: &Interface,
     ) -> Result<SendSocket, SocketError> {
         let sink = ResponseSink {
             message: Arc::downgrade(self),
             port,
             local: socket.local_addr()?,
-            egress: (interface.index, interface.name.clone()),
+            egress_interface: (interface.index, interface.name.clone()),
         };
         let register = || self.context.sockets.register(socket, Box::new(sink));
         self.sockets().register(port, register).map(SendSocket::Collecting)
     }
 
     /// Releases the sockets of these ports: they receive nothing more.
-    pub(super) fn release(&self, ports: &[PortId]) {
+    pub(super) fn release(&self, ports: &[PortKey]) {
         let mut sockets = self.sockets();
         for port in ports {
             sockets.release(*port);
@@ -177,13 +177,13 @@ impl Message {
     }
 }
 
-impl EgressSockets {
+impl InterfaceSockets {
     /// The source port that this attempt uses.
-    pub(super) fn port(&self, attempt: u32) -> PortId {
+    pub(super) fn port(&self, attempt: u32) -> PortKey {
         self.ports[self.nth(attempt)]
     }
 
-    pub(super) fn ports(&self) -> &[PortId] {
+    pub(super) fn ports(&self) -> &[PortKey] {
         &self.ports
     }
 

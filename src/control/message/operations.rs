@@ -1,4 +1,4 @@
-//! The operations on messages: send, find, cancel, forget.
+//! The operations on messages: send, find, cancel, delete.
 //!
 //! Tasks: one for each message that is sent more than once or has to wait for its first send, until its last send or
 //! its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is counted before it happens.
@@ -69,7 +69,7 @@ impl Control {
             opened => opened,
         };
         let (interfaces, sockets) = opened.inspect_err(|error| trace_refused(id, &spec, error))?;
-        forget_oldest(shared);
+        delete_oldest(shared);
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let results = interfaces.iter().map(|one| one.result(&spec)).collect();
         let responders = ResponderTable::new(shared.message_context.tables.clone());
@@ -131,7 +131,7 @@ impl Control {
 
     /// Stops and deletes the message; once this returns, the sockets are closed, and the message is deleted from the
     /// disk, unless the disk fails. If that takes too long, a second call continues the wait.
-    pub async fn forget(&self, id: &Id) -> Result<(), ControlError> {
+    pub async fn delete(&self, id: &Id) -> Result<(), ControlError> {
         self.0.ensure_running()?;
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
@@ -172,7 +172,7 @@ async fn open_sockets(
     shared: &Shared,
     spec: &MessageSpec,
 ) -> Result<(Vec<EgressInterface>, Vec<Option<OpenedSockets>>), ControlError> {
-    let interfaces = shared.message_context.egress(spec)?;
+    let interfaces = shared.message_context.egress_interfaces(spec)?;
     let (mut opened, mut first_error) = (Vec::new(), None);
     for interface in &interfaces {
         match open_on(shared, interface, spec).await {
@@ -236,7 +236,7 @@ fn begin(
 }
 
 /// Deletes messages that have been closed for `message_age`.
-pub(in crate::control) fn forget_expired(shared: &Shared, now: Timestamp) {
+pub(in crate::control) fn delete_expired(shared: &Shared, now: Timestamp) {
     let expired = |message: &Message| {
         let closed = message.with_collection(|collection| collection.closed());
         closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= shared.settings.message_age))
@@ -248,7 +248,7 @@ pub(in crate::control) fn forget_expired(shared: &Shared, now: Timestamp) {
 }
 
 /// Deletes the message that has been closed for the longest, if it was closed before this time.
-pub(in crate::control) fn forget_closed(shared: &Shared, before: Option<Timestamp>) -> bool {
+pub(in crate::control) fn delete_closed(shared: &Shared, before: Option<Timestamp>) -> bool {
     let is_older = |message: &Message| {
         let closed = message.with_collection(|collection| collection.closed());
         closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
@@ -280,7 +280,7 @@ pub(in crate::control) fn drop_tables(shared: &Shared) {
 }
 
 /// Deletes the longest closed messages to make room for one more within `kept_messages`.
-fn forget_oldest(shared: &Shared) {
+fn delete_oldest(shared: &Shared) {
     while shared.messages.len() >= shared.settings.kept_messages {
         let Some(oldest) = shared.message_context.closed.oldest_if(|_| true) else {
             return;

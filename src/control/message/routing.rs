@@ -12,7 +12,7 @@ use crate::net::{Action, Route, RouteQuery, SocketError, SocketErrorKind};
 impl MessageContext {
     /// The interfaces that a message is sent by: those it names, the one that has its source address, or the one that
     /// the kernel chooses.
-    pub(in crate::control) fn egress(
+    pub(in crate::control) fn egress_interfaces(
         &self,
         spec: &MessageSpec,
     ) -> Result<Vec<EgressInterface>, ControlError> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::collection::{Disposition, PortId};
+use super::collection::{Disposition, PortKey};
 use super::state::Message;
 use crate::model::{CloseReason, DatagramMeta};
 use crate::net::{Batch, RegisteredSocket, Sink};
@@ -14,10 +14,10 @@ use crate::store::RecordBatch;
 pub(super) struct ResponseSink {
     /// Weak: the message owns the registration that owns this sink.
     pub(super) message: Weak<Message>,
-    pub(super) port: PortId,
+    pub(super) port: PortKey,
     pub(super) local: SocketAddr,
     /// The interface that the message is sent by.
-    pub(super) egress: (u32, Arc<str>),
+    pub(super) egress_interface: (u32, Arc<str>),
 }
 
 impl Sink for ResponseSink {
@@ -70,7 +70,7 @@ impl Sink for ResponseSink {
 impl ResponseSink {
     /// The interfaces on which a batch arrived; the egress interface comes first.
     fn interface_names(&self, message: &Message, batch: &Batch<'_>) -> Vec<(u32, Arc<str>)> {
-        let mut names = vec![self.egress.clone()];
+        let mut names = vec![self.egress_interface.clone()];
         for index in batch.iter().filter_map(|received| received.interface_index) {
             if names.iter().all(|(known, _)| *known != index) {
                 let table = message.context.sockets.interfaces();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::collection::PortId;
+use super::collection::PortKey;
 use crate::model::Family;
 use crate::net::{Closing, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
@@ -12,7 +12,7 @@ use crate::sync::Lock;
 /// The sockets that receive the responses to one message.
 #[derive(Default)]
 pub(super) struct MessageSockets {
-    open: Vec<(PortId, Registration)>,
+    open: Vec<(PortKey, Registration)>,
     closing: Vec<Closing>,
     /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
@@ -24,7 +24,7 @@ impl MessageSockets {
     /// Registers a socket, unless the message has ended.
     pub(super) fn register(
         &mut self,
-        port: PortId,
+        port: PortKey,
         register: impl FnOnce() -> Result<Registration, SocketError>,
     ) -> Result<SendHandle, SocketError> {
         if self.ended {
@@ -37,7 +37,7 @@ impl MessageSockets {
     }
 
     /// Releases the socket of one port.
-    pub(super) fn release(&mut self, port: PortId) {
+    pub(super) fn release(&mut self, port: PortKey) {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == port) {
             let (_, registration) = self.open.swap_remove(at);
             self.close(registration);

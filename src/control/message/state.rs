@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::closed::ClosedMessages;
+use super::closed_messages::ClosedMessages;
 use super::collection::{Collection, EgressResult, ListedResponders, ResponseCounters, TableBudget};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};

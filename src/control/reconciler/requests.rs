@@ -61,11 +61,11 @@ impl ReconcilerHandle {
 
     /// Waits for requests until the deadline at most, and takes them.
     pub(super) fn wait_until(&self, deadline: Instant) -> ReconcileRequests {
-        self.progress.rest();
+        self.progress.idle();
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.added.wait_timeout_while(self.requests(), left, |requests| requests.is_empty());
         let (mut requests, _) = unpoisoned(waited);
-        self.progress.work();
+        self.progress.begin_work();
         std::mem::take(&mut *requests)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::limits::Limit;
+use super::limits::ReplyLimit;
 use crate::model::{Reply, ResponderRules};
 
 /// The decision about a datagram that matches.
@@ -19,7 +19,7 @@ pub(super) enum Decision<'a> {
     /// The responder has replied to the same datagram on another interface.
     Copy,
     /// A limit withholds the reply, or the source is not an address to reply to.
-    Limited(Limit),
+    Limited(ReplyLimit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub(super) fn decide<'a>(
     datagram: &'a [u8],
     source: SocketAddr,
     is_copy: impl FnOnce() -> bool,
-    check_limits: impl FnOnce(&[u8]) -> Result<(), Limit>,
+    check_limits: impl FnOnce(&[u8]) -> Result<(), ReplyLimit>,
 ) -> Decision<'a> {
     if rules.dedupe && is_copy() {
         return Decision::Copy;
     }
     if !can_be_replied_to(source) {
-        return Decision::Limited(Limit::Replies);
+        return Decision::Limited(ReplyLimit::Replies);
     }
     let payload = match &rules.reply {
         Reply::Fixed(bytes) => ReplyPayload::Fixed(bytes),
@@ -95,7 +95,7 @@ mod tests {
         let reply = |delay| Decision::Reply { payload: ReplyPayload::Fixed(&here), delay };
         assert_eq!(decided(false, Ok(())), reply(Duration::ZERO));
         assert_eq!(decided(true, Ok(())), Decision::Copy);
-        assert_eq!(decided(false, Err(Limit::Bytes)), Decision::Limited(Limit::Bytes));
+        assert_eq!(decided(false, Err(ReplyLimit::Bytes)), Decision::Limited(ReplyLimit::Bytes));
 
         let delayed = rules(20..=20, false);
         let decided = decide(

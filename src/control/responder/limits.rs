@@ -29,7 +29,7 @@ type Recipient = (u64, IpAddr);
 
 /// The reply that a limit withholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(super) enum ReplyLimit {
     Replies,
     Bytes,
 }
@@ -43,7 +43,7 @@ struct Excess {
 impl ReplyLimits {
     /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
-    /// Sources with an excess, about 100 bytes each. If there are more, the one quiet for longest is forgotten.
+    /// Sources with an excess, about 100 bytes each. If there are more, the one quiet for longest is dropped.
     const MAX_SOURCES: usize = 65_536;
     /// After this time without a reply, nothing is left of an excess.
     const WINDOW: Duration = Duration::from_secs(1);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn quiet_sources_are_forgotten() {
+    fn quiet_sources_are_dropped() {
         let (limits, start) = (ReplyLimits::new(0, 0, BYTES), Instant::now());
         for (nth, last) in (1..=100_u8).enumerate() {
             let now = start + Duration::from_millis(nth as u64);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::active::ActiveRules;
 use super::byte_budget::{FixedReply, Reserved};
 use super::decision::{Decision, ReplyPayload, decide};
-use super::limits::Limit;
+use super::limits::ReplyLimit;
 use super::state::Responder;
 use crate::control::timers::Timers;
 use crate::logging::rarely;
@@ -60,8 +60,8 @@ impl Responder {
                 let check_limits = |reply: &[u8]| self.check_limits(&active, source, datagram, reply);
                 match decide(&active.rules, datagram, source, is_copy, check_limits) {
                     Decision::Copy => self.counters.suppressed.add(1),
-                    Decision::Limited(Limit::Replies) => self.counters.limited.add(1),
-                    Decision::Limited(Limit::Bytes) => self.counters.limited_bytes.add(1),
+                    Decision::Limited(ReplyLimit::Replies) => self.counters.limited.add(1),
+                    Decision::Limited(ReplyLimit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
                         let own = match active.reply_socket(interface, source.ip()).transpose() {
                             Ok(own) => own,
@@ -103,14 +103,14 @@ impl Responder {
         source: SocketAddr,
         datagram: &[u8],
         reply: &[u8],
-    ) -> Result<(), Limit> {
+    ) -> Result<(), ReplyLimit> {
         let (limits, source, own) = (&self.context.limits, source.ip(), active.rules.reply_bytes);
         if !limits.allow(self.serial, source) {
-            return Err(Limit::Replies);
+            return Err(ReplyLimit::Replies);
         }
         let recipient = (self.serial, source);
         if !limits.allow_bytes(recipient, datagram.len(), reply.len(), own, Instant::now()) {
-            return Err(Limit::Bytes);
+            return Err(ReplyLimit::Bytes);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ pub(in crate::http) const MAX_PAGE: usize = 1_000;
 /// A log and its owner, kept alive as long as the request reads.
 pub(in crate::http) enum LogOwner {
     /// The log that a membership or responder had when reading began. If its group changes, it gets another log.
-    Joined(Arc<Membership>, Arc<Log>),
+    Membership(Arc<Membership>, Arc<Log>),
     Message(Arc<Message>),
 }
 
@@ -29,7 +29,7 @@ impl LogOwner {
             ResourceKind::Membership | ResourceKind::Responder => {
                 let membership = control.membership(kind, id)?;
                 let log = membership.log();
-                Ok(Self::Joined(membership, log))
+                Ok(Self::Membership(membership, log))
             }
             ResourceKind::Message => control.message(id).map(Self::Message),
         }
@@ -70,28 +70,28 @@ impl LogOwner {
 
     pub(super) fn id(&self) -> &Id {
         match self {
-            Self::Joined(membership, _) => membership.id(),
+            Self::Membership(membership, _) => membership.id(),
             Self::Message(message) => message.id(),
         }
     }
 
     pub(super) fn kind(&self) -> ResourceKind {
         match self {
-            Self::Joined(membership, _) => membership.kind(),
+            Self::Membership(membership, _) => membership.kind(),
             Self::Message(_) => ResourceKind::Message,
         }
     }
 
     pub(super) fn log(&self) -> &Arc<Log> {
         match self {
-            Self::Joined(_, log) => log,
+            Self::Membership(_, log) => log,
             Self::Message(message) => message.log(),
         }
     }
 
     pub(super) fn dropped_buffers(&self) -> u64 {
         match self {
-            Self::Joined(membership, _) => membership.dropped_buffers(),
+            Self::Membership(membership, _) => membership.dropped_buffers(),
             Self::Message(message) => message.dropped_buffers(),
         }
     }

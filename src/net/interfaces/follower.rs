@@ -89,11 +89,11 @@ impl Follower {
         self.table.mark_incomplete();
         loop {
             let pause = self.schedule.until_next(Instant::now(), self.table.is_incomplete());
-            self.shared.progress.rest();
+            self.shared.progress.idle();
             if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), pause)? {
                 return Ok(());
             }
-            self.shared.progress.work();
+            self.shared.progress.begin_work();
             self.waiting.append(&mut self.shared.requests.lock_shared().take());
             self.drain(&*notifications)?;
             let is_requested = self.table.is_incomplete() || !self.waiting.is_empty();

@@ -67,7 +67,7 @@ pub(super) struct Damage {
 
 /// The rows of the database, as they were found.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct FoundRows {
     pub(super) owners: Vec<Checked<OwnerRow>>,
     pub(super) logs: Vec<Checked<LogRow>>,
     /// In the order in which they were written.
@@ -103,7 +103,7 @@ pub(super) fn begin(database: &Database, skip: bool, max_transaction: u64) -> Re
 /// Reads everything but the blocks' data. An error means that a table cannot be read to its end.
 pub(super) fn load(connection: &Connection, path: &Path) -> Result<SavedState, DiskError> {
     let rows = || {
-        Ok(Rows {
+        Ok(FoundRows {
             owners: owners::read_all(connection)?,
             logs: logs::read_all(connection)?,
             blocks: blocks::read_all(connection)?,
@@ -113,7 +113,7 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<SavedState, D
 }
 
 /// Brings owners, logs and blocks together.
-pub(super) fn assemble(rows: Rows) -> SavedState {
+pub(super) fn assemble(rows: FoundRows) -> SavedState {
     let mut state = SavedState::default();
     // A damaged number is not relied on, but stays taken.
     let taken = |numbers: &mut dyn Iterator<Item = i64>| {

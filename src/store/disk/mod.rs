@@ -137,7 +137,7 @@ impl Store {
             // The next start rolls back the transaction in progress.
             let ended =
                 ended.unwrap_or_else(|_| fatal("the thread that writes to the data directory panicked"));
-            progress.rest();
+            progress.idle();
             ended
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::directory::Directory;
 use super::error::DiskError;
 use super::files::{beside, remove_beside};
-use super::loading::{self, Damage, LoadedLog, Rows, SavedState};
+use super::loading::{self, Damage, FoundRows, LoadedLog, SavedState};
 use super::replacement::Replacement;
 use super::salvage::{self, Salvaged};
 use super::schema::{self, Layout};
@@ -90,14 +90,14 @@ pub(super) fn is_ours(database: &Path) -> bool {
     salvage::read(database, |_, _| Ok(())).is_ok_and(|found| has_good(&found.rows))
 }
 
-fn has_good(rows: &Rows) -> bool {
+fn has_good(rows: &FoundRows) -> bool {
     rows.owners.iter().any(|owner| owner.row.is_some())
         || rows.logs.iter().any(|log| log.row.is_some())
         || rows.blocks.iter().any(|block| block.row.is_some())
 }
 
 /// Copies all rows that are good.
-pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<Rows, DiskError> {
+pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRows, DiskError> {
     let failed = |error| DiskError::of_sqlite(database, &error);
     let mut refused = None;
     let salvaged = salvage::read(database, |row, data| {

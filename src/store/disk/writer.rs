@@ -70,7 +70,7 @@ impl DiskWriter {
     pub(super) fn run(mut self) -> Result<(), DiskError> {
         self.note_size();
         loop {
-            self.queue.progress.rest();
+            self.queue.progress.idle();
             let failing = self.disk == Disk::Fails;
             let pause = if failing {
                 Self::RETRY
@@ -81,7 +81,7 @@ impl DiskWriter {
             };
             let is_due = self.maintenance.is_due() || self.space.is_confined();
             let wake = self.queue.wait(pause, failing, is_due.then(|| self.maintenance.idle_after()));
-            self.queue.progress.work();
+            self.queue.progress.begin_work();
             match wake {
                 // The writer has logged the error, and retries in the next round.
                 Wake::Work => drop(self.round(false)),
@@ -115,7 +115,7 @@ impl DiskWriter {
     fn round(&mut self, last: bool) -> Result<(), DiskError> {
         // Datagrams that arrive from here on do not have space on disk yet.
         let kept = self.space.kept();
-        self.queue.progress.work();
+        self.queue.progress.begin_work();
         self.pending.take(self.queue.take());
         self.queue.begun(self.pending.since);
         match self.write(last) {

@@ -28,8 +28,8 @@ pub(in crate::control) struct Collection {
     results: Vec<Arc<EgressResult>>,
     /// The source ports in use. An interface has several if attempts are tracked, or while responses to its
     /// previous address are under way.
-    ports: BTreeMap<PortId, SourcePort>,
-    next_port: PortId,
+    ports: BTreeMap<PortKey, SourcePort>,
+    next_port: PortKey,
     responders: ResponderTable,
     /// Until the message is closed: a place among those that may collect at once.
     place: Option<OwnedSemaphorePermit>,
@@ -44,7 +44,7 @@ pub(in crate::control) struct Collection {
 
 /// Identifies a source port of a message; never reused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::control) struct PortId(u64);
+pub(in crate::control) struct PortKey(u64);
 
 struct SourcePort {
     /// The index of its interface in the results.
@@ -55,7 +55,7 @@ struct SourcePort {
 /// A send that was counted just before it happens, so that a failed one can be taken back.
 #[must_use = "a send that failed is taken back with it"]
 pub(in crate::control) struct NotedSend {
-    port: PortId,
+    port: PortKey,
     copies: u32,
     /// The value before this send.
     last_sent_at: Option<Timestamp>,
@@ -93,7 +93,7 @@ impl Collection {
         Self {
             results: results.into_iter().map(Arc::new).collect(),
             ports: BTreeMap::new(),
-            next_port: PortId::default(),
+            next_port: PortKey::default(),
             responders,
             place,
             counters: ResponseCounters::default(),
@@ -116,15 +116,15 @@ impl Collection {
     }
 
     /// Adds a source port of the interface at this index of the results, before anything can arrive there.
-    pub(in crate::control) fn add_port(&mut self, result_index: usize) -> PortId {
+    pub(in crate::control) fn add_port(&mut self, result_index: usize) -> PortKey {
         let port = self.next_port;
-        self.next_port = PortId(port.0 + 1);
+        self.next_port = PortKey(port.0 + 1);
         self.ports.insert(port, SourcePort { result_index, sends: Sends::default() });
         port
     }
 
     /// Removes a source port whose socket is released.
-    pub(in crate::control) fn drop_port(&mut self, port: PortId) {
+    pub(in crate::control) fn drop_port(&mut self, port: PortKey) {
         self.ports.remove(&port);
     }
 
@@ -165,7 +165,7 @@ impl Collection {
     /// of which is this attempt.
     pub(in crate::control) fn sending(
         &mut self,
-        port: PortId,
+        port: PortKey,
         attempt: u32,
         copies: u32,
         now: ClockReading,
@@ -215,7 +215,7 @@ impl Collection {
     /// arrived before the first send from that port is a response to another sender.
     pub(in crate::control) fn classify(
         &mut self,
-        port: PortId,
+        port: PortKey,
         source: SocketAddr,
         received_at: Timestamp,
         sequence: u64,

@@ -16,17 +16,17 @@ pub(in crate::control) struct ResponderTable {
     budget: Arc<TableBudget>,
     charged: usize,
     /// Each part has as many rows as all parts before it.
-    parts: Vec<Part>,
+    parts: Vec<RowPart>,
     /// The number of rows in use.
     length: usize,
     /// None once no more responses are expected.
-    index: Option<Index>,
+    index: Option<ResponderIndex>,
 }
 
 /// The first responders of a message, as a view lists them.
 #[derive(Default)]
 pub struct ListedResponders {
-    parts: Vec<Part>,
+    parts: Vec<RowPart>,
     length: usize,
 }
 
@@ -40,9 +40,9 @@ pub struct RespondingPeer {
     pub late: bool,
 }
 
-type Part = Arc<[OnceLock<Row>]>;
+type RowPart = Arc<[OnceLock<ResponderRow>]>;
 
-struct Row {
+struct ResponderRow {
     source: SocketAddr,
     first_sequence: u64,
     first_rtt_us: Option<u64>,
@@ -51,7 +51,7 @@ struct Row {
 }
 
 #[derive(Default)]
-struct Index {
+struct ResponderIndex {
     /// The row of each responder.
     rows: HashMap<SocketAddr, usize>,
     /// How many rows each address has.
@@ -62,13 +62,13 @@ impl ResponderTable {
     /// Rows of the first part.
     const FIRST_PART: usize = 4;
     /// Bytes of a row.
-    const ROW_BYTES: usize = size_of::<OnceLock<Row>>();
+    const ROW_BYTES: usize = size_of::<OnceLock<ResponderRow>>();
     /// The most bytes of a row's entries in the index: a hash table has up to two buckets for each entry, with a byte
     /// of its own for each.
     const INDEX_BYTES: usize = 2 * (size_of::<(SocketAddr, usize)>() + 1 + size_of::<(IpAddr, usize)>() + 1);
 
     pub(in crate::control) fn new(budget: Arc<TableBudget>) -> Self {
-        Self { budget, charged: 0, parts: Vec::new(), length: 0, index: Some(Index::default()) }
+        Self { budget, charged: 0, parts: Vec::new(), length: 0, index: Some(ResponderIndex::default()) }
     }
 
     /// The listed responders of a message that was closed in an earlier run.
@@ -161,14 +161,14 @@ impl ResponderTable {
     fn push(&mut self, source: SocketAddr, peer: RespondingPeer) {
         let RespondingPeer { responses, first_sequence, first_rtt_us, late } = peer;
         let (responses, late) = (responses.into(), late.into());
-        let row = Row { source, first_sequence, first_rtt_us, responses, late };
+        let row = ResponderRow { source, first_sequence, first_rtt_us, responses, late };
         let (part, at) = Self::place(self.length);
         if self.parts[part][at].set(row).is_ok() {
             self.length += 1;
         }
     }
 
-    fn row(&self, at: usize) -> Option<&Row> {
+    fn row(&self, at: usize) -> Option<&ResponderRow> {
         let (part, at) = Self::place(at);
         self.parts[part][at].get()
     }

@@ -29,11 +29,11 @@ fn result() -> EgressResult {
 }
 
 /// A collection with one interface and one port.
-fn collection() -> (Collection, PortId) {
+fn collection() -> (Collection, PortKey) {
     collection_with(TableBudget::new(1_000, 1 << 20))
 }
 
-fn collection_with(tables: TableBudget) -> (Collection, PortId) {
+fn collection_with(tables: TableBudget) -> (Collection, PortKey) {
     let mut collection = Collection::new(vec![result()], ResponderTable::new(Arc::new(tables)), None);
     let port = collection.add_port(0);
     (collection, port)
@@ -61,7 +61,7 @@ fn sent_once() -> (Collection, ClockReading) {
 }
 
 fn classify(collection: &mut Collection, source: SocketAddr, now: ClockReading) -> ResponseMeta {
-    match collection.classify(PortId(0), source, now.real, 1, &now) {
+    match collection.classify(PortKey(0), source, now.real, 1, &now) {
         Disposition::Keep(response) => response,
         Disposition::Stray => panic!("a stray"),
     }
@@ -130,7 +130,7 @@ fn a_view_shares_the_results_and_the_responders() {
     assert!(Arc::ptr_eq(&results[0], &collection.results()[0]));
     classify(&mut collection, host(1), at(start, 20));
     assert_eq!(responders.iter().map(|(_, peer)| peer.responses).collect::<Vec<_>>(), [2]);
-    let _ = collection.sending(PortId(0), 2, 1, at(start, 30));
+    let _ = collection.sending(PortKey(0), 2, 1, at(start, 30));
     assert_eq!((results[0].sent, collection.results()[0].sent), (1, 2));
 }
 
@@ -149,7 +149,7 @@ fn the_window_starts_at_the_first_send_and_later_responses_are_late() {
 #[test]
 fn an_attempt_is_reported_only_if_it_is_unambiguous() {
     let (mut collection, start) = sent_once();
-    let _ = collection.sending(PortId(0), 2, 1, at(start, 100));
+    let _ = collection.sending(PortKey(0), 2, 1, at(start, 100));
     let between = classify(&mut collection, host(1), at(start, 50));
     assert_eq!((between.attempt, between.rtt_us), (Some(1), Some(50_000)));
     let after = classify(&mut collection, host(2), at(start, 130));
@@ -160,7 +160,7 @@ fn an_attempt_is_reported_only_if_it_is_unambiguous() {
 fn a_long_burst_remembers_its_latest_sends() {
     let (mut collection, start) = sent_once();
     for attempt in 2..=1000 {
-        let _ = collection.sending(PortId(0), attempt, 1, at(start, u64::from(attempt)));
+        let _ = collection.sending(PortKey(0), attempt, 1, at(start, u64::from(attempt)));
     }
     let response = classify(&mut collection, host(1), at(start, 1005));
     assert_eq!((response.attempt, response.rtt_us), (None, Some(5_000)));
@@ -198,7 +198,7 @@ fn each_port_has_its_own_first_send() {
     let mut classify = |port| collection.classify(port, host(1), at(start, 1).real, 1, &at(start, 1));
     assert!(matches!(classify(first), Disposition::Keep(_)));
     assert_eq!(classify(second), Disposition::Stray);
-    assert_eq!(classify(PortId(7)), Disposition::Stray);
+    assert_eq!(classify(PortKey(7)), Disposition::Stray);
     collection.drop_port(first);
     assert_eq!(collection.classify(first, host(1), at(start, 2).real, 1, &at(start, 2)), Disposition::Stray);
 }

@@ -47,7 +47,7 @@ fn a_panic_at_any_step_fails_only_the_message() {
                 let all_sent = reason == CloseReason::Window && world.records().sent == 10;
                 assert!(reason == CloseReason::Failed || all_sent, "{step}: {reason:?}");
                 assert_eq!(world.open_sockets(), 0, "{step}");
-                control.forget(&world.id).await.expect("it is there");
+                control.delete(&world.id).await.expect("it is there");
 
                 let again = MessageSpec { repeat: Repeat::ONCE, ..message() };
                 let (again, _) = control
@@ -81,7 +81,7 @@ fn check_run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
         tokio::time::sleep(longest).await;
         check(control, world, cancel);
 
-        control.forget(&world.id).await.expect("it is there");
+        control.delete(&world.id).await.expect("it is there");
         assert_eq!(world.open_sockets(), 0);
     });
 }

@@ -8,17 +8,17 @@ use std::io;
 use std::path::Path;
 
 use super::files::beside;
-use super::loading::Rows;
+use super::loading::FoundRows;
 use super::tables::blocks::BlockRow;
 use super::tables::logs::LogRow;
 use super::tables::owners::OwnerRow;
-use super::tables::{Checked, Columns, service};
+use super::tables::{Checked, RowColumns, service};
 use pages::DatabasePages;
 
 /// The rows that were found, and how many could not be assigned to a table.
 #[derive(Default)]
 pub(super) struct Salvaged {
-    pub(super) rows: Rows,
+    pub(super) rows: FoundRows,
     pub(super) unknown: u64,
 }
 

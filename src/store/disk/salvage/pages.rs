@@ -37,8 +37,8 @@ impl DatabasePages {
         (1..=self.count).filter(move |page| {
             let is_listed = listed.as_ref().map(|free| free.contains(page));
             match self.use_of(*page) {
-                Some(Use::Free) => is_listed == Some(false),
-                Some(Use::Taken) => true,
+                Some(PageUse::Free) => is_listed == Some(false),
+                Some(PageUse::Taken) => true,
                 None => is_listed != Some(true),
             }
         })
@@ -117,19 +117,19 @@ impl DatabasePages {
     }
 
     /// What the pointer map says of a page; none if that is damaged.
-    fn use_of(&self, page: u32) -> Option<Use> {
+    fn use_of(&self, page: u32) -> Option<PageUse> {
         let entries = PAGE_BYTES / 5;
         let map = page.checked_sub(2)? / (entries + 1) * (entries + 1) + 2;
         let at = 5 * page.checked_sub(map + 1)? as usize;
         match self.get(map)?[at] {
-            1 | 3..=5 => Some(Use::Taken),
-            2 => Some(Use::Free),
+            1 | 3..=5 => Some(PageUse::Taken),
+            2 => Some(PageUse::Free),
             _ => None,
         }
     }
 }
 
-enum Use {
+enum PageUse {
     Free,
     Taken,
 }

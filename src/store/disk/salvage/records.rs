@@ -3,21 +3,21 @@
 use rusqlite::types::{FromSql, Value};
 
 use super::pages::{DatabasePages, be};
-use crate::store::disk::tables::Columns;
+use crate::store::disk::tables::RowColumns;
 
 /// A row, as it is in the file.
-pub(super) struct Record {
+pub(super) struct SalvagedRow {
     pub(super) number: i64,
     values: Vec<Value>,
 }
 
-impl Record {
+impl SalvagedRow {
     pub(super) fn columns(&self) -> usize {
         self.values.len()
     }
 }
 
-impl Columns for Record {
+impl RowColumns for SalvagedRow {
     fn column<T: FromSql>(&self, at: usize) -> Option<T> {
         let number = Value::Integer(self.number);
         // The file has NULL for the column that is the number of the row.
@@ -30,7 +30,7 @@ impl Columns for Record {
 ///
 /// No data of a block can pass for a leaf: it is in a page after a row's header, or after the number of the next page,
 /// which begins with another byte in files of less than 3 TiB.
-pub(super) fn in_page(pages: &DatabasePages, page: &[u8]) -> Vec<Option<Record>> {
+pub(super) fn in_page(pages: &DatabasePages, page: &[u8]) -> Vec<Option<SalvagedRow>> {
     const LEAF: u8 = 13;
     const HEADER: usize = 8;
     let short =
@@ -42,7 +42,7 @@ pub(super) fn in_page(pages: &DatabasePages, page: &[u8]) -> Vec<Option<Record>>
     (0..count).map(|cell| read(pages, page.get(short(HEADER + 2 * cell)?..)?)).collect()
 }
 
-fn read(pages: &DatabasePages, mut cell: &[u8]) -> Option<Record> {
+fn read(pages: &DatabasePages, mut cell: &[u8]) -> Option<SalvagedRow> {
     let size = usize::try_from(varint(&mut cell)?).ok().filter(|size| *size <= pages.bytes())?;
     let number = varint(&mut cell)?;
     let payload = payload(pages, cell, size)?;
@@ -54,7 +54,7 @@ fn read(pages: &DatabasePages, mut cell: &[u8]) -> Option<Record> {
     while !header.is_empty() {
         values.push(value(varint(&mut header)?, &mut body)?);
     }
-    Some(Record { number, values })
+    Some(SalvagedRow { number, values })
 }
 
 /// The payload of a cell, of which a part may be in a chain of other pages.

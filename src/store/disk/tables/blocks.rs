@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Checked, Columns};
+use super::{Checked, RowColumns};
 use crate::model::Timestamp;
 use crate::store::block::Block;
 use crate::store::disk::checksum::{self, RowChecksum};
@@ -23,7 +23,7 @@ impl BlockRow {
     pub(in crate::store::disk) const COLUMNS: usize = 10;
 
     /// None if the row is damaged; its data may be damaged in any case.
-    pub(in crate::store::disk) fn parse(row: &impl Columns) -> Option<Self> {
+    pub(in crate::store::disk) fn parse(row: &impl RowColumns) -> Option<Self> {
         let number = |at| row.column(at).map(i64::cast_unsigned);
         let found = Self {
             log: row.column(1)?,

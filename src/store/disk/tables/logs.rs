@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Checked, Columns};
+use super::{Checked, RowColumns};
 use crate::store::counters::LogCounters;
 use crate::store::disk::checksum::RowChecksum;
 
@@ -28,7 +28,7 @@ impl LogRow {
     pub(in crate::store::disk) const COLUMNS: usize = 14;
 
     /// None if the row is damaged.
-    pub(in crate::store::disk) fn parse(row: &impl Columns) -> Option<Self> {
+    pub(in crate::store::disk) fn parse(row: &impl RowColumns) -> Option<Self> {
         let number = |at| row.column(at).map(i64::cast_unsigned);
         let found = Self {
             number: row.column(0)?,

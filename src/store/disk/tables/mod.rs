@@ -16,12 +16,12 @@ pub(super) struct Checked<T> {
 }
 
 /// The columns of a row, wherever it was read.
-pub(super) trait Columns {
+pub(super) trait RowColumns {
     /// None if the column has a value of another type.
     fn column<T: FromSql>(&self, at: usize) -> Option<T>;
 }
 
-impl Columns for Row<'_> {
+impl RowColumns for Row<'_> {
     fn column<T: FromSql>(&self, at: usize) -> Option<T> {
         self.get(at).ok()
     }

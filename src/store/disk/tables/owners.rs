@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Checked, Columns};
+use super::{Checked, RowColumns};
 use crate::store::disk::checksum::RowChecksum;
 
 /// The owner of a log.
@@ -19,7 +19,7 @@ impl OwnerRow {
     pub(in crate::store::disk) const COLUMNS: usize = 5;
 
     /// None if the row is damaged.
-    pub(in crate::store::disk) fn parse(row: &impl Columns) -> Option<Self> {
+    pub(in crate::store::disk) fn parse(row: &impl RowColumns) -> Option<Self> {
         let found =
             Self { log: row.column(0)?, kind: row.column(1)?, id: row.column(2)?, spec: row.column(3)? };
         (row.column(4) == Some(found.checksum())).then_some(found)

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::Columns;
+use super::RowColumns;
 use crate::model::Timestamp;
 use crate::store::disk::checksum::RowChecksum;
 
@@ -16,7 +16,7 @@ pub(in crate::store::disk) fn note_start(connection: &Connection, now: Timestamp
 }
 
 /// Whether the row is as it was written.
-pub(in crate::store::disk) fn is_good(row: &impl Columns) -> bool {
+pub(in crate::store::disk) fn is_good(row: &impl RowColumns) -> bool {
     let good = || Some(row.column::<i64>(3)? == checksum(row.column(1)?, &row.column::<String>(2)?));
     good().unwrap_or(false)
 }

@@ -130,7 +130,7 @@ pub(super) fn free_space(
 ) {
     let mut count = 64;
     while count > 0 && !pending.deletions_done() {
-        queue.progress.work();
+        queue.progress.begin_work();
         maintenance.checkpoint(database);
         match transaction::commit_deletions(database, pending, count) {
             Ok(()) => pending.deleted(count),
