@@ -71,8 +71,8 @@ async fn expire(shared: &Shared, now: Timestamp) {
     }
 }
 
-/// Evicts the oldest blocks of all logs, one by one, while `is_needed`. Tries `delete_message` first: it deletes a
-/// closed message that is older than the oldest block, if there is any.
+/// Frees memory or disk step by step while `is_needed`, the oldest first: `delete_message` deletes a closed message that
+/// is older than the oldest block, if there is one; else `evict` takes the oldest block of a log, as `oldest` finds it.
 async fn make_room(
     shared: &Shared,
     oldest: fn(&Log) -> Option<Timestamp>,

@@ -9,6 +9,7 @@ mod events;
 mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guarded_body;
 mod joins;
 mod memberships;
 mod messages;
@@ -28,6 +29,7 @@ mod state;
 
 pub use access::{Access, Capacity, ListenerKind, OriginPolicy, RequireToken};
 pub use api::{Api, document};
+pub use guarded_body::GuardedBody;
 pub use operations::{AdminState, CloseCause, ConnectionCounts};
 pub use protocol_errors::ProtocolError;
 pub use request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};

@@ -27,7 +27,7 @@ pub use descriptors::Descriptors;
 pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
-pub use memory::resident_bytes;
+pub use memory::ProcessMemory;
 pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;

@@ -9,14 +9,13 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, Incoming, SizeHint};
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_stream::ConnectionStream;
 use super::connections::Connection;
 use super::parser_answers::{AnswerState, ParserAnswers};
-use crate::http::{Api, ListenerKind};
+use crate::http::{Api, GuardedBody, ListenerKind};
 
 /// How long a connection may be silent once the service stops. Longer than the pauses between an active client's
 /// requests, and short compared with the grace period.
@@ -73,7 +72,7 @@ where
             if stop.is_cancelled() || connection.is_reserved() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response.map(|body| AnswerBody { body, state }))
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, AnswerEnd(state))))
         }
     });
     let (head_timeout, buffered) = if connection.is_reserved() {
@@ -111,34 +110,11 @@ where
     }
 }
 
-/// The body of an answer, which reports its end.
-struct AnswerBody {
-    body: Body,
-    state: Arc<AnswerState>,
-}
+/// Reports the end of an answer when it is dropped.
+struct AnswerEnd(Arc<AnswerState>);
 
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for AnswerBody {
+impl Drop for AnswerEnd {
     fn drop(&mut self) {
-        self.state.complete();
+        self.0.complete();
     }
 }

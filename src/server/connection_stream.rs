@@ -64,15 +64,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for ConnectionStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let received = buffer.filled().len() - before;
+        let received = ready!(poll_received(&mut self.stream, context, buffer))?;
         if received > 0 {
             self.unanswered.store(true, Ordering::Relaxed);
             self.connection.received(received);
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads into the buffer; returns how many bytes that added.
+pub(super) fn poll_received<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<usize>> {
+    let before = buffer.filled().len();
+    ready!(Pin::new(stream).poll_read(context, buffer))?;
+    Poll::Ready(Ok(buffer.filled().len() - before))
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ConnectionStream<S> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::net::{free_heap_bytes, resident_bytes, trim_heap};
+use crate::net::{ProcessMemory, free_heap_bytes, trim_heap};
 
 /// Never ends.
 pub(super) async fn give_back_when_idle() {
@@ -44,7 +44,7 @@ struct MemoryUse {
 
 impl MemoryUse {
     fn now() -> Self {
-        Self { free: free_heap_bytes(), resident: resident_bytes().unwrap_or_default() }
+        Self { free: free_heap_bytes(), resident: ProcessMemory::now().resident_bytes.unwrap_or_default() }
     }
 
     fn has_grown_since(&self, before: &Self) -> bool {

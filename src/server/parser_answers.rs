@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection_stream::poll_received;
 use super::connections::Connection;
 use crate::http::{Api, ProtocolError};
 
@@ -121,8 +122,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ParserAnswers<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let received = ready!(poll_received(&mut self.stream, context, buffer))?;
+        let before = buffer.filled().len() - received;
         if std::mem::take(&mut self.is_first_read)
             && let Some(error) = other_protocol(&buffer.filled()[before..])
         {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::net::Descriptors;
+use crate::net::{Descriptors, ProcessMemory};
 
 /// The values that could be read; none except on Linux with /proc.
 #[derive(Debug)]
@@ -19,14 +19,14 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn now() -> Self {
-        let status = read("/proc/self/status");
+        let memory = ProcessMemory::now();
         let stat = read("/proc/self/stat");
         let times = Times::parse(&stat);
         let descriptors = Descriptors::now();
         let booted = after(&read("/proc/stat"), "btime ");
         Self {
-            resident_memory_bytes: after(&status, "VmRSS:").map(|kibibytes| kibibytes * 1024),
-            virtual_memory_bytes: after(&status, "VmSize:").map(|kibibytes| kibibytes * 1024),
+            resident_memory_bytes: memory.resident_bytes,
+            virtual_memory_bytes: memory.virtual_bytes,
             cpu_seconds: times.as_ref().map(|times| seconds(times.user + times.system)),
             open_fds: descriptors.open,
             max_fds: descriptors.limit,

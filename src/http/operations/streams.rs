@@ -1,16 +1,14 @@
 //! Counts of open streams, by content and format.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
 
 use crate::contract::Format;
 use crate::control::ResourceKind;
+use crate::http::guarded_body::GuardedBody;
 use crate::traces::Span;
 
 /// The content of a stream. The handler puts it into the response's extensions.
@@ -39,7 +37,8 @@ impl Streams {
         let Some(streamed) = response.extensions_mut().remove::<Streamed>() else { return };
         self.of(streamed).fetch_add(1, Ordering::Relaxed);
         let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::new(Counted { body, streams: self.clone(), streamed, _span: span });
+        *response.body_mut() =
+            Body::new(GuardedBody::new(body, OpenStream { streams: self.clone(), streamed, _span: span }));
     }
 
     /// Content, format and count of open streams. Events have only one format.
@@ -60,34 +59,14 @@ impl Streams {
     }
 }
 
-struct Counted {
-    body: Body,
+/// Counts a stream as open until it is dropped.
+struct OpenStream {
     streams: Arc<Streams>,
     streamed: Streamed,
     _span: Option<Span>,
 }
 
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Counted {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.streams.of(self.streamed).fetch_sub(1, Ordering::Relaxed);
     }
