@@ -65,7 +65,7 @@ impl Watched {
     }
 
     /// A thread that wakes at least twice a minute, whether there is work or not.
-    fn turning(stuck: &'static str, progress: &Arc<Progress>) -> Self {
+    fn with_heartbeats(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
         Self::new(stuck, move || progress.last_heartbeat().map(Into::into))
     }
@@ -87,13 +87,16 @@ impl Watched {
         };
         let mut all: Vec<_> = threads
             .progress()
-            .map(|progress| Self::turning("a receive thread has been stuck for a minute", progress))
+            .map(|progress| Self::with_heartbeats("a receive thread has been stuck for a minute", progress))
             .collect();
-        all.push(Self::turning(
+        all.push(Self::with_heartbeats(
             "the thread that follows the interfaces has been stuck for a minute",
             interfaces.progress(),
         ));
-        all.push(Self::turning("the thread that opens sockets has been stuck for a minute", reconciler));
+        all.push(Self::with_heartbeats(
+            "the thread that opens sockets has been stuck for a minute",
+            reconciler,
+        ));
         all.push(Self::new("the timers have been stuck for a minute", overdue));
         all.extend(store.map(|store| {
             Self::at_work("the thread that writes to disk has been stuck for a minute", store.progress())

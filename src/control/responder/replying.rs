@@ -63,26 +63,26 @@ impl Responder {
                     Decision::Limited(ReplyLimit::Replies) => self.counters.limited.add(1),
                     Decision::Limited(ReplyLimit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
-                        let own = match active.reply_socket(interface, source.ip()).transpose() {
-                            Ok(own) => own,
+                        let other_socket = match active.reply_socket(interface, source.ip()).transpose() {
+                            Ok(other_socket) => other_socket,
                             Err(error) => {
                                 rarely!(WARN, %error, %source, "no socket to reply from");
                                 self.counters.failed.add(1);
                                 continue;
                             }
                         };
-                        let via = || match &own {
-                            Some(own) => ReplySocket::Own(Arc::downgrade(own)),
+                        let via = || match &other_socket {
+                            Some(other_socket) => ReplySocket::Own(Arc::downgrade(other_socket)),
                             None => ReplySocket::Group(SendHandle::new(socket)),
                         };
-                        match &own {
+                        match &other_socket {
                             _ if !active.rules.delay.is_none() => {
                                 let at = Instant::now() + delay;
                                 self.postpone(&active, at, via(), source, payload, Self::BUSY_TRIES);
                             }
                             None => immediate.push((source, payload)),
-                            Some(own) => {
-                                let sent = self.counted(|| own.send_to(source, payload.bytes()));
+                            Some(other_socket) => {
+                                let sent = self.counted(|| other_socket.send_to(source, payload.bytes()));
                                 if let Err(error) = sent {
                                     self.handle_failure(&active, &error, via(), source, payload);
                                 }

@@ -9,7 +9,7 @@ pub(super) struct Sends {
     /// The latest sends, oldest first.
     sends: VecDeque<Noted>,
     /// There were earlier sends, which are no longer listed.
-    dropped_sends: bool,
+    has_dropped_sends: bool,
 }
 
 /// Copies that were sent together; `attempt` is that of the last one.
@@ -26,7 +26,7 @@ impl Sends {
     pub(super) fn note(&mut self, attempt: u32, copies: u32, now: ClockReading) {
         if self.sends.len() == Self::REMEMBERED {
             self.sends.pop_front();
-            self.dropped_sends = true;
+            self.has_dropped_sends = true;
         }
         self.sends.push_back(Noted { attempt, copies, at: now });
     }
@@ -45,7 +45,7 @@ impl Sends {
     pub(super) fn may_be_response(&self, received_at: Timestamp, now: &ClockReading) -> bool {
         let Some(first) = self.sends.front() else { return false };
         self.stepped(now)
-            || ((self.dropped_sends || first.at.real <= received_at) && !now.is_before(received_at))
+            || ((self.has_dropped_sends || first.at.real <= received_at) && !now.is_before(received_at))
     }
 
     /// The attempt that a response belongs to, if only one is possible, and the time since the latest send
@@ -55,7 +55,7 @@ impl Sends {
         received_at: Timestamp,
         now: &ClockReading,
     ) -> (Option<u32>, Option<Duration>) {
-        let first = self.sends.front().filter(|first| first.copies == 1 && !self.dropped_sends);
+        let first = self.sends.front().filter(|first| first.copies == 1 && !self.has_dropped_sends);
         let attempt = first.map(|first| first.attempt);
         if self.stepped(now) {
             return (attempt.filter(|_| self.sends.len() == 1), None);
