@@ -44,10 +44,11 @@ pub(super) async fn run(shared: &Shared) {
         expire(shared, now).await;
         if shared.budget.is_exceeded() {
             let delete_message = |before| delete_closed(shared, before);
-            make_room(shared, Log::oldest, Log::evict, delete_message, || shared.budget.is_exceeded()).await;
+            free_oldest(shared, Log::oldest, Log::evict, delete_message, || shared.budget.is_exceeded())
+                .await;
         }
         if shared.budget.memory_is_exceeded() {
-            make_room(
+            free_oldest(
                 shared,
                 Log::oldest_held,
                 Log::drop_from_memory,
@@ -73,7 +74,7 @@ async fn expire(shared: &Shared, now: Timestamp) {
 
 /// Frees memory or disk step by step while `is_needed`, the oldest first: `delete_message` deletes a closed message that
 /// is older than the oldest block, if there is one; else `evict` takes the oldest block of a log, as `oldest` finds it.
-async fn make_room(
+async fn free_oldest(
     shared: &Shared,
     oldest: fn(&Log) -> Option<Timestamp>,
     evict: fn(&Log),

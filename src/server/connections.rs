@@ -101,7 +101,7 @@ impl Connections {
     fn try_admit(self: &Arc<Self>) -> Option<Connection> {
         let mut table = self.table.lock_shared();
         if table.open - table.closing >= self.limit {
-            self.make_room(&mut table);
+            self.close_a_waiting_one(&mut table);
         }
         if table.open >= self.limit + self.reserve {
             return None;
@@ -125,14 +125,16 @@ impl Connections {
     /// Closes a connection for others, and waits until it is gone; false if all have requests under way.
     pub(super) async fn close_one(&self) -> bool {
         let gone = self.gone.notified();
-        let is_closing = self.make_room(&mut self.table.lock_shared());
+        let is_closing = self.close_a_waiting_one(&mut self.table.lock_shared());
         if is_closing {
             gone.await;
         }
         is_closing
     }
 
-    fn make_room(&self, table: &mut ConnectionTable) -> bool {
+    /// Tells the connection to close that has waited longest for a head, or else been idle longest; returns whether there
+    /// was one.
+    fn close_a_waiting_one(&self, table: &mut ConnectionTable) -> bool {
         let (victim, cause) = match table.heads.pop_front() {
             Some(longest) => (Some(longest), CloseCause::Head),
             None => (table.idle.pop_front(), CloseCause::Idle),
@@ -148,7 +150,7 @@ impl Connections {
     fn close_longest_head(&self) {
         let mut table = self.table.lock_shared();
         if !table.heads.is_empty() {
-            self.make_room(&mut table);
+            self.close_a_waiting_one(&mut table);
         }
     }
 }

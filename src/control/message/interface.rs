@@ -91,7 +91,7 @@ impl EgressInterface {
             } else {
                 self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
-                let opened = opened.inspect_err(|error| drop(context.make_room(error)))?;
+                let opened = opened.inspect_err(|error| drop(context.end_lingering_for(error)))?;
                 let numbered =
                     message.with_collection(|collection| opened.enter_ports(self.result_index, collection));
                 let registered = numbered.register(message);
@@ -197,7 +197,7 @@ impl InterfaceSockets {
 
 impl MessageContext {
     /// Ends the lingering of messages that hold the scarce resource that the error names; returns them.
-    pub(in crate::control) fn make_room(&self, error: &ControlError) -> Vec<Arc<Message>> {
+    pub(in crate::control) fn end_lingering_for(&self, error: &ControlError) -> Vec<Arc<Message>> {
         match error {
             ControlError::Descriptors(_) => self.closed.end_lingering(|_| true),
             // Messages whose linger time is over, but which the timers' task has not handled yet.

@@ -197,7 +197,7 @@ async fn open_on(
 ) -> Result<OpenedSockets, ControlError> {
     let opened = interface.open(spec, &shared.message_context);
     let Err(error) = &opened else { return opened };
-    let ended = shared.message_context.make_room(error);
+    let ended = shared.message_context.end_lingering_for(error);
     if ended.is_empty() {
         return opened;
     }
