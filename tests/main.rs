@@ -28,6 +28,7 @@ mod api {
     mod mutated_requests;
     mod notify;
     mod origin_policy;
+    mod overload;
     mod persistence;
     mod protocol;
     mod reload;

@@ -75,6 +75,7 @@ pub(crate) fn run(arguments: &[String]) {
         let state = Arc::new(Bare { sender, joined: Mutex::default() });
         let router = Router::new()
             .route("/readyz", get(async || "ok"))
+            .route("/livez", get(async || "ok"))
             .route("/v1/messages", post(message))
             .route("/v1/memberships", post(membership))
             .with_state(state);

@@ -13,6 +13,7 @@ mod disk;
 mod footprint;
 mod http;
 mod load;
+mod overload;
 mod peer;
 mod receive;
 mod requests;
@@ -57,5 +58,6 @@ fn main() {
     footprint::rows(&mut table);
     store::rows(&mut table);
     streams::rows(&mut table);
+    overload::rows(&mut table);
     table.print();
 }

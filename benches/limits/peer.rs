@@ -75,6 +75,10 @@ impl Service {
         self.child.id()
     }
 
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// The sum of a metric over all labels that hold the word.
     pub(crate) fn metric(&self, name: &str, word: &str) -> f64 {
         let (_, text) = self.client.connect().expect("a connection").get("/metrics");

@@ -83,14 +83,14 @@ pub(crate) fn per_request(pid: u32, client: &Client, path: &str, bodies: &[Strin
     (cpu_ns(pid) - cpu) as f64 / bodies.len() as f64
 }
 
-struct BareHttp {
+pub(crate) struct BareHttp {
     child: Child,
     client: Client,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 impl BareHttp {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let socket = std::env::temp_dir().join(format!("rollcall-bench-bare-{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&socket);
         let program = std::env::current_exe().expect("this program");

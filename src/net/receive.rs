@@ -189,6 +189,7 @@ impl ReceiveThread {
             // With something to read, each batch shows that the thread runs.
             if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
                 self.progress.heartbeat();
+                buffers.give_back();
             }
             let ready = match ready {
                 Ok(ready) => ready,

@@ -115,6 +115,19 @@ impl ReceiveBuffers {
         Self { payloads, addresses, controls, vectors, headers, filled: buffers }
     }
 
+    /// Gives the memory of the payloads back to the kernel until the next call to `receive` needs it again.
+    pub(super) fn give_back(&mut self) {
+        /// What `madvise(2)` works on; of larger pages, the kernel refuses a part.
+        const PAGE_BYTES: usize = 4096;
+        let before = self.payloads.as_ptr().align_offset(PAGE_BYTES);
+        let Some(rest) = self.payloads.get_mut(before..) else { return };
+        let whole_pages = rest.len() / PAGE_BYTES * PAGE_BYTES;
+        // SAFETY: the range lies within a box that is borrowed mutably, and all of its bytes may become zeroes.
+        unsafe {
+            libc::madvise(rest.as_mut_ptr().cast(), whole_pages, libc::MADV_DONTNEED);
+        }
+    }
+
     /// Receives the queued datagrams without waiting; returns how many buffers were filled.
     pub(super) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         for header in &mut self.headers[..self.filled] {

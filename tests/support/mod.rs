@@ -7,6 +7,7 @@ pub(crate) mod lab;
 pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod on_host;
+pub(crate) mod overload;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod raw_connection;

@@ -1,0 +1,67 @@
+//! All at once that clients and peers can do to the service, and a bare server that only has to answer meanwhile.
+
+#[path = "../../tests/support/overload.rs"]
+mod load;
+
+use std::time::Duration;
+
+use load::{Load, Target};
+use serde_json::json;
+
+use crate::peer::{Service, resident};
+use crate::requests::BareHttp;
+use crate::store::join;
+use crate::table::{Bound, Table};
+
+const LOAD: Load = Load {
+    duration: Duration::from_secs(20),
+    large_every: 100,
+    sources: 100_000,
+    connections: 5_000,
+    stopped_readers: 20,
+    clients: 50,
+    rounds: 100_000,
+};
+
+/// One load: it is long, and its figures come from thousands of probes.
+pub(crate) fn rows(table: &mut Table) {
+    const GROUP: &str = "239.7.9.1:7010";
+    const MIB: f64 = 1_048_576.0;
+    let name = "everything at once: /livez, p99";
+    if !table.wants(name) {
+        return;
+    }
+    let (service, bare) = (Service::start(&["--total-bytes", "134217728"]), BareHttp::start());
+    let idle = resident(service.pid());
+    let log = join(&service, GROUP);
+    let slow = json!({
+        "group": GROUP, "interfaces": ["lo"], "reply": "never", "match": {"regex": "(?-u)(?:a|b)*a(?:a|b){6}z"}
+    });
+    let responder = service.client.post("/v1/responders", &slow);
+    let message = json!({"group": "239.7.9.2:7011", "interfaces": ["lo"], "payload": "?", "window_ms": 600_000});
+    let message = service.client.post("/v1/messages", &message);
+    let path_of = |kind: &str, resource: &serde_json::Value| {
+        format!("/v1/{kind}/{}", resource["id"].as_str().expect("an id"))
+    };
+    let collector = message["sent"][0]["source"].as_str().and_then(|source| source.parse().ok());
+    let message = path_of("messages", &message);
+    let target = Target {
+        socket: service.socket(),
+        group: GROUP.parse().expect("a group"),
+        collector: collector.expect("a source"),
+        log: &log.path,
+        message: &message,
+    };
+    let sent = target.overload(&LOAD, &[service.socket(), &bare.socket]);
+    assert_eq!((sent.rounds, sent.failures), (LOAD.rounds, 0), "of {} answers", sent.answers);
+    let [ours, theirs] = [0, 1].map(|server: usize| sent.probes[server].p99().as_secs_f64() * 1e3);
+    table.pairs(name, "ms", Bound::AtMost(2.0, 1.2), &[(ours, theirs)]);
+
+    let membership = log.path.trim_end_matches("/datagrams");
+    for path in [membership, &path_of("responders", &responder), &message] {
+        assert_eq!(service.client.connect().expect("a connection").request("DELETE", path, "").0, 204);
+    }
+    std::thread::sleep(Duration::from_secs(30));
+    let left = resident(service.pid()).saturating_sub(idle) as f64 / MIB;
+    table.alone("everything at once: memory above idle, 30 s later", "MiB", Bound::Within(8.0, 4.0), &[left]);
+}
