@@ -6,8 +6,10 @@
 
 mod host_limits;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::membership::Membership;
 use super::resource_kind::ResourceKind;
 use super::shared::{Control, Shared};
 use super::views::JoinState;
@@ -156,19 +158,27 @@ fn timers_run(shared: &Shared) -> HealthCheck {
 
 fn resources_whole(shared: &Shared) -> HealthCheck {
     const NAME: &str = "resources";
-    let failed_now =
-        shared.all_memberships().filter(|membership| membership.condition().0 == JoinState::Failed);
-    let failed_now = failed_now.count();
+    let mut findings = Vec::new();
     let failures: u64 = ResourceKind::ALL.into_iter().map(|kind| shared.failures.count(kind)).sum();
-    match failures {
-        0 => HealthCheck::ok(NAME, "no resource has failed"),
-        _ => HealthCheck::warning(
-            NAME,
-            format!(
-                "internal errors have failed {failures} resources since the start, and {failed_now} are failed now: the log names them, please report it"
-            ),
-        ),
+    if failures > 0 {
+        let is_failed = |membership: &Arc<Membership>| membership.condition().0 == JoinState::Failed;
+        let failed_now = shared.all_memberships().filter(is_failed).count();
+        findings.push(format!(
+            "internal errors have failed {failures} resources since the start, and {failed_now} are failed now: the log names them, please report it"
+        ));
     }
+    let mut refused = shared.all_memberships().filter(|membership| membership.check_pattern().is_err());
+    if let Some(example) = refused.next() {
+        findings.push(format!(
+            "responders that reply to nothing because their pattern is refused: {}, as `{}`: change it",
+            1 + refused.count(),
+            example.id()
+        ));
+    }
+    if findings.is_empty() {
+        return HealthCheck::ok(NAME, "no resource has failed");
+    }
+    HealthCheck::warning(NAME, findings.join("; "))
 }
 
 fn store_works(shared: &Shared) -> HealthCheck {

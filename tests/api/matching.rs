@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rollcall::store::{Budget, Limits, Log, Persist, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::metrics::Metrics;
 use crate::support::peer::Peer;
@@ -90,9 +90,13 @@ async fn a_stored_responder_whose_pattern_is_refused_has_failed_and_is_kept() {
         server.wait_for_datagrams(&format!("{path}/datagrams"), 1).await;
         assert_eq!(server.get(path).await.expect(200)["replies"]["matched"], 0);
         assert_eq!(Metrics::of(&server).await.count(r#"rollcall_responders{state="failed"}"#), 1);
+        let warning = resources_check(&server).await;
+        assert_eq!(warning["status"], "warning");
+        assert!(warning["detail"].as_str().unwrap().contains("refused: 1, as `old`"), "{warning}");
 
         let mended = on_lo(&group, json!({"match": {"regex": "^a"}}));
         assert_eq!(server.put(path, mended).await.expect(200)["state"], "joined");
+        assert_eq!(resources_check(&server).await["status"], "ok");
         server.stop().await;
     }
 }
@@ -131,6 +135,12 @@ async fn all_patterns_have_a_limit_in_bytes() {
 }
 
 /// Stores the responder `old` as an earlier version has, with a pattern that is refused now.
+async fn resources_check(server: &TestServer) -> Value {
+    let ready = server.get("/readyz").await.expect(200);
+    let checks = ready["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == "resources").unwrap().clone()
+}
+
 async fn store_responder(earlier: &Path, directory: &Path, group: &str, pattern: &str) {
     let server = TestServer::start_with(|config| config.settings.store = Some(kept_in(earlier))).await;
     let body = on_lo(group, json!({"match": {"regex": "accepted"}}));

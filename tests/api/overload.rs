@@ -55,7 +55,8 @@ async fn an_overload_stops_nothing_and_leaves_nothing() {
     let sent = tokio::task::spawn_blocking(move || {
         let (log, message) = ("/v1/memberships/flooded/datagrams", "/v1/messages/collecting");
         let load = load();
-        let sent = Target { socket: Path::new(&socket), group, collector, log, message }.overload(&load, &[&socket]);
+        let sent = Target { socket: Path::new(&socket), group, collector, log, message }
+            .overload(&load, &[Path::new(&socket)]);
         assert_eq!((sent.rounds, sent.responses), (load.rounds, u64::from(load.sources)));
         sent
     });
