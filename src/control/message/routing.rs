@@ -114,9 +114,10 @@ impl MessageContext {
         source: Option<IpAddr>,
     ) -> ControlError {
         let (table, family) = (self.sockets.interfaces(), spec.group.family());
-        if let Err(error) = usable(&table, name, family) {
-            return error;
-        }
+        let mtu = match usable(&table, name, family) {
+            Ok(interface) => interface.mtu,
+            Err(error) => return error,
+        };
         let attempt = Attempt {
             purpose: Purpose::Send,
             group: &spec.group,
@@ -129,6 +130,9 @@ impl MessageContext {
         match error.kind() {
             SocketErrorKind::NoDevice => ControlError::InterfaceGone { interface },
             SocketErrorKind::Down => ControlError::InterfaceDown { interface },
+            SocketErrorKind::NoBuffers if spec.payload.len() > mtu as usize => {
+                ControlError::TooManyFragments { length: spec.payload.len(), interface, mtu }
+            }
             SocketErrorKind::Denied | SocketErrorKind::Refused if error.action == Action::Interfaces => {
                 ControlError::RouteRefused { group: spec.group, error }
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::byte_budget::{FixedReply, Reserved};
 use super::state::Responder;
 use crate::control::timers::Timers;
-use crate::net::{SendHandle, Socket, SocketError};
+use crate::net::{SendHandle, Socket};
 
 /// A reply that is sent later.
 pub(super) struct DelayedReply {
@@ -45,17 +45,16 @@ impl DelayedReply {
     }
 
     fn send(self, responder: &Arc<Responder>) {
-        let gone = || Err(SocketError::socket_closed());
         let payload = self.payload.bytes();
         let sent = match &self.via {
             Via::Group(handle) => {
-                responder.counted(|| handle.send_to(self.destination, payload).unwrap_or_else(gone))
+                handle.open().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
             }
-            Via::Other(socket) => match socket.upgrade() {
-                Some(socket) => responder.counted(|| socket.send_to(self.destination, payload)),
-                None => gone(),
-            },
+            Via::Other(socket) => {
+                socket.upgrade().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
+            }
         };
+        let Some(sent) = sent else { return responder.drop_delayed(self.destination) };
         if let Err(error) = sent
             && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
         {

@@ -178,6 +178,16 @@ impl Responder {
         None
     }
 
+    /// Counts a delayed reply whose socket is closed.
+    pub(super) fn drop_delayed(&self, destination: SocketAddr) {
+        rarely!(
+            WARN,
+            %destination,
+            "a delayed reply was not sent: its interface or address is gone or renamed, or the responder was changed"
+        );
+        self.counters.failed.add(1);
+    }
+
     fn postpone(
         self: &Arc<Self>,
         active: &ActiveRules,

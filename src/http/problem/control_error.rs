@@ -57,8 +57,12 @@ impl From<ControlError> for Problem {
             ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
             ControlError::PatternMemory { .. } => problem(ProblemKind::PatternMemory).at("/match/regex"),
             ControlError::RepeatTooLong { .. } => problem(ProblemKind::InvalidRequest).at("/repeat"),
-            ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
-            ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
+            ControlError::TooLong { .. } | ControlError::TooManyFragments { .. } => {
+                problem(ProblemKind::InvalidRequest).at("/payload")
+            }
+            ControlError::Failed(_) | ControlError::NoRoom { .. } | ControlError::TooManyGroups { .. } => {
+                problem(ProblemKind::NetworkFailure)
+            }
             ControlError::Stopping => problem(ProblemKind::Stopping),
             ControlError::TimedOut { done } => Self::timeout(detail, done),
         }
