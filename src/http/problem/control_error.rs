@@ -123,7 +123,7 @@ fn completing(done: Done) -> Cow<'static, str> {
         Done::Created => "it is created, but not on disk yet: a PUT of the same under its id waits for that".into(),
         Done::Changed => "it is changed, but not on disk yet: repeat the request to wait for that".into(),
         Done::Sent(copies) => format!(
-            "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
+            "copies sent: {copies}, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
         )
         .into(),
         Done::DeletionUnderWay => {
