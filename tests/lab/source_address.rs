@@ -182,6 +182,26 @@ async fn repeats_follow_their_route_to_another_interface() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_follow_their_route_to_the_new_name_of_the_interface() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for options in [json!({"window_ms": 0, "source_port": 20_004}), collecting()] {
+        let message = net.repeat(GROUPS[0], options).await;
+        net.host.ip("link set eth0 down\nlink set eth0 name other\nlink set other up\nroute add 224.0.0.0/4 dev other\n");
+        let view = net.node.until(&message, |view| view["sent"][1]["count"].as_u64() > Some(0)).await;
+        assert_eq!(texts(view["sent"].as_array().unwrap(), "interface"), ["eth0", "other"]);
+        assert!(is_from(&view["sent"][1], &net.host.ipv4().to_string()), "{view:#}");
+        net.host.run("ip", &["rule", "add", "to", "239.4.17.1", "prohibit"]);
+        let view = net.node.until(&message, |view| view["sent"][1]["failed"].as_u64() > Some(0)).await;
+        let error = view["sent"][1]["error"].as_str().unwrap();
+        assert!(error.contains("the routing table refuses"), "{error}");
+        net.host.run("ip", &["rule", "del", "to", "239.4.17.1", "prohibit"]);
+        net.node.delete(&message).await.expect(204);
+        net.host.ip("link set other down\nlink set other name eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n");
+    }
+}
+
 fn collecting() -> Value {
     json!({"window_ms": 80_000_000})
 }

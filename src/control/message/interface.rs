@@ -119,6 +119,7 @@ impl EgressInterface {
         let (spec, context) = (&message.spec, &message.context);
         let (interface, source) = match context.choose(spec, table) {
             Ok(chosen) => chosen,
+            Err(error @ ControlError::RouteRefused { .. }) => return Err(error),
             Err(error) => {
                 // What is wrong with the interface so far explains more than that there is no other.
                 let interface = usable(table, &self.name, spec.group.family())?;
@@ -221,7 +222,8 @@ impl EgressSockets {
         let is_member = spec.hop_limit.0 == 0 && !interface.loopback;
         let forgotten =
             is_member && self.interface.list_generation(family) != interface.list_generation(family);
-        self.interface.index == interface.index && self.source == source && !forgotten
+        let is_same = self.interface.index == interface.index && self.interface.name == interface.name;
+        is_same && self.source == source && !forgotten
     }
 }
 
