@@ -55,6 +55,31 @@ async fn a_kernel_that_permits_no_groups_is_named_as_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_name_the_cause_of_pending_and_lost() {
+    let Some(mut lab) = Lab::new() else { return };
+    let host = lab.host();
+    let node = Node::start(&host, &[]).await;
+    host.ip("addr add 10.77.0.203/24 dev eth0\n");
+    node.until("/v1/interfaces", |shown| shown.to_string().contains("10.77.0.203")).await;
+    let responder = json!({"group": "239.4.18.5:10000", "interfaces": ["eth0"], "reply_from": {"address": "10.77.0.203"}});
+    let responder = node.respond(responder).await;
+    host.ip("addr del 10.77.0.203/24 dev eth0\n");
+    node.until(&responder, |view| view["state"] == "pending").await;
+    host.ip("link del eth0\n");
+    node.until(&responder, |view| view["state"] == "lost").await;
+    let events = node.events_of(&responder).await;
+    let detail = |kind: &str| {
+        let event = events.iter().find(|event| event["event"] == kind).expect("the event");
+        event["detail"].as_str().unwrap_or_else(|| panic!("no detail in {event}")).to_owned()
+    };
+    assert_eq!(
+        detail("pending"),
+        "10.77.0.203, the source address of replies, is not an address of this host"
+    );
+    assert_eq!(detail("lost"), "the interface is gone; it is joined again when it is back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn interfaces_that_went_away_are_not_taken_for_forgotten_groups() {
     const CABLES: usize = 150;
     let Some(mut lab) = Lab::new() else { return };
