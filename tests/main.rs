@@ -45,6 +45,7 @@ mod api {
 }
 
 mod lab {
+    mod causes;
     mod concurrent_messages;
     mod dead_links;
     mod disks;

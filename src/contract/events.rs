@@ -61,7 +61,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<Reason>,
-    /// For `not_hearing` and `failed`: the cause, and what to do.
+    /// For `pending` with an interface, `lost`, `not_hearing` and `failed`: the cause, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -117,7 +117,10 @@ impl From<&control::Event> for Event {
                 _ => None,
             },
             detail: match &event.event {
-                EventKind::NotHearing(detail) | EventKind::Failed(detail) => Some(detail.to_string()),
+                EventKind::Pending(detail) => detail.as_deref().map(str::to_owned),
+                EventKind::Lost(detail) | EventKind::NotHearing(detail) | EventKind::Failed(detail) => {
+                    Some(detail.to_string())
+                }
                 _ => None,
             },
         }
@@ -128,8 +131,8 @@ impl Name {
     fn of(event: &EventKind) -> Self {
         match event {
             EventKind::Joined => Self::Joined,
-            EventKind::Pending => Self::Pending,
-            EventKind::Lost => Self::Lost,
+            EventKind::Pending(_) => Self::Pending,
+            EventKind::Lost(_) => Self::Lost,
             EventKind::Hearing => Self::Hearing,
             EventKind::NotHearing(_) => Self::NotHearing,
             EventKind::Failed(_) => Self::Failed,

@@ -38,7 +38,7 @@ pub struct MessageBody {
     /// The payload as base64 (RFC 4648 section 4, padded).
     payload_base64: Option<String>,
     /// The interfaces to send on. Default: for IPv4 the interface of the route to the group, for IPv6 that of the
-    /// default route.
+    /// default route; each repeat looks it up again.
     #[schema(min_items = 1, max_items = 1024)]
     interfaces: Option<Vec<InterfaceName>>,
     /// TTL or hop limit. With 0 the message stays on this host, with 1 on the local network.
@@ -48,7 +48,7 @@ pub struct MessageBody {
     #[schema(default = true)]
     loopback: Option<bool>,
     /// The source address: one of an interface in `interfaces`; without `interfaces`, the service sends on the interface
-    /// that has the address. Default: the kernel's choice.
+    /// that has the address, and repeats follow it to another one. Default: the kernel's choice.
     #[schema(examples("127.0.0.1"))]
     source: Option<String>,
     /// The UDP source port. Default: a free port.

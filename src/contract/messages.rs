@@ -101,7 +101,7 @@ pub enum Reason {
     Failed,
 }
 
-/// The sends on one interface.
+/// The sends on one interface. A message that names none has an entry for each that its copies were sent on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sent)]
 struct SentBy {

@@ -84,7 +84,7 @@ pub enum ControlError {
         host_limits::first_unprivileged_port()
     )]
     PortDenied { port: u16, purpose: Purpose },
-    #[error("the system refused: {0}; check the service's rights and the firewall")]
+    #[error("the system refused: {0}; check the service's rights, the firewall, and `ip rule`")]
     Denied(#[source] SocketError),
     #[error(
         "out of file descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=`) or delete resources that are not needed"
@@ -92,6 +92,12 @@ pub enum ControlError {
     Descriptors(#[source] SocketError),
     #[error("a datagram of {length} bytes does not fit through {interface}: shorten the payload")]
     TooLong { length: usize, interface: Arc<str> },
+    #[error(
+        "with the MTU of {mtu} of {interface}, a datagram of {length} bytes needs more fragments than the send buffer holds: shorten the payload, or raise the MTU or net.core.wmem_default"
+    )]
+    TooManyFragments { length: usize, interface: Arc<str>, mtu: u32 },
+    #[error("the kernel lets a socket join no group: {}", join_limit(*.family))]
+    TooManyGroups { family: Family },
     #[error(
         "the patterns of all responders use the {max} bytes that they may: delete responders, share patterns between them, or raise `--pattern-bytes`"
     )]
@@ -169,6 +175,7 @@ impl ControlError {
             SocketErrorKind::TooLong => {
                 Self::TooLong { length: attempt.payload, interface: attempt.interface.clone() }
             }
+            SocketErrorKind::TooManyGroups => Self::TooManyGroups { family: attempt.group.family() },
             SocketErrorKind::NoAddress => {
                 Self::NoAddress { interface: attempt.interface.clone(), family: attempt.group.family() }
             }
@@ -176,6 +183,7 @@ impl ControlError {
             | SocketErrorKind::NoDevice
             | SocketErrorKind::Down
             | SocketErrorKind::Busy
+            | SocketErrorKind::NoBuffers
             | SocketErrorKind::TimedOut
             | SocketErrorKind::Refused
             | SocketErrorKind::Other => Self::Failed(error),
@@ -206,8 +214,6 @@ fn places(interfaces: &[Arc<str>]) -> String {
     if interfaces.is_empty() { "this host".to_owned() } else { interfaces.join(" or ") }
 }
 
-/// The command that adds a route to multicast groups. For IPv6, the kernel adds one on every interface but lo, where
-/// only a route of type `local` delivers (measured).
 /// What else gives an interface an address to send from: IPv6 tests a new one first (RFC 4862 section 5.4).
 fn detection(family: Family) -> &'static str {
     match family {
@@ -216,6 +222,17 @@ fn detection(family: Family) -> &'static str {
     }
 }
 
+/// What keeps a socket from joining its one group.
+fn join_limit(family: Family) -> &'static str {
+    if family == Family::V4 && host_limits::forbids_ipv4_groups() {
+        "net.ipv4.igmp_max_memberships is 0: `sysctl -w net.ipv4.igmp_max_memberships=20` (20 is its default)"
+    } else {
+        "raise net.core.optmem_max, the memory for the options of a socket"
+    }
+}
+
+/// The command that adds a route to multicast groups. For IPv6, the kernel adds one on every interface but lo, where
+/// only a route of type `local` delivers (measured).
 fn route(group: &Group, interface: &str) -> String {
     match (group.family(), interface) {
         (Family::V4, _) => format!("ip route add 224.0.0.0/4 dev {interface}"),

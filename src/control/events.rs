@@ -31,10 +31,11 @@ pub struct Event {
 pub enum EventKind {
     /// Joined on an interface; the resource hears there unless `NotHearing` follows.
     Joined,
-    /// With an interface: the resource waits for it. Without: no interface is usable yet.
-    Pending,
-    /// A joined interface went away, or the kernel forgot the membership there.
-    Lost,
+    /// With an interface: the resource waits for it, or cannot reply there, for this reason. Without: no interface is
+    /// usable yet.
+    Pending(Option<Arc<str>>),
+    /// A joined interface went away, or the kernel forgot the membership there, as this says.
+    Lost(Arc<str>),
     /// Datagrams can arrive on an interface again.
     Hearing,
     /// Joined on an interface, but nothing can arrive there any more, for this reason.

@@ -21,8 +21,9 @@ use super::membership::{Membership, SocketId, arm};
 use super::shared::Shared;
 use crate::logging::rarely;
 use crate::model::{Interface, InterfaceTable};
-use crate::net::{Action, SocketError};
+use crate::net::{Action, SocketError, interface_exists};
 use crate::sync::fatal;
+use comparison::MissingSocket;
 pub(super) use comparison::lacking;
 pub(super) use orphans::{Orphan, Orphans};
 use pacer::{Pacer, cpu_time_of};
@@ -149,8 +150,11 @@ impl ReconcilerThread {
             Vec::new()
         });
         let suspects = lacking.iter().map(|missing| missing.id).collect();
-        let lacking: Vec<_> =
-            lacking.into_iter().filter(|missing| self.suspects.contains(&missing.id)).collect();
+        // The lists of an interface that is gone are gone, too, before the kernel announces that.
+        let is_forgotten = |missing: &MissingSocket| {
+            self.suspects.contains(&missing.id) && interface_exists(missing.interface_index)
+        };
+        let lacking: Vec<_> = lacking.into_iter().filter(is_forgotten).collect();
         if !lacking.is_empty() {
             let forgotten: HashSet<_> = lacking.iter().map(|missing| missing.id).collect();
             let concerned: Vec<_> = lacking.into_iter().map(|missing| missing.membership).collect();

@@ -53,6 +53,10 @@ pub enum SocketErrorKind {
     TooManySources,
     /// The datagram is larger than the interface can carry.
     TooLong,
+    /// The socket may not join another group.
+    TooManyGroups,
+    /// The datagram, with what its fragments take, exceeds the send buffer, or the system is out of memory.
+    NoBuffers,
     /// The send buffer is full: try again later.
     Busy,
     /// There is no address to send from.
@@ -85,6 +89,8 @@ impl SocketError {
             // The source is not an address of this host any more (`ip_route_output_key_hash_rcu`).
             Some(libc::EINVAL) if self.action == Action::Send => SocketErrorKind::AddressNotLocal,
             Some(libc::ENOBUFS) if self.action == Action::Filter => SocketErrorKind::TooManySources,
+            Some(libc::ENOBUFS) if self.action == Action::Join => SocketErrorKind::TooManyGroups,
+            Some(libc::ENOBUFS) if self.action == Action::Send => SocketErrorKind::NoBuffers,
             Some(libc::EMSGSIZE) => SocketErrorKind::TooLong,
             Some(libc::EAGAIN) => SocketErrorKind::Busy,
             None if self.source.kind() == io::ErrorKind::TimedOut => SocketErrorKind::TimedOut,

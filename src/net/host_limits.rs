@@ -47,6 +47,11 @@ pub fn max_sources(family: Family) -> usize {
     setting(name).unwrap_or(default).min(max_in_memory)
 }
 
+/// Whether no socket may join an IPv4 group: `igmp_max_memberships` (ip(7)) is per socket, and ours join one each.
+pub fn forbids_ipv4_groups() -> bool {
+    setting::<i64>("net/ipv4/igmp_max_memberships").is_some_and(|most| most < 1)
+}
+
 /// A group of private use (RFC 2365), only to try a bind: nothing joins it, and the bind takes the port from no program
 /// that is bound to an address of the host.
 const PROBE_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 255);

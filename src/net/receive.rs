@@ -11,7 +11,6 @@
 //! a thread: a sink that panics fails its own socket alone, and after an error of epoll the thread tries again.
 
 use std::io::{self, PipeReader};
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -249,11 +248,6 @@ pub struct SendHandle(Weak<RegisteredSocket>);
 impl SendHandle {
     pub fn new(socket: &Arc<RegisteredSocket>) -> Self {
         Self(Arc::downgrade(socket))
-    }
-
-    /// None once the socket is closed.
-    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Option<Result<(), SocketError>> {
-        Some(self.open()?.send_to(destination, payload))
     }
 
     /// The socket, which stays open for as long as the caller holds it; none once its owner has closed it.

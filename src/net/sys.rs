@@ -21,6 +21,14 @@ pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether there is an interface with this index, without the delay of the kernel's announcements.
+pub fn interface_exists(index: u32) -> bool {
+    let mut name: [libc::c_char; libc::IF_NAMESIZE] = [0; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes at most `IF_NAMESIZE` bytes to `name`.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    !found.is_null()
+}
+
 /// Binds a netlink socket to a port of the kernel's choice and subscribes it to these groups, one bit for each.
 pub(super) fn bind_netlink(fd: BorrowedFd<'_>, groups: u32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sockaddr_nl.

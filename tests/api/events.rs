@@ -63,11 +63,13 @@ async fn memberships_and_responders_emit_events() {
         event
     };
     let received: Vec<_> = events.events(7).await.into_iter().map(|event| without_time(event.data)).collect();
+    let mut pending = event("pending", Some("nosuch0"));
+    pending["detail"] = "there is no such interface: the group is joined once there is one".into();
     let expected = [
         event("joined", Some("lo")),
         event("changed", None),
         event("changed", None),
-        event("pending", Some("nosuch0")),
+        pending,
         event("changed", None),
         event("left", Some("nosuch0")),
         event("left", None),

@@ -127,6 +127,35 @@ async fn repeats_fail_without_a_carrier_and_arrive_again_afterwards() {
     }
 }
 
+/// A plain socket is told nothing: the kernel accepts its datagrams, and drops them.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_fail_during_a_flap_that_a_plain_socket_does_not_notice() {
+    const PLAIN: &str = "import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton('10.78.0.1'))
+for _ in range(100):
+    s.sendto(b'plain', ('239.4.16.2', 10000))
+    time.sleep(0.005)
+print('sent', flush=True)";
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Cabled::new(&mut lab, 1).await;
+    let repeat = json!({"count": 1_000_000, "interval_ms": 5});
+    let body =
+        json!({"group": GROUPS[0], "interfaces": ["w0"], "payload": "x", "window_ms": 0, "repeat": repeat});
+    net.node.put("/v1/messages/repeated", body).await.expect(202);
+    let plain = net.host.spawn("python3", &["-c", PLAIN]);
+
+    net.far.ip("link set w0 down\n");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    net.far.ip("link set w0 up\n");
+    let view = net.node.until("/v1/messages/repeated", |view| counts(&view["sent"][0])[1] > 0).await;
+    let error = view["sent"][0]["error"].as_str().unwrap();
+    assert!(error.contains("w0 has no carrier"), "{error}");
+    let [count, _] = counts(&view["sent"][0]);
+    net.node.until("/v1/messages/repeated", |view| counts(&view["sent"][0])[0] > count).await;
+    tokio::task::block_in_place(|| plain.wait_for_line("sent"));
+}
+
 /// Every copy counts as sent or as failed, and none as sent once the kernel has reported the loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_counts_no_copy_as_sent_after_it_lost_its_carrier() {

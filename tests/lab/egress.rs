@@ -1,5 +1,6 @@
 //! By which interface and from which address a message leaves, compared with a plain socket on the
-//! same host: one that sets no option, or only the multicast interface where the message names one.
+//! same host: one that sets no option, or only the multicast interface where the message names one. The readme has a
+//! table of the intended differences.
 
 mod ipv4;
 mod ipv6;
@@ -51,8 +52,11 @@ enum Expected {
     NoDefaultRoute,
     /// A plain socket sends from 0.0.0.0, to which no host can reply: the message is refused.
     NoAddress,
+    /// A plain socket chooses its source address while it looks up the route, so that a rule for this source does not
+    /// apply. The service binds its sockets to the source address: the rule refuses the message.
+    SourceRefused,
     /// On `lo`, a plain socket passes over 127.0.0.1, which is of this host alone, for an address of another
-    /// interface: the message leaves from `lo`'s own.
+    /// interface, or with a `local` route for the group itself: the message leaves from `lo`'s own.
     OwnOfLo,
 }
 
@@ -252,6 +256,7 @@ impl fmt::Display for Row {
             Expected::DefaultRoute(_) => f.write_str("; intended: the default route's interface")?,
             Expected::NoDefaultRoute => f.write_str("; intended: refused without a default route")?,
             Expected::NoAddress => f.write_str("; intended: refused without an address")?,
+            Expected::SourceRefused => f.write_str("; intended: a rule refuses the chosen source")?,
             Expected::OwnOfLo => f.write_str("; intended: the own address of lo")?,
         }
         self.difference().map_or(Ok(()), |difference| write!(f, "   <-- {difference}"))

@@ -1,4 +1,5 @@
-//! A message may name the address of its interface from which it leaves.
+//! A message may name the address of its interface from which it leaves. A repeating one that names no interface follows
+//! this address, or its route, to other interfaces.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -125,6 +126,86 @@ async fn copies_fail_while_the_source_address_is_missing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_follow_their_source_address_to_another_interface() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for ((group, source), prefix) in GROUPS.into_iter().zip(SECOND).zip([24, 64]) {
+        for options in [json!({"window_ms": 0}), json!({"window_ms": 0, "source_port": 20_002}), collecting()]
+        {
+            let mut body = options;
+            body["source"] = json!(source);
+            let message = net.repeat(group, body).await;
+            let moved = format!("{source}/{prefix}");
+            net.host.ip(&format!("addr del {moved} dev eth0\n"));
+            net.host.add_address(&moved, "eth1");
+
+            net.assert_moved(group, &message, source).await;
+            net.host.ip(&format!("addr del {moved} dev eth1\n"));
+            net.host.add_address(&moved, "eth0");
+            let first = net.node.get(&message).await.expect(200)["sent"][0]["count"].clone();
+            net.node.until(&message, |view| view["sent"][0]["count"].as_u64() > first.as_u64()).await;
+            net.node.delete(&message).await.expect(204);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_follow_their_route_to_another_interface() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for (group, family, route, source) in [
+        (GROUPS[0], "-4", "224.0.0.0/4", net.host.ipv4_of(1).to_string()),
+        (GROUPS[1], "-6", "default", net.host.ipv6_of(1).to_string()),
+    ] {
+        let leave_by = |interface| net.host.run("ip", &[family, "route", "replace", route, "dev", interface]);
+        for options in [json!({"window_ms": 0}), json!({"window_ms": 0, "source_port": 20_003}), collecting()]
+        {
+            leave_by("eth0");
+            let message = net.repeat(group, options).await;
+            leave_by("eth1");
+            net.assert_moved(group, &message, &source).await;
+            let sent = net.node.get(&message).await.expect(200)["sent"].clone();
+            assert_eq!([&sent[0]["failed"], &sent[1]["failed"]], [0, 0], "{sent:#}");
+            net.node.delete(&message).await.expect(204);
+        }
+
+        leave_by("eth0");
+        let message = net.repeat(group, collecting()).await;
+        net.host.run("ip", &[family, "route", "del", route, "dev", "eth0"]);
+        let view = net.node.until(&message, |view| view["sent"][0]["failed"].as_u64() >= Some(2)).await;
+        let error = view["sent"][0]["error"].as_str().unwrap();
+        assert!(error.contains("no route to"), "{error}");
+        leave_by("eth1");
+        net.assert_moved(group, &message, &source).await;
+        net.node.delete(&message).await.expect(204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_follow_their_route_to_the_new_name_of_the_interface() {
+    let Some(mut lab) = Lab::new() else { return };
+    let net = Net::new(&mut lab).await;
+    for options in [json!({"window_ms": 0, "source_port": 20_004}), collecting()] {
+        let message = net.repeat(GROUPS[0], options).await;
+        net.host.ip("link set eth0 down\nlink set eth0 name other\nlink set other up\nroute add 224.0.0.0/4 dev other\n");
+        let view = net.node.until(&message, |view| view["sent"][1]["count"].as_u64() > Some(0)).await;
+        assert_eq!(texts(view["sent"].as_array().unwrap(), "interface"), ["eth0", "other"]);
+        assert!(is_from(&view["sent"][1], &net.host.ipv4().to_string()), "{view:#}");
+        net.host.run("ip", &["rule", "add", "to", "239.4.17.1", "prohibit"]);
+        let view = net.node.until(&message, |view| view["sent"][1]["failed"].as_u64() > Some(0)).await;
+        let error = view["sent"][1]["error"].as_str().unwrap();
+        assert!(error.contains("the routing table refuses"), "{error}");
+        net.host.run("ip", &["rule", "del", "to", "239.4.17.1", "prohibit"]);
+        net.node.delete(&message).await.expect(204);
+        net.host.ip("link set other down\nlink set other name eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n");
+    }
+}
+
+fn collecting() -> Value {
+    json!({"window_ms": 80_000_000})
+}
+
 /// A host on two segments, with two addresses of each family on the first, and a neighbour on each.
 struct Net {
     node: Node,
@@ -150,6 +231,33 @@ impl Net {
             host,
             _neighbours: [near, far],
         }
+    }
+}
+
+impl Net {
+    /// Starts a message that names no interface; returns once a copy has left by eth0.
+    async fn repeat(&self, group: &str, mut message: Value) -> String {
+        let near = self.near.join(json!({"group": group, "interfaces": ["eth0"]})).await;
+        message["group"] = json!(group);
+        message["payload"] = json!("again");
+        message["repeat"] = json!({"count": 300_000, "interval_ms": 200});
+        let reply = self.node.post("/v1/messages", message).await;
+        reply.expect(202);
+        self.near.receive_until(&near, "again").await;
+        self.near.delete(&near).await.expect(204);
+        reply.header("location").to_owned()
+    }
+
+    /// Waits until copies leave by eth1 from this address.
+    async fn assert_moved(&self, group: &str, message: &str, source: &str) {
+        let far = self.far.join(json!({"group": group, "interfaces": ["eth0"]})).await;
+        let received = self.far.receive_until(&far, "again").await;
+        self.far.delete(&far).await.expect(204);
+        assert!(received.iter().all(|datagram| is_from(datagram, source)), "{received:#?}");
+        let view = self.node.get(message).await.expect(200);
+        let sent = view["sent"].as_array().unwrap();
+        assert_eq!(texts(sent, "interface"), ["eth0", "eth1"], "{view:#}");
+        assert!(sent[1]["count"].as_u64() > Some(0) && is_from(&sent[1], source), "{view:#}");
     }
 }
 

@@ -14,7 +14,7 @@ impl Membership {
             return;
         }
         if state.interfaces.is_empty() {
-            self.emit(state, EventKind::Pending, None);
+            self.emit(state, EventKind::Pending(None), None);
         }
         state.reported = Some(Vec::new());
         self.emit_interfaces(state);
@@ -60,8 +60,8 @@ impl Membership {
             };
             emit(match now.state {
                 JoinState::Joined => EventKind::Joined,
-                JoinState::Pending => EventKind::Pending,
-                JoinState::Lost => EventKind::Lost,
+                JoinState::Pending => EventKind::Pending(Some(reason())),
+                JoinState::Lost => EventKind::Lost(reason()),
                 JoinState::Failed => EventKind::Failed(reason()),
             });
         }

@@ -66,7 +66,7 @@ pub(in crate::control) struct JoinedSocket<'a> {
 /// Why a membership is not joined on an interface, or why a responder cannot reply there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotJoinedReason {
-    #[error("there is no such interface yet")]
+    #[error("there is no such interface: the group is joined once there is one")]
     NotThere,
     #[error("it is being joined")]
     BeingJoined,

@@ -1,5 +1,6 @@
-//! An interface that a message is sent on, tracked by name: repeats are sent on it as long as it exists, from its current
-//! address.
+//! An interface that a message is sent on. One that the message names is tracked by name: repeats are sent on it as long
+//! as it exists, from its current address. If the message names none, each copy is sent by the interface that a new
+//! message would take.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -9,17 +10,16 @@ use super::collection::{EgressResult, PortKey};
 use super::opening::{InterfaceSockets, OpenedSockets, SocketsWithPorts};
 use super::state::{Message, MessageContext};
 use crate::control::error::ControlError;
-use crate::model::{Family, Interface, InterfaceTable, MessageSpec, NotHearing};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, NotHearing};
 
 pub(in crate::control) struct EgressInterface {
     pub(super) name: Arc<str>,
     /// Its index in the message's results.
     pub(super) result_index: usize,
     pub(super) loopback: bool,
-    /// The kernel chose the interface, and with it the source address.
-    chosen_by_route: bool,
-    /// That source address, for the first sockets.
-    routed_source: Option<IpAddr>,
+    /// The source address that was chosen together with the interface: the kernel may choose another one if the query
+    /// names that interface.
+    chosen_source: Option<IpAddr>,
     /// The open sockets; none if they could not be opened.
     pub(super) sockets: Option<InterfaceSockets>,
     /// The interface table for which `sockets` was last found to fit.
@@ -43,8 +43,7 @@ impl EgressInterface {
             name: interface.name.clone(),
             result_index,
             loopback: interface.loopback,
-            chosen_by_route: false,
-            routed_source: None,
+            chosen_source: None,
             sockets: None,
             seen: None,
             retired: VecDeque::new(),
@@ -52,8 +51,9 @@ impl EgressInterface {
         }
     }
 
-    pub(super) fn chosen_by_route(interface: &Interface, routed_source: Option<IpAddr>) -> Self {
-        Self { chosen_by_route: true, routed_source, ..Self::new(0, interface) }
+    /// The interface of a message that names none.
+    pub(super) fn chosen(interface: &Interface, chosen_source: Option<IpAddr>) -> Self {
+        Self { chosen_source, ..Self::new(0, interface) }
     }
 
     /// Opens sockets that send by the interface as it is now.
@@ -64,21 +64,25 @@ impl EgressInterface {
     ) -> Result<OpenedSockets, ControlError> {
         let table = context.sockets.interfaces();
         let interface = usable(&table, &self.name, spec.group.family())?;
-        let source = match self.routed_source {
+        let source = match self.chosen_source {
             Some(source) => source,
-            None => context.source(spec, interface, self.chosen_by_route)?,
+            None => context.source(spec, interface)?,
         };
         context.open(spec, interface, source)
     }
 
     /// Makes the next copy leave by the interface as it is now. If nothing has changed, this costs a comparison of two
-    /// pointers.
+    /// pointers, and for a message that names no interface a look-up.
     pub(super) fn refresh_sockets(
         &mut self,
         message: &Arc<Message>,
     ) -> Result<&InterfaceSockets, ControlError> {
         let (spec, context) = (&message.spec, &message.context);
         let table = context.sockets.interfaces();
+        let is_first_copy = self.seen.is_none() && self.last_send_succeeded;
+        if spec.interfaces == Interfaces::Default && !is_first_copy {
+            self.choose_again(message, &table)?;
+        }
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &table)) {
             // Not set until `sockets` is found to fit.
             self.seen = None;
@@ -114,19 +118,50 @@ impl EgressInterface {
         EgressResult::new(self.name.clone(), self.loopback && !spec.loopback)
     }
 
+    /// Takes the interface and source address that a new message would take.
+    fn choose_again(&mut self, message: &Message, table: &InterfaceTable) -> Result<(), ControlError> {
+        let (spec, context) = (&message.spec, &message.context);
+        let (interface, source) = match context.choose(spec, table) {
+            Ok(chosen) => chosen,
+            Err(error @ ControlError::RouteRefused { .. }) => return Err(error),
+            Err(error) => {
+                // What is wrong with the interface so far explains more than that there is no other.
+                let interface = usable(table, &self.name, spec.group.family())?;
+                if spec.source.is_none() {
+                    context.source(spec, interface)?;
+                }
+                return Err(error);
+            }
+        };
+        if interface.name != self.name {
+            (self.name, self.loopback) = (interface.name.clone(), interface.loopback);
+            let result = self.result(spec);
+            self.result_index = message.with_collection(|collection| collection.add_result(result));
+            self.seen = None;
+        }
+        if source != self.chosen_source {
+            self.chosen_source = source;
+            self.seen = None;
+        }
+        Ok(())
+    }
+
     fn source(
         &self,
         spec: &MessageSpec,
         context: &MessageContext,
         interface: &Arc<Interface>,
     ) -> Result<IpAddr, ControlError> {
+        if let Some(source) = self.chosen_source {
+            return Ok(source);
+        }
         match &self.sockets {
             Some(sockets)
                 if Arc::ptr_eq(&sockets.interface, interface) && interface.can_send_from(sockets.source) =>
             {
                 Ok(sockets.source)
             }
-            _ => context.source(spec, interface, self.chosen_by_route),
+            _ => context.source(spec, interface),
         }
     }
 
@@ -191,7 +226,8 @@ impl InterfaceSockets {
         let is_member = spec.hop_limit.0 == 0 && !interface.loopback;
         let forgotten =
             is_member && self.interface.list_generation(family) != interface.list_generation(family);
-        self.interface.index == interface.index && self.source == source && !forgotten
+        let is_same = self.interface.index == interface.index && self.interface.name == interface.name;
+        is_same && self.source == source && !forgotten
     }
 }
 

@@ -7,7 +7,7 @@ use super::interface::{EgressInterface, usable};
 use super::state::MessageContext;
 use crate::control::error::{Attempt, ControlError, Purpose};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
-use crate::net::{Action, Route, RouteQuery, SocketError, SocketErrorKind};
+use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
     /// The interfaces that a message is sent by: those it names, the one that has its source address, or the one that
@@ -37,13 +37,22 @@ impl MessageContext {
                     .map(|(result_index, interface)| EgressInterface::new(result_index, interface))
                     .collect())
             }
-            (Interfaces::Default, Some(source)) => {
-                having(&table, source).map(|interface| vec![EgressInterface::new(0, interface)])
+            (Interfaces::Default, _) => {
+                let (interface, source) = self.choose(spec, &table)?;
+                Ok(vec![EgressInterface::chosen(interface, source)])
             }
-            (Interfaces::Default, None) => {
-                let (interface, source) = self.routed(spec, &table)?;
-                Ok(vec![EgressInterface::chosen_by_route(interface, source)])
-            }
+        }
+    }
+
+    /// The interface by which a message that names none would be sent now, and the source address, if there is one.
+    pub(super) fn choose<'t>(
+        &self,
+        spec: &MessageSpec,
+        table: &'t InterfaceTable,
+    ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), ControlError> {
+        match spec.source {
+            Some(source) => having(table, source).map(|interface| (interface, Some(source))),
+            None => self.routed(spec, table),
         }
     }
 
@@ -65,16 +74,13 @@ impl MessageContext {
         let index = route.interface_index;
         // An interface that the table does not have yet.
         let unknown = || ControlError::InterfaceGone { interface: format!("if{index}").into() };
-        table.by_index(index).map(|interface| (interface, route.source)).ok_or_else(unknown)
+        // A `local` route to the group would have it as the source, too.
+        let source = route.source.filter(|source| !source.is_multicast());
+        table.by_index(index).map(|interface| (interface, source)).ok_or_else(unknown)
     }
 
     /// The source address of a message on this interface: the message's choice, else the kernel's.
-    pub(super) fn source(
-        &self,
-        spec: &MessageSpec,
-        interface: &Interface,
-        chosen_by_route: bool,
-    ) -> Result<IpAddr, ControlError> {
+    pub(super) fn source(&self, spec: &MessageSpec, interface: &Interface) -> Result<IpAddr, ControlError> {
         if let Some(source_address) = spec.source {
             if interface.can_send_from(source_address) {
                 return Ok(source_address);
@@ -83,15 +89,6 @@ impl MessageContext {
                 source_address,
                 interfaces: vec![interface.name.clone()],
             });
-        }
-        if chosen_by_route {
-            // If the query names no interface, the kernel may choose another address than for that interface.
-            match self.sockets.route(&query(spec, None)) {
-                Ok(Route { interface_index, source: Some(source) }) if interface_index == interface.index => {
-                    return Ok(source);
-                }
-                _ => {}
-            }
         }
         let route = self.sockets.route(&query(spec, Some(interface.index)));
         match route.and_then(|route| route.source()) {
@@ -114,9 +111,10 @@ impl MessageContext {
         source: Option<IpAddr>,
     ) -> ControlError {
         let (table, family) = (self.sockets.interfaces(), spec.group.family());
-        if let Err(error) = usable(&table, name, family) {
-            return error;
-        }
+        let mtu = match usable(&table, name, family) {
+            Ok(interface) => interface.mtu,
+            Err(error) => return error,
+        };
         let attempt = Attempt {
             purpose: Purpose::Send,
             group: &spec.group,
@@ -129,6 +127,9 @@ impl MessageContext {
         match error.kind() {
             SocketErrorKind::NoDevice => ControlError::InterfaceGone { interface },
             SocketErrorKind::Down => ControlError::InterfaceDown { interface },
+            SocketErrorKind::NoBuffers if spec.payload.len() > mtu as usize => {
+                ControlError::TooManyFragments { length: spec.payload.len(), interface, mtu }
+            }
             SocketErrorKind::Denied | SocketErrorKind::Refused if error.action == Action::Interfaces => {
                 ControlError::RouteRefused { group: spec.group, error }
             }

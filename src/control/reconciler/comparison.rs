@@ -12,6 +12,7 @@ use crate::net::{KernelGroups, SocketBackend, SocketError};
 /// A socket missing in the kernel's lists.
 pub(in crate::control) struct MissingSocket {
     pub(in crate::control) id: SocketId,
+    pub(in crate::control) interface_index: u32,
     pub(in crate::control) membership: Arc<Membership>,
 }
 
@@ -40,7 +41,7 @@ pub(in crate::control) fn lacking(
         for_each_joined(memberships, |membership, socket| {
             let &JoinedSocket { id, interface_index, group, .. } = socket;
             if before.contains(&id) && short.contains(&(interface_index, group)) {
-                lacking.push(MissingSocket { id, membership: membership.clone() });
+                lacking.push(MissingSocket { id, interface_index, membership: membership.clone() });
             }
         });
     }

@@ -174,6 +174,16 @@ impl Responder {
         None
     }
 
+    /// Counts a delayed reply whose socket is closed.
+    fn drop_delayed(&self, destination: SocketAddr) {
+        rarely!(
+            WARN,
+            %destination,
+            "a delayed reply was not sent: its interface or address is gone or renamed, or the responder was changed"
+        );
+        self.counters.failed.add(1);
+    }
+
     fn postpone(
         self: &Arc<Self>,
         active: &ActiveRules,
@@ -237,17 +247,16 @@ impl DelayedReply {
     }
 
     fn send(self, responder: &Arc<Responder>) {
-        let gone = || Err(SocketError::socket_closed());
         let payload = self.payload.bytes();
         let sent = match &self.via {
             ReplySocket::Group(handle) => {
-                responder.counted(|| handle.send_to(self.destination, payload).unwrap_or_else(gone))
+                handle.open().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
             }
-            ReplySocket::Own(socket) => match socket.upgrade() {
-                Some(socket) => responder.counted(|| socket.send_to(self.destination, payload)),
-                None => gone(),
-            },
+            ReplySocket::Own(socket) => {
+                socket.upgrade().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
+            }
         };
+        let Some(sent) = sent else { return responder.drop_delayed(self.destination) };
         if let Err(error) = sent
             && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
         {

@@ -57,8 +57,12 @@ impl From<ControlError> for Problem {
             ControlError::Descriptors(_) => problem(ProblemKind::OutOfDescriptors),
             ControlError::PatternMemory { .. } => problem(ProblemKind::PatternMemory).at("/match/regex"),
             ControlError::RepeatTooLong { .. } => problem(ProblemKind::InvalidRequest).at("/repeat"),
-            ControlError::TooLong { .. } => problem(ProblemKind::InvalidRequest).at("/payload"),
-            ControlError::Failed(_) | ControlError::NoRoom { .. } => problem(ProblemKind::NetworkFailure),
+            ControlError::TooLong { .. } | ControlError::TooManyFragments { .. } => {
+                problem(ProblemKind::InvalidRequest).at("/payload")
+            }
+            ControlError::Failed(_) | ControlError::NoRoom { .. } | ControlError::TooManyGroups { .. } => {
+                problem(ProblemKind::NetworkFailure)
+            }
             ControlError::Stopping => problem(ProblemKind::Stopping),
             ControlError::TimedOut { done } => Self::timeout(detail, done),
         }
@@ -119,7 +123,7 @@ fn completing(done: Done) -> Cow<'static, str> {
         Done::Created => "it is created, but not on disk yet: a PUT of the same under its id waits for that".into(),
         Done::Changed => "it is changed, but not on disk yet: repeat the request to wait for that".into(),
         Done::Sent(copies) => format!(
-            "{copies} copies are sent, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
+            "copies sent: {copies}, and the message is not on disk yet: a PUT of the same under its id waits for that and sends none again"
         )
         .into(),
         Done::DeletionUnderWay => {

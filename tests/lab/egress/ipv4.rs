@@ -295,6 +295,13 @@ pub(super) const SET_UPS: &[SetUp] = &[
         sends: &[to("239.1.1.1"), to("239.1.1.1").by("eth1")],
     },
     SetUp {
+        name: "a local group",
+        commands: "ip link set lo up
+            ip route add default via 10.0.0.254
+            ip route add local 239.0.0.0/8 dev lo",
+        sends: &[to("239.1.1.1").but(OwnOfLo), to("239.1.1.1").by("eth1")],
+    },
+    SetUp {
         name: "a route that throws",
         commands: "ip route add default via 10.0.0.254
             ip route add throw 239.0.0.0/8",

@@ -4,7 +4,7 @@
 //! The automatic `ff00::/8` of each interface is in the table `local`, which the kernel looks up first: a route in the
 //! table `main` and a rule behind that for `local` decide nothing.
 
-use super::Expected::{DefaultRoute, NoDefaultRoute};
+use super::Expected::{DefaultRoute, NoDefaultRoute, SourceRefused};
 use super::{SetUp, to};
 
 pub(super) const SET_UPS: &[SetUp] = &[
@@ -154,6 +154,24 @@ pub(super) const SET_UPS: &[SetUp] = &[
             ip -6 rule add pref 20 lookup local
             ip -6 rule del pref 0",
         sends: &[to("ff15::1"), to("ff05::1"), to("ff15::1").by("eth1")],
+    },
+    SetUp {
+        name: "a rule that prohibits what comes from the address that is chosen",
+        commands: "ip -6 route add default via fd00:0::99
+            ip -6 rule add pref 10 from fd00:0::1 prohibit
+            ip -6 rule add pref 20 lookup local
+            ip -6 rule del pref 0",
+        sends: &[
+            to("ff15::1").but(SourceRefused),
+            to("ff15::1").by("eth0").but(SourceRefused),
+            to("ff15::1").by("eth1"),
+        ],
+    },
+    SetUp {
+        name: "such a rule behind that for the table local",
+        commands: "ip -6 route add default via fd00:0::99
+            ip -6 rule add from fd00:0::1 prohibit",
+        sends: &[to("ff15::1"), to("ff15::1").by("eth0")],
     },
     SetUp {
         name: "an unreachable group",

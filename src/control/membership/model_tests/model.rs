@@ -255,8 +255,8 @@ impl Model {
 pub(super) fn name(event: &EventKind) -> &'static str {
     match event {
         EventKind::Joined => "joined",
-        EventKind::Pending => "pending",
-        EventKind::Lost => "lost",
+        EventKind::Pending(_) => "pending",
+        EventKind::Lost(_) => "lost",
         EventKind::Hearing => "hearing",
         EventKind::NotHearing(_) => "not_hearing",
         EventKind::Failed(_) => "failed",

@@ -115,6 +115,21 @@ impl Collection {
         Self { counters, closed, ..Self::new(results, responders, None) }
     }
 
+    /// The index of the result of this interface, which is added if there is none.
+    pub(in crate::control) fn add_result(&mut self, result: EgressResult) -> usize {
+        /// On some hosts, interfaces come and go under ever new names: the last result is that of all further ones.
+        const MOST: usize = 64;
+        let known = self.results.iter().position(|known| known.interface == result.interface);
+        known.unwrap_or_else(|| {
+            if self.results.len() < MOST {
+                self.results.push(Arc::new(result));
+            } else if let Some(last) = self.results.last_mut().map(Arc::make_mut) {
+                last.interface = result.interface;
+            }
+            self.results.len() - 1
+        })
+    }
+
     /// Adds a source port of the interface at this index of the results, before anything can arrive there.
     pub(in crate::control) fn add_port(&mut self, result_index: usize) -> PortKey {
         let port = self.next_port;

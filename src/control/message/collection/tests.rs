@@ -231,3 +231,15 @@ fn a_failed_send_is_taken_back() {
     let expected = EgressResult { sent: 60, first_sent_at: time, last_sent_at: time, failed: 4, ..failed };
     assert_eq!(*collection.results()[0], EgressResult { error: Some("down".into()), ..expected });
 }
+
+#[test]
+fn the_results_are_bounded_however_many_interfaces_there_were() {
+    let (mut collection, _) = collection();
+    let add = |collection: &mut Collection, name: &str| {
+        collection.add_result(EgressResult { interface: name.into(), ..result() })
+    };
+    assert_eq!([add(&mut collection, "eth0"), add(&mut collection, "eth1")], [0, 1]);
+    let last = (0..100).map(|nth| add(&mut collection, &format!("veth{nth}"))).last();
+    assert_eq!((last, collection.results().len()), (Some(63), 64));
+    assert_eq!(&*collection.results()[63].interface, "veth99");
+}
