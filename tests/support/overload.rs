@@ -184,8 +184,11 @@ fn probe(servers: &[&Path], stop: &AtomicBool) -> Vec<Probes> {
             thread::sleep(Duration::from_millis(5));
         }
     }
-    taken.iter_mut().for_each(|taken| taken.sort());
-    taken.into_iter().map(Probes).collect()
+    let sorted = taken.into_iter().map(|mut taken| {
+        taken.sort();
+        Probes(taken)
+    });
+    sorted.collect()
 }
 
 /// A client's requests, without end.

@@ -118,10 +118,10 @@ impl Collection {
     /// The index of the result of this interface, which is added if there is none.
     pub(in crate::control) fn add_result(&mut self, result: EgressResult) -> usize {
         /// On some hosts, interfaces come and go under ever new names: the last result is that of all further ones.
-        const MOST: usize = 64;
+        const MAX_RESULTS: usize = 64;
         let known = self.results.iter().position(|known| known.interface == result.interface);
         known.unwrap_or_else(|| {
-            if self.results.len() < MOST {
+            if self.results.len() < MAX_RESULTS {
                 self.results.push(Arc::new(result));
             } else if let Some(last) = self.results.last_mut().map(Arc::make_mut) {
                 last.interface = result.interface;
