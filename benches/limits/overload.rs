@@ -31,7 +31,8 @@ pub(crate) fn rows(table: &mut Table) {
     if !table.wants(name) {
         return;
     }
-    let (service, bare) = (Service::start(&["--total-bytes", "134217728"]), BareHttp::start());
+    let (service, bare) =
+        (Service::start(&["--total-bytes", "134217728", "--kept-messages", "100"]), BareHttp::start());
     let idle = resident(service.pid());
     let log = join(&service, GROUP);
     let slow = json!({

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tokio::task::JoinError;
 
+use super::compute::{compute, compute_within};
 use super::extract::{Json, PathId, Query};
 use super::problem::{Problem, ProblemKind};
 use super::resource::{Resource, location};
@@ -16,12 +16,13 @@ use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
 use crate::contract::{FieldError, MembershipBody, ResponderBody};
-use crate::control::waiting::within;
 use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
 /// The view of a membership or responder.
-pub(super) trait Join: Resource + Serialize + for<'a> From<&'a MembershipView> {
+pub(super) trait Join:
+    Resource + Serialize + Send + 'static + for<'a> From<&'a MembershipView>
+{
     type Body: DeserializeOwned + Send + 'static;
     /// The description of the response to a creation.
     const CREATED: &'static str;
@@ -86,14 +87,18 @@ pub(super) async fn put<T: Join>(
     Ok((status, location(T::KIND, &view.id), JsonAnswer(T::from(&view))).into_response())
 }
 
-pub(super) fn list<T: Join>(
+pub(super) async fn list<T: Join>(
     State(control): State<Control>,
     Query(params): Query<JoinListParams>,
 ) -> Result<JsonAnswer<List<T>>, Problem> {
     let query = params.query().map_err(Problem::of_parameter)?;
-    let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
-    let entries = page.iter().map(|membership| (membership.id().to_string(), T::from(&membership.view())));
-    Ok(JsonAnswer(List::new(entries, more)))
+    let list = compute(Done::Nothing, move || {
+        let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
+        let entries =
+            page.iter().map(|membership| (membership.id().to_string(), T::from(&membership.view())));
+        List::new(entries, more)
+    });
+    Ok(JsonAnswer(list.await?))
 }
 
 pub(super) fn show<T: Join>(
@@ -119,17 +124,8 @@ async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
     if !T::has_pattern(&body) {
         return T::read(body).map_err(Problem::of_fields);
     }
-    let permit = within(Done::Nothing, COMPILING.acquire()).await?;
-    // It keeps the permit also if the client no longer waits.
-    let reading = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        T::read(body)
-    });
-    match reading.await.map_err(JoinError::try_into_panic) {
-        Ok(request) => request.map_err(Problem::of_fields),
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(error)) => Err(Problem::new(ProblemKind::Internal, error.to_string())),
-    }
+    let request = compute_within(&COMPILING, Done::Nothing, || T::read(body)).await?;
+    request.map_err(Problem::of_fields)
 }
 
 /// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.

@@ -54,7 +54,7 @@ pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
 ) -> Result<JsonAnswer<MembershipList>, Problem> {
-    joins::list(control, params)
+    joins::list(control, params).await
 }
 
 /// Show a membership

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
+use super::compute::compute;
 use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
 use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
 use super::problem::{Problem, ProblemKind};
@@ -95,9 +96,13 @@ pub(super) async fn list(
     Query(params): Query<ListParams<MessageState>>,
 ) -> Result<JsonAnswer<List<Message>>, Problem> {
     let closed = params.state.map(|state| state == MessageState::Closed);
-    let (page, more) = control.messages(&params.query().map_err(Problem::of_parameter)?, closed);
-    let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
-    Ok(JsonAnswer(List::new(entries, more)))
+    let query = params.query().map_err(Problem::of_parameter)?;
+    let list = compute(Done::Nothing, move || {
+        let (page, more) = control.messages(&query, closed);
+        let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
+        List::new(entries, more)
+    });
+    Ok(JsonAnswer(list.await?))
 }
 
 /// Show a message
@@ -114,6 +119,12 @@ pub(super) async fn show(
     authorization: Authorization,
 ) -> Result<Response, Problem> {
     let message = control.message(&id)?;
+    if wait.0.is_none() {
+        // It can have many responders.
+        let location = location(ResourceKind::Message, message.id());
+        let shown = compute(Done::Nothing, move || Message::from(&message.view())).await?;
+        return Ok((location, JsonAnswer(shown)).into_response());
+    }
     answer(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await
 }
 
@@ -229,12 +240,17 @@ async fn answer(
         // The message exists, so the client needs its id.
         Err(problem) => return Ok((location, problem).into_response()),
     };
-    let page = response_page(&page, view.dropped_buffers);
-    let collected = Collected {
-        message: Message::from(&view),
-        responses: Some(page.items),
-        next_cursor: Some(page.next_cursor),
-        gap: page.gap,
+    let collected = move || {
+        let page = response_page(&page, view.dropped_buffers);
+        Collected {
+            message: Message::from(&view),
+            responses: Some(page.items),
+            next_cursor: Some(page.next_cursor),
+            gap: page.gap,
+        }
     };
-    Ok((StatusCode::OK, location, applied, JsonAnswer(collected)).into_response())
+    match compute(done, collected).await {
+        Ok(collected) => Ok((StatusCode::OK, location, applied, JsonAnswer(collected)).into_response()),
+        Err(problem) => Ok((location, problem).into_response()),
+    }
 }

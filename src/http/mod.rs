@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod compute;
 mod docs;
 mod events;
 mod extract;

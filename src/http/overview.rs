@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::compute::compute;
 use super::extract::Query;
 use super::problem::{Problem, ProblemKind};
 use crate::contract::lists::List;
 use crate::contract::overview::{Group, GroupParams, Interface, Interfaces};
-use crate::control::Control;
+use crate::control::{Control, Done};
 
 type GroupList = List<Group>;
 
@@ -23,11 +24,14 @@ pub(super) async fn groups(
     Query(params): Query<GroupParams>,
 ) -> Result<Json<GroupList>, Problem> {
     let query = params.query().map_err(Problem::of_parameter)?;
-    let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
-    let page: Vec<_> = matching.by_ref().take(query.limit).collect();
-    let more = matching.next().is_some();
-    let entries = page.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
-    Ok(Json(List::new(entries, more)))
+    let list = compute(Done::Nothing, move || {
+        let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
+        let page: Vec<_> = matching.by_ref().take(query.limit).collect();
+        let more = matching.next().is_some();
+        let entries = page.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
+        List::new(entries, more)
+    });
+    Ok(Json(list.await?))
 }
 
 /// List the host's interfaces, and whether they support multicast

@@ -52,7 +52,7 @@ pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
 ) -> Result<JsonAnswer<ResponderList>, Problem> {
-    joins::list(control, params)
+    joins::list(control, params).await
 }
 
 /// Show a responder

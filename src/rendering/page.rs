@@ -14,8 +14,9 @@ pub struct PageBuilder {
     filter: Filter,
     items: ItemKind,
     encoding: Encoding,
-    found: Vec<Item>,
-    room: PageRoom,
+    /// The items as JSON, each followed by a comma.
+    found: Vec<u8>,
+    count: usize,
     next: Option<Cursor>,
     gap: Option<Gap>,
 }
@@ -29,8 +30,7 @@ impl PageBuilder {
         items: ItemKind,
         encoding: Encoding,
     ) -> Self {
-        let room = PageRoom::default();
-        Self { limit, filter, items, encoding, found: Vec::new(), room, next: after, gap: None }
+        Self { limit, filter, items, encoding, found: Vec::new(), count: 0, next: after, gap: None }
     }
 
     /// The cursor to read on from.
@@ -39,12 +39,12 @@ impl PageBuilder {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.count == 0
     }
 
     /// Whether the page is complete: it has reached the limit or is full, or has a gap (a page reports only one).
     pub fn is_full(&self) -> bool {
-        self.found.len() >= self.limit || self.room.is_full() || self.gap.is_some()
+        self.has_no_room() || self.gap.is_some()
     }
 
     /// Takes datagrams that pass the filter, up to the limit; returns how many it examined.
@@ -56,9 +56,10 @@ impl PageBuilder {
             examined += 1;
             if self.filter.wants(&entry) {
                 let item = self.items.show(&entry, self.encoding);
-                let has_room = self.room.take(&item);
-                self.found.push(item);
-                if self.found.len() == self.limit || !has_room {
+                serde_json::to_writer(&mut self.found, &item).expect("an item has a JSON form");
+                self.found.push(b',');
+                self.count += 1;
+                if self.has_no_room() {
                     next = Cursor { sequence: entry.sequence, ..page.next };
                     break;
                 }
@@ -68,14 +69,25 @@ impl PageBuilder {
         examined
     }
 
-    /// `dropped`: buffers that the kernel dropped since the log began.
-    pub fn build(self, dropped: u64) -> DatagramPage<Item> {
-        DatagramPage {
-            items: self.found,
+    fn has_no_room(&self) -> bool {
+        self.count >= self.limit || self.found.len() >= PageRoom::BYTES
+    }
+
+    /// The page as JSON. `dropped`: buffers that the kernel dropped since the log began.
+    pub fn build(mut self, dropped: u64) -> Vec<u8> {
+        let page = DatagramPage::<Item> {
+            items: Vec::new(),
             next_cursor: self.next.map(|next| next.to_string()).unwrap_or_default(),
             dropped,
             gap: self.gap.map(GapBody::from),
-        }
+        };
+        let around = serde_json::to_string(&page).expect("a page has a JSON form");
+        let (before, after) = around.split_once("[]").expect("it has no items");
+        self.found.pop_if(|last| *last == b',');
+        self.found.splice(..0, [before.as_bytes(), b"["].concat());
+        self.found.push(b']');
+        self.found.extend_from_slice(after.as_bytes());
+        self.found
     }
 }
 

@@ -13,7 +13,6 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 use tokio::runtime::RuntimeMetrics;
-use tokio::task::JoinError;
 use utoipa::ToSchema;
 
 use super::connection_counts::ConnectionCounts;
@@ -21,8 +20,8 @@ use super::exposition::{ALONE, Labels, MetricsPage};
 use super::http_metrics::Answered;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
-use crate::control::waiting::within;
 use crate::control::{ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
+use crate::http::compute::compute;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::request_bytes::RequestBytes;
 use crate::http::state::AppState;
@@ -59,8 +58,8 @@ pub(in crate::http) async fn metrics(
     let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let open = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
     let runtime = tokio::runtime::Handle::current().metrics();
-    // With thousands of memberships, a snapshot takes milliseconds: it would block a worker of the runtime for too long.
-    let written = tokio::task::spawn_blocking(move || {
+    // With thousands of memberships, a snapshot takes milliseconds.
+    let written = compute(Done::Nothing, move || {
         let snapshot = Snapshot {
             control: state.control.snapshot(),
             interfaces: state.control.interface_health(),
@@ -82,13 +81,8 @@ pub(in crate::http) async fn metrics(
         if open { text::encode(&mut body, &registry) } else { prometheus_text::encode(&mut body, &registry) }
             .map(|()| body)
     });
-    let internal = |error: &dyn fmt::Display| Problem::new(ProblemKind::Internal, error.to_string());
-    let body = match within(Done::Nothing, written).await?.map_err(JoinError::try_into_panic) {
-        Ok(body) => body.map_err(|error| internal(&error))?,
-        // Panics here too, so that the panic is handled like one in a handler.
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(error)) => return Err(internal(&error)),
-    };
+    let body = written.await?;
+    let body = body.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
     let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::log_owner::{LogOwner, MAX_PAGE};
 use crate::contract::Encoding;
-use crate::contract::datagrams::{DatagramPage, Item};
 use crate::control::Done;
+use crate::http::compute::compute;
 use crate::http::problem::Problem;
 use crate::rendering::{Filter, PageBuilder};
-use crate::store::{Cursor, ReadRange};
+use crate::store::{Cursor, Page, ReadRange};
 
 /// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.
 const MAX_SCANNED: usize = 100_000;
@@ -27,12 +27,8 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    /// Reads a page. If there is nothing to read, waits for `wait`, or until the service stops.
-    pub(super) async fn read(
-        self,
-        owner: &LogOwner,
-        stop: &CancellationToken,
-    ) -> Result<DatagramPage<Item>, Problem> {
+    /// Reads a page, as JSON. If there is nothing to read, waits for `wait`, or until the service stops.
+    pub(super) async fn read(self, owner: &LogOwner, stop: &CancellationToken) -> Result<Vec<u8>, Problem> {
         let deadline = Instant::now() + self.wait;
         let mut found = PageBuilder::new(self.after, self.limit, self.filter, owner.items(), self.encoding);
         let mut left = MAX_SCANNED;
@@ -44,13 +40,16 @@ impl PageRequest {
                 // Overtaken during the scan: the next page reports the gap.
                 break;
             }
-            left = left.saturating_sub(found.take(&page));
-            let whole = found.is_full() || left == 0 || page.complete;
-            let some = !found.is_empty() && (page.is_empty() || self.filter.wants_all());
+            let (is_empty, complete) = (page.is_empty(), page.complete);
+            let examined;
+            (found, examined) = take(found, page).await?;
+            left = left.saturating_sub(examined);
+            let whole = found.is_full() || left == 0 || complete;
+            let some = !found.is_empty() && (is_empty || self.filter.wants_all());
             if whole || some {
                 break;
             }
-            if !page.is_empty() {
+            if !is_empty {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -67,4 +66,16 @@ impl PageRequest {
         }
         Ok(found.build(owner.dropped_buffers()))
     }
+}
+
+/// Has the builder take what was read; returns how many datagrams it examined.
+async fn take(mut found: PageBuilder, page: Page) -> Result<(PageBuilder, usize), Problem> {
+    /// More take so long that other requests would notice.
+    const MAX_ON_A_WORKER: usize = 64;
+    let is_large = page.len() > MAX_ON_A_WORKER;
+    let take = move || {
+        let examined = found.take(&page);
+        (found, examined)
+    };
+    if is_large { compute(Done::Nothing, take).await } else { Ok(take()) }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -96,7 +95,8 @@ impl Reading {
         let response = match self.form {
             Form::Page { limit, wait } => {
                 let request = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
-                Json(request.read(&owner, stop).await?).into_response()
+                let page = request.read(&owner, stop).await?;
+                ([(header::CONTENT_TYPE, "application/json")], page).into_response()
             }
             Form::Events => {
                 let form = SseEncoder { encoding: self.encoding };
