@@ -179,7 +179,7 @@ impl Connection {
 
     /// The head of a request is complete. Returns what the service can take on.
     pub(super) fn begin_request(&self) -> Capacity {
-        self.head.lock_shared().give_back();
+        self.head.lock_shared().release();
         let open = self.enter(Phase::Request);
         let Connections { limit, reserve, .. } = *self.connections;
         match open {
