@@ -140,7 +140,7 @@ impl Control {
         control.spawn("recovery", |shared| async move { recovery::run(&shared).await });
         // Last, because restoring may take long.
         let watchdog =
-            Watchdog::start(watched).map_err(|source| SocketError { action: Action::Open, source })?;
+            Watchdog::start(watched).map_err(|source| SocketError { action: Action::StartThread, source })?;
         let _ = control.0.watchdog.set(watchdog);
         Ok(control)
     }

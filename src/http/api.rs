@@ -22,7 +22,7 @@ use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
 use super::{docs, router};
 use crate::control::{Control, waiting};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::Id;
 use crate::tokens::Tokens;
 use crate::traces::Traces;
@@ -142,7 +142,7 @@ impl Api {
                         tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
                     }
                     None if problem.is_of_service() => {}
-                    None => rarely!(ERROR, request_id, trace_id, status, detail, "request failed"),
+                    None => log_throttled!(ERROR, request_id, trace_id, status, detail, "request failed"),
                 }
             }
             problem.write_into(&mut response);

@@ -20,7 +20,7 @@ use super::config::{Listen, StartError};
 use super::connection::{self, Serving};
 use super::connections::{Connection, Connections};
 use crate::http::{Api, ListenerKind};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 
 pub(super) enum Listener {
     Tcp(TcpListener),
@@ -85,7 +85,7 @@ impl Listener {
                 },
             };
             if let Err(error) = accepted {
-                rarely!(WARN, %error, "a connection could not be accepted");
+                log_throttled!(WARN, %error, "a connection could not be accepted");
                 if !(is_out_of_descriptors(&error) && spawner.places.close_one().await) {
                     tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
                 }
@@ -147,7 +147,7 @@ impl ConnectionSpawner {
         match self.places.admit().await {
             Some(connection) => self.serve(stream, connection, kind),
             None => {
-                rarely!(
+                log_throttled!(
                     WARN,
                     "the service closed a new connection, because all places are taken by requests"
                 );

@@ -128,7 +128,7 @@ impl Membership {
     /// Whether a change of the interfaces with these names can concern the membership.
     pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
         let may_reply_from_others =
-            self.responder.as_ref().is_some_and(|responder| responder.active().needs_addresses());
+            self.responder.as_ref().is_some_and(|responder| responder.active().uses_reply_sockets());
         may_reply_from_others
             || match &self.state().spec.interfaces {
                 Interfaces::Default => !changed.is_empty(),

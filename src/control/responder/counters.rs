@@ -14,7 +14,8 @@ pub struct ReplyCounters {
     pub failed: u64,
     /// Withheld by the rate limits, or because the source is not an address to reply to.
     pub limited: u64,
-    /// Withheld because the same datagram got a reply on another interface.
+    /// Withheld because the responder had handled the same datagram on another interface: replied, or withheld that reply
+    /// by a limit.
     pub suppressed: u64,
     /// Withheld because the source had got many more bytes than it had sent.
     #[serde(default)]
