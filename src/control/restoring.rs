@@ -50,7 +50,7 @@ impl Control {
             .insert(membership.id().clone(), membership.clone())
             .is_ok()
         {
-            membership.keep(false);
+            membership.persist(false);
             membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;
             arm(shared, &membership);
@@ -72,14 +72,9 @@ impl Control {
     /// Enters messages into the registry, and closes those that were collecting.
     async fn resume(&self, mut messages: Vec<Arc<Message>>) {
         let shared = &self.0;
-        let closed_at = |message: &Arc<Message>| {
-            message.with_collection(|collection| collection.closed()).map_or(Timestamp::now(), |(_, at)| at)
-        };
-        messages.sort_by_cached_key(closed_at);
+        messages.sort_by_cached_key(|message| message.closed_at().unwrap_or_else(Timestamp::now));
         for message in messages {
-            if let Some(store) = &shared.store {
-                message.keep(store, false);
-            }
+            message.persist(false);
             if shared.messages.insert(message.id().clone(), message.clone()).is_err() {
                 continue;
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::byte_budget::{ByteBudget, FixedReply};
 use super::reply_sockets::ReplySockets;
-use crate::control::error::{Attempt, ControlError, Purpose};
+use crate::control::error::{ControlError, Purpose, SocketUse};
 use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules, is_link_local};
 use crate::net::{Socket, SocketBackend, SocketError};
 use crate::sync::Lock;
@@ -66,7 +66,7 @@ impl ActiveRules {
             return Ok(());
         }
         let bind = SocketAddr::new(address, from.port.unwrap_or(group.port()));
-        let attempt = Attempt {
+        let socket_use = SocketUse {
             purpose: Purpose::Reply,
             group,
             interface: &interface.name,
@@ -77,7 +77,7 @@ impl ActiveRules {
         self.sockets
             .from(address, interface.index)
             .map(drop)
-            .map_err(|error| ControlError::of(error, &attempt))
+            .map_err(|error| ControlError::of(error, &socket_use))
     }
 
     /// Closes the sockets whose addresses the host no longer has.

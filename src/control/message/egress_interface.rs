@@ -96,9 +96,9 @@ impl EgressInterface {
                 self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
                 let opened = opened.inspect_err(|error| drop(context.end_lingering_for(error)))?;
-                let numbered =
+                let with_ports =
                     message.with_collection(|collection| opened.enter_ports(self.result_index, collection));
-                let registered = numbered.register(message);
+                let registered = with_ports.register(message);
                 let sockets =
                     registered.map_err(|error| context.cause(error, spec, &self.name, Some(source)))?;
                 self.replace(message, sockets, &table);
