@@ -185,7 +185,7 @@ fn store_works(shared: &Shared) -> HealthCheck {
     let Some(store) = &shared.store else {
         return HealthCheck::ok(NAME, "nothing is kept on disk");
     };
-    let condition = store.condition();
+    let condition = store.status();
     match condition.error {
         Some(error) => HealthCheck::failed(
             NAME,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +19,14 @@ use tokio_util::task::TaskTracker;
 use super::config::{Listen, StartError};
 use super::connection::{self, Serving};
 use super::connections::{Connection, Connections};
+use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
 use crate::logging::log_throttled;
 
 pub(super) enum Listener {
     Tcp(TcpListener),
     /// With the socket file's path, and the identity of that file.
-    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
+    Unix(UnixListener, PathBuf, Option<FileIdentity>),
 }
 
 /// Serves each connection in a task of its own.
@@ -212,9 +213,9 @@ fn without_delay(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Device and inode of a file, to recognise whether it is still the same.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+/// The identity of the socket file at this path.
+fn identity(path: &Path) -> Option<FileIdentity> {
+    std::fs::symlink_metadata(path).ok().map(|found| FileIdentity::of(&found))
 }
 
 /// Binds under another name and renames, so that the socket never has other permissions than configured. A socket file

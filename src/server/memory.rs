@@ -49,8 +49,8 @@ impl MemoryUse {
 
     fn has_grown_since(&self, before: &Self) -> bool {
         /// Less is not worth the walk.
-        const WORTH: u64 = 1024 * 1024;
-        self.free > before.free + WORTH || self.resident > before.resident + WORTH
+        const MIN_GROWTH: u64 = 1024 * 1024;
+        self.free > before.free + MIN_GROWTH || self.resident > before.resident + MIN_GROWTH
     }
 }
 

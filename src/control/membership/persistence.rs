@@ -11,7 +11,7 @@ use crate::control::responder::{ActiveRules, ReplyCounters, Responder, Responder
 use crate::control::saved::{read_status, to_json};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, PatternError, ResponderRules, Timestamp};
-use crate::store::{Log, Persist, Saved};
+use crate::store::{Log, Persist, SavedResource};
 
 #[derive(Serialize, Deserialize)]
 struct StoredMembership {
@@ -67,7 +67,7 @@ impl Persist for Membership {
 impl Membership {
     /// A membership as saved, joined nowhere yet. None if its lease has run out.
     pub(in crate::control) fn restore(
-        saved: Saved,
+        saved: SavedResource,
         context: &MembershipContext,
         responder_context: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {

@@ -10,7 +10,7 @@ use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::saved::{read_status, to_json};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, Saved};
+use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, SavedResource};
 
 #[derive(Serialize, Deserialize)]
 struct StoredMessage {
@@ -53,7 +53,7 @@ impl Persist for Message {
 impl Message {
     /// A message as saved; if it was still collecting, it has to be [replayed](Self::replay_responses).
     pub(in crate::control) fn restore(
-        saved: Saved,
+        saved: SavedResource,
         limits: Limits,
         budget: &Arc<Budget>,
         context: &MessageContext,

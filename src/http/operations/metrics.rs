@@ -28,7 +28,7 @@ use crate::http::request_bytes::RequestBytes;
 use crate::http::state::AppState;
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
-use crate::store::{Condition, Store};
+use crate::store::{Store, StoreStatus};
 use crate::traces::SpanCounts;
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -64,7 +64,7 @@ pub(in crate::http) async fn metrics(
         let snapshot = Snapshot {
             control: state.control.snapshot(),
             interfaces: state.control.interface_health(),
-            store: state.control.store().map(Store::condition),
+            store: state.control.store().map(Store::status),
             failures: state.control.failures(),
             receive_errors: state.control.receive_errors(),
             traffic: state.metrics.report(),
@@ -98,7 +98,7 @@ pub(in crate::http) async fn metrics(
 struct Snapshot {
     control: ControlSnapshot,
     interfaces: InterfaceHealth,
-    store: Option<Condition>,
+    store: Option<StoreStatus>,
     failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
     receive_errors: u64,
     traffic: Vec<Answered>,
@@ -252,7 +252,7 @@ impl Snapshot {
 
     /// Writes nothing if the service has no data directory.
     fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        let of = |value: fn(&StoreStatus) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_degraded",
             "1 while the service cannot write to the data directory, else 0.",
@@ -268,7 +268,7 @@ impl Snapshot {
             "How long the oldest change has been waiting to be written to the data directory.",
             of(|store| store.lag.as_secs_f64()),
         )?;
-        let damaged = |value: fn(&Condition) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        let damaged = |value: fn(&StoreStatus) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_set_aside",
             "Memberships, responders and messages that are damaged in the data directory, and are not restored.",
