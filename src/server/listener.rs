@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Listen, StartError};
-use super::connection::{self, Serving};
+use super::connection::{self, ConnectionContext};
 use super::connections::{Connection, Connections};
 use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
@@ -33,8 +33,9 @@ pub(super) enum Listener {
 #[derive(Clone)]
 pub(super) struct ConnectionSpawner {
     pub(super) api: Api,
-    pub(super) places: Arc<Connections>,
-    pub(super) connections: TaskTracker,
+    pub(super) connections: Arc<Connections>,
+    /// Counts the tasks of the connections.
+    pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) write_timeout: Duration,
 }
@@ -77,17 +78,17 @@ impl Listener {
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, _)) => spawner.admit(without_delay(stream), kind).await,
+                    Ok((stream, _)) => Ok(spawner.serve_when_free(without_delay(stream), kind).await),
                     Err(error) => Err(error),
                 },
                 Self::Unix(listener, ..) => match listener.accept().await {
-                    Ok((stream, _)) => spawner.admit(stream, kind).await,
+                    Ok((stream, _)) => Ok(spawner.serve_when_free(stream, kind).await),
                     Err(error) => Err(error),
                 },
             };
             if let Err(error) = accepted {
                 log_throttled!(WARN, %error, "a connection could not be accepted");
-                if !(is_out_of_descriptors(&error) && spawner.places.close_one().await) {
+                if !(is_out_of_descriptors(&error) && spawner.connections.close_one().await) {
                     tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
                 }
             }
@@ -140,29 +141,28 @@ impl Listener {
 }
 
 impl ConnectionSpawner {
-    /// Serves the connection once there is a place for it, or closes it if all places are taken by requests.
-    async fn admit<S>(&self, stream: S, kind: ListenerKind) -> io::Result<()>
+    /// Serves the connection once a slot is free, or closes it if requests occupy all slots.
+    async fn serve_when_free<S>(&self, stream: S, kind: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        match self.places.admit().await {
+        match self.connections.take_slot().await {
             Some(connection) => self.serve(stream, connection, kind),
             None => {
                 log_throttled!(
                     WARN,
-                    "the service closed a new connection, because all places are taken by requests"
+                    "the service closed a new connection, because requests occupy all slots"
                 );
             }
         }
-        Ok(())
     }
 
-    /// The same without waiting for a place.
+    /// The same without waiting for a slot.
     fn serve_at_once<S>(&self, stream: S, kind: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Some(connection) = self.places.admit_at_once() {
+        if let Some(connection) = self.connections.take_slot_at_once() {
             self.serve(stream, connection, kind);
         }
     }
@@ -172,9 +172,12 @@ impl ConnectionSpawner {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (api, stop, write_timeout) = (self.api.clone(), self.stop.clone(), self.write_timeout);
-        let serving =
-            connection::serve(stream, connection, Serving { api: api.clone(), kind, stop, write_timeout });
-        self.connections.spawn(async move {
+        let serving = connection::serve(
+            stream,
+            connection,
+            ConnectionContext { api: api.clone(), kind, stop, write_timeout },
+        );
+        self.tasks.spawn(async move {
             if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                 api.note_panic();
             }

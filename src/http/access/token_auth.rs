@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, header};
 use tokio::sync::watch;
 
 use super::authorization::{Authorization, needed};
-use super::capacity::METRICS;
 use super::listener::ListenerKind;
-use super::open_paths::is_open;
+use super::paths::METRICS;
+use super::paths::is_open;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::log_throttled;
 use crate::model::Timestamp;

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, Labels, MetricsPage};
-use super::http_metrics::Answered;
+use super::http_metrics::RouteCounts;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
 use crate::control::waiting::within;
@@ -101,7 +101,7 @@ struct Snapshot {
     store: Option<StoreStatus>,
     failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
     receive_errors: u64,
-    traffic: Vec<Answered>,
+    traffic: Vec<RouteCounts>,
     streams: Vec<(&'static str, &'static str, u64)>,
     connections: Arc<ConnectionCounts>,
     request_bytes: Arc<RequestBytes>,
@@ -288,22 +288,22 @@ impl Snapshot {
     }
 
     fn requests(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let labels = |answered: &Answered| {
-            [("route", Cow::from(answered.route.clone())), ("method", answered.method.into())]
+        let labels = |counts: &RouteCounts| {
+            [("route", Cow::from(counts.route.clone())), ("method", counts.method.into())]
         };
-        let answers = self.traffic.iter().flat_map(|answered| {
-            let [route, method] = labels(answered);
+        let responses = self.traffic.iter().flat_map(|counts| {
+            let [route, method] = labels(counts);
             // 5xx even if zero, because only an existing row can show an increase.
-            let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
+            let counted = counts.responses.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
             counted.map(move |(class, count)| {
                 ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
             })
         });
-        page.counter("rollcall_http_requests", "Requests that the service responded to.", answers)?;
+        page.counter("rollcall_http_requests", "Requests that the service responded to.", responses)?;
         page.histogram(
             "rollcall_http_request_duration_seconds",
             "Time until the head of the response, including requested waits.",
-            self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
+            self.traffic.iter().map(|counts| (labels(counts), &counts.durations)),
         )?;
         let open = self.streams.iter();
         page.gauge(
