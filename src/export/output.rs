@@ -1,3 +1,5 @@
+//! Where an export is written to.
+
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;

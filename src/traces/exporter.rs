@@ -162,9 +162,9 @@ impl Worker {
                 Ok(response) => return self.accepted(&response),
                 Err(error) => error,
             };
-            let is_final = !error.may_pass() || self.finishing.is_cancelled();
-            log_throttled!(WARN, endpoint = %self.endpoint, %error, spans = self.in_flight, dropped = is_final, "the collector has not accepted spans");
-            if is_final {
+            let gives_up = !error.may_pass() || self.finishing.is_cancelled();
+            log_throttled!(WARN, endpoint = %self.endpoint, %error, spans = self.in_flight, dropped = gives_up, "the collector has not accepted spans");
+            if gives_up {
                 return self.counters.dropped(self.in_flight);
             }
             let _ = self.finishing.run_until_cancelled(tokio::time::sleep(pause)).await;

@@ -225,7 +225,7 @@ fn begin(
 ) -> Result<(), ControlError> {
     message.begin_trace();
     for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
-        interface.register(sockets, message);
+        interface.register_sockets(sockets, message);
     }
     // The message is in the registry: a shutdown finds and closes it there, or is noticed here.
     shared.ensure_running()?;

@@ -22,8 +22,8 @@ pub(super) struct MessageSockets {
 }
 
 impl MessageSockets {
-    /// Registers a socket, unless the message has ended.
-    pub(super) fn register(
+    /// Adds the socket that `register` registers, unless the message has ended.
+    pub(super) fn add(
         &mut self,
         port: PortKey,
         register: impl FnOnce() -> Result<Registration, SocketError>,

@@ -40,7 +40,7 @@ impl ReplySockets {
         Ok(socket)
     }
 
-    /// Closes the sockets whose addresses the host no longer has.
+    /// Closes the sockets whose addresses `is_known` does not know, unless the kernel can still bind to them.
     pub(super) fn close_stale(&self, is_known: impl Fn(LocalAddress) -> bool) {
         let unknown: Vec<_> =
             self.by_address().keys().copied().filter(|address| !is_known(*address)).collect();

@@ -12,7 +12,7 @@ use super::token_auth::{Access, TokenAuth};
 use crate::http::problem::Problem;
 use crate::tokens::Tokens;
 
-/// The checks before the routes.
+/// Decides which requests reach the routes: by capacity, by origin, and by token.
 pub(in crate::http) struct AccessPolicy {
     origins: OriginPolicy,
     tokens: TokenAuth,

@@ -1,6 +1,8 @@
 //! Metrics for Prometheus, gathered at each scrape.
 //!
-//! Labels have few values, and clients choose none of them.
+//! Labels have few values, and clients choose none of them. Here are the metrics of what the service does;
+//! [`limit_metrics`](super::limit_metrics) has those of what is bounded for all resources or connections together, and
+//! [`process`](super::process) those of the process.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! Matching a response to the send before it.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
