@@ -32,7 +32,8 @@ pub(super) trait Failable {
 }
 
 impl ResourceFailures {
-    /// Runs `work` on a resource; none if it panics, and then that resource alone fails. Must not be called from a sink.
+    /// Runs `work` on a resource; none if it panics, and then that resource alone fails. Must not be called from a
+    /// sink.
     pub(super) fn contain<R: Failable, T>(&self, resource: &Arc<R>, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work));
         if done.is_err() {

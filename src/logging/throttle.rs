@@ -45,8 +45,8 @@ impl Default for Throttle {
     }
 }
 
-/// Logs like `tracing::event!`, with a throttle of its own for each use: `log_throttled!(WARN, %error, "it failed")`. The
-/// field `suppressed` counts the lines left out since the last one.
+/// Logs like `tracing::event!`, with a throttle of its own for each use: `log_throttled!(WARN, %error, "it failed")`.
+/// The field `suppressed` counts the lines left out since the last one.
 macro_rules! log_throttled {
     ($level:ident, $($what:tt)+) => {{
         static THROTTLE: $crate::logging::Throttle = $crate::logging::Throttle::new();

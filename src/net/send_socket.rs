@@ -23,9 +23,9 @@ pub struct MessageSocketSpec<'a> {
 
 /// Opens a socket that sends a message on one interface and receives the responses to it.
 ///
-/// It is bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so that responses
-/// to different messages never mix. Not bound to the device: a response from the same host arrives on `lo`, and one
-/// from another host on whichever interface the return route leads to.
+/// It is bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so that
+/// responses to different messages never mix. Not bound to the device: a response from the same host arrives on `lo`,
+/// and one from another host on whichever interface the return route leads to.
 pub fn open_message_socket(spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
     let socket = Socket::open(Family::of(spec.source))?;
     if spec.port.is_some() {

@@ -357,7 +357,7 @@ pub fn trim_heap() {
     }
 }
 
-/// The bytes that are free in the heap, given back or not (mallinfo(3)); 0 with another allocator than glibc's.
+/// The bytes that are free in the heap, released to the kernel or not (mallinfo(3)); 0 with another allocator than glibc's.
 pub fn free_heap_bytes() -> u64 {
     #[cfg(target_env = "gnu")]
     // SAFETY: the call reads the allocator's own state, under its locks.

@@ -76,21 +76,25 @@ impl Listener {
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
         let kind = self.kind();
         loop {
-            let accepted = match self {
+            let error = match self {
                 Self::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, _)) => Ok(spawner.serve_when_free(without_delay(stream), kind).await),
-                    Err(error) => Err(error),
+                    Ok((stream, _)) => {
+                        spawner.serve_when_free(without_delay(stream), kind).await;
+                        continue;
+                    }
+                    Err(error) => error,
                 },
                 Self::Unix(listener, ..) => match listener.accept().await {
-                    Ok((stream, _)) => Ok(spawner.serve_when_free(stream, kind).await),
-                    Err(error) => Err(error),
+                    Ok((stream, _)) => {
+                        spawner.serve_when_free(stream, kind).await;
+                        continue;
+                    }
+                    Err(error) => error,
                 },
             };
-            if let Err(error) = accepted {
-                log_throttled!(WARN, %error, "a connection could not be accepted");
-                if !(is_out_of_descriptors(&error) && spawner.connections.close_one().await) {
-                    tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
-                }
+            log_throttled!(WARN, %error, "a connection could not be accepted");
+            if !(is_out_of_descriptors(&error) && spawner.connections.close_one().await) {
+                tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
             }
         }
     }

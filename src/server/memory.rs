@@ -30,14 +30,14 @@ pub(super) async fn release_when_idle() {
             MemoryUse::now()
         });
         if let Ok(now) = trimming.await {
-            tracing::debug!(resident_bytes = now.resident, "free memory was given back to the kernel");
+            tracing::debug!(resident_bytes = now.resident, "free memory was released to the kernel");
             trimmed = now;
         }
     }
 }
 
-/// What shows whether there is memory to release. The allocator counts memory that it has released as free, too, so only
-/// growth tells: of free bytes, or of resident ones.
+/// What shows whether there is memory to release. The allocator counts memory that it has released as free, too, so
+/// only growth tells: of free bytes, or of resident ones.
 struct MemoryUse {
     free: u64,
     resident: u64,

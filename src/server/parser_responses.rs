@@ -1,9 +1,9 @@
 //! hyper answers bytes that are not HTTP with an empty response; this sends a problem document instead.
 //!
-//! The parser of hyper writes such a response as the last one of its connection, when no request is under way. Bytes that it
-//! passes to the stream belong to the routes' responses as long as one is under way, and so do those that the stream has not
-//! taken when that response is complete. Whatever follows is the parser's own: it reads the next head only after it has
-//! passed all of the response before to the stream at least once.
+//! The parser of hyper writes such a response as the last one of its connection, when no request is under way. Bytes
+//! that it passes to the stream belong to the routes' responses as long as one is under way, and so do those that the
+//! stream has not taken when that response is complete. Whatever follows is the parser's own: it reads the next head
+//! only after it has passed all of the response before to the stream at least once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

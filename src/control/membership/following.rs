@@ -19,8 +19,8 @@ use crate::control::reconciler::Orphan;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, Pattern, SourceFilter};
 use crate::net::Registration;
 
-/// Proof that no other task opens or changes sockets of this membership. Sockets may be closed meanwhile, which the stage
-/// and the revision show.
+/// Proof that no other task opens or changes sockets of this membership. Sockets may be closed meanwhile, which the
+/// stage and the revision show.
 pub(super) type Updating<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 impl Membership {

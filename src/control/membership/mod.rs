@@ -1,10 +1,10 @@
 //! A membership at work: its specification, its state on each interface, its log and its lease. A responder is a
 //! membership that also replies.
 //!
-//! Two locks: `updating` serializes the tasks that open sockets or change them, which can take a while; `state` is held for
-//! bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`, opens
-//! them without it, and adopts them under `state` if nothing has changed meanwhile. Whoever closes sockets (a DELETE, the
-//! end of a lease, a failure, a stop) takes `state` alone, and does not wait for such a task.
+//! Two locks: `updating` serializes the tasks that open sockets or change them, which can take a while; `state` is held
+//! for bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`,
+//! opens them without it, and adopts them under `state` if nothing has changed meanwhile. Whoever closes sockets (a
+//! DELETE, the end of a lease, a failure, a stop) takes `state` alone, and does not wait for such a task.
 
 mod changing;
 mod charging;

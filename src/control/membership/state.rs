@@ -27,9 +27,9 @@ pub struct Membership {
     pub(super) created_at: Timestamp,
     pub(super) responder: Option<Arc<Responder>>,
     pub(super) context: MembershipContext,
-    /// Held while sockets are opened, changed, or compared with the kernel's lists. It does not keep sockets open: a DELETE,
-    /// the lease, a failure and a stop close them at any time. Tokio's lock, because requests wait for it; taken before
-    /// `state`.
+    /// Held while sockets are opened, changed, or compared with the kernel's lists. It does not keep sockets open: a
+    /// DELETE, the lease, a failure and a stop close them at any time. Tokio's lock, because requests wait for it;
+    /// taken before `state`.
     pub(super) updating: tokio::sync::Mutex<()>,
     /// Std lock: held for bookkeeping, and never while a socket is opened or closed. No sink takes it.
     pub(super) state: Mutex<MembershipState>,

@@ -91,8 +91,8 @@ impl ActiveRules {
         });
     }
 
-    /// Whether replies may leave from sockets of the responder's own, whose addresses the host can lose: `reply_from` asks
-    /// for that, or a peer behind another interface has needed it.
+    /// Whether replies may leave from sockets of the responder's own, whose addresses the host can lose: `reply_from`
+    /// asks for that, or a peer behind another interface has needed it.
     pub(in crate::control) fn uses_reply_sockets(&self) -> bool {
         self.rules.reply_from.is_some() || !self.sockets.is_empty()
     }

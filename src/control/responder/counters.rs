@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a responder handled the datagrams that it received.
 ///
-/// A new counter also goes into [`Self::map`] and [`Self::cells`], and is reported by the contract and the metrics.
+/// A new counter also goes into `map` and `cells`, and is reported by the contract and the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyCounters<C = u64> {
     pub received: C,
@@ -16,8 +16,8 @@ pub struct ReplyCounters<C = u64> {
     pub failed: C,
     /// Withheld by the rate limits, or because the source is not an address to reply to.
     pub limited: C,
-    /// Withheld because the responder had handled the same datagram on another interface: replied, or withheld that reply
-    /// by a limit.
+    /// Withheld because the responder had handled the same datagram on another interface: replied, or withheld that
+    /// reply by a limit.
     pub suppressed: C,
     /// Withheld because the source had got many more bytes than it had sent.
     #[serde(default)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Datagrams that matched recently, whether they got a reply or a limit withheld it, to recognise duplicates that arrived
-/// on another interface: two network cards on one LAN receive everything twice. Compares the kernel's receive times,
-/// because a receive thread may be busy for longer than the duplicates are apart.
+/// Datagrams that matched recently, whether they got a reply or a limit withheld it, to recognise duplicates that
+/// arrived on another interface: two network cards on one LAN receive everything twice. Compares the kernel's receive
+/// times, because a receive thread may be busy for longer than the duplicates are apart.
 #[derive(Default)]
 pub(super) struct RecentDatagrams {
     hasher: RandomState,
@@ -22,8 +22,8 @@ impl RecentDatagrams {
     /// Enough for 300,000 datagrams per second, in about a megabyte.
     const MAX_DATAGRAMS: usize = 16_384;
 
-    /// Whether this is a duplicate: the same datagram from the same source arrived on another interface a moment ago. Any
-    /// other datagram is remembered.
+    /// Whether this is a duplicate: the same datagram from the same source arrived on another interface a moment ago.
+    /// Any other datagram is remembered.
     pub(super) fn note_and_check(
         &mut self,
         received_at: Timestamp,

@@ -11,8 +11,8 @@ use crate::sync::Lock;
 /// Sockets from which replies leave when the group's own socket cannot send them, by the local address that they are
 /// bound to; opened when first needed.
 ///
-/// A device-bound socket skips routing: a reply to a peer behind another interface would cause ARP requests on the wrong
-/// one, and be lost without an error. And `reply_from` names another address or port.
+/// A device-bound socket skips routing: a reply to a peer behind another interface would cause ARP requests on the
+/// wrong one, and be lost without an error. And `reply_from` names another address or port.
 pub(super) struct ReplySockets {
     backend: Arc<dyn SocketBackend>,
     /// 0: the kernel chooses a fresh port for each address.

@@ -66,7 +66,7 @@ impl Responder {
                 match decide(&active.rules, datagram, source, check_duplicate, check_limits) {
                     Decision::Duplicate => self.counters.suppressed.add(1),
                     Decision::NoHost | Decision::Limited(ExceededLimit::Replies) => {
-                        self.counters.limited.add(1)
+                        self.counters.limited.add(1);
                     }
                     Decision::Limited(ExceededLimit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
@@ -239,8 +239,8 @@ enum DelayedPayload {
 enum ReplyVia {
     /// The socket that received the datagram.
     Group(SendHandle),
-    /// Another socket of the responder, see [`ReplySockets`](super::reply_sockets). Weak: a waiting reply does not keep open the
-    /// socket of a responder that is gone.
+    /// Another socket of the responder, see [`ReplySockets`](super::reply_sockets). Weak: a waiting reply does not keep
+    /// open the socket of a responder that is gone.
     Own(Weak<Socket>),
 }
 

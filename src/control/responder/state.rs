@@ -77,8 +77,8 @@ impl Responder {
         self.active.is_poisoned() || self.recent.is_poisoned()
     }
 
-    /// Drops state that may be half changed. As a result, a duplicate of a datagram that was just handled may get a reply
-    /// too.
+    /// Drops state that may be half changed. As a result, a duplicate of a datagram that was just handled may get a
+    /// reply too.
     pub(in crate::control) fn repair(&self) {
         self.active.clear_poison();
         self.recent.clear_poison();

@@ -32,7 +32,8 @@ pub(super) struct PendingWrites {
 /// The result of one transaction.
 #[derive(Default)]
 pub(super) struct CommitResult {
-    /// The most of the removed logs, and the most of the freed rows, that it was to delete: it has deleted as many, or all.
+    /// The most of the removed logs, and the most of the freed rows, that it was to delete: it has deleted as many, or
+    /// all.
     pub(super) max_deletions: usize,
     pub(super) owners: Vec<i64>,
     pub(super) logs: Vec<(Arc<dyn DurableLog>, UnsavedPart)>,

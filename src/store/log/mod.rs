@@ -1,5 +1,5 @@
-//! One log: appending and retention. [`read_page`] turns a cursor into a page; [`saving`] passes what is not on disk yet
-//! to the writer, and restores the log at a start.
+//! One log: appending and retention. [`read_page`] turns a cursor into a page; [`saving`] passes what is not on disk
+//! yet to the writer, and restores the log at a start.
 
 mod limits;
 pub(super) mod read_page;

@@ -135,8 +135,8 @@ impl ResponderTable {
         }
     }
 
-    /// Whether there is room for a row of an address that has so many; adds a part if one is needed. One address takes at most as many rows as it
-    /// leaves free, so that no single sender fills the table.
+    /// Whether there is room for a row of an address that has so many; adds a part if one is needed. One address takes
+    /// at most as many rows as it leaves free, so that no single sender fills the table.
     fn has_room_for(&mut self, of_address: usize) -> bool {
         let free = self.budget.rows().saturating_sub(self.length);
         of_address < free && (self.length < self.capacity() || self.grow())

@@ -19,8 +19,8 @@ impl Maintenance {
     const IDLE: Duration = Duration::from_secs(1);
     /// Pause before more unused space is returned.
     const VACUUM_PAUSE: Duration = Duration::from_millis(10);
-    /// Unused bytes are returned to the file system if there are more than this, and more than an eighth of the database;
-    /// and how many are returned at once, at most.
+    /// Unused bytes are returned to the file system if there are more than this, and more than an eighth of the
+    /// database; and how many are returned at once, at most.
     const MIN_UNUSED: u64 = 1024 * 1024;
     const UNUSED_DIVISOR: u64 = 8;
     const MAX_RETURNED: u64 = 4 * 1024 * 1024;
