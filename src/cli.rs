@@ -235,7 +235,9 @@ impl ServeArgs {
             socket_mode: self.socket_mode,
             grace: Duration::from_millis(self.grace_ms),
             settings: Settings {
-                receive_threads: lanes(std::thread::available_parallelism().map_or(1, usize::from)),
+                receive_threads: default_receive_threads(
+                    std::thread::available_parallelism().map_or(1, usize::from),
+                ),
                 receive_buffer: self.receive_buffer as usize,
                 log_limits: Limits {
                     entries: self.log_entries,
@@ -358,7 +360,7 @@ fn one_of<N: ValueEnum + Clone + Send + Sync + 'static, T: From<N> + Clone + Sen
 
 /// Receive threads: half of the cores, up to four; the rest is for requests. More threads wake more often for the same
 /// load.
-fn lanes(cores: usize) -> usize {
+fn default_receive_threads(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
 }
 

@@ -14,7 +14,8 @@
 //! - [`pcapng`]: capture files of logged datagrams; beside the logs, which it does not know
 //! - [`tokens`]: who may call, by name and scope
 //! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
-//!   client) and `sync` (locks), which know none of them
+//!   client), `sync` (locks), `bounded_counter` and `file_identity`, which know
+//!   none of them
 //!
 //! Invariants: each received datagram is kept in a log, or counted where it was lost. After a DELETE was answered,
 //! nothing more reaches the log. Outside input ends no thread: a panic fails one resource.
@@ -22,6 +23,7 @@
 //! Deliberately absent: queues per reader (a log and a cursor do it), tasks per socket (receive threads do it), timers
 //! per resource (one heap does it), `unsafe` outside `net::sys`.
 
+mod bounded_counter;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -30,6 +32,7 @@ pub mod control;
 pub mod demo;
 mod exchange;
 pub mod export;
+mod file_identity;
 pub mod healthcheck;
 pub mod http;
 pub mod logging;

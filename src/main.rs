@@ -1,3 +1,5 @@
+//! The program: runs the subcommand, and serves until a signal ends it.
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! The composition root: binds, wires, serves, and shuts down in order.
 //!
-//! Tasks: one for each listener, one for each connection, and one that gives memory back; ended by the token given to
-//! [`Server::run`].
+//! Tasks: one for each listener and one for each connection, ended by the token given to [`Server::run`], which itself
+//! releases memory until then; and the exporter of traces, which `run` finishes last.
 
 mod config;
 mod connection;
@@ -9,7 +9,7 @@ mod connection_stream;
 mod connections;
 mod listener;
 mod memory;
-mod parser_answers;
+mod parser_responses;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,20 +87,20 @@ impl Server {
     /// Serves until `stop`, then: stops accepting, ends waits and windows, leaves the groups, and gives requests under
     /// way, and then the last spans, the grace period to finish. The error says why not everything is on disk.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DiskError> {
-        let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
+        let (accept_tasks, connection_tasks) = (TaskTracker::new(), TaskTracker::new());
         for listener in self.listeners {
-            let (api, places) = (self.api.clone(), self.connections.clone());
-            let (connections, stop, write_timeout) = (connections.clone(), stop.clone(), self.write_timeout);
-            let spawner = ConnectionSpawner { api, places, connections, stop, write_timeout };
-            accepting.spawn(listener.run(spawner));
+            let (api, connections) = (self.api.clone(), self.connections.clone());
+            let (tasks, stop, write_timeout) = (connection_tasks.clone(), stop.clone(), self.write_timeout);
+            let spawner = ConnectionSpawner { api, connections, tasks, stop, write_timeout };
+            accept_tasks.spawn(listener.run(spawner));
         }
-        stop.run_until_cancelled(memory::give_back_when_idle()).await;
-        accepting.close();
-        accepting.wait().await;
+        stop.run_until_cancelled(memory::release_when_idle()).await;
+        accept_tasks.close();
+        accept_tasks.wait().await;
         let saved = self.control.shutdown().await;
-        connections.close();
+        connection_tasks.close();
         let deadline = Instant::now() + self.grace;
-        if timeout_at(deadline, connections.wait()).await.is_err() {
+        if timeout_at(deadline, connection_tasks.wait()).await.is_err() {
             tracing::warn!(
                 grace_ms = self.grace.as_millis(),
                 "requests were still under way after the grace period"

@@ -109,7 +109,7 @@ impl Progress {
     }
 
     /// Identifies the piece of work in progress, to the millisecond; none if there is none.
-    pub(crate) fn under_way(&self) -> Option<NonZeroU64> {
+    pub(crate) fn current_work(&self) -> Option<NonZeroU64> {
         self.last_heartbeat().filter(|_| self.busy.load(Ordering::Relaxed))
     }
 }
@@ -147,9 +147,9 @@ mod tests {
     fn progress_measures_one_piece_of_work() {
         let progress = Progress::default();
         let later = Instant::now() + Duration::from_secs(9);
-        assert_eq!((progress.under_way(), progress.busy_for(later)), (None, Duration::ZERO));
+        assert_eq!((progress.current_work(), progress.busy_for(later)), (None, Duration::ZERO));
         progress.begin_work();
-        assert!(progress.under_way().is_some() && progress.busy_for(later) > Duration::from_secs(8));
+        assert!(progress.current_work().is_some() && progress.busy_for(later) > Duration::from_secs(8));
         progress.idle();
         assert_eq!(progress.busy_for(later), Duration::ZERO);
         assert!(progress.since_heartbeat(later) > Duration::from_secs(8));

@@ -1,3 +1,5 @@
+//! Where the data directory is unless the configuration names one.
+
 use std::path::PathBuf;
 
 /// The platform's directory for program state: systemd's (`StateDirectory=`, the first of several), else the user's

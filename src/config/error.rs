@@ -1,3 +1,5 @@
+//! Mistakes in the configuration, as they are reported.
+
 use std::fmt;
 
 /// A mistake in the configuration, and its place.

@@ -1,3 +1,5 @@
+//! Bringing memberships and responders in line with the configuration file.
+
 use std::collections::HashSet;
 
 use super::{ConfigError, ConfigFile};

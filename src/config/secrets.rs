@@ -1,3 +1,5 @@
+//! Reading tokens from a file and from the environment.
+
 use std::path::Path;
 
 use super::ConfigError;

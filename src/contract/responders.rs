@@ -57,7 +57,8 @@ struct Replies {
     failed: u64,
     /// Replies withheld by the rate limits, or because the datagram's source cannot receive a reply.
     limited: u64,
-    /// Replies withheld because the responder replied to the same datagram on another interface.
+    /// Replies withheld because the responder handled the same datagram on another interface: it replied to it, or a
+    /// limit withheld that reply.
     suppressed: u64,
     /// Replies withheld because their source would have got more bytes than `reply_bytes` allows.
     limited_bytes: u64,

@@ -65,7 +65,7 @@ pub enum ControlError {
     RouteRefused { group: Group, error: SocketError },
     #[error("{interface} has no route to {group}, or a rule forbids it: add a route with `{}`, look at `ip {}rule`, or name another interface", route(.group, .interface), if .group.family() == Family::V6 { "-6 " } else { "" })]
     NoRouteBy { group: Group, interface: Arc<str> },
-    #[error("{source_address} is not an address of {}", places(.interfaces))]
+    #[error("{source_address} is not an address of {}", interfaces_or_host(.interfaces))]
     SourceNotThere { source_address: IpAddr, interfaces: Vec<Arc<str>> },
     #[error("{source_address} is an address of {}", .interfaces.join(" and "))]
     SourceAmbiguous { source_address: IpAddr, interfaces: Vec<Arc<str>> },
@@ -137,8 +137,8 @@ pub enum Purpose {
     Reply,
 }
 
-/// The operation during which a socket failed; the error text derives its advice from it.
-pub(super) struct Attempt<'a> {
+/// What a socket was used for when it failed; the error text derives its advice from it.
+pub(super) struct SocketUse<'a> {
     pub(super) purpose: Purpose,
     pub(super) group: &'a Group,
     pub(super) interface: &'a Arc<str>,
@@ -149,35 +149,37 @@ pub(super) struct Attempt<'a> {
 }
 
 impl ControlError {
-    pub(super) fn of(error: SocketError, attempt: &Attempt<'_>) -> Self {
+    pub(super) fn of(error: SocketError, socket_use: &SocketUse<'_>) -> Self {
         match error.kind() {
-            SocketErrorKind::PortInUse => Self::PortInUse { address: attempt.bind, purpose: attempt.purpose },
+            SocketErrorKind::PortInUse => {
+                Self::PortInUse { address: socket_use.bind, purpose: socket_use.purpose }
+            }
             SocketErrorKind::Denied
-                if attempt.bind.port() != 0
-                    && attempt.bind.port() < host_limits::first_unprivileged_port() =>
+                if socket_use.bind.port() != 0
+                    && socket_use.bind.port() < host_limits::first_unprivileged_port() =>
             {
-                Self::PortDenied { port: attempt.bind.port(), purpose: attempt.purpose }
+                Self::PortDenied { port: socket_use.bind.port(), purpose: socket_use.purpose }
             }
             // The kernel returns "denied" for a broadcast address.
             SocketErrorKind::Denied | SocketErrorKind::AddressNotLocal
-                if attempt.purpose == Purpose::Reply =>
+                if socket_use.purpose == Purpose::Reply =>
             {
-                Self::AddressNotLocal { address: attempt.bind.ip() }
+                Self::AddressNotLocal { address: socket_use.bind.ip() }
             }
             SocketErrorKind::Denied => Self::Denied(error),
             SocketErrorKind::Descriptors => Self::Descriptors(error),
             SocketErrorKind::NoRoute => {
-                Self::NoRouteBy { group: *attempt.group, interface: attempt.interface.clone() }
+                Self::NoRouteBy { group: *socket_use.group, interface: socket_use.interface.clone() }
             }
             SocketErrorKind::TooManySources => {
-                Self::TooManySources { family: attempt.group.family(), count: attempt.sources }
+                Self::TooManySources { family: socket_use.group.family(), count: socket_use.sources }
             }
             SocketErrorKind::TooLong => {
-                Self::TooLong { length: attempt.payload, interface: attempt.interface.clone() }
+                Self::TooLong { length: socket_use.payload, interface: socket_use.interface.clone() }
             }
-            SocketErrorKind::TooManyGroups => Self::TooManyGroups { family: attempt.group.family() },
+            SocketErrorKind::TooManyGroups => Self::TooManyGroups { family: socket_use.group.family() },
             SocketErrorKind::NoAddress => {
-                Self::NoAddress { interface: attempt.interface.clone(), family: attempt.group.family() }
+                Self::NoAddress { interface: socket_use.interface.clone(), family: socket_use.group.family() }
             }
             SocketErrorKind::AddressNotLocal
             | SocketErrorKind::NoDevice
@@ -210,7 +212,7 @@ fn collecting(kind: ResourceKind) -> &'static str {
     if kind == ResourceKind::Message { " that are sent or collect" } else { "" }
 }
 
-fn places(interfaces: &[Arc<str>]) -> String {
+fn interfaces_or_host(interfaces: &[Arc<str>]) -> String {
     if interfaces.is_empty() { "this host".to_owned() } else { interfaces.join(" or ") }
 }
 

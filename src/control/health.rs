@@ -64,8 +64,7 @@ fn makes_progress(shared: &Shared) -> bool {
     let store = shared.store.as_ref().map(Store::progress);
     let others = [shared.interfaces.progress(), &shared.reconciler.progress].into_iter().chain(store);
     let mut all = shared.receive_threads.progress().chain(others);
-    all.all(|progress| progress.busy_for(now) < MAX_BUSY)
-        && shared.message_context.timers.late(now) < MAX_BUSY
+    all.all(|progress| progress.busy_for(now) < MAX_BUSY) && shared.timers.late(now) < MAX_BUSY
 }
 
 fn accepting(shared: &Shared) -> HealthCheck {
@@ -108,7 +107,7 @@ fn hearing(shared: &Shared) -> HealthCheck {
             "the thread that opens and closes sockets is stuck: restart the service",
         );
     }
-    let not_hearing = shared.all_memberships().filter(|membership| !membership.condition().1);
+    let not_hearing = shared.all_memberships().filter(|membership| !membership.join_status().hears);
     let (mut count, mut example) = (0, String::new());
     for membership in not_hearing {
         count += 1;
@@ -145,7 +144,7 @@ fn lanes_running(shared: &Shared) -> HealthCheck {
 fn timers_run(shared: &Shared) -> HealthCheck {
     const NAME: &str = "timers";
     const LATE: Duration = Duration::from_secs(5);
-    let late = shared.message_context.timers.late(Instant::now());
+    let late = shared.timers.late(Instant::now());
     if late >= LATE && !shared.stop.is_cancelled() {
         let late = late.as_secs();
         return HealthCheck::failed(
@@ -161,7 +160,7 @@ fn resources_whole(shared: &Shared) -> HealthCheck {
     let mut findings = Vec::new();
     let failures: u64 = ResourceKind::ALL.into_iter().map(|kind| shared.failures.count(kind)).sum();
     if failures > 0 {
-        let is_failed = |membership: &Arc<Membership>| membership.condition().0 == JoinState::Failed;
+        let is_failed = |membership: &Arc<Membership>| membership.join_status().state == JoinState::Failed;
         let failed_now = shared.all_memberships().filter(is_failed).count();
         findings.push(format!(
             "internal errors have failed {failures} resources since the start, and {failed_now} are failed now: the log names them, please report it"
@@ -186,7 +185,7 @@ fn store_works(shared: &Shared) -> HealthCheck {
     let Some(store) = &shared.store else {
         return HealthCheck::ok(NAME, "nothing is kept on disk");
     };
-    let condition = store.condition();
+    let condition = store.status();
     match condition.error {
         Some(error) => HealthCheck::failed(
             NAME,

@@ -1,3 +1,5 @@
+//! Histograms of durations.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -7,6 +7,7 @@
 //! started again; a thread that panics or is stuck ends the process.
 
 mod claims;
+mod closing_sockets;
 mod error;
 mod events;
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::membership::{Membership, SocketId, arm};
 use super::shared::Shared;
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::{Interface, InterfaceTable};
 use crate::net::{Action, SocketError, interface_exists};
 use crate::sync::fatal;
@@ -40,7 +40,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<(), SocketError> {
         drop(counted);
     };
     let spawned = thread::Builder::new().name("reconciler".to_owned()).spawn(run);
-    spawned.map_err(|source| SocketError { action: Action::Interfaces, source })?;
+    spawned.map_err(|source| SocketError { action: Action::StartThread, source })?;
     let (ends_thread, stop) = (EndsThread(shared.reconciler.clone()), shared.stop.clone());
     shared.tasks.spawn(async move {
         stop.cancelled().await;
@@ -146,7 +146,7 @@ impl ReconcilerThread {
             return;
         }
         let lacking = lacking(&*sockets, &memberships).unwrap_or_else(|error| {
-            rarely!(WARN, %error, "the kernel's lists of groups cannot be read");
+            log_throttled!(WARN, %error, "the kernel's lists of groups cannot be read");
             Vec::new()
         });
         let suspects = lacking.iter().map(|missing| missing.id).collect();
@@ -158,7 +158,7 @@ impl ReconcilerThread {
         if !lacking.is_empty() {
             let forgotten: HashSet<_> = lacking.iter().map(|missing| missing.id).collect();
             let concerned: Vec<_> = lacking.into_iter().map(|missing| missing.membership).collect();
-            rarely!(
+            log_throttled!(
                 WARN,
                 sockets = forgotten.len(),
                 "the kernel's lists lack groups that the service has joined: it joins them again"

@@ -32,14 +32,14 @@ pub(super) trait Failable {
 }
 
 impl ResourceFailures {
-    /// Runs `work` on a resource; if it panics, that resource alone fails. Returns whether it did. Must not be called
-    /// from a sink.
-    pub(super) fn contain<R: Failable>(&self, resource: &Arc<R>, work: impl FnOnce()) -> bool {
-        let panicked = catch_unwind(AssertUnwindSafe(work)).is_err();
-        if panicked {
+    /// Runs `work` on a resource; none if it panics, and then that resource alone fails. Must not be called from a
+    /// sink.
+    pub(super) fn contain<R: Failable, T>(&self, resource: &Arc<R>, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
             self.fail(resource);
         }
-        panicked
+        done.ok()
     }
 
     /// Runs `work` that concerns no resource, or an unknown one; none if it has panicked.

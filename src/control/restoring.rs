@@ -8,13 +8,13 @@ use super::resource_kind::ResourceKind;
 use super::saved::saved_pattern;
 use super::shared::Control;
 use crate::model::{Pattern, Timestamp};
-use crate::store::Saved;
+use crate::store::SavedResource;
 
 impl Control {
     /// Restores all resources: memberships and responders with their specifications, also if their interfaces are
     /// missing or down; messages as closed, with the reason `restarted` if they were collecting. What cannot be restored
     /// is set aside: the others must not wait for it.
-    pub(super) async fn restore(&self, saved: Vec<Saved>) {
+    pub(super) async fn restore(&self, saved: Vec<SavedResource>) {
         // Kept until the responders have them.
         let _patterns = compile_patterns(&saved).await;
         let mut messages = Vec::new();
@@ -36,7 +36,7 @@ impl Control {
         self.resume(messages).await;
     }
 
-    async fn restore_membership(&self, saved: Saved) -> serde_json::Result<()> {
+    async fn restore_membership(&self, saved: SavedResource) -> serde_json::Result<()> {
         let shared = &self.0;
         let Some(membership) =
             Membership::restore(saved, &shared.membership_context, &shared.responder_context)?
@@ -50,7 +50,7 @@ impl Control {
             .insert(membership.id().clone(), membership.clone())
             .is_ok()
         {
-            membership.keep(false);
+            membership.persist(false);
             membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;
             arm(shared, &membership);
@@ -61,7 +61,7 @@ impl Control {
         Ok(())
     }
 
-    fn restore_message(&self, saved: Saved) -> serde_json::Result<Arc<Message>> {
+    fn restore_message(&self, saved: SavedResource) -> serde_json::Result<Arc<Message>> {
         let shared = &self.0;
         let limits = shared.settings.log_limits;
         let message = Message::restore(saved, limits, &shared.budget, &shared.message_context)?;
@@ -72,14 +72,9 @@ impl Control {
     /// Enters messages into the registry, and closes those that were collecting.
     async fn resume(&self, mut messages: Vec<Arc<Message>>) {
         let shared = &self.0;
-        let closed_at = |message: &Arc<Message>| {
-            message.with_collection(|collection| collection.closed()).map_or(Timestamp::now(), |(_, at)| at)
-        };
-        messages.sort_by_cached_key(closed_at);
+        messages.sort_by_cached_key(|message| message.closed_at().unwrap_or_else(Timestamp::now));
         for message in messages {
-            if let Some(store) = &shared.store {
-                message.keep(store, false);
-            }
+            message.persist(false);
             if shared.messages.insert(message.id().clone(), message.clone()).is_err() {
                 continue;
             }
@@ -94,8 +89,8 @@ impl Control {
 }
 
 /// Compiles the patterns of all responders where blocking is allowed: each may take 100 ms.
-async fn compile_patterns(saved: &[Saved]) -> Vec<Pattern> {
-    let may_have_one = |saved: &&Saved| saved.spec.contains(r#""regex""#);
+async fn compile_patterns(saved: &[SavedResource]) -> Vec<Pattern> {
+    let may_have_one = |saved: &&SavedResource| saved.spec.contains(r#""regex""#);
     let specs: Vec<_> = saved.iter().filter(may_have_one).map(|saved| saved.spec.clone()).collect();
     let compile = move || specs.iter().filter_map(|spec| saved_pattern(spec)).collect();
     tokio::task::spawn_blocking(compile).await.unwrap_or_default()

@@ -40,7 +40,7 @@ pub(super) async fn run(shared: &Shared) {
         shared.failures.catch(|| delete_expired(shared, now));
         shared.responder_context.limits.sweep(std::time::Instant::now());
         shared.failures.catch(|| drop_tables(shared));
-        shared.message_context.timers.sweep();
+        shared.timers.sweep();
         expire(shared, now).await;
         if shared.budget.is_exceeded() {
             let delete_message = |before| delete_closed(shared, before);

@@ -1,8 +1,13 @@
-//! Reading the stored spec and status of a resource.
+//! Writing and reading the stored spec and status of a resource.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Group, Match, Pattern};
+
+/// A spec or status as it is stored: a struct of values that JSON has.
+pub(in crate::control) fn to_json(stored: &impl Serialize) -> String {
+    serde_json::to_string(stored).expect("JSON can represent all of its values")
+}
 
 /// Reads the saved status. A resource that was saved just before a crash may have none.
 pub(in crate::control) fn read_status<'a, T: Default + Deserialize<'a>>(

@@ -19,6 +19,7 @@ use super::resource_failures::ResourceFailures;
 use super::resource_kind::ResourceKind;
 use super::responder::ResponderContext;
 use super::settings::Settings;
+use super::timers::Timers;
 use super::totals::TotalsAccumulator;
 use super::waiting::within;
 use super::watchdog::Watchdog;
@@ -37,13 +38,14 @@ pub(super) struct Shared {
     pub(super) responder_context: ResponderContext,
     pub(super) message_context: MessageContext,
     pub(super) membership_context: MembershipContext,
+    pub(super) timers: Arc<Timers>,
     pub(super) reconciler: Arc<ReconcilerHandle>,
     pub(super) budget: Arc<Budget>,
     pub(super) events: Arc<Events>,
     pub(super) memberships: Registry<Membership>,
     pub(super) responders: Registry<Membership>,
     pub(super) messages: Registry<Message>,
-    /// Places for messages that are not closed yet.
+    /// Permits for messages that are not closed yet.
     pub(super) collecting: Arc<Semaphore>,
     /// Bytes that memberships and responders may still take besides their logs.
     pub(super) membership_bytes: Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! All counts at one moment, for metrics.
+//! Gathering the counts of all resources, for a scrape of the metrics.
 
 use std::sync::atomic::Ordering;
 

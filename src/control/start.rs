@@ -91,6 +91,7 @@ impl Control {
                 totals: totals.clone(),
                 events: events.clone(),
                 failures: failures.clone(),
+                store: store.clone(),
             },
             membership_context: MembershipContext {
                 sockets: sockets.clone(),
@@ -102,6 +103,7 @@ impl Control {
                 events: events.clone(),
                 reopened: Arc::default(),
             },
+            timers,
             reconciler,
             budget,
             events,
@@ -130,7 +132,7 @@ impl Control {
         control.spawn("timers", |shared| async move {
             // An action that panics and names no resource has left one broken, or none.
             let run = |action: DueAction| shared.failures.catch(|| action.run()).unwrap_or_default();
-            shared.message_context.timers.follow(run).await;
+            shared.timers.follow(run).await;
         });
         control.spawn("interfaces", |shared| async move {
             shared.reconciler.note_changes(&shared.interfaces).await;
@@ -140,7 +142,7 @@ impl Control {
         control.spawn("recovery", |shared| async move { recovery::run(&shared).await });
         // Last, because restoring may take long.
         let watchdog =
-            Watchdog::start(watched).map_err(|source| SocketError { action: Action::Open, source })?;
+            Watchdog::start(watched).map_err(|source| SocketError { action: Action::StartThread, source })?;
         let _ = control.0.watchdog.set(watchdog);
         Ok(control)
     }

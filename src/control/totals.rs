@@ -170,20 +170,7 @@ impl Totals {
             let ReceivedTotals { datagrams, bytes, evicted, lost, truncated, dropped_buffers } = received;
             [datagrams, bytes, evicted, lost, truncated, dropped_buffers]
         });
-        let ReplyCounters {
-            received: datagrams,
-            matched,
-            replied,
-            failed,
-            limited,
-            suppressed,
-            limited_bytes,
-            limited_delayed,
-            limited_matching,
-        } = replies;
-        let limits = [limited, limited_bytes, limited_delayed, limited_matching];
-        let replies = [datagrams, matched, replied, failed, suppressed].into_iter().chain(limits);
-        let mut cells = received.chain(replies).chain(closed).chain([sent, send_failures, untracked]);
+        let mut cells = received.chain(replies.cells()).chain(closed).chain([sent, send_failures, untracked]);
         std::array::from_fn(|_| cells.next().expect("it is made of counts only, and all are here"))
     }
 }

@@ -62,6 +62,13 @@ pub enum JoinState {
     Failed,
 }
 
+/// The worst state of a membership's interfaces, and whether it hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct JoinStatus {
+    pub(super) state: JoinState,
+    pub(super) hears: bool,
+}
+
 /// A lease: the membership leaves unless it is renewed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Lease {

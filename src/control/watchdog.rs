@@ -31,7 +31,7 @@ pub(super) struct Watched {
     /// The message that the process ends with if it is stuck.
     stuck: &'static str,
     /// Identifies the piece of work under way; none while there is nothing to do.
-    under_way: Box<dyn Fn() -> Option<u64> + Send>,
+    current_work: Box<dyn Fn() -> Option<u64> + Send>,
     before: Option<u64>,
     /// How many checks in a row found the same piece of work.
     seen: u32,
@@ -54,14 +54,14 @@ fn watch(mut all: Vec<Watched>, ended: &Receiver<()>) {
 }
 
 impl Watched {
-    fn new(stuck: &'static str, under_way: impl Fn() -> Option<u64> + Send + 'static) -> Self {
-        Self { stuck, under_way: Box::new(under_way), before: None, seen: 0 }
+    fn new(stuck: &'static str, current_work: impl Fn() -> Option<u64> + Send + 'static) -> Self {
+        Self { stuck, current_work: Box::new(current_work), before: None, seen: 0 }
     }
 
     /// A thread that may wait for work without a limit.
     fn at_work(stuck: &'static str, progress: &Arc<Progress>) -> Self {
         let progress = progress.clone();
-        Self::new(stuck, move || progress.under_way().map(Into::into))
+        Self::new(stuck, move || progress.current_work().map(Into::into))
     }
 
     /// A thread that wakes at least twice a minute, whether there is work or not.
@@ -106,7 +106,7 @@ impl Watched {
 
     /// Call it once in each `PERIOD`.
     fn is_stuck(&mut self) -> bool {
-        let now = (self.under_way)();
+        let now = (self.current_work)();
         let is_same = now.is_some() && now == self.before;
         (self.before, self.seen) = (now, if is_same { self.seen + 1 } else { 0 });
         PERIOD * self.seen >= MAX_BUSY
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn a_thread_is_stuck_after_a_minute_on_one_piece_of_work() {
         let work = Arc::new(AtomicU64::new(0));
-        let under_way = work.clone();
-        let mut watched = Watched::new("a test", move || Some(under_way.load(Ordering::Relaxed)));
+        let current_work = work.clone();
+        let mut watched = Watched::new("a test", move || Some(current_work.load(Ordering::Relaxed)));
         let looks = u32::try_from(MAX_BUSY.as_millis() / PERIOD.as_millis()).expect("few");
         for _ in 0..3 {
             work.fetch_add(1, Ordering::Relaxed);

@@ -1,3 +1,5 @@
+//! The arguments of the subcommand `export`.
+
 use std::path::PathBuf;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Where an export is written to.
+
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,15 +8,15 @@ use std::path::Path;
 /// A file, or standard output.
 pub(super) struct Output {
     to: BufWriter<Box<dyn Write>>,
-    place: String,
+    destination: String,
 }
 
 /// Why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    #[error("{place} cannot be written to: {error}")]
+    #[error("{destination} cannot be written to: {error}")]
     Failed {
-        place: String,
+        destination: String,
         #[source]
         error: io::Error,
     },
@@ -30,24 +32,29 @@ impl Output {
             if binary && stdout.is_terminal() {
                 return Err(OutputError::Terminal);
             }
-            return Ok(Self { to: BufWriter::new(Box::new(stdout)), place: "standard output".to_owned() });
+            return Ok(Self {
+                to: BufWriter::new(Box::new(stdout)),
+                destination: "standard output".to_owned(),
+            });
         };
-        let place = path.display().to_string();
+        let destination = path.display().to_string();
         // Private, like the data directory: other users must not read captured datagrams.
         let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
         match opened {
-            Ok(file) => Ok(Self { to: BufWriter::new(Box::new(file)), place }),
-            Err(error) => Err(OutputError::Failed { place, error }),
+            Ok(file) => Ok(Self { to: BufWriter::new(Box::new(file)), destination }),
+            Err(error) => Err(OutputError::Failed { destination, error }),
         }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
-        self.to.write_all(bytes).map_err(|error| OutputError::Failed { place: self.place.clone(), error })
+        self.to
+            .write_all(bytes)
+            .map_err(|error| OutputError::Failed { destination: self.destination.clone(), error })
     }
 
     /// Flushes the buffer.
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
-        self.to.flush().map_err(|error| OutputError::Failed { place: self.place, error })
+        self.to.flush().map_err(|error| OutputError::Failed { destination: self.destination, error })
     }
 }
 

@@ -22,7 +22,7 @@ use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
 use super::{docs, router};
 use crate::control::{Control, waiting};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::Id;
 use crate::tokens::Tokens;
 use crate::traces::Traces;
@@ -106,7 +106,12 @@ impl Api {
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
     /// allocations.
-    pub async fn answer(&self, mut request: Request, listener: ListenerKind, capacity: Capacity) -> Response {
+    pub async fn respond(
+        &self,
+        mut request: Request,
+        listener: ListenerKind,
+        capacity: Capacity,
+    ) -> Response {
         let started = Instant::now();
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
@@ -142,7 +147,7 @@ impl Api {
                         tracing::error!(request_id, trace_id, status, detail, panic, "request failed");
                     }
                     None if problem.is_of_service() => {}
-                    None => rarely!(ERROR, request_id, trace_id, status, detail, "request failed"),
+                    None => log_throttled!(ERROR, request_id, trace_id, status, detail, "request failed"),
                 }
             }
             problem.write_into(&mut response);
@@ -151,11 +156,11 @@ impl Api {
             cross_origin.allow(&mut response);
         }
         if let Some(span) = &span {
-            spans::answered(span, response.status());
+            spans::note_response(span, response.status());
         }
         self.streams.count(&mut response, span);
         response.headers_mut().insert(REQUEST_ID, id);
-        self.metrics.answered(key, response.status(), started.elapsed());
+        self.metrics.note_response(key, response.status(), started.elapsed());
         response
     }
 

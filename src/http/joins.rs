@@ -1,6 +1,6 @@
 //! The handlers that memberships and responders share.
 
-use axum::Json as JsonAnswer;
+use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -70,7 +70,7 @@ pub(super) async fn create<T: Join>(
         return Ok((location(T::KIND, &id), Problem::from(error)).into_response());
     }
     let view = joined?.0.view();
-    Ok((StatusCode::CREATED, location(T::KIND, &view.id), JsonAnswer(T::from(&view))).into_response())
+    Ok((StatusCode::CREATED, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
 }
 
 /// Creates, renews or changes the resource under the client's id: 201 or 200.
@@ -84,13 +84,13 @@ pub(super) async fn put<T: Join>(
     let (membership, outcome) = control.join_as(id, request, only_creates(&headers)?).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, location(T::KIND, &view.id), JsonAnswer(T::from(&view))).into_response())
+    Ok((status, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn list<T: Join>(
     State(control): State<Control>,
     Query(params): Query<JoinListParams>,
-) -> Result<JsonAnswer<List<T>>, Problem> {
+) -> Result<JsonResponse<List<T>>, Problem> {
     let query = params.query().map_err(Problem::of_parameter)?;
     let list = compute(Done::Nothing, move || {
         let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
@@ -98,15 +98,15 @@ pub(super) async fn list<T: Join>(
             page.iter().map(|membership| (membership.id().to_string(), T::from(&membership.view())));
         List::new(entries, more)
     });
-    Ok(JsonAnswer(list.await?))
+    Ok(JsonResponse(list.await?))
 }
 
 pub(super) fn show<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
-) -> Result<JsonAnswer<T>, Problem> {
+) -> Result<JsonResponse<T>, Problem> {
     let membership = control.membership(T::KIND, &id)?;
-    Ok(JsonAnswer(T::from(&membership.view())))
+    Ok(JsonResponse(T::from(&membership.view())))
 }
 
 pub(super) async fn leave<T: Join>(

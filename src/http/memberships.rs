@@ -1,6 +1,6 @@
 //! The routes of memberships.
 
-use axum::Json as JsonAnswer;
+use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -53,7 +53,7 @@ type MembershipList = List<Membership>;
 pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
-) -> Result<JsonAnswer<MembershipList>, Problem> {
+) -> Result<JsonResponse<MembershipList>, Problem> {
     joins::list(control, params).await
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "show_membership",
     params(IdParam<Membership>),
     responses((status = 200, description = "The membership", body = Membership), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonAnswer<Membership>, Problem> {
+pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Membership>, Problem> {
     joins::show(control, id)
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(&control, Membership::KIND, &id).await
+    reading.respond(&control, Membership::KIND, &id).await
 }
 
 /// Read the payload of one datagram

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json as JsonAnswer;
+use axum::Json as JsonResponse;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -53,7 +53,7 @@ pub(super) async fn send(
     let spec = read_spec(&control, &budget, request, false).await?;
     let message = control.send(spec).await?;
     let done = Done::Sent(message.copies_sent());
-    answer(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
+    respond(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
 }
 
 /// Send a message under a client's id
@@ -82,7 +82,7 @@ pub(super) async fn put(
     let spec = read_spec(&control, &budget, request, known).await?;
     let (message, outcome) = control.send_as(id, spec).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
-    answer(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
+    respond(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
 }
 
 type MessageList = List<Message>;
@@ -94,7 +94,7 @@ type MessageList = List<Message>;
 pub(super) async fn list(
     State(control): State<Control>,
     Query(params): Query<ListParams<MessageState>>,
-) -> Result<JsonAnswer<List<Message>>, Problem> {
+) -> Result<JsonResponse<List<Message>>, Problem> {
     let closed = params.state.map(|state| state == MessageState::Closed);
     let query = params.query().map_err(Problem::of_parameter)?;
     let list = compute(Done::Nothing, move || {
@@ -102,7 +102,7 @@ pub(super) async fn list(
         let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
         List::new(entries, more)
     });
-    Ok(JsonAnswer(list.await?))
+    Ok(JsonResponse(list.await?))
 }
 
 /// Show a message
@@ -123,9 +123,9 @@ pub(super) async fn show(
         // It can have many responders.
         let location = location(ResourceKind::Message, message.id());
         let shown = compute(Done::Nothing, move || Message::from(&message.view())).await?;
-        return Ok((location, JsonAnswer(shown)).into_response());
+        return Ok((location, JsonResponse(shown)).into_response());
     }
-    answer(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await
+    respond(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await
 }
 
 /// Cancel a message
@@ -137,9 +137,9 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(control): State<Control>,
     PathId(id): PathId,
-) -> Result<JsonAnswer<Message>, Problem> {
+) -> Result<JsonResponse<Message>, Problem> {
     let message = control.cancel(&id).await?;
-    Ok(JsonAnswer(Message::from(&message.view())))
+    Ok(JsonResponse(Message::from(&message.view())))
 }
 
 /// Delete a message
@@ -167,7 +167,7 @@ pub(super) async fn responses(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(&control, Message::KIND, &id).await
+    reading.respond(&control, Message::KIND, &id).await
 }
 
 /// Read the payload of one response
@@ -213,7 +213,7 @@ async fn read_spec(
 
 /// The message, once it is closed or the wait is over. `otherwise`: the status if the request did not wait, or the
 /// message was not closed in time. `done`: what the request has done so far.
-async fn answer(
+async fn respond(
     message: &Arc<Sent>,
     wait: Wait,
     authorization: &Authorization,
@@ -222,7 +222,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let location = location(ResourceKind::Message, message.id());
     let Some(seconds) = wait.0 else {
-        return Ok((otherwise, location, JsonAnswer(Message::from(&message.view()))).into_response());
+        return Ok((otherwise, location, JsonResponse(Message::from(&message.view()))).into_response());
     };
     // When the service stops, it closes its messages, so this wait ends too.
     tokio::select! {
@@ -233,7 +233,7 @@ async fn answer(
     let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
     let view = message.view();
     if view.closed.is_none() {
-        return Ok((otherwise, location, applied, JsonAnswer(Message::from(&view))).into_response());
+        return Ok((otherwise, location, applied, JsonResponse(Message::from(&view))).into_response());
     }
     let page = match LogOwner::Message(message.clone()).read(done, None, MAX_PAGE, ReadRange::ALL).await {
         Ok(page) => page,
@@ -250,7 +250,7 @@ async fn answer(
         }
     };
     match compute(done, collected).await {
-        Ok(collected) => Ok((StatusCode::OK, location, applied, JsonAnswer(collected)).into_response()),
+        Ok(collected) => Ok((StatusCode::OK, location, applied, JsonResponse(collected)).into_response()),
         Err(problem) => Ok((location, problem).into_response()),
     }
 }

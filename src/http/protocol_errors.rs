@@ -59,8 +59,8 @@ impl ProtocolError {
 }
 
 impl Api {
-    /// A whole response, the last one of its connection.
-    pub fn answer_protocol_error(&self, error: ProtocolError) -> Vec<u8> {
+    /// A whole response, the last one of its connection, which is counted.
+    pub fn protocol_error_response(&self, error: ProtocolError) -> Vec<u8> {
         let mut problem = error.problem();
         let id = fresh_request_id();
         id.to_str().unwrap_or_default().clone_into(&mut problem.request_id);
@@ -69,7 +69,7 @@ impl Api {
     }
 
     fn count_unparsed(&self, status: StatusCode) {
-        self.metrics().answered(self.metrics().unmatched(), status, Duration::ZERO);
+        self.metrics().note_response(self.metrics().unmatched(), status, Duration::ZERO);
     }
 }
 

@@ -1,17 +1,18 @@
 //! The budget for bytes of unfinished requests: heads that are not complete, and bodies that are not parsed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::bounded_counter::BoundedCounter;
 
 /// Counts the bytes of unfinished requests of all connections together.
 #[derive(Debug)]
 pub struct RequestBytes {
-    held: AtomicUsize,
-    limit: usize,
+    held: BoundedCounter,
     refused: AtomicU64,
 }
 
-/// Bytes of one request; given back when dropped.
+/// Bytes of one request; released when dropped.
 #[derive(Debug)]
 pub struct HeldBytes {
     budget: Arc<RequestBytes>,
@@ -24,7 +25,7 @@ pub struct OutOfRequestBytes;
 
 impl RequestBytes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { held: AtomicUsize::new(0), limit, refused: AtomicU64::new(0) }
+        Self { held: BoundedCounter::new(limit), refused: AtomicU64::new(0) }
     }
 
     pub fn none(self: &Arc<Self>) -> HeldBytes {
@@ -32,7 +33,7 @@ impl RequestBytes {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.held.get()
     }
 
     /// How often there was no room.
@@ -44,8 +45,7 @@ impl RequestBytes {
 impl HeldBytes {
     /// Holds more bytes, if there is room.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfRequestBytes> {
-        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.limit);
-        if self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+        if !self.budget.held.try_add(bytes) {
             self.budget.refused.fetch_add(1, Ordering::Relaxed);
             return Err(OutOfRequestBytes);
         }
@@ -55,17 +55,17 @@ impl HeldBytes {
 
     /// Holds bytes that have arrived already.
     pub fn grow_beyond_limit(&mut self, bytes: usize) {
-        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.add_beyond_max(bytes);
         self.bytes += bytes;
     }
 
-    pub fn give_back(&mut self) {
-        self.budget.held.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    pub fn release(&mut self) {
+        self.budget.held.subtract(std::mem::take(&mut self.bytes));
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }

@@ -1,6 +1,6 @@
 //! The routes of responders.
 
-use axum::Json as JsonAnswer;
+use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -51,7 +51,7 @@ type ResponderList = List<Responder>;
 pub(super) async fn list(
     control: State<Control>,
     params: Query<JoinListParams>,
-) -> Result<JsonAnswer<ResponderList>, Problem> {
+) -> Result<JsonResponse<ResponderList>, Problem> {
     joins::list(control, params).await
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "show_responder",
     params(IdParam<Responder>),
     responses((status = 200, description = "The responder", body = Responder), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonAnswer<Responder>, Problem> {
+pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Responder>, Problem> {
     joins::show(control, id)
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn datagrams(
     PathId(id): PathId,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    reading.answer(&control, Responder::KIND, &id).await
+    reading.respond(&control, Responder::KIND, &id).await
 }
 
 /// Read the payload of one datagram

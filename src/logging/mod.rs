@@ -11,7 +11,7 @@ use tracing_subscriber::{Layer, fmt};
 
 pub use filter::{FilterError, LogFilter};
 pub use throttle::Throttle;
-pub(crate) use throttle::rarely;
+pub(crate) use throttle::log_throttled;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

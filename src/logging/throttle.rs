@@ -45,9 +45,9 @@ impl Default for Throttle {
     }
 }
 
-/// Logs like `tracing::event!`, with a throttle of its own for each use: `rarely!(WARN, %error, "it failed")`. The
-/// field `suppressed` counts the lines left out since the last one.
-macro_rules! rarely {
+/// Logs like `tracing::event!`, with a throttle of its own for each use: `log_throttled!(WARN, %error, "it failed")`.
+/// The field `suppressed` counts the lines left out since the last one.
+macro_rules! log_throttled {
     ($level:ident, $($what:tt)+) => {{
         static THROTTLE: $crate::logging::Throttle = $crate::logging::Throttle::new();
         if tracing::enabled!(tracing::Level::$level)
@@ -58,7 +58,7 @@ macro_rules! rarely {
     }};
 }
 
-pub(crate) use rarely;
+pub(crate) use log_throttled;
 
 #[cfg(test)]
 mod tests {
@@ -90,9 +90,9 @@ mod tests {
         });
         tracing::subscriber::with_default(subscriber.finish(), || {
             for nth in 0..1000 {
-                rarely!(WARN, nth, "this failed");
-                rarely!(ERROR, "that failed");
-                rarely!(TRACE, "below the level");
+                log_throttled!(WARN, nth, "this failed");
+                log_throttled!(ERROR, "that failed");
+                log_throttled!(TRACE, "below the level");
             }
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

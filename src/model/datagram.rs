@@ -1,3 +1,5 @@
+//! What is known of a received datagram besides its payload.
+
 use std::net::SocketAddr;
 
 use super::Timestamp;

@@ -1,3 +1,5 @@
+//! Groups, and the address families.
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -124,6 +126,23 @@ pub enum Family {
 impl Family {
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// IP and UDP headers of a datagram without options (RFC 791, RFC 8200, RFC 768).
+    pub fn header_bytes(self) -> usize {
+        match self {
+            Self::V4 => 20 + 8,
+            Self::V6 => 40 + 8,
+        }
+    }
+
+    /// Below this MTU, the kernel removes the family from an interface, and forgets the groups that were joined there
+    /// (`inetdev_valid_mtu`, `IPV6_MIN_MTU`; `inetdev_event`, `addrconf_notify`).
+    pub fn smallest_mtu(self) -> u32 {
+        match self {
+            Self::V4 => 68,
+            Self::V6 => 1280,
+        }
     }
 }
 

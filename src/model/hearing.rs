@@ -16,21 +16,12 @@ pub enum NotHearing {
     NoCarrier(Arc<str>),
     #[error("{interface} is a port of {master}, and only {master} receives: use {master}")]
     Port { interface: Arc<str>, master: Arc<str> },
-    #[error("{interface} has no {family}: its MTU of {mtu} is below {}", smallest_mtu(*.family))]
+    #[error("{interface} has no {family}: its MTU of {mtu} is below {}", .family.smallest_mtu())]
     SmallMtu { interface: Arc<str>, family: Family, mtu: u32 },
     #[error("{interface} takes no part in {family}")]
     NoFamily { interface: Arc<str>, family: Family },
     #[error("IPv6 is disabled on {interface}: `sysctl -w net.ipv6.conf.{}.disable_ipv6=0`", in_sysctl(.interface))]
     Ipv6Disabled { interface: Arc<str> },
-}
-
-/// Below this MTU, the kernel removes the family from an interface, and forgets the groups that were joined there
-/// (`inetdev_valid_mtu`, `IPV6_MIN_MTU`).
-fn smallest_mtu(family: Family) -> u32 {
-    match family {
-        Family::V4 => 68,
-        Family::V6 => 1280,
-    }
 }
 
 /// A dot separates the parts of a sysctl's name, so a dot in an interface's name becomes a slash.
@@ -51,7 +42,7 @@ impl Interface {
     pub fn carries(&self, family: Family) -> Result<(), NotHearing> {
         let interface = self.name.clone();
         if !self.takes_part_in(family) {
-            return Err(if self.mtu < smallest_mtu(family) {
+            return Err(if self.mtu < family.smallest_mtu() {
                 NotHearing::SmallMtu { interface, family, mtu: self.mtu }
             } else {
                 NotHearing::NoFamily { interface, family }

@@ -1,3 +1,5 @@
+//! Ids of resources.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Interfaces, their table, and how clients name them.
+
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 

@@ -1,8 +1,14 @@
+//! The specification of a membership or responder.
+
 use serde::{Deserialize, Serialize};
 
 use super::{Group, Interfaces, Retention, SourceFilter};
 
 /// The specification of a membership; its status is reported per interface.
+///
+/// A new field also goes into `JoinRequest` and `Control::spec_of`, into `contract/join_bodies.rs` and
+/// `contract/memberships.rs`, and into `control/membership/changing.rs` if open sockets can adopt it, or have to be
+/// replaced. It needs `#[serde(default)]`, because earlier versions stored specifications without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipSpec {
     pub group: Group,

@@ -35,12 +35,6 @@ pub struct MessageSpec {
 }
 
 impl MessageSpec {
-    /// Checks the rules that concern several fields.
-    pub fn check(&self) -> Result<(), SpecError> {
-        check_datagram(&self.group, self.payload.len(), self.source)?;
-        check_attempts(self.window, self.repeat, self.track_attempts, self.source_port)
-    }
-
     /// How many source ports the message takes on each interface; they tell tracked attempts apart.
     pub fn ports_per_interface(&self) -> u32 {
         if self.track_attempts { self.repeat.count } else { 1 }

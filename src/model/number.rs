@@ -1,3 +1,5 @@
+//! Decimal numbers in texts of clients.
+
 use std::str::FromStr;
 
 /// Reads a number of decimal digits alone, without a sign and without leading zeros: each number has one form.

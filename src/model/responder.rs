@@ -1,3 +1,5 @@
+//! The rules by which a responder replies.
+
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 

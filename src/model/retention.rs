@@ -1,3 +1,5 @@
+//! Limits on the log of one resource.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Source filters.
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Times on the clocks of the kernel.
+
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use super::error::{Action, SocketError, WithAction};
 use super::group_socket::{GroupSocket, ReceiveOptions};
 use super::interfaces::{InterfaceWatch, KernelGroups, Route, RouteQuery};
 use super::receive::{ReceiveThreads, Registration, Sink};
-use super::send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
+use super::send_socket::{self, MessageSocketSpec, SharedSendSocket};
 use super::socket::Socket;
 use crate::model::{ClockReading, Family, Group, Interface, InterfaceTable, SourceFilter};
 
@@ -96,7 +96,7 @@ impl SocketBackend for KernelSockets {
     }
 
     fn open_message_socket(&self, spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
-        MessageSocket::open(spec)
+        send_socket::open_message_socket(spec)
     }
 
     fn open_shared_send_socket(
@@ -113,12 +113,13 @@ impl SocketBackend for KernelSockets {
         source: IpAddr,
         port: u16,
     ) -> Result<Socket, SocketError> {
-        ReplySocket::open(interface_index, source, port)
+        send_socket::open_reply_socket(interface_index, source, port)
     }
 
     fn register(&self, socket: Socket, sink: Box<dyn Sink>) -> Result<Registration, SocketError> {
         self.threads.register(socket, sink)
     }
+
     fn kernel_groups(&self) -> Result<KernelGroups, SocketError> {
         KernelGroups::read().context(Action::Interfaces)
     }

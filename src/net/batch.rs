@@ -1,3 +1,5 @@
+//! Received datagrams, in the batches that the kernel returned.
+
 use std::net::SocketAddr;
 
 use super::sys::ReceiveBuffers;

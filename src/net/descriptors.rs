@@ -1,3 +1,5 @@
+//! The file descriptors that the process uses.
+
 use std::fs;
 
 use super::sys;

@@ -1,3 +1,5 @@
+//! Errors of sockets and of netlink, and what they mean to the caller.
+
 use std::fmt;
 use std::io;
 
@@ -12,6 +14,7 @@ pub struct SocketError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    StartThread,
     Open,
     Configure,
     Join,
@@ -24,6 +27,7 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::StartThread => "starting a thread",
             Self::Open => "opening a socket",
             Self::Configure => "configuring a socket",
             Self::Join => "joining the group",
@@ -69,6 +73,11 @@ pub enum SocketErrorKind {
 }
 
 impl SocketError {
+    /// The error of a send from a socket that has been closed in the meantime.
+    pub fn socket_closed() -> Self {
+        Self { action: Action::Send, source: io::Error::from_raw_os_error(libc::EBADF) }
+    }
+
     pub fn kind(&self) -> SocketErrorKind {
         match self.source.raw_os_error() {
             Some(libc::EADDRINUSE) => SocketErrorKind::PortInUse,

@@ -88,20 +88,6 @@ fn join(
     }
 }
 
-impl Socket {
-    /// Joins the group for one source only (`MCAST_JOIN_SOURCE_GROUP`, RFC 3678 section 5.1.2).
-    pub(super) fn join_source(
-        &self,
-        group: IpAddr,
-        interface_index: u32,
-        source: IpAddr,
-    ) -> Result<(), SocketError> {
-        let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
-        let request = wire::group_source_request(interface_index, group, source);
-        sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).context(Action::Join)
-    }
-}
-
 /// `MCAST_MSFILTER`: full-state filter (RFC 3678 section 5.2).
 fn set_filter(
     socket: &Socket,

@@ -1,3 +1,5 @@
+//! The memory that the process uses.
+
 use std::fs;
 
 /// The memory of this process (proc(5)); none where /proc does not say.

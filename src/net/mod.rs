@@ -31,6 +31,6 @@ pub use memory::ProcessMemory;
 pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;
-pub use send_socket::{MessageSocket, MessageSocketSpec, ReplySocket, SharedSendSocket};
+pub use send_socket::{MessageSocketSpec, SharedSendSocket, open_message_socket, open_reply_socket};
 pub use socket::{BufferSize, Socket};
 pub use sys::{free_heap_bytes, interface_exists, raise_descriptor_limit, trim_heap};

@@ -6,9 +6,10 @@
 //! would be woken by the runtime's epoll and then query its own, twice the system calls when datagrams arrive one by
 //! one, and HTTP requests that compute would delay reception.
 //!
-//! Threads: `count` of them, tracked by the caller's `TaskTracker`, so that a shutdown waits for them. Tasks: one per thread, which holds the writing end of a
-//! pipe until the service stops or the runtime ends; when the pipe closes, the thread wakes and ends. Nothing else ends
-//! a thread: a sink that panics fails its own socket alone, and after an error of epoll the thread tries again.
+//! Threads: `count` of them, tracked by the caller's `TaskTracker`, so that a shutdown waits for them. Tasks: one per
+//! thread, which holds the writing end of a pipe until the service stops or the runtime ends; when the pipe closes, the
+//! thread wakes and ends. Nothing else ends a thread: a sink that panics fails its own socket alone, and after an error
+//! of epoll the thread tries again.
 
 use std::io::{self, PipeReader};
 use std::ops::Deref;
@@ -29,7 +30,7 @@ use super::error::{Action, SocketError, WithAction};
 use super::rtnl::under_rtnl;
 use super::socket::Socket;
 use super::sys::{Epoll, ReceiveBuffers};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::sync::{Lock, Progress, fatal};
 
 /// Takes the datagrams that a socket received.
@@ -98,26 +99,26 @@ impl ReceiveThreads {
     pub fn start(count: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, SocketError> {
         let failures = Arc::<Failures>::default();
         let start = || {
-            let thread = Arc::new(ReceiveThread::new(failures.clone())?);
-            let (stopped, stopping) = io::pipe()?;
-            thread.epoll.add(stopped.as_fd(), STOP)?;
+            let thread = Arc::new(ReceiveThread::new(failures.clone()).context(Action::Open)?);
+            let (stop_reader, stop_writer) = io::pipe().context(Action::Open)?;
+            thread.epoll.add(stop_reader.as_fd(), STOP).context(Action::Open)?;
             let (running, task_token, stop) = (thread.clone(), tasks.token(), stop.clone());
             let handle = thread::Builder::new().name("receive".to_owned());
             let handle = handle.spawn(move || {
-                if catch_unwind(AssertUnwindSafe(|| running.run(&stopped))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| running.run(&stop_reader))).is_err() {
                     fatal("a receive thread panicked outside of any socket's sink");
                 }
                 running.progress.end();
                 drop(task_token);
-            })?;
+            });
+            let handle = handle.context(Action::StartThread)?;
             tasks.spawn(async move {
                 stop.cancelled().await;
-                drop(stopping);
+                drop(stop_writer);
             });
             Ok((thread, handle))
         };
-        let threads =
-            (0..count.max(1)).map(|_| start()).collect::<io::Result<Vec<_>>>().context(Action::Open)?;
+        let threads = (0..count.max(1)).map(|_| start()).collect::<Result<Vec<_>, SocketError>>()?;
         Ok(Self { threads, next: AtomicUsize::new(0), failures })
     }
 
@@ -178,7 +179,7 @@ impl ReceiveThread {
     }
 
     /// Serves ready sockets until the pipe's other end is closed.
-    fn run(&self, _stopped: &PipeReader) {
+    fn run(&self, _stop_reader: &PipeReader) {
         let mut buffers = ReceiveBuffers::new(BUFFERS);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let mut errors = 0;
@@ -188,14 +189,14 @@ impl ReceiveThread {
             // With something to read, each batch shows that the thread runs.
             if ready.as_ref().map_or(0, ExactSizeIterator::len) == 0 {
                 self.progress.heartbeat();
-                buffers.give_back();
+                buffers.release_pages();
             }
             let ready = match ready {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     self.failures.epoll_errors.fetch_add(1, Ordering::Relaxed);
-                    rarely!(ERROR, %error, "epoll_wait failed: the receive thread tries again");
+                    log_throttled!(ERROR, %error, "epoll_wait failed: the receive thread tries again");
                     errors += 1;
                     if errors > Self::MAX_ERRORS_IN_A_ROW {
                         fatal("epoll_wait keeps failing, and nothing is received");

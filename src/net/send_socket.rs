@@ -3,19 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::error::{Action, SocketError};
+use super::error::SocketError;
 use super::socket::Socket;
 use super::wire::ControlWriter;
-
 use crate::model::{Family, Group, HopLimit, Interface, socket_addr_on};
 
-/// Sends a message on one interface and receives the responses to it.
-///
-/// Bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so that responses
-/// to different messages never mix. Not bound to the device: a response from the same host arrives on `lo`, and one
-/// from another host on whichever interface the return route leads to.
-pub struct MessageSocket;
-
+/// The socket of a message on one interface, see [`open_message_socket`].
 #[derive(Debug, Clone, Copy)]
 pub struct MessageSocketSpec<'a> {
     pub group: Group,
@@ -28,36 +21,39 @@ pub struct MessageSocketSpec<'a> {
     pub receive_buffer: usize,
 }
 
-impl MessageSocket {
-    pub fn open(spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
-        let socket = Socket::open(Family::of(spec.source))?;
-        if spec.port.is_some() {
-            // A well-known port may be shared with a daemon that listens on the wildcard address.
-            socket.share_port(true)?;
-        }
-        socket.set_multicast_interface(spec.interface.index)?;
-        if spec.hop_limit.0 != 1 {
-            socket.set_multicast_hop_limit(spec.hop_limit.0)?;
-        }
-        if !spec.loopback {
-            socket.set_loopback(false)?;
-        }
-        if spec.hop_limit.0 == 0 && !spec.interface.loopback {
-            // The kernel keeps a datagram with hop limit 0 from leaving the host only if a socket here is a member
-            // (ip_mc_output, ip6_finish_output), so this one joins. Bound to a unicast address, it receives nothing
-            // from the group.
-            socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
-        }
-        socket.enable_timestamps_and_hop_limits()?;
-        socket.enable_packet_info()?;
-        socket.set_receive_buffer(spec.receive_buffer)?;
-        socket.bind(socket_addr_on(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
-        if spec.port.is_some() {
-            // But not with a later message: their responses would mix.
-            socket.share_port(false)?;
-        }
-        Ok(socket)
+/// Opens a socket that sends a message on one interface and receives the responses to it.
+///
+/// It is bound to the interface's own address, so that only unicast reaches it, and to a port of its own, so that
+/// responses to different messages never mix. Not bound to the device: a response from the same host arrives on `lo`,
+/// and one from another host on whichever interface the return route leads to.
+pub fn open_message_socket(spec: &MessageSocketSpec<'_>) -> Result<Socket, SocketError> {
+    let socket = Socket::open(Family::of(spec.source))?;
+    if spec.port.is_some() {
+        // A well-known port may be shared with a daemon that listens on the wildcard address.
+        socket.share_port(true)?;
     }
+    socket.set_multicast_interface(spec.interface.index)?;
+    if spec.hop_limit.0 != 1 {
+        socket.set_multicast_hop_limit(spec.hop_limit.0)?;
+    }
+    if !spec.loopback {
+        socket.set_loopback(false)?;
+    }
+    if spec.hop_limit.0 == 0 && !spec.interface.loopback {
+        // The kernel keeps a datagram with hop limit 0 from leaving the host only if a socket here is a member
+        // (ip_mc_output, ip6_finish_output), so this one joins. Bound to a unicast address, it receives nothing
+        // from the group.
+        socket.join_source(spec.group.ip(), spec.interface.index, spec.source)?;
+    }
+    socket.enable_timestamps_and_hop_limits()?;
+    socket.enable_packet_info()?;
+    socket.set_receive_buffer(spec.receive_buffer)?;
+    socket.bind(socket_addr_on(spec.source, spec.port.unwrap_or(0), spec.interface.index))?;
+    if spec.port.is_some() {
+        // But not with a later message: their responses would mix.
+        socket.share_port(false)?;
+    }
+    Ok(socket)
 }
 
 /// Sends messages whose responses are not collected; shared by all of one family and loopback setting.
@@ -127,49 +123,19 @@ impl SharedSendSocket {
     }
 }
 
-/// Sends replies from a chosen address and port; receives nothing.
-pub struct ReplySocket;
-
-impl ReplySocket {
+/// Opens a socket that sends replies from a chosen address and port, and receives nothing. `port` 0: the kernel chooses
+/// a free one.
+pub fn open_reply_socket(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, SocketError> {
     /// Discard (RFC 863): no program sends from this port.
     const SILENT_PORT: u16 = 9;
-
-    /// `port` 0: the kernel chooses a free one.
-    pub fn open(interface_index: u32, source: IpAddr, port: u16) -> Result<Socket, SocketError> {
-        let socket = Socket::open(Family::of(source))?;
-        if port != 0 {
-            socket.share_port(true)?;
-        }
-        socket.drop_all_input()?;
-        socket.bind(socket_addr_on(source, port, interface_index))?;
-        // An unconnected socket would take, and drop, datagrams for others that share the port: a daemon, or a message
-        // with this source port. A connected one receives from its peer only, and can still send to any address.
-        socket.connect(socket_addr_on(source, Self::SILENT_PORT, interface_index))?;
-        Ok(socket)
+    let socket = Socket::open(Family::of(source))?;
+    if port != 0 {
+        socket.share_port(true)?;
     }
-}
-
-impl Socket {
-    /// Sends one datagram without waiting; a full send buffer is [`super::SocketErrorKind::Busy`].
-    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
-        self.send(destination, &[], payload)
-    }
-
-    /// Sends up to `count` copies on the interface without waiting; returns how many the socket took.
-    pub fn send_copies_to(
-        &self,
-        interface: &Interface,
-        destination: SocketAddr,
-        payload: &[u8],
-        count: usize,
-    ) -> Result<usize, SocketError> {
-        self.send_copies(destination, ControlWriter::default(), payload, count, interface.mtu)
-    }
-}
-
-impl SocketError {
-    /// The error of a send from a socket that has been closed in the meantime.
-    pub fn socket_closed() -> Self {
-        Self { action: Action::Send, source: std::io::Error::from_raw_os_error(libc::EBADF) }
-    }
+    socket.drop_all_input()?;
+    socket.bind(socket_addr_on(source, port, interface_index))?;
+    // An unconnected socket would take, and drop, datagrams for others that share the port: a daemon, or a message
+    // with this source port. A connected one receives from its peer only, and can still send to any address.
+    socket.connect(socket_addr_on(source, SILENT_PORT, interface_index))?;
+    Ok(socket)
 }

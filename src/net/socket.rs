@@ -1,5 +1,7 @@
+//! A UDP socket: its options, and how it sends.
+
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Type};
@@ -7,8 +9,8 @@ use tokio::io::Interest;
 
 use super::error::{Action, SocketError, SocketErrorKind, WithAction};
 use super::sys;
-use super::wire::{AddressBytes, ControlWriter};
-use crate::model::{Family, max_payload};
+use super::wire::{self, AddressBytes, ControlWriter};
+use crate::model::{Family, Interface, max_payload};
 
 /// A non-blocking UDP socket of one family.
 #[derive(Debug)]
@@ -49,10 +51,6 @@ impl Socket {
         })
     }
 
-    pub fn family(&self) -> Family {
-        self.family
-    }
-
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> Result<SocketAddr, SocketError> {
         #[cfg(test)]
@@ -88,6 +86,22 @@ impl Socket {
         let ready = watched.writable().await.context(Action::Send)?;
         drop(ready);
         Ok(())
+    }
+
+    /// Sends one datagram without waiting; a full send buffer is [`SocketErrorKind::Busy`].
+    pub fn send_to(&self, destination: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
+        self.send(destination, &[], payload)
+    }
+
+    /// Sends up to `count` copies on the interface without waiting; returns how many the socket took.
+    pub fn send_copies_to(
+        &self,
+        interface: &Interface,
+        destination: SocketAddr,
+        payload: &[u8],
+        count: usize,
+    ) -> Result<usize, SocketError> {
+        self.send_copies(destination, ControlWriter::default(), payload, count, interface.mtu)
     }
 
     /// Sends one datagram without waiting.
@@ -139,7 +153,7 @@ impl Socket {
         }
         let address = AddressBytes::new(destination);
         let max_per_send = max_payload(self.family) / payload.len().max(1);
-        let copies = if payload.is_empty() || payload.len() + self.header_bytes() > mtu as usize {
+        let copies = if payload.is_empty() || payload.len() + self.family.header_bytes() > mtu as usize {
             1
         } else {
             max_per_send.min(sys::MAX_SEGMENTS).min(count)
@@ -161,14 +175,6 @@ impl Socket {
         }
         let outgoing = sys::Outgoing { address: address.as_slice(), control: control.as_slice(), payload };
         sys::send_copies(self.as_fd(), &outgoing, 1, count).context(Action::Send)
-    }
-
-    /// IP and UDP headers of a datagram without options (RFC 791, RFC 8200, RFC 768).
-    fn header_bytes(&self) -> usize {
-        match self.family {
-            Family::V4 => 20 + 8,
-            Family::V6 => 40 + 8,
-        }
     }
 
     pub(super) fn bind(&self, address: SocketAddr) -> Result<(), SocketError> {
@@ -219,6 +225,18 @@ impl Socket {
             Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0),
         }
         .context(Action::Configure)
+    }
+
+    /// Joins the group for one source only (`MCAST_JOIN_SOURCE_GROUP`, RFC 3678 section 5.1.2).
+    pub(super) fn join_source(
+        &self,
+        group: IpAddr,
+        interface_index: u32,
+        source: IpAddr,
+    ) -> Result<(), SocketError> {
+        let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+        let request = wire::group_source_request(interface_index, group, source);
+        sys::set_option(self.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request).context(Action::Join)
     }
 
     /// Requests kernel receive timestamps and hop limits.

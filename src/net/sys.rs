@@ -123,8 +123,8 @@ impl ReceiveBuffers {
         Self { payloads, addresses, controls, vectors, headers, filled: buffers }
     }
 
-    /// Gives the memory of the payloads back to the kernel until the next call to `receive` needs it again.
-    pub(super) fn give_back(&mut self) {
+    /// Releases the memory of the payloads to the kernel until the next call to `receive` needs it again.
+    pub(super) fn release_pages(&mut self) {
         /// What `madvise(2)` works on; of larger pages, the kernel refuses a part.
         const PAGE_BYTES: usize = 4096;
         let before = self.payloads.as_ptr().align_offset(PAGE_BYTES);
@@ -357,7 +357,7 @@ pub fn trim_heap() {
     }
 }
 
-/// The bytes that are free in the heap, given back or not (mallinfo(3)); 0 with another allocator than glibc's.
+/// The bytes that are free in the heap, released to the kernel or not (mallinfo(3)); 0 with another allocator than glibc's.
 pub fn free_heap_bytes() -> u64 {
     #[cfg(target_env = "gnu")]
     // SAFETY: the call reads the allocator's own state, under its locks.

@@ -1,3 +1,5 @@
+//! The headers of a captured datagram, made from what the log knows.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::{DatagramMeta, Family, max_payload};

@@ -61,12 +61,12 @@ pub struct ConnectionLimits {
     pub connections: Option<usize>,
     /// The most bytes of all unfinished requests together.
     pub request_bytes: usize,
-    /// How long a client may take to read anything of an answer.
+    /// How long a client may take to read anything of a response.
     pub write_timeout: Duration,
 }
 
 impl ConnectionLimits {
-    /// The most connections. Others than these take file descriptors too: sockets of groups, and files.
+    /// The most connections. They leave file descriptors to the sockets of groups, and to files.
     pub(super) fn connections(&self) -> usize {
         /// Where the limit of file descriptors is high, memory is the limit.
         const MAX_CONNECTIONS: u64 = 2_048;

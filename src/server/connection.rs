@@ -25,26 +25,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection_stream::ConnectionStream;
 use super::connections::Connection;
-use super::parser_answers::{AnswerState, ParserAnswers};
+use super::parser_responses::{ParserResponses, ResponseState};
 use crate::http::{Api, GuardedBody, ListenerKind};
 
 /// How long a connection may be silent once the service stops. Longer than the pauses between an active client's
 /// requests, and short compared with the grace period.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// What connections of a listener have in common.
+/// The parts of the service that every connection of a listener uses.
 #[derive(Clone)]
-pub(super) struct Serving {
+pub(super) struct ConnectionContext {
     pub(super) api: Api,
     pub(super) kind: ListenerKind,
     pub(super) stop: CancellationToken,
-    /// How long a client may take to read anything of an answer.
+    /// See [`ConnectionLimits`](super::config::ConnectionLimits).
     pub(super) write_timeout: Duration,
 }
 
-/// Serves requests until the client disconnects, or the service stops and no request is left, or others need the place
+/// Serves requests until the client disconnects, or the service stops and no request is left, or others need the slot
 /// of the connection.
-pub(super) async fn serve<S>(stream: S, connection: Connection, serving: Serving)
+pub(super) async fn serve<S>(stream: S, connection: Connection, context: ConnectionContext)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -54,11 +54,11 @@ where
     /// The longest head of a request, and the most that is buffered for a slow reader, besides the waiting chunk.
     const BUFFERED: usize = 16 * 1024;
     const RESERVED_BUFFERED: usize = 8 * 1024;
-    let Serving { api, kind, stop, write_timeout } = serving;
+    let ConnectionContext { api, kind, stop, write_timeout } = context;
     let connection = Arc::new(connection);
-    let (unanswered, state) = (Arc::new(AtomicBool::new(false)), Arc::new(AnswerState::default()));
-    let stream = ConnectionStream::new(stream, connection.clone(), unanswered.clone(), write_timeout);
-    let stream = ParserAnswers::new(stream, api.clone(), connection.clone(), state.clone());
+    let (has_unanswered, state) = (Arc::new(AtomicBool::new(false)), Arc::new(ResponseState::default()));
+    let stream = ConnectionStream::new(stream, connection.clone(), has_unanswered.clone(), write_timeout);
+    let stream = ParserResponses::new(stream, api.clone(), connection.clone(), state.clone());
     let silent = async {
         stop.cancelled().await;
         tokio::time::sleep(SILENCE).await;
@@ -68,11 +68,11 @@ where
         async move {
             state.begin();
             let capacity = connection.begin_request();
-            let mut response = api.answer(request.map(Body::new), kind, capacity).await;
+            let mut response = api.respond(request.map(Body::new), kind, capacity).await;
             if stop.is_cancelled() || connection.is_reserved() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, AnswerEnd(state))))
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, ResponseEnd(state))))
         }
     });
     let (head_timeout, buffered) = if connection.is_reserved() {
@@ -89,13 +89,13 @@ where
     );
     let ended = tokio::select! {
         biased;
-        () = connection.told_to_close() => return,
+        () = connection.close_requested() => return,
         ended = &mut http => ended,
         () = silent => {
             let mut closing = false;
             poll_fn(|context| {
                 let polled = http.as_mut().poll(context);
-                if polled.is_ready() || closing || unanswered.load(Ordering::Relaxed) {
+                if polled.is_ready() || closing || has_unanswered.load(Ordering::Relaxed) {
                     return polled;
                 }
                 closing = true;
@@ -110,10 +110,10 @@ where
     }
 }
 
-/// Reports the end of an answer when it is dropped.
-struct AnswerEnd(Arc<AnswerState>);
+/// Reports the end of a response when it is dropped.
+struct ResponseEnd(Arc<ResponseState>);
 
-impl Drop for AnswerEnd {
+impl Drop for ResponseEnd {
     fn drop(&mut self) {
         self.0.complete();
     }

@@ -17,7 +17,7 @@ pub(super) struct ConnectionStream<S> {
     connection: Arc<Connection>,
     /// Whether anything was read since the last write: a request, or a part of one. Shared only within the task that
     /// polls the stream, so relaxed ordering suffices.
-    unanswered: Arc<AtomicBool>,
+    has_unanswered: Arc<AtomicBool>,
     write_timeout: Duration,
     /// Ends the wait for a client that does not read; allocated at the first such wait.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -28,10 +28,10 @@ impl<S> ConnectionStream<S> {
     pub(super) fn new(
         stream: S,
         connection: Arc<Connection>,
-        unanswered: Arc<AtomicBool>,
+        has_unanswered: Arc<AtomicBool>,
         write_timeout: Duration,
     ) -> Self {
-        Self { stream, connection, unanswered, write_timeout, deadline: None, is_blocked: false }
+        Self { stream, connection, has_unanswered, write_timeout, deadline: None, is_blocked: false }
     }
 
     /// Checks the outcome of a write: an error if the client has not read for too long.
@@ -43,7 +43,7 @@ impl<S> ConnectionStream<S> {
         if let Poll::Ready(outcome) = outcome {
             self.is_blocked = false;
             if matches!(outcome, Ok(written) if written > 0) {
-                self.unanswered.store(false, Ordering::Relaxed);
+                self.has_unanswered.store(false, Ordering::Relaxed);
             }
             return Poll::Ready(outcome);
         }
@@ -66,7 +66,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ConnectionStream<S> {
     ) -> Poll<io::Result<()>> {
         let received = ready!(poll_received(&mut self.stream, context, buffer))?;
         if received > 0 {
-            self.unanswered.store(true, Ordering::Relaxed);
+            self.has_unanswered.store(true, Ordering::Relaxed);
             self.connection.received(received);
         }
         Poll::Ready(Ok(()))

@@ -1,7 +1,7 @@
-//! The open connections: how many there may be, and which to close when others need their places.
+//! The open connections: how many there may be, and which to close when others need their slots.
 //!
 //! A connection beyond the limit is accepted into a reserve, so that operators and clients with a token get through when
-//! all places are taken. The service then makes room: it closes the connection that has waited longest for the head of a
+//! all slots are taken. The service then makes room: it closes the connection that has waited longest for the head of a
 //! request, or else the one that has been idle longest. Connections with a request under way are never closed for others.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -46,7 +46,7 @@ pub(super) struct Connection {
     phase: AtomicU8,
     /// The bytes of a head that is not complete. Std lock: held to count.
     head: Mutex<HeldBytes>,
-    told_to_close: CancellationToken,
+    close_requested: CancellationToken,
 }
 
 /// What a connection does.
@@ -73,32 +73,32 @@ impl Connections {
         }
     }
 
-    /// A place for a new connection, once there is one; none if all are taken by requests.
-    pub(super) async fn admit(self: &Arc<Self>) -> Option<Connection> {
+    /// A slot for a new connection, once one is free; none if requests occupy all of them.
+    pub(super) async fn take_slot(self: &Arc<Self>) -> Option<Connection> {
         loop {
             let gone = self.gone.notified();
-            let admitted = self.try_admit();
-            if admitted.is_none() && self.table.lock_shared().closing > 0 {
+            let connection = self.try_take_slot();
+            if connection.is_none() && self.table.lock_shared().closing > 0 {
                 gone.await;
                 continue;
             }
-            return self.counted(admitted);
+            return self.count_if_full(connection);
         }
     }
 
-    /// A place for a new connection, if there is one at once.
-    pub(super) fn admit_at_once(self: &Arc<Self>) -> Option<Connection> {
-        self.counted(self.try_admit())
+    /// A slot for a new connection, if one is free at once.
+    pub(super) fn take_slot_at_once(self: &Arc<Self>) -> Option<Connection> {
+        self.count_if_full(self.try_take_slot())
     }
 
-    fn counted(&self, admitted: Option<Connection>) -> Option<Connection> {
-        if admitted.is_none() {
+    fn count_if_full(&self, connection: Option<Connection>) -> Option<Connection> {
+        if connection.is_none() {
             self.counts.closed(CloseCause::Full);
         }
-        admitted
+        connection
     }
 
-    fn try_admit(self: &Arc<Self>) -> Option<Connection> {
+    fn try_take_slot(self: &Arc<Self>) -> Option<Connection> {
         let mut table = self.table.lock_shared();
         if table.open - table.closing >= self.limit {
             self.close_a_waiting_one(&mut table);
@@ -110,15 +110,15 @@ impl Connections {
         table.open += 1;
         self.counts.set_open(table.open);
         table.next_id += 1;
-        let (id, told_to_close) = (table.next_id, CancellationToken::new());
-        table.heads.insert(id, told_to_close.clone());
+        let (id, close_requested) = (table.next_id, CancellationToken::new());
+        table.heads.insert(id, close_requested.clone());
         Some(Connection {
             connections: self.clone(),
             id,
             reserved,
             phase: AtomicU8::new(Phase::Head as u8),
             head: Mutex::new(self.bytes.none()),
-            told_to_close,
+            close_requested,
         })
     }
 
@@ -139,10 +139,10 @@ impl Connections {
             Some(longest) => (Some(longest), CloseCause::Head),
             None => (table.idle.pop_front(), CloseCause::Idle),
         };
-        let Some((_, told_to_close)) = victim else { return false };
+        let Some((_, close_requested)) = victim else { return false };
         self.counts.closed(cause);
         table.closing += 1;
-        told_to_close.cancel();
+        close_requested.cancel();
         true
     }
 
@@ -156,7 +156,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Whether it was accepted beyond the limit: it gets one answer, and less time.
+    /// Whether it was accepted beyond the limit: it gets one response, and less time.
     pub(super) fn is_reserved(&self) -> bool {
         self.reserved
     }
@@ -179,7 +179,7 @@ impl Connection {
 
     /// The head of a request is complete. Returns what the service can take on.
     pub(super) fn begin_request(&self) -> Capacity {
-        self.head.lock_shared().give_back();
+        self.head.lock_shared().release();
         let open = self.enter(Phase::Request);
         let Connections { limit, reserve, .. } = *self.connections;
         match open {
@@ -191,8 +191,8 @@ impl Connection {
         }
     }
 
-    /// The answer is complete.
-    pub(super) fn answered(&self) {
+    /// The response is complete.
+    pub(super) fn note_response_end(&self) {
         self.enter(Phase::Idle);
     }
 
@@ -201,21 +201,21 @@ impl Connection {
         self.connections.counts.closed(CloseCause::Reader);
     }
 
-    /// Waits until others need its place.
-    pub(super) async fn told_to_close(&self) {
-        self.told_to_close.cancelled().await;
+    /// Waits until others need its slot.
+    pub(super) async fn close_requested(&self) {
+        self.close_requested.cancelled().await;
     }
 
     /// Returns how many connections are open and stay so.
     fn enter(&self, phase: Phase) -> usize {
         let mut table = self.connections.table.lock_shared();
         self.phase.store(phase as u8, Ordering::Relaxed);
-        let stays = !self.told_to_close.is_cancelled();
+        let stays = !self.close_requested.is_cancelled();
         table.heads.remove(&self.id);
         table.idle.remove(&self.id);
         match phase {
-            Phase::Head if stays => drop(table.heads.insert(self.id, self.told_to_close.clone())),
-            Phase::Idle if stays => drop(table.idle.insert(self.id, self.told_to_close.clone())),
+            Phase::Head if stays => drop(table.heads.insert(self.id, self.close_requested.clone())),
+            Phase::Idle if stays => drop(table.idle.insert(self.id, self.close_requested.clone())),
             _ => {}
         }
         table.open - table.closing
@@ -224,13 +224,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        /// The memory of as many entries is not worth giving back.
+        /// The tables of so few entries are not shrunk.
         const FEW: usize = 64;
         let mut table = self.connections.table.lock_shared();
         table.heads.remove(&self.id);
         table.idle.remove(&self.id);
         table.open -= 1;
-        if self.told_to_close.is_cancelled() {
+        if self.close_requested.is_cancelled() {
             table.closing -= 1;
         }
         if table.open <= FEW && table.heads.capacity() + table.idle.capacity() > 4 * FEW {

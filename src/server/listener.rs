@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,23 +17,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Listen, StartError};
-use super::connection::{self, Serving};
+use super::connection::{self, ConnectionContext};
 use super::connections::{Connection, Connections};
+use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 
 pub(super) enum Listener {
     Tcp(TcpListener),
     /// With the socket file's path, and the identity of that file.
-    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
+    Unix(UnixListener, PathBuf, Option<FileIdentity>),
 }
 
 /// Serves each connection in a task of its own.
 #[derive(Clone)]
 pub(super) struct ConnectionSpawner {
     pub(super) api: Api,
-    pub(super) places: Arc<Connections>,
-    pub(super) connections: TaskTracker,
+    pub(super) connections: Arc<Connections>,
+    /// Counts the tasks of the connections.
+    pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) write_timeout: Duration,
 }
@@ -74,21 +76,25 @@ impl Listener {
         const FAILED_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
         let kind = self.kind();
         loop {
-            let accepted = match self {
+            let error = match self {
                 Self::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, _)) => spawner.admit(without_delay(stream), kind).await,
-                    Err(error) => Err(error),
+                    Ok((stream, _)) => {
+                        spawner.serve_when_free(without_delay(stream), kind).await;
+                        continue;
+                    }
+                    Err(error) => error,
                 },
                 Self::Unix(listener, ..) => match listener.accept().await {
-                    Ok((stream, _)) => spawner.admit(stream, kind).await,
-                    Err(error) => Err(error),
+                    Ok((stream, _)) => {
+                        spawner.serve_when_free(stream, kind).await;
+                        continue;
+                    }
+                    Err(error) => error,
                 },
             };
-            if let Err(error) = accepted {
-                rarely!(WARN, %error, "a connection could not be accepted");
-                if !(is_out_of_descriptors(&error) && spawner.places.close_one().await) {
-                    tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
-                }
+            log_throttled!(WARN, %error, "a connection could not be accepted");
+            if !(is_out_of_descriptors(&error) && spawner.connections.close_one().await) {
+                tokio::time::sleep(FAILED_ACCEPT_PAUSE).await;
             }
         }
     }
@@ -139,29 +145,28 @@ impl Listener {
 }
 
 impl ConnectionSpawner {
-    /// Serves the connection once there is a place for it, or closes it if all places are taken by requests.
-    async fn admit<S>(&self, stream: S, kind: ListenerKind) -> io::Result<()>
+    /// Serves the connection once a slot is free, or closes it if requests occupy all slots.
+    async fn serve_when_free<S>(&self, stream: S, kind: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        match self.places.admit().await {
+        match self.connections.take_slot().await {
             Some(connection) => self.serve(stream, connection, kind),
             None => {
-                rarely!(
+                log_throttled!(
                     WARN,
-                    "the service closed a new connection, because all places are taken by requests"
+                    "the service closed a new connection, because requests occupy all slots"
                 );
             }
         }
-        Ok(())
     }
 
-    /// The same without waiting for a place.
+    /// The same without waiting for a slot.
     fn serve_at_once<S>(&self, stream: S, kind: ListenerKind)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Some(connection) = self.places.admit_at_once() {
+        if let Some(connection) = self.connections.take_slot_at_once() {
             self.serve(stream, connection, kind);
         }
     }
@@ -171,9 +176,12 @@ impl ConnectionSpawner {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (api, stop, write_timeout) = (self.api.clone(), self.stop.clone(), self.write_timeout);
-        let serving =
-            connection::serve(stream, connection, Serving { api: api.clone(), kind, stop, write_timeout });
-        self.connections.spawn(async move {
+        let serving = connection::serve(
+            stream,
+            connection,
+            ConnectionContext { api: api.clone(), kind, stop, write_timeout },
+        );
+        self.tasks.spawn(async move {
             if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                 api.note_panic();
             }
@@ -212,9 +220,9 @@ fn without_delay(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Device and inode of a file, to recognise whether it is still the same.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+/// The identity of the socket file at this path.
+fn identity(path: &Path) -> Option<FileIdentity> {
+    std::fs::symlink_metadata(path).ok().map(|found| FileIdentity::of(&found))
 }
 
 /// Binds under another name and renames, so that the socket never has other permissions than configured. A socket file

@@ -1,8 +1,8 @@
-//! Gives memory back to the kernel once a load has ended.
+//! Releases memory to the kernel once a load has ended.
 //!
-//! The allocator keeps what was freed for later, up to hundreds of megabytes after a load. To give it back takes the
+//! The allocator keeps what was freed for later, up to hundreds of megabytes after a load. To release it takes the
 //! allocator's locks for milliseconds, in which receive threads may have to wait; so this happens when the service is
-//! nearly idle, and only if there is something to give back.
+//! nearly idle, and only if there is something to release.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::net::{ProcessMemory, free_heap_bytes, trim_heap};
 
-/// Never ends.
-pub(super) async fn give_back_when_idle() {
+/// Releases memory whenever the process is nearly idle; runs until it is cancelled.
+pub(super) async fn release_when_idle() {
     const PERIOD: Duration = Duration::from_secs(5);
     /// Of one core, in each period.
     const NEARLY_IDLE: Duration = Duration::from_millis(250);
@@ -30,13 +30,14 @@ pub(super) async fn give_back_when_idle() {
             MemoryUse::now()
         });
         if let Ok(now) = trimming.await {
-            tracing::debug!(resident_bytes = now.resident, "free memory was given back to the kernel");
+            tracing::debug!(resident_bytes = now.resident, "free memory was released to the kernel");
             trimmed = now;
         }
     }
 }
 
-/// Freed memory that is still resident cannot be told from what was given back; but each kind of growth shows.
+/// What shows whether there is memory to release. The allocator counts memory that it has released as free, too, so
+/// only growth tells: of free bytes, or of resident ones.
 struct MemoryUse {
     free: u64,
     resident: u64,
@@ -49,8 +50,8 @@ impl MemoryUse {
 
     fn has_grown_since(&self, before: &Self) -> bool {
         /// Less is not worth the walk.
-        const WORTH: u64 = 1024 * 1024;
-        self.free > before.free + WORTH || self.resident > before.resident + WORTH
+        const MIN_GROWTH: u64 = 1024 * 1024;
+        self.free > before.free + MIN_GROWTH || self.resident > before.resident + MIN_GROWTH
     }
 }
 

@@ -23,10 +23,10 @@ pub use budget::Budget;
 pub use counters::LogCounters;
 pub use cursor::{Cursor, CursorError, Gap, GapReason};
 pub use disk::{
-    Archive, ArchivedLog, CheckReport, Condition, DiskError, LogHandle, Persist, Saved, Store, StoreSettings,
-    check, repair,
+    Archive, ArchivedLog, CheckReport, DiskError, LogHandle, Persist, SavedResource, Store, StoreSettings,
+    StoreStatus, check, repair,
 };
-pub use log::reading::{ReadError, ReadRange};
+pub use log::read_page::{ReadError, ReadRange};
 pub use log::{Limits, Log};
 pub use page::Page;
 pub use record::RecordBatch;

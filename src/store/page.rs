@@ -1,4 +1,5 @@
-//! A page: what one read of a log returns, from a log in memory or from an archive.
+//! A page: what one read of a log returns. `log/read_page.rs` makes it from a cursor, and `disk/archive.rs` from an
+//! archive.
 
 use std::sync::Arc;
 

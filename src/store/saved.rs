@@ -34,7 +34,7 @@ pub(super) struct SavedBlock {
 }
 
 /// The part of a log that a transaction is to write.
-pub(super) struct UnsavedLog {
+pub(super) struct UnsavedPart {
     pub(super) blocks: Vec<(RowId, Arc<Block>)>,
     pub(super) epoch: u64,
     pub(super) first: u64,
@@ -43,7 +43,7 @@ pub(super) struct UnsavedLog {
     pub(super) counters: LogCounters,
     pub(super) complete: bool,
     /// All datagrams of the log before this number are on disk after this write.
-    pub(super) saved: u64,
+    pub(super) saved_until: u64,
     /// The log has more to write than fits into the transaction.
     pub(super) more: bool,
 }

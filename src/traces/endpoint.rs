@@ -1,3 +1,5 @@
+//! The collector of traces: its URL, and connections to it.
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};

@@ -30,7 +30,7 @@ use super::endpoint::Endpoint;
 use super::queue::{SpanCounters, SpanQueue};
 use super::span::Traces;
 use crate::exchange::exchange;
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 
 /// Owns the task that sends spans: dropping this aborts the task, [`Self::finish`] ends it in order.
 pub struct Exporter {
@@ -162,9 +162,9 @@ impl Worker {
                 Ok(response) => return self.accepted(&response),
                 Err(error) => error,
             };
-            let is_final = !error.may_pass() || self.finishing.is_cancelled();
-            rarely!(WARN, endpoint = %self.endpoint, %error, spans = self.in_flight, dropped = is_final, "the collector has not accepted spans");
-            if is_final {
+            let gives_up = !error.may_pass() || self.finishing.is_cancelled();
+            log_throttled!(WARN, endpoint = %self.endpoint, %error, spans = self.in_flight, dropped = gives_up, "the collector has not accepted spans");
+            if gives_up {
                 return self.counters.dropped(self.in_flight);
             }
             let _ = self.finishing.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -195,7 +195,7 @@ impl Worker {
         self.counters.exported(self.in_flight - rejected);
         if let Some(partial) = partial.filter(|_| rejected > 0) {
             self.counters.dropped(rejected);
-            rarely!(WARN, endpoint = %self.endpoint, spans = rejected, reason = partial.error_message, "the collector has rejected spans");
+            log_throttled!(WARN, endpoint = %self.endpoint, spans = rejected, reason = partial.error_message, "the collector has rejected spans");
         }
     }
 }

@@ -9,7 +9,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 
 /// The sending side: takes spans as they end, on whichever thread that is, and never waits.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl SpanProcessor for SpanQueue {
         let Err(refused) = self.sender.try_send(span) else { return };
         self.counters.dropped(1);
         if let TrySendError::Full(_) = refused {
-            rarely!(WARN, "spans are dropped: too many wait for the collector");
+            log_throttled!(WARN, "spans are dropped: too many wait for the collector");
         }
     }
 

@@ -79,7 +79,7 @@ async fn a_damaged_block_is_a_gap_and_is_counted() {
     let lost = log.counters().lost;
     assert!(lost > 0 && datagrams.len() as u64 + lost == 20, "{lost}");
     assert_eq!((gaps[0].reason, gaps[0].missed), (GapReason::Lost, Some(lost)));
-    assert_eq!(store.condition().lost_blocks, 1);
+    assert_eq!(store.status().lost_blocks, 1);
 }
 
 /// What is served instead would be wrong: the records are valid.
@@ -102,7 +102,7 @@ async fn a_flipped_bit_of_a_payload_is_a_gap() {
     let (datagrams, gaps) = read_all(&log, None).await;
     assert_eq!(datagrams.iter().map(|(_, payload)| &payload[..]).collect::<Vec<_>>(), [b"new"]);
     assert!(gaps.iter().all(|gap| gap.reason == GapReason::Lost), "{gaps:?}");
-    assert_eq!((log.counters().lost, store.condition().lost_blocks), (1, 1));
+    assert_eq!((log.counters().lost, store.status().lost_blocks), (1, 1));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_damaged_owner_is_set_aside_with_its_log() {
 
     for _ in 0..2 {
         let (store, saved) = open(&scratch.path("data"));
-        assert_eq!(store.condition().set_aside, 1);
+        assert_eq!(store.status().set_aside, 1);
         assert_eq!(saved[0].id, "b");
         let log = restore(&store, saved, &owner);
         append(&log, [b"more" as &[u8]]);
@@ -138,12 +138,12 @@ async fn a_damaged_owner_is_set_aside_with_its_log() {
 
     // Whoever creates it again has a new log, and the old one makes way.
     let (store, _) = open(&scratch.path("data"));
-    assert_eq!(store.condition().set_aside, 1);
+    assert_eq!(store.status().set_aside, 1);
     let _again = keep(&store, "a", AMPLE, &owner);
     store.close().await.unwrap();
     drop(store);
     let (store, saved) = open(&scratch.path("data"));
-    assert_eq!((saved.len(), store.condition().set_aside), (2, 0));
+    assert_eq!((saved.len(), store.status().set_aside), (2, 0));
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn blocks_with_wrong_numbers_are_lost() {
         change(&scratch, |database| database.execute_batch(change_made));
 
         let (store, saved) = open(&scratch.path("data"));
-        assert_eq!(store.condition().lost_blocks, 1, "{change_made}");
+        assert_eq!(store.status().lost_blocks, 1, "{change_made}");
         let log = restore(&store, saved, &owner);
         assert_eq!(log.counters().lost, 1, "{change_made}");
         append(&log, [b"new" as &[u8]]);

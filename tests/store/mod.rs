@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rollcall::model::{DatagramMeta, Timestamp};
 use rollcall::store::{
-    Budget, Cursor, DiskError, Gap, GapReason, Limits, Log, Page, Persist, ReadRange, RecordBatch, Saved,
-    Store, StoreSettings,
+    Budget, Cursor, DiskError, Gap, GapReason, Limits, Log, Page, Persist, ReadRange, RecordBatch,
+    SavedResource, Store, StoreSettings,
 };
 
 use rusqlite::Connection;
@@ -41,7 +41,7 @@ fn settings(directory: &Path) -> StoreSettings {
     StoreSettings { directory: directory.to_owned(), flush: Duration::from_hours(1), memory_bytes: 1 << 30 }
 }
 
-fn open(directory: &Path) -> (Store, Vec<Saved>) {
+fn open(directory: &Path) -> (Store, Vec<SavedResource>) {
     when_free(|| Store::open(&settings(directory), budget())).expect("the store opens")
 }
 
@@ -77,8 +77,9 @@ fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log>
 }
 
 /// The only stored log.
-fn restore(store: &Store, saved: Vec<Saved>, owner: &Arc<Owner>) -> Arc<Log> {
-    let [saved] = <[Saved; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
+fn restore(store: &Store, saved: Vec<SavedResource>, owner: &Arc<Owner>) -> Arc<Log> {
+    let [saved] =
+        <[SavedResource; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
     let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
     log.persist(store, &saved.kind, &saved.id, weak(owner), false);
     log

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::following::{self, Adopted, Changing};
-use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
+use super::following::{self, Adopted, Updating};
+use super::interface_membership::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{self, RegisteredInterface};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipState, Stage};
@@ -58,16 +58,16 @@ impl Membership {
         request: &JoinRequest,
         table: &InterfaceTable,
     ) -> Result<(), Unchanged> {
-        let changing = self.changing.lock().await;
+        let updating = self.updating.lock().await;
         // Again if the membership failed while the sockets were opened.
-        while !self.change_with(&changing, spec, request, table)? {}
+        while !self.change_with(&updating, spec, request, table)? {}
         Ok(())
     }
 
     /// Returns false if the membership's state changed while the sockets were opened.
     fn change_with(
         &self,
-        _: &Changing<'_>,
+        _: &Updating<'_>,
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
@@ -77,7 +77,7 @@ impl Membership {
             match state.stage {
                 Stage::Left => return Err(Unchanged::Left),
                 Stage::Stopped => return Err(ControlError::Stopping.into()),
-                Stage::Hearing => {}
+                Stage::Active => {}
             }
             let current = if state.spec.group == spec.group { &state.interfaces[..] } else { &[] };
             let reusable: Vec<ReusableSocket> =
@@ -105,7 +105,7 @@ impl Membership {
         let registered = opener.register_all(opened, &sink_target);
 
         let mut state = self.state();
-        let fits = state.revision == revision && state.stage == Stage::Hearing;
+        let fits = state.revision == revision && state.stage == Stage::Active;
         let to_close = if fits {
             let differs = rules_differ || previous != *spec;
             let change = MembershipChange { request, new_log, differs, forgotten, replies, registered };
@@ -138,7 +138,7 @@ impl Membership {
         } else {
             ActiveRules::new(&spec.group, rules, &self.context.sockets)
         };
-        let prepared = next.prepare(&spec.group, &interface::interfaces_there(spec, table));
+        let prepared = next.prepare(&spec.group, &interface_membership::interfaces_there(spec, table));
         match prepared {
             Err(error) if !stays => Err(error),
             prepared => Ok((Some((responder, next)), prepared.map_err(NotJoinedReason::of_replies))),

@@ -52,7 +52,7 @@ impl Membership {
         }
     }
 
-    /// Adds to its charge, and gives back what exceeds `needed`.
+    /// Adds to its charge, and releases what exceeds `needed`.
     pub(super) fn charge(&self, added: OwnedSemaphorePermit, needed: usize) {
         let mut state = self.state();
         if state.stage == Stage::Left {

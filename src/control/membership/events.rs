@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::interface::InterfaceMembership;
+use super::interface_membership::InterfaceMembership;
 use super::state::{Membership, MembershipState, Reported, Stage};
 use crate::control::events::EventKind;
 use crate::control::views::JoinState;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::interface::{InterfaceMembership, NotJoinedReason, Status};
+use super::interface_membership::{InterfaceMembership, NotJoinedReason, Status};
 use super::state::{Membership, Stage};
 use crate::control::resource_failures::Failable;
 use crate::control::resource_kind::ResourceKind;
@@ -29,7 +29,7 @@ impl Failable for Membership {
             responder.repair();
         }
         let mut state = self.state();
-        if state.stage != Stage::Hearing {
+        if state.stage != Stage::Active {
             return;
         }
         state.revision += 1;
@@ -49,6 +49,6 @@ impl Failable for Membership {
         self.emit_interfaces(&mut state);
         drop(state);
         self.close(sockets);
-        self.keep_change();
+        self.persist_change();
     }
 }

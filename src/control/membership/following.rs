@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::interface::{self, InterfaceMembership, Joined, JoinedSocket, NotJoinedReason, SocketId, Status};
+use super::interface_membership::{
+    self, InterfaceMembership, Joined, JoinedSocket, NotJoinedReason, SocketId, Status,
+};
 use super::opening::{JoinTarget, RegisteredInterface};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipState, Stage};
@@ -17,8 +19,9 @@ use crate::control::reconciler::Orphan;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, Pattern, SourceFilter};
 use crate::net::Registration;
 
-/// Proof that no other task opens or closes sockets of this membership.
-pub(super) type Changing<'a> = tokio::sync::MutexGuard<'a, ()>;
+/// Proof that no other task opens or changes sockets of this membership. Sockets may be closed meanwhile, which the
+/// stage and the revision show.
+pub(super) type Updating<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 impl Membership {
     /// The first step: updates the state from the current interfaces, and closes the sockets that the kernel has
@@ -30,22 +33,22 @@ impl Membership {
         table: &InterfaceTable,
         forgotten: &HashSet<SocketId>,
     ) -> Vec<Orphan> {
-        self.follow_with(&self.changing.blocking_lock(), table, forgotten)
+        self.follow_with(&self.updating.blocking_lock(), table, forgotten)
     }
 
     /// The second step: joins where the membership should be joined and is not. `is_retry`: also on failed interfaces.
     pub(in crate::control) fn join_missing(&self, table: &InterfaceTable, is_retry: bool) {
-        self.join_missing_with(&self.changing.blocking_lock(), table, is_retry);
+        self.join_missing_with(&self.updating.blocking_lock(), table, is_retry);
     }
 
     fn follow_with(
         &self,
-        _: &Changing<'_>,
+        _: &Updating<'_>,
         table: &InterfaceTable,
         forgotten: &HashSet<SocketId>,
     ) -> Vec<Orphan> {
         let mut state = self.state();
-        if state.stage != Stage::Hearing {
+        if state.stage != Stage::Active {
             return Vec::new();
         }
         let (to_close, orphans) = state.follow(table, forgotten);
@@ -55,13 +58,13 @@ impl Membership {
         orphans
     }
 
-    pub(super) fn join_missing_with(&self, _: &Changing<'_>, table: &InterfaceTable, is_retry: bool) {
+    pub(super) fn join_missing_with(&self, _: &Updating<'_>, table: &InterfaceTable, is_retry: bool) {
         let (revision, spec, sink_target, targets) = {
             let mut state = self.state();
             if is_retry {
                 state.retries.is_armed = false;
             }
-            if state.stage != Stage::Hearing {
+            if state.stage != Stage::Active {
                 return;
             }
             let targets = targets(&state.spec, table, &state.interfaces, &state.counted_before, is_retry);
@@ -92,7 +95,7 @@ impl Membership {
         let pattern = active.rules.matches.pattern().map_or(Ok(()), Pattern::check);
         pattern.map_err(|error| NotJoinedReason::PatternRefused(error.clone()))?;
         active
-            .prepare(&spec.group, &interface::interfaces_there(spec, table))
+            .prepare(&spec.group, &interface_membership::interfaces_there(spec, table))
             .map_err(NotJoinedReason::of_replies)
     }
 
@@ -100,9 +103,9 @@ impl Membership {
     /// there, or cannot join, needs none: the reconciler joins when the table shows that this has changed.
     pub(in crate::control) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        let replies_settled = state.replies().err().is_none_or(NotJoinedReason::is_final);
+        let replies_settled = state.replies().err().is_none_or(NotJoinedReason::is_permanent);
         let is_well = replies_settled && !state.interfaces.iter().any(InterfaceMembership::needs_retry);
-        if state.stage != Stage::Hearing || is_well {
+        if state.stage != Stage::Active || is_well {
             state.retries.reset(now);
             return None;
         }
@@ -112,7 +115,7 @@ impl Membership {
     /// Calls `each` with the joined sockets; not while a request changes the membership, because the kernel may then
     /// have other sources than the specification.
     pub(in crate::control) fn for_each_joined(&self, mut each: impl FnMut(JoinedSocket<'_>)) {
-        let Ok(_unchanging) = self.changing.try_lock() else { return };
+        let Ok(_updating) = self.updating.try_lock() else { return };
         let state = self.state();
         for joined in state.interfaces.iter().filter_map(InterfaceMembership::joined) {
             each(JoinedSocket {
@@ -128,7 +131,7 @@ impl Membership {
     /// Whether a change of the interfaces with these names can concern the membership.
     pub(in crate::control) fn is_concerned(&self, changed: &HashSet<Arc<str>>) -> bool {
         let may_reply_from_others =
-            self.responder.as_ref().is_some_and(|responder| responder.active().needs_addresses());
+            self.responder.as_ref().is_some_and(|responder| responder.active().uses_reply_sockets());
         may_reply_from_others
             || match &self.state().spec.interfaces {
                 Interfaces::Default => !changed.is_empty(),
@@ -192,7 +195,8 @@ impl MembershipState {
     /// Drops the interfaces that the specification no longer includes, and returns their sockets, to be closed.
     pub(super) fn drop_excluded(&mut self, table: &InterfaceTable) -> Vec<Registration> {
         let family = self.spec.group.family();
-        let targets = interface::target_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
+        let targets =
+            interface_membership::target_interfaces(&self.spec.interfaces, family, table, &self.interfaces);
         let targets: HashSet<_> = targets.into_iter().map(|(name, _)| name).collect();
         let is_target = |known: &InterfaceMembership| targets.contains(&known.name);
         let (kept, dropped): (Vec<_>, Vec<_>) =
@@ -216,7 +220,7 @@ impl MembershipState {
         table: &InterfaceTable,
     ) -> Adopted {
         let mut adopted = Adopted { unused: Vec::new(), reopened: 0 };
-        if self.stage != Stage::Hearing || self.revision != revision {
+        if self.stage != Stage::Active || self.revision != revision {
             adopted.unused = registered.into_iter().filter_map(RegisteredInterface::into_socket).collect();
             return adopted;
         }
@@ -253,7 +257,8 @@ pub(super) fn targets(
     counted_before: &HashMap<Arc<str>, Arc<InterfaceCounters>>,
     is_retry: bool,
 ) -> Vec<JoinTarget> {
-    let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), table, current);
+    let targets =
+        interface_membership::target_interfaces(&spec.interfaces, spec.group.family(), table, current);
     let current: HashMap<_, _> = current.iter().map(|known| (&known.name, known)).collect();
     let as_target = |(name, interface): (Arc<str>, Option<Arc<Interface>>)| {
         let counters = match current.get(&name) {

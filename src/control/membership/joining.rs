@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::following::Adopted;
-use super::interface::{self, InterfaceMembership, NotJoinedReason, Status};
+use super::interface_membership::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{JoinTarget, OpenedSocket};
 use super::request::JoinRequest;
 use super::state::{Membership, MembershipContext, MembershipState};
@@ -30,7 +30,8 @@ impl Membership {
         context: MembershipContext,
         table: Arc<InterfaceTable>,
     ) -> Result<NewMembership, ControlError> {
-        let targets = interface::target_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
+        let targets =
+            interface_membership::target_interfaces(&spec.interfaces, spec.group.family(), &table, &[]);
         if let Some(responder) = &responder {
             let there: Vec<_> = targets.iter().filter_map(|(_, interface)| interface.clone()).collect();
             responder.active().prepare(&spec.group, &there)?;
@@ -52,7 +53,7 @@ impl Membership {
             created_at: now.real,
             responder,
             context,
-            changing: tokio::sync::Mutex::default(),
+            updating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
         };
         Ok(NewMembership { membership: Arc::new(membership), opened, table })
@@ -66,7 +67,7 @@ impl NewMembership {
         registry: &Registry<Membership>,
     ) -> Result<Arc<Membership>, NotInserted> {
         let Self { membership, opened, table } = self;
-        let changing = membership.changing.try_lock().expect("no other task knows it yet");
+        let updating = membership.updating.try_lock().expect("no other task knows it yet");
         registry.insert_new(membership.id.clone(), membership.clone())?;
         let (revision, spec, sink_target) = {
             let state = membership.state();
@@ -78,7 +79,7 @@ impl NewMembership {
         membership.begin_reports(&mut state);
         drop(state);
         membership.close(unused);
-        drop(changing);
+        drop(updating);
         Ok(membership)
     }
 }

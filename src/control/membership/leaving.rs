@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::state::{AtTheEnd, LeaseCheck, Membership, MembershipState, Stage};
+use super::state::{FinalState, LeaseCheck, Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::net::Registration;
 
@@ -26,11 +26,9 @@ impl Membership {
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
         // A task that is opening sockets now finds the membership left, and closes them.
-        drop(self.changing.lock().await);
+        drop(self.updating.lock().await);
         let closing = self.state().closing.clone();
-        for closed in &closing {
-            closed.wait().await;
-        }
+        closing.wait().await;
     }
 
     /// Leaves if the lease has run out: it receives and sends nothing more. Returns the sockets; the caller passes them
@@ -53,10 +51,10 @@ impl Membership {
     /// Closes the sockets for good, as the service stops; log and views stay as they were.
     pub(in crate::control) fn stop_hearing(&self) {
         let mut state = self.state();
-        if state.stage != Stage::Hearing {
+        if state.stage != Stage::Active {
             return;
         }
-        state.at_the_end = Some(AtTheEnd {
+        state.final_state = Some(FinalState {
             interfaces: state.interface_views(),
             state: state.join_state(),
             hears: state.hears(),
@@ -70,7 +68,7 @@ impl Membership {
     /// A check of the lease to arm; none if an armed check comes early enough. It replaces a later one.
     pub(in crate::control) fn lease_check(&self) -> Option<Arc<LeaseCheck>> {
         let mut state = self.state();
-        let at = state.lease.filter(|_| state.stage == Stage::Hearing)?.ends;
+        let at = state.lease.filter(|_| state.stage == Stage::Active)?.ends;
         if state.lease_check.as_ref().is_some_and(|armed| armed.at <= at) {
             return None;
         }

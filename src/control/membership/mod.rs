@@ -1,16 +1,17 @@
 //! A membership at work: its specification, its state on each interface, its log and its lease. A responder is a
 //! membership that also replies.
 //!
-//! Two locks: `changing` serializes the tasks that open and close sockets, which can take a while; `state` is held for
-//! bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`, opens
-//! them without it, and adopts them under `state` if nothing has changed meanwhile.
+//! Two locks: `updating` serializes the tasks that open sockets or change them, which can take a while; `state` is held
+//! for bookkeeping alone, so that views, metrics and lists never wait. A task that opens sockets plans under `state`,
+//! opens them without it, and adopts them under `state` if nothing has changed meanwhile. Whoever closes sockets (a
+//! DELETE, the end of a lease, a failure, a stop) takes `state` alone, and does not wait for such a task.
 
 mod changing;
 mod charging;
 mod events;
 mod failing;
 mod following;
-mod interface;
+mod interface_membership;
 mod joining;
 mod leaving;
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod state;
 #[cfg(test)]
 mod waiting_tests;
 
-pub(super) use interface::{JoinedSocket, SocketId};
+pub(super) use interface_membership::{JoinedSocket, SocketId};
 pub(super) use operations::arm;
 pub use request::JoinRequest;
 pub use state::Membership;

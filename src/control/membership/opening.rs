@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::interface::{InterfaceMembership, Joined, NotJoinedReason, SocketId, Status};
+use super::interface_membership::{InterfaceMembership, Joined, NotJoinedReason, SocketId, Status};
 use super::sink::{InterfaceCounters, MembershipSink};
-use crate::control::error::{Attempt, ControlError, Purpose};
+use crate::control::error::{ControlError, Purpose, SocketUse};
 use crate::control::responder::Responder;
 use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec};
 use crate::net::{GroupSocket, ReceiveOptions, Registration, SocketBackend, SocketError, SocketErrorKind};
@@ -56,7 +56,7 @@ impl SocketOpener<'_> {
     /// any other failure on a named interface refuses the request.
     pub(super) fn open_or_refuse(self, targets: Vec<JoinTarget>) -> Result<Vec<OpenedSocket>, ControlError> {
         let or_refuse = |opened: OpenedSocket| match opened.socket {
-            Err(NotJoinedReason::Refused(error)) if self.is_final(&error) => Err(error),
+            Err(NotJoinedReason::Refused(error)) if self.refuses_request(&error) => Err(error),
             _ => Ok(opened),
         };
         targets.into_iter().map(|target| or_refuse(self.open(target))).collect()
@@ -90,7 +90,7 @@ impl SocketOpener<'_> {
 
     /// Whether a failure refuses the request, and does not leave the interface pending: it concerns the whole service,
     /// or a named interface.
-    fn is_final(self, error: &ControlError) -> bool {
+    fn refuses_request(self, error: &ControlError) -> bool {
         match error {
             ControlError::PortInUse { .. } => false,
             ControlError::Denied(_)
@@ -142,7 +142,7 @@ impl RegisteredInterface {
 /// Why the interface is not joined: the kernel's error alone does not show that.
 fn reason(error: SocketError, spec: &MembershipSpec, interface: &Interface) -> NotJoinedReason {
     if error.kind() == SocketErrorKind::NoDevice {
-        return NotJoinedReason::Changing { interface: interface.name.clone(), error };
+        return NotJoinedReason::InterfaceChanging { interface: interface.name.clone(), error };
     }
     NotJoinedReason::Refused(control_error(error, spec, interface))
 }
@@ -152,7 +152,7 @@ pub(super) fn control_error(
     spec: &MembershipSpec,
     interface: &Interface,
 ) -> ControlError {
-    let attempt = Attempt {
+    let socket_use = SocketUse {
         purpose: Purpose::Join,
         group: &spec.group,
         interface: &interface.name,
@@ -160,5 +160,5 @@ pub(super) fn control_error(
         sources: spec.sources.len(),
         payload: 0,
     };
-    ControlError::of(error, &attempt)
+    ControlError::of(error, &socket_use)
 }

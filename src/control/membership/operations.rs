@@ -50,7 +50,7 @@ impl Control {
                     }
                     Ok(()) => existing.charge(added, bytes),
                 }
-                existing.keep_change();
+                existing.persist_change();
                 reconcile_if_changed(shared, &existing, &table);
                 arm(shared, &existing);
                 shared.flushed(Done::Changed).await?;
@@ -74,7 +74,7 @@ impl Control {
                     membership.charge(charge, bytes);
                     reconcile_if_changed(shared, &membership, &table);
                     arm(shared, &membership);
-                    membership.keep(true);
+                    membership.persist(true);
                     shared.flushed(Done::Created).await?;
                     return Ok((membership, Outcome::Created));
                 }
@@ -98,12 +98,13 @@ impl Control {
         hears: Option<bool>,
     ) -> (Vec<Arc<Membership>>, bool) {
         self.0.memberships_of(kind).page(query.after.as_ref(), query.limit, |membership| {
-            let is_in = |group| membership.group() == group;
-            let is_so = || {
-                let (is, does) = membership.condition();
-                state.is_none_or(|state| is == state) && hears.is_none_or(|hears| does == hears)
+            let has_status = || {
+                let status = membership.join_status();
+                state.is_none_or(|state| status.state == state)
+                    && hears.is_none_or(|hears| status.hears == hears)
             };
-            query.group.is_none_or(is_in) && (state.is_none() && hears.is_none() || is_so())
+            query.group.is_none_or(|group| membership.group() == group)
+                && (state.is_none() && hears.is_none() || has_status())
         })
     }
 
@@ -185,12 +186,12 @@ fn check_patterns(
 
 /// Arms the membership's next lease check and retry.
 pub(in crate::control) fn arm(shared: &Arc<Shared>, membership: &Arc<Membership>) {
-    let timers = &shared.message_context.timers;
+    let timers = &shared.timers;
     if let Some(check) = membership.lease_check() {
         let (shared, membership) = (Arc::downgrade(shared), Arc::downgrade(membership));
         timers.arm(check.at, Arc::downgrade(&check), move |_| {
             let Some((shared, membership)) = shared.upgrade().zip(membership.upgrade()) else { return };
-            if shared.failures.contain(&membership, || check_lease(&shared, &membership)) {
+            if shared.failures.contain(&membership, || check_lease(&shared, &membership)).is_none() {
                 arm(&shared, &membership);
             }
         });

@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::interface::{InterfaceMembership, NotJoinedReason, Status};
+use super::interface_membership::{InterfaceMembership, NotJoinedReason, Status};
 use super::sink::InterfaceCounters;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
-use crate::control::saved::read_status;
+use crate::control::saved::{read_status, to_json};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
 use crate::model::{Id, InterfaceTable, MembershipSpec, PatternError, ResponderRules, Timestamp};
-use crate::store::{Log, Persist, Saved};
+use crate::store::{Log, Persist, SavedResource};
 
 #[derive(Serialize, Deserialize)]
 struct StoredMembership {
@@ -46,7 +46,7 @@ impl Persist for Membership {
             lease: state.lease,
             declared: state.declared,
         };
-        serde_json::to_string(&stored).expect("it has nothing that JSON has not")
+        to_json(&stored)
     }
 
     fn status(&self) -> String {
@@ -60,14 +60,14 @@ impl Persist for Membership {
             state.interface_views().into_iter().map(StoredInterface::from).chain(before).collect();
         let status = MembershipStatus { dropped_buffers: state.dropped_buffers(), interfaces, replies };
         drop(state);
-        serde_json::to_string(&status).expect("it has nothing that JSON has not")
+        to_json(&status)
     }
 }
 
 impl Membership {
     /// A membership as saved, joined nowhere yet. None if its lease has run out.
     pub(in crate::control) fn restore(
-        saved: Saved,
+        saved: SavedResource,
         context: &MembershipContext,
         responder_context: &ResponderContext,
     ) -> serde_json::Result<Option<Self>> {
@@ -101,16 +101,16 @@ impl Membership {
             created_at: stored.created_at,
             responder,
             context: context.clone(),
-            changing: tokio::sync::Mutex::default(),
+            updating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
         }))
     }
 
     /// Joins on all interfaces, once the membership is in the registry.
     pub(in crate::control) async fn resume(&self, table: &InterfaceTable) {
-        let changing = self.changing.lock().await;
+        let updating = self.updating.lock().await;
         let _not_open = self.state().drop_excluded(table);
-        self.join_missing_with(&changing, table, true);
+        self.join_missing_with(&updating, table, true);
         self.begin_reports(&mut self.state());
     }
 
@@ -129,7 +129,7 @@ impl Membership {
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
-    pub(in crate::control) fn keep(self: &Arc<Self>, is_new: bool) {
+    pub(in crate::control) fn persist(self: &Arc<Self>, is_new: bool) {
         let Some(store) = &self.context.store else {
             return;
         };
@@ -138,11 +138,11 @@ impl Membership {
     }
 
     /// Tells the store that the membership has changed, perhaps its group and with it the log.
-    pub(in crate::control) fn keep_change(self: &Arc<Self>) {
+    pub(in crate::control) fn persist_change(self: &Arc<Self>) {
         let replaced = std::mem::take(&mut self.state().replaced);
         if !replaced.is_empty() {
             // In this order, so that the store always has one of the logs.
-            self.keep(true);
+            self.persist(true);
             for old in replaced {
                 old.close();
             }

@@ -1,4 +1,4 @@
-//! When failed joins are retried.
+//! The pauses between retries of failed joins, which grow.
 
 use std::time::{Duration, Instant};
 

@@ -17,7 +17,7 @@ pub(super) struct MembershipSink {
     pub(super) group: Group,
     pub(super) counters: Arc<InterfaceCounters>,
     pub(super) responder: Option<Arc<Responder>>,
-    /// The number of joined interfaces: with only one, there are no copies to suppress.
+    /// The number of joined interfaces: with only one, there are no duplicates to suppress.
     pub(super) joined: Arc<AtomicUsize>,
 }
 

@@ -7,17 +7,18 @@ use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::interface::{InterfaceMembership, NotJoinedReason};
+use super::interface_membership::{InterfaceMembership, NotJoinedReason};
 use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
 use super::sink::InterfaceCounters;
+use crate::control::closing_sockets::ClosingSockets;
 use crate::control::events::Events;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
-use crate::control::views::{InterfaceView, JoinState, Lease, MembershipView, ResponderView};
+use crate::control::views::{InterfaceView, JoinState, JoinStatus, Lease, MembershipView, ResponderView};
 use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
-use crate::net::{Closing, Registration, SocketBackend};
+use crate::net::{Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
 
@@ -26,8 +27,10 @@ pub struct Membership {
     pub(super) created_at: Timestamp,
     pub(super) responder: Option<Arc<Responder>>,
     pub(super) context: MembershipContext,
-    /// Held while sockets are opened or closed. Tokio's lock, because requests wait for it; taken before `state`.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    /// Held while sockets are opened, changed, or compared with the kernel's lists. It does not keep sockets open: a
+    /// DELETE, the lease, a failure and a stop close them at any time. Tokio's lock, because requests wait for it;
+    /// taken before `state`.
+    pub(super) updating: tokio::sync::Mutex<()>,
     /// Std lock: held for bookkeeping, and never while a socket is opened or closed. No sink takes it.
     pub(super) state: Mutex<MembershipState>,
 }
@@ -82,11 +85,11 @@ pub(super) struct MembershipState {
     /// Changes whenever sockets that are being opened would no longer fit.
     pub(super) revision: u64,
     /// The state when the service stopped.
-    pub(super) at_the_end: Option<AtTheEnd>,
+    pub(super) final_state: Option<FinalState>,
     /// Buffers dropped on interfaces that the membership no longer uses.
     pub(super) dropped_before: u64,
     /// Released sockets, until they are closed.
-    pub(super) closing: Vec<Closing>,
+    pub(super) closing: ClosingSockets,
     pub(super) retries: Retries,
     /// The bytes that are charged for the membership, until it has left.
     pub(super) charge: Option<OwnedSemaphorePermit>,
@@ -109,7 +112,7 @@ pub(in crate::control) struct LeaseCheck {
     pub(super) at: Instant,
 }
 
-pub(super) struct AtTheEnd {
+pub(super) struct FinalState {
     pub(super) interfaces: Vec<InterfaceView>,
     pub(super) state: JoinState,
     pub(super) hears: bool,
@@ -117,7 +120,8 @@ pub(super) struct AtTheEnd {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    Hearing,
+    /// Joined, or to be joined.
+    Active,
     /// The service stops: no group is joined any more, and the log can still be read.
     Stopped,
     Left,
@@ -149,16 +153,16 @@ impl Membership {
     }
 
     /// The worst state of its interfaces, and whether it hears.
-    pub(in crate::control) fn condition(&self) -> (JoinState, bool) {
+    pub(in crate::control) fn join_status(&self) -> JoinStatus {
         let state = self.state();
-        (state.join_state(), state.hears())
+        JoinStatus { state: state.join_state(), hears: state.hears() }
     }
 
     /// Why the membership does not hear: the reason of one of its interfaces.
     pub(in crate::control) fn why_not_hearing(&self) -> Option<String> {
         let state = self.state();
-        let deaf = state.interfaces.iter().find(|interface| !interface.hears())?;
-        deaf.reason(state.replies()).map(|reason| format!("{}: {reason}", deaf.name))
+        let not_hearing = state.interfaces.iter().find(|interface| !interface.hears())?;
+        not_hearing.reason(state.replies()).map(|reason| format!("{}: {reason}", not_hearing.name))
     }
 
     /// Buffers that the kernel has dropped at the membership's sockets, including closed ones.
@@ -216,10 +220,8 @@ impl Membership {
         if sockets.is_empty() {
             return;
         }
-        let closing: Vec<_> = sockets.into_iter().map(Registration::release).collect();
-        let mut state = self.state();
-        state.closing.retain(|closing| !closing.is_done());
-        state.closing.extend(closing);
+        let released: Vec<_> = sockets.into_iter().map(Registration::release).collect();
+        self.state().closing.add(released);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, MembershipState> {
@@ -240,11 +242,11 @@ impl MembershipState {
             lease: None,
             declared: false,
             replaced: Vec::new(),
-            stage: Stage::Hearing,
+            stage: Stage::Active,
             revision: 0,
-            at_the_end: None,
+            final_state: None,
             dropped_before: 0,
-            closing: Vec::new(),
+            closing: ClosingSockets::default(),
             retries: Retries::default(),
             charge: None,
             lease_check: None,
@@ -261,7 +263,7 @@ impl MembershipState {
     }
 
     pub(super) fn interface_views(&self) -> Vec<InterfaceView> {
-        match &self.at_the_end {
+        match &self.final_state {
             Some(end) => end.interfaces.clone(),
             None => self.interfaces.iter().map(|interface| interface.view(self.replies())).collect(),
         }
@@ -269,7 +271,7 @@ impl MembershipState {
 
     /// The worst state of the interfaces; pending if there are none.
     pub(super) fn join_state(&self) -> JoinState {
-        if let Some(end) = &self.at_the_end {
+        if let Some(end) = &self.final_state {
             return end.state;
         }
         let states = self.interfaces.iter().map(|interface| interface.state(self.replies()));
@@ -279,7 +281,7 @@ impl MembershipState {
     /// On all interfaces that the specification names; if it names none, on at least one, where `lo` counts only if the
     /// host has no other.
     pub(super) fn hears(&self) -> bool {
-        if let Some(end) = &self.at_the_end {
+        if let Some(end) = &self.final_state {
             return end.hears;
         }
         let mut all = self.interfaces.iter();

@@ -45,7 +45,7 @@ async fn a_lease_that_is_shortened_again_and_again_has_few_timers() {
 }
 
 fn timers(control: &Control) -> usize {
-    control.0.message_context.timers.len()
+    control.0.timers.len()
 }
 
 fn missing() -> JoinRequest {

@@ -13,7 +13,8 @@ pub(in crate::control) struct ClosedMessages<M> {
     queues: Mutex<Queues<M>>,
 }
 
-/// A message that may keep its sockets for a while once it is closed.
+/// A message that may keep its sockets for a while once it is closed. A trait, so that this file does not need to know
+/// `Message`, which holds the [`ClosedMessages`].
 pub(in crate::control) trait Lingers: Send + Sync + 'static {
     /// For how long; none if it has no sockets of its own.
     fn linger(&self) -> Option<Duration>;
@@ -43,7 +44,7 @@ impl<M: Lingers> ClosedMessages<M> {
     const SWEEP_FROM: usize = 1_024;
 
     /// Adds a message that has just been closed. Callable from a sink: the timers' task closes the sockets later.
-    pub(in crate::control) fn begin(&self, message: &Arc<M>, timers: &Timers, now: Instant) {
+    pub(in crate::control) fn add(&self, message: &Arc<M>, timers: &Timers, now: Instant) {
         let mut queues = self.queues();
         queues.closed.push_back(Arc::downgrade(message));
         if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {

@@ -5,10 +5,10 @@
 //! counts as a response.
 
 mod closed_messages;
+mod closing;
 mod collection;
-mod ending;
+mod egress_interface;
 mod failing;
-mod interface;
 #[cfg(test)]
 mod model_tests;
 mod opening;

@@ -124,7 +124,7 @@ impl OpenedSockets {
 
 impl SocketsWithPorts {
     /// Starts to receive from the sockets, if the message collects; on failure no socket stays open.
-    pub(super) fn register(self, message: &Arc<Message>) -> Result<InterfaceSockets, SocketError> {
+    pub(super) fn register_all(self, message: &Arc<Message>) -> Result<InterfaceSockets, SocketError> {
         let Self { opened: OpenedSockets { interface, source, sockets, .. }, ports } = self;
         let sockets = match sockets {
             OwnOrShared::Shared(shared) => OwnOrShared::Shared(shared),
@@ -132,7 +132,7 @@ impl SocketsWithPorts {
                 OwnOrShared::Own(own.into_iter().map(SendSocket::Sending).collect())
             }
             OwnOrShared::Own(own) => {
-                let register = |(socket, port)| message.register(socket, port, &interface);
+                let register = |(socket, port)| message.register_one(socket, port, &interface);
                 match own.into_iter().zip(ports.iter().copied()).map(register).collect() {
                     Ok(handles) => OwnOrShared::Own(handles),
                     Err(error) => {
@@ -147,7 +147,7 @@ impl SocketsWithPorts {
 }
 
 impl Message {
-    fn register(
+    fn register_one(
         self: &Arc<Self>,
         socket: Socket,
         port: PortKey,
@@ -160,7 +160,7 @@ impl Message {
             egress_interface: (interface.index, interface.name.clone()),
         };
         let register = || self.context.sockets.register(socket, Box::new(sink));
-        self.sockets().register(port, register).map(SendSocket::Collecting)
+        self.sockets().add(port, register).map(SendSocket::Collecting)
     }
 
     /// Releases the sockets of these ports: they receive nothing more.

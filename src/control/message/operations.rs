@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::collection::{Collection, ResponderTable};
-use super::interface::EgressInterface;
+use super::egress_interface::EgressInterface;
 use super::opening::{OpenedSockets, SocketsWithPorts};
 use super::spans::trace_refused;
 use super::state::Message;
@@ -22,13 +22,13 @@ use crate::store::{Log, Store};
 impl Control {
     /// Sends under a new id.
     pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, ControlError> {
-        self.send_once(&Id::generate(), spec).await.map(|(message, _)| message)
+        self.send_with_id(&Id::generate(), spec).await.map(|(message, _)| message)
     }
 
     /// Sends under the client's id, once: the same request again finds the message, a different one is refused. Once
     /// this returns, the message is on disk unless the disk fails, so it is not sent again after a crash.
     pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
-        let (message, outcome) = self.send_once(&id, spec).await?;
+        let (message, outcome) = self.send_with_id(&id, spec).await?;
         // The message was sent, even if the service stops now.
         match self.0.flushed(Done::Sent(message.copies_sent())).await {
             Err(ControlError::TimedOut { done }) => Err(ControlError::TimedOut { done }),
@@ -36,12 +36,16 @@ impl Control {
         }
     }
 
-    async fn send_once(&self, id: &Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
+    async fn send_with_id(
+        &self,
+        id: &Id,
+        spec: MessageSpec,
+    ) -> Result<(Arc<Message>, Outcome), ControlError> {
         let shared = &self.0;
         // If a client repeats the request, the repetition waits for the first.
         let _claim = within(Done::Nothing, shared.claims.claim(id)).await?;
         if let Some(message) = shared.messages.find(id) {
-            return same(message, &spec);
+            return existing_or_conflict(message, &spec);
         }
         shared.ensure_running()?;
         let (repeat, max) = (spec.repeat, shared.settings.longest_repeat);
@@ -53,8 +57,8 @@ impl Control {
         if let Some(expect) = spec.expect.filter(|expect| *expect > max as u64) {
             return Err(ControlError::ExpectsTooMany { expect, max });
         }
-        let place = shared.collecting.clone().try_acquire_owned();
-        let place = place.map_err(|_full| shared.too_many(ResourceKind::Message))?;
+        let permit = shared.collecting.clone().try_acquire_owned();
+        let permit = permit.map_err(|_full| shared.too_many(ResourceKind::Message))?;
         if let Some(deleted) = shared.messages.under_deletion(id) {
             // The deleted message may still hold the port that this one needs.
             within(Done::Nothing, deleted.sockets_closed()).await?;
@@ -73,22 +77,21 @@ impl Control {
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let results = interfaces.iter().map(|one| one.result(&spec)).collect();
         let responders = ResponderTable::new(shared.message_context.tables.clone());
-        let mut collection = Collection::new(results, responders, Some(place));
-        let number = |(result_index, sockets): (usize, Option<OpenedSockets>)| {
+        let mut collection = Collection::new(results, responders, Some(permit));
+        let with_ports = |(result_index, sockets): (usize, Option<OpenedSockets>)| {
             sockets.map(|sockets| sockets.enter_ports(result_index, &mut collection))
         };
-        let sockets: Vec<_> = sockets.into_iter().enumerate().map(number).collect();
+        let sockets: Vec<_> = sockets.into_iter().enumerate().map(with_ports).collect();
         let limits = shared.settings.log_limits.narrowed(&spec.retention);
         let log =
             Arc::new(Log::new(limits, shared.budget.clone(), shared.store.as_ref().map(Store::new_handle)));
         let context = shared.message_context.clone();
         let message = Arc::new(Message::new(id.clone(), spec, log, collection, context));
         if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
-            return same(taken, message.spec());
+            return existing_or_conflict(taken, message.spec());
         }
-        let mut begun = Ok(());
-        shared.failures.contain(&message, || begun = begin(shared, &message, interfaces, sockets));
-        if let Err(error) = begun {
+        let begun = shared.failures.contain(&message, || begin(shared, &message, interfaces, sockets));
+        if let Some(Err(error)) = begun {
             shared.messages.remove_if(id, &message);
             message.fail_trace(&error);
             message.close(CloseReason::Cancelled);
@@ -99,9 +102,7 @@ impl Control {
                 .enter_totals(|totals| Totals { send_failures: totals.send_failures, ..Totals::default() });
             return Err(error);
         }
-        if let Some(store) = &shared.store {
-            message.keep(store, true);
-        }
+        message.persist(true);
         Ok((message, Outcome::Created))
     }
 
@@ -158,7 +159,11 @@ impl Message {
     }
 }
 
-fn same(message: Arc<Message>, spec: &MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
+/// The message that has the id already, if it is the one that the client sends again.
+fn existing_or_conflict(
+    message: Arc<Message>,
+    spec: &MessageSpec,
+) -> Result<(Arc<Message>, Outcome), ControlError> {
     if message.spec() == spec {
         Ok((message, Outcome::Existed))
     } else {
@@ -220,17 +225,17 @@ fn begin(
 ) -> Result<(), ControlError> {
     message.begin_trace();
     for (interface, sockets) in interfaces.iter_mut().zip(sockets) {
-        interface.register(sockets, message);
+        interface.register_sockets(sockets, message);
     }
     // The message is in the registry: a shutdown finds and closes it there, or is noticed here.
     shared.ensure_running()?;
-    let waiting = message.send_first(&mut interfaces)?;
+    let waiting = message.send_first_attempt(&mut interfaces)?;
     message.emit_sent();
     if waiting.is_empty() && message.spec().repeat.count == 1 {
         message.finish_sending();
     } else {
-        message.check();
-        shared.tasks.spawn(message.clone().send_rest(interfaces, waiting, shared.stop.clone()));
+        message.close_if_done();
+        shared.tasks.spawn(message.clone().send_remaining(interfaces, waiting, shared.stop.clone()));
     }
     Ok(())
 }
@@ -238,25 +243,17 @@ fn begin(
 /// Deletes messages that have been closed for `message_age`.
 pub(in crate::control) fn delete_expired(shared: &Shared, now: Timestamp) {
     let expired = |message: &Message| {
-        let closed = message.with_collection(|collection| collection.closed());
-        closed.is_none_or(|(_, at)| now.since(at).is_some_and(|age| age >= shared.settings.message_age))
+        let is_old = |at| now.since(at).is_some_and(|age| age >= shared.settings.message_age);
+        message.closed_at().is_none_or(is_old)
     };
-    while let Some(oldest) = shared.message_context.closed.oldest_if(expired) {
-        shared.messages.remove_if(oldest.id(), &oldest);
-        oldest.discard();
-    }
+    while delete_oldest_if(shared, expired) {}
 }
 
 /// Deletes the message that has been closed for the longest, if it was closed before this time.
 pub(in crate::control) fn delete_closed(shared: &Shared, before: Option<Timestamp>) -> bool {
-    let is_older = |message: &Message| {
-        let closed = message.with_collection(|collection| collection.closed());
-        closed.is_some_and(|(_, at)| before.is_none_or(|before| at < before))
-    };
-    let Some(oldest) = shared.message_context.closed.oldest_if(is_older) else { return false };
-    shared.messages.remove_if(oldest.id(), &oldest);
-    oldest.discard();
-    true
+    delete_oldest_if(shared, |message| {
+        message.closed_at().is_some_and(|at| before.is_none_or(|before| at < before))
+    })
 }
 
 /// Drops lists of responders, those of the longest closed messages first, while the tables exceed their budget.
@@ -265,10 +262,7 @@ pub(in crate::control) fn drop_tables(shared: &Shared) {
     if !tables.is_short() {
         return;
     }
-    let closed_at = |message: Arc<Message>| {
-        let closed = message.with_collection(|collection| collection.closed());
-        closed.map(|(_, at)| (at, message))
-    };
+    let closed_at = |message: Arc<Message>| message.closed_at().map(|at| (at, message));
     let mut closed: Vec<_> = shared.messages.all().into_iter().filter_map(closed_at).collect();
     closed.sort_unstable_by_key(|(at, _)| *at);
     for (_, message) in closed {
@@ -281,11 +275,13 @@ pub(in crate::control) fn drop_tables(shared: &Shared) {
 
 /// Deletes the longest closed messages to make room for one more within `kept_messages`.
 fn delete_oldest(shared: &Shared) {
-    while shared.messages.len() >= shared.settings.kept_messages {
-        let Some(oldest) = shared.message_context.closed.oldest_if(|_| true) else {
-            return;
-        };
-        shared.messages.remove_if(oldest.id(), &oldest);
-        oldest.discard();
-    }
+    while shared.messages.len() >= shared.settings.kept_messages && delete_oldest_if(shared, |_| true) {}
+}
+
+/// Deletes the message that has been closed for the longest, if `which` selects it; returns whether it did.
+fn delete_oldest_if(shared: &Shared, which: impl Fn(&Message) -> bool) -> bool {
+    let Some(oldest) = shared.message_context.closed.oldest_if(which) else { return false };
+    shared.messages.remove_if(oldest.id(), &oldest);
+    oldest.discard();
+    true
 }

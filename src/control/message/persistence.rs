@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::collection::{Collection, EgressResult, ResponderTable, RespondingPeer, ResponseCounters};
 use super::state::{Message, MessageContext, event_flags};
 use crate::control::resource_kind::ResourceKind;
-use crate::control::saved::read_status;
+use crate::control::saved::{read_status, to_json};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
-use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, Saved, Store};
+use crate::store::{Budget, Limits, Log, Persist, ReadError, ReadRange, SavedResource};
 
 #[derive(Serialize, Deserialize)]
 struct StoredMessage {
@@ -32,7 +32,7 @@ struct MessageStatus {
 impl Persist for Message {
     fn spec(&self) -> String {
         let stored = StoredMessage { created_at: self.created_at, spec: self.spec.clone() };
-        serde_json::to_string(&stored).expect("it has nothing that JSON has not")
+        to_json(&stored)
     }
 
     fn status(&self) -> String {
@@ -46,14 +46,14 @@ impl Persist for Message {
         let results = results.iter().map(|result| EgressResult::clone(result)).collect();
         let responders = listed.iter().collect();
         let status = MessageStatus { closed, results, counters, dropped_buffers, responders };
-        serde_json::to_string(&status).expect("it has nothing that JSON has not")
+        to_json(&status)
     }
 }
 
 impl Message {
     /// A message as saved; if it was still collecting, it has to be [replayed](Self::replay_responses).
     pub(in crate::control) fn restore(
-        saved: Saved,
+        saved: SavedResource,
         limits: Limits,
         budget: &Arc<Budget>,
         context: &MessageContext,
@@ -117,7 +117,10 @@ impl Message {
     }
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
-    pub(in crate::control) fn keep(self: &Arc<Self>, store: &Store, is_new: bool) {
+    pub(in crate::control) fn persist(self: &Arc<Self>, is_new: bool) {
+        let Some(store) = &self.context.store else {
+            return;
+        };
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
         self.log.persist(store, ResourceKind::Message.name(), self.id.as_str(), owner, is_new);
     }

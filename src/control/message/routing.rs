@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::interface::{EgressInterface, usable};
+use super::egress_interface::{EgressInterface, usable};
 use super::state::MessageContext;
-use crate::control::error::{Attempt, ControlError, Purpose};
+use crate::control::error::{ControlError, Purpose, SocketUse};
 use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
 use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
@@ -115,7 +115,7 @@ impl MessageContext {
             Ok(interface) => interface.mtu,
             Err(error) => return error,
         };
-        let attempt = Attempt {
+        let socket_use = SocketUse {
             purpose: Purpose::Send,
             group: &spec.group,
             interface: name,
@@ -141,7 +141,7 @@ impl MessageContext {
                 }
                 None => ControlError::NoAddress { interface, family },
             },
-            _ => ControlError::of(error, &attempt),
+            _ => ControlError::of(error, &socket_use),
         }
     }
 }

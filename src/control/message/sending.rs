@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::collection::Collection;
-use super::interface::EgressInterface;
+use super::egress_interface::EgressInterface;
 use super::state::Message;
 use crate::control::error::ControlError;
 use crate::net::SocketErrorKind;
 
 /// The result of trying to send.
-pub(in crate::control) enum Attempted {
+pub(in crate::control) enum SendOutcome {
     Sent(u32),
     /// The send buffer is full; nothing is counted.
     Full,
@@ -42,31 +42,33 @@ impl EgressInterface {
         message: &Arc<Message>,
         attempt: u32,
         max: u32,
-    ) -> Attempted {
+    ) -> SendOutcome {
         let planned = max.min(Self::MAX_COPIES);
         let sockets = match self.refresh_sockets(message) {
             Ok(sockets) => sockets,
-            Err(error) => return Attempted::Refused(error, planned),
+            Err(error) => return SendOutcome::Refused(error, planned),
         };
         let (spec, source) = (&message.spec, sockets.source);
         let sent = sockets.sender(attempt).and_then(|sender| {
             let (port, last) = (sockets.port(attempt), attempt + planned - 1);
             let now = message.context.sockets.clock();
-            let noted = message.with_collection(|collection| collection.sending(port, last, planned, now));
+            let counted = message.with_collection(|collection| collection.sending(port, last, planned, now));
             let sent = sender.send(spec, &sockets.interface, planned);
             let unsent = planned - sent.as_ref().unwrap_or(&0);
             if unsent > 0 {
-                message.with_collection(|collection| collection.not_sent(&noted, unsent));
+                message.with_collection(|collection| collection.not_sent(&counted, unsent));
             }
             sent
         });
         match sent {
             Ok(sent) => {
                 self.last_send_succeeded = true;
-                Attempted::Sent(sent)
+                SendOutcome::Sent(sent)
             }
-            Err(error) if error.kind() == SocketErrorKind::Busy => Attempted::Full,
-            Err(error) => Attempted::Refused(message.context.cause(error, spec, &self.name, Some(source)), 1),
+            Err(error) if error.kind() == SocketErrorKind::Busy => SendOutcome::Full,
+            Err(error) => {
+                SendOutcome::Refused(message.context.cause(error, spec, &self.name, Some(source)), 1)
+            }
         }
     }
 
@@ -78,7 +80,7 @@ impl EgressInterface {
     }
 
     /// Sends the repeats, and before them the first attempt if that has to wait. Ends when the message is closed.
-    async fn send_rest(&mut self, message: &Arc<Message>, first_waits: bool) {
+    async fn send_repeats(&mut self, message: &Arc<Message>, first_waits: bool) {
         let repeat = message.spec.repeat;
         let start = Instant::now();
         if first_waits {
@@ -120,19 +122,19 @@ impl EgressInterface {
         let full_at = Instant::now() + Self::MAX_WAIT;
         while !message.is_closed() {
             match self.try_send(message, attempt, max) {
-                Attempted::Sent(sent) => return sent,
-                Attempted::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
-                Attempted::Full => {
+                SendOutcome::Sent(sent) => return sent,
+                SendOutcome::Full if Instant::now() < full_at => self.wait_for_room(message, attempt).await,
+                SendOutcome::Full => {
                     let error = ControlError::NoRoom { interface: self.name.clone(), after: Self::MAX_WAIT };
                     self.count_failed(message, &error, max);
                     return max;
                 }
                 // The interface may have changed just now.
-                Attempted::Refused(error, _) if self.last_send_succeeded && error.is_of_interface() => {
+                SendOutcome::Refused(error, _) if self.last_send_succeeded && error.is_of_interface() => {
                     self.last_send_succeeded = false;
                     let _ = timeout(Self::MAX_WAIT, message.context.sockets.refresh()).await;
                 }
-                Attempted::Refused(error, copies) => {
+                SendOutcome::Refused(error, copies) => {
                     self.count_failed(message, &error, copies);
                     return copies;
                 }
@@ -153,7 +155,7 @@ impl EgressInterface {
 impl Message {
     /// Sends the first attempt by every interface, without waiting. Returns the indexes of interfaces whose send buffer
     /// is full; refused if nothing was sent and nothing will be.
-    pub(in crate::control) fn send_first(
+    pub(in crate::control) fn send_first_attempt(
         self: &Arc<Self>,
         interfaces: &mut [EgressInterface],
     ) -> Result<Vec<usize>, ControlError> {
@@ -164,9 +166,9 @@ impl Message {
                 break;
             }
             match interface.try_send(self, 1, 1) {
-                Attempted::Sent(_) => {}
-                Attempted::Full => waiting.push(nth),
-                Attempted::Refused(error, copies) => {
+                SendOutcome::Sent(_) => {}
+                SendOutcome::Full => waiting.push(nth),
+                SendOutcome::Refused(error, copies) => {
                     interface.count_failed(self, &error, copies);
                     first_error.get_or_insert(error);
                 }
@@ -181,14 +183,14 @@ impl Message {
 
     /// Sends the remaining copies, by all interfaces at the same time, until the message is closed or the service
     /// stops.
-    pub(in crate::control) async fn send_rest(
+    pub(in crate::control) async fn send_remaining(
         self: Arc<Self>,
         mut interfaces: Vec<EgressInterface>,
         waiting: Vec<usize>,
         stop: CancellationToken,
     ) {
         let interfaces = interfaces.iter_mut().enumerate();
-        let all = interfaces.map(|(nth, interface)| interface.send_rest(&self, waiting.contains(&nth)));
+        let all = interfaces.map(|(nth, interface)| interface.send_repeats(&self, waiting.contains(&nth)));
         let sending = AssertUnwindSafe(stop.run_until_cancelled(join_all(all))).catch_unwind();
         if sending.await.is_ok() {
             self.finish_sending();
@@ -200,6 +202,6 @@ impl Message {
 
     pub(in crate::control) fn finish_sending(self: &Arc<Self>) {
         self.with_collection(Collection::sending_done);
-        self.check();
+        self.close_if_done();
     }
 }

@@ -54,7 +54,7 @@ impl Sink for ResponseSink {
                         bytes: received.bytes,
                     });
                     if let Some(reason @ CloseReason::Expected) =
-                        collection.is_done(&message.spec, now.monotonic)
+                        collection.due_close_reason(&message.spec, now.monotonic)
                         && collection.close(reason, now.real)
                     {
                         message.after_close(reason, &collection.counters(), now.monotonic);

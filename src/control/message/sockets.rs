@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::collection::PortKey;
+use crate::control::closing_sockets::ClosingSockets;
 use crate::model::Family;
-use crate::net::{Closing, Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
+use crate::net::{Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
 
 /// The sockets that receive the responses to one message.
 #[derive(Default)]
 pub(super) struct MessageSockets {
     open: Vec<(PortKey, Registration)>,
-    closing: Vec<Closing>,
+    closing: ClosingSockets,
     /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
     /// The message receives nothing any more.
@@ -21,8 +22,8 @@ pub(super) struct MessageSockets {
 }
 
 impl MessageSockets {
-    /// Registers a socket, unless the message has ended.
-    pub(super) fn register(
+    /// Adds the socket that `register` registers, unless the message has ended.
+    pub(super) fn add(
         &mut self,
         port: PortKey,
         register: impl FnOnce() -> Result<Registration, SocketError>,
@@ -54,15 +55,11 @@ impl MessageSockets {
 
     fn close(&mut self, registration: Registration) {
         self.dropped_before += u64::from(registration.socket().dropped_buffers());
-        self.closing.retain(|closing| !closing.is_done());
-        let closing = registration.release();
-        if !closing.is_done() {
-            self.closing.push(closing);
-        }
+        self.closing.add([registration.release()]);
     }
 
     /// Released sockets that may not be closed yet.
-    pub(super) fn closing(&self) -> Vec<Closing> {
+    pub(super) fn closing(&self) -> ClosingSockets {
         self.closing.clone()
     }
 

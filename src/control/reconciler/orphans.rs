@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::{Family, InterfaceTable};
 use crate::net::{RegisteredSocket, Registration, SocketBackend};
 
@@ -68,7 +68,7 @@ impl Orphans {
                 let has_list = interface.is_some_and(|known| known.takes_part_in(Family::of(orphan.group)));
                 has_list && kernel.users(orphan.interface_index, orphan.group) > 0
             }),
-            Err(error) => rarely!(WARN, %error, "the kernel's lists of groups cannot be read"),
+            Err(error) => log_throttled!(WARN, %error, "the kernel's lists of groups cannot be read"),
         }
         self.0.drain(..self.0.len().saturating_sub(Self::MAX_ORPHANS)).for_each(|oldest| drop(oldest.socket));
     }

@@ -7,7 +7,7 @@ use crate::control::membership::Membership;
 use crate::net::{InterfaceWatch, Registration};
 use crate::sync::{Lock, Progress, unpoisoned};
 
-/// The requests to the thread.
+/// How other tasks reach the thread: each request wakes it.
 #[derive(Default)]
 pub(in crate::control) struct ReconcilerHandle {
     /// Std lock: held to add a request or to take all.

@@ -1,14 +1,14 @@
 //! Bytes that delayed replies hold: bounded for each responder, and for all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use crate::bounded_counter::BoundedCounter;
+
 /// A budget in bytes, which may be a share of another one.
 pub(in crate::control) struct ByteBudget {
-    max: usize,
-    held: AtomicUsize,
+    held: BoundedCounter,
     part_of: Option<Arc<Self>>,
 }
 
@@ -25,19 +25,19 @@ pub(super) struct FixedReply {
 }
 
 impl ByteBudget {
-    /// The part of the whole budget that one responder may use, so that it leaves some to the others.
-    const SHARE: usize = 4;
+    /// One responder may use the whole budget divided by this, so that it leaves some to the others.
+    const SHARE_DIVISOR: usize = 4;
 
     pub(in crate::control) fn new(max: usize) -> Self {
-        Self { max, held: AtomicUsize::new(0), part_of: None }
+        Self { held: BoundedCounter::new(max), part_of: None }
     }
 
     pub(super) fn share(self: &Arc<Self>) -> Arc<Self> {
-        Arc::new(Self { part_of: Some(self.clone()), ..Self::new(self.max / Self::SHARE) })
+        Arc::new(Self { part_of: Some(self.clone()), ..Self::new(self.held.max() / Self::SHARE_DIVISOR) })
     }
 
     pub(in crate::control) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.held.get()
     }
 
     /// None if the budget does not have them.
@@ -49,33 +49,50 @@ impl ByteBudget {
         Some(FixedReply { payload: payload.clone(), _reserved: self.reserve(payload.len())? })
     }
 
+    /// The share first: if the whole budget is used up, only its own responder finds those bytes taken for a moment.
     fn take(&self, bytes: usize) -> bool {
-        if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.max
-            && self.part_of.as_ref().is_none_or(|whole| whole.take(bytes))
-        {
-            return true;
+        if !self.held.try_add(bytes) {
+            return false;
         }
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-        false
+        let is_taken = self.part_of.as_ref().is_none_or(|whole| whole.take(bytes));
+        if !is_taken {
+            self.held.subtract(bytes);
+        }
+        is_taken
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    fn release(&self, bytes: usize) {
+        self.held.subtract(bytes);
         if let Some(whole) = &self.part_of {
-            whole.give_back(bytes);
+            whole.release(bytes);
         }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.budget.release(self.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn responders_take_concurrently_what_fits() {
+        let whole = Arc::new(ByteBudget::new(400));
+        let shares: Vec<_> = (0..4).map(|_| whole.share()).collect();
+        std::thread::scope(|scope| {
+            for share in &shares {
+                // Refused, whatever the others hold.
+                scope.spawn(|| assert!((0..20_000).all(|_| share.reserve(101).is_none())));
+                // Fits beside those, and beside what the other responders take.
+                scope.spawn(|| assert!((0..20_000).all(|_| share.reserve(100).is_some())));
+            }
+        });
+        assert_eq!((whole.held(), shares[0].held()), (0, 0));
+    }
 
     #[test]
     fn a_share_leaves_some_to_the_others() {

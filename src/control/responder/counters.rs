@@ -5,75 +5,89 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 /// How a responder handled the datagrams that it received.
+///
+/// A new counter also goes into `map` and `cells`, and is reported by the contract and the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyCounters {
-    pub received: u64,
-    pub matched: u64,
-    pub replied: u64,
+pub struct ReplyCounters<C = u64> {
+    pub received: C,
+    pub matched: C,
+    pub replied: C,
     /// The kernel could not send the reply.
-    pub failed: u64,
+    pub failed: C,
     /// Withheld by the rate limits, or because the source is not an address to reply to.
-    pub limited: u64,
-    /// Withheld because the same datagram got a reply on another interface.
-    pub suppressed: u64,
+    pub limited: C,
+    /// Withheld because the responder had handled the same datagram on another interface: replied, or withheld that
+    /// reply by a limit.
+    pub suppressed: C,
     /// Withheld because the source had got many more bytes than it had sent.
     #[serde(default)]
-    pub limited_bytes: u64,
+    pub limited_bytes: C,
     /// Not delayed, and so not sent, because too many replies wait already.
     #[serde(default)]
-    pub limited_delayed: u64,
+    pub limited_delayed: C,
     /// Datagrams that were not matched, because all responders together had searched them for too long.
     #[serde(default)]
-    pub limited_matching: u64,
+    pub limited_matching: C,
 }
 
-/// The live counters behind [`ReplyCounters`].
-#[derive(Default)]
-pub(super) struct AtomicReplyCounters {
-    pub(super) received: Counter,
-    pub(super) matched: Counter,
-    pub(super) replied: Counter,
-    pub(super) failed: Counter,
-    pub(super) limited: Counter,
-    pub(super) suppressed: Counter,
-    pub(super) limited_bytes: Counter,
-    pub(super) limited_delayed: Counter,
-    pub(super) limited_matching: Counter,
-}
+/// The live counters of a responder.
+pub(super) type AtomicReplyCounters = ReplyCounters<Counter>;
 
-#[derive(Default)]
 pub(super) struct Counter(AtomicU64);
+
+impl<C> ReplyCounters<C> {
+    fn map<D>(&self, convert: impl Fn(&C) -> D) -> ReplyCounters<D> {
+        ReplyCounters {
+            received: convert(&self.received),
+            matched: convert(&self.matched),
+            replied: convert(&self.replied),
+            failed: convert(&self.failed),
+            limited: convert(&self.limited),
+            suppressed: convert(&self.suppressed),
+            limited_bytes: convert(&self.limited_bytes),
+            limited_delayed: convert(&self.limited_delayed),
+            limited_matching: convert(&self.limited_matching),
+        }
+    }
+}
+
+impl ReplyCounters {
+    /// All counters, in no particular order.
+    pub(in crate::control) fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
+        let Self {
+            received,
+            matched,
+            replied,
+            failed,
+            limited,
+            suppressed,
+            limited_bytes,
+            limited_delayed,
+            limited_matching,
+        } = self;
+        [
+            received,
+            matched,
+            replied,
+            failed,
+            limited,
+            suppressed,
+            limited_bytes,
+            limited_delayed,
+            limited_matching,
+        ]
+    }
+}
 
 impl AtomicReplyCounters {
     pub(super) fn read(&self) -> ReplyCounters {
-        ReplyCounters {
-            received: self.received.read(),
-            matched: self.matched.read(),
-            replied: self.replied.read(),
-            failed: self.failed.read(),
-            limited: self.limited.read(),
-            suppressed: self.suppressed.read(),
-            limited_bytes: self.limited_bytes.read(),
-            limited_delayed: self.limited_delayed.read(),
-            limited_matching: self.limited_matching.read(),
-        }
+        self.map(Counter::read)
     }
 }
 
 impl From<ReplyCounters> for AtomicReplyCounters {
     fn from(counted: ReplyCounters) -> Self {
-        let from = |count: u64| Counter(count.into());
-        Self {
-            received: from(counted.received),
-            matched: from(counted.matched),
-            replied: from(counted.replied),
-            failed: from(counted.failed),
-            limited: from(counted.limited),
-            suppressed: from(counted.suppressed),
-            limited_bytes: from(counted.limited_bytes),
-            limited_delayed: from(counted.limited_delayed),
-            limited_matching: from(counted.limited_matching),
-        }
+        counted.map(|count| Counter(AtomicU64::new(*count)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::limits::ReplyLimit;
+use super::reply_limits::ExceededLimit;
 use crate::model::{Reply, ResponderRules};
 
 /// The decision about a datagram that matches.
@@ -16,10 +16,11 @@ pub(super) enum Decision<'a> {
         /// How long to wait first.
         delay: Duration,
     },
-    /// The responder has replied to the same datagram on another interface.
-    Copy,
-    /// A limit withholds the reply, or the source is not an address to reply to.
-    Limited(ReplyLimit),
+    /// The responder has handled the same datagram on another interface: replied to it, or decided not to.
+    Duplicate,
+    /// The source is not an address to reply to.
+    NoHost,
+    Limited(ExceededLimit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +30,20 @@ pub(super) enum ReplyPayload<'a> {
     Received(&'a [u8]),
 }
 
-/// Decides by the rules. Calls `is_copy` and `check_limits`, with the reply's payload, in this order: each call counts.
+/// Decides by the rules. Calls `check_duplicate`, and then `check_limits` with the reply's payload; both remember the
+/// datagram.
 pub(super) fn decide<'a>(
     rules: &'a ResponderRules,
     datagram: &'a [u8],
     source: SocketAddr,
-    is_copy: impl FnOnce() -> bool,
-    check_limits: impl FnOnce(&[u8]) -> Result<(), ReplyLimit>,
+    check_duplicate: impl FnOnce() -> bool,
+    check_limits: impl FnOnce(&[u8]) -> Result<(), ExceededLimit>,
 ) -> Decision<'a> {
-    if rules.dedupe && is_copy() {
-        return Decision::Copy;
+    if rules.dedupe && check_duplicate() {
+        return Decision::Duplicate;
     }
     if !can_be_replied_to(source) {
-        return Decision::Limited(ReplyLimit::Replies);
+        return Decision::NoHost;
     }
     let payload = match &rules.reply {
         Reply::Fixed(bytes) => ReplyPayload::Fixed(bytes),
@@ -91,18 +93,22 @@ mod tests {
         };
         let source = "192.0.2.1:9".parse().unwrap();
         let immediate = rules(0..=0, true);
-        let decided = |is_copy, limits| decide(&immediate, b"ping", source, || is_copy, |_| limits);
+        let decided = |is_duplicate, limits| decide(&immediate, b"ping", source, || is_duplicate, |_| limits);
         let reply = |delay| Decision::Reply { payload: ReplyPayload::Fixed(&here), delay };
         assert_eq!(decided(false, Ok(())), reply(Duration::ZERO));
-        assert_eq!(decided(true, Ok(())), Decision::Copy);
-        assert_eq!(decided(false, Err(ReplyLimit::Bytes)), Decision::Limited(ReplyLimit::Bytes));
+        assert_eq!(decided(true, Ok(())), Decision::Duplicate);
+        assert_eq!(decided(false, Err(ExceededLimit::Bytes)), Decision::Limited(ExceededLimit::Bytes));
+
+        let no_host = "239.1.1.1:1".parse().unwrap();
+        let decided = decide(&immediate, b"ping", no_host, || false, |_| panic!("no limit applies"));
+        assert_eq!(decided, Decision::NoHost);
 
         let delayed = rules(20..=20, false);
         let decided = decide(
             &delayed,
             b"ping",
             source,
-            || panic!("without `dedupe`, copies get replies too"),
+            || panic!("without `dedupe`, duplicates get replies too"),
             |_| Ok(()),
         );
         assert_eq!(decided, reply(Duration::from_millis(20)));

@@ -3,19 +3,20 @@
 //! Runs on the receive thread, so that an immediate reply costs no task and no queue; a reply that must wait (a delay,
 //! a full send buffer) goes to the timers.
 
-mod active;
+mod active_rules;
 mod byte_budget;
 mod counters;
 mod decision;
-mod limits;
-mod matching;
+mod match_budget;
 mod recent;
+mod reply_limits;
+mod reply_sockets;
 mod replying;
 mod state;
 
-pub(super) use active::ActiveRules;
+pub(super) use active_rules::ActiveRules;
 pub(super) use byte_budget::ByteBudget;
 pub use counters::ReplyCounters;
-pub(super) use limits::ReplyLimits;
-pub(super) use matching::MatchBudget;
+pub(super) use match_budget::MatchBudget;
+pub(super) use reply_limits::ReplyLimits;
 pub(super) use state::{Responder, ResponderContext};

@@ -1,4 +1,4 @@
-//! The datagrams that got a reply just now.
+//! The datagrams that a responder has handled just now.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Datagrams that got a reply recently, to recognise copies that arrived on another interface: two network cards on one
-/// LAN receive everything twice. Compares the kernel's receive times, because a receive thread may be busy for longer
-/// than the copies are apart.
+/// Datagrams that matched recently, whether they got a reply or a limit withheld it, to recognise duplicates that
+/// arrived on another interface: two network cards on one LAN receive everything twice. Compares the kernel's receive
+/// times, because a receive thread may be busy for longer than the duplicates are apart.
 #[derive(Default)]
 pub(super) struct RecentDatagrams {
     hasher: RandomState,
@@ -22,8 +22,9 @@ impl RecentDatagrams {
     /// Enough for 300,000 datagrams per second, in about a megabyte.
     const MAX_DATAGRAMS: usize = 16_384;
 
-    /// Whether the same datagram from the same source arrived on another interface a moment ago.
-    pub(super) fn is_copy(
+    /// Whether this is a duplicate: the same datagram from the same source arrived on another interface a moment ago.
+    /// Any other datagram is remembered.
+    pub(super) fn note_and_check(
         &mut self,
         received_at: Timestamp,
         interface_index: u32,
@@ -58,18 +59,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_copies_by_another_interface_are_suppressed() {
+    fn only_duplicates_by_another_interface_are_recognised() {
         let source = SocketAddr::from(([192, 0, 2, 1], 1));
         let at = |ms: i64| Timestamp(ms * 1_000_000);
         let mut recent = RecentDatagrams::default();
-        assert!(!recent.is_copy(at(0), 1, source, b"x"));
-        assert!(recent.is_copy(at(1), 2, source, b"x"));
-        assert!(!recent.is_copy(at(2), 1, source, b"x"), "the sender has sent it again");
-        assert!(!recent.is_copy(at(3), 2, source, b"y"));
-        assert!(!recent.is_copy(at(60), 2, source, b"x"), "too late to be a copy");
-        assert!(recent.is_copy(at(59), 1, source, b"x"), "its receive thread was busy");
+        assert!(!recent.note_and_check(at(0), 1, source, b"x"));
+        assert!(recent.note_and_check(at(1), 2, source, b"x"));
+        assert!(!recent.note_and_check(at(2), 1, source, b"x"), "the sender has sent it again");
+        assert!(!recent.note_and_check(at(3), 2, source, b"y"));
+        assert!(!recent.note_and_check(at(60), 2, source, b"x"), "too late to be a duplicate");
+        assert!(recent.note_and_check(at(59), 1, source, b"x"), "its receive thread was busy");
         for nth in 0..20_000 {
-            assert!(!recent.is_copy(at(100), 1, source, &i32::to_be_bytes(nth)));
+            assert!(!recent.note_and_check(at(100), 1, source, &i32::to_be_bytes(nth)));
         }
         assert_eq!(
             (recent.order.len(), recent.by_hash.len()),

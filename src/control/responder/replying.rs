@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::active::ActiveRules;
+use super::active_rules::ActiveRules;
 use super::byte_budget::{FixedReply, Reserved};
 use super::decision::{Decision, ReplyPayload, decide};
-use super::limits::ReplyLimit;
+use super::reply_limits::ExceededLimit;
 use super::state::Responder;
 use crate::control::timers::Timers;
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::Timestamp;
 use crate::net::{Batch, RegisteredSocket, SendHandle, Socket, SocketError, SocketErrorKind};
 use crate::sync::Lock;
@@ -25,7 +25,7 @@ impl Responder {
     const MAX_BATCH: usize = 64;
 
     /// Replies to the datagrams of a batch that was received on one interface. `is_only_interface`: there is no other
-    /// interface on which a copy could arrive.
+    /// interface on which a duplicate could arrive.
     pub(in crate::control) fn reply_to_batch(
         self: &Arc<Self>,
         socket: &Arc<RegisteredSocket>,
@@ -53,27 +53,34 @@ impl Responder {
                         continue;
                     }
                 }
-                let is_copy = || {
+                let check_duplicate = || {
                     !is_only_interface
-                        && self.recent.lock_own().is_copy(received_at, interface_index, source, datagram)
+                        && self.recent.lock_own().note_and_check(
+                            received_at,
+                            interface_index,
+                            source,
+                            datagram,
+                        )
                 };
                 let check_limits = |reply: &[u8]| self.check_limits(&active, source, datagram, reply);
-                match decide(&active.rules, datagram, source, is_copy, check_limits) {
-                    Decision::Copy => self.counters.suppressed.add(1),
-                    Decision::Limited(ReplyLimit::Replies) => self.counters.limited.add(1),
-                    Decision::Limited(ReplyLimit::Bytes) => self.counters.limited_bytes.add(1),
+                match decide(&active.rules, datagram, source, check_duplicate, check_limits) {
+                    Decision::Duplicate => self.counters.suppressed.add(1),
+                    Decision::NoHost | Decision::Limited(ExceededLimit::Replies) => {
+                        self.counters.limited.add(1);
+                    }
+                    Decision::Limited(ExceededLimit::Bytes) => self.counters.limited_bytes.add(1),
                     Decision::Reply { payload, delay } => {
                         let other_socket = match active.reply_socket(interface, source.ip()).transpose() {
                             Ok(other_socket) => other_socket,
                             Err(error) => {
-                                rarely!(WARN, %error, %source, "no socket to reply from");
+                                log_throttled!(WARN, %error, %source, "no socket to reply from");
                                 self.counters.failed.add(1);
                                 continue;
                             }
                         };
                         let via = || match &other_socket {
-                            Some(other_socket) => ReplySocket::Own(Arc::downgrade(other_socket)),
-                            None => ReplySocket::Group(SendHandle::new(socket)),
+                            Some(other_socket) => ReplyVia::Own(Arc::downgrade(other_socket)),
+                            None => ReplyVia::Group(SendHandle::new(socket)),
                         };
                         match &other_socket {
                             _ if !active.rules.delay.is_none() => {
@@ -103,14 +110,14 @@ impl Responder {
         source: SocketAddr,
         datagram: &[u8],
         reply: &[u8],
-    ) -> Result<(), ReplyLimit> {
+    ) -> Result<(), ExceededLimit> {
         let (limits, source, own) = (&self.context.limits, source.ip(), active.rules.reply_bytes);
         if !limits.allow(self.serial, source) {
-            return Err(ReplyLimit::Replies);
+            return Err(ExceededLimit::Replies);
         }
         let recipient = (self.serial, source);
         if !limits.allow_bytes(recipient, datagram.len(), reply.len(), own, Instant::now()) {
-            return Err(ReplyLimit::Bytes);
+            return Err(ExceededLimit::Bytes);
         }
         Ok(())
     }
@@ -131,7 +138,7 @@ impl Responder {
             let done = match outcome {
                 Ok(sent) => sent,
                 Err(error) => {
-                    let via = ReplySocket::Group(SendHandle::new(socket));
+                    let via = ReplyVia::Group(SendHandle::new(socket));
                     self.handle_failure(active, &error, via, destination, payload);
                     1
                 }
@@ -155,28 +162,28 @@ impl Responder {
         self: &Arc<Self>,
         active: &ActiveRules,
         error: &SocketError,
-        via: ReplySocket,
+        via: ReplyVia,
         destination: SocketAddr,
         payload: ReplyPayload<'_>,
     ) {
-        if let Some(at) = self.retry_at(error, destination, Self::BUSY_TRIES) {
+        if let Some(at) = self.retry_or_fail(error, destination, Self::BUSY_TRIES) {
             self.postpone(active, at, via, destination, payload, Self::BUSY_TRIES - 1);
         }
     }
 
-    /// When to try a failed send again: after a full send buffer, in a moment. Any other reply has failed.
-    fn retry_at(&self, error: &SocketError, destination: SocketAddr, tries_left: u8) -> Option<Instant> {
+    /// When to try a failed send again: after a full send buffer, in a moment. Counts any other reply as failed.
+    fn retry_or_fail(&self, error: &SocketError, destination: SocketAddr, tries_left: u8) -> Option<Instant> {
         if error.kind() == SocketErrorKind::Busy && tries_left > 0 {
             return Some(Instant::now() + Self::BUSY_PAUSE);
         }
-        rarely!(WARN, %error, %destination, "a reply was not sent");
+        log_throttled!(WARN, %error, %destination, "a reply was not sent");
         self.counters.failed.add(1);
         None
     }
 
-    /// Counts a delayed reply whose socket is closed.
-    fn drop_delayed(&self, destination: SocketAddr) {
-        rarely!(
+    /// Counts a delayed reply whose socket is closed as failed.
+    fn fail_delayed(&self, destination: SocketAddr) {
+        log_throttled!(
             WARN,
             %destination,
             "a delayed reply was not sent: its interface or address is gone or renamed, or the responder was changed"
@@ -188,7 +195,7 @@ impl Responder {
         self: &Arc<Self>,
         active: &ActiveRules,
         at: Instant,
-        via: ReplySocket,
+        via: ReplyVia,
         destination: SocketAddr,
         payload: ReplyPayload<'_>,
         tries_left: u8,
@@ -214,7 +221,7 @@ impl Responder {
 
 /// A reply that is sent later.
 struct DelayedReply {
-    via: ReplySocket,
+    via: ReplyVia,
     destination: SocketAddr,
     payload: DelayedPayload,
     tries_left: u8,
@@ -229,11 +236,11 @@ enum DelayedPayload {
 
 /// The socket that a reply is sent from.
 #[derive(Clone)]
-enum ReplySocket {
+enum ReplyVia {
     /// The socket that received the datagram.
     Group(SendHandle),
-    /// Another socket of the responder, see [`ReplySockets`](super::active). Weak: a waiting reply does not keep open the
-    /// socket of a responder that is gone.
+    /// Another socket of the responder, see [`ReplySockets`](super::reply_sockets). Weak: a waiting reply does not keep
+    /// open the socket of a responder that is gone.
     Own(Weak<Socket>),
 }
 
@@ -249,16 +256,16 @@ impl DelayedReply {
     fn send(self, responder: &Arc<Responder>) {
         let payload = self.payload.bytes();
         let sent = match &self.via {
-            ReplySocket::Group(handle) => {
+            ReplyVia::Group(handle) => {
                 handle.open().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
             }
-            ReplySocket::Own(socket) => {
+            ReplyVia::Own(socket) => {
                 socket.upgrade().map(|socket| responder.counted(|| socket.send_to(self.destination, payload)))
             }
         };
-        let Some(sent) = sent else { return responder.drop_delayed(self.destination) };
+        let Some(sent) = sent else { return responder.fail_delayed(self.destination) };
         if let Err(error) = sent
-            && let Some(at) = responder.retry_at(&error, self.destination, self.tries_left)
+            && let Some(at) = responder.retry_or_fail(&error, self.destination, self.tries_left)
         {
             Self { tries_left: self.tries_left - 1, ..self }.arm(responder, at);
         }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::active::ActiveRules;
+use super::active_rules::ActiveRules;
 use super::byte_budget::ByteBudget;
 use super::counters::{AtomicReplyCounters, ReplyCounters};
-use super::limits::ReplyLimits;
-use super::matching::MatchBudget;
+use super::match_budget::MatchBudget;
 use super::recent::RecentDatagrams;
+use super::reply_limits::ReplyLimits;
 use crate::control::timers::Timers;
 use crate::net::InterfaceWatch;
 use crate::sync::Lock;
@@ -77,8 +77,8 @@ impl Responder {
         self.active.is_poisoned() || self.recent.is_poisoned()
     }
 
-    /// Drops state that may be half changed. As a result, a copy of a datagram that just got a reply may get one
-    /// too.
+    /// Drops state that may be half changed. As a result, a duplicate of a datagram that was just handled may get a
+    /// reply too.
     pub(in crate::control) fn repair(&self) {
         self.active.clear_poison();
         self.recent.clear_poison();

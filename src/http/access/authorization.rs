@@ -40,7 +40,7 @@ impl Authorization {
         extensions.get().cloned().unwrap_or_default()
     }
 
-    /// Puts it where [`Self::of`] finds it. The default one needs no place, which costs an allocation.
+    /// Puts it where [`Self::of`] finds it. The default one is not attached, which saves an allocation.
     pub(in crate::http) fn attach(&self, extensions: &mut Extensions) {
         if self.0.is_some() {
             extensions.insert(self.clone());

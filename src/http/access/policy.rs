@@ -4,15 +4,15 @@ use axum::extract::Request;
 use axum::response::Response;
 
 use super::authorization::Authorization;
-use super::capacity::{Capacity, is_operational};
 use super::cross_origin::CrossOrigin;
 use super::listener::ListenerKind;
 use super::origin::OriginPolicy;
+use super::paths::is_operational;
 use super::token_auth::{Access, TokenAuth};
 use crate::http::problem::Problem;
 use crate::tokens::Tokens;
 
-/// The checks before the routes.
+/// Decides which requests reach the routes: by capacity, by origin, and by token.
 pub(in crate::http) struct AccessPolicy {
     origins: OriginPolicy,
     tokens: TokenAuth,
@@ -56,6 +56,17 @@ impl AccessPolicy {
         }
         self.tokens.authorize(request, listener).map(AccessDecision::Authorized)
     }
+}
+
+/// Which requests the service takes on besides those under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capacity {
+    /// All requests.
+    Normal,
+    /// Requests of operators, and those with a token.
+    Scarce,
+    /// Requests of operators alone.
+    Exhausted,
 }
 
 /// What to do with a request that is not refused.

@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, header};
 use tokio::sync::watch;
 
 use super::authorization::{Authorization, needed};
-use super::capacity::METRICS;
 use super::listener::ListenerKind;
-use super::open_paths::is_open;
+use super::paths::METRICS;
+use super::paths::is_open;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::Timestamp;
 use crate::tokens::Tokens;
 
@@ -91,7 +91,7 @@ impl TokenAuth {
         };
         let Some(token) = tokens.find(given) else {
             // A client with an outdated token, or an attacker who guesses.
-            rarely!(WARN, method = %request.method(), path, "the service refused a request with an unknown token");
+            log_throttled!(WARN, method = %request.method(), path, "the service refused a request with an unknown token");
             let detail = "this is not a token of this service: it is mistyped, or was replaced by another";
             return Err(Problem::new(ProblemKind::UnknownToken, detail));
         };

@@ -14,13 +14,13 @@ pub struct ConnectionCounts {
 /// Why the service closed a connection before its client did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCause {
-    /// It had no complete head of a request when others needed its place, or bytes.
+    /// It had no complete head of a request when others needed its slot, or bytes.
     Head,
-    /// It was idle when others needed its place.
+    /// It was idle when others needed its slot.
     Idle,
-    /// Its client did not read an answer.
+    /// Its client did not read a response.
     Reader,
-    /// There was no place, and none could be made.
+    /// There was no slot, and none could be freed.
     Full,
 }
 

@@ -20,10 +20,10 @@ pub(in crate::http) struct HttpMetrics {
 
 struct RouteLabel {
     template: Box<str>,
-    methods: [Answers; METHODS.len()],
+    methods: [ResponseCounters; METHODS.len()],
 }
 
-struct Answers {
+struct ResponseCounters {
     /// Counts of responses from 1xx to 5xx.
     by_class: [AtomicU64; CLASSES.len()],
     durations: Histogram,
@@ -38,11 +38,11 @@ pub(in crate::http) struct RequestKey {
 
 /// The counts of one route and method, which had at least one request.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct RouteCounts {
     pub(super) route: String,
     pub(super) method: &'static str,
     /// Counts by class of the status.
-    pub(super) answers: [(&'static str, u64); CLASSES.len()],
+    pub(super) responses: [(&'static str, u64); CLASSES.len()],
     /// From the request's head to the response's head, including requested waits.
     pub(super) durations: Distribution,
 }
@@ -104,26 +104,26 @@ impl HttpMetrics {
         (key.route < self.routes.len() - 1).then(|| &*self.routes[key.route].template)
     }
 
-    pub(in crate::http) fn answered(&self, key: RequestKey, status: StatusCode, duration: Duration) {
-        let answers = &self.routes[key.route].methods[key.method];
+    pub(in crate::http) fn note_response(&self, key: RequestKey, status: StatusCode, duration: Duration) {
+        let counters = &self.routes[key.route].methods[key.method];
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
-        answers.by_class[class - 1].fetch_add(1, Ordering::Relaxed);
-        answers.durations.note(duration);
+        counters.by_class[class - 1].fetch_add(1, Ordering::Relaxed);
+        counters.durations.note(duration);
     }
 
-    pub(super) fn report(&self) -> Vec<Answered> {
+    pub(super) fn report(&self) -> Vec<RouteCounts> {
         let routes = self.routes.iter().flat_map(|route| {
-            METHODS.iter().zip(&route.methods).map(|(method, answers)| (&*route.template, *method, answers))
+            METHODS.iter().zip(&route.methods).map(|(method, counters)| (&*route.template, *method, counters))
         });
-        let all = routes.map(|(route, method, answers)| Answered {
+        let all = routes.map(|(route, method, counters)| RouteCounts {
             route: route.to_owned(),
             method,
-            durations: answers.durations.distribution(),
-            answers: std::array::from_fn(|class| {
-                (CLASSES[class], answers.by_class[class].load(Ordering::Relaxed))
+            durations: counters.durations.distribution(),
+            responses: std::array::from_fn(|class| {
+                (CLASSES[class], counters.by_class[class].load(Ordering::Relaxed))
             }),
         });
-        all.filter(|answered| answered.durations.count > 0).collect()
+        all.filter(|counts| counts.durations.count > 0).collect()
     }
 }
 
@@ -135,11 +135,11 @@ impl Default for HttpMetrics {
 
 impl RouteLabel {
     fn new(template: &str) -> Self {
-        Self { template: template.into(), methods: std::array::from_fn(|_| Answers::new()) }
+        Self { template: template.into(), methods: std::array::from_fn(|_| ResponseCounters::new()) }
     }
 }
 
-impl Answers {
+impl ResponseCounters {
     fn new() -> Self {
         const fn ms(milliseconds: u64) -> Duration {
             Duration::from_millis(milliseconds)
@@ -197,7 +197,7 @@ mod tests {
         let traffic = HttpMetrics::on(["/v1/messages"].into_iter());
         let count = |method: Method, status| {
             let request = Request::builder().method(method).uri("/v1/messages?a=b").body(Body::empty());
-            traffic.answered(traffic.begin_request(&request.unwrap()), status, Duration::from_millis(2));
+            traffic.note_response(traffic.begin_request(&request.unwrap()), status, Duration::from_millis(2));
         };
         count(Method::POST, StatusCode::ACCEPTED);
         count(Method::POST, StatusCode::OK);
@@ -206,9 +206,7 @@ mod tests {
         let report = traffic.report();
         let found: Vec<_> = report
             .iter()
-            .map(|answered| {
-                (answered.route.as_str(), answered.method, answered.answers.map(|(_, count)| count))
-            })
+            .map(|counts| (counts.route.as_str(), counts.method, counts.responses.map(|(_, count)| count)))
             .collect();
         assert_eq!(
             found,

@@ -1,6 +1,6 @@
 //! The routes of the log filter, which can be changed while the service runs.
 
-use axum::Json as JsonAnswer;
+use axum::Json as JsonResponse;
 use axum::extract::State;
 
 use super::admin_state::AdminState;
@@ -11,8 +11,8 @@ use crate::http::problem::{Problem, ProblemKind};
 /// Show the log filter
 #[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "show_log_filter",
     responses((status = 200, description = "The filter", body = LogFilterView), Problem))]
-pub(in crate::http) async fn show(State(admin): State<AdminState>) -> JsonAnswer<LogFilterView> {
-    JsonAnswer(admin.log_filter().into())
+pub(in crate::http) async fn show(State(admin): State<AdminState>) -> JsonResponse<LogFilterView> {
+    JsonResponse(admin.log_filter().into())
 }
 
 /// Set the log filter
@@ -24,9 +24,9 @@ pub(in crate::http) async fn show(State(admin): State<AdminState>) -> JsonAnswer
 pub(in crate::http) async fn put(
     State(admin): State<AdminState>,
     Json(body): Json<LogFilterBody>,
-) -> Result<JsonAnswer<LogFilterView>, Problem> {
+) -> Result<JsonResponse<LogFilterView>, Problem> {
     let filter = admin.log_filter();
     let set = filter.set(&body.filter);
     set.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()).at("/filter"))?;
-    Ok(JsonAnswer(filter.into()))
+    Ok(JsonResponse(filter.into()))
 }

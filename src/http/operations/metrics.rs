@@ -1,6 +1,8 @@
 //! Metrics for Prometheus, gathered at each scrape.
 //!
-//! Labels have few values, and clients choose none of them.
+//! Labels have few values, and clients choose none of them. Here are the metrics of what the service does;
+//! [`limit_metrics`](super::limit_metrics) has those of what is bounded for all resources or connections together, and
+//! [`process`](super::process) those of the process.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, Labels, MetricsPage};
-use super::http_metrics::Answered;
+use super::http_metrics::RouteCounts;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
 use crate::control::{ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
@@ -27,7 +29,7 @@ use crate::http::request_bytes::RequestBytes;
 use crate::http::state::AppState;
 use crate::model::CloseReason;
 use crate::net::InterfaceHealth;
-use crate::store::{Condition, Store};
+use crate::store::{Store, StoreStatus};
 use crate::traces::SpanCounts;
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
@@ -63,7 +65,7 @@ pub(in crate::http) async fn metrics(
         let snapshot = Snapshot {
             control: state.control.snapshot(),
             interfaces: state.control.interface_health(),
-            store: state.control.store().map(Store::condition),
+            store: state.control.store().map(Store::status),
             failures: state.control.failures(),
             receive_errors: state.control.receive_errors(),
             traffic: state.metrics.report(),
@@ -92,10 +94,10 @@ pub(in crate::http) async fn metrics(
 struct Snapshot {
     control: ControlSnapshot,
     interfaces: InterfaceHealth,
-    store: Option<Condition>,
+    store: Option<StoreStatus>,
     failures: [(ResourceKind, u64); ResourceKind::ALL.len()],
     receive_errors: u64,
-    traffic: Vec<Answered>,
+    traffic: Vec<RouteCounts>,
     streams: Vec<(&'static str, &'static str, u64)>,
     connections: Arc<ConnectionCounts>,
     request_bytes: Arc<RequestBytes>,
@@ -246,7 +248,7 @@ impl Snapshot {
 
     /// Writes nothing if the service has no data directory.
     fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let of = |value: fn(&Condition) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        let of = |value: fn(&StoreStatus) -> f64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_degraded",
             "1 while the service cannot write to the data directory, else 0.",
@@ -262,7 +264,7 @@ impl Snapshot {
             "How long the oldest change has been waiting to be written to the data directory.",
             of(|store| store.lag.as_secs_f64()),
         )?;
-        let damaged = |value: fn(&Condition) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
+        let damaged = |value: fn(&StoreStatus) -> u64| self.store.as_ref().map(|store| (ALONE, value(store)));
         page.gauge(
             "rollcall_store_set_aside",
             "Memberships, responders and messages that are damaged in the data directory, and are not restored.",
@@ -282,22 +284,22 @@ impl Snapshot {
     }
 
     fn requests(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let labels = |answered: &Answered| {
-            [("route", Cow::from(answered.route.clone())), ("method", answered.method.into())]
+        let labels = |counts: &RouteCounts| {
+            [("route", Cow::from(counts.route.clone())), ("method", counts.method.into())]
         };
-        let answers = self.traffic.iter().flat_map(|answered| {
-            let [route, method] = labels(answered);
+        let responses = self.traffic.iter().flat_map(|counts| {
+            let [route, method] = labels(counts);
             // 5xx even if zero, because only an existing row can show an increase.
-            let counted = answered.answers.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
+            let counted = counts.responses.into_iter().filter(|(class, count)| *count > 0 || *class == "5xx");
             counted.map(move |(class, count)| {
                 ([route.clone(), method.clone(), ("status", Cow::from(class))], count)
             })
         });
-        page.counter("rollcall_http_requests", "Requests that the service responded to.", answers)?;
+        page.counter("rollcall_http_requests", "Requests that the service responded to.", responses)?;
         page.histogram(
             "rollcall_http_request_duration_seconds",
             "Time until the head of the response, including requested waits.",
-            self.traffic.iter().map(|answered| (labels(answered), &answered.durations)),
+            self.traffic.iter().map(|counts| (labels(counts), &counts.durations)),
         )?;
         let open = self.streams.iter();
         page.gauge(

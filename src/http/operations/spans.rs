@@ -38,7 +38,7 @@ pub(in crate::http) fn begin(
 }
 
 /// Sets the result of the request.
-pub(in crate::http) fn answered(span: &Span, status: StatusCode) {
+pub(in crate::http) fn note_response(span: &Span, status: StatusCode) {
     span.set("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         span.set("error.type", status.as_str().to_owned());

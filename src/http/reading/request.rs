@@ -74,7 +74,7 @@ impl Reading {
     }
 
     /// Responds with the log in the requested format.
-    pub(in crate::http) async fn answer(
+    pub(in crate::http) async fn respond(
         self,
         control: &Control,
         kind: ResourceKind,

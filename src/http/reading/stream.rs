@@ -23,7 +23,7 @@ use crate::control::Done;
 use crate::control::waiting::within;
 use crate::http::access::Authorization;
 use crate::http::operations::Streamed;
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::rendering::{EndReason, Filter, StreamEncoder};
 use crate::store::{Cursor, Page, ReadError, ReadRange};
 
@@ -141,7 +141,7 @@ impl<F: StreamEncoder> LogStream<F> {
                 // The client sees that the stream was aborted, and resumes it.
                 ReadOutcome::Failed(error) => {
                     self.state = StreamPhase::Ended;
-                    rarely!(WARN, %error, "the service aborted a stream");
+                    log_throttled!(WARN, %error, "the service aborted a stream");
                     return Some(Err(error));
                 }
                 ReadOutcome::End(reason) => {

@@ -14,14 +14,14 @@ use super::dump::DumpReader;
 use super::netlink::{DATAGRAM_BYTES, NetlinkSocket};
 use super::table::LiveTable;
 use super::watch_state::{InterfaceHealth, TableReply, WatchState};
-use crate::logging::rarely;
+use crate::logging::log_throttled;
 use crate::model::InterfaceTable;
 use crate::sync::{Lock, fatal};
 
 pub(super) struct Follower {
     shared: Arc<WatchState>,
     /// A byte arrives when a caller waits for the table; the pipe closes when the thread is to end.
-    wake: PipeReader,
+    wake_reader: PipeReader,
     reader: DumpReader,
     table: LiveTable,
     schedule: DumpSchedule,
@@ -37,11 +37,11 @@ enum Woken {
 }
 
 impl Follower {
-    pub(super) fn new(shared: Arc<WatchState>, wake: PipeReader) -> Self {
+    pub(super) fn new(shared: Arc<WatchState>, wake_reader: PipeReader) -> Self {
         let reader = DumpReader::new(shared.netlink.clone());
         let (table, schedule) = (LiveTable::default(), DumpSchedule::default());
         let buffer = vec![0; DATAGRAM_BYTES].into();
-        Self { shared, wake, reader, table, schedule, waiting: Vec::new(), buffer }
+        Self { shared, wake_reader, reader, table, schedule, waiting: Vec::new(), buffer }
     }
 
     /// Follows the kernel until the pipe closes. After an error or a panic it starts again with new sockets; if that
@@ -56,8 +56,8 @@ impl Follower {
             let reads = self.shared.health.lock_shared().reads;
             match catch_unwind(AssertUnwindSafe(|| self.follow())) {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => rarely!(ERROR, %error, "interfaces are not followed: trying again"),
-                Err(_) => rarely!(ERROR, "following interfaces panicked: trying again"),
+                Ok(Err(error)) => log_throttled!(ERROR, %error, "interfaces are not followed: trying again"),
+                Err(_) => log_throttled!(ERROR, "following interfaces panicked: trying again"),
             }
             failures = if self.shared.health.lock_shared().reads > reads { 1 } else { failures + 1 };
             if failures > MAX_FAILURES {
@@ -75,7 +75,7 @@ impl Follower {
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match wait(&self.wake, None, left) {
+            match wait(&self.wake_reader, None, left) {
                 Ok(Woken::End) => return Woken::End,
                 _ if left.is_zero() => return Woken::Work,
                 _ => {}
@@ -90,7 +90,7 @@ impl Follower {
         loop {
             let pause = self.schedule.until_next(Instant::now(), self.table.is_incomplete());
             self.shared.progress.idle();
-            if let Woken::End = wait(&self.wake, Some(notifications.as_fd()), pause)? {
+            if let Woken::End = wait(&self.wake_reader, Some(notifications.as_fd()), pause)? {
                 return Ok(());
             }
             self.shared.progress.begin_work();
@@ -134,7 +134,7 @@ impl Follower {
         let now = Instant::now();
         self.schedule.last = Some(now);
         if let Err(error) = &result {
-            rarely!(WARN, %error, "the interfaces could not be read");
+            log_throttled!(WARN, %error, "the interfaces could not be read");
             self.table.mark_incomplete();
         }
         let mut health = self.shared.health.lock_shared();
@@ -177,9 +177,13 @@ impl DumpSchedule {
 }
 
 /// Waits for notifications, for callers that want the table, or for `max` at most.
-fn wait(mut wake: &PipeReader, notifications: Option<BorrowedFd<'_>>, max: Duration) -> io::Result<Woken> {
+fn wait(
+    mut wake_reader: &PipeReader,
+    notifications: Option<BorrowedFd<'_>>,
+    max: Duration,
+) -> io::Result<Woken> {
     let milliseconds = u16::try_from(max.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-    let descriptors = std::iter::once(wake.as_fd()).chain(notifications);
+    let descriptors = std::iter::once(wake_reader.as_fd()).chain(notifications);
     let mut descriptors: Vec<_> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     match poll(&mut descriptors, PollTimeout::from(milliseconds)) {
         Ok(_) | Err(Errno::EINTR) => {}
@@ -187,7 +191,7 @@ fn wait(mut wake: &PipeReader, notifications: Option<BorrowedFd<'_>>, max: Durat
     }
     let woken = descriptors[0].revents().unwrap_or(PollFlags::empty());
     if woken.intersects(PollFlags::POLLIN | PollFlags::POLLHUP) {
-        let read = wake.read(&mut [0; 64])?;
+        let read = wake_reader.read(&mut [0; 64])?;
         return Ok(if read == 0 { Woken::End } else { Woken::Work });
     }
     Ok(Woken::Work)

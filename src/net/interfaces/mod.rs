@@ -52,19 +52,23 @@ impl InterfaceWatch {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, SocketError> {
-        let (woken, wake) = io::pipe().context(Action::Interfaces)?;
+        let (wake_reader, wake_writer) = io::pipe().context(Action::Interfaces)?;
         let routes = RouteCache::new(&*netlink).context(Action::Interfaces)?;
         let shared = Arc::new(WatchState {
             netlink,
             routes: Mutex::new(routes),
             table: watch::Sender::default(),
-            requests: Mutex::new(RefreshRequests { waiting: Vec::new(), woken: false, wake: Some(wake) }),
+            requests: Mutex::new(RefreshRequests {
+                waiting: Vec::new(),
+                woken: false,
+                wake_writer: Some(wake_writer),
+            }),
             health: Mutex::default(),
             idle_clients: Mutex::default(),
             progress: Arc::default(),
         });
         let (follower, counted, ending) =
-            (Follower::new(shared.clone(), woken), tasks.token(), shared.clone());
+            (Follower::new(shared.clone(), wake_reader), tasks.token(), shared.clone());
         let thread = thread::Builder::new().name("interfaces".to_owned());
         let run = move || {
             follower.run();
@@ -72,7 +76,7 @@ impl InterfaceWatch {
             ending.health.lock_shared().end();
             drop(counted);
         };
-        thread.spawn(run).context(Action::Interfaces)?;
+        thread.spawn(run).context(Action::StartThread)?;
         let (end, stop) = (EndThread(shared.clone()), stop.clone());
         tasks.spawn(async move {
             stop.cancelled().await;
@@ -148,7 +152,7 @@ struct EndThread(Arc<WatchState>);
 
 impl Drop for EndThread {
     fn drop(&mut self) {
-        self.0.requests.lock_shared().wake = None;
+        self.0.requests.lock_shared().wake_writer = None;
     }
 }
 

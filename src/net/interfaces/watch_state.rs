@@ -34,7 +34,7 @@ pub(super) struct RefreshRequests {
     /// Whether the thread has been woken for them.
     pub(super) woken: bool,
     /// None once the thread is to end.
-    pub(super) wake: Option<PipeWriter>,
+    pub(super) wake_writer: Option<PipeWriter>,
 }
 
 /// How well the thread follows the kernel.
@@ -67,9 +67,9 @@ impl InterfaceHealth {
 
 impl RefreshRequests {
     pub(super) fn add(&mut self, reply: TableReply) -> io::Result<()> {
-        let wake = self.wake.as_mut().ok_or_else(ended)?;
+        let writer = self.wake_writer.as_mut().ok_or_else(ended)?;
         if !self.woken {
-            wake.write_all(&[0])?;
+            writer.write_all(&[0])?;
             self.woken = true;
         }
         self.waiting.retain(|reply| !reply.is_closed());

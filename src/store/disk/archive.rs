@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::archive_source::ArchiveSource;
 use super::directory;
 use super::error::DiskError;
-use super::loading::{Damage, LoadedLog};
+use super::loading::{Damage, LoadedResource};
 use super::tables::blocks::Fetched;
 use super::tables::{blocks, owners};
 use crate::model::Timestamp;
@@ -70,7 +70,7 @@ impl Archive {
         // A part of the oldest block may have been evicted already.
         let kept = if oldest.first < log.log.first { Some(self.fetch(log, oldest)?) } else { None };
         let first = kept.and_then(|fetched| {
-            let Fetch::Found(block) = fetched else { return None };
+            let FetchResult::Found(block) = fetched else { return None };
             let kept = block.entries_from(log.log.first).take_while(|entry| entry.sequence < oldest.next);
             kept.map(|entry| entry.metadata.received_at).min()
         });
@@ -95,7 +95,7 @@ impl Archive {
         }
     }
 
-    fn fetch(&mut self, log: &ArchivedLog, block: &SavedBlock) -> Result<Fetch, DiskError> {
+    fn fetch(&mut self, log: &ArchivedLog, block: &SavedBlock) -> Result<FetchResult, DiskError> {
         let fetch = |connection: &Connection| blocks::fetch(connection, block.row, log.number, log.epoch);
         let fetched = match self.source.query(fetch) {
             // A bad sector is one of the others.
@@ -108,22 +108,22 @@ impl Archive {
                 Block::read(data, found.first, found.next)
             }
             Some(Fetched::Damaged) => None,
-            Some(Fetched::Good(..)) | None => return Ok(Fetch::Evicted),
+            Some(Fetched::Good(..)) | None => return Ok(FetchResult::Evicted),
         };
         Ok(found.map_or_else(
             || {
                 let ArchivedLog { kind, id, .. } = log;
                 let (first, last) = (block.first, block.next - 1);
                 self.damage.push(format!("the datagrams {first} to {last} of {kind} `{id}` are damaged"));
-                Fetch::Damaged
+                FetchResult::Damaged
             },
-            |block| Fetch::Found(Arc::new(block)),
+            |block| FetchResult::Found(Arc::new(block)),
         ))
     }
 }
 
 /// A fetched block.
-enum Fetch {
+enum FetchResult {
     Found(Arc<Block>),
     /// The service has evicted it.
     Evicted,
@@ -131,7 +131,7 @@ enum Fetch {
 }
 
 impl ArchivedLog {
-    fn new(LoadedLog { row, log, is_rebuilt, .. }: LoadedLog, is_set_aside: bool) -> Self {
+    fn new(LoadedResource { row, log, is_rebuilt, .. }: LoadedResource, is_set_aside: bool) -> Self {
         let epoch = (!is_rebuilt).then_some(log.epoch);
         Self { kind: row.kind, id: row.id, number: row.number, epoch, log, is_set_aside }
     }
@@ -188,16 +188,16 @@ impl<W: Fn(Timestamp, Timestamp) -> bool> Iterator for Pages<'_, W> {
             }
             let block = if (self.accepts)(saved.times.0, saved.times.1) {
                 match self.archive.fetch(self.log, saved) {
-                    Ok(Fetch::Evicted) => {
+                    Ok(FetchResult::Evicted) => {
                         self.gone = saved.next;
                         continue;
                     }
                     // The next page, or the end, reports the gap.
-                    Ok(Fetch::Damaged) => {
+                    Ok(FetchResult::Damaged) => {
                         self.damaged_until = saved.next;
                         continue;
                     }
-                    Ok(Fetch::Found(block)) => Some(block),
+                    Ok(FetchResult::Found(block)) => Some(block),
                     Err(error) => {
                         self.left = [].iter();
                         self.reached = u64::MAX;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::DiskError;
-use super::loading::SavedState;
+use super::loading::LoadedDatabase;
 use super::schema::Layout;
 use super::snapshot_reader::SnapshotReader;
 use super::{loading, migration, repair, schema};
@@ -18,7 +18,7 @@ pub(super) enum ArchiveSource {
 
 impl ArchiveSource {
     /// Opens the database and reads it; returns also what is damaged, so that it had to be copied.
-    pub(super) fn open(database: &Path) -> Result<(Self, SavedState, Vec<String>), DiskError> {
+    pub(super) fn open(database: &Path) -> Result<(Self, LoadedDatabase, Vec<String>), DiskError> {
         match Self::read(database).map_err(DiskError::when_reading) {
             Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_))) => {
                 let copy = temporary(database)?;
@@ -35,7 +35,7 @@ impl ArchiveSource {
         }
     }
 
-    fn read(database: &Path) -> Result<(Self, SavedState), DiskError> {
+    fn read(database: &Path) -> Result<(Self, LoadedDatabase), DiskError> {
         let mut reader = SnapshotReader::open(database)?;
         let connection = reader.connection()?;
         let snapshot = connection.unchecked_transaction();

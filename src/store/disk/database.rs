@@ -1,7 +1,6 @@
 //! The file of the database: its connections, its size, and what keeps it small.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +11,13 @@ use super::disk_space::{DatabaseSize, DiskSpace, SpaceEstimate};
 use super::error::DiskError;
 use super::migration;
 use super::schema::{self, Layout, PAGE_BYTES};
+use crate::file_identity::FileIdentity;
 
 /// The database, open for writing.
 pub(super) struct Database {
     pub(super) path: PathBuf,
-    /// Device and inode of the file, to detect that another has taken its place.
-    identity: (u64, u64),
+    /// To detect that another file has taken its place.
+    identity: FileIdentity,
     pub(super) connection: Connection,
     disk: DiskSpace,
 }
@@ -99,9 +99,9 @@ impl Database {
     }
 
     /// The size of the file, if it is still there: what is written to a removed one is lost.
-    pub(super) fn check(&self) -> Result<u64, DiskError> {
+    pub(super) fn file_size(&self) -> Result<u64, DiskError> {
         match std::fs::metadata(&self.path) {
-            Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(found.len()),
+            Ok(found) if FileIdentity::of(&found) == self.identity => Ok(found.len()),
             Ok(_) => {
                 Err(DiskError::other(&self.path, &"another file has taken its place: restart the service"))
             }
@@ -113,8 +113,8 @@ impl Database {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    std::fs::metadata(path).map(|found| FileIdentity::of(&found))
 }
 
 /// A connection that only reads.

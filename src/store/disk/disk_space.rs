@@ -42,13 +42,14 @@ impl SpaceEstimate {
 }
 
 impl DiskSpace {
-    /// The reserve at most, and as a share of the bytes that are free or the database's.
-    const RESERVE: u64 = 128 * 1024 * 1024;
-    const SHARE: u64 = 8;
+    /// The reserve at most; it is no more than an eighth of the bytes that are free or the database's.
+    const MAX_RESERVE: u64 = 128 * 1024 * 1024;
+    const RESERVE_DIVISOR: u64 = 8;
     /// A block and its overhead.
     const MIN_TRANSACTION: u64 = 96 * 1024;
-    /// If less than this, and than this share of the disk, is available, others fill it: memory holds more.
+    /// If less than this, and less than an eighth of the disk, is available, others fill it: memory holds more.
     const MIN_AVAILABLE: u64 = 16 * 1024 * 1024;
+    const AVAILABLE_DIVISOR: u64 = 8;
 
     pub(super) fn around(database: &Path) -> Self {
         let mut journal = database.as_os_str().to_owned();
@@ -61,7 +62,7 @@ impl DiskSpace {
         let (free, all) = free_and_all(&self.database);
         let (file, journal) = (length(&self.database), length(&self.journal));
         let available = free + file + journal;
-        let reserve = Self::RESERVE.min(available / Self::SHARE);
+        let reserve = Self::MAX_RESERVE.min(available / Self::RESERVE_DIVISOR);
         let capacity = available - reserve;
         // The file has yet to grow by what is in the journal alone.
         let growth = database.total.saturating_sub(file);
@@ -72,7 +73,8 @@ impl DiskSpace {
                 .filter(|writable| *writable >= Self::MIN_TRANSACTION)
                 .unwrap_or(0),
             max_transaction: (reserve / 8).max(Self::MIN_TRANSACTION),
-            taken: free < growth + reserve / 2 || available < Self::MIN_AVAILABLE.min(all / Self::SHARE),
+            taken: free < growth + reserve / 2
+                || available < Self::MIN_AVAILABLE.min(all / Self::AVAILABLE_DIVISOR),
         }
     }
 }

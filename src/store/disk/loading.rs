@@ -30,10 +30,10 @@ const MAX_NUMBER: i64 = i64::MAX >> 1;
 
 /// The content of the database.
 #[derive(Default)]
-pub(super) struct SavedState {
-    pub(super) logs: Vec<LoadedLog>,
+pub(super) struct LoadedDatabase {
+    pub(super) logs: Vec<LoadedResource>,
     /// Logs without a sound owner; their specs are empty.
-    pub(super) set_aside: Vec<LoadedLog>,
+    pub(super) set_aside: Vec<LoadedResource>,
     pub(super) damage: Damage,
     /// Logs whose owner has a newer log: they were about to be deleted.
     pub(super) superseded: Vec<i64>,
@@ -44,7 +44,7 @@ pub(super) struct SavedState {
 }
 
 /// A log and its owner.
-pub(super) struct LoadedLog {
+pub(super) struct LoadedResource {
     pub(super) row: LogRow,
     pub(super) spec: String,
     pub(super) log: SavedLog,
@@ -76,7 +76,11 @@ pub(super) struct FoundRows {
 
 /// Notes the start, reserves numbers for it, and returns the saved logs: the first write to the directory.
 /// `skip`: readers saw numbers that had not been reserved. `max_transaction`: how many bytes one transaction may write.
-pub(super) fn begin(database: &Database, skip: bool, max_transaction: u64) -> Result<SavedState, DiskError> {
+pub(super) fn begin(
+    database: &Database,
+    skip: bool,
+    max_transaction: u64,
+) -> Result<LoadedDatabase, DiskError> {
     let failed = |error| DiskError::of_sqlite(&database.path, &error);
     let mut state = load(&database.connection, &database.path)?;
     let skipped = if skip { SKIPPED } else { 0 };
@@ -86,10 +90,9 @@ pub(super) fn begin(database: &Database, skip: bool, max_transaction: u64) -> Re
         found.row.reserved = found.log.reserved;
     }
     // If the process is killed here, some reserved numbers stay unused.
-    let max_transaction =
-        usize::try_from(max_transaction / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
+    let max_logs = usize::try_from(max_transaction / u64::from(PAGE_BYTES)).unwrap_or(usize::MAX).max(1);
     let changed: Vec<_> = state.logs.iter().filter(|found| !found.row.complete || found.is_rebuilt).collect();
-    for logs in changed.chunks(max_transaction) {
+    for logs in changed.chunks(max_logs) {
         let transaction = database.connection.unchecked_transaction().map_err(failed)?;
         for found in logs {
             logs::put(&transaction, &found.row).map_err(failed)?;
@@ -101,7 +104,7 @@ pub(super) fn begin(database: &Database, skip: bool, max_transaction: u64) -> Re
 }
 
 /// Reads everything but the blocks' data. An error means that a table cannot be read to its end.
-pub(super) fn load(connection: &Connection, path: &Path) -> Result<SavedState, DiskError> {
+pub(super) fn load(connection: &Connection, path: &Path) -> Result<LoadedDatabase, DiskError> {
     let rows = || {
         Ok(FoundRows {
             owners: owners::read_all(connection)?,
@@ -113,8 +116,8 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<SavedState, D
 }
 
 /// Brings owners, logs and blocks together.
-pub(super) fn assemble(rows: FoundRows) -> SavedState {
-    let mut state = SavedState::default();
+pub(super) fn assemble(rows: FoundRows) -> LoadedDatabase {
+    let mut state = LoadedDatabase::default();
     // A damaged number is not relied on, but stays taken.
     let taken = |numbers: &mut dyn Iterator<Item = i64>| {
         numbers.filter(|number| *number <= MAX_NUMBER).max().unwrap_or(0).max(0) + 1
@@ -135,18 +138,18 @@ pub(super) fn assemble(rows: FoundRows) -> SavedState {
         match (owners.remove(&number), logs.remove(&number)) {
             (Some(owner), Some(row)) if owner.spec.is_empty() => {
                 state.damage.without_spec.push(name(&owner.kind, &owner.id));
-                set_aside.insert(number, Some(LoadedLog::new(row, owner.spec)));
+                set_aside.insert(number, Some(LoadedResource::new(row, owner.spec)));
             }
             (Some(owner), Some(row)) if (&owner.kind, &owner.id) == (&row.kind, &row.id) => {
-                found.insert(number, LoadedLog::new(row, owner.spec));
+                found.insert(number, LoadedResource::new(row, owner.spec));
             }
             (Some(owner), None) if number <= MAX_NUMBER => {
                 state.damage.rebuilt.push(name(&owner.kind, &owner.id));
-                found.insert(number, LoadedLog::rebuilt(owner));
+                found.insert(number, LoadedResource::rebuilt(owner));
             }
             (_, Some(row)) => {
                 state.damage.set_aside.push(name(&row.kind, &row.id));
-                set_aside.insert(number, Some(LoadedLog::new(row, String::new())));
+                set_aside.insert(number, Some(LoadedResource::new(row, String::new())));
             }
             (_, None) => {
                 state.damage.set_aside.push(format!("the owner of log {number}"));
@@ -161,7 +164,7 @@ pub(super) fn assemble(rows: FoundRows) -> SavedState {
             continue;
         };
         let aside = set_aside.get_mut(&log).and_then(Option::as_mut);
-        let Some(LoadedLog { log, .. }) = found.get_mut(&log).or(aside) else {
+        let Some(LoadedResource { log, .. }) = found.get_mut(&log).or(aside) else {
             // If owners or logs are damaged, the block may be of one of them.
             if is_sound {
                 state.orphans.push(number);
@@ -192,7 +195,8 @@ pub(super) fn assemble(rows: FoundRows) -> SavedState {
     }
     state.logs.reverse();
     // The client has created the resource again since the repair.
-    let is_replaced = |aside: &LoadedLog| names.contains(&(aside.row.kind.clone(), aside.row.id.clone()));
+    let is_replaced =
+        |aside: &LoadedResource| names.contains(&(aside.row.kind.clone(), aside.row.id.clone()));
     for aside in set_aside.into_values().flatten() {
         let name = name(&aside.row.kind, &aside.row.id);
         if is_replaced(&aside) && state.damage.without_spec.contains(&name) {
@@ -210,7 +214,7 @@ fn name(kind: &str, id: &str) -> String {
     format!("{kind} `{id}`")
 }
 
-impl LoadedLog {
+impl LoadedResource {
     fn new(row: LogRow, spec: String) -> Self {
         let log = SavedLog {
             epoch: row.epoch,

@@ -12,13 +12,13 @@
 mod archive;
 mod archive_source;
 mod checksum;
-mod condition;
 mod database;
 mod directory;
 mod disk_space;
 mod error;
 mod files;
 mod loading;
+mod log_with_owner;
 mod losses;
 mod migration;
 mod pending;
@@ -28,8 +28,8 @@ mod replacement;
 mod salvage;
 mod schema;
 mod snapshot_reader;
+mod status;
 mod tables;
-mod tracked_log;
 mod write_queue;
 mod writer;
 
@@ -46,18 +46,18 @@ use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
 use disk_space::SpaceEstimate;
-use loading::{LoadedLog, SavedState};
+use loading::{LoadedDatabase, LoadedResource};
 use losses::Losses;
 use reader::BlockReader;
 use write_queue::WriteQueue;
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
-pub use condition::Condition;
 pub use error::DiskError;
+pub use log_with_owner::Persist;
+pub(super) use log_with_owner::{DurableLog, LogWithOwner};
 pub use repair::{CheckReport, check, repair};
-pub use tracked_log::Persist;
-pub(super) use tracked_log::{DurableLog, TrackedLog};
+pub use status::StoreStatus;
 
 /// Where and how the store keeps logs.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub struct StoreSettings {
 }
 
 /// An owner and its log, as loaded from disk.
-pub struct Saved {
+pub struct SavedResource {
     pub kind: String,
     pub id: String,
     pub spec: String,
@@ -94,7 +94,10 @@ struct StoreInner {
 impl Store {
     /// Opens or creates the directory, and returns the logs on disk. Blocks while it reads them. `budget`: the bound on
     /// all logs, which the store lowers if the disk has less space.
-    pub fn open(settings: &StoreSettings, budget: Arc<Budget>) -> Result<(Self, Vec<Saved>), DiskError> {
+    pub fn open(
+        settings: &StoreSettings,
+        budget: Arc<Budget>,
+    ) -> Result<(Self, Vec<SavedResource>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let losses = Losses::default();
         let (database, space, found) = match begin(&directory) {
@@ -114,9 +117,9 @@ impl Store {
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
         let queue = Arc::new(WriteQueue::new(found.next_log, losses));
         let reader = Arc::new(BlockReader::new(directory.database()));
-        let saved = found.logs.into_iter().map(|LoadedLog { row, spec, log, .. }| {
+        let saved = found.logs.into_iter().map(|LoadedResource { row, spec, log, .. }| {
             let handle = LogHandle::new(queue.clone(), reader.clone(), row.number);
-            Saved { kind: row.kind, id: row.id, spec, status: row.status, handle, log }
+            SavedResource { kind: row.kind, id: row.id, spec, status: row.status, handle, log }
         });
         let saved = saved.collect();
         found.superseded.into_iter().for_each(|number| queue.remove(number));
@@ -164,8 +167,8 @@ impl Store {
     }
 
     /// Writes the log with this number, and its owner, from now on.
-    pub(super) fn track(&self, number: i64, tracked: TrackedLog) {
-        self.0.queue.track(number, tracked);
+    pub(super) fn persist(&self, number: i64, entry: LogWithOwner) {
+        self.0.queue.persist(number, entry);
     }
 
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
@@ -189,8 +192,8 @@ impl Store {
         &self.0.queue.progress
     }
 
-    pub fn condition(&self) -> Condition {
-        self.0.queue.condition(self.0.budget.confined_to())
+    pub fn status(&self) -> StoreStatus {
+        self.0.queue.status(self.0.budget.confined_to())
     }
 
     /// Writes the pending work and closes the database; ignores later changes. The error says why some work is not on
@@ -261,7 +264,7 @@ impl LogHandle {
 }
 
 /// Opens the database and reads it.
-fn begin(directory: &Directory) -> Result<(Database, SpaceEstimate, SavedState), DiskError> {
+fn begin(directory: &Directory) -> Result<(Database, SpaceEstimate, LoadedDatabase), DiskError> {
     let database = Database::open(directory)?;
     let space = database.estimate_space().and_then(|space| {
         database.bound_journal(space.max_transaction)?;

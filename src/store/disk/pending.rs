@@ -4,14 +4,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::tracked_log::{DurableLog, TrackedLog};
+use super::log_with_owner::{DurableLog, LogWithOwner};
 use super::write_queue::QueuedWrites;
-use crate::store::saved::{RowId, UnsavedLog};
+use crate::store::saved::{RowId, UnsavedPart};
 
 /// Work that is not committed yet.
 #[derive(Default)]
 pub(super) struct PendingWrites {
-    pub(super) tracked: HashMap<i64, TrackedLog>,
+    /// All logs that the writer keeps on disk, by number.
+    pub(super) logs: HashMap<i64, LogWithOwner>,
     /// Owners that are not on disk yet.
     pub(super) new: HashSet<i64>,
     /// Owners that have changed.
@@ -19,7 +20,8 @@ pub(super) struct PendingWrites {
     pub(super) removed: Vec<i64>,
     /// Logs in the order of their turns, each once.
     pub(super) dirty: VecDeque<i64>,
-    waiting: HashSet<i64>,
+    /// The same, to find one.
+    enqueued: HashSet<i64>,
     pub(super) freed: Vec<RowId>,
     pub(super) since: Option<Instant>,
     /// Flush tickets: the latest one requested, and the latest one completed.
@@ -30,10 +32,11 @@ pub(super) struct PendingWrites {
 /// The result of one transaction.
 #[derive(Default)]
 pub(super) struct CommitResult {
-    /// How many of the removed logs, and of the freed rows, it has deleted.
-    pub(super) deleted: usize,
+    /// The most of the removed logs, and the most of the freed rows, that it was to delete: it has deleted as many, or
+    /// all.
+    pub(super) max_deletions: usize,
     pub(super) owners: Vec<i64>,
-    pub(super) logs: Vec<(Arc<dyn DurableLog>, UnsavedLog)>,
+    pub(super) logs: Vec<(Arc<dyn DurableLog>, UnsavedPart)>,
     /// How many of the dirty logs have had their turns.
     pub(super) turns: usize,
     /// Logs with more to write than fits into the transaction.
@@ -47,30 +50,30 @@ impl PendingWrites {
     /// Adds the queued work.
     pub(super) fn take(&mut self, queue: QueuedWrites) {
         self.since = self.since.or(queue.since);
-        for (number, tracked) in queue.tracked {
+        for (number, entry) in queue.logs {
             // Closing it has queued the removal already, or will.
-            if tracked.log.is_closed() {
+            if entry.log.is_closed() {
                 continue;
             }
-            if tracked.is_new {
+            if entry.is_new {
                 self.new.insert(number);
             } else {
-                self.wait(number);
+                self.enqueue(number);
             }
-            self.tracked.insert(number, tracked);
+            self.logs.insert(number, entry);
         }
         self.touched.extend(queue.touched);
-        queue.dirty.into_iter().for_each(|number| self.wait(number));
+        queue.dirty.into_iter().for_each(|number| self.enqueue(number));
         self.freed.extend(queue.freed);
         for number in &queue.removed {
-            self.tracked.remove(number);
+            self.logs.remove(number);
         }
         self.removed.extend(queue.removed);
         self.requested = queue.requested;
     }
 
-    /// The latest flush ticket for which every change of an owner is on disk.
-    pub(super) fn answered(&mut self) -> u64 {
+    /// Completes the flush tickets for which every change of an owner is on disk; returns the latest one.
+    pub(super) fn complete_tickets(&mut self) -> u64 {
         if self.removed.is_empty() && self.new.is_empty() && self.touched.is_empty() {
             self.completed = self.requested;
         }
@@ -96,43 +99,43 @@ impl PendingWrites {
     }
 
     /// Queues the log to be written when its turn comes.
-    fn wait(&mut self, number: i64) {
-        if self.waiting.insert(number) {
+    fn enqueue(&mut self, number: i64) {
+        if self.enqueued.insert(number) {
             self.dirty.push_back(number);
         }
     }
 
     /// Queues every log.
-    pub(super) fn wait_all(&mut self) {
-        let all: Vec<_> = self.tracked.keys().copied().collect();
+    pub(super) fn enqueue_all(&mut self) {
+        let all: Vec<_> = self.logs.keys().copied().collect();
         for number in all {
-            self.wait(number);
+            self.enqueue(number);
         }
     }
 
     /// The logs that have something to write.
     pub(super) fn unsaved_logs(&self) -> impl Iterator<Item = &dyn DurableLog> {
         let numbers = self.new.iter().chain(&self.touched).chain(&self.dirty);
-        numbers.filter_map(|number| self.tracked.get(number)).map(|tracked| &*tracked.log)
+        numbers.filter_map(|number| self.logs.get(number)).map(|entry| &*entry.log)
     }
 
-    /// Removes this many of the removed logs, and of the freed rows, from the pending work.
-    pub(super) fn deleted(&mut self, count: usize) {
-        self.removed.drain(..count.min(self.removed.len()));
-        self.freed.drain(..count.min(self.freed.len()));
+    /// Removes up to `max` of the removed logs, and of the freed rows, from the pending work: they are deleted.
+    pub(super) fn drop_deleted(&mut self, max: usize) {
+        self.removed.drain(..max.min(self.removed.len()));
+        self.freed.drain(..max.min(self.freed.len()));
     }
 
     /// Removes what one transaction has done from the pending work.
     pub(super) fn done(&mut self, written: &CommitResult) {
-        self.deleted(written.deleted);
+        self.drop_deleted(written.max_deletions);
         for number in &written.owners {
             self.new.remove(number);
             self.touched.remove(number);
         }
         for number in self.dirty.drain(..written.turns) {
-            self.waiting.remove(&number);
+            self.enqueued.remove(&number);
         }
-        written.unfinished.iter().for_each(|number| self.wait(*number));
+        written.unfinished.iter().for_each(|number| self.enqueue(*number));
         if self.is_empty() {
             self.since = None;
         }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::directory::Directory;
 use super::error::DiskError;
 use super::files::{beside, remove_beside};
-use super::loading::{self, Damage, FoundRows, LoadedLog, SavedState};
+use super::loading::{self, Damage, FoundRows, LoadedDatabase, LoadedResource};
 use super::replacement::Replacement;
 use super::salvage::{self, Salvaged};
 use super::schema::{self, Layout};
@@ -61,11 +61,11 @@ pub(super) fn rebuild(database: &Path) -> Result<(PathBuf, usize), DiskError> {
     if !has_good(&rows) {
         return Err(DiskError::damaged(database, &"nothing in it can be read"));
     }
-    let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
+    let LoadedDatabase { logs, set_aside, damage, .. } = loading::assemble(rows);
     for log in logs.iter().filter(|log| log.is_rebuilt) {
         logs::put(&replacement.connection, &log.row).map_err(failed)?;
     }
-    for LoadedLog { row, .. } in set_aside {
+    for LoadedResource { row, .. } in set_aside {
         let owner = OwnerRow { log: row.number, kind: row.kind, id: row.id, spec: String::new() };
         owners::put(&replacement.connection, &owner).map_err(failed)?;
     }
@@ -121,7 +121,7 @@ fn report(database: &Path) -> Result<CheckReport, DiskError> {
     let structure = structure(database)?;
     let Salvaged { rows, unknown } =
         salvage::read(database, |_, _| Ok(())).map_err(|error| DiskError::of_files(database, &error))?;
-    let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
+    let LoadedDatabase { logs, set_aside, damage, .. } = loading::assemble(rows);
     let mut findings = structure;
     let Damage { set_aside: owners, without_spec, rebuilt, blocks } = damage;
     findings.extend(

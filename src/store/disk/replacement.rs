@@ -40,8 +40,8 @@ impl Replacement {
         Ok(Self { database: database.to_owned(), path, connection })
     }
 
-    /// Puts it in the place of the other one, which `clear_away` has to remove with its WAL, as far as it does not
-    /// itself give way to a file that is renamed.
+    /// Puts it in the place of the other one. `clear_away` moves or removes the WAL of the other one first, and may
+    /// move that one, too.
     pub(super) fn finish(self, clear_away: impl FnOnce() -> io::Result<()>) -> Result<(), DiskError> {
         let Self { database, path, connection } = self;
         connection.execute_batch("COMMIT").map_err(|error| DiskError::of_sqlite(&path, &error))?;

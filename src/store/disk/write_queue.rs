@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::condition::Condition;
 use super::error::DiskError;
+use super::log_with_owner::LogWithOwner;
 use super::losses::Losses;
-use super::tracked_log::TrackedLog;
+use super::status::StoreStatus;
 use crate::store::saved::RowId;
 use crate::sync::{Lock, Progress, unpoisoned};
 
@@ -35,7 +35,8 @@ pub(super) struct WriteQueue {
 /// Work that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct QueuedWrites {
-    pub(super) tracked: Vec<(i64, TrackedLog)>,
+    /// Logs to keep on disk from now on.
+    pub(super) logs: Vec<(i64, LogWithOwner)>,
     /// Owners that have changed.
     pub(super) touched: HashSet<i64>,
     pub(super) removed: Vec<i64>,
@@ -84,9 +85,9 @@ impl QueuedWrites {
 
 impl WriteQueue {
     /// With this many bytes queued, the writer does not wait for more.
-    const MUCH: usize = 4 * 1024 * 1024;
-    /// The time between commits for readers: a commit takes a few milliseconds.
-    const SHARED: Duration = Duration::from_millis(25);
+    const FLUSH_BYTES: usize = 4 * 1024 * 1024;
+    /// The least time between commits for readers, which share them: a commit takes a few milliseconds.
+    const READER_COMMIT_PAUSE: Duration = Duration::from_millis(25);
 
     pub(super) fn new(next_log: i64, losses: Losses) -> Self {
         Self {
@@ -107,8 +108,8 @@ impl WriteQueue {
         self.next_log.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn track(&self, number: i64, log: TrackedLog) {
-        self.push(|queue| queue.tracked.push((number, log)));
+    pub(super) fn persist(&self, number: i64, log: LogWithOwner) {
+        self.push(|queue| queue.logs.push((number, log)));
     }
 
     pub(super) fn touch(&self, number: i64) {
@@ -137,7 +138,7 @@ impl WriteQueue {
 
     pub(super) fn note(&self, appended: usize) {
         let before = self.appended.fetch_add(appended, Ordering::Relaxed);
-        if before < Self::MUCH && before + appended >= Self::MUCH {
+        if before < Self::FLUSH_BYTES && before + appended >= Self::FLUSH_BYTES {
             self.push(|queue| queue.flush_now = true);
         }
     }
@@ -151,7 +152,7 @@ impl WriteQueue {
     pub(super) async fn flushed_soon(&self) -> Result<(), DiskError> {
         let share = |queue: &mut QueuedWrites| {
             let now = Instant::now();
-            let at = queue.taken_at.map_or(now, |taken| now.max(taken + Self::SHARED));
+            let at = queue.taken_at.map_or(now, |taken| now.max(taken + Self::READER_COMMIT_PAUSE));
             queue.flush_at.get_or_insert(at);
         };
         self.flushed_after(share).await
@@ -177,11 +178,11 @@ impl WriteQueue {
         self.push(|queue| queue.end = true);
     }
 
-    pub(super) fn condition(&self, confined_to: Option<usize>) -> Condition {
+    pub(super) fn status(&self, confined_to: Option<usize>) -> StoreStatus {
         let Reached { error, behind_since, .. } = self.reached.borrow().clone();
         let since = behind_since.or(self.queue().since);
         let lag = since.map(|since| since.elapsed()).unwrap_or_default();
-        Condition {
+        StoreStatus {
             error,
             lag,
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
@@ -230,12 +231,12 @@ impl WriteQueue {
     }
 
     /// Requests another round, because there is more to do than fits into one.
-    pub(super) fn go_on(&self) {
+    pub(super) fn request_round(&self) {
         self.push(|queue| queue.flush_now = true);
     }
 
     /// Requests another round once rows are freed, or after the usual pause.
-    pub(super) fn go_on_when_freed(&self) {
+    pub(super) fn request_round_when_freed(&self) {
         self.push(|queue| queue.out_of_space = true);
     }
 
@@ -324,11 +325,11 @@ mod tests {
         queue.touch(1);
         let since = queue.take().since;
         queue.begun(since);
-        assert!(queue.condition(None).lag > Duration::ZERO);
+        assert!(queue.status(None).lag > Duration::ZERO);
         queue.written(0, since);
-        assert!(queue.condition(None).lag > Duration::ZERO, "a part of it is not on disk");
+        assert!(queue.status(None).lag > Duration::ZERO, "a part of it is not on disk");
         queue.written(0, None);
-        assert_eq!(queue.condition(None).lag, Duration::ZERO);
+        assert_eq!(queue.status(None).lag, Duration::ZERO);
     }
 
     #[test]

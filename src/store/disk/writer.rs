@@ -98,12 +98,12 @@ impl DiskWriter {
 
     fn note_size(&self) {
         // If the file is no longer there, the next write fails.
-        let _ = self.database.check().map(|bytes| self.queue.note_size(bytes));
+        let _ = self.database.file_size().map(|bytes| self.queue.note_size(bytes));
     }
 
     /// Writes all pending work, and reserves no more numbers.
     fn end(mut self) -> Result<(), DiskError> {
-        self.pending.wait_all();
+        self.pending.enqueue_all();
         self.round(true)?;
         while !self.pending.is_empty() {
             self.round(true)?;
@@ -131,12 +131,12 @@ impl DiskWriter {
                     self.disk = Disk::Works;
                 }
                 self.update_space_limit(kept);
-                self.queue.written(self.pending.answered(), self.pending.since);
+                self.queue.written(self.pending.complete_tickets(), self.pending.since);
                 if !last && !self.pending.is_empty() {
                     if self.space.is_lacking() && self.pending.deletions_done() {
-                        self.queue.go_on_when_freed();
+                        self.queue.request_round_when_freed();
                     } else {
-                        self.queue.go_on();
+                        self.queue.request_round();
                     }
                 }
                 Ok(())
@@ -176,7 +176,7 @@ impl DiskWriter {
     }
 
     fn transact(&mut self, last: bool) -> Result<(), DiskError> {
-        self.queue.note_size(self.database.check()?);
+        self.queue.note_size(self.database.file_size()?);
         let Self { database, queue, pending, next_row, .. } = self;
         let written = transaction::commit(database, queue, pending, next_row, self.space.estimate(), last);
         let written = written.map_err(|error| DiskError::of_sqlite(&self.database.path, &error))?;

@@ -1,8 +1,8 @@
-//! One log: appending and retention. [`reading`](self::reading) turns a cursor into a page; [`saving`](self::saving)
-//! writes the log to disk.
+//! One log: appending and retention. [`read_page`] turns a cursor into a page; [`saving`] passes what is not on disk
+//! yet to the writer, and restores the log at a start.
 
 mod limits;
-pub(super) mod reading;
+pub(super) mod read_page;
 mod saving;
 mod slot;
 mod state;
@@ -22,7 +22,7 @@ use super::record::RecordBatch;
 use super::saved::SavedLog;
 use crate::model::Timestamp;
 use crate::sync::Lock;
-use slot::Piece;
+use slot::BlockSource;
 use state::LogState;
 
 pub use limits::Limits;
@@ -95,8 +95,8 @@ impl Log {
                 return None;
             }
             let oldest = match state.slots.front() {
-                None => Piece::Held(Arc::new(state.tail.clone())),
-                Some(slot) => slot.piece()?,
+                None => BlockSource::Held(Arc::new(state.tail.clone())),
+                Some(slot) => slot.source()?,
             };
             Some((oldest, before))
         });

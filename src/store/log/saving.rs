@@ -1,4 +1,5 @@
-//! Saving a log to disk, and restoring it from there.
+//! What the writer saves of a log, and how the log is restored from that. The log itself writes nothing: it passes its
+//! unsaved part to the writer, and learns later what is on disk.
 //!
 //! Blocks are written as they are. The tail is written too, again and again as it grows, into the same row, until it is
 //! sealed; so a log that grows slowly costs few rows. A log reserves more sequence numbers on disk than it uses, and
@@ -11,8 +12,8 @@ use super::limits::Limits;
 use super::slot::BlockSlot;
 use super::state::{LogState, Saving};
 use crate::store::counters::LogCounters;
-use crate::store::disk::{DiskError, DurableLog, LogHandle, Persist, Store, TrackedLog};
-use crate::store::saved::{RowId, SavedLog, UnsavedLog};
+use crate::store::disk::{DiskError, DurableLog, LogHandle, LogWithOwner, Persist, Store};
+use crate::store::saved::{RowId, SavedLog, UnsavedPart};
 
 impl Log {
     /// Keeps the log and its owner in the store from now on. `is_new`: they are not there yet.
@@ -25,9 +26,9 @@ impl Log {
         is_new: bool,
     ) {
         if let Some(handle) = self.handle() {
-            let tracked =
-                TrackedLog { kind: kind.to_owned(), id: id.to_owned(), log: self.clone(), owner, is_new };
-            store.track(handle.number(), tracked);
+            let entry =
+                LogWithOwner { kind: kind.to_owned(), id: id.to_owned(), log: self.clone(), owner, is_new };
+            store.persist(handle.number(), entry);
         }
     }
 
@@ -43,12 +44,12 @@ impl Log {
     /// Whether every datagram before this number is on disk or no longer in the log.
     fn is_saved_before(&self, next: u64) -> bool {
         let state = self.state();
-        state.closed || state.saving.saved >= next
+        state.closed || state.saving.saved_until >= next
     }
 }
 
 impl DurableLog for Log {
-    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedLog> {
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedPart> {
         let mut state = self.state();
         if state.closed || self.is_broken() {
             return None;
@@ -58,7 +59,7 @@ impl DurableLog for Log {
         Some(unsaved)
     }
 
-    fn note_saved(&self, unsaved: &UnsavedLog) {
+    fn note_saved(&self, unsaved: &UnsavedPart) {
         if self.state().note_saved(unsaved) {
             self.changed.notify_waiters();
         }
@@ -98,10 +99,10 @@ impl LogState {
         state.recount();
         state.saving = Saving {
             dirty: false,
-            saved: saved.next,
+            saved_until: saved.next,
             visible_until: saved.reserved,
             flush_at: saved.next + (saved.reserved - saved.next) / 2,
-            under_way: 0,
+            writing_until: 0,
             awaited: false,
         };
         state
@@ -134,15 +135,15 @@ impl LogState {
         handle.note(appended);
     }
 
-    pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> UnsavedLog {
+    pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> UnsavedPart {
         if self.tail.cost() > Self::COPIED_BYTES {
             self.seal();
         }
         let mut bytes = 0;
         let mut blocks = Vec::new();
-        let mut saved = self.saving.saved;
+        let mut saved_until = self.saving.saved_until;
         let mut more = false;
-        let begin = self.slots.iter().rposition(|slot| slot.saved).map_or(0, |last| last + 1);
+        let begin = self.slots.iter().rposition(|slot| slot.is_saved).map_or(0, |last| last + 1);
         for slot in self.slots.range_mut(begin..) {
             if bytes >= max {
                 more = true;
@@ -151,25 +152,25 @@ impl LogState {
             bytes += slot.cost;
             let row = *slot.row.get_or_insert_with(&mut *rows);
             blocks.extend(slot.block.clone().map(|block| (row, block)));
-            saved = slot.next;
+            saved_until = slot.next;
         }
         if !more {
-            if !self.tail.is_empty() && self.tail.next() > self.saving.saved {
+            if !self.tail.is_empty() && self.tail.next() > self.saving.saved_until {
                 let row = *self.tail_row.get_or_insert_with(&mut *rows);
                 blocks.push((row, Arc::new(self.tail.clone())));
             }
-            saved = self.tail.next();
+            saved_until = self.tail.next();
         }
         let reserved = self.reserve(last);
-        (self.saving.dirty, self.saving.under_way) = (more, saved);
-        UnsavedLog {
+        (self.saving.dirty, self.saving.writing_until) = (more, saved_until);
+        UnsavedPart {
             blocks,
             epoch: self.epoch,
             first: self.first,
             reserved,
             counters: self.counters,
             complete: self.complete,
-            saved,
+            saved_until,
             more,
         }
     }
@@ -181,7 +182,7 @@ impl LogState {
             return next;
         }
         let before = self.saving.visible_until;
-        let came = next - self.saving.saved.min(next);
+        let came = next - self.saving.saved_until.min(next);
         let ahead = (came * Self::TIMES_AHEAD).max(Self::MIN_AHEAD);
         if before == u64::MAX {
             // No numbers are reserved yet, so none were hidden. From here on they are, because the write may succeed.
@@ -192,12 +193,12 @@ impl LogState {
     }
 
     /// Returns whether waiting readers must be woken.
-    pub(super) fn note_saved(&mut self, unsaved: &UnsavedLog) -> bool {
-        self.saving.under_way = 0;
-        self.saving.saved = self.saving.saved.max(unsaved.saved);
-        let saved = self.saving.saved;
-        for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.saved) {
-            slot.saved = slot.next <= saved;
+    pub(super) fn note_saved(&mut self, unsaved: &UnsavedPart) -> bool {
+        self.saving.writing_until = 0;
+        self.saving.saved_until = self.saving.saved_until.max(unsaved.saved_until);
+        let saved_until = self.saving.saved_until;
+        for slot in self.slots.iter_mut().rev().take_while(|slot| !slot.is_saved) {
+            slot.is_saved = slot.next <= saved_until;
         }
         let hidden = self.tail.next() > self.saving.visible_until;
         let ahead = unsaved.reserved.saturating_sub(self.tail.next());
@@ -211,7 +212,7 @@ impl LogState {
 
     /// Returns whether waiting readers must be woken.
     pub(super) fn note_not_saved(&mut self) -> bool {
-        (self.saving.dirty, self.saving.under_way) = (true, 0);
+        (self.saving.dirty, self.saving.writing_until) = (true, 0);
         let hidden = self.tail.next() > self.saving.visible_until;
         (self.saving.visible_until, self.saving.flush_at) = (u64::MAX, u64::MAX);
         std::mem::take(&mut self.saving.awaited) || hidden

@@ -20,7 +20,7 @@ pub(super) struct BlockSlot {
     /// Its row on disk, whether written yet or not.
     pub(super) row: Option<RowId>,
     /// The row holds the whole block.
-    pub(super) saved: bool,
+    pub(super) is_saved: bool,
 }
 
 impl BlockSlot {
@@ -34,7 +34,7 @@ impl BlockSlot {
             cost: block.cost(),
             block: Some(Arc::new(block)),
             row,
-            saved: false,
+            is_saved: false,
         }
     }
 
@@ -46,24 +46,24 @@ impl BlockSlot {
             cost: Block::cost_of(stored.length),
             block: None,
             row: Some(stored.row),
-            saved: true,
+            is_saved: true,
         }
     }
 
     /// Where the block is; none while it is neither in memory nor has a row, which does not last.
-    pub(super) fn piece(&self) -> Option<Piece> {
-        let on_disk = |row| Piece::OnDisk { row, first: self.first, next: self.next };
-        self.block.clone().map(Piece::Held).or(self.row.map(on_disk))
+    pub(super) fn source(&self) -> Option<BlockSource> {
+        let on_disk = |row| BlockSource::OnDisk { row, first: self.first, next: self.next };
+        self.block.clone().map(BlockSource::Held).or(self.row.map(on_disk))
     }
 }
 
-/// A part of a page: a block, or where to fetch it.
-pub(super) enum Piece {
+/// Where a reader gets a block from: memory, or a row on disk.
+pub(super) enum BlockSource {
     Held(Arc<Block>),
     OnDisk { row: RowId, first: u64, next: u64 },
 }
 
-impl Piece {
+impl BlockSource {
     pub(super) fn first(&self) -> u64 {
         match self {
             Self::Held(block) => block.first(),

@@ -46,13 +46,13 @@ pub(super) struct Saving {
     /// The writer knows that the log has unwritten changes.
     pub(super) dirty: bool,
     /// All datagrams of the log before this number are on disk.
-    pub(super) saved: u64,
+    pub(super) saved_until: u64,
     /// Readers do not see numbers from here on, because the service could reuse them after a crash.
     pub(super) visible_until: u64,
     /// When the log reaches this number, more numbers must be reserved soon.
     pub(super) flush_at: u64,
     /// Everything before this number is being written to disk, if it is not there yet.
-    pub(super) under_way: u64,
+    pub(super) writing_until: u64,
     /// A reader waits for datagrams to be on disk.
     pub(super) awaited: bool,
 }
@@ -60,10 +60,10 @@ pub(super) struct Saving {
 impl Saving {
     pub(super) const NOWHERE: Self = Self {
         dirty: false,
-        saved: 1,
+        saved_until: 1,
         visible_until: u64::MAX,
         flush_at: u64::MAX,
-        under_way: 0,
+        writing_until: 0,
         awaited: false,
     };
 }
@@ -142,11 +142,11 @@ impl LogState {
     /// The slot to be dropped from memory first: the oldest one held, but none that is just being written.
     fn dispensable(&self) -> Option<usize> {
         let oldest = self.slots.get(self.on_disk_count)?;
-        if oldest.saved {
+        if oldest.is_saved {
             return Some(self.on_disk_count);
         }
         let at =
-            self.slots.partition_point(|slot| slot.next <= self.saving.under_way).max(self.on_disk_count);
+            self.slots.partition_point(|slot| slot.next <= self.saving.writing_until).max(self.on_disk_count);
         (at < self.slots.len()).then_some(at)
     }
 
@@ -218,7 +218,7 @@ impl LogState {
         let slot = &mut self.slots[at];
         self.held_bytes -= slot.cost;
         let block = slot.block.take();
-        if slot.saved {
+        if slot.is_saved {
             self.on_disk_count += 1;
         } else if let Some(slot) = self.slots.remove(at) {
             self.slots_bytes -= slot.cost;

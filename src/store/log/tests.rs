@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
-use super::reading::{ReadError, ReadRange};
+use super::read_page::{ReadError, ReadRange};
 use super::*;
 use crate::model::{DatagramMeta, Timestamp};
 use crate::store::cursor::{Gap, GapReason};

@@ -31,8 +31,8 @@ pub(in crate::control) struct Collection {
     ports: BTreeMap<PortKey, SourcePort>,
     next_port: PortKey,
     responders: ResponderTable,
-    /// Until the message is closed: a place among those that may collect at once.
-    place: Option<OwnedSemaphorePermit>,
+    /// Until the message is closed: its permit to collect, as one of a bounded number.
+    permit: Option<OwnedSemaphorePermit>,
     counters: ResponseCounters,
     /// When the first send was tried: the window starts there.
     first_send: Option<Instant>,
@@ -54,7 +54,7 @@ struct SourcePort {
 
 /// A send that was counted just before it happens, so that a failed one can be taken back.
 #[must_use = "a send that failed is taken back with it"]
-pub(in crate::control) struct NotedSend {
+pub(in crate::control) struct CountedSend {
     port: PortKey,
     copies: u32,
     /// The value before this send.
@@ -84,18 +84,18 @@ pub(in crate::control) enum Disposition {
 }
 
 impl Collection {
-    /// `place`: a place among the messages that may collect at once.
+    /// `permit`: one of the bounded number of permits to collect.
     pub(in crate::control) fn new(
         results: Vec<EgressResult>,
         responders: ResponderTable,
-        place: Option<OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             results: results.into_iter().map(Arc::new).collect(),
             ports: BTreeMap::new(),
             next_port: PortKey::default(),
             responders,
-            place,
+            permit,
             counters: ResponseCounters::default(),
             first_send: None,
             last_send: None,
@@ -184,30 +184,30 @@ impl Collection {
         attempt: u32,
         copies: u32,
         now: ClockReading,
-    ) -> NotedSend {
+    ) -> CountedSend {
         self.first_send.get_or_insert(now.monotonic);
-        let mut noted = NotedSend { port, copies, last_sent_at: None, last_send: self.last_send };
+        let mut counted = CountedSend { port, copies, last_sent_at: None, last_send: self.last_send };
         self.last_send = Some(now.monotonic);
         if let Some(source_port) = self.ports.get_mut(&port) {
             source_port.sends.note(attempt, copies, now);
             let result = Arc::make_mut(&mut self.results[source_port.result_index]);
-            noted.last_sent_at = result.last_sent_at;
+            counted.last_sent_at = result.last_sent_at;
             result.sent += copies;
             result.first_sent_at.get_or_insert(now.real);
             result.last_sent_at = Some(now.real);
         }
-        noted
+        counted
     }
 
     /// Takes back this many of the copies counted last at a port, because they were not sent.
-    pub(in crate::control) fn not_sent(&mut self, noted: &NotedSend, copies: u32) {
-        let Some(source_port) = self.ports.get_mut(&noted.port) else { return };
+    pub(in crate::control) fn not_sent(&mut self, counted: &CountedSend, copies: u32) {
+        let Some(source_port) = self.ports.get_mut(&counted.port) else { return };
         source_port.sends.take_back(copies);
         let result = Arc::make_mut(&mut self.results[source_port.result_index]);
         result.sent = result.sent.saturating_sub(copies);
-        if copies == noted.copies {
-            result.last_sent_at = noted.last_sent_at;
-            self.last_send = noted.last_send;
+        if copies == counted.copies {
+            result.last_sent_at = counted.last_sent_at;
+            self.last_send = counted.last_send;
         }
         if result.sent == 0 {
             result.first_sent_at = None;
@@ -256,7 +256,11 @@ impl Collection {
     }
 
     /// Why the message should stop collecting now, if it should.
-    pub(in crate::control) fn is_done(&self, spec: &MessageSpec, now: Instant) -> Option<CloseReason> {
+    pub(in crate::control) fn due_close_reason(
+        &self,
+        spec: &MessageSpec,
+        now: Instant,
+    ) -> Option<CloseReason> {
         if self.closed.is_some() {
             return None;
         }
@@ -275,7 +279,7 @@ impl Collection {
         None
     }
 
-    /// When to call [`Self::is_done`] again if nothing arrives.
+    /// When to call [`Self::due_close_reason`] again if nothing arrives.
     pub(in crate::control) fn next_check(&self, spec: &MessageSpec) -> Option<Instant> {
         if self.closed.is_some() {
             return None;
@@ -287,7 +291,7 @@ impl Collection {
     pub(in crate::control) fn close(&mut self, reason: CloseReason, at: Timestamp) -> bool {
         let was_open = self.closed.is_none();
         self.closed.get_or_insert((reason, at));
-        self.place = None;
+        self.permit = None;
         was_open
     }
 

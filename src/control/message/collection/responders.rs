@@ -101,7 +101,7 @@ impl ResponderTable {
             return Some(true);
         }
         let of_address = index.by_address.get(&source.ip()).copied().unwrap_or_default();
-        if !self.admit(of_address) {
+        if !self.has_room_for(of_address) {
             return None;
         }
         if let Some(index) = &mut self.index {
@@ -124,20 +124,20 @@ impl ResponderTable {
         self.length = self.length.min(listed);
         self.parts.truncate(Self::parts_for(self.length));
         self.parts.shrink_to_fit();
-        self.give_back();
+        self.release_unused();
     }
 
     /// Drops the rows of a frozen table.
     pub(super) fn drop_rows(&mut self) {
         if self.index.is_none() {
             (self.parts, self.length) = (Vec::new(), 0);
-            self.give_back();
+            self.release_unused();
         }
     }
 
-    /// Whether there is room for a row of an address that has so many. One address takes at most as many rows as it
-    /// leaves free, so that no single sender fills the table.
-    fn admit(&mut self, of_address: usize) -> bool {
+    /// Whether there is room for a row of an address that has so many; adds a part if one is needed. One address takes
+    /// at most as many rows as it leaves free, so that no single sender fills the table.
+    fn has_room_for(&mut self, of_address: usize) -> bool {
         let free = self.budget.rows().saturating_sub(self.length);
         of_address < free && (self.length < self.capacity() || self.grow())
     }
@@ -162,14 +162,14 @@ impl ResponderTable {
         let RespondingPeer { responses, first_sequence, first_rtt_us, late } = peer;
         let (responses, late) = (responses.into(), late.into());
         let row = ResponderRow { source, first_sequence, first_rtt_us, responses, late };
-        let (part, at) = Self::place(self.length);
+        let (part, at) = Self::position(self.length);
         if self.parts[part][at].set(row).is_ok() {
             self.length += 1;
         }
     }
 
     fn row(&self, at: usize) -> Option<&ResponderRow> {
-        let (part, at) = Self::place(at);
+        let (part, at) = Self::position(at);
         self.parts[part][at].get()
     }
 
@@ -187,15 +187,15 @@ impl ResponderTable {
         self.capacity() * Self::ROW_BYTES
     }
 
-    /// Gives back to the budget what the rows do not take any more.
-    fn give_back(&mut self) {
+    /// Releases what the rows do not take any more.
+    fn release_unused(&mut self) {
         let bytes = self.bytes();
         self.budget.release(self.charged.saturating_sub(bytes));
         self.charged = bytes;
     }
 
     /// The part of a row, and its position there.
-    fn place(at: usize) -> (usize, usize) {
+    fn position(at: usize) -> (usize, usize) {
         match (at / Self::FIRST_PART).checked_ilog2() {
             None => (0, at),
             Some(doublings) => (doublings as usize + 1, at - (Self::FIRST_PART << doublings)),
@@ -204,7 +204,7 @@ impl ResponderTable {
 
     /// The number of parts that hold the first `length` rows.
     fn parts_for(length: usize) -> usize {
-        length.checked_sub(1).map_or(0, |last| Self::place(last).0 + 1)
+        length.checked_sub(1).map_or(0, |last| Self::position(last).0 + 1)
     }
 }
 

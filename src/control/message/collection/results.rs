@@ -1,3 +1,5 @@
+//! How a message was sent by one of its interfaces.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Matching a response to the send before it.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,13 +9,13 @@ use crate::model::{ClockReading, Timestamp};
 #[derive(Default)]
 pub(super) struct Sends {
     /// The latest sends, oldest first.
-    sends: VecDeque<Noted>,
+    sends: VecDeque<SendRecord>,
     /// There were earlier sends, which are no longer listed.
     has_dropped_sends: bool,
 }
 
 /// Copies that were sent together; `attempt` is that of the last one.
-struct Noted {
+struct SendRecord {
     attempt: u32,
     copies: u32,
     at: ClockReading,
@@ -28,7 +30,7 @@ impl Sends {
             self.sends.pop_front();
             self.has_dropped_sends = true;
         }
-        self.sends.push_back(Noted { attempt, copies, at: now });
+        self.sends.push_back(SendRecord { attempt, copies, at: now });
     }
 
     pub(super) fn take_back(&mut self, copies: u32) {

@@ -1,15 +1,16 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The budget of the tables of responders.
+
+use crate::bounded_counter::BoundedCounter;
 
 /// The bounds on the tables of responders: the rows of each, and the bytes of all.
 pub(in crate::control) struct TableBudget {
     rows: usize,
-    bytes: usize,
-    held: AtomicUsize,
+    held: BoundedCounter,
 }
 
 impl TableBudget {
     pub(in crate::control) fn new(rows: usize, bytes: usize) -> Self {
-        Self { rows, bytes, held: AtomicUsize::new(0) }
+        Self { rows, held: BoundedCounter::new(bytes) }
     }
 
     /// The most rows of one table.
@@ -19,31 +20,30 @@ impl TableBudget {
 
     /// The bytes of all tables.
     pub(in crate::control) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.held.get()
     }
 
-    /// Whether tables of closed messages have to give way to those of messages that collect, until
+    /// Whether tables of closed messages are emptied for those of messages that collect, until
     /// [`Self::has_room`].
     pub(in crate::control) fn is_short(&self) -> bool {
-        self.held() > self.bytes / 2
+        self.held() > self.held.max() / 2
     }
 
     pub(in crate::control) fn has_room(&self) -> bool {
-        self.held() <= self.bytes / 8 * 3
+        self.held() <= self.held.max() / 8 * 3
     }
 
     /// Charges these bytes, unless that would exceed the bound.
     pub(super) fn try_charge(&self, bytes: usize) -> bool {
-        let charged = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.bytes);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
+        self.held.try_add(bytes)
     }
 
     /// Charges the bytes of restored rows, which may exceed the bound for a moment.
     pub(super) fn charge(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.held.add_beyond_max(bytes);
     }
 
     pub(super) fn release(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.held.subtract(bytes);
     }
 }

@@ -77,11 +77,11 @@ fn duplicates_satisfy_neither_expect_nor_stall() {
         ResponseMeta { rtt_us: Some(10_000), attempt: Some(1), duplicate: Some(false), late: false }
     );
     assert_eq!(classify(&mut collection, host(1), at(start, 200)).duplicate, Some(true));
-    assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
+    assert_eq!(collection.due_close_reason(&spec, at(start, 200).monotonic), None);
     assert_eq!(collection.next_check(&spec), Some(at(start, 310).monotonic));
-    assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
+    assert_eq!(collection.due_close_reason(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
     classify(&mut collection, host(2), at(start, 250));
-    assert_eq!(collection.is_done(&spec, at(start, 250).monotonic), Some(CloseReason::Expected));
+    assert_eq!(collection.due_close_reason(&spec, at(start, 250).monotonic), Some(CloseReason::Expected));
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn untracked_responses_satisfy_neither_expect_nor_stall() {
         let untracked = classify(&mut collection, host(last), at(start, 200));
         assert_eq!((untracked.duplicate, untracked.rtt_us), (None, Some(200_000)));
     }
-    assert_eq!(collection.is_done(&spec, at(start, 200).monotonic), None);
-    assert_eq!(collection.is_done(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
+    assert_eq!(collection.due_close_reason(&spec, at(start, 200).monotonic), None);
+    assert_eq!(collection.due_close_reason(&spec, at(start, 310).monotonic), Some(CloseReason::Stalled));
     let counters = ResponseCounters { responses: 5, responders: 2, untracked: 3, ..Default::default() };
     assert_eq!(collection.counters(), counters);
 
@@ -137,8 +137,8 @@ fn a_view_shares_the_results_and_the_responders() {
 #[test]
 fn the_window_starts_at_the_first_send_and_later_responses_are_late() {
     let (mut collection, start) = sent_once();
-    assert_eq!(collection.is_done(&spec(), at(start, 999).monotonic), None);
-    assert_eq!(collection.is_done(&spec(), at(start, 1000).monotonic), Some(CloseReason::Window));
+    assert_eq!(collection.due_close_reason(&spec(), at(start, 999).monotonic), None);
+    assert_eq!(collection.due_close_reason(&spec(), at(start, 1000).monotonic), Some(CloseReason::Window));
     assert!(collection.close(CloseReason::Window, at(start, 1000).real));
     assert!(!collection.close(CloseReason::Cancelled, at(start, 1001).real));
     assert!(classify(&mut collection, host(1), at(start, 1100)).late);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::dump::Dump;
 use super::message::{Address, Announcement, Link};
 use super::netlink::messages;
-use crate::model::{Interface, InterfaceTable, Ipv6Status};
+use crate::model::{Family, Interface, InterfaceTable, Ipv6Status};
 
 /// Applies the kernel's messages. It needs no sockets: the caller passes in the bytes that they read.
 #[derive(Debug, Default)]
@@ -20,8 +20,6 @@ pub struct LiveTable {
     incomplete: bool,
 }
 
-/// Below these MTUs the kernel removes the family from an interface (`inetdev_event`, `addrconf_notify`).
-const MIN_MTU: [u32; 2] = [68, 1280];
 /// Index of each family in [`Interface::list_generation`].
 const V4: usize = 0;
 const V6: usize = 1;
@@ -121,7 +119,8 @@ impl LiveTable {
         let before = known.map(|known| [known.ipv4, known.ipv6 != Ipv6Status::Absent]);
         let same_mtu = known.is_some_and(|known| known.mtu == link.mtu);
         // IPv6 stays on `lo` with any MTU.
-        let allowed = [link.mtu >= MIN_MTU[V4], link.mtu >= MIN_MTU[V6] || loopback];
+        let allowed =
+            [link.mtu >= Family::V4.smallest_mtu(), link.mtu >= Family::V6.smallest_mtu() || loopback];
         if let Some(before) = before {
             // If IPv6 was absent before and the MTU is the same, IPv6 is off for the whole system.
             let may_return =

@@ -46,12 +46,12 @@ impl DatabasePages {
 
     pub(super) fn get(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; SIZE];
-        let place = u64::from(number.checked_sub(1)?) * SIZE as u64;
-        let (file, place) = match (self.newer.get(&number), &self.journal) {
-            (Some(place), Some(journal)) => (journal, *place),
-            _ => (&self.file, place),
+        let offset = u64::from(number.checked_sub(1)?) * SIZE as u64;
+        let (file, offset) = match (self.newer.get(&number), &self.journal) {
+            (Some(offset), Some(journal)) => (journal, *offset),
+            _ => (&self.file, offset),
         };
-        file.read_exact_at(&mut page, place).ok()?;
+        file.read_exact_at(&mut page, offset).ok()?;
         Some(page)
     }
 
@@ -78,20 +78,20 @@ impl DatabasePages {
         if sums != (be(&header, 24), be(&header, 28)) {
             return;
         }
-        let (mut frame, mut place, mut uncommitted) = (vec![0; FRAME + SIZE], HEADER as u64, Vec::new());
-        while journal.read_exact_at(&mut frame, place).is_ok() {
+        let (mut frame, mut offset, mut uncommitted) = (vec![0; FRAME + SIZE], HEADER as u64, Vec::new());
+        while journal.read_exact_at(&mut frame, offset).is_ok() {
             sums = checksum(checksum(sums, &frame[..8], is_big), &frame[FRAME..], is_big);
             if frame[8..16] != header[16..24] || sums != (be(&frame, 16), be(&frame, 20)) {
                 break;
             }
-            uncommitted.push((be(&frame, 0), place + FRAME as u64));
+            uncommitted.push((be(&frame, 0), offset + FRAME as u64));
             // Not 0 in the last frame of a transaction: the pages of the database.
             let pages = be(&frame, 4);
             if pages > 0 {
                 self.newer.extend(uncommitted.drain(..));
                 self.count = pages;
             }
-            place += frame.len() as u64;
+            offset += frame.len() as u64;
         }
     }
 

@@ -105,7 +105,7 @@ pub(in crate::store::disk) fn read_all(connection: &Connection) -> rusqlite::Res
     super::read_all(connection, ALL, |row| BlockRow::parse(row))
 }
 
-/// A fetched block's data, and the sequence number after its last.
+/// A row of the table as it was fetched.
 pub(in crate::store::disk) enum Fetched {
     /// Its numbers, and the bytes of its records.
     Good(SavedBlock, Vec<u8>),

@@ -31,9 +31,9 @@ pub(super) struct SpaceLimit {
 
 impl SpaceLimit {
     /// How long an estimate of plentiful space is valid.
-    const RELIED_ON: Duration = Duration::from_millis(100);
-    /// The share of the capacity that logs may keep in any case: if it does not fit, the disk is full.
-    const MIN_SHARE: u64 = 8;
+    const ESTIMATE_VALIDITY: Duration = Duration::from_millis(100);
+    /// Logs may keep the capacity divided by this in any case: if it does not fit, the disk is full.
+    const MIN_LIMIT_DIVISOR: u64 = 8;
     /// How long logs may take to evict blocks before a disk without space counts as full.
     const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -65,7 +65,7 @@ impl SpaceLimit {
 
     /// Estimates the space again, unless the latest estimate can be relied on. Returns whether there is a new one.
     pub(super) fn update(&mut self, database: &Database) -> bool {
-        if !self.estimate.is_tight() && self.estimated_at.elapsed() < Self::RELIED_ON {
+        if !self.estimate.is_tight() && self.estimated_at.elapsed() < Self::ESTIMATE_VALIDITY {
             return false;
         }
         let Ok(estimate) = database.estimate_space() else { return false };
@@ -83,7 +83,7 @@ impl SpaceLimit {
             return;
         }
         let limit = (kept as u64 + space.writable).saturating_sub(space.max_transaction);
-        let limit = limit.max(space.capacity / Self::MIN_SHARE);
+        let limit = limit.max(space.capacity / Self::MIN_LIMIT_DIVISOR);
         let mut limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if !deletions_done {
             limit = limit.max(self.limit);
@@ -133,7 +133,7 @@ pub(super) fn free_space(
         queue.progress.begin_work();
         maintenance.checkpoint(database);
         match transaction::commit_deletions(database, pending, count) {
-            Ok(()) => pending.deleted(count),
+            Ok(()) => pending.drop_deleted(count),
             Err(_) => count /= 2,
         }
         maintenance.vacuum(database, is_confined);

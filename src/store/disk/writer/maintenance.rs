@@ -19,10 +19,10 @@ impl Maintenance {
     const IDLE: Duration = Duration::from_secs(1);
     /// Pause before more unused space is returned.
     const VACUUM_PAUSE: Duration = Duration::from_millis(10);
-    /// Bytes of the database that may be unused before some are returned to the file system, at least and as a share of
-    /// all; and how many are returned at once, at most.
-    const UNUSED: u64 = 1024 * 1024;
-    const UNUSED_SHARE: u64 = 8;
+    /// Unused bytes are returned to the file system if there are more than this, and more than an eighth of the
+    /// database; and how many are returned at once, at most.
+    const MIN_UNUSED: u64 = 1024 * 1024;
+    const UNUSED_DIVISOR: u64 = 8;
     const MAX_RETURNED: u64 = 4 * 1024 * 1024;
 
     pub(super) fn new() -> Self {
@@ -68,7 +68,7 @@ impl Maintenance {
     /// next writes use it.
     pub(super) fn vacuum(&mut self, database: &Database, is_confined: bool) {
         let is_wasteful = |database: DatabaseSize| {
-            database.unused > Self::UNUSED && database.unused > database.total / Self::UNUSED_SHARE
+            database.unused > Self::MIN_UNUSED && database.unused > database.total / Self::UNUSED_DIVISOR
         };
         let is_left = database.size().and_then(|before| {
             if !is_wasteful(before) || is_confined {

@@ -4,14 +4,14 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::store::disk::database::Database;
 use crate::store::disk::disk_space::SpaceEstimate;
+use crate::store::disk::log_with_owner::LogWithOwner;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
 use crate::store::disk::schema::PAGE_BYTES;
 use crate::store::disk::tables::logs::LogRow;
 use crate::store::disk::tables::owners::OwnerRow;
 use crate::store::disk::tables::{blocks, logs, owners};
-use crate::store::disk::tracked_log::TrackedLog;
 use crate::store::disk::write_queue::WriteQueue;
-use crate::store::saved::{RowId, UnsavedLog};
+use crate::store::saved::{RowId, UnsavedPart};
 
 /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
 const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
@@ -31,9 +31,9 @@ pub(super) fn commit(
     let mut written = CommitResult::default();
     let max_transaction = space.max_transaction;
     let transaction = Transaction::new_unchecked(&database.connection, TransactionBehavior::Immediate)?;
-    written.deleted =
+    written.max_deletions =
         usize::try_from((max_transaction / u64::from(PAGES_BYTES)).min(MAX_DELETIONS)).unwrap_or(1);
-    delete(&transaction, pending, written.deleted)?;
+    delete(&transaction, pending, written.max_deletions)?;
     // The deletions have freed space.
     let space = if space.is_tight() { database.estimate_space()? } else { space };
     let for_all = if space.taken { 0 } else { max_transaction };
@@ -45,30 +45,30 @@ pub(super) fn commit(
         *next_row - 1
     };
     let mut write = |number: i64, written: &mut CommitResult| -> rusqlite::Result<()> {
-        let Some(tracked) = pending.tracked.get(&number) else { return Ok(()) };
+        let Some(entry) = pending.logs.get(&number) else { return Ok(()) };
         let room = for_blocks.saturating_sub(written.bytes);
         let is_changed = pending.new.contains(&number) || pending.touched.contains(&number);
         let gathered = queue.contain(|| {
-            let unsaved = tracked.log.unsaved(&mut fresh_row, room, last)?;
-            Some((unsaved, is_changed.then(|| tracked.spec()), tracked.status()))
+            let unsaved = entry.log.unsaved(&mut fresh_row, room, last)?;
+            Some((unsaved, is_changed.then(|| entry.spec()), entry.status()))
         });
         let Some(Some((unsaved, spec, status))) = gathered else { return Ok(()) };
         written.bytes += PAGES_BYTES as usize;
         if let Some(spec) = spec {
             written.bytes += spec.len();
-            let (kind, id) = (tracked.kind.clone(), tracked.id.clone());
+            let (kind, id) = (entry.kind.clone(), entry.id.clone());
             owners::put(&transaction, &OwnerRow { log: number, kind, id, spec })?;
         }
         for (row, block) in &unsaved.blocks {
             blocks::put(&transaction, *row, number, block)?;
         }
         written.bytes += status.len();
-        logs::put(&transaction, &LogRow::of(number, tracked, status, &unsaved))?;
+        logs::put(&transaction, &LogRow::of(number, entry, status, &unsaved))?;
         written.bytes += unsaved.blocks.iter().map(|(_, block)| block.cost()).sum::<usize>();
         if unsaved.more {
             written.unfinished.push(number);
         }
-        written.logs.push((tracked.log.clone(), unsaved));
+        written.logs.push((entry.log.clone(), unsaved));
         Ok(())
     };
     // New and changed owners go first: a request may be waiting.
@@ -149,11 +149,11 @@ fn delete(connection: &Connection, pending: &PendingWrites, max: usize) -> rusql
 }
 
 impl LogRow {
-    fn of(number: i64, tracked: &TrackedLog, status: String, log: &UnsavedLog) -> Self {
+    fn of(number: i64, entry: &LogWithOwner, status: String, log: &UnsavedPart) -> Self {
         Self {
             number,
-            kind: tracked.kind.clone(),
-            id: tracked.id.clone(),
+            kind: entry.kind.clone(),
+            id: entry.id.clone(),
             status,
             epoch: log.epoch,
             first: log.first,

@@ -1,9 +1,9 @@
-//! Replaces the parser's own answers to bytes that are no request, which have no body, by problem documents.
+//! hyper answers bytes that are not HTTP with an empty response; this sends a problem document instead.
 //!
-//! The parser (hyper) writes such an answer as the last one of its connection, when no request is under way. Bytes that it
-//! passes to the stream belong to the routes' answers as long as one is under way, and so do those that the stream has not
-//! taken when that answer is complete. Whatever follows is the parser's own: it reads the next head only after it has
-//! passed all of the answer before to the stream at least once.
+//! The parser of hyper writes such a response as the last one of its connection, when no request is under way. Bytes
+//! that it passes to the stream belong to the routes' responses as long as one is under way, and so do those that the
+//! stream has not taken when that response is complete. Whatever follows is the parser's own: it reads the next head
+//! only after it has passed all of the response before to the stream at least once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,15 +19,15 @@ use crate::http::{Api, ProtocolError};
 
 /// Whose bytes the parser writes. Shared only within the task of a connection, so relaxed ordering suffices.
 #[derive(Default)]
-pub(super) struct AnswerState(AtomicU8);
+pub(super) struct ResponseState(AtomicU8);
 
 const PARSER: u8 = 0;
 /// A request is under way.
 const ROUTES: u8 = 1;
-/// The answer is complete, and its end was not passed to the stream yet.
+/// The response is complete, and its end was not passed to the stream yet.
 const COMPLETED: u8 = 2;
 
-impl AnswerState {
+impl ResponseState {
     pub(super) fn begin(&self) {
         self.0.store(ROUTES, Ordering::Relaxed);
     }
@@ -37,22 +37,22 @@ impl AnswerState {
     }
 }
 
-pub(super) struct ParserAnswers<S> {
+pub(super) struct ParserResponses<S> {
     stream: S,
     api: Api,
     connection: Arc<Connection>,
-    state: Arc<AnswerState>,
-    /// How many bytes of the routes' answers the stream did not take when they were passed to it.
+    state: Arc<ResponseState>,
+    /// How many bytes of the routes' responses the stream did not take when they were passed to it.
     left: usize,
-    /// The end of an answer was passed to the stream, which may not have taken it.
+    /// The end of a response was passed to the stream, which may not have taken it.
     is_ending: bool,
     is_first_read: bool,
     /// What is left to write of a document.
     document: Vec<u8>,
 }
 
-impl<S> ParserAnswers<S> {
-    pub(super) fn new(stream: S, api: Api, connection: Arc<Connection>, state: Arc<AnswerState>) -> Self {
+impl<S> ParserResponses<S> {
+    pub(super) fn new(stream: S, api: Api, connection: Arc<Connection>, state: Arc<ResponseState>) -> Self {
         Self {
             stream,
             api,
@@ -65,7 +65,7 @@ impl<S> ParserAnswers<S> {
         }
     }
 
-    /// How many of these bytes belong to the routes' answers.
+    /// How many of these bytes belong to the routes' responses.
     fn of_routes(&self, passed: usize) -> usize {
         if self.state.0.load(Ordering::Relaxed) == PARSER { passed.min(self.left) } else { passed }
     }
@@ -89,21 +89,21 @@ impl<S> ParserAnswers<S> {
         if state == COMPLETED || (state == PARSER && self.is_ending) {
             self.state.0.store(PARSER, Ordering::Relaxed);
             (self.left, self.is_ending) = (0, false);
-            self.connection.answered();
+            self.connection.note_response_end();
         }
     }
 
-    /// Takes the parser's answer, to write a document instead.
-    fn replace(&mut self, answer: &[u8]) -> bool {
-        let status = if answer.starts_with(b"HTTP/1.") { answer.get(9..12) } else { None };
+    /// Takes the parser's response, to write a document instead.
+    fn replace(&mut self, response: &[u8]) -> bool {
+        let status = if response.starts_with(b"HTTP/1.") { response.get(9..12) } else { None };
         let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let Some(error) = status.and_then(ProtocolError::of_status) else { return false };
-        self.document = self.api.answer_protocol_error(error);
+        self.document = self.api.protocol_error_response(error);
         true
     }
 }
 
-impl<S: AsyncWrite + Unpin> ParserAnswers<S> {
+impl<S: AsyncWrite + Unpin> ParserResponses<S> {
     fn write_document(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.document.is_empty() {
             let taken = ready!(Pin::new(&mut self.stream).poll_write(context, &self.document))?;
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> ParserAnswers<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ParserAnswers<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ParserResponses<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -127,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ParserAnswers<S> {
         if std::mem::take(&mut self.is_first_read)
             && let Some(error) = other_protocol(&buffer.filled()[before..])
         {
-            self.document = self.api.answer_protocol_error(error);
+            self.document = self.api.protocol_error_response(error);
             // The parser takes it for the end, and shuts the stream down.
             buffer.set_filled(before);
         }
@@ -150,7 +150,7 @@ fn other_protocol(beginning: &[u8]) -> Option<ProtocolError> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ParserAnswers<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ParserResponses<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ParserAnswers<S> {
         let length = slices.iter().map(|slice| slice.len()).sum();
         let of_routes = self.of_routes(length);
         if of_routes == 0 || of_routes < length {
-            // An answer of the parser, perhaps behind one of the routes.
+            // A response of the parser, perhaps behind one of the routes.
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             return self.poll_write(context, &bytes);
         }
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ParserAnswers<S> {
     }
 
     /// Also takes what the client has sent besides: closing a socket with unread bytes would reset the connection, and the
-    /// client might lose the answer.
+    /// client might lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         /// As much as a client may have on its way.
         const MAX_READS: usize = 64;

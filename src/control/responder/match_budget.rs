@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use crate::model::{Match, Search, Timestamp};
 
-/// Bounds the time that all responders of a group together search one datagram. Each of them has a socket, and with it
-/// a copy of the datagram; the kernel's receive time and the source tell which copies are of the same one.
+/// Bounds the time that all responders of a group together search one datagram. Each of them has a socket of its
+/// own, which receives the datagram; the kernel's receive time and the source tell which ones are the same.
 ///
 /// Time is not measured but computed from what was searched, so that the same datagrams have the same result on a
 /// slower host.
 pub(in crate::control) struct MatchBudget {
     max: u64,
     hasher: RandomState,
-    /// The latest datagrams: in each place a hash, and the time spent on that datagram.
+    /// The latest datagrams: each entry has a part of a hash, and the time spent on that datagram.
     spent: Box<[AtomicU64]>,
 }
 
-/// Identifies a datagram, in all copies.
+/// Identifies a datagram, at whichever socket it was received.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DatagramKey(u64);
 
@@ -27,17 +27,17 @@ impl MatchBudget {
     /// Enough for all that the sockets of a group get at once; a datagram that another one displaces gets a second
     /// budget.
     const DATAGRAMS: usize = 4_096;
-    /// Nanoseconds, the upper bounds of a search's time.
-    const SEARCH: u64 = 1_000;
-    const BYTE: u64 = 6;
+    /// Upper bounds of a search's time: of its start, and of each byte that it reads.
+    const NANOS_PER_SEARCH: u64 = 1_000;
+    const NANOS_PER_BYTE: u64 = 6;
     /// The bits of an entry that count nanoseconds; the others are of the hash.
-    const TIME: u64 = u32::MAX as u64;
+    const NANOS_MASK: u64 = u32::MAX as u64;
 
     /// 0 lifts the limit.
     pub(in crate::control) fn new(max: Duration) -> Self {
         let max = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            max: if max == 0 { u64::MAX } else { max.min(Self::TIME) },
+            max: if max == 0 { u64::MAX } else { max.min(Self::NANOS_MASK) },
             hasher: RandomState::new(),
             spent: (0..Self::DATAGRAMS).map(|_| AtomicU64::default()).collect(),
         }
@@ -64,7 +64,7 @@ impl MatchBudget {
             return None;
         }
         let Search { matched, bytes } = rule.search(payload);
-        self.spend(datagram, Self::SEARCH + Self::BYTE * bytes as u64);
+        self.spend(datagram, Self::NANOS_PER_SEARCH + Self::NANOS_PER_BYTE * bytes as u64);
         Some(matched)
     }
 
@@ -74,22 +74,22 @@ impl MatchBudget {
 
     fn spend(&self, datagram: DatagramKey, time: u64) {
         let add = |entry| {
-            let spent = (datagram.spent(entry) + time).min(Self::TIME);
-            Some((datagram.0 & !Self::TIME) | spent)
+            let spent = (datagram.spent(entry) + time).min(Self::NANOS_MASK);
+            Some((datagram.0 & !Self::NANOS_MASK) | spent)
         };
         let _ = self.entry(datagram).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     fn entry(&self, DatagramKey(hash): DatagramKey) -> &AtomicU64 {
-        &self.spent[usize::try_from(hash & Self::TIME).unwrap_or_default() % self.spent.len()]
+        &self.spent[usize::try_from(hash & Self::NANOS_MASK).unwrap_or_default() % self.spent.len()]
     }
 }
 
 impl DatagramKey {
     /// The time spent on this datagram, if the entry is about it.
     fn spent(self, entry: u64) -> u64 {
-        const TIME: u64 = MatchBudget::TIME;
-        if entry & !TIME == self.0 & !TIME { entry & TIME } else { 0 }
+        const MASK: u64 = MatchBudget::NANOS_MASK;
+        if entry & !MASK == self.0 & !MASK { entry & MASK } else { 0 }
     }
 }
 

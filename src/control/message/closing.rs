@@ -1,4 +1,4 @@
-//! How a message ends: it closes, lingers for late replies, and is deleted.
+//! The end of a message: it closes, lingers for late replies, and is deleted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,18 +11,18 @@ use crate::control::events::EventKind;
 use crate::model::CloseReason;
 
 impl Message {
-    /// Stops collecting if it is time, else arms the next check.
-    pub(in crate::control) fn check(self: &Arc<Self>) {
+    /// Stops collecting if it is time, else arms a timer to look again.
+    pub(in crate::control) fn close_if_done(self: &Arc<Self>) {
         let now = self.context.sockets.clock().monotonic;
         let collection = self.collection();
-        let done = collection.is_done(&self.spec, now);
+        let due = collection.due_close_reason(&self.spec, now);
         let next = collection.next_check(&self.spec);
         drop(collection);
-        match (done, next) {
+        match (due, next) {
             (Some(reason), _) => self.close(reason),
             (None, Some(next)) => {
                 self.context.timers.arm(next, Arc::downgrade(self), |message: Arc<Self>| {
-                    message.context.failures.contain(&message, || message.check());
+                    message.context.failures.contain(&message, || message.close_if_done());
                 });
             }
             (None, None) => {}
@@ -56,7 +56,7 @@ impl Message {
         }
         self.charge_responders(counters);
         self.touch();
-        self.context.closed.begin(self, &self.context.timers, now);
+        self.context.closed.add(self, &self.context.timers, now);
         self.closed.notify_waiters();
     }
 
@@ -95,9 +95,7 @@ impl Message {
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.
     pub(in crate::control) async fn sockets_closed(&self) {
         let closing = self.sockets().closing();
-        for closed in &closing {
-            closed.wait().await;
-        }
+        closing.wait().await;
     }
 
     /// Deletes the message, which is no longer in the registry.

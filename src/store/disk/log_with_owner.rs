@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::store::saved::{RowId, UnsavedLog};
+use crate::store::saved::{RowId, UnsavedPart};
 
 /// The owner of a log on disk.
 pub trait Persist: Send + Sync {
@@ -16,10 +16,10 @@ pub trait Persist: Send + Sync {
 pub(in crate::store) trait DurableLog: Send + Sync {
     /// The part of the log that is not on disk yet, up to `max` bytes; none if the log is closed or broken. `rows`
     /// gives new row numbers. `last`: no writes follow, so the log reserves no numbers.
-    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedLog>;
+    fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedPart>;
 
     /// Notes that this part is on disk.
-    fn note_saved(&self, unsaved: &UnsavedLog);
+    fn note_saved(&self, unsaved: &UnsavedPart);
 
     /// Notes that the writer could not write the log. Readers now see datagrams that were hidden for lack of reserved
     /// numbers: the mark in the data directory makes the next start skip more numbers.
@@ -28,8 +28,8 @@ pub(in crate::store) trait DurableLog: Send + Sync {
     fn is_closed(&self) -> bool;
 }
 
-/// A log for the writer to write from now on.
-pub(in crate::store) struct TrackedLog {
+/// A log that the writer writes from now on, and its owner.
+pub(in crate::store) struct LogWithOwner {
     pub(in crate::store) kind: String,
     pub(in crate::store) id: String,
     pub(in crate::store) log: Arc<dyn DurableLog>,
@@ -38,7 +38,7 @@ pub(in crate::store) struct TrackedLog {
     pub(in crate::store) is_new: bool,
 }
 
-impl TrackedLog {
+impl LogWithOwner {
     /// The spec of the owner; empty if that is gone.
     pub(super) fn spec(&self) -> String {
         self.owner.upgrade().map(|owner| owner.spec()).unwrap_or_default()

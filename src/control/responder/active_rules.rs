@@ -1,15 +1,15 @@
-//! The rules in force, and the sockets that replies leave from.
+//! The rules of a responder in force, and from where it replies by them.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 
 use super::byte_budget::{ByteBudget, FixedReply};
-use crate::control::error::{Attempt, ControlError, Purpose};
+use super::reply_sockets::ReplySockets;
+use crate::control::error::{ControlError, Purpose, SocketUse};
 use crate::model::{Family, Group, Interface, InterfaceTable, ReplyFrom, ResponderRules, is_link_local};
-use crate::net::{Socket, SocketBackend, SocketError, SocketErrorKind};
+use crate::net::{Socket, SocketBackend, SocketError};
 use crate::sync::Lock;
 
 /// The rules in force and the sockets they need; replaced as a whole.
@@ -66,7 +66,7 @@ impl ActiveRules {
             return Ok(());
         }
         let bind = SocketAddr::new(address, from.port.unwrap_or(group.port()));
-        let attempt = Attempt {
+        let socket_use = SocketUse {
             purpose: Purpose::Reply,
             group,
             interface: &interface.name,
@@ -77,7 +77,7 @@ impl ActiveRules {
         self.sockets
             .from(address, interface.index)
             .map(drop)
-            .map_err(|error| ControlError::of(error, &attempt))
+            .map_err(|error| ControlError::of(error, &socket_use))
     }
 
     /// Closes the sockets whose addresses the host no longer has.
@@ -91,8 +91,9 @@ impl ActiveRules {
         });
     }
 
-    /// Whether replies leave from another address than the receiving interface's.
-    pub(in crate::control) fn needs_addresses(&self) -> bool {
+    /// Whether replies may leave from sockets of the responder's own, whose addresses the host can lose: `reply_from`
+    /// asks for that, or a peer behind another interface has needed it.
+    pub(in crate::control) fn uses_reply_sockets(&self) -> bool {
         self.rules.reply_from.is_some() || !self.sockets.is_empty()
     }
 
@@ -124,72 +125,5 @@ impl ActiveRules {
             Some(ReplyFrom { address: None, .. }) | None => interface.source_towards(peer)?,
         };
         Some(self.sockets.from(address, interface.index))
-    }
-}
-
-/// Sockets from which replies leave when the group's own socket cannot send them, by the local address that they are
-/// bound to; opened when first needed.
-///
-/// A device-bound socket skips routing: a reply to a peer behind another interface would cause ARP requests on the wrong
-/// one, and be lost without an error. And `reply_from` names another address or port.
-pub(super) struct ReplySockets {
-    backend: Arc<dyn SocketBackend>,
-    /// 0: the kernel chooses a fresh port for each address.
-    port: u16,
-    /// Std lock: held for a look-up or an open.
-    by_address: Mutex<HashMap<LocalAddress, Arc<Socket>>>,
-}
-
-/// An address of this host, and the index of its interface if it is link-local, else 0.
-type LocalAddress = (IpAddr, u32);
-
-impl ReplySockets {
-    fn new(backend: Arc<dyn SocketBackend>, port: u16) -> Self {
-        Self { backend, port, by_address: Mutex::default() }
-    }
-
-    fn from(&self, address: IpAddr, interface_index: u32) -> Result<Arc<Socket>, SocketError> {
-        let scope = if is_link_local(address) { interface_index } else { 0 };
-        let mut sockets = self.by_address();
-        if let Some(socket) = sockets.get(&(address, scope)) {
-            return Ok(socket.clone());
-        }
-        let socket = Arc::new(self.backend.open_reply_socket(interface_index, address, self.port)?);
-        sockets.insert((address, scope), socket.clone());
-        Ok(socket)
-    }
-
-    /// Closes the sockets whose addresses the host no longer has.
-    fn close_stale(&self, is_known: impl Fn(LocalAddress) -> bool) {
-        let unknown: Vec<_> =
-            self.by_address().keys().copied().filter(|address| !is_known(*address)).collect();
-        for (address, scope) in unknown {
-            // An address on no interface may still be local: all of 127.0.0.0/8 is, and so are addresses of `local`
-            // routes.
-            let opened = self.backend.open_reply_socket(scope, address, 0);
-            if opened.is_err_and(|error| error.kind() == SocketErrorKind::AddressNotLocal) {
-                self.by_address().remove(&(address, scope));
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.by_address().is_empty()
-    }
-
-    pub(super) fn close(&self) {
-        self.by_address().clear();
-    }
-
-    /// The source addresses of replies, as far as they are known.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<_> =
-            self.by_address().values().filter_map(|socket| socket.local_addr().ok()).collect();
-        addresses.sort_unstable();
-        addresses
-    }
-
-    fn by_address(&self) -> MutexGuard<'_, HashMap<LocalAddress, Arc<Socket>>> {
-        self.by_address.lock_own()
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Log;
-use super::slot::Piece;
+use super::slot::BlockSource;
 use super::state::LogState;
 use crate::model::Timestamp;
 use crate::store::block::Block;
@@ -24,7 +24,7 @@ impl Log {
         // plan has the same block, the block is lost.
         let mut missing = None;
         loop {
-            let Plan { pieces, start, length, next, gap, complete } = {
+            let Plan { sources, start, length, next, gap, complete } = {
                 let mut state = self.state();
                 if range.durable {
                     state.saving.awaited = true;
@@ -33,11 +33,11 @@ impl Log {
                 state.update_charge(&self.budget);
                 plan
             };
-            let mut blocks = Vec::with_capacity(pieces.len());
+            let mut blocks = Vec::with_capacity(sources.len());
             let mut failed = None;
-            for piece in pieces {
-                let first = piece.first();
-                match self.fetch(piece).await {
+            for source in sources {
+                let first = source.first();
+                match self.fetch(source).await {
                     Ok(Some(block)) => blocks.push(block),
                     Ok(None) => failed = Some((first, missing.replace(first) == Some(first))),
                     Err(ReadError::Disk(DiskError::Damaged { .. })) => failed = Some((first, true)),
@@ -69,13 +69,13 @@ impl Log {
     }
 
     /// The block, from disk unless it is in memory; none if it is gone from there.
-    pub(super) async fn fetch(&self, piece: Piece) -> Result<Option<Arc<Block>>, ReadError> {
-        match (piece, &self.handle) {
-            (Piece::Held(block), _) => Ok(Some(block)),
-            (Piece::OnDisk { row, first, next }, Some(handle)) => {
+    pub(super) async fn fetch(&self, source: BlockSource) -> Result<Option<Arc<Block>>, ReadError> {
+        match (source, &self.handle) {
+            (BlockSource::Held(block), _) => Ok(Some(block)),
+            (BlockSource::OnDisk { row, first, next }, Some(handle)) => {
                 handle.fetch(row, first, next).await.map_err(ReadError::Disk)
             }
-            (Piece::OnDisk { .. }, None) => Ok(None),
+            (BlockSource::OnDisk { .. }, None) => Ok(None),
         }
     }
 }
@@ -116,7 +116,7 @@ impl From<LogClosed> for ReadError {
 
 /// The parts of a log that a read returns.
 struct Plan {
-    pieces: Vec<Piece>,
+    sources: Vec<BlockSource>,
     start: u64,
     length: usize,
     next: Cursor,
@@ -130,34 +130,34 @@ impl LogState {
         if self.closed {
             return Err(LogClosed);
         }
-        let bound = if range.durable { self.saving.saved } else { self.saving.visible_until };
+        let bound = if range.durable { self.saving.saved_until } else { self.saving.visible_until };
         let bound = bound.min(self.tail.next());
         let (start, gap) = self.start(after);
         let start = range.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
         let end = start.saturating_add(limit as u64).min(bound);
         let at = self.slots.partition_point(|slot| slot.next <= start);
-        let (mut pieces, mut reached, mut bytes) = (Vec::new(), start, 0);
+        let (mut sources, mut reached, mut bytes) = (Vec::new(), start, 0);
         for slot in self.slots.range(at..) {
             if reached >= end || slot.first > reached || bytes >= range.bytes {
                 break;
             }
-            let Some(piece) = slot.piece() else { break };
-            pieces.push(piece);
+            let Some(source) = slot.source() else { break };
+            sources.push(source);
             bytes += slot.cost;
             reached = slot.next;
         }
         if reached < end && self.tail.first() <= reached && !self.tail.is_empty() {
             if self.tail.cost() > Self::COPIED_BYTES {
                 self.seal();
-                pieces.extend(self.slots.back().and_then(|slot| slot.block.clone()).map(Piece::Held));
+                sources.extend(self.slots.back().and_then(|slot| slot.block.clone()).map(BlockSource::Held));
             } else {
-                pieces.push(Piece::Held(Arc::new(self.tail.clone())));
+                sources.push(BlockSource::Held(Arc::new(self.tail.clone())));
             }
             reached = self.tail.next();
         }
         let reached = reached.min(end).max(start);
         Ok(Plan {
-            pieces,
+            sources,
             start,
             length: usize::try_from(reached - start).unwrap_or(limit),
             next: Cursor { epoch: self.epoch, sequence: reached - 1 },

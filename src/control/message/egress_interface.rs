@@ -96,9 +96,9 @@ impl EgressInterface {
                 self.close_conflicting(message, source);
                 let opened = context.open(spec, interface, source);
                 let opened = opened.inspect_err(|error| drop(context.end_lingering_for(error)))?;
-                let numbered =
+                let with_ports =
                     message.with_collection(|collection| opened.enter_ports(self.result_index, collection));
-                let registered = numbered.register(message);
+                let registered = with_ports.register_all(message);
                 let sockets =
                     registered.map_err(|error| context.cause(error, spec, &self.name, Some(source)))?;
                 self.replace(message, sockets, &table);
@@ -109,8 +109,12 @@ impl EgressInterface {
     }
 
     /// Registers the sockets that were opened before the message was created. If that fails, the first copy retries.
-    pub(in crate::control) fn register(&mut self, sockets: Option<SocketsWithPorts>, message: &Arc<Message>) {
-        self.sockets = sockets.and_then(|sockets| sockets.register(message).ok());
+    pub(in crate::control) fn register_sockets(
+        &mut self,
+        sockets: Option<SocketsWithPorts>,
+        message: &Arc<Message>,
+    ) {
+        self.sockets = sockets.and_then(|sockets| sockets.register_all(message).ok());
     }
 
     /// The interface's result before anything was sent.

@@ -75,7 +75,7 @@ pub(super) enum NotJoinedReason {
     #[error("the kernel has forgotten that the group was joined on {0}; it is joined again")]
     Forgotten(Arc<str>),
     #[error("{interface} is changing, and is tried again: {error}")]
-    Changing { interface: Arc<str>, error: SocketError },
+    InterfaceChanging { interface: Arc<str>, error: SocketError },
     #[error("{0}")]
     Refused(ControlError),
     #[error("{address}, the source address of replies, is not an address of this host")]
@@ -97,7 +97,7 @@ impl NotJoinedReason {
     }
 
     /// Whether a retry cannot help, but only a change of the request.
-    pub(super) fn is_final(&self) -> bool {
+    pub(super) fn is_permanent(&self) -> bool {
         matches!(self, Self::PatternRefused(_))
     }
 }
@@ -142,7 +142,7 @@ impl InterfaceMembership {
         match &self.status {
             Status::Joined(_) => match replies {
                 Ok(()) => JoinState::Joined,
-                Err(reason) if reason.is_final() => JoinState::Failed,
+                Err(reason) if reason.is_permanent() => JoinState::Failed,
                 Err(_) => JoinState::Pending,
             },
             Status::Pending(_) => JoinState::Pending,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use hashlink::LruCache;
 
-use crate::model::ReplyBytes;
+use crate::model::{Family, ReplyBytes};
 use crate::sync::Lock;
 
 /// Rate limits of replies, for each responder and source, and for the whole service. Responders are reflectors: a
@@ -27,9 +27,9 @@ pub(in crate::control) struct ReplyLimits {
 /// A responder, and a source that it replies to.
 type Recipient = (u64, IpAddr);
 
-/// The reply that a limit withholds.
+/// The limit that withholds a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReplyLimit {
+pub(super) enum ExceededLimit {
     Replies,
     Bytes,
 }
@@ -88,8 +88,7 @@ impl ReplyLimits {
         if factor == 0 {
             return true;
         }
-        // An IP header without options, and the UDP header.
-        let headers = if recipient.1.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        let headers = Family::of(recipient.1).header_bytes();
         let returned = (received + headers) as u64 * u64::from(factor);
         let excess = ((reply + headers) as u64).saturating_sub(returned);
         if excess == 0 {

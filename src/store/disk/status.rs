@@ -1,13 +1,13 @@
-//! The state of the store, as others see it.
+//! Whether the store can write, how far it lags behind, and what it has lost.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::DiskError;
 
-/// The state of the store.
+/// The status of the store, as health checks and metrics report it.
 #[derive(Debug, Clone)]
-pub struct Condition {
+pub struct StoreStatus {
     /// Why the writer cannot write at the moment.
     pub error: Option<DiskError>,
     /// How long the oldest change has been waiting to be written.
@@ -24,7 +24,7 @@ pub struct Condition {
     pub confined_to: Option<usize>,
 }
 
-impl Condition {
+impl StoreStatus {
     /// Longer than requests wait for the disk.
     const MAX_LAG: Duration = Duration::from_secs(10);
 
