@@ -146,6 +146,44 @@ async fn a_damaged_owner_is_set_aside_with_its_log() {
     assert_eq!((saved.len(), store.condition().set_aside), (2, 0));
 }
 
+/// `SQLite` would take some of these for another format, and find no rows or refuse to write.
+#[tokio::test]
+async fn a_flipped_bit_in_the_header_of_the_database_loses_nothing() {
+    let flips = [
+        (0, 1),
+        (16, 1),
+        (17, 1),
+        (18, 1),
+        (18, 0x80),
+        (19, 1),
+        (20, 16),
+        (21, 1),
+        (63, 1),
+        (60, 8),
+        (71, 1),
+    ];
+    for (at, bit) in flips {
+        let scratch = Scratch::new();
+        let (owner, store, log) = fresh(&scratch);
+        append(&log, [b"one" as &[u8]]);
+        store.close().await.unwrap();
+        drop((store, log));
+        let path = scratch.path("data").join("rollcall.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= bit;
+        std::fs::write(&path, bytes).unwrap();
+
+        let (archive, logs) = Archive::open(&scratch.path("data")).unwrap();
+        assert_eq!((logs[0].datagrams(), archive.damage().len()), (1, 1), "{at}");
+        let report = when_free(|| check(&scratch.path("data"))).unwrap();
+        assert!(!report.findings.is_empty() && report.datagrams == 1, "{at}: {report:?}");
+        let (store, saved) = open(&scratch.path("data"));
+        assert!(store.condition().damaged_copy.is_some(), "{at}");
+        let log = restore(&store, saved, &owner);
+        assert_eq!(read_all(&log, None).await.0, [(1, b"one".to_vec())], "{at}");
+    }
+}
+
 #[tokio::test]
 async fn a_log_whose_row_is_damaged_goes_on_with_its_blocks() {
     for change_made in [

@@ -8,7 +8,7 @@ use super::error::DiskError;
 use super::loading::SavedState;
 use super::schema::Layout;
 use super::snapshot_reader::SnapshotReader;
-use super::{loading, migration, repair, schema};
+use super::{directory, loading, migration, repair, schema};
 
 pub(super) enum ArchiveSource {
     Directory(SnapshotReader),
@@ -19,7 +19,8 @@ pub(super) enum ArchiveSource {
 impl ArchiveSource {
     /// Opens the database and reads it; returns also what is damaged, so that it had to be copied.
     pub(super) fn open(database: &Path) -> Result<(Self, SavedState, Vec<String>), DiskError> {
-        match Self::read(database).map_err(DiskError::when_reading) {
+        let examined = directory::examine_shared(database.parent().unwrap_or(database));
+        match examined.and_then(|()| Self::read(database)).map_err(DiskError::when_reading) {
             Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_))) => {
                 let copy = temporary(database)?;
                 let rows = repair::copy_good(database, &copy).map_err(DiskError::when_reading)?;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::directory::Directory;
 use super::error::DiskError;
 use super::files::{beside, remove_beside};
+use super::header;
 use super::loading::{self, Damage, FoundRows, LoadedLog, SavedState};
 use super::replacement::Replacement;
 use super::salvage::{self, Salvaged};
@@ -34,32 +35,37 @@ pub struct CheckReport {
 
 /// Reads all of a data directory that no service uses, and compares it with its checksums.
 pub fn check(directory: &Path) -> Result<CheckReport, DiskError> {
-    let directory = Directory::existing(directory)?;
-    report(&directory.database())
+    report(&Directory::existing(directory)?)
 }
 
 /// The same, and if something is damaged, writes all that is good to a new database. The damaged one stays beside it.
 pub fn repair(directory: &Path) -> Result<CheckReport, DiskError> {
     let directory = Directory::existing(directory)?;
-    let database = directory.database();
-    let report = report(&database)?;
-    if report.findings.is_empty() {
-        return Ok(report);
+    let before = report(&directory)?;
+    if before.findings.is_empty() {
+        return Ok(before);
     }
-    let damaged_copy = Some(rebuild(&database)?.0);
-    // Readers may have seen numbers that were reserved in rows that are gone.
-    directory.mark(true).map_err(|error| DiskError::of_files(&database, &error))?;
-    Ok(CheckReport { damaged_copy, ..report })
+    let damaged_copy = Some(rebuild(&directory)?.0);
+    let CheckReport { resources, datagrams, without_spec, .. } = report(&directory)?;
+    let mut findings = before.findings;
+    if datagrams < before.datagrams {
+        let left = before.datagrams - datagrams;
+        findings.push(format!(
+            "{left} datagrams stay in the damaged database alone: their memberships, responders or messages were created again since"
+        ));
+    }
+    Ok(CheckReport { resources, datagrams, findings, without_spec, damaged_copy })
 }
 
 /// Replaces a damaged database by one with all rows that are good; returns where the damaged one is now, and how many
 /// blocks were damaged. Fails if no row is good.
-pub(super) fn rebuild(database: &Path) -> Result<(PathBuf, usize), DiskError> {
+pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskError> {
+    let database = &*directory.database();
     let failed = |error| DiskError::of_sqlite(database, &error);
     let replacement = Replacement::begin(database)?;
     let rows = copy_good(database, &replacement.connection)?;
     if !has_good(&rows) {
-        return Err(DiskError::damaged(database, &"nothing in it can be read"));
+        return Err(hopeless(directory, DiskError::damaged(database, &"no row in it is good")));
     }
     let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
     for log in logs.iter().filter(|log| log.is_rebuilt) {
@@ -73,16 +79,32 @@ pub(super) fn rebuild(database: &Path) -> Result<(PathBuf, usize), DiskError> {
         blocks::delete(&replacement.connection, *row).map_err(failed)?;
     }
     let copies = (1..).map(|number| beside(database, &format!(".damaged-{number}")));
-    let copy = copies.into_iter().find(|copy| !copy.exists()).unwrap_or_default();
+    let is_taken = |copy: &PathBuf| copy.exists() || beside(copy, "-wal").exists();
+    let copy = copies.into_iter().find(|copy| !is_taken(copy)).unwrap_or_default();
     replacement.finish(|| {
-        match std::fs::rename(beside(database, "-wal"), beside(&copy, "-wal")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // Readers may have seen numbers that were reserved in rows that are gone. If the process ends here, the next
+        // start skips numbers for nothing.
+        directory.mark(true)?;
+        directory.journal_marker()?.note_empty();
+        for suffix in ["-wal", ""] {
+            match std::fs::rename(beside(database, suffix), beside(&copy, suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        std::fs::rename(database, &copy)?;
         remove_beside(database)
     })?;
     Ok((copy, damage.blocks.len()))
+}
+
+/// The error of a damaged database of which nothing can be read.
+pub(super) fn hopeless(directory: &Directory, error: DiskError) -> DiskError {
+    match error {
+        _ if directory.has_vanished() => directory.vanished(),
+        DiskError::Damaged { path, .. } if header::examine(&path).is_err() => DiskError::Foreign(path),
+        DiskError::Damaged { path, detail } => DiskError::Unreadable { path, detail },
+        error => error,
+    }
 }
 
 /// Whether any row of a database that `SQLite` does not recognise is good, so that it is one of ours.
@@ -117,8 +139,16 @@ pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRow
     Ok(rows)
 }
 
-fn report(database: &Path) -> Result<CheckReport, DiskError> {
-    let structure = structure(database)?;
+fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
+    let database = &*directory.database();
+    let structure = match directory.examine() {
+        Ok(_) => structure(database)?,
+        Err(error) if directory.has_vanished() && !is_ours(database) => {
+            return Err(hopeless(directory, error));
+        }
+        Err(DiskError::Damaged { path, detail }) => vec![format!("{} is damaged: {detail}", path.display())],
+        Err(error) => return Err(error),
+    };
     let Salvaged { rows, unknown } =
         salvage::read(database, |_, _| Ok(())).map_err(|error| DiskError::of_files(database, &error))?;
     let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
