@@ -32,11 +32,11 @@ impl ArchiveSource {
                 let found = loading::load(&copy, database)?;
                 Ok((Self::Copy(database.to_owned(), copy), found, vec![error.to_string()]))
             }
-            opened => opened.map(|(source, found)| (source, found, Vec::new())),
+            opened => opened,
         }
     }
 
-    fn read(database: &Path) -> Result<(Self, SavedState), DiskError> {
+    fn read(database: &Path) -> Result<(Self, SavedState, Vec<String>), DiskError> {
         let mut reader = SnapshotReader::open(database)?;
         let connection = reader.connection()?;
         let snapshot = connection.unchecked_transaction();
@@ -46,14 +46,14 @@ impl ArchiveSource {
             Layout::First => {
                 let copy = temporary(database)?;
                 let copied = migration::copy(&snapshot, &copy);
-                copied.map_err(|error| DiskError::of_sqlite(database, &error))?;
+                let damage = copied.map_err(|error| DiskError::of_sqlite(database, &error))?;
                 let found = loading::load(&copy, database)?;
-                Ok((Self::Copy(database.to_owned(), copy), found))
+                Ok((Self::Copy(database.to_owned(), copy), found, damage))
             }
             Layout::Current => {
                 let found = loading::load(&snapshot, database)?;
                 drop(snapshot);
-                Ok((Self::Directory(reader), found))
+                Ok((Self::Directory(reader), found, Vec::new()))
             }
         }
     }

@@ -43,7 +43,8 @@ impl Database {
         }
         if layout == Layout::First {
             drop(connection);
-            migration::migrate(path)?;
+            // What it sets aside is found again when the database is read.
+            let _ = migration::migrate(path)?;
             connection = connect()?;
         }
         let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;

@@ -157,6 +157,9 @@ impl Store {
 
     /// Writes the log with this number, and its owner, from now on.
     pub(super) fn track(&self, number: i64, tracked: TrackedLog) {
+        if tracked.is_new {
+            self.0.queue.losses.note_replaced(&loading::name(&tracked.kind, &tracked.id));
+        }
         self.0.queue.track(number, tracked);
     }
 

@@ -7,9 +7,10 @@ use rusqlite::Connection;
 
 use super::directory::Directory;
 use super::error::DiskError;
-use super::files::{beside, remove_beside};
+use super::files::{self, beside, remove_beside};
 use super::header;
 use super::loading::{self, Damage, FoundRows, LoadedLog, SavedState};
+use super::migration;
 use super::replacement::Replacement;
 use super::salvage::{self, Salvaged};
 use super::schema::{self, Layout};
@@ -41,19 +42,20 @@ pub fn check(directory: &Path) -> Result<CheckReport, DiskError> {
 /// The same, and if something is damaged, writes all that is good to a new database. The damaged one stays beside it.
 pub fn repair(directory: &Path) -> Result<CheckReport, DiskError> {
     let directory = Directory::existing(directory)?;
+    let (mut findings, mut damaged_copy) = (Vec::new(), None);
+    if has_first_layout(&directory)? {
+        let migrated = migration::migrate(&directory.database());
+        if let Some((copy, set_aside)) = migrated.map_err(|error| hopeless(&directory, error))? {
+            (findings, damaged_copy) = (set_aside, Some(copy));
+        }
+    }
     let before = report(&directory)?;
-    if before.findings.is_empty() {
-        return Ok(before);
+    if !before.findings.is_empty() {
+        findings.extend(before.findings);
+        damaged_copy = Some(rebuild(&directory)?.0);
     }
-    let damaged_copy = Some(rebuild(&directory)?.0);
+    // What is really kept.
     let CheckReport { resources, datagrams, without_spec, .. } = report(&directory)?;
-    let mut findings = before.findings;
-    if datagrams < before.datagrams {
-        let left = before.datagrams - datagrams;
-        findings.push(format!(
-            "{left} datagrams stay in the damaged database alone: their memberships, responders or messages were created again since"
-        ));
-    }
     Ok(CheckReport { resources, datagrams, findings, without_spec, damaged_copy })
 }
 
@@ -67,7 +69,11 @@ pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskErr
     if !has_good(&rows) {
         return Err(hopeless(directory, DiskError::damaged(database, &"no row in it is good")));
     }
-    let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
+    let SavedState { logs, set_aside, damage, superseded, orphans, .. } = loading::assemble(rows);
+    for number in superseded {
+        logs::delete(&replacement.connection, number).map_err(failed)?;
+        owners::delete(&replacement.connection, number).map_err(failed)?;
+    }
     for log in logs.iter().filter(|log| log.is_rebuilt) {
         logs::put(&replacement.connection, &log.row).map_err(failed)?;
     }
@@ -75,12 +81,10 @@ pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskErr
         let owner = OwnerRow { log: row.number, kind: row.kind, id: row.id, spec: String::new() };
         owners::put(&replacement.connection, &owner).map_err(failed)?;
     }
-    for row in &damage.blocks {
+    for row in damage.blocks.iter().chain(&orphans) {
         blocks::delete(&replacement.connection, *row).map_err(failed)?;
     }
-    let copies = (1..).map(|number| beside(database, &format!(".damaged-{number}")));
-    let is_taken = |copy: &PathBuf| copy.exists() || beside(copy, "-wal").exists();
-    let copy = copies.into_iter().find(|copy| !is_taken(copy)).unwrap_or_default();
+    let copy = files::free_copy(database);
     replacement.finish(|| {
         // Readers may have seen numbers that were reserved in rows that are gone. If the process ends here, the next
         // start skips numbers for nothing.
@@ -153,12 +157,15 @@ fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
         salvage::read(database, |_, _| Ok(())).map_err(|error| DiskError::of_files(database, &error))?;
     let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
     let mut findings = structure;
-    let Damage { set_aside: owners, without_spec, rebuilt, blocks } = damage;
+    let Damage { set_aside: owners, replaced, without_spec, rebuilt, blocks } = damage;
     findings.extend(
         owners
             .iter()
             .map(|owner| format!("{owner} is damaged: a service sets it aside, and does not restore it")),
     );
+    findings.extend(replaced.iter().map(|(owner, datagrams)| {
+        format!("{owner} was damaged and is created again: a repair leaves the {datagrams} datagrams of its earlier log in the damaged database alone")
+    }));
     findings
         .extend(rebuilt.iter().map(|owner| format!("the status and the counters of {owner} are damaged")));
     findings
@@ -167,11 +174,20 @@ fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
         findings.push(format!("{unknown} rows cannot be read"));
     }
     let all = logs.iter().chain(&set_aside);
-    let datagrams = all.flat_map(|log| {
-        log.log.blocks.iter().map(|block| block.next - block.first.max(log.log.first).min(block.next))
-    });
-    let datagrams = datagrams.sum();
+    let datagrams = all.map(|log| log.log.datagrams()).sum();
     Ok(CheckReport { resources: logs.len(), datagrams, findings, without_spec, damaged_copy: None })
+}
+
+fn has_first_layout(directory: &Directory) -> Result<bool, DiskError> {
+    let database = &*directory.database();
+    let layout = directory.examine().and_then(|_| {
+        let mut reader = SnapshotReader::open(database)?;
+        schema::layout(reader.connection()?, database)
+    });
+    match layout {
+        Err(DiskError::Damaged { .. } | DiskError::Foreign(_)) => Ok(false),
+        layout => Ok(layout? == Layout::First),
+    }
 }
 
 /// What `SQLite` finds wrong with the pages of the database.
@@ -189,7 +205,7 @@ fn structure(database: &Path) -> Result<Vec<String>, DiskError> {
         Ok(Layout::First) => {
             return Err(DiskError::other(
                 database,
-                &"an earlier rollcall wrote it, without checksums: start the service once to add them",
+                &"an earlier rollcall wrote it, without checksums: `rollcall check --repair` adds them, and so does a start of the service",
             ));
         }
         Ok(Layout::None) => return Ok(vec!["the database has no tables".to_owned()]),
