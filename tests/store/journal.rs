@@ -72,7 +72,13 @@ async fn an_undamaged_journal_is_read_as_before() {
     let (directory, seen) = killed(&scratch).await;
     assert_eq!(exported(&directory), (7, Vec::new()));
     assert_eq!(when_free(|| check(&directory)).unwrap().findings, [""; 0]);
-    // A crash leaves a torn frame behind the last transaction.
+    // A crash leaves frames without an end behind the last transaction, and a torn one.
+    change_journal(&directory, |bytes| {
+        bytes.extend_from_within(32..32 + FRAME);
+        let at = bytes.len() - FRAME + 4;
+        bytes[at..at + 4].fill(0);
+    });
+    assert_eq!(when_free(|| check(&directory)).unwrap().findings, [""; 0]);
     change_journal(&directory, |bytes| bytes.extend_from_within(32..32 + FRAME / 2));
     let (store, saved) = open(&directory);
     assert!(!store.condition().is_damaged());

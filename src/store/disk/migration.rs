@@ -6,7 +6,6 @@ use rusqlite::{Connection, Row};
 
 use super::error::DiskError;
 use super::files::{free_copy, remove_beside};
-use super::loading;
 use super::replacement::Replacement;
 use super::tables::blocks::{self, BlockRow};
 use super::tables::logs::{self, LogRow};
@@ -50,7 +49,7 @@ pub(super) fn copy(source: &Connection, target: &Connection) -> rusqlite::Result
     let mut rows = selected.query([])?;
     while let Some(row) = rows.next()? {
         let (mut owner, mut log) = (owner(row)?, log(row)?);
-        let name = loading::name(&owner.kind, &owner.id);
+        let name = format!("{} `{}`", owner.kind, owner.id);
         if !is_json(&owner.spec) {
             owner.spec = String::new();
             damage.push(format!("{name} is damaged: it is set aside with its log"));

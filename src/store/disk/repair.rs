@@ -113,7 +113,7 @@ pub(super) fn hopeless(directory: &Directory, error: DiskError) -> DiskError {
 
 /// Whether any row of a database that `SQLite` does not recognise is good, so that it is one of ours.
 pub(super) fn is_ours(database: &Path) -> bool {
-    salvage::read(database, |_, _| Ok(())).is_ok_and(|found| has_good(&found.rows))
+    salvage::read(database, true, |_, _| Ok(())).is_ok_and(|found| has_good(&found.rows))
 }
 
 fn has_good(rows: &FoundRows) -> bool {
@@ -126,7 +126,7 @@ fn has_good(rows: &FoundRows) -> bool {
 pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRows, DiskError> {
     let failed = |error| DiskError::of_sqlite(database, &error);
     let mut refused = None;
-    let salvaged = salvage::read(database, |row, data| {
+    let salvaged = salvage::read(database, true, |row, data| {
         blocks::put_row(target, row, data).map_err(|error| {
             refused = Some(error);
             io::Error::other("the block cannot be written")
@@ -145,7 +145,8 @@ pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRow
 
 fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
     let database = &*directory.database();
-    let structure = match directory.examine() {
+    let examined = directory.examine();
+    let structure = match examined.clone() {
         Ok(_) => structure(database)?,
         Err(error) if directory.has_vanished() && !is_ours(database) => {
             return Err(hopeless(directory, error));
@@ -153,8 +154,8 @@ fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
         Err(DiskError::Damaged { path, detail }) => vec![format!("{} is damaged: {detail}", path.display())],
         Err(error) => return Err(error),
     };
-    let Salvaged { rows, unknown } =
-        salvage::read(database, |_, _| Ok(())).map_err(|error| DiskError::of_files(database, &error))?;
+    let Salvaged { rows, unknown } = salvage::read(database, examined.is_err(), |_, _| Ok(()))
+        .map_err(|error| DiskError::of_files(database, &error))?;
     let SavedState { logs, set_aside, damage, .. } = loading::assemble(rows);
     let mut findings = structure;
     let Damage { set_aside: owners, replaced, without_spec, rebuilt, blocks } = damage;

@@ -14,7 +14,7 @@ use super::tables::blocks::BlockRow;
 use super::tables::logs::LogRow;
 use super::tables::owners::OwnerRow;
 use super::tables::{Checked, RowColumns, service};
-use pages::DatabasePages;
+use pages::{DatabasePages, JournalFrames};
 
 /// The rows that were found, and how many could not be assigned to a table.
 #[derive(Default)]
@@ -24,19 +24,20 @@ pub(super) struct Salvaged {
 }
 
 /// Reads the database file and what its WAL adds to it. `take` gets each good block with its data; of two that have the
-/// same number, the later one counts.
+/// same number, the later one counts. `is_damaged`: what `SQLite` does not read of the WAL is read, too.
 pub(super) fn read(
     database: &Path,
+    is_damaged: bool,
     mut take: impl FnMut(&BlockRow, &[u8]) -> io::Result<()>,
 ) -> io::Result<Salvaged> {
     let journal = beside(database, "-wal");
     let mut found = Found::default();
-    let pages = DatabasePages::open(database, &journal, false)?;
-    if pages.is_broken() {
-        // First, so that what it finds counts as newer.
-        found.read(&DatabasePages::open(database, &journal, true)?, &mut take)?;
+    // What is found first counts as newer.
+    let frames: &[_] =
+        if is_damaged { &[JournalFrames::All, JournalFrames::Good] } else { &[JournalFrames::Committed] };
+    for frames in frames {
+        found.read(&DatabasePages::open(database, &journal, *frames)?, &mut take)?;
     }
-    found.read(&pages, &mut take)?;
     let Found { owners, logs, blocks, unknown } = found;
     let rows = FoundRows {
         owners: owners.into_values().collect(),

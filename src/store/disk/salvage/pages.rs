@@ -24,10 +24,19 @@ pub(super) struct DatabasePages {
     is_broken: bool,
 }
 
+/// The frames of the WAL that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JournalFrames {
+    /// Those that `SQLite` reads.
+    Committed,
+    /// Also good ones behind damaged ones.
+    Good,
+    /// Also damaged ones, and those of a transaction that has no end: most of their rows can be good.
+    All,
+}
+
 impl DatabasePages {
-    /// `trusting`: also takes pages from frames whose checksum is wrong, or whose transaction has no end: most of their
-    /// rows can be good.
-    pub(super) fn open(database: &Path, journal: &Path, trusting: bool) -> io::Result<Self> {
+    pub(super) fn open(database: &Path, journal: &Path, frames: JournalFrames) -> io::Result<Self> {
         let file = match File::open(database) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -38,15 +47,10 @@ impl DatabasePages {
         let journal = Journal::read(journal)?;
         let mut pages = Self { file, newer: HashMap::new(), journal: None, count, is_broken: false };
         if let Some(journal) = journal {
-            pages.read_journal(&journal, trusting);
+            pages.read_journal(&journal, frames);
             pages.journal = Some(journal);
         }
         Ok(pages)
-    }
-
-    /// Whether a second, trusting look can find more.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
     }
 
     /// The numbers of all pages that are not known to be free: free ones still have rows that were deleted.
@@ -81,12 +85,12 @@ impl DatabasePages {
         self.count as usize * SIZE
     }
 
-    fn read_journal(&mut self, journal: &Journal, trusting: bool) {
-        self.is_broken = journal.is_broken();
-        let frames: Vec<_> = if trusting && self.is_broken {
-            journal.frames_of_header().collect()
-        } else {
-            journal.good().collect()
+    fn read_journal(&mut self, journal: &Journal, frames: JournalFrames) {
+        self.is_broken = frames != JournalFrames::Committed && journal.is_broken();
+        let frames: Vec<_> = match frames {
+            JournalFrames::Committed => journal.frames[..journal.committed()].iter().collect(),
+            JournalFrames::Good => journal.good().collect(),
+            JournalFrames::All => journal.frames_of_header().collect(),
         };
         // A damaged frame can name any page.
         let most = self.count.saturating_add(u32::try_from(journal.frames.len()).unwrap_or(u32::MAX));
