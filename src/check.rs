@@ -1,10 +1,11 @@
 //! `rollcall check`: compares a data directory with its checksums, and repairs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::store::{self, CheckReport, DiskError};
+use crate::control::saved_group;
+use crate::store::{self, Archive, CheckReport, DiskError};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -34,6 +35,11 @@ pub fn run(args: &CheckArgs) -> Result<Verdict, DiskError> {
             "{owner} is set aside: a repair could not keep its specification; `rollcall export` has its log"
         );
     }
+    let unrestorable = if findings.is_empty() { unrestorable(&args.directory)? } else { Vec::new() };
+    if !unrestorable.is_empty() {
+        println!("damaged; good are: {content}");
+        return Ok(Verdict::Damaged(unrestorable.join("\n")));
+    }
     if findings.is_empty() {
         println!("no damage found; {content}");
         return Ok(Verdict::Sound);
@@ -41,8 +47,29 @@ pub fn run(args: &CheckArgs) -> Result<Verdict, DiskError> {
     let findings = findings.join("\n");
     let Some(copy) = damaged_copy else {
         println!("damaged; good are: {content}");
-        return Ok(Verdict::Damaged(findings + "\n`--repair` keeps all that is good"));
+        let advice = if resources == 0 && datagrams == 0 {
+            "nothing in it can be read: put a copy back"
+        } else {
+            "`--repair` keeps all that is good"
+        };
+        return Ok(Verdict::Damaged(format!("{findings}\n{advice}")));
     };
     println!("{findings}\nrepaired; kept are: {content}; the damaged database is {}", copy.display());
     Ok(Verdict::Sound)
+}
+
+/// What no service can restore although its row is as it was written: it was damaged before rows had checksums.
+fn unrestorable(directory: &Path) -> Result<Vec<String>, DiskError> {
+    let (mut archive, logs) = Archive::open(directory)?;
+    let mut found = Vec::new();
+    for log in logs.iter().filter(|log| !log.is_set_aside()) {
+        let spec = archive.spec(log)?.unwrap_or_default();
+        if let Err(error) = saved_group(&spec) {
+            found.push(format!(
+                "{} `{}` cannot be restored ({error}): a service sets it aside; `rollcall export` has its log, and creating it again replaces it",
+                log.kind, log.id
+            ));
+        }
+    }
+    Ok(found)
 }

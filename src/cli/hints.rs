@@ -54,6 +54,7 @@ fn of_disk(error: &DiskError) -> Option<&'static str> {
         DiskError::Full(_) => Some("the limit is --total-bytes"),
         DiskError::NotReadable { .. }
         | DiskError::Damaged { .. }
+        | DiskError::Unreadable { .. }
         | DiskError::Vanished { .. }
         | DiskError::Closed
         | DiskError::Other { .. } => None,

@@ -22,6 +22,13 @@ pub struct SavedLog {
     pub(super) blocks: Vec<SavedBlock>,
 }
 
+impl SavedLog {
+    /// Datagrams that readers can read.
+    pub(super) fn datagrams(&self) -> u64 {
+        self.blocks.iter().map(|block| block.next - block.first.max(self.first).min(block.next)).sum()
+    }
+}
+
 /// A block on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SavedBlock {

@@ -10,6 +10,30 @@ use crate::support::peer::Peer;
 use crate::support::program::{Program, run};
 use crate::support::server::{fresh_group, on_lo};
 
+/// A service that was killed, and whose changes are in `SQLite`'s own log.
+#[tokio::test]
+async fn damage_of_the_journal_of_a_killed_service_is_told_everywhere() {
+    let mut program = stopped().await;
+    program.start_again();
+    program.put("/v1/memberships/c", on_lo(&fresh_group(), json!({}))).await.expect(201);
+    program.signal("KILL");
+    program.ended().await;
+    std::fs::remove_file(program.data_dir().join("rollcall.db-wal")).unwrap();
+
+    let (status, exported, error) = command(&program, &["export", "--data-dir", "DIR"]).await;
+    assert_eq!((status, exported.lines().count()), (3, 2), "{error}");
+    assert!(error.contains("rollcall.db-wal") && error.contains("missing or empty"), "{error}");
+    let (status, _, error) = command(&program, &["check", "DIR"]).await;
+    assert!(status == 3 && error.contains("`--repair` keeps all that is good"), "{error}");
+
+    program.start_again();
+
+    assert!(program.startup_log().contains("the database was damaged"), "{}", program.startup_log());
+    let ready = program.get("/readyz").await.expect(200);
+    assert!(ready.to_string().contains("rollcall.db.damaged-1"), "{ready}");
+    assert_eq!(Metrics::of(&program).await.count("rollcall_store_rebuilt"), 1);
+}
+
 /// A stopped service that had the memberships `a` and `b`, each with one datagram.
 async fn stopped() -> Program {
     let mut program = Program::start_with(&["--flush-ms", "10"]);

@@ -140,10 +140,73 @@ async fn a_damaged_owner_is_set_aside_with_its_log() {
     let (store, _) = open(&scratch.path("data"));
     assert_eq!(store.status().set_aside, 1);
     let _again = keep(&store, "a", AMPLE, &owner);
+    assert_eq!(store.condition().set_aside, 0, "it is replaced");
     store.close().await.unwrap();
     drop(store);
     let (store, saved) = open(&scratch.path("data"));
     assert_eq!((saved.len(), store.status().set_aside), (2, 0));
+}
+
+#[tokio::test]
+async fn a_damaged_owner_that_was_created_again_is_replaced_and_a_repair_counts_what_it_keeps() {
+    let scratch = Scratch::new();
+    let (owner, store, log) = fresh(&scratch);
+    append(&log, [b"one" as &[u8], b"two"]);
+    store.close().await.unwrap();
+    drop((store, log));
+    change(&scratch, |database| database.execute_batch("UPDATE owners SET spec = 'spex' WHERE id = 'a'"));
+    let (store, _) = open(&scratch.path("data"));
+    let again = keep(&store, "a", AMPLE, &owner);
+    append(&again, [b"three" as &[u8]]);
+    store.close().await.unwrap();
+    drop((store, again));
+
+    let repaired = when_free(|| repair(&scratch.path("data"))).unwrap();
+
+    assert_eq!((repaired.resources, repaired.datagrams), (1, 1));
+    assert!(repaired.findings[0].contains("leaves the 2 datagrams of its earlier log"), "{repaired:?}");
+    let after = when_free(|| check(&scratch.path("data"))).unwrap();
+    assert_eq!((after.resources, after.datagrams, after.findings.len()), (1, 1, 0));
+    let (store, saved) = open(&scratch.path("data"));
+    assert_eq!((saved.len(), store.condition().set_aside), (1, 0));
+}
+
+/// `SQLite` would take some of these for another format, and find no rows or refuse to write.
+#[tokio::test]
+async fn a_flipped_bit_in_the_header_of_the_database_loses_nothing() {
+    let flips = [
+        (0, 1),
+        (16, 1),
+        (17, 1),
+        (18, 1),
+        (18, 0x80),
+        (19, 1),
+        (20, 16),
+        (21, 1),
+        (63, 1),
+        (60, 8),
+        (71, 1),
+    ];
+    for (at, bit) in flips {
+        let scratch = Scratch::new();
+        let (owner, store, log) = fresh(&scratch);
+        append(&log, [b"one" as &[u8]]);
+        store.close().await.unwrap();
+        drop((store, log));
+        let path = scratch.path("data").join("rollcall.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= bit;
+        std::fs::write(&path, bytes).unwrap();
+
+        let (archive, logs) = Archive::open(&scratch.path("data")).unwrap();
+        assert_eq!((logs[0].datagrams(), archive.damage().len()), (1, 1), "{at}");
+        let report = when_free(|| check(&scratch.path("data"))).unwrap();
+        assert!(!report.findings.is_empty() && report.datagrams == 1, "{at}: {report:?}");
+        let (store, saved) = open(&scratch.path("data"));
+        assert!(store.condition().damaged_copy.is_some(), "{at}");
+        let log = restore(&store, saved, &owner);
+        assert_eq!(read_all(&log, None).await.0, [(1, b"one".to_vec())], "{at}");
+    }
 }
 
 #[tokio::test]

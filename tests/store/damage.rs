@@ -321,8 +321,8 @@ async fn no_damage_has_a_wrong_byte_served_or_keeps_the_good_from_starting() {
         }
         match served(&damaged, &written_all).await {
             Ok(()) => {}
-            Err(DiskError::Vanished { .. }) if vanished => {}
-            Err(DiskError::Damaged { .. } | DiskError::Foreign(_)) if none_is_good => {}
+            Err(DiskError::Vanished { .. } | DiskError::Unreadable { .. }) if vanished => {}
+            Err(DiskError::Unreadable { .. } | DiskError::Foreign(_)) if none_is_good => {}
             Err(error) => panic!("{context}: {error}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rollcall::store::{Archive, DiskError, Store, check};
+use rollcall::store::{Archive, DiskError, Store, check, repair};
 use rusqlite::Connection;
 
 use super::{budget, entries, open, read_all, restore, settings, when_free};
@@ -81,6 +81,42 @@ fn a_database_of_the_first_layout_can_be_exported() {
     assert!(archive.spec(tap).unwrap().unwrap().contains("239.255.77.1:17001"));
     assert_eq!(archive.damage(), [""; 0]);
     assert_eq!(fs::read(scratch.path("data/rollcall.db")).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_record_of_the_first_layout_is_set_aside_and_all_else_is_migrated() {
+    for damaged in ["cast(x'7bff7d' AS TEXT)", "'{\"created_at\":1795729466739651583'"] {
+        let scratch = first_layout();
+        let directory = scratch.path("data");
+        let database = Connection::open(directory.join("rollcall.db")).unwrap();
+        database.execute_batch(&format!("UPDATE owners SET wanted = {damaged} WHERE id = 'tap'")).unwrap();
+        drop(database);
+        let again = scratch.path("again");
+        fs::create_dir(&again).unwrap();
+        fs::copy(directory.join("rollcall.db"), again.join("rollcall.db")).unwrap();
+
+        let (mut archive, logs) = Archive::open(&directory).unwrap();
+        assert!(archive.damage()[0].contains("membership `tap` is damaged"), "{:?}", archive.damage());
+        let tap = logs.iter().find(|log| log.id == "tap").unwrap();
+        assert_eq!(
+            archive
+                .pages(tap, |_, _| true)
+                .map(Result::unwrap)
+                .flat_map(|page| entries(&page).collect::<Vec<_>>())
+                .count(),
+            3
+        );
+        let advice = when_free(|| check(&again)).unwrap_err().to_string();
+        assert!(advice.contains("`rollcall check --repair` adds them"), "{advice}");
+        let repaired = when_free(|| repair(&again)).unwrap();
+        assert!(repaired.findings[0].contains("`tap`") && repaired.damaged_copy.unwrap().exists());
+        assert_eq!((repaired.resources, repaired.without_spec.len()), (2, 1));
+        assert_eq!(when_free(|| check(&again)).unwrap().findings, [""; 0]);
+
+        let (store, saved) = open(&directory);
+        assert_eq!((saved.len(), store.condition().set_aside), (2, 1));
+        assert!(directory.join("rollcall.db.damaged-1").exists());
+    }
 }
 
 /// Such a service locks the file `lock`, which someone has deleted.

@@ -3,6 +3,7 @@
 mod corruption;
 mod damage;
 mod disk_space;
+mod journal;
 mod layouts;
 mod persistence;
 mod refused_directories;

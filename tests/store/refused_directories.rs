@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rollcall::store::{DiskError, Store, check};
+use rollcall::store::{DiskError, Store, check, repair};
 
 use super::{append, budget, change, fresh, open, settings, when_free};
 use crate::support::program::Scratch;
@@ -25,7 +25,7 @@ async fn a_directory_in_use_is_refused() {
 fn a_directory_of_a_newer_version_is_refused() {
     let scratch = Scratch::new();
     drop(open(&scratch.path("data")));
-    change(&scratch, |database| database.pragma_update(None, "user_version", 99));
+    change(&scratch, |database| database.execute_batch("CREATE TABLE tags (a); PRAGMA user_version = 99"));
     let refusal = refusal(&scratch.path("data"));
     assert!(matches!(refusal, DiskError::Newer { found: 99, .. }), "{refusal}");
     assert!(refusal.to_string().contains("newer"));
@@ -64,8 +64,10 @@ async fn a_database_of_which_nothing_is_good_is_refused() {
     bytes[from..].fill(0xa5);
     std::fs::write(&path, &bytes).unwrap();
     let refusal = when_free(|| Err::<(), _>(refusal(&scratch.path("data")))).unwrap_err();
-    assert!(matches!(refusal, DiskError::Damaged { .. }), "{refusal}");
-    assert!(refusal.to_string().contains("`rollcall check --repair`"), "{refusal}");
+    assert!(matches!(refusal, DiskError::Unreadable { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("nothing in it can be read: put a copy back"), "{refusal}");
+    let repaired = when_free(|| repair(&scratch.path("data"))).unwrap_err();
+    assert!(!repaired.to_string().contains("--repair"), "{repaired}");
     assert!(std::fs::read(&path).unwrap()[from..] == bytes[from..], "it is left as it was");
 }
 

@@ -8,7 +8,7 @@ use super::error::DiskError;
 use super::loading::LoadedDatabase;
 use super::schema::Layout;
 use super::snapshot_reader::SnapshotReader;
-use super::{loading, migration, repair, schema};
+use super::{directory, loading, migration, repair, schema};
 
 pub(super) enum ArchiveSource {
     Directory(SnapshotReader),
@@ -19,7 +19,8 @@ pub(super) enum ArchiveSource {
 impl ArchiveSource {
     /// Opens the database and reads it; returns also what is damaged, so that it had to be copied.
     pub(super) fn open(database: &Path) -> Result<(Self, LoadedDatabase, Vec<String>), DiskError> {
-        match Self::read(database).map_err(DiskError::when_reading) {
+        let examined = directory::examine_shared(database.parent().unwrap_or(database));
+        match examined.and_then(|()| Self::read(database)).map_err(DiskError::when_reading) {
             Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_))) => {
                 let copy = temporary(database)?;
                 let rows = repair::copy_good(database, &copy).map_err(DiskError::when_reading)?;
@@ -31,11 +32,11 @@ impl ArchiveSource {
                 let found = loading::load(&copy, database)?;
                 Ok((Self::Copy(database.to_owned(), copy), found, vec![error.to_string()]))
             }
-            opened => opened.map(|(source, found)| (source, found, Vec::new())),
+            opened => opened,
         }
     }
 
-    fn read(database: &Path) -> Result<(Self, LoadedDatabase), DiskError> {
+    fn read(database: &Path) -> Result<(Self, LoadedDatabase, Vec<String>), DiskError> {
         let mut reader = SnapshotReader::open(database)?;
         let connection = reader.connection()?;
         let snapshot = connection.unchecked_transaction();
@@ -45,14 +46,14 @@ impl ArchiveSource {
             Layout::First => {
                 let copy = temporary(database)?;
                 let copied = migration::copy(&snapshot, &copy);
-                copied.map_err(|error| DiskError::of_sqlite(database, &error))?;
+                let damage = copied.map_err(|error| DiskError::of_sqlite(database, &error))?;
                 let found = loading::load(&copy, database)?;
-                Ok((Self::Copy(database.to_owned(), copy), found))
+                Ok((Self::Copy(database.to_owned(), copy), found, damage))
             }
             Layout::Current => {
                 let found = loading::load(&snapshot, database)?;
                 drop(snapshot);
-                Ok((Self::Directory(reader), found))
+                Ok((Self::Directory(reader), found, Vec::new()))
             }
         }
     }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::directory::Directory;
 use super::disk_space::{DatabaseSize, DiskSpace, SpaceEstimate};
 use super::error::DiskError;
+use super::journal::JournalMarker;
 use super::migration;
 use super::schema::{self, Layout, PAGE_BYTES};
 use crate::file_identity::FileIdentity;
@@ -20,6 +21,7 @@ pub(super) struct Database {
     identity: FileIdentity,
     pub(super) connection: Connection,
     disk: DiskSpace,
+    pub(super) journal: JournalMarker,
 }
 
 impl Database {
@@ -41,12 +43,14 @@ impl Database {
         }
         if layout == Layout::First {
             drop(connection);
-            migration::migrate(path)?;
+            // What it sets aside is found again when the database is read.
+            let _ = migration::migrate(path)?;
             connection = connect()?;
         }
         let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
-        let mut database =
-            Self { path: path.to_owned(), identity, connection, disk: DiskSpace::around(path) };
+        let journal = directory.journal_marker().map_err(|error| DiskError::of_files(path, &error))?;
+        let disk = DiskSpace::around(path);
+        let mut database = Self { path: path.to_owned(), identity, connection, disk, journal };
         database.configure().map_err(failed)?;
         if layout == Layout::None {
             schema::create(&mut database.connection).map_err(failed)?;
@@ -86,7 +90,10 @@ impl Database {
 
     /// Empties `SQLite`'s own log into the database.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.journal.note_empty();
+        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.journal.note();
+        emptied
     }
 
     /// Returns this many unused bytes to the file system.

@@ -1,4 +1,5 @@
-//! The data directory: its lock, its files, and the mark that readers saw numbers that were not reserved.
+//! The data directory: its lock, its files, and the mark: whether readers saw numbers that were not reserved, and how far
+//! the WAL reaches.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::DiskError;
 use super::files::beside;
+use super::header;
+use super::journal::{self, Examined, JournalMark, JournalMarker};
 use super::schema::PAGE_BYTES;
 
 /// A data directory that no other process can use while this exists.
@@ -33,9 +36,10 @@ impl Directory {
             _ => DiskError::of_files(path, &error),
         })?;
         let directory = Self::locked(path)?;
-        directory.refuse_vanished()?;
         // `SQLite` would create a database that all users can read.
-        open_private(&directory.database()).map_err(|error| DiskError::of_files(path, &error))?;
+        if !directory.has_vanished() {
+            open_private(&directory.database()).map_err(|error| DiskError::of_files(path, &error))?;
+        }
         Ok(directory)
     }
 
@@ -48,9 +52,7 @@ impl Directory {
         if !had_lock && !database_in(path).exists() {
             return Err(DiskError::Missing(path.to_owned()));
         }
-        let directory = Self::locked(path)?;
-        directory.refuse_vanished()?;
-        Ok(directory)
+        Self::locked(path)
     }
 
     fn locked(path: &Path) -> Result<Self, DiskError> {
@@ -70,15 +72,26 @@ impl Directory {
         }
     }
 
-    fn refuse_vanished(&self) -> Result<(), DiskError> {
+    /// Whether the database is missing, empty or cut short to less than a page, although there was one. `SQLite` would
+    /// remove its own log beside it.
+    pub(super) fn has_vanished(&self) -> bool {
         let database = self.database();
-        // `SQLite` removes its own log beside a database of less than a page.
-        if length(&database) < PAGE_BYTES.into()
-            && (self.was_used() || length(&beside(&database, "-wal")) > 0)
-        {
-            return Err(self.vanished());
+        length(&database) < PAGE_BYTES.into() && (self.was_used() || length(&beside(&database, "-wal")) > 0)
+    }
+
+    /// Examines the files before `SQLite` opens them.
+    pub(super) fn examine(&self) -> Result<Examined, DiskError> {
+        let database = self.database();
+        if self.has_vanished() {
+            return Err(DiskError::damaged(&database, &"it is missing, empty or cut short"));
         }
-        Ok(())
+        header::examine(&database)?;
+        journal::examine(&database, JournalMark::read(&self.lock).as_ref())
+    }
+
+    /// What notes in the mark how far the WAL reaches.
+    pub(super) fn journal_marker(&self) -> io::Result<JournalMarker> {
+        Ok(JournalMarker::new(self.lock.try_clone()?, &self.database()))
     }
 
     /// Whether a service has read or created a database here: it has left the mark, set or not.
@@ -107,6 +120,22 @@ impl Directory {
     pub(super) fn mark(&self, marked: bool) -> io::Result<()> {
         self.lock.write_all_at(if marked { &Self::MARKED } else { &Self::UNMARKED }, 0)
     }
+}
+
+/// Examines the files of a directory that a service may be using, which changes them meanwhile.
+pub(super) fn examine_shared(path: &Path) -> Result<(), DiskError> {
+    let database = database_in(path);
+    let mark = File::open(path.join(LOCK)).ok().and_then(|lock| JournalMark::read(&lock));
+    let examined = header::examine(&database).and_then(|()| journal::examine(&database, mark.as_ref()));
+    if examined.is_err() && is_in_use(path) { Ok(()) } else { examined.map(drop) }
+}
+
+fn is_in_use(path: &Path) -> bool {
+    let is_locked = |path: &Path| {
+        let locked = File::open(path).map(|file| file.try_lock_shared());
+        matches!(locked, Ok(Err(TryLockError::WouldBlock)))
+    };
+    is_locked(path) || is_locked(&path.join(LOCK))
 }
 
 const DATABASE: &str = "rollcall.db";

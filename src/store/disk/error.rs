@@ -26,7 +26,12 @@ pub enum DiskError {
     )]
     Damaged { path: PathBuf, detail: String },
     #[error(
-        "{path} is missing, empty or cut short, but a service has used the directory: put a copy back, or remove {lock} and {journal} to start with nothing",
+        "{path} is damaged ({detail}), and nothing in it can be read: put a copy back, or move the files of the directory away to start with nothing",
+        path = .path.display()
+    )]
+    Unreadable { path: PathBuf, detail: String },
+    #[error(
+        "{path} is missing, empty or cut short, but a service has used the directory: put a copy back, or remove {lock} and {journal} to start with nothing, once a backup of the directory is made and `rollcall export` has found nothing in it",
         path = .path.display(),
         lock = .lock.display(),
         journal = .journal.display()

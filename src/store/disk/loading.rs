@@ -57,6 +57,8 @@ pub(super) struct LoadedResource {
 pub(super) struct Damage {
     /// Names of the owners that are set aside.
     pub(super) set_aside: Vec<String>,
+    /// Names of damaged owners that were created again since, and how many datagrams their earlier logs have.
+    pub(super) replaced: Vec<(String, u64)>,
     /// Names of the owners whose specs a repair could not keep.
     pub(super) without_spec: Vec<String>,
     /// Names of the owners whose status and counters are lost.
@@ -194,12 +196,16 @@ pub(super) fn assemble(rows: FoundRows) -> LoadedDatabase {
         }
     }
     state.logs.reverse();
-    // The client has created the resource again since the repair.
+    // The client has created the resource again since it was set aside.
     let is_replaced =
         |aside: &LoadedResource| names.contains(&(aside.row.kind.clone(), aside.row.id.clone()));
     for aside in set_aside.into_values().flatten() {
         let name = name(&aside.row.kind, &aside.row.id);
-        if is_replaced(&aside) && state.damage.without_spec.contains(&name) {
+        if is_replaced(&aside) {
+            if state.damage.set_aside.contains(&name) {
+                state.damage.set_aside.retain(|other| *other != name);
+                state.damage.replaced.push((name.clone(), aside.log.datagrams()));
+            }
             state.damage.without_spec.retain(|other| *other != name);
             state.superseded.push(aside.row.number);
             state.orphans.extend(aside.log.blocks.iter().map(|block| block.row));
@@ -210,7 +216,7 @@ pub(super) fn assemble(rows: FoundRows) -> LoadedDatabase {
     state
 }
 
-fn name(kind: &str, id: &str) -> String {
+pub(super) fn name(kind: &str, id: &str) -> String {
     format!("{kind} `{id}`")
 }
 

@@ -1,17 +1,20 @@
 //! What could not be read from the database, counted and logged where it is noticed.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use super::error::DiskError;
 use super::loading::Damage;
+use crate::sync::Lock;
 
 #[derive(Default)]
 pub(super) struct Losses {
     blocks: AtomicU64,
-    set_aside: AtomicU64,
+    /// Std lock: held for a few lines. The names of the owners.
+    set_aside: Mutex<BTreeSet<String>>,
     damaged_copy: OnceLock<PathBuf>,
 }
 
@@ -23,7 +26,7 @@ impl Losses {
 
     /// Owners that are not restored.
     pub(super) fn set_aside(&self) -> u64 {
-        self.set_aside.load(Ordering::Relaxed)
+        self.set_aside.lock_shared().len() as u64
     }
 
     /// Where the database is that the start found damaged and replaced.
@@ -51,7 +54,12 @@ impl Losses {
 
     pub(super) fn note_set_aside(&self, name: &str, reason: &dyn Display) {
         tracing::error!(owner = name, %reason, "the service cannot restore a resource: it is set aside with its log");
-        self.set_aside.fetch_add(1, Ordering::Relaxed);
+        self.set_aside.lock_shared().insert(name.to_owned());
+    }
+
+    /// Notes that the owner with this name was created again.
+    pub(super) fn note_replaced(&self, name: &str) {
+        self.set_aside.lock_shared().remove(name);
     }
 
     /// Notes what the start has found damaged.

@@ -17,6 +17,8 @@ mod directory;
 mod disk_space;
 mod error;
 mod files;
+mod header;
+mod journal;
 mod loading;
 mod log_with_owner;
 mod losses;
@@ -46,6 +48,7 @@ use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
 use disk_space::SpaceEstimate;
+use journal::Examined;
 use loading::{LoadedDatabase, LoadedResource};
 use losses::Losses;
 use reader::BlockReader;
@@ -100,21 +103,10 @@ impl Store {
     ) -> Result<(Self, Vec<SavedResource>), DiskError> {
         let directory = Directory::open(&settings.directory)?;
         let losses = Losses::default();
-        let (database, space, found) = match begin(&directory) {
-            // Tables that cannot be read or written would fail the service later, again and again.
-            Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_)))
-                if repair::is_ours(&directory.database()) =>
-            {
-                let path = directory.database();
-                let rebuilt = repair::rebuild(&path)?;
-                directory.mark(true).map_err(|error| DiskError::of_files(&path, &error))?;
-                losses.note_rebuilt(rebuilt, &error);
-                begin(&directory)?
-            }
-            begun => begun?,
-        };
+        let (database, space, found) = begin_or_rebuild(&directory, &losses)?;
         losses.note(&found.damage);
         directory.mark(false).map_err(|error| DiskError::of_files(&settings.directory, &error))?;
+        database.journal.note();
         let queue = Arc::new(WriteQueue::new(found.next_log, losses));
         let reader = Arc::new(BlockReader::new(directory.database()));
         let saved = found.logs.into_iter().map(|LoadedResource { row, spec, log, .. }| {
@@ -168,6 +160,9 @@ impl Store {
 
     /// Writes the log with this number, and its owner, from now on.
     pub(super) fn persist(&self, number: i64, entry: LogWithOwner) {
+        if entry.is_new {
+            self.0.queue.losses.note_replaced(&loading::name(&entry.kind, &entry.id));
+        }
         self.0.queue.persist(number, entry);
     }
 
@@ -263,15 +258,44 @@ impl LogHandle {
     }
 }
 
+/// Opens the database and reads it; if it is damaged, one with all that is good takes its place.
+fn begin_or_rebuild(
+    directory: &Directory,
+    losses: &Losses,
+) -> Result<(Database, SpaceEstimate, LoadedDatabase), DiskError> {
+    let path = directory.database();
+    let begun = directory.examine().and_then(|examined| begin(directory, examined));
+    // Tables that cannot be read or written would fail the service later, again and again.
+    let Err(error @ (DiskError::Damaged { .. } | DiskError::Foreign(_))) = begun else { return begun };
+    if repair::is_ours(&path) {
+        let rebuilt = repair::rebuild(directory)?;
+        losses.note_rebuilt(rebuilt, &error);
+        return begin(directory, Examined::default());
+    }
+    Err(repair::hopeless(directory, error))
+}
+
 /// Opens the database and reads it.
-fn begin(directory: &Directory) -> Result<(Database, SpaceEstimate, LoadedDatabase), DiskError> {
+fn begin(
+    directory: &Directory,
+    examined: Examined,
+) -> Result<(Database, SpaceEstimate, LoadedDatabase), DiskError> {
     let database = Database::open(directory)?;
+    if examined.has_leftovers {
+        database.journal.distrust();
+    }
+    if examined.is_cut_by_power {
+        tracing::warn!(
+            "the machine stopped before the last changes were on disk: the service skips sequence numbers"
+        );
+    }
     let space = database.estimate_space().and_then(|space| {
         database.bound_journal(space.max_transaction)?;
         Ok(space)
     });
     let space = space.map_err(|error| DiskError::of_sqlite(&database.path, &error))?;
-    let found = loading::begin(&database, directory.is_marked(), space.max_transaction)?;
+    let skip = directory.is_marked() || examined.is_cut_by_power;
+    let found = loading::begin(&database, skip, space.max_transaction)?;
     Ok((database, space, found))
 }
 

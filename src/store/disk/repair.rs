@@ -7,8 +7,10 @@ use rusqlite::Connection;
 
 use super::directory::Directory;
 use super::error::DiskError;
-use super::files::{beside, remove_beside};
+use super::files::{self, beside, remove_beside};
+use super::header;
 use super::loading::{self, Damage, FoundRows, LoadedDatabase, LoadedResource};
+use super::migration;
 use super::replacement::Replacement;
 use super::salvage::{self, Salvaged};
 use super::schema::{self, Layout};
@@ -34,34 +36,44 @@ pub struct CheckReport {
 
 /// Reads all of a data directory that no service uses, and compares it with its checksums.
 pub fn check(directory: &Path) -> Result<CheckReport, DiskError> {
-    let directory = Directory::existing(directory)?;
-    report(&directory.database())
+    report(&Directory::existing(directory)?)
 }
 
 /// The same, and if something is damaged, writes all that is good to a new database. The damaged one stays beside it.
 pub fn repair(directory: &Path) -> Result<CheckReport, DiskError> {
     let directory = Directory::existing(directory)?;
-    let database = directory.database();
-    let report = report(&database)?;
-    if report.findings.is_empty() {
-        return Ok(report);
+    let (mut findings, mut damaged_copy) = (Vec::new(), None);
+    if has_first_layout(&directory)? {
+        let migrated = migration::migrate(&directory.database());
+        if let Some((copy, set_aside)) = migrated.map_err(|error| hopeless(&directory, error))? {
+            (findings, damaged_copy) = (set_aside, Some(copy));
+        }
     }
-    let damaged_copy = Some(rebuild(&database)?.0);
-    // Readers may have seen numbers that were reserved in rows that are gone.
-    directory.mark(true).map_err(|error| DiskError::of_files(&database, &error))?;
-    Ok(CheckReport { damaged_copy, ..report })
+    let before = report(&directory)?;
+    if !before.findings.is_empty() {
+        findings.extend(before.findings);
+        damaged_copy = Some(rebuild(&directory)?.0);
+    }
+    // What is really kept.
+    let CheckReport { resources, datagrams, without_spec, .. } = report(&directory)?;
+    Ok(CheckReport { resources, datagrams, findings, without_spec, damaged_copy })
 }
 
 /// Replaces a damaged database by one with all rows that are good; returns where the damaged one is now, and how many
 /// blocks were damaged. Fails if no row is good.
-pub(super) fn rebuild(database: &Path) -> Result<(PathBuf, usize), DiskError> {
+pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskError> {
+    let database = &*directory.database();
     let failed = |error| DiskError::of_sqlite(database, &error);
     let replacement = Replacement::begin(database)?;
     let rows = copy_good(database, &replacement.connection)?;
     if !has_good(&rows) {
-        return Err(DiskError::damaged(database, &"nothing in it can be read"));
+        return Err(hopeless(directory, DiskError::damaged(database, &"no row in it is good")));
     }
-    let LoadedDatabase { logs, set_aside, damage, .. } = loading::assemble(rows);
+    let LoadedDatabase { logs, set_aside, damage, superseded, orphans, .. } = loading::assemble(rows);
+    for number in superseded {
+        logs::delete(&replacement.connection, number).map_err(failed)?;
+        owners::delete(&replacement.connection, number).map_err(failed)?;
+    }
     for log in logs.iter().filter(|log| log.is_rebuilt) {
         logs::put(&replacement.connection, &log.row).map_err(failed)?;
     }
@@ -69,25 +81,39 @@ pub(super) fn rebuild(database: &Path) -> Result<(PathBuf, usize), DiskError> {
         let owner = OwnerRow { log: row.number, kind: row.kind, id: row.id, spec: String::new() };
         owners::put(&replacement.connection, &owner).map_err(failed)?;
     }
-    for row in &damage.blocks {
+    for row in damage.blocks.iter().chain(&orphans) {
         blocks::delete(&replacement.connection, *row).map_err(failed)?;
     }
-    let copies = (1..).map(|number| beside(database, &format!(".damaged-{number}")));
-    let copy = copies.into_iter().find(|copy| !copy.exists()).unwrap_or_default();
+    let copy = files::free_copy(database);
     replacement.finish(|| {
-        match std::fs::rename(beside(database, "-wal"), beside(&copy, "-wal")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // Readers may have seen numbers that were reserved in rows that are gone. If the process ends here, the next
+        // start skips numbers for nothing.
+        directory.mark(true)?;
+        directory.journal_marker()?.note_empty();
+        for suffix in ["-wal", ""] {
+            match std::fs::rename(beside(database, suffix), beside(&copy, suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        std::fs::rename(database, &copy)?;
         remove_beside(database)
     })?;
     Ok((copy, damage.blocks.len()))
 }
 
+/// The error of a damaged database of which nothing can be read.
+pub(super) fn hopeless(directory: &Directory, error: DiskError) -> DiskError {
+    match error {
+        _ if directory.has_vanished() => directory.vanished(),
+        DiskError::Damaged { path, .. } if header::examine(&path).is_err() => DiskError::Foreign(path),
+        DiskError::Damaged { path, detail } => DiskError::Unreadable { path, detail },
+        error => error,
+    }
+}
+
 /// Whether any row of a database that `SQLite` does not recognise is good, so that it is one of ours.
 pub(super) fn is_ours(database: &Path) -> bool {
-    salvage::read(database, |_, _| Ok(())).is_ok_and(|found| has_good(&found.rows))
+    salvage::read(database, true, |_, _| Ok(())).is_ok_and(|found| has_good(&found.rows))
 }
 
 fn has_good(rows: &FoundRows) -> bool {
@@ -100,7 +126,7 @@ fn has_good(rows: &FoundRows) -> bool {
 pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRows, DiskError> {
     let failed = |error| DiskError::of_sqlite(database, &error);
     let mut refused = None;
-    let salvaged = salvage::read(database, |row, data| {
+    let salvaged = salvage::read(database, true, |row, data| {
         blocks::put_row(target, row, data).map_err(|error| {
             refused = Some(error);
             io::Error::other("the block cannot be written")
@@ -117,18 +143,30 @@ pub(super) fn copy_good(database: &Path, target: &Connection) -> Result<FoundRow
     Ok(rows)
 }
 
-fn report(database: &Path) -> Result<CheckReport, DiskError> {
-    let structure = structure(database)?;
-    let Salvaged { rows, unknown } =
-        salvage::read(database, |_, _| Ok(())).map_err(|error| DiskError::of_files(database, &error))?;
+fn report(directory: &Directory) -> Result<CheckReport, DiskError> {
+    let database = &*directory.database();
+    let examined = directory.examine();
+    let structure = match examined.clone() {
+        Ok(_) => structure(database)?,
+        Err(error) if directory.has_vanished() && !is_ours(database) => {
+            return Err(hopeless(directory, error));
+        }
+        Err(DiskError::Damaged { path, detail }) => vec![format!("{} is damaged: {detail}", path.display())],
+        Err(error) => return Err(error),
+    };
+    let Salvaged { rows, unknown } = salvage::read(database, examined.is_err(), |_, _| Ok(()))
+        .map_err(|error| DiskError::of_files(database, &error))?;
     let LoadedDatabase { logs, set_aside, damage, .. } = loading::assemble(rows);
     let mut findings = structure;
-    let Damage { set_aside: owners, without_spec, rebuilt, blocks } = damage;
+    let Damage { set_aside: owners, replaced, without_spec, rebuilt, blocks } = damage;
     findings.extend(
         owners
             .iter()
             .map(|owner| format!("{owner} is damaged: a service sets it aside, and does not restore it")),
     );
+    findings.extend(replaced.iter().map(|(owner, datagrams)| {
+        format!("{owner} was damaged and is created again: a repair leaves the {datagrams} datagrams of its earlier log in the damaged database alone")
+    }));
     findings
         .extend(rebuilt.iter().map(|owner| format!("the status and the counters of {owner} are damaged")));
     findings
@@ -137,11 +175,20 @@ fn report(database: &Path) -> Result<CheckReport, DiskError> {
         findings.push(format!("{unknown} rows cannot be read"));
     }
     let all = logs.iter().chain(&set_aside);
-    let datagrams = all.flat_map(|log| {
-        log.log.blocks.iter().map(|block| block.next - block.first.max(log.log.first).min(block.next))
-    });
-    let datagrams = datagrams.sum();
+    let datagrams = all.map(|log| log.log.datagrams()).sum();
     Ok(CheckReport { resources: logs.len(), datagrams, findings, without_spec, damaged_copy: None })
+}
+
+fn has_first_layout(directory: &Directory) -> Result<bool, DiskError> {
+    let database = &*directory.database();
+    let layout = directory.examine().and_then(|_| {
+        let mut reader = SnapshotReader::open(database)?;
+        schema::layout(reader.connection()?, database)
+    });
+    match layout {
+        Err(DiskError::Damaged { .. } | DiskError::Foreign(_)) => Ok(false),
+        layout => Ok(layout? == Layout::First),
+    }
 }
 
 /// What `SQLite` finds wrong with the pages of the database.
@@ -159,7 +206,7 @@ fn structure(database: &Path) -> Result<Vec<String>, DiskError> {
         Ok(Layout::First) => {
             return Err(DiskError::other(
                 database,
-                &"an earlier rollcall wrote it, without checksums: start the service once to add them",
+                &"an earlier rollcall wrote it, without checksums: `rollcall check --repair` adds them, and so does a start of the service",
             ));
         }
         Ok(Layout::None) => return Ok(vec!["the database has no tables".to_owned()]),

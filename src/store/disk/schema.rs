@@ -56,7 +56,7 @@ const LAYOUT: &str = "
 const KNOWN: i64 = 2;
 
 /// `Roll` in ASCII: what `PRAGMA application_id` says of our databases.
-const APPLICATION: i64 = 0x526f_6c6c;
+pub(super) const APPLICATION: i32 = 0x526f_6c6c;
 
 /// The layout of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(super) fn layout(connection: &Connection, path: &Path) -> Result<Layout, Dis
     if found == 0 && tables.map_err(failed)? == 0 {
         return Ok(Layout::None);
     }
-    if get("application_id")? != APPLICATION {
+    if get("application_id")? != i64::from(APPLICATION) {
         return Err(DiskError::Foreign(path.to_owned()));
     }
     let encoding = connection.pragma_query_value(None, "encoding", |row| row.get::<_, String>(0));
@@ -85,12 +85,27 @@ pub(super) fn layout(connection: &Connection, path: &Path) -> Result<Layout, Dis
         return Err(DiskError::damaged(path, &"its texts are not in UTF-8"));
     }
     match found {
-        1 => Ok(Layout::First),
         KNOWN => Ok(Layout::Current),
+        _ if has_current_tables(connection).map_err(failed)? => {
+            Err(DiskError::damaged(path, &"the number of its layout is wrong"))
+        }
+        1 => Ok(Layout::First),
         // A service numbers its layouts from 1 on.
         ..=0 => Err(DiskError::damaged(path, &"it has no layout")),
         _ => Err(DiskError::Newer { path: path.to_owned(), found, known: KNOWN }),
     }
+}
+
+/// Whether the tables are those of the current layout, whatever the number says.
+fn has_current_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables = |connection: &Connection| {
+        let mut tables = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+        let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        tables.collect::<rusqlite::Result<Vec<(String, String)>>>()
+    };
+    let current = Connection::open_in_memory()?;
+    current.execute_batch(LAYOUT)?;
+    Ok(tables(connection)? == tables(&current)?)
 }
 
 /// Takes effect only in an empty database: pages that hold a block without a long chain, and unused space that can be

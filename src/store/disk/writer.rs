@@ -163,6 +163,7 @@ impl DiskWriter {
             full_disk::free_space(database, queue, pending, maintenance, self.space.is_confined());
         }
         if outcome.is_err() {
+            self.database.journal.distrust();
             // Set before readers see numbers that are not reserved: it makes the next start continue after them.
             if let Err(error) = self.directory.mark(true) {
                 tracing::error!(%error, "the service may reuse sequence numbers after the next start");
@@ -180,6 +181,7 @@ impl DiskWriter {
         let Self { database, queue, pending, next_row, .. } = self;
         let written = transaction::commit(database, queue, pending, next_row, self.space.estimate(), last);
         let written = written.map_err(|error| DiskError::of_sqlite(&self.database.path, &error))?;
+        self.database.journal.note();
         for (log, unsaved) in &written.logs {
             self.queue.contain(|| log.note_saved(unsaved));
         }
@@ -228,5 +230,6 @@ impl DiskWriter {
 
     fn vacuum(&mut self) {
         self.maintenance.vacuum(&self.database, self.space.is_confined());
+        self.database.journal.note();
     }
 }

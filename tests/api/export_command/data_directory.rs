@@ -166,9 +166,12 @@ async fn an_unreadable_directory_is_refused_with_its_reason() {
     assert!(!Path::new(&nowhere.path()).exists() && !file.exists());
 }
 
-/// The same database with another `user_version` (<https://www.sqlite.org/fileformat.html>, section 1.3).
+/// The same database with another `user_version` (<https://www.sqlite.org/fileformat.html>, section 1.3) and another
+/// column.
 fn newer(database: &[u8]) -> Vec<u8> {
     let mut newer = database.to_vec();
     newer[60..64].copy_from_slice(&9999_u32.to_be_bytes());
+    let column = newer.windows(9).position(|bytes| bytes == b"spec TEXT").expect("a column");
+    newer[column..column + 4].copy_from_slice(b"text");
     newer
 }

@@ -1,7 +1,6 @@
 //! The pages of a database file, as its write-ahead log (the WAL) leaves them.
 //!
-//! Formats: <https://www.sqlite.org/fileformat.html>, sections 1.3 (header), 1.5 (freelist), 1.8 (pointer map) and 4
-//! (WAL).
+//! Formats: <https://www.sqlite.org/fileformat.html>, sections 1.3 (header), 1.5 (freelist) and 1.8 (pointer map).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -9,32 +8,58 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::store::disk::journal::{Journal, be};
 use crate::store::disk::schema::PAGE_BYTES;
 
 pub(super) const SIZE: usize = PAGE_BYTES as usize;
 
 pub(super) struct DatabasePages {
-    file: File,
+    /// None if there is none: all that is left is in the WAL.
+    file: Option<File>,
     /// Pages that are newer in the WAL, and where they are there.
     newer: HashMap<u32, u64>,
-    journal: Option<File>,
+    journal: Option<Journal>,
     count: u32,
+    /// Frames of the WAL are damaged or missing, so that pages may be of different ages.
+    is_broken: bool,
+}
+
+/// The frames of the WAL that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JournalFrames {
+    /// Those that `SQLite` reads.
+    Committed,
+    /// Also good ones behind damaged ones.
+    Good,
+    /// Also damaged ones, and those of a transaction that has no end: most of their rows can be good.
+    All,
 }
 
 impl DatabasePages {
-    pub(super) fn open(database: &Path, journal: &Path) -> io::Result<Self> {
-        let file = File::open(database)?;
-        let count = u32::try_from(file.metadata()?.len() / SIZE as u64).unwrap_or(u32::MAX);
-        let journal = File::open(journal).ok();
-        let mut pages = Self { file, newer: HashMap::new(), journal, count };
-        pages.read_journal();
+    pub(super) fn open(database: &Path, journal: &Path, frames: JournalFrames) -> io::Result<Self> {
+        let file = match File::open(database) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|about| about.len()))?;
+        let count = u32::try_from(length / SIZE as u64).unwrap_or(u32::MAX);
+        let journal = Journal::read(journal)?;
+        let mut pages = Self { file, newer: HashMap::new(), journal: None, count, is_broken: false };
+        if let Some(journal) = journal {
+            pages.read_journal(&journal, frames);
+            pages.journal = Some(journal);
+        }
         Ok(pages)
     }
 
     /// The numbers of all pages that are not known to be free: free ones still have rows that were deleted.
     pub(super) fn in_use(&self) -> impl Iterator<Item = u32> {
-        let listed = self.freelist();
+        let listed = self.freelist().filter(|_| !self.is_broken);
         (1..=self.count).filter(move |page| {
+            if self.is_broken && self.newer.contains_key(page) {
+                return true;
+            }
             let is_listed = listed.as_ref().map(|free| free.contains(page));
             match self.use_of(*page) {
                 Some(PageUse::Free) => is_listed == Some(false),
@@ -47,9 +72,9 @@ impl DatabasePages {
     pub(super) fn get(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; SIZE];
         let offset = u64::from(number.checked_sub(1)?) * SIZE as u64;
-        let (file, offset) = match (self.newer.get(&number), &self.journal) {
-            (Some(offset), Some(journal)) => (journal, *offset),
-            _ => (&self.file, offset),
+        let (file, place) = match (self.newer.get(&number), &self.journal) {
+            (Some(offset), Some(journal)) => (&journal.file, *offset),
+            _ => (self.file.as_ref()?, offset),
         };
         file.read_exact_at(&mut page, offset).ok()?;
         Some(page)
@@ -60,38 +85,22 @@ impl DatabasePages {
         self.count as usize * SIZE
     }
 
-    /// Notes the pages of all transactions that are whole.
-    fn read_journal(&mut self) {
-        const HEADER: usize = 32;
-        const FRAME: usize = 24;
-        let Some(journal) = &self.journal else { return };
-        let mut header = [0; HEADER];
-        if journal.read_exact_at(&mut header, 0).is_err() || be(&header, 8) as usize != SIZE {
-            return;
-        }
-        let is_big = match be(&header, 0) {
-            0x377f_0682 => false,
-            0x377f_0683 => true,
-            _ => return,
+    fn read_journal(&mut self, journal: &Journal, frames: JournalFrames) {
+        self.is_broken = frames != JournalFrames::Committed && journal.is_broken();
+        let frames: Vec<_> = match frames {
+            JournalFrames::Committed => journal.frames[..journal.committed()].iter().collect(),
+            JournalFrames::Good => journal.good().collect(),
+            JournalFrames::All => journal.frames_of_header().collect(),
         };
-        let mut sums = checksum((0, 0), &header[..24], is_big);
-        if sums != (be(&header, 24), be(&header, 28)) {
-            return;
-        }
-        let (mut frame, mut offset, mut uncommitted) = (vec![0; FRAME + SIZE], HEADER as u64, Vec::new());
-        while journal.read_exact_at(&mut frame, offset).is_ok() {
-            sums = checksum(checksum(sums, &frame[..8], is_big), &frame[FRAME..], is_big);
-            if frame[8..16] != header[16..24] || sums != (be(&frame, 16), be(&frame, 20)) {
-                break;
+        // A damaged frame can name any page.
+        let most = self.count.saturating_add(u32::try_from(journal.frames.len()).unwrap_or(u32::MAX));
+        for frame in frames {
+            self.newer.insert(frame.page, frame.place);
+            if !self.is_broken && frame.pages > 0 {
+                self.count = frame.pages;
+            } else if self.is_broken {
+                self.count = self.count.max(frame.pages.max(frame.page).min(most));
             }
-            uncommitted.push((be(&frame, 0), offset + FRAME as u64));
-            // Not 0 in the last frame of a transaction: the pages of the database.
-            let pages = be(&frame, 4);
-            if pages > 0 {
-                self.newer.extend(uncommitted.drain(..));
-                self.count = pages;
-            }
-            offset += frame.len() as u64;
         }
     }
 
@@ -132,18 +141,4 @@ impl DatabasePages {
 enum PageUse {
     Free,
     Taken,
-}
-
-/// A big-endian number.
-pub(super) fn be(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
-}
-
-fn checksum((mut first, mut second): (u32, u32), bytes: &[u8], is_big: bool) -> (u32, u32) {
-    let number = |at| if is_big { be(bytes, at) } else { be(bytes, at).swap_bytes() };
-    for at in (0..bytes.len()).step_by(8) {
-        first = first.wrapping_add(number(at)).wrapping_add(second);
-        second = second.wrapping_add(number(at + 4)).wrapping_add(first);
-    }
-    (first, second)
 }

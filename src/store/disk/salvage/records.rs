@@ -2,7 +2,8 @@
 
 use rusqlite::types::{FromSql, Value};
 
-use super::pages::{DatabasePages, be};
+use super::pages::DatabasePages;
+use crate::store::disk::journal::be;
 use crate::store::disk::tables::RowColumns;
 
 /// A row, as it is in the file.
