@@ -69,7 +69,7 @@ impl Control {
             opened => opened,
         };
         let (interfaces, sockets) = opened.inspect_err(|error| trace_refused(id, &spec, error))?;
-        delete_oldest(shared);
+        delete_beyond(shared, shared.settings.kept_messages.saturating_sub(1));
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let results = interfaces.iter().map(|one| one.result(&spec)).collect();
         let responders = ResponderTable::new(shared.message_context.tables.clone());
@@ -235,7 +235,7 @@ fn begin(
     Ok(())
 }
 
-/// Deletes messages that have been closed for `message_age`.
+/// Deletes messages that have been closed for `message_age`, and those beyond `kept_messages`.
 pub(in crate::control) fn delete_expired(shared: &Shared, now: Timestamp) {
     let expired = |message: &Message| {
         let closed = message.with_collection(|collection| collection.closed());
@@ -245,6 +245,7 @@ pub(in crate::control) fn delete_expired(shared: &Shared, now: Timestamp) {
         shared.messages.remove_if(oldest.id(), &oldest);
         oldest.discard();
     }
+    delete_beyond(shared, shared.settings.kept_messages);
 }
 
 /// Deletes the message that has been closed for the longest, if it was closed before this time.
@@ -279,9 +280,9 @@ pub(in crate::control) fn drop_tables(shared: &Shared) {
     }
 }
 
-/// Deletes the longest closed messages to make room for one more within `kept_messages`.
-fn delete_oldest(shared: &Shared) {
-    while shared.messages.len() >= shared.settings.kept_messages {
+/// Deletes the longest closed messages until there are no more than this.
+fn delete_beyond(shared: &Shared, most: usize) {
+    while shared.messages.len() > most {
         let Some(oldest) = shared.message_context.closed.oldest_if(|_| true) else {
             return;
         };
