@@ -62,8 +62,7 @@ async fn a_client_that_stops_is_disconnected_in_time_and_costs_little() {
 }
 
 fn request(stream: &mut impl Write, log: &str) {
-    let request =
-        format!("GET {log}?format=ndjson HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {log}?format=ndjson HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
 }
 
