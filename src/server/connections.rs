@@ -119,7 +119,7 @@ impl Connections {
             if may_wait && table.heads.is_empty() && table.new > 0 {
                 return None;
             }
-            self.close_a_waiting_one(&mut table);
+            table.close_a_waiting_one();
         }
         if table.open >= self.limit + self.reserve {
             return None;
@@ -144,33 +144,33 @@ impl Connections {
     /// Closes a connection for others, and waits until one is gone; false if all have requests under way.
     pub(super) async fn close_one(&self) -> bool {
         let changed = self.changed.notified();
-        let is_closing = self.close_a_waiting_one(&mut self.table.lock_shared());
+        let is_closing = self.table.lock_shared().close_a_waiting_one();
         if is_closing {
             changed.await;
         }
         is_closing
     }
 
-    /// Tells the connection to close that has waited longest for a head, or else been idle longest; returns whether there
-    /// was one.
-    fn close_a_waiting_one(&self, table: &mut ConnectionTable) -> bool {
-        let victim = table.heads.pop_front().or_else(|| table.idle.pop_front());
-        let Some((_, told_to_close)) = victim else { return false };
-        table.closing += 1;
-        told_to_close.cancel();
-        true
-    }
-
     /// Closes the connection that has waited longest for a complete head.
     fn close_longest_head(&self) {
         let mut table = self.table.lock_shared();
         if !table.heads.is_empty() {
-            self.close_a_waiting_one(&mut table);
+            table.close_a_waiting_one();
         }
     }
 }
 
 impl ConnectionTable {
+    /// Tells the connection to close that has waited longest for a head, or else been idle longest; returns whether there
+    /// was one.
+    fn close_a_waiting_one(&mut self) -> bool {
+        let victim = self.heads.pop_front().or_else(|| self.idle.pop_front());
+        let Some((_, told_to_close)) = victim else { return false };
+        self.closing += 1;
+        told_to_close.cancel();
+        true
+    }
+
     /// Whether places are about to become free, or connections to wait.
     fn is_changing(&self) -> bool {
         self.closing > 0 || self.new > 0
