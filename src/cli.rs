@@ -165,7 +165,7 @@ pub struct ServeArgs {
     /// Replies per second in all; 0 for no limit.
     #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value_t = 10_000)]
     replies_total: u32,
-    /// A reply of one responder to one source may have this many times the bytes of its datagram, headers included; 0
+    /// Replies of one responder to a source may have this many times the bytes that it sent in a second, with headers; 0
     /// for no limit in bytes. A responder may have its own.
     #[arg(long, env = "ROLLCALL_REPLY_BYTES_FACTOR", value_name = "FACTOR", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     reply_bytes_factor: u32,

@@ -67,7 +67,13 @@ fn explain(error: &str) {
 }
 
 fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
-    reload::check(args, layers).map_err(|findings| ConfigError::list(&findings))?;
+    let findings = match reload::check(args, layers) {
+        Ok(config) => layers.file.too_many_declared(&config.settings),
+        Err(findings) => findings,
+    };
+    if !findings.is_empty() {
+        return Err(ConfigError::list(&findings));
+    }
     match &layers.file.path {
         Some(path) => println!("{}: no mistakes found", path.display()),
         None => println!("flags and environment: no mistakes found; there is no file"),

@@ -7,6 +7,7 @@ mod api {
     mod bounds;
     mod collecting;
     mod config;
+    mod connection_limits;
     mod connections;
     mod crashes;
     mod damaged_directories;
@@ -38,6 +39,7 @@ mod api {
     mod retention;
     mod revoked_tokens;
     mod service;
+    mod slow_readers;
     mod stopping;
     mod streams;
     mod tokens;

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::config::{ConfigFile, SettingArgs};
+use crate::config::{ConfigFile, SettingArgs, check_numbers};
 use crate::contract::configuration::{Setting, SettingSource, SettingValue};
 
 /// The configuration from all layers.
@@ -36,6 +36,7 @@ impl Layers {
         let mut command = over(command.clone(), &file);
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut shown = BTreeMap::new();
+        check_numbers(&command, &matches)?;
         if let Some((name, given)) = matches.subcommand() {
             let called = command.find_subcommand(name).into_iter();
             for argument in called.flat_map(|called| SettingArgs::of(called).all()) {

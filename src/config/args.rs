@@ -1,10 +1,14 @@
 //! The settings, as clap describes the arguments of a command.
 
+use std::any::TypeId;
+
 use clap::builder::{OsStr, Resettable};
-use clap::{Arg, ArgAction, Command};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::de::DeValue;
 
 use super::values::text;
+use crate::model::parse_decimal;
 
 /// The arguments of a command that can be set in the environment, and so in a file.
 pub struct SettingArgs<'a>(&'a Command);
@@ -33,7 +37,9 @@ impl<'a> SettingArgs<'a> {
             let flag = argument.get_long().unwrap_or_default();
             for text in &texts {
                 let line = ["serve".to_owned(), format!("--{flag}={text}")];
-                alone.clone().try_get_matches_from(line).map_err(|error| reason(&error))?;
+                let mut alone = alone.clone();
+                let given = alone.try_get_matches_from_mut(line).map_err(|error| reason(&error))?;
+                check_arguments(&alone, &given).map_err(|error| reason(&error))?;
             }
         }
         Ok(texts)
@@ -56,6 +62,33 @@ impl<'a> SettingArgs<'a> {
             ),
         }
     }
+}
+
+/// Numbers have one form each; clap would accept a sign and leading zeros, too.
+pub fn check_numbers(command: &Command, given: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((name, given)) = given.subcommand() else { return Ok(()) };
+    command.find_subcommand(name).map_or(Ok(()), |called| check_arguments(called, given))
+}
+
+fn check_arguments(command: &Command, given: &ArgMatches) -> Result<(), clap::Error> {
+    let is_number = |argument: &&Arg| {
+        let parsed = argument.get_value_parser().type_id();
+        parsed == TypeId::of::<u32>() || parsed == TypeId::of::<u64>()
+    };
+    // Permissions are octal.
+    let numbers = command.get_arguments().filter(is_number).filter(|one| one.get_id() != "socket_mode");
+    for argument in numbers {
+        for text in given.get_raw(argument.get_id().as_str()).into_iter().flatten() {
+            if text.to_str().and_then(parse_decimal::<u64>).is_none() {
+                let (flag, text) = (argument.get_long().unwrap_or_default(), text.display());
+                let detail = format!(
+                    "invalid value '{text}' for '--{flag}': write the number without a sign and leading zeros\n"
+                );
+                return Err(clap::Error::raw(ErrorKind::ValueValidation, detail));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The command-line form of this value.

@@ -9,7 +9,7 @@ use super::args::SettingArgs;
 use super::error::ConfigError;
 use super::values::json;
 use crate::contract::read_declared;
-use crate::control::{JoinRequest, ResourceKind};
+use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
 
 /// The accepted content of a file, and the mistakes in the rest.
@@ -40,6 +40,21 @@ impl ConfigFile {
         }
         file.findings.sort_by_key(|finding| finding.line);
         file
+    }
+
+    /// Why it declares more than there may be, if it does.
+    pub fn too_many_declared(&self, settings: &Settings) -> Vec<ConfigError> {
+        let limits = [
+            (ResourceKind::Membership, settings.max_memberships),
+            (ResourceKind::Responder, settings.max_responders),
+        ];
+        let beyond = |(kind, max): (ResourceKind, usize)| {
+            let first = self.declared.iter().filter(|declared| declared.kind == kind).nth(max)?;
+            let place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
+            let detail = format!("{kind} `{}`: there may be {max} of them: raise `max_{kind}s`", first.id);
+            Some(ConfigError { place, line: Some(first.line), detail })
+        };
+        limits.into_iter().filter_map(beyond).collect()
     }
 
     fn take(&mut self, text: &str, settings: &SettingArgs<'_>) {

@@ -8,7 +8,7 @@ mod reconcile;
 mod secrets;
 mod values;
 
-pub use args::SettingArgs;
+pub use args::{SettingArgs, check_numbers};
 pub use directory::state_directory;
 pub use error::ConfigError;
 pub use file::{ConfigFile, Declared};

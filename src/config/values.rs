@@ -11,6 +11,9 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Float(number) => Ok(number.as_str().to_owned()),
         // Permissions are octal on command lines, too: their digits must not be turned into others.
         DeValue::Integer(octal) if octal.radix() == 8 => Ok(format!("0o{}", octal.as_str())),
+        DeValue::Integer(number) if number.as_str().starts_with('+') => {
+            Err("write the number without a sign".to_owned())
+        }
         DeValue::Integer(number) => integer(number)
             .map(|number| number.to_string())
             .ok_or_else(|| "the number is too large".to_owned()),

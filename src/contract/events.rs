@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::datagrams::GapBody;
+use super::decimal::decimal;
 use super::messages::Reason;
 use super::time::rfc3339;
 use crate::control::{self, EventKind};
@@ -19,9 +20,11 @@ pub struct EventQuery {
     pub after: Option<String>,
     /// The most events in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
+    #[serde(default, deserialize_with = "decimal")]
     pub limit: Option<u64>,
     /// How long a JSON page waits for its first item, in milliseconds.
     #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
+    #[serde(default, deserialize_with = "decimal")]
     pub wait_ms: Option<u64>,
     /// The format; overrides `Accept`.
     #[param(inline, nullable = false)]

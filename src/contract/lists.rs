@@ -7,6 +7,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::decimal::decimal;
 use super::field_errors::FieldError;
 use super::memberships::State;
 use super::page_room::PageRoom;
@@ -22,7 +23,7 @@ pub struct ListParams<S: ToSchema> {
     #[param(nullable = false, min_length = 1)]
     after: Option<String>,
     /// The most entries in a page.
-    #[serde(default = "default_limit")]
+    #[serde(default = "default_limit", deserialize_with = "decimal")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.
@@ -42,7 +43,7 @@ pub struct JoinListParams {
     #[param(nullable = false, min_length = 1)]
     after: Option<String>,
     /// The most entries in a page.
-    #[serde(default = "default_limit")]
+    #[serde(default = "default_limit", deserialize_with = "decimal")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::decimal::decimal;
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{InterfaceName, object, read_address, read_group, read_interfaces};
 use super::payload::read_payload;
@@ -102,6 +103,7 @@ pub struct RawOptions {
     interfaces: Option<String>,
     /// TTL or hop limit. Default: 1.
     #[param(nullable = false, minimum = 0, maximum = 255)]
+    #[serde(default, deserialize_with = "decimal")]
     ttl: Option<u64>,
     /// Also deliver the message to members on this host. Default: true.
     #[param(nullable = false)]
@@ -111,27 +113,34 @@ pub struct RawOptions {
     source: Option<String>,
     /// The UDP source port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]
+    #[serde(default, deserialize_with = "decimal")]
     source_port: Option<u64>,
     /// How long to collect responses; with 0, the message collects none. Default: 1000.
     #[param(nullable = false, minimum = 0, maximum = 86_400_000_u64)]
+    #[serde(default, deserialize_with = "decimal")]
     window_ms: Option<u64>,
     /// Stop collecting once this many distinct responders have responded; at most 10,000 unless configured.
     #[param(nullable = false, minimum = 1)]
+    #[serde(default, deserialize_with = "decimal")]
     expect: Option<u64>,
     /// Stop collecting when no new responder has responded for this long.
     #[param(nullable = false, minimum = 1, maximum = 86_400_000_u64)]
+    #[serde(default, deserialize_with = "decimal")]
     stall_ms: Option<u64>,
     /// The number of sends.
     #[param(nullable = false, minimum = 1, maximum = 1_000_000)]
+    #[serde(default, deserialize_with = "decimal")]
     repeat_count: Option<u64>,
     /// Time between two sends; needs `repeat_count`.
     #[param(nullable = false, minimum = 0, maximum = 3_600_000)]
+    #[serde(default, deserialize_with = "decimal")]
     repeat_interval_ms: Option<u64>,
     /// Give each attempt a source port of its own.
     #[param(nullable = false)]
     track_attempts: Option<bool>,
     /// How long to accept late responses after the message is closed. Default: 2000.
     #[param(nullable = false, minimum = 0, maximum = 60000)]
+    #[serde(default, deserialize_with = "decimal")]
     linger_ms: Option<u64>,
 }
 

@@ -27,7 +27,8 @@ use crate::model::CloseReason;
     },
     "responders": [{
         "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
-    }]
+    }],
+    "responders_complete": true
 })))]
 pub struct Message {
     id: String,
@@ -76,6 +77,8 @@ pub struct Message {
     /// The first 1,000 responders, ordered by their first responses. Empty if the service dropped the list of a closed
     /// message, because all lists took too much memory: the responses have the responders, too.
     responders: Vec<MessageResponder>,
+    /// Whether `responders` lists all that `counters.responders` counts.
+    responders_complete: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -193,6 +196,7 @@ struct MessageResponder {
     "responders": [{
         "source": "127.0.0.2:10000", "responses": 1, "first_seq": 1, "first_rtt_us": 181, "late": false
     }],
+    "responders_complete": true,
     "responses": [{
         "seq": 1, "received_at": "2026-01-02T03:04:05.679193345Z", "source": "127.0.0.2:10000",
         "destination": "127.0.0.1:49152", "interface": "lo", "ttl": 64, "payload": "ack",
@@ -218,6 +222,7 @@ pub struct Collected {
 impl From<&MessageView> for Message {
     fn from(view: &MessageView) -> Self {
         let spec = &view.spec;
+        let in_time = view.responders.iter().filter(|(_, peer)| !peer.late).count() as u64;
         Self {
             id: view.id.to_string(),
             state: if view.closed.is_some() { State::Closed } else { State::Collecting },
@@ -252,6 +257,7 @@ impl From<&MessageView> for Message {
                 evicted: view.log.evicted,
                 lost: view.log.lost,
             },
+            responders_complete: in_time == view.counters.responders,
             responders: view
                 .responders
                 .iter()

@@ -4,6 +4,7 @@
 
 pub mod configuration;
 pub mod datagrams;
+mod decimal;
 mod declared;
 pub mod documented;
 pub mod events;

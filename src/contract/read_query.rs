@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::decimal::decimal;
 use super::payload::Encoding;
 use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, CursorError};
@@ -18,9 +19,11 @@ pub struct ReadQuery {
     pub after: Option<String>,
     /// The most datagrams in a JSON page.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
+    #[serde(default, deserialize_with = "decimal")]
     pub limit: Option<u64>,
     /// How long a JSON page waits for its first item, in milliseconds.
     #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
+    #[serde(default, deserialize_with = "decimal")]
     pub wait_ms: Option<u64>,
     /// The encoding of payloads: with `auto`, text if they are valid UTF-8, else base64; with `base64`, always base64.
     #[serde(default)]

@@ -98,11 +98,11 @@ pub(super) struct ReplyFromBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = ReplyBytes, examples(json!({"factor": 3, "per_second": 1500})))]
 pub(super) struct ReplyBytesBody {
-    /// A reply may have this many times the bytes of its datagram; with 0, there is no limit in bytes.
+    /// Replies may have this many times the bytes that the source sent in one second; with 0, there is no limit in bytes.
     #[schema(minimum = 0, maximum = 1_000_000)]
     factor: u64,
     /// The bytes beyond that which all replies to a source may have in each second. A single reply that is longer by
-    /// more is never sent.
+    /// more is not sent.
     #[schema(minimum = 0, maximum = 1_000_000_000)]
     per_second: u64,
 }

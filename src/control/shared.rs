@@ -101,13 +101,18 @@ impl Shared {
         self.memberships.all().into_iter().chain(self.responders.all())
     }
 
+    /// Counts a resource that is refused because of a limit.
+    pub(super) fn count_refused(&self, kind: ResourceKind) {
+        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a resource that is refused because there are too many.
     pub(super) fn too_many(&self, kind: ResourceKind) -> ControlError {
         let max = match kind {
             ResourceKind::Membership | ResourceKind::Responder => self.memberships_of(kind).max(),
             ResourceKind::Message => self.settings.max_collecting,
         };
-        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.count_refused(kind);
         ControlError::TooMany { kind, max }
     }
 

@@ -74,6 +74,7 @@ impl Control {
             responder_context: ResponderContext {
                 limits: Arc::new(limits),
                 matching: Arc::new(MatchBudget::new(settings.match_time)),
+                pattern_bytes: settings.pattern_bytes,
                 delayed: Arc::new(ByteBudget::new(settings.delayed_reply_bytes)),
                 timers: timers.clone(),
                 interfaces: interfaces.clone(),

@@ -1,5 +1,7 @@
 //! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +102,10 @@ pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> R
             ProblemKind::Overloaded,
             "the bodies of all requests together are too large: send it again later",
         ),
+        BodyFailure::Malformed => Problem::new(
+            ProblemKind::InvalidParameter,
+            "a chunk of the body is malformed: send its length in hexadecimal digits, and as many bytes as that (RFC 9112 section 7.1)",
+        ),
         BodyFailure::Ended => Problem::new(
             ProblemKind::InvalidParameter,
             "the body ended before it was complete: send it again",
@@ -114,6 +120,7 @@ pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> R
 enum BodyFailure {
     TooLarge,
     OutOfBytes,
+    Malformed,
     Ended,
 }
 
@@ -123,13 +130,27 @@ async fn collect(body: axum::body::Body, mut held: HeldBytes) -> Result<Received
     let mut body = Limited::new(body, MAX_BODY);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            if error.is::<LengthLimitError>() { BodyFailure::TooLarge } else { BodyFailure::Ended }
+            if error.is::<LengthLimitError>() {
+                BodyFailure::TooLarge
+            } else if is_malformed(&*error) {
+                BodyFailure::Malformed
+            } else {
+                BodyFailure::Ended
+            }
         })?;
         let Ok(data) = frame.into_data() else { continue };
         held.grow(data.len()).map_err(|OutOfRequestBytes| BodyFailure::OutOfBytes)?;
         bytes.extend_from_slice(&data);
     }
     Ok(ReceivedBody { bytes: bytes.freeze(), _held: held })
+}
+
+/// Whether the parser could not read a chunk.
+fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// The service decodes no body.

@@ -50,6 +50,23 @@ pub(super) fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut 
     if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How many bytes a stream socket holds that its peer has not taken (tcp(7), unix(7): `SIOCOUTQ`).
+pub fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    queued_bytes(fd, libc::TIOCOUTQ)
+}
+
+/// Whether bytes have arrived at a stream socket that were not read.
+pub fn has_unread_bytes(fd: BorrowedFd<'_>) -> bool {
+    queued_bytes(fd, libc::FIONREAD).is_ok_and(|bytes| bytes > 0)
+}
+
+fn queued_bytes(fd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: both requests write one int, to `bytes`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(bytes).unwrap_or(0)) }
+}
+
 /// Installs a classic BPF program that drops every packet, so that a send-only socket's receive buffer never fills.
 pub(super) fn drop_everything(fd: BorrowedFd<'_>) -> io::Result<()> {
     const RETURN_ZERO: u16 = (libc::BPF_RET | libc::BPF_K) as u16;

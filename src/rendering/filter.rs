@@ -63,6 +63,8 @@ impl FromStr for SourceRange {
             format!("`{text}` is not a source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24")
         };
         if let Ok(endpoint) = text.parse() {
+            let port = text.rsplit_once(':').and_then(|(_, port)| parse_decimal::<u16>(port));
+            port.ok_or_else(explain)?;
             return Ok(Self(Range::Endpoint(endpoint)));
         }
         let (address, length) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));

@@ -20,10 +20,9 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::connection_stream::ConnectionStream;
+use super::connection_stream::{ClientStream, ConnectionStream};
 use super::connections::Connection;
 use super::parser_responses::{ParserResponses, ResponseState};
 use crate::http::{Api, GuardedBody, ListenerKind};
@@ -46,7 +45,7 @@ pub(super) struct ConnectionContext {
 /// of the connection.
 pub(super) async fn serve<S>(stream: S, connection: Connection, context: ConnectionContext)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: ClientStream,
 {
     /// How long a client that sends nothing can hold a connection; and a connection of the reserve.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,8 +88,8 @@ where
     );
     let ended = tokio::select! {
         biased;
-        () = connection.close_requested() => return,
         ended = &mut http => ended,
+        () = connection.close_requested() => Ok(()),
         () = silent => {
             let mut closing = false;
             poll_fn(|context| {
@@ -105,6 +104,9 @@ where
             .await
         }
     };
+    if !stop.is_cancelled() {
+        connection.ends();
+    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }

@@ -2,10 +2,15 @@
 //!
 //! A connection beyond the limit is accepted into a reserve, so that operators and clients with a token get through when
 //! all slots are taken. The service then makes room: it closes the connection that has waited longest for the head of a
-//! request, or else the one that has been idle longest. Connections with a request under way are never closed for others.
+//! request, or else the one that has been idle longest. Connections with a request under way are never closed for others,
+//! and neither are those that were not read yet. One whose request arrives before it is closed takes a slot of the reserve
+//! instead.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, ready};
 
 use hashlink::LinkedHashMap;
 use tokio::sync::Notify;
@@ -21,15 +26,17 @@ pub(super) struct Connections {
     bytes: Arc<RequestBytes>,
     /// Std lock: held to move one entry.
     table: Mutex<ConnectionTable>,
-    /// Notified when a connection is gone.
-    gone: Notify,
+    /// Notified when a connection is gone, or stays although it was told to close, or was read for the first time.
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct ConnectionTable {
     open: usize,
-    /// How many of them were told to close.
+    /// How many of them were told to close. Their places count as free.
     closing: usize,
+    /// How many of them were not read yet.
+    new: usize,
     next_id: u64,
     /// Those without a complete head of a request, the longest waiting first; and how to tell them to close.
     heads: LinkedHashMap<u64, CancellationToken>,
@@ -41,9 +48,14 @@ struct ConnectionTable {
 pub(super) struct Connection {
     connections: Arc<Connections>,
     id: u64,
-    reserved: bool,
+    reserved: AtomicBool,
     /// A [`Phase`].
     phase: AtomicU8,
+    /// Whether nothing has arrived that was not read. Shared only within the task that polls the stream, so relaxed
+    /// ordering suffices.
+    is_waiting: AtomicBool,
+    /// Whether a request has arrived since it was told to close.
+    stays: AtomicBool,
     /// The bytes of a head that is not complete. Std lock: held to count.
     head: Mutex<HeldBytes>,
     close_requested: CancellationToken,
@@ -53,6 +65,8 @@ pub(super) struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
+    /// Its stream was not read yet.
+    New,
     Head,
     Request,
     Idle,
@@ -69,26 +83,26 @@ impl Connections {
             counts,
             bytes,
             table: Mutex::default(),
-            gone: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
     /// A slot for a new connection, once one is free; none if requests occupy all of them.
     pub(super) async fn take_slot(self: &Arc<Self>) -> Option<Connection> {
         loop {
-            let gone = self.gone.notified();
-            let connection = self.try_take_slot();
-            if connection.is_none() && self.table.lock_shared().closing > 0 {
-                gone.await;
+            let changed = self.changed.notified();
+            let connection = self.try_take_slot(true);
+            if connection.is_none() && self.table.lock_shared().is_changing() {
+                changed.await;
                 continue;
             }
             return self.count_if_full(connection);
         }
     }
 
-    /// A slot for a new connection, if one is free at once.
+    /// A slot for a new connection, if there is one at once.
     pub(super) fn take_slot_at_once(self: &Arc<Self>) -> Option<Connection> {
-        self.count_if_full(self.try_take_slot())
+        self.count_if_full(self.try_take_slot(false))
     }
 
     fn count_if_full(&self, connection: Option<Connection>) -> Option<Connection> {
@@ -98,77 +112,103 @@ impl Connections {
         connection
     }
 
-    fn try_take_slot(self: &Arc<Self>) -> Option<Connection> {
+    /// `may_wait`: none also if a connection that was not read yet may turn out to wait for a head.
+    fn try_take_slot(self: &Arc<Self>, may_wait: bool) -> Option<Connection> {
         let mut table = self.table.lock_shared();
         if table.open - table.closing >= self.limit {
-            self.close_a_waiting_one(&mut table);
+            if may_wait && table.heads.is_empty() && table.new > 0 {
+                return None;
+            }
+            table.close_a_waiting_one();
         }
         if table.open >= self.limit + self.reserve {
             return None;
         }
-        let reserved = table.open >= self.limit;
+        let reserved = table.open - table.closing >= self.limit;
         table.open += 1;
+        table.new += 1;
         self.counts.set_open(table.open);
         table.next_id += 1;
-        let (id, close_requested) = (table.next_id, CancellationToken::new());
-        table.heads.insert(id, close_requested.clone());
         Some(Connection {
             connections: self.clone(),
-            id,
-            reserved,
-            phase: AtomicU8::new(Phase::Head as u8),
+            id: table.next_id,
+            reserved: AtomicBool::new(reserved),
+            phase: AtomicU8::new(Phase::New as u8),
+            is_waiting: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
             head: Mutex::new(self.bytes.none()),
-            close_requested,
+            close_requested: CancellationToken::new(),
         })
     }
 
-    /// Closes a connection for others, and waits until it is gone; false if all have requests under way.
+    /// Closes a connection for others, and waits until one is gone; false if all have requests under way.
     pub(super) async fn close_one(&self) -> bool {
-        let gone = self.gone.notified();
-        let is_closing = self.close_a_waiting_one(&mut self.table.lock_shared());
+        let changed = self.changed.notified();
+        let is_closing = self.table.lock_shared().close_a_waiting_one();
         if is_closing {
-            gone.await;
+            changed.await;
         }
         is_closing
-    }
-
-    /// Tells the connection to close that has waited longest for a head, or else been idle longest; returns whether there
-    /// was one.
-    fn close_a_waiting_one(&self, table: &mut ConnectionTable) -> bool {
-        let (victim, cause) = match table.heads.pop_front() {
-            Some(longest) => (Some(longest), CloseCause::Head),
-            None => (table.idle.pop_front(), CloseCause::Idle),
-        };
-        let Some((_, close_requested)) = victim else { return false };
-        self.counts.closed(cause);
-        table.closing += 1;
-        close_requested.cancel();
-        true
     }
 
     /// Closes the connection that has waited longest for a complete head.
     fn close_longest_head(&self) {
         let mut table = self.table.lock_shared();
         if !table.heads.is_empty() {
-            self.close_a_waiting_one(&mut table);
+            table.close_a_waiting_one();
         }
     }
 }
 
+impl ConnectionTable {
+    /// Tells the connection to close that has waited longest for a head, or else been idle longest; returns whether there
+    /// was one.
+    fn close_a_waiting_one(&mut self) -> bool {
+        let victim = self.heads.pop_front().or_else(|| self.idle.pop_front());
+        let Some((_, close_requested)) = victim else { return false };
+        self.closing += 1;
+        close_requested.cancel();
+        true
+    }
+
+    /// Whether places are about to become free, or connections to wait.
+    fn is_changing(&self) -> bool {
+        self.closing > 0 || self.new > 0
+    }
+}
+
 impl Connection {
-    /// Whether it was accepted beyond the limit: it gets one response, and less time.
+    /// Whether it is beyond the limit: it gets one response, and less time.
     pub(super) fn is_reserved(&self) -> bool {
-        self.reserved
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// The stream was read, and had nothing. `has_unread`: something has arrived since.
+    pub(super) fn found_empty(&self, has_unread: bool) {
+        match self.phase() {
+            Phase::Request => return,
+            Phase::New => {
+                self.enter(Phase::Head);
+                self.connections.changed.notify_waiters();
+            }
+            Phase::Head | Phase::Idle => {}
+        }
+        self.is_waiting.store(!has_unread, Ordering::Relaxed);
+    }
+
+    /// The stream was read, and had bytes, its end or an error.
+    pub(super) fn found_something(&self) {
+        self.is_waiting.store(false, Ordering::Relaxed);
     }
 
     /// Bytes have arrived.
     pub(super) fn received(&self, bytes: usize) {
-        match self.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Request as u8 => return,
-            phase if phase == Phase::Idle as u8 => {
+        match self.phase() {
+            Phase::Request => return,
+            Phase::Idle => {
                 self.enter(Phase::Head);
             }
-            _ => {}
+            Phase::New | Phase::Head => {}
         }
         let mut head = self.head.lock_shared();
         if head.grow(bytes).is_err() {
@@ -183,7 +223,7 @@ impl Connection {
         let open = self.enter(Phase::Request);
         let Connections { limit, reserve, .. } = *self.connections;
         match open {
-            _ if !self.reserved => Capacity::Normal,
+            _ if !self.is_reserved() => Capacity::Normal,
             open if open <= limit => Capacity::Normal,
             // The other half stays free for operators.
             open if open <= limit + reserve / 2 => Capacity::Scarce,
@@ -201,16 +241,52 @@ impl Connection {
         self.connections.counts.closed(CloseCause::Reader);
     }
 
-    /// Waits until others need its slot.
+    /// Whether others need its slot.
+    pub(super) fn is_close_requested(&self) -> bool {
+        self.close_requested.is_cancelled()
+    }
+
+    /// Waits until others need its slot while it waits for its client. To be polled after the stream was.
     pub(super) async fn close_requested(&self) {
-        self.close_requested.cancelled().await;
+        let mut told = pin!(self.close_requested.cancelled());
+        poll_fn(|context| {
+            ready!(told.as_mut().poll(context));
+            if self.is_waiting.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// The connection ends: if its client did not end it, and no answer did, the service closes it.
+    pub(super) fn ends(&self) {
+        if self.is_waiting.load(Ordering::Relaxed) {
+            let is_idle = self.phase() == Phase::Idle;
+            self.connections.counts.closed(if is_idle { CloseCause::Idle } else { CloseCause::Head });
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::New,
+            1 => Phase::Head,
+            2 => Phase::Request,
+            _ => Phase::Idle,
+        }
     }
 
     /// Returns how many connections are open and stay so.
     fn enter(&self, phase: Phase) -> usize {
         let mut table = self.connections.table.lock_shared();
+        if self.phase() == Phase::New {
+            table.new -= 1;
+        }
         self.phase.store(phase as u8, Ordering::Relaxed);
+        self.is_waiting.store(false, Ordering::Relaxed);
         let stays = !self.close_requested.is_cancelled();
+        if phase == Phase::Request && !stays && !self.stays.swap(true, Ordering::Relaxed) {
+            table.closing -= 1;
+            self.reserved.store(true, Ordering::Relaxed);
+            self.connections.changed.notify_waiters();
+        }
         table.heads.remove(&self.id);
         table.idle.remove(&self.id);
         match phase {
@@ -230,7 +306,10 @@ impl Drop for Connection {
         table.heads.remove(&self.id);
         table.idle.remove(&self.id);
         table.open -= 1;
-        if self.close_requested.is_cancelled() {
+        if self.phase() == Phase::New {
+            table.new -= 1;
+        }
+        if self.is_close_requested() && !self.stays.load(Ordering::Relaxed) {
             table.closing -= 1;
         }
         if table.open <= FEW && table.heads.capacity() + table.idle.capacity() > 4 * FEW {
@@ -239,6 +318,6 @@ impl Drop for Connection {
         }
         self.connections.counts.set_open(table.open);
         drop(table);
-        self.connections.gone.notify_waiters();
+        self.connections.changed.notify_waiters();
     }
 }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Listen, StartError};
 use super::connection::{self, ConnectionContext};
+use super::connection_stream::ClientStream;
 use super::connections::{Connection, Connections};
 use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
@@ -79,7 +79,7 @@ impl Listener {
             let error = match self {
                 Self::Tcp(listener) => match listener.accept().await {
                     Ok((stream, _)) => {
-                        spawner.serve_when_free(without_delay(stream), kind).await;
+                        spawner.serve_when_free(tuned(stream), kind).await;
                         continue;
                     }
                     Err(error) => error,
@@ -110,7 +110,7 @@ impl Listener {
                     || listener.accept(),
                     |(stream, _)| {
                         stream.set_nonblocking(true)?;
-                        spawner.serve_at_once(without_delay(TcpStream::from_std(stream)?), kind);
+                        spawner.serve_at_once(tuned(TcpStream::from_std(stream)?), kind);
                         Ok(())
                     },
                 )
@@ -148,7 +148,7 @@ impl ConnectionSpawner {
     /// Serves the connection once a slot is free, or closes it if requests occupy all slots.
     async fn serve_when_free<S>(&self, stream: S, kind: ListenerKind)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: ClientStream + Send + 'static,
     {
         match self.connections.take_slot().await {
             Some(connection) => self.serve(stream, connection, kind),
@@ -164,7 +164,7 @@ impl ConnectionSpawner {
     /// The same without waiting for a slot.
     fn serve_at_once<S>(&self, stream: S, kind: ListenerKind)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: ClientStream + Send + 'static,
     {
         if let Some(connection) = self.connections.take_slot_at_once() {
             self.serve(stream, connection, kind);
@@ -173,7 +173,7 @@ impl ConnectionSpawner {
 
     fn serve<S>(&self, stream: S, connection: Connection, kind: ListenerKind)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: ClientStream + Send + 'static,
     {
         let (api, stop, write_timeout) = (self.api.clone(), self.stop.clone(), self.write_timeout);
         let serving = connection::serve(
@@ -214,9 +214,12 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Responses are written in one piece, so Nagle's algorithm would only delay them.
-fn without_delay(stream: TcpStream) -> TcpStream {
+/// Responses are written in one piece, so Nagle's algorithm would only delay them. And the kernel buffers little for a
+/// client that does not read, instead of several megabytes (tcp(7), `TCP_NOTSENT_LOWAT`).
+fn tuned(stream: TcpStream) -> TcpStream {
+    const MAX_UNSENT_BYTES: u32 = 128 * 1024;
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
     stream
 }
 

@@ -95,10 +95,12 @@ async fn lists_of_responders_of_closed_messages_give_way() {
         messages.push(message);
     }
     let first = server.get(&messages[0]).await.expect(200);
+    assert_eq!(first["responders_complete"], false);
     assert_eq!((&first["responders"], &first["counters"]["responders"]), (&json!([]), &json!(RESPONDERS)));
     let page = server.get(&format!("{}/responses", messages[0])).await.expect(200);
     assert_eq!(page["items"].as_array().unwrap().len(), usize::from(RESPONDERS));
     let last = server.get(&messages[9]).await.expect(200);
+    assert_eq!(last["responders_complete"], true);
     assert_eq!(last["responders"].as_array().unwrap().len(), usize::from(RESPONDERS));
 }
 

@@ -112,6 +112,37 @@ reply = "ack"
 }
 
 #[tokio::test]
+async fn check_config_reports_more_declarations_than_there_may_be() {
+    let scratch = Scratch::new();
+    let declared = |name| format!("[memberships.{name}]\ngroup = \"239.1.2.3:10000\"\n");
+    let text = ["a", "b", "c"].map(declared).concat();
+    let file = written(&scratch, &format!("max_memberships = 1\n{text}"));
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, 4);
+    assert!(
+        found[0].1.contains("membership `b`: there may be 1 of them: raise `max_memberships`"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn numbers_have_one_form_each() {
+    let scratch = Scratch::new();
+    for given in ["+100", "0100"] {
+        let refused = run(&["check-config", "--connections", given]).await;
+        assert!(!refused.status.success() && text(&refused.stderr).contains("without a sign"), "{refused:?}");
+        let file = written(&scratch, &format!("connections = \"{given}\"\n"));
+        let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+        assert!(found[0].1.contains("without a sign"), "{found:?}");
+    }
+    let file = written(&scratch, "connections = +100\n");
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    assert!(found[0].1.contains("without a sign"), "{found:?}");
+    assert!(run(&["check-config", "--connections", "100"]).await.status.success());
+}
+
+#[tokio::test]
 async fn check_config_reports_syntax_errors_with_their_lines() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\nlog_entries = \ngrace_ms = 1\n\nlog_bytes = 70001\n");

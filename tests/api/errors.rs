@@ -224,6 +224,9 @@ async fn invalid_parameters_are_refused() {
         (list, "limit=1001", "/limit"),
         (list, "limit=many", "/limit"),
         (list, "limit=", "/limit"),
+        (list, "limit=01", "/limit"),
+        (list, "limit=%2B1", "/limit"),
+        (&log, "source=127.0.0.1:050400", "/source"),
         (list, "limit=1&limit=2", "/limit"),
         (list, "group", "/group"),
         (list, "after=%21", "/after"),
@@ -247,6 +250,7 @@ async fn invalid_parameters_are_refused() {
         server.request(Method::POST, &format!("/v1/messages?{query}")).body("text/plain", "x").send()
     };
     raw("group=239.1.1.1:1&colour=red").await.problem(400, "invalid-parameter", "/colour");
+    raw("group=239.1.1.1:1&ttl=01").await.problem(400, "invalid-parameter", "/ttl");
     raw("group=239.1.1.1:1&ttl=").await.problem(400, "invalid-parameter", "/ttl");
     raw("interfaces=lo").await.problem(422, "invalid-request", "/group");
     let both = server.post("/v1/messages?ttl=1", on_lo(GROUP, json!({"payload": "x"}))).await;

@@ -126,12 +126,44 @@ async fn all_patterns_have_a_limit_in_bytes() {
     refused.problem(503, "pattern-memory", "/match/regex");
     assert_eq!(refused.header("retry-after"), "1");
     server.post("/v1/responders", body(json!({"prefix": "only here"}))).await.expect(201);
+    let counted = Metrics::of(&server).await.count(r#"rollcall_refused_resources_total{kind="responder"}"#);
+    assert_eq!(counted, 1);
 
     let ample = TestServer::start().await;
     let pattern = "^only here [0-9a-f]{8}$";
     let first = ample.post("/v1/responders", body(json!({"regex": pattern}))).await.expect(201);
     assert_eq!(first["match"]["regex"], pattern);
     assert!(Metrics::of(&ample).await.count("rollcall_pattern_bytes") > 300);
+}
+
+#[tokio::test]
+async fn stored_patterns_beyond_the_limit_have_failed() {
+    let scratch = Scratch::new();
+    let directory = scratch.path("data");
+    let with = async |pattern_bytes: usize| {
+        TestServer::start_with(|config| {
+            config.settings.store = Some(kept_in(&directory));
+            config.settings.pattern_bytes = pattern_bytes;
+        })
+        .await
+    };
+    let server = with(64 << 20).await;
+    let body = on_lo(&fresh_group(), json!({"match": {"regex": "^kept here [0-9]{7}$"}}));
+    server.put("/v1/responders/old", body).await.expect(201);
+    server.stop().await;
+
+    let server = with(1).await;
+    let failed = server.get("/v1/responders/old").await.expect(200);
+    assert_eq!(
+        (&failed["state"], &failed["match"]["regex"]),
+        (&json!("failed"), &json!("^kept here [0-9]{7}$"))
+    );
+    let reason = failed["interfaces"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("raise `--pattern-bytes`"), "{reason}");
+    assert_eq!(resources_check(&server).await["status"], "warning");
+    server.stop().await;
+
+    assert_eq!(with(64 << 20).await.get("/v1/responders/old").await.expect(200)["state"], "joined");
 }
 
 /// Stores the responder `old` as an earlier version has, with a pattern that is refused now.

@@ -72,7 +72,9 @@ async fn a_request_names_one_host() {
         ("GET http://evil.example/livez HTTP/1.1\r\nhost: localhost\r\n\r\n", 400, "malformed-request"),
         ("GET http://localhost/livez HTTP/1.1\r\nhost: evil.example\r\n\r\n", 400, "malformed-request"),
         ("GET http://evil.example/livez HTTP/1.1\r\nhost: evil.example\r\n\r\n", 403, "forbidden-host"),
-        ("GET /livez HTTP/1.1\r\nhost:\r\n\r\n", 403, "forbidden-host"),
+        ("GET /livez HTTP/1.1\r\nhost:\r\n\r\n", 400, "malformed-request"),
+        ("GET /livez HTTP/1.1\r\nhost: a b\r\n\r\n", 400, "malformed-request"),
+        ("GET /livez HTTP/1.1\r\nhost: 127.0.0.1:8080/foo\r\n\r\n", 400, "malformed-request"),
     ] {
         let closing = request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
         let answers = exchange(server.address(), closing.as_bytes()).await;
@@ -84,6 +86,18 @@ async fn a_request_names_one_host() {
         let answers = exchange(server.address(), request.as_bytes()).await;
         assert!(answers[0].0.starts_with("HTTP/1.1 200 "), "{answers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_malformed_chunk_is_called_so() {
+    let server = TestServer::start().await;
+    let request = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nnot-hex\r\n";
+    let answers = exchange(server.address(), request.as_bytes()).await;
+    assert!(answers[0].0.starts_with("HTTP/1.1 400 "), "{answers:?}");
+    assert!(
+        answers[0].1["detail"].as_str().unwrap().contains("a chunk of the body is malformed"),
+        "{answers:?}"
+    );
 }
 
 #[tokio::test]

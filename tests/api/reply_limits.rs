@@ -37,6 +37,19 @@ async fn a_source_gets_three_times_the_bytes_that_it_sent_and_1500_a_second() {
 }
 
 #[tokio::test]
+async fn what_a_datagram_leaves_counts_for_the_next() {
+    let (server, group, peer) = (TestServer::start().await, fresh_group(), Peer::at("127.0.0.1"));
+    let reply = "r".repeat(1_000);
+    let responder = server.respond(&group, json!({"reply": reply})).await;
+    for _ in 0..60 {
+        peer.send(&group, "x".repeat(100));
+    }
+    let replied = settled(&server, &responder, HANDLED, 60).await["replied"].as_u64().unwrap();
+    // Within one second; if it took longer, a part of a reply may be lost, and 1,500 bytes came.
+    assert!((21..=26).contains(&replied), "{replied}");
+}
+
+#[tokio::test]
 async fn usual_replies_pass_the_limit_in_bytes() {
     const SEARCH: &str = "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: ssdp:all\r\n\r\n";
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=1800\r\nEXT:\r\nLOCATION: http://192.168.178.20:49000/igddesc.xml\r\nSERVER: lamp UPnP/1.0 AVM FRITZ!Box 7590 154.07.57\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nUSN: uuid:75802409-bccb-40e7-8e6c-fa095ecce13e::urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\r\n";

@@ -44,6 +44,17 @@ async fn old_closed_messages_are_deleted() {
 }
 
 #[tokio::test]
+async fn no_more_messages_are_kept_than_allowed_even_without_another_one() {
+    let server = TestServer::start_with(|config| config.settings.kept_messages = 5).await;
+    let group = fresh_group();
+    for _ in 0..40 {
+        server.send(&group, json!({"window_ms": 300, "linger_ms": 0})).await;
+    }
+
+    while server.get("/v1/messages").await.expect(200)["items"].as_array().unwrap().len() > 5 {}
+}
+
+#[tokio::test]
 async fn the_total_limit_evicts_the_oldest_datagrams_of_all_logs() {
     const TOTAL: usize = 1 << 20;
     let server = TestServer::start_with(|config| config.settings.total_bytes = TOTAL).await;

@@ -140,7 +140,7 @@ async fn a_damaged_owner_is_set_aside_with_its_log() {
     let (store, _) = open(&scratch.path("data"));
     assert_eq!(store.status().set_aside, 1);
     let _again = keep(&store, "a", AMPLE, &owner);
-    assert_eq!(store.condition().set_aside, 0, "it is replaced");
+    assert_eq!(store.status().set_aside, 0, "it is replaced");
     store.close().await.unwrap();
     drop(store);
     let (store, saved) = open(&scratch.path("data"));
@@ -168,7 +168,7 @@ async fn a_damaged_owner_that_was_created_again_is_replaced_and_a_repair_counts_
     let after = when_free(|| check(&scratch.path("data"))).unwrap();
     assert_eq!((after.resources, after.datagrams, after.findings.len()), (1, 1, 0));
     let (store, saved) = open(&scratch.path("data"));
-    assert_eq!((saved.len(), store.condition().set_aside), (1, 0));
+    assert_eq!((saved.len(), store.status().set_aside), (1, 0));
 }
 
 /// `SQLite` would take some of these for another format, and find no rows or refuse to write.
@@ -203,7 +203,7 @@ async fn a_flipped_bit_in_the_header_of_the_database_loses_nothing() {
         let report = when_free(|| check(&scratch.path("data"))).unwrap();
         assert!(!report.findings.is_empty() && report.datagrams == 1, "{at}: {report:?}");
         let (store, saved) = open(&scratch.path("data"));
-        assert!(store.condition().damaged_copy.is_some(), "{at}");
+        assert!(store.status().damaged_copy.is_some(), "{at}");
         let log = restore(&store, saved, &owner);
         assert_eq!(read_all(&log, None).await.0, [(1, b"one".to_vec())], "{at}");
     }

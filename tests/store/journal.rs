@@ -81,7 +81,7 @@ async fn an_undamaged_journal_is_read_as_before() {
     assert_eq!(when_free(|| check(&directory)).unwrap().findings, [""; 0]);
     change_journal(&directory, |bytes| bytes.extend_from_within(32..32 + FRAME / 2));
     let (store, saved) = open(&directory);
-    assert!(!store.condition().is_damaged());
+    assert!(!store.status().is_damaged());
     let log = restore(&store, saved, &std::sync::Arc::new(super::Owner));
     append(&log, [b"new" as &[u8]]);
     assert!(log.next_sequence() <= seen.sequence + 1_001);
@@ -133,7 +133,7 @@ async fn a_damaged_or_lost_journal_is_found_and_no_number_is_given_twice() {
 
         for directory in [&again, &directory] {
             let (store, saved) = open(directory);
-            let copy = store.condition().damaged_copy;
+            let copy = store.status().damaged_copy;
             assert_eq!(copy.is_some(), *directory != again, "{name}");
             let log = restore(&store, saved, &std::sync::Arc::new(super::Owner));
             assert_eq!(read_all(&log, None).await.0.len(), count, "{name}");
@@ -159,7 +159,7 @@ async fn after_a_power_failure_numbers_are_skipped_and_nothing_is_rebuilt() {
 
     let (store, saved) = open(&directory);
 
-    assert!(!store.condition().is_damaged());
+    assert!(!store.status().is_damaged());
     let log = restore(&store, saved, &std::sync::Arc::new(super::Owner));
     append(&log, [b"new" as &[u8]]);
     goes_on_behind(&log, seen).await;
@@ -186,7 +186,7 @@ async fn a_database_of_which_the_journal_has_all_is_rebuilt_from_it() {
         let report = when_free(|| repair(&again)).unwrap();
         assert_eq!((report.resources, report.datagrams), (1, 1), "{name}: {report:?}");
         let (store, saved) = open(&directory);
-        assert!(store.condition().is_damaged(), "{name}");
+        assert!(store.status().is_damaged(), "{name}");
         let log = restore(&store, saved, &std::sync::Arc::new(super::Owner));
         append(&log, [b"new" as &[u8]]);
         goes_on_behind(&log, seen).await;

@@ -114,7 +114,7 @@ fn a_damaged_record_of_the_first_layout_is_set_aside_and_all_else_is_migrated() 
         assert_eq!(when_free(|| check(&again)).unwrap().findings, [""; 0]);
 
         let (store, saved) = open(&directory);
-        assert_eq!((saved.len(), store.condition().set_aside), (2, 1));
+        assert_eq!((saved.len(), store.status().set_aside), (2, 1));
         assert!(directory.join("rollcall.db.damaged-1").exists());
     }
 }

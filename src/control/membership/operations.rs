@@ -181,7 +181,11 @@ fn check_patterns(
     let is_new = rules.matches.pattern().is_some()
         && responder.is_none_or(|responder| responder.active().rules.matches != rules.matches);
     let max = shared.settings.pattern_bytes;
-    if is_new && Pattern::bytes_in_use() > max { Err(ControlError::PatternMemory { max }) } else { Ok(()) }
+    if is_new && Pattern::bytes_in_use() > max {
+        shared.count_refused(request.kind());
+        return Err(ControlError::PatternMemory { max });
+    }
+    Ok(())
 }
 
 /// Arms the membership's next lease check and retry.

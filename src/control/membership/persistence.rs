@@ -10,7 +10,7 @@ use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
 use crate::control::saved::{read_status, to_json};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
-use crate::model::{Id, InterfaceTable, MembershipSpec, PatternError, ResponderRules, Timestamp};
+use crate::model::{Id, InterfaceTable, Match, MembershipSpec, PatternError, ResponderRules, Timestamp};
 use crate::store::{Log, Persist, SavedResource};
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +81,10 @@ impl Membership {
             log.close();
             return Ok(None);
         }
-        let responder = stored.rules.map(|rules| {
+        let responder = stored.rules.map(|mut rules| {
+            if let Match::Regex(pattern) = &mut rules.matches {
+                pattern.keep_within(responder_context.pattern_bytes);
+            }
             let active = ActiveRules::new(&stored.spec.group, rules, &context.sockets);
             Arc::new(Responder::counting_from(
                 active,

@@ -73,7 +73,7 @@ impl Control {
             opened => opened,
         };
         let (interfaces, sockets) = opened.inspect_err(|error| trace_refused(id, &spec, error))?;
-        delete_oldest(shared);
+        delete_beyond(shared, shared.settings.kept_messages.saturating_sub(1));
         // No await from here on, so a client that disconnects cannot leave a message half sent.
         let results = interfaces.iter().map(|one| one.result(&spec)).collect();
         let responders = ResponderTable::new(shared.message_context.tables.clone());
@@ -240,13 +240,14 @@ fn begin(
     Ok(())
 }
 
-/// Deletes messages that have been closed for `message_age`.
+/// Deletes messages that have been closed for `message_age`, and those beyond `kept_messages`.
 pub(in crate::control) fn delete_expired(shared: &Shared, now: Timestamp) {
     let expired = |message: &Message| {
         let is_old = |at| now.since(at).is_some_and(|age| age >= shared.settings.message_age);
         message.closed_at().is_none_or(is_old)
     };
     while delete_oldest_if(shared, expired) {}
+    delete_beyond(shared, shared.settings.kept_messages);
 }
 
 /// Deletes the message that has been closed for the longest, if it was closed before this time.
@@ -273,9 +274,9 @@ pub(in crate::control) fn drop_tables(shared: &Shared) {
     }
 }
 
-/// Deletes the longest closed messages to make room for one more within `kept_messages`.
-fn delete_oldest(shared: &Shared) {
-    while shared.messages.len() >= shared.settings.kept_messages && delete_oldest_if(shared, |_| true) {}
+/// Deletes the longest closed messages until there are no more than this.
+fn delete_beyond(shared: &Shared, max: usize) {
+    while shared.messages.len() > max && delete_oldest_if(shared, |_| true) {}
 }
 
 /// Deletes the message that has been closed for the longest, if `which` selects it; returns whether it did.

@@ -20,8 +20,8 @@ pub(in crate::control) struct ReplyLimits {
     until_sweep: AtomicU32,
     /// For responders without limits of their own.
     bytes: ReplyBytes,
-    /// Std lock: held for a look-up, and only for replies that are much longer than their datagrams.
-    excess: Mutex<LruCache<Recipient, Excess>>,
+    /// Std lock: held for a look-up.
+    balances: Mutex<LruCache<Recipient, Balance>>,
 }
 
 /// A responder, and a source that it replies to.
@@ -34,18 +34,22 @@ pub(super) enum ExceededLimit {
     Bytes,
 }
 
-/// Bytes sent to a source beyond the multiple of those that it sent. They go down at the limit's rate.
-struct Excess {
-    bytes: u64,
-    at: Instant,
+/// What a source may still get in bytes.
+struct Balance {
+    /// The multiple of the bytes that it sent, less those that it got for them; until the window ends.
+    credit: u64,
+    window_start: Instant,
+    /// Bytes sent to it beyond that. They go down at the limit's rate.
+    excess: u64,
+    excess_at: Instant,
 }
 
 impl ReplyLimits {
     /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
-    /// Sources with an excess, about 100 bytes each. If there are more, the one quiet for longest is dropped.
+    /// Sources with a balance, about 100 bytes each. If there are more, the one quiet for longest is dropped.
     const MAX_SOURCES: usize = 65_536;
-    /// After this time without a reply, nothing is left of an excess.
+    /// After this time, nothing is left of a credit; and of an excess, if there was no reply.
     const WINDOW: Duration = Duration::from_secs(1);
 
     /// Replies per second; a burst of one second's worth may go at once. 0 lifts the limit.
@@ -56,7 +60,7 @@ impl ReplyLimits {
             total: quota(total).map(RateLimiter::direct),
             until_sweep: AtomicU32::new(Self::SWEEP_AFTER),
             bytes,
-            excess: Mutex::new(LruCache::new(Self::MAX_SOURCES)),
+            balances: Mutex::new(LruCache::new(Self::MAX_SOURCES)),
         }
     }
 
@@ -74,8 +78,8 @@ impl ReplyLimits {
         self.total.as_ref().is_none_or(|total| total.check().is_ok())
     }
 
-    /// Whether this responder may send a payload of `reply` bytes to a source in return for one of `received` bytes.
-    /// `own`: the responder's own limit.
+    /// Whether this responder may send a payload of `reply` bytes to a source in return for one of `received` bytes, and
+    /// for what earlier datagrams of the same second have left. `own`: the responder's own limit.
     pub(super) fn allow_bytes(
         &self,
         recipient: Recipient,
@@ -90,17 +94,10 @@ impl ReplyLimits {
         }
         let headers = Family::of(recipient.1).header_bytes();
         let returned = (received + headers) as u64 * u64::from(factor);
-        let excess = ((reply + headers) as u64).saturating_sub(returned);
-        if excess == 0 {
-            return true;
-        }
-        let mut by_source = self.excess.lock_shared();
-        let before = by_source.get(&recipient).map_or(0, |before| before.at_time(now, per_second));
-        let is_allowed = before + excess <= per_second.into();
-        if is_allowed {
-            by_source.insert(recipient, Excess { bytes: before + excess, at: now });
-        }
-        is_allowed
+        let mut balances = self.balances.lock_shared();
+        let balance = balances.entry(recipient).or_insert_with(|| Balance::new(now));
+        balance.add_credit(returned, now);
+        balance.take((reply + headers) as u64, per_second, now)
     }
 
     /// Drops the state of sources that have been quiet, and its memory.
@@ -111,23 +108,51 @@ impl ReplyLimits {
             per_source.retain_recent();
             per_source.shrink_to_fit();
         }
-        let mut excess = self.excess.lock_shared();
-        let is_over = |excess: &Excess| now.saturating_duration_since(excess.at) >= Self::WINDOW;
+        let mut balances = self.balances.lock_shared();
+        let is_over = |balance: &Balance| {
+            let latest = balance.window_start.max(balance.excess_at);
+            now.saturating_duration_since(latest) >= Self::WINDOW
+        };
         // From the one quiet for longest.
-        while excess.iter().next().is_some_and(|(_, excess)| is_over(excess)) {
-            excess.remove_lru();
-            if excess.is_empty() {
-                *excess = LruCache::new(Self::MAX_SOURCES);
+        while balances.iter().next().is_some_and(|(_, balance)| is_over(balance)) {
+            balances.remove_lru();
+            if balances.is_empty() {
+                *balances = LruCache::new(Self::MAX_SOURCES);
             }
         }
     }
 }
 
-impl Excess {
-    fn at_time(&self, now: Instant, per_second: u32) -> u64 {
-        let gone = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(per_second);
+impl Balance {
+    fn new(now: Instant) -> Self {
+        Self { credit: 0, window_start: now, excess: 0, excess_at: now }
+    }
+
+    fn add_credit(&mut self, bytes: u64, now: Instant) {
+        if now.saturating_duration_since(self.window_start) >= ReplyLimits::WINDOW {
+            (self.credit, self.window_start) = (0, now);
+        }
+        self.credit += bytes;
+    }
+
+    /// Takes the bytes from the credit, and the rest from what is allowed each second; false if that is not enough.
+    fn take(&mut self, bytes: u64, per_second: u32, now: Instant) -> bool {
+        let rest = bytes.saturating_sub(self.credit);
+        if rest > 0 {
+            let excess = self.excess_at_time(now, per_second) + rest;
+            if excess > per_second.into() {
+                return false;
+            }
+            (self.excess, self.excess_at) = (excess, now);
+        }
+        self.credit = self.credit.saturating_sub(bytes);
+        true
+    }
+
+    fn excess_at_time(&self, now: Instant, per_second: u32) -> u64 {
+        let gone = now.saturating_duration_since(self.excess_at).as_secs_f64() * f64::from(per_second);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-        self.bytes.saturating_sub(gone as u64)
+        self.excess.saturating_sub(gone as u64)
     }
 }
 
@@ -162,17 +187,29 @@ mod tests {
         assert!((0..1_000).all(|_| allow(1, 0, 3, 0)), "`ack` to an empty datagram");
         assert!((0..1_000).all(|_| allow(1, 1_400, 1_400, 0)), "an echo");
         // 28 bytes came, and 84 may go: 944 are too many.
-        assert!(allow(1, 0, 1_000, 0));
-        assert!(!allow(1, 0, 1_000, 0));
+        assert!(allow(5, 0, 1_000, 0));
+        assert!(!allow(5, 0, 1_000, 0));
         assert!(allow(2, 0, 1_000, 0), "each source has its own");
-        assert!(!allow(1, 0, 1_000, 200), "944 - 300 + 944 are more than 1,500");
-        assert!(allow(1, 0, 1_000, 300));
+        assert!(!allow(5, 0, 1_000, 200), "944 - 300 and 1,028 - 2 * 84 are more than 1,500");
+        assert!(allow(5, 0, 1_000, 300));
         assert!(!allow(3, 0, 1_557, 10_000), "never at once");
         assert!(allow(3, 0, 1_556, 10_000));
         let own = |reply, limit| limits.allow_bytes((1, ip(4)), 0, reply, Some(limit), start);
         assert!(own(60_000, ReplyBytes { factor: 0, per_second: 0 }));
         assert!(!own(57, ReplyBytes { factor: 3, per_second: 0 }));
         assert!(own(60_000, ReplyBytes { factor: 1, per_second: 60_000 }));
+    }
+
+    #[test]
+    fn what_is_left_counts_for_later_datagrams_of_the_same_second() {
+        let (limits, start) = (ReplyLimits::new(0, 0, BYTES), Instant::now());
+        let allow =
+            |reply, ms| limits.allow_bytes((1, ip(1)), 100, reply, None, start + Duration::from_millis(ms));
+        // 3 * 128 bytes for each, and 1,500 once: every third reply, and two more.
+        let replies = (0..30).filter(|_| allow(1_000, 0)).count();
+        assert_eq!(replies, (30 * 384 + 1_500) / 1_028);
+        assert!((0..10).all(|_| allow(3, 1_000)), "a new second");
+        assert!(!allow(1_000 + 10 * 384 + 1_500, 2_000), "and nothing is left after it");
     }
 
     #[test]
@@ -183,8 +220,8 @@ mod tests {
             assert!(limits.allow_bytes((1, ip(last)), 0, 500, None, now));
         }
         limits.sweep(start + Duration::from_millis(1_049));
-        assert_eq!(limits.excess.lock_shared().len(), 50);
+        assert_eq!(limits.balances.lock_shared().len(), 50);
         limits.sweep(start + Duration::from_secs(3));
-        assert!(limits.excess.lock_shared().is_empty());
+        assert!(limits.balances.lock_shared().is_empty());
     }
 }

@@ -31,6 +31,8 @@ pub(in crate::control) struct Responder {
 pub(in crate::control) struct ResponderContext {
     pub(in crate::control) limits: Arc<ReplyLimits>,
     pub(in crate::control) matching: Arc<MatchBudget>,
+    /// The most bytes of all patterns.
+    pub(in crate::control) pattern_bytes: usize,
     /// For the delayed replies of all responders.
     pub(in crate::control) delayed: Arc<ByteBudget>,
     pub(in crate::control) timers: Arc<Timers>,

@@ -85,6 +85,13 @@ fn host_of(request: &Request) -> Result<&str, Problem> {
         return Err(malformed("the request has no header field `host`: HTTP/1.1 requires one".to_owned()));
     }
     let field = field.map(|value| value.to_str().unwrap_or_default());
+    if let Some(field) = field
+        && (field.parse::<Authority>().is_err() || field.contains('@'))
+    {
+        return Err(malformed(format!(
+            "`{field}` in the header field `host` is not a host: send HOST or HOST:PORT"
+        )));
+    }
     let Some(target) = request.uri().authority().map(Authority::as_str) else {
         return Ok(field.unwrap_or_default());
     };

@@ -14,9 +14,9 @@ pub struct ConnectionCounts {
 /// Why the service closed a connection before its client did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCause {
-    /// It had no complete head of a request when others needed its slot, or bytes.
+    /// It had no complete head of a request when others needed its slot, or bytes, or for too long.
     Head,
-    /// It was idle when others needed its slot.
+    /// It was idle when others needed its slot, or for too long.
     Idle,
     /// Its client did not read a response.
     Reader,

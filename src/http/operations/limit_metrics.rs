@@ -51,7 +51,7 @@ pub(super) fn connections(
     page.counter(
         "rollcall_http_closed_connections",
         "Connections that the service closed to bound them: without a complete head of a request (head) or idle (idle), \
-         when others needed the place; whose client did not read an answer (reader); new ones for which no place could be \
+         when others needed the place or after a time; whose client did not read an answer (reader); new ones for which no place could be \
          made (full).",
         counts.closed_by_cause().map(|(cause, count)| ([("cause", cause)], count)),
     )?;

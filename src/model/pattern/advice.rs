@@ -17,6 +17,12 @@ pub(super) fn on(pattern: &Hir) -> String {
                 .to_owned(),
         );
     }
+    if parts.folded >= LargeParts::MANY_FOLDED {
+        advice.push(format!(
+            "it ignores the case of {} letters, each of which takes several times the table of one that does not: write `(?i)` only around a few of them, or `(?i-u)` for ASCII alone",
+            parts.folded
+        ));
+    }
     if parts.alternatives >= LargeParts::MANY_ALTERNATIVES {
         advice.push(format!(
             "it lists {} alternatives: spread them over several responders",
@@ -38,6 +44,8 @@ struct LargeParts {
     times: Option<u32>,
     /// Classes with characters of many scripts.
     classes: usize,
+    /// Letters of which the case is ignored.
+    folded: usize,
     /// The length of the longest list of alternatives.
     alternatives: usize,
 }
@@ -45,6 +53,7 @@ struct LargeParts {
 impl LargeParts {
     const MANY: u32 = 8;
     const MANY_ALTERNATIVES: usize = 32;
+    const MANY_FOLDED: usize = 32;
     /// Ranges of characters; `\s` has 10, `\d` 71.
     const MANY_RANGES: usize = 20;
 }
@@ -64,6 +73,10 @@ impl Visitor for LargeParts {
             }
             HirKind::Class(Class::Unicode(class)) => {
                 self.classes += usize::from(class.ranges().len() > Self::MANY_RANGES);
+                // `k` and the sign of the kelvin fold to three.
+                let is_folded = (2..=4).contains(&class.ranges().len())
+                    && class.ranges().iter().all(|range| range.start() == range.end());
+                self.folded += usize::from(is_folded);
             }
             HirKind::Alternation(all) => self.alternatives = self.alternatives.max(all.len()),
             _ => {}

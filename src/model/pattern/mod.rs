@@ -43,6 +43,10 @@ pub enum PatternError {
         "the pattern ignores the case of too many characters: use fewer classes such as `\\pL`, or write `(?-u)` in front, for ASCII alone"
     )]
     CaseFolding,
+    #[error(
+        "the patterns of all responders use the {max} bytes that they may: raise `--pattern-bytes` and start again, or delete responders, and then create this one again"
+    )]
+    Memory { max: usize },
 }
 
 /// The patterns in use, by their texts. Std lock: held for a look-up, an insertion or a removal.
@@ -58,6 +62,14 @@ impl Pattern {
     /// Why it is refused. A stored pattern may be one that an earlier version accepted; it matches nothing.
     pub fn check(&self) -> Result<(), &PatternError> {
         self.0.automaton.as_ref().map(drop)
+    }
+
+    /// Refuses the pattern if all of them use more memory than this.
+    pub fn keep_within(&mut self, max: usize) {
+        if Self::bytes_in_use() > max && self.check().is_ok() {
+            let automaton = Err(PatternError::Memory { max });
+            *self = Self(Arc::new(Compiled { text: self.as_str().to_owned(), automaton }.counted()));
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -107,9 +119,12 @@ impl PartialEq for Pattern {
 
 impl Compiled {
     fn new(text: String) -> Self {
-        let compiled = Self { automaton: compile(&text), text };
-        BYTES_IN_USE.fetch_add(compiled.size(), Ordering::Relaxed);
-        compiled
+        Self { automaton: compile(&text), text }.counted()
+    }
+
+    fn counted(self) -> Self {
+        BYTES_IN_USE.fetch_add(self.size(), Ordering::Relaxed);
+        self
     }
 
     /// The one of this text that is in use already, or this one.

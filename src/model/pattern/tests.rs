@@ -59,6 +59,7 @@ fn a_refusal_says_what_makes_the_pattern_large_and_what_to_write() {
         (r"\w+@\w+\.\w+", "write `(?-u)` in front"),
         (&listed, "it lists 400 alternatives"),
         (&"a?".repeat(2_000), "may be left out"),
+        (&format!("(?i){}", "manufacturer".repeat(100)), "ignores the case of 1200 letters"),
         (r"\bprobe\b", r"write `(?-u:\b)`"),
         (&format!("(?i){}", r"[\pL]".repeat(800)), "ignores the case of too many"),
         (&format!("(?i){}", r"\P{Greek}".repeat(100)), "ignores the case of too many"),

@@ -97,6 +97,7 @@ impl World {
         let responder_context = ResponderContext {
             limits,
             matching: Arc::new(MatchBudget::new(Duration::ZERO)),
+            pattern_bytes: usize::MAX,
             delayed: Arc::new(ByteBudget::new(0)),
             timers: Arc::new(Timers::default()),
             interfaces,

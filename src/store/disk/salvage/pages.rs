@@ -72,7 +72,7 @@ impl DatabasePages {
     pub(super) fn get(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; SIZE];
         let offset = u64::from(number.checked_sub(1)?) * SIZE as u64;
-        let (file, place) = match (self.newer.get(&number), &self.journal) {
+        let (file, offset) = match (self.newer.get(&number), &self.journal) {
             (Some(offset), Some(journal)) => (&journal.file, *offset),
             _ => (self.file.as_ref()?, offset),
         };
