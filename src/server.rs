@@ -94,7 +94,7 @@ impl Server {
             let spawner = ConnectionSpawner { api, connections, tasks, stop, write_timeout };
             accept_tasks.spawn(listener.run(spawner));
         }
-        stop.run_until_cancelled(memory::release_when_idle()).await;
+        stop.run_until_cancelled(memory::release_when_idle(&self.control)).await;
         accept_tasks.close();
         accept_tasks.wait().await;
         let saved = self.control.shutdown().await;

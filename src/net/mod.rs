@@ -34,5 +34,6 @@ pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocketSpec, SharedSendSocket, open_message_socket, open_reply_socket};
 pub use socket::{BufferSize, Socket};
 pub use sys::{
-    free_heap_bytes, has_unread_bytes, interface_exists, raise_descriptor_limit, trim_heap, unsent_bytes,
+    bound_free_heap, free_heap_bytes, has_unread_bytes, interface_exists, raise_descriptor_limit, trim_heap,
+    unsent_bytes,
 };

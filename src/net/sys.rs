@@ -365,6 +365,17 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`).
+/// Otherwise that bound grows with the largest block that was ever freed, up to 64 MiB.
+pub fn bound_free_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the calls change only the allocator's own state, under its locks.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 * 1024);
+    }
+}
+
 /// Gives free memory of the heap back to the kernel (`malloc_trim(3)`); other allocators than glibc's do it on their own.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

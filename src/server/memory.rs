@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::net::{ProcessMemory, free_heap_bytes, trim_heap};
+use crate::control::Control;
+use crate::net::{ProcessMemory, bound_free_heap, free_heap_bytes, trim_heap};
 
 /// Releases memory whenever the process is nearly idle; runs until it is cancelled.
-pub(super) async fn release_when_idle() {
+pub(super) async fn release_when_idle(control: &Control) {
     const PERIOD: Duration = Duration::from_secs(5);
     /// Of one core, in each period.
     const NEARLY_IDLE: Duration = Duration::from_millis(250);
+    bound_free_heap();
     let (mut before, mut trimmed) = (cpu_time(), MemoryUse::now());
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -24,8 +26,12 @@ pub(super) async fn release_when_idle() {
         if !is_idle || !MemoryUse::now().has_grown_since(&trimmed) {
             continue;
         }
+        let control = control.clone();
         // A walk through the whole heap would block a worker of the runtime for too long.
-        let trimming = tokio::task::spawn_blocking(|| {
+        let trimming = tokio::task::spawn_blocking(move || {
+            if let Some(store) = control.store() {
+                store.release_memory();
+            }
             trim_heap();
             MemoryUse::now()
         });

@@ -278,7 +278,7 @@ impl Snapshot {
         page.gauge(
             "rollcall_store_rebuilt",
             "1 if the start found the database damaged and replaced it by one with all that was good, else 0.",
-            of(|store| f64::from(u8::from(store.damaged_copy.is_some()))),
+            damaged(|store| u64::from(store.damaged_copy.is_some())),
         )?;
         #[expect(clippy::cast_precision_loss, reason = "it is far below 2^53")]
         page.gauge(

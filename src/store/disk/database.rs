@@ -96,6 +96,11 @@ impl Database {
         emptied
     }
 
+    /// Releases the pages that `SQLite` keeps in memory.
+    pub(super) fn release_memory(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("PRAGMA shrink_memory")
+    }
+
     /// Returns this many unused bytes to the file system.
     pub(super) fn vacuum(&self, bytes: u64) -> rusqlite::Result<()> {
         let pages = bytes.cast_signed() / i64::from(PAGE_BYTES);

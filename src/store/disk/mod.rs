@@ -187,6 +187,11 @@ impl Store {
         &self.0.queue.progress
     }
 
+    /// Releases what is in memory only to make further reads faster. Blocks for some microseconds.
+    pub fn release_memory(&self) {
+        self.0.reader.release_memory();
+    }
+
     pub fn status(&self) -> StoreStatus {
         self.0.queue.status(self.0.budget.confined_to())
     }

@@ -66,6 +66,12 @@ impl BlockReader {
         Ok(block)
     }
 
+    /// Releases what it keeps in memory for later reads.
+    pub(super) fn release_memory(&self) {
+        self.idle().clear();
+        self.recent().clear();
+    }
+
     fn fetch_now(
         &self,
         log: i64,

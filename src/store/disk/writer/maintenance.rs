@@ -56,12 +56,15 @@ impl Maintenance {
         }
     }
 
-    /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system.
+    /// Empties `SQLite`'s own log into the database, so that freed space is returned to the file system, and `SQLite`'s
+    /// memory.
     pub(super) fn checkpoint(&mut self, database: &Database) {
         self.needs_checkpoint = false;
         if let Err(error) = database.checkpoint() {
             tracing::debug!(%error, "SQLite could not empty its own log into the database");
         }
+        // It happens when nothing is written, so the next write can wait for pages.
+        let _ = database.release_memory();
     }
 
     /// Returns some unused space to the file system if there is much. `is_confined`: the disk is nearly full, so the
