@@ -33,7 +33,7 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct ConnectionTable {
     open: usize,
-    /// How many of them were told to close. Their places count as free.
+    /// How many of them were told to close. Their slots count as free.
     closing: usize,
     /// How many of them were not read yet.
     new: usize,
@@ -171,7 +171,7 @@ impl ConnectionTable {
         true
     }
 
-    /// Whether places are about to become free, or connections to wait.
+    /// Whether slots are about to become free, or connections to wait.
     fn is_changing(&self) -> bool {
         self.closing > 0 || self.new > 0
     }
@@ -256,7 +256,7 @@ impl Connection {
         .await;
     }
 
-    /// The connection ends: if its client did not end it, and no answer did, the service closes it.
+    /// The connection ends: if its client did not end it, and no response did, the service closes it.
     pub(super) fn ends(&self) {
         if self.is_waiting.load(Ordering::Relaxed) {
             let is_idle = self.phase() == Phase::Idle;
