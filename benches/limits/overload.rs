@@ -13,16 +13,6 @@ use crate::requests::BareHttp;
 use crate::store::join;
 use crate::table::{Bound, Table};
 
-const LOAD: Load = Load {
-    duration: Duration::from_secs(20),
-    large_every: 100,
-    sources: 100_000,
-    connections: 5_000,
-    stopped_readers: 20,
-    clients: 50,
-    rounds: 100_000,
-};
-
 /// One load: it is long, and its figures come from thousands of probes.
 pub(crate) fn rows(table: &mut Table) {
     const GROUP: &str = "239.7.9.1:7010";
@@ -54,8 +44,8 @@ pub(crate) fn rows(table: &mut Table) {
         log: &log.path,
         message: &message,
     };
-    let sent = target.overload(&LOAD, &[service.socket(), &bare.socket]);
-    let all = (LOAD.rounds, u64::from(LOAD.sources), 0);
+    let sent = target.overload(&Load::WHOLE, &[service.socket(), &bare.socket]);
+    let all = (Load::WHOLE.rounds, u64::from(Load::WHOLE.sources), 0);
     assert_eq!((sent.rounds, sent.responses, sent.failures), all, "of {} answers", sent.answers);
     let probes = sent.probes[0].count();
     eprintln!("  {probes} probes among {} answers and {} datagrams", sent.answers, sent.flooded);

@@ -61,6 +61,12 @@ pub(super) struct Connection {
     close_requested: CancellationToken,
 }
 
+/// There is no slot.
+struct Full {
+    /// Whether one may become free soon: the refusal and this are of the same moment.
+    is_changing: bool,
+}
+
 /// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -91,12 +97,10 @@ impl Connections {
     pub(super) async fn take_slot(self: &Arc<Self>) -> Option<Connection> {
         loop {
             let changed = self.changed.notified();
-            let connection = self.try_take_slot(true);
-            if connection.is_none() && self.table.lock_shared().is_changing() {
-                changed.await;
-                continue;
+            match self.try_take_slot(true) {
+                Err(Full { is_changing: true }) => changed.await,
+                outcome => return self.count_if_full(outcome),
             }
-            return self.count_if_full(connection);
         }
     }
 
@@ -105,31 +109,31 @@ impl Connections {
         self.count_if_full(self.try_take_slot(false))
     }
 
-    fn count_if_full(&self, connection: Option<Connection>) -> Option<Connection> {
-        if connection.is_none() {
+    fn count_if_full(&self, outcome: Result<Connection, Full>) -> Option<Connection> {
+        if outcome.is_err() {
             self.counts.closed(CloseCause::Full);
         }
-        connection
+        outcome.ok()
     }
 
-    /// `may_wait`: none also if a connection that was not read yet may turn out to wait for a head.
-    fn try_take_slot(self: &Arc<Self>, may_wait: bool) -> Option<Connection> {
+    /// `may_wait`: full also if a connection that was not read yet may turn out to wait for a head.
+    fn try_take_slot(self: &Arc<Self>, may_wait: bool) -> Result<Connection, Full> {
         let mut table = self.table.lock_shared();
         if table.open - table.closing >= self.limit {
             if may_wait && table.heads.is_empty() && table.new > 0 {
-                return None;
+                return Err(Full { is_changing: true });
             }
             table.close_a_waiting_one();
         }
         if table.open >= self.limit + self.reserve {
-            return None;
+            return Err(Full { is_changing: table.is_changing() });
         }
         let reserved = table.open - table.closing >= self.limit;
         table.open += 1;
         table.new += 1;
         self.counts.set_open(table.open);
         table.next_id += 1;
-        Some(Connection {
+        Ok(Connection {
             connections: self.clone(),
             id: table.next_id,
             reserved: AtomicBool::new(reserved),

@@ -59,7 +59,7 @@ impl RecordBatch<'_> {
     /// Writes the record; `with_origin`: its origin differs from that of the record before.
     pub(super) fn write(&self, out: &mut Vec<u8>, with_origin: bool) {
         let metadata = &self.metadata;
-        let mut header = Header::default();
+        let mut header = RecordHeader::default();
         let given = |given: bool, flag| if given { flag } else { 0 };
         header.put(&[given(metadata.source.is_ipv6(), flag::SOURCE_V6)
             | given(metadata.hop_limit.is_some(), flag::HOP_LIMIT)
@@ -94,7 +94,7 @@ impl RecordBatch<'_> {
 }
 
 fn write_origin(out: &mut Vec<u8>, destination: SocketAddr, interface: &str) {
-    let mut header = Header::default();
+    let mut header = RecordHeader::default();
     header.put(&[u8::from(destination.is_ipv6())]);
     header.put_address(destination);
     // Names have at most 15 bytes (IFNAMSIZ).
@@ -106,7 +106,7 @@ fn write_origin(out: &mut Vec<u8>, destination: SocketAddr, interface: &str) {
 
 /// A header being written: gathered on the stack, so that the record grows in one step.
 #[derive(Default)]
-struct Header {
+struct RecordHeader {
     bytes: HeaderBytes,
     length: usize,
 }
@@ -119,7 +119,7 @@ impl Default for HeaderBytes {
     }
 }
 
-impl Header {
+impl RecordHeader {
     fn put(&mut self, bytes: &[u8]) {
         self.bytes.0[self.length..self.length + bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len();

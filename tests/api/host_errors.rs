@@ -62,7 +62,7 @@ async fn a_message_without_a_route_is_refused() {
 
 #[tokio::test]
 async fn the_service_keeps_working_when_descriptors_run_out() {
-    let program = Program::start_under(&["prlimit", "--nofile=44:44"]);
+    let program = Program::start_under(&["prlimit", "--nofile=40:40"]);
     let group = fresh_group();
     let mut joined = Vec::new();
     let refused = loop {

@@ -13,20 +13,19 @@ use crate::support::server::{fresh_group, on_lo};
 /// A small load, so that the tests beside this one stay in time; with `ROLLCALL_OVERLOAD=1` the whole, for a machine
 /// that runs nothing else.
 fn load() -> Load {
-    let whole = Load {
-        duration: Duration::from_secs(20),
-        large_every: 100,
-        sources: 100_000,
-        connections: 5_000,
-        stopped_readers: 20,
-        clients: 50,
-        rounds: 100_000,
-    };
     if std::env::var_os("ROLLCALL_OVERLOAD").is_some() {
-        return whole;
+        return Load::WHOLE;
     }
     let duration = Duration::from_secs(1);
-    Load { duration, sources: 2_000, connections: 200, stopped_readers: 4, clients: 4, rounds: 200, ..whole }
+    Load {
+        duration,
+        sources: 2_000,
+        connections: 200,
+        stopped_readers: 4,
+        clients: 4,
+        rounds: 200,
+        ..Load::WHOLE
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-/// What the load is aimed at.
+/// Where the load is sent.
 pub(crate) struct Target<'a> {
     /// Of the HTTP server.
     pub(crate) socket: &'a Path,
@@ -41,6 +41,19 @@ pub(crate) struct Load {
     pub(crate) clients: usize,
     /// Memberships that are created and deleted.
     pub(crate) rounds: u64,
+}
+
+impl Load {
+    /// For a machine that runs nothing else.
+    pub(crate) const WHOLE: Self = Self {
+        duration: Duration::from_secs(20),
+        large_every: 100,
+        sources: 100_000,
+        connections: 5_000,
+        stopped_readers: 20,
+        clients: 50,
+        rounds: 100_000,
+    };
 }
 
 pub(crate) struct Sent {

@@ -54,27 +54,16 @@ impl<C> ReplyCounters<C> {
 impl ReplyCounters {
     /// All counters, in no particular order.
     pub(in crate::control) fn cells(&mut self) -> [&mut u64; size_of::<Self>() / size_of::<u64>()] {
-        let Self {
-            received,
-            matched,
-            replied,
-            failed,
-            limited,
-            suppressed,
-            limited_bytes,
-            limited_delayed,
-            limited_matching,
-        } = self;
         [
-            received,
-            matched,
-            replied,
-            failed,
-            limited,
-            suppressed,
-            limited_bytes,
-            limited_delayed,
-            limited_matching,
+            &mut self.received,
+            &mut self.matched,
+            &mut self.replied,
+            &mut self.failed,
+            &mut self.limited,
+            &mut self.suppressed,
+            &mut self.limited_bytes,
+            &mut self.limited_delayed,
+            &mut self.limited_matching,
         ]
     }
 }

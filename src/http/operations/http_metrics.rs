@@ -20,10 +20,10 @@ pub(in crate::http) struct HttpMetrics {
 
 struct RouteLabel {
     template: Box<str>,
-    methods: [ResponseCounters; METHODS.len()],
+    methods: [MethodCounters; METHODS.len()],
 }
 
-struct ResponseCounters {
+struct MethodCounters {
     /// Counts of responses from 1xx to 5xx.
     by_class: [AtomicU64; CLASSES.len()],
     durations: Histogram,
@@ -135,11 +135,11 @@ impl Default for HttpMetrics {
 
 impl RouteLabel {
     fn new(template: &str) -> Self {
-        Self { template: template.into(), methods: std::array::from_fn(|_| ResponseCounters::new()) }
+        Self { template: template.into(), methods: std::array::from_fn(|_| MethodCounters::new()) }
     }
 }
 
-impl ResponseCounters {
+impl MethodCounters {
     fn new() -> Self {
         const fn ms(milliseconds: u64) -> Duration {
             Duration::from_millis(milliseconds)

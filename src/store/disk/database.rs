@@ -48,7 +48,7 @@ impl Database {
             connection = connect()?;
         }
         let identity = identity(path).map_err(|error| DiskError::of_files(path, &error))?;
-        let journal = directory.journal_marker().map_err(|error| DiskError::of_files(path, &error))?;
+        let journal = directory.journal_marker();
         let disk = DiskSpace::around(path);
         let mut database = Self { path: path.to_owned(), identity, connection, disk, journal };
         database.configure().map_err(failed)?;

@@ -5,18 +5,19 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::DiskError;
 use super::files::beside;
 use super::header;
-use super::journal::{self, Examined, JournalMark, JournalMarker};
+use super::journal::{self, JournalMark, JournalMarker, JournalState};
 use super::schema::PAGE_BYTES;
 
 /// A data directory that no other process can use while this exists.
 pub(super) struct Directory {
     path: PathBuf,
     /// The file `lock`, whose content is the mark.
-    lock: File,
+    lock: Arc<File>,
     /// Locked, like the file: if someone deletes that, the directory is still in use. The kernel drops both locks when
     /// the process ends, however that happens.
     _itself: File,
@@ -66,7 +67,7 @@ impl Directory {
         }
         let lock = open_private(&path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), lock, _itself: itself }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: Arc::new(lock), _itself: itself }),
             Err(TryLockError::WouldBlock) => Err(in_use()),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -80,7 +81,7 @@ impl Directory {
     }
 
     /// Examines the files before `SQLite` opens them.
-    pub(super) fn examine(&self) -> Result<Examined, DiskError> {
+    pub(super) fn examine(&self) -> Result<JournalState, DiskError> {
         let database = self.database();
         if self.has_vanished() {
             return Err(DiskError::damaged(&database, &"it is missing, empty or cut short"));
@@ -90,8 +91,8 @@ impl Directory {
     }
 
     /// What notes in the mark how far the WAL reaches.
-    pub(super) fn journal_marker(&self) -> io::Result<JournalMarker> {
-        Ok(JournalMarker::new(self.lock.try_clone()?, &self.database()))
+    pub(super) fn journal_marker(&self) -> JournalMarker {
+        JournalMarker::new(self.lock.clone(), &self.database())
     }
 
     /// Whether a service has read or created a database here: it has left the mark, set or not.

@@ -48,7 +48,7 @@ use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
 use disk_space::SpaceEstimate;
-use journal::Examined;
+use journal::JournalState;
 use loading::{LoadedDatabase, LoadedResource};
 use losses::Losses;
 use reader::BlockReader;
@@ -275,7 +275,7 @@ fn begin_or_rebuild(
     if repair::is_ours(&path) {
         let rebuilt = repair::rebuild(directory)?;
         losses.note_rebuilt(rebuilt, &error);
-        return begin(directory, Examined::default());
+        return begin(directory, JournalState::default());
     }
     Err(repair::hopeless(directory, error))
 }
@@ -283,7 +283,7 @@ fn begin_or_rebuild(
 /// Opens the database and reads it.
 fn begin(
     directory: &Directory,
-    examined: Examined,
+    examined: JournalState,
 ) -> Result<(Database, SpaceEstimate, LoadedDatabase), DiskError> {
     let database = Database::open(directory)?;
     if examined.has_leftovers {

@@ -89,7 +89,7 @@ pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskErr
         // Readers may have seen numbers that were reserved in rows that are gone. If the process ends here, the next
         // start skips numbers for nothing.
         directory.mark(true)?;
-        directory.journal_marker()?.note_empty();
+        directory.journal_marker().note_empty();
         for suffix in ["-wal", ""] {
             match std::fs::rename(beside(database, suffix), beside(&copy, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -41,7 +41,7 @@ type FileStamp = (u64, u64, i64, i64);
 impl SnapshotReader {
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
         let file = std::fs::File::open(path).map_err(|error| match error.kind() {
-            // What the WAL has can be read without it.
+            // The rows in the WAL can be read without it.
             ErrorKind::NotFound if beside(path, "-wal").exists() => DiskError::Foreign(path.to_owned()),
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 DiskError::Missing(path.parent().unwrap_or(path).to_owned())

@@ -16,26 +16,26 @@ pub(super) const FRAME: usize = FRAME_HEADER + PAGE;
 pub(in crate::store::disk) struct Journal {
     pub(in crate::store::disk) file: File,
     /// None: the header is damaged.
-    pub(super) header: Option<Header>,
-    pub(in crate::store::disk) frames: Vec<Frame>,
+    pub(super) header: Option<JournalHeader>,
+    pub(in crate::store::disk) frames: Vec<JournalFrame>,
 }
 
 /// What identifies the frames that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::disk) struct Header {
+pub(in crate::store::disk) struct JournalHeader {
     /// Grows with each checkpoint.
     pub(super) checkpoints: u32,
     pub(super) salts: u64,
 }
 
 /// A frame, which may be an old one that has not been overwritten yet.
-pub(in crate::store::disk) struct Frame {
+pub(in crate::store::disk) struct JournalFrame {
     /// The page that it has, if the frame is good.
     pub(in crate::store::disk) page: u32,
     /// The pages of the database, if the frame ends a transaction; else 0.
     pub(in crate::store::disk) pages: u32,
     /// Where the page is in the file.
-    pub(in crate::store::disk) place: u64,
+    pub(in crate::store::disk) offset: u64,
     /// It has the salts of the header, and its checksum is right as the continuation of what the frame before it states.
     pub(in crate::store::disk) is_good: bool,
     /// From 1 on.
@@ -56,7 +56,7 @@ impl Journal {
             return Ok(None);
         }
         file.read_exact_at(&mut bytes, 0)?;
-        let mut journal = Self { file, header: Header::parse(&bytes), frames: Vec::new() };
+        let mut journal = Self { file, header: JournalHeader::parse(&bytes), frames: Vec::new() };
         journal.read_frames(&bytes)?;
         Ok(Some(journal))
     }
@@ -69,24 +69,24 @@ impl Journal {
         let mut frame = vec![0; FRAME];
         let length = self.file.metadata()?.len();
         let count = (length - HEADER as u64) / FRAME as u64;
-        let (mut place, mut first_salts) = (HEADER as u64, None);
+        let (mut offset, mut first_salts) = (HEADER as u64, None);
         for number in 0..usize::try_from(count).unwrap_or(usize::MAX) {
-            self.file.read_exact_at(&mut frame, place)?;
+            self.file.read_exact_at(&mut frame, offset)?;
             let stated = (be(&frame, 16), be(&frame, 20));
             let own = salts_of(&frame[8..16]);
             let of_these = *first_salts.get_or_insert(own);
             let is_good = own == salts.unwrap_or(of_these)
                 && checksum(checksum(seed, &frame[..8], is_big), &frame[FRAME_HEADER..], is_big) == stated;
-            self.frames.push(Frame {
+            self.frames.push(JournalFrame {
                 page: be(&frame, 0),
                 pages: be(&frame, 4),
-                place: place + FRAME_HEADER as u64,
+                offset: offset + FRAME_HEADER as u64,
                 is_good,
                 number: number + 1,
                 salts: own,
             });
             seed = stated;
-            place += FRAME as u64;
+            offset += FRAME as u64;
         }
         Ok(())
     }
@@ -101,14 +101,14 @@ impl Journal {
     }
 
     /// The frames of all transactions, as far as they are good: the last good end of one is behind them.
-    pub(in crate::store::disk) fn good(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+    pub(in crate::store::disk) fn good(&self) -> impl DoubleEndedIterator<Item = &JournalFrame> {
         let end =
             self.frames.iter().rposition(|frame| frame.is_good && frame.pages > 0).map_or(0, |at| at + 1);
         self.frames[..end].iter().filter(|frame| frame.is_good)
     }
 
     /// All frames that were written under the header, damaged or not.
-    pub(in crate::store::disk) fn frames_of_header(&self) -> impl Iterator<Item = &Frame> {
+    pub(in crate::store::disk) fn frames_of_header(&self) -> impl Iterator<Item = &JournalFrame> {
         let first = self.frames.first().map(|frame| frame.salts);
         let salts = self.header.map(|header| header.salts).or(first);
         self.frames.iter().filter(move |frame| Some(frame.salts) == salts)
@@ -132,7 +132,7 @@ impl Journal {
 
 const BIG_ENDIAN: u32 = 0x377f_0683;
 
-impl Header {
+impl JournalHeader {
     /// None if it is damaged.
     pub(super) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
         let is_big = match be(bytes, 0) {

@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::frames::{FRAME, FRAME_HEADER, HEADER, Header, be, salts_of};
+use super::frames::{FRAME, FRAME_HEADER, HEADER, JournalHeader, be, salts_of};
 use crate::store::disk::files::beside;
 
-/// What the service has written to the WAL.
+/// How far the service's transactions reach in the WAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store::disk) struct JournalMark {
-    pub(super) header: Header,
+    pub(super) header: JournalHeader,
     /// The frames up to the end of the last transaction.
     pub(super) frames: usize,
     /// After a power failure, the mark may be newer than the WAL.
@@ -21,17 +22,17 @@ pub(in crate::store::disk) struct JournalMark {
 
 impl JournalMark {
     /// Where the mark is in its file, and its length.
-    const PLACE: u64 = 8;
+    const OFFSET: u64 = 8;
     const LENGTH: usize = 80;
 
     /// None: the WAL may be empty.
     pub(in crate::store::disk) fn read(file: &File) -> Option<Self> {
         let mut bytes = [0; Self::LENGTH];
-        file.read_exact_at(&mut bytes, Self::PLACE).ok()?;
+        file.read_exact_at(&mut bytes, Self::OFFSET).ok()?;
         let text = std::str::from_utf8(&bytes).ok()?;
         let mut words = text.split_ascii_whitespace().filter(|word| *word != "wal");
         let mut number = || u64::from_str_radix(words.next()?, 16).ok();
-        let header = Header { checkpoints: number()?.try_into().ok()?, salts: number()? };
+        let header = JournalHeader { checkpoints: number()?.try_into().ok()?, salts: number()? };
         let frames = number()?.try_into().ok()?;
         Some(Self { header, frames, boot: words.next()?.to_owned() })
     }
@@ -39,12 +40,12 @@ impl JournalMark {
     fn write(mark: Option<&Self>, file: &File) -> io::Result<()> {
         let text = mark.map_or_else(
             || "\nwal empty".to_owned(),
-            |Self { header: Header { checkpoints, salts }, frames, boot }| {
+            |Self { header: JournalHeader { checkpoints, salts }, frames, boot }| {
                 format!("\nwal {checkpoints:08x} {salts:016x} {frames:08x} {boot}")
             },
         );
         let width = Self::LENGTH - 1;
-        file.write_all_at(format!("{text:width$.width$}\n").as_bytes(), Self::PLACE)
+        file.write_all_at(format!("{text:width$.width$}\n").as_bytes(), Self::OFFSET)
     }
 
     pub(super) fn is_of_this_boot(&self) -> bool {
@@ -54,16 +55,16 @@ impl JournalMark {
 
 /// Notes each transaction of the service.
 pub(in crate::store::disk) struct JournalMarker {
-    mark: File,
+    mark: Arc<File>,
     journal: PathBuf,
     boot: String,
-    reached: Cell<Option<(Header, usize)>>,
+    reached: Cell<Option<(JournalHeader, usize)>>,
     /// Frames that count for nothing may follow the last transaction under this header: they could pass for one.
     distrusted: Cell<Option<u64>>,
 }
 
 impl JournalMarker {
-    pub(in crate::store::disk) fn new(mark: File, database: &Path) -> Self {
+    pub(in crate::store::disk) fn new(mark: Arc<File>, database: &Path) -> Self {
         let journal = beside(database, "-wal");
         Self { mark, journal, boot: this_boot(), reached: Cell::default(), distrusted: Cell::default() }
     }
@@ -87,7 +88,7 @@ impl JournalMarker {
         self.distrusted.set(header.map(|header| header.salts));
     }
 
-    fn write(&self, reached: Option<(Header, usize)>) {
+    fn write(&self, reached: Option<(JournalHeader, usize)>) {
         self.reached.set(reached);
         let mark = reached.map(|(header, frames)| JournalMark { header, frames, boot: self.boot.clone() });
         if let Err(error) = JournalMark::write(mark.as_ref(), &self.mark) {
@@ -95,7 +96,7 @@ impl JournalMarker {
         }
     }
 
-    fn find(&self) -> io::Result<Option<(Header, usize)>> {
+    fn find(&self) -> io::Result<Option<(JournalHeader, usize)>> {
         let journal = File::open(&self.journal)?;
         let Some(header) = header(&journal) else { return Ok(None) };
         let reached = self.reached.get().filter(|(known, _)| *known == header);
@@ -105,8 +106,8 @@ impl JournalMarker {
         }
         let mut frame = [0; FRAME_HEADER];
         for next in frames.. {
-            let place = HEADER as u64 + next as u64 * FRAME as u64;
-            if journal.read_exact_at(&mut frame, place).is_err() || salts_of(&frame[8..16]) != header.salts {
+            let offset = HEADER as u64 + next as u64 * FRAME as u64;
+            if journal.read_exact_at(&mut frame, offset).is_err() || salts_of(&frame[8..16]) != header.salts {
                 break;
             }
             if be(&frame, 4) > 0 {
@@ -117,10 +118,10 @@ impl JournalMarker {
     }
 }
 
-fn header(journal: &File) -> Option<Header> {
+fn header(journal: &File) -> Option<JournalHeader> {
     let mut bytes = [0; HEADER];
     journal.read_exact_at(&mut bytes, 0).ok()?;
-    Header::parse(&bytes)
+    JournalHeader::parse(&bytes)
 }
 
 /// Another after each start of the machine (random(4)).

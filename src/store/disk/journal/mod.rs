@@ -16,7 +16,7 @@ use super::files::beside;
 
 /// The state of a WAL that no service uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Examined {
+pub(super) struct JournalState {
     /// Its last transactions are missing, as after a power failure.
     pub(super) is_cut_by_power: bool,
     /// A transaction that was not completed is at its end: those frames count for nothing.
@@ -24,7 +24,7 @@ pub(super) struct Examined {
 }
 
 /// Compares the WAL of a database with the mark that a service left; an error says what is damaged.
-pub(super) fn examine(database: &Path, mark: Option<&JournalMark>) -> Result<Examined, DiskError> {
+pub(super) fn examine(database: &Path, mark: Option<&JournalMark>) -> Result<JournalState, DiskError> {
     let path = beside(database, "-wal");
     let damaged = |detail: &str| Err(DiskError::damaged(&path, &detail));
     let journal = Journal::read(&path).map_err(|error| DiskError::of_files(&path, &error))?;
@@ -52,5 +52,5 @@ pub(super) fn examine(database: &Path, mark: Option<&JournalMark>) -> Result<Exa
         }
     }
     let has_leftovers = journal.is_some_and(|journal| journal.is_broken());
-    Ok(Examined { is_cut_by_power: is_cut, has_leftovers })
+    Ok(JournalState { is_cut_by_power: is_cut, has_leftovers })
 }

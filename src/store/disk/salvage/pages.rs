@@ -95,7 +95,7 @@ impl DatabasePages {
         // A damaged frame can name any page.
         let most = self.count.saturating_add(u32::try_from(journal.frames.len()).unwrap_or(u32::MAX));
         for frame in frames {
-            self.newer.insert(frame.page, frame.place);
+            self.newer.insert(frame.page, frame.offset);
             if !self.is_broken && frame.pages > 0 {
                 self.count = frame.pages;
             } else if self.is_broken {
