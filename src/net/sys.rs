@@ -365,12 +365,16 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`).
-/// Otherwise that bound grows with the largest block that was ever freed, up to 64 MiB.
+/// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`);
+/// otherwise that bound grows with the largest block that was ever freed, up to 64 MiB. And bounds the number of arenas,
+/// which is 8 for each core unless it is set. Call it before there are many threads.
 pub fn bound_free_heap() {
+    #[cfg(target_env = "gnu")]
+    let arenas = std::thread::available_parallelism().map_or(2, |cores| 2 * cores.get());
     #[cfg(target_env = "gnu")]
     // SAFETY: the calls change only the allocator's own state, under its locks.
     unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX));
         libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 512 * 1024);
     }
