@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -114,19 +114,6 @@ impl Shared {
         };
         self.count_refused(kind);
         ControlError::TooMany { kind, max }
-    }
-
-    /// Charges the bytes of a new membership or responder, or those that a change adds.
-    pub(super) fn charge_membership(
-        &self,
-        kind: ResourceKind,
-        bytes: usize,
-    ) -> Result<OwnedSemaphorePermit, ControlError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.membership_bytes.clone().try_acquire_many_owned(bytes).map_err(|_full| {
-            self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
-            ControlError::TooLarge { kind, max: self.settings.membership_bytes }
-        })
     }
 
     /// Refuses changes once the service stops: whether they reached the disk would be left to chance.

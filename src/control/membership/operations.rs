@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::changing::Unchanged;
 use super::charging::bytes_of;
-use super::request::JoinRequest;
+use super::joining::JoinRequest;
 use super::state::Membership;
 use crate::control::error::{ControlError, Done};
 use crate::control::registry::{ListQuery, NotInserted, Outcome};
