@@ -158,7 +158,7 @@ impl RetentionBody {
     }
 }
 
-/// In UTC, with nanoseconds.
+/// The time as RFC 3339, in UTC, with nanoseconds.
 pub fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(time.0.into()).unwrap_or_default().to_string()
 }
@@ -170,10 +170,12 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }
 
+/// The duration in milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Reads a number in a query: it has one form, as everywhere.
 pub(super) fn decimal<'de, D: Deserializer<'de>, T: From<u64>>(value: D) -> Result<T, D::Error> {
     let text = String::deserialize(value)?;
     let number = parse_decimal::<u64>(&text).map(T::from);
