@@ -23,7 +23,7 @@ use super::timers::Timers;
 use super::totals::TotalsAccumulator;
 use super::waiting::within;
 use super::watchdog::Watchdog;
-use crate::model::InterfaceTable;
+use crate::model::{Id, InterfaceTable};
 use crate::net::{InterfaceWatch, ReceiveThreads};
 use crate::store::{Budget, DiskError, Log, Store};
 
@@ -64,6 +64,19 @@ pub(super) struct Shared {
 }
 
 impl Control {
+    /// A membership or, if `kind` says so, a responder.
+    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
+        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
+    }
+
+    /// A message, collecting or closed.
+    pub fn message(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
+        self.0
+            .messages
+            .find(id)
+            .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
+    }
+
     /// Cancelled when the service stops; long polls and streams end then.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop

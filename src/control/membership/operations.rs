@@ -85,10 +85,6 @@ impl Control {
         }
     }
 
-    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
-        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
-    }
-
     /// Memberships or responders, ordered by id, and whether there are more.
     pub fn memberships(
         &self,
