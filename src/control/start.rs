@@ -92,7 +92,6 @@ impl Control {
                 totals: totals.clone(),
                 events: events.clone(),
                 failures: failures.clone(),
-                store: store.clone(),
             },
             membership_context: MembershipContext {
                 sockets: sockets.clone(),

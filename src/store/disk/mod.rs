@@ -153,14 +153,6 @@ impl Store {
         LogHandle::new(queue, self.0.reader.clone(), number)
     }
 
-    /// Writes the log with this number, and its owner, from now on.
-    pub(super) fn persist(&self, number: i64, entry: LogWithOwner) {
-        if entry.is_new {
-            self.0.queue.losses.note_replaced(&loading::name(&entry.kind, &entry.id));
-        }
-        self.0.queue.persist(number, entry);
-    }
-
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
@@ -218,8 +210,12 @@ impl LogHandle {
         Self { queue, reader, number }
     }
 
-    pub(in crate::store) fn number(&self) -> i64 {
-        self.number
+    /// Writes the log, and its owner, from now on.
+    pub(in crate::store) fn persist(&self, entry: LogWithOwner) {
+        if entry.is_new {
+            self.queue.losses.note_replaced(&loading::name(&entry.kind, &entry.id));
+        }
+        self.queue.persist(self.number, entry);
     }
 
     /// Notes that the owner of the log has changed.

@@ -16,19 +16,11 @@ use crate::store::durable_log::{
 };
 
 impl Log {
-    /// Keeps the log and its owner in the store from now on. `is_new`: they are not there yet.
-    pub fn persist(
-        self: &Arc<Self>,
-        store: &Store,
-        kind: &str,
-        id: &str,
-        owner: Weak<dyn Persist>,
-        is_new: bool,
-    ) {
+    /// Keeps the log and its owner in the store from now on, if there is one. `is_new`: they are not there yet.
+    pub fn persist(self: &Arc<Self>, kind: &str, id: &str, owner: Weak<dyn Persist>, is_new: bool) {
         if let Some(handle) = self.handle() {
-            let entry =
-                LogWithOwner { kind: kind.to_owned(), id: id.to_owned(), log: self.clone(), owner, is_new };
-            store.persist(handle.number(), entry);
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            handle.persist(LogWithOwner { kind, id, log: self.clone(), owner, is_new });
         }
     }
 
