@@ -1,9 +1,11 @@
-//! The configuration in force, with the source of each value.
+//! The configuration in force, with the source of each value, and the log filter.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::logging::LogFilter;
 
 /// The configuration in force.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -81,4 +83,30 @@ pub struct ConfigurationProblem {
     /// The line, counted from 1; null if the problem is not in one line.
     pub line: Option<usize>,
     pub detail: String,
+}
+
+/// A new log filter.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"filter": "info,rollcall::net=debug"})))]
+pub struct LogFilterBody {
+    /// `error`, `warn`, `info`, `debug` or `trace`, for all modules or per module; the most specific one applies:
+    /// `info,rollcall::net=debug`.
+    #[schema(min_length = 1, max_length = 4096)]
+    pub filter: String,
+}
+
+/// The log filter in force.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"filter": "info,rollcall::net=debug", "configured": "info"})))]
+pub struct LogFilterView {
+    filter: String,
+    /// The filter of `--log`, which SIGHUP restores.
+    configured: String,
+}
+
+impl From<&LogFilter> for LogFilterView {
+    fn from(filter: &LogFilter) -> Self {
+        Self { filter: filter.current(), configured: filter.configured() }
+    }
 }

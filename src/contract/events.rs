@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::datagrams::GapBody;
-use super::decimal::decimal;
+use super::fields::{decimal, rfc3339};
 use super::messages::Reason;
-use super::time::rfc3339;
 use crate::control::{self, EventKind};
 
 /// Parameters for reading events.

@@ -1,17 +1,19 @@
-//! Groups, interfaces and addresses as clients write them.
+//! Fields that several bodies, queries and views have, as clients write and read them: groups, interfaces, addresses,
+//! limits of a log, times and numbers.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::parse::{FieldError, FieldErrors, Refused};
 use crate::control::InterfaceChoice;
-use crate::model::{Group, InterfaceRef, limits, parse_decimal};
+use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
 
 /// An interface by name, or by index; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -116,4 +118,68 @@ where
         }
     }
     deserializer.deserialize_option(Object(PhantomData))
+}
+
+/// Limits of the log, where they are lower than those of the service.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Retention, examples(json!({"datagrams": 1000, "age_ms": 60000})))]
+pub(super) struct RetentionBody {
+    /// The most datagrams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    datagrams: Option<u64>,
+    /// The most bytes, of payloads and metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 65_536)]
+    bytes: Option<u64>,
+    /// The highest age of a datagram, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31_536_000_000_u64)]
+    age_ms: Option<u64>,
+}
+
+impl RetentionBody {
+    pub(super) fn read(self, errors: &mut FieldErrors) -> Retention {
+        let mut number =
+            |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));
+        Retention {
+            datagrams: number("/retention/datagrams", self.datagrams, 1..=Retention::MAX),
+            bytes: number("/retention/bytes", self.bytes, Retention::MIN_BYTES..=Retention::MAX),
+            age: number("/retention/age_ms", self.age_ms, 1..=Retention::MAX_AGE_MS)
+                .map(Duration::from_millis),
+        }
+    }
+
+    /// None if the client set no limits.
+    pub(super) fn of(retention: &Retention) -> Option<Self> {
+        let Retention { datagrams, bytes, age } = *retention;
+        (*retention != Retention::default()).then(|| Self { datagrams, bytes, age_ms: age.map(millis) })
+    }
+}
+
+/// The time as RFC 3339, in UTC, with nanoseconds.
+pub fn rfc3339(time: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(time.0.into()).unwrap_or_default().to_string()
+}
+
+/// Parses an RFC 3339 time.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let explain = || format!("`{text}` is not a time: use RFC 3339, as in 2026-01-02T03:04:05.678Z");
+    let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
+    i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
+}
+
+/// The duration in milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads a number in a query: it has one form, as everywhere.
+pub(super) fn decimal<'de, D: Deserializer<'de>, T: From<u64>>(value: D) -> Result<T, D::Error> {
+    let text = String::deserialize(value)?;
+    let number = parse_decimal::<u64>(&text).map(T::from);
+    number.ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is not a number: use digits, without a sign and leading zeros"))
+    })
 }

@@ -1,16 +1,17 @@
-//! The bodies that create memberships and responders. A responder's has all fields of a membership's, and more.
+//! The bodies that create memberships and responders, in requests and in the configuration file. A responder's has all
+//! fields of a membership's, and more.
 
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused};
-use super::fields::{InterfaceName, object, read_group, read_interfaces};
-use super::retention::RetentionBody;
+use super::fields::{InterfaceName, RetentionBody, object, read_group, read_interfaces};
+use super::parse::{FieldError, FieldErrors, Refused, parse_json};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
-use crate::control::JoinRequest;
+use crate::control::{JoinRequest, ResourceKind};
 use crate::model::limits;
 
 /// Defines a body with the fields of every join, and the given ones. `serde(flatten)` could share them too, but it
@@ -139,4 +140,28 @@ impl ResponderBody {
         let request = self.read_join(&mut errors);
         errors.finish(rules.and_then(|rules| Ok(JoinRequest { rules: Some(rules), ..request? })))
     }
+}
+
+/// Reads the fields of a declaration. A declared resource has no lease and waits for missing interfaces: it stays as
+/// long as the file declares it.
+pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
+    let body = fields.to_string();
+    let request = match kind {
+        ResourceKind::Responder => {
+            parse_json::<ResponderBody>(body.as_bytes()).map_err(as_list).and_then(ResponderBody::read)
+        }
+        ResourceKind::Membership | ResourceKind::Message => {
+            parse_json::<MembershipBody>(body.as_bytes()).map_err(as_list).and_then(MembershipBody::read)
+        }
+    };
+    let request = request?;
+    if request.lease.is_some() {
+        let fact = format!("a declared {kind} stays as long as the file declares it");
+        return Err(vec![FieldError::new("/expires_in_ms", fact).hint("leave this out")]);
+    }
+    Ok(JoinRequest { allow_missing: true, declared: true, ..request })
+}
+
+fn as_list(error: impl Into<FieldError>) -> Vec<FieldError> {
+    vec![error.into()]
 }

@@ -7,10 +7,10 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::decimal::decimal;
-use super::field_errors::FieldError;
+use super::datagrams::PageRoom;
+use super::fields::decimal;
 use super::memberships::State;
-use super::page_room::PageRoom;
+use super::parse::FieldError;
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 

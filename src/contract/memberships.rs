@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::retention::RetentionBody;
+use super::fields::{RetentionBody, rfc3339};
 use super::sources::Sources;
-use super::time::rfc3339;
 use crate::control::{InterfaceView, JoinState, MembershipView};
 
 /// A membership: its spec and its status.

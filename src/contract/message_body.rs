@@ -6,11 +6,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::decimal::decimal;
-use super::field_errors::{FieldError, FieldErrors, Refused};
-use super::fields::{InterfaceName, object, read_address, read_group, read_interfaces};
+use super::fields::{
+    InterfaceName, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
+};
+use super::parse::{FieldError, FieldErrors, Refused};
 use super::payload::read_payload;
-use super::retention::RetentionBody;
 use crate::control::InterfaceChoice;
 use crate::model::{
     HopLimit, Interfaces, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,

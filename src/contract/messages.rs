@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::datagrams::{GapBody, Response};
+use super::fields::{RetentionBody, millis, rfc3339};
 use super::message_body::RepeatBody;
 use super::payload::{Encoding, Payload};
-use super::retention::RetentionBody;
-use super::time::{millis, rfc3339};
 use crate::control::{EgressResult, MessageView, RespondingPeer};
 use crate::model::CloseReason;
 

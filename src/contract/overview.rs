@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::field_errors::FieldError;
 use super::lists::{default_limit, list_limit};
+use super::parse::FieldError;
 use crate::control::GroupView;
 use crate::model::{self, Id, InterfaceTable};
 

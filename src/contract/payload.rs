@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::parse::{FieldError, FieldErrors, Refused};
 
 /// The encoding of payloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]

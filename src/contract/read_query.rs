@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::decimal::decimal;
+use super::fields::decimal;
 use super::payload::Encoding;
 use crate::pcapng::CaptureWriter;
 use crate::store::{Cursor, CursorError};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::read_address;
+use super::parse::{FieldError, FieldErrors, Refused};
 use super::payload::{Encoding, Payload, read_base64, read_payload};
 use crate::model::{
     Delay, Family, Match, Pattern, Reply, ReplyBytes, ReplyFrom, ResponderRules, limits, max_payload,

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::read_address;
+use super::parse::{FieldError, FieldErrors, Refused};
 use crate::model::{Group, SourceFilter, limits};
 
 /// A source filter: exactly one of `include` (receive from these sources only) and `exclude` (from all others).

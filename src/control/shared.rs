@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +23,7 @@ use super::timers::Timers;
 use super::totals::TotalsAccumulator;
 use super::waiting::within;
 use super::watchdog::Watchdog;
-use crate::model::InterfaceTable;
+use crate::model::{Id, InterfaceTable};
 use crate::net::{InterfaceWatch, ReceiveThreads};
 use crate::store::{Budget, DiskError, Log, Store};
 
@@ -64,6 +64,19 @@ pub(super) struct Shared {
 }
 
 impl Control {
+    /// A membership or, if `kind` says so, a responder.
+    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
+        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
+    }
+
+    /// A message, collecting or closed.
+    pub fn message(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
+        self.0
+            .messages
+            .find(id)
+            .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
+    }
+
     /// Cancelled when the service stops; long polls and streams end then.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stop
@@ -114,19 +127,6 @@ impl Shared {
         };
         self.count_refused(kind);
         ControlError::TooMany { kind, max }
-    }
-
-    /// Charges the bytes of a new membership or responder, or those that a change adds.
-    pub(super) fn charge_membership(
-        &self,
-        kind: ResourceKind,
-        bytes: usize,
-    ) -> Result<OwnedSemaphorePermit, ControlError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.membership_bytes.clone().try_acquire_many_owned(bytes).map_err(|_full| {
-            self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
-            ControlError::TooLarge { kind, max: self.settings.membership_bytes }
-        })
     }
 
     /// Refuses changes once the service stops: whether they reached the disk would be left to chance.

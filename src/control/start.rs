@@ -20,7 +20,7 @@ use super::responder::{ByteBudget, MatchBudget, ReplyLimits, ResponderContext};
 use super::retention;
 use super::settings::Settings;
 use super::shared::{Control, Shared};
-use super::timers::{DueAction, Timers};
+use super::timers::Timers;
 use super::totals::TotalsAccumulator;
 use super::watchdog::{Watchdog, Watched};
 use crate::model::CloseReason;
@@ -92,7 +92,6 @@ impl Control {
                 totals: totals.clone(),
                 events: events.clone(),
                 failures: failures.clone(),
-                store: store.clone(),
             },
             membership_context: MembershipContext {
                 sockets: sockets.clone(),
@@ -130,11 +129,7 @@ impl Control {
         if let Some(store) = control.store() {
             store.note_restored();
         }
-        control.spawn("timers", |shared| async move {
-            // An action that panics and names no resource has left one broken, or none.
-            let run = |action: DueAction| shared.failures.catch(|| action.run()).unwrap_or_default();
-            shared.timers.follow(run).await;
-        });
+        control.spawn("timers", |shared| async move { shared.timers.run(&shared.failures).await });
         control.spawn("interfaces", |shared| async move {
             shared.reconciler.note_changes(&shared.interfaces).await;
         });

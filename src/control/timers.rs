@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::resource_failures::ResourceFailures;
 use crate::sync::{Lock, Progress};
 
 #[derive(Default)]
@@ -20,9 +21,6 @@ pub(super) struct Timers {
     sooner: Notify,
     progress: Progress,
 }
-
-/// An action that is due.
-pub(super) struct DueAction(Box<dyn Timer>);
 
 #[derive(Default)]
 struct TimerQueue {
@@ -98,9 +96,9 @@ impl Timers {
         self.queue().first()
     }
 
-    /// Passes due actions to `run` until it is cancelled. Cancel-safe: an action is taken and run without an await in
-    /// between.
-    pub(super) async fn follow(&self, mut run: impl FnMut(DueAction)) {
+    /// Runs due actions until it is cancelled; one that panics and names no resource has left one broken, or none.
+    /// Cancel-safe: an action is taken and run without an await in between.
+    pub(super) async fn run(&self, failures: &ResourceFailures) {
         loop {
             let sooner = self.sooner.notified();
             self.progress.idle();
@@ -115,7 +113,7 @@ impl Timers {
             }
             while let Some(action) = self.pop_due(tokio::time::Instant::now().into_std()) {
                 self.progress.begin_work();
-                run(action);
+                failures.catch(|| action.run());
             }
         }
     }
@@ -125,20 +123,14 @@ impl Timers {
         self.queue().entries.len()
     }
 
-    fn pop_due(&self, now: Instant) -> Option<DueAction> {
+    fn pop_due(&self, now: Instant) -> Option<Box<dyn Timer>> {
         let mut queue = self.queue();
         let is_due = queue.first().is_some_and(|first| first <= now);
-        if is_due { queue.entries.pop_first().map(|(_, timer)| DueAction(timer)) } else { None }
+        if is_due { queue.entries.pop_first().map(|(_, timer)| timer) } else { None }
     }
 
     fn queue(&self) -> MutexGuard<'_, TimerQueue> {
         self.queue.lock_shared()
-    }
-}
-
-impl DueAction {
-    pub(super) fn run(self) {
-        self.0.run();
     }
 }
 

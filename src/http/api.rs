@@ -20,7 +20,7 @@ use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, span
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
-use super::{docs, router};
+use super::{openapi, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
 use crate::model::Id;
@@ -68,7 +68,7 @@ impl Api {
             traces: traces.clone(),
         });
         let routes = routes
-            .merge(docs::routes(&document))
+            .merge(openapi::routes(&document))
             .fallback(router::not_found)
             .method_not_allowed_fallback(router::method_not_allowed)
             .with_state(state);

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::access::Authorization;
 use super::problem::{Problem, ProblemKind};
@@ -197,6 +198,16 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60. An invalid value is ignored, as section 2 requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<u64>);
+
+/// The header as the API document shows it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
+pub(super) struct PreferWait {
+    /// `wait=N`: wait up to N seconds, at most 60
+    #[param(nullable = false, example = "wait=5")]
+    prefer: Option<String>,
+}
 
 impl Wait {
     const MAX_SECONDS: u64 = 60;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use utoipa::{IntoParams, ToSchema};
 
 use super::compute::{compute, compute_within};
 use super::extract::{Json, PathId, Query};
@@ -126,6 +127,24 @@ async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
     }
     let request = compute_within(&COMPILING, Done::Nothing, || T::read(body)).await?;
     request.map_err(Problem::of_fields)
+}
+
+/// The header as the API document shows it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
+pub(super) struct IfNoneMatch {
+    /// `*`: only create; the service responds with 412 if the resource exists
+    #[param(rename = "if-none-match", inline, nullable = false, example = "*")]
+    condition: Option<OnlyCreate>,
+}
+
+/// Only create (RFC 9110 section 13.1.2).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the handler reads the headers; this is the schema")]
+enum OnlyCreate {
+    #[schema(rename = "*")]
+    Any,
 }
 
 /// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.

@@ -7,10 +7,10 @@ use axum::response::Response;
 
 use super::extract::{Json, PathId, Query};
 use super::joins;
-use super::parameters::{DatagramParams, IdParam, IfNoneMatch, LastEventId};
+use super::joins::IfNoneMatch;
 use super::problem::Problem;
-use super::reading::{DatagramPath, Reading};
-use super::resource::Resource;
+use super::reading::{DatagramPath, LastEventId, Reading};
+use super::resource::{DatagramParams, IdParam, Resource};
 use super::responses::{Created, Joined, LogContent, PayloadContent};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};

@@ -10,12 +10,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
 use super::compute::compute;
-use super::extract::{Content, PathId, Query, Wait, read_body, wrong_type};
-use super::parameters::{DatagramParams, IdParam, LastEventId, PreferWait};
+use super::extract::{Content, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::problem::{Problem, ProblemKind};
-use super::reading::{DatagramPath, LogOwner, MAX_PAGE, Reading};
+use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
-use super::resource::{Resource, location};
+use super::resource::{DatagramParams, IdParam, Resource, location};
 use super::responses::{LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;

@@ -5,7 +5,6 @@
 mod access;
 mod api;
 mod compute;
-mod docs;
 mod events;
 mod extract;
 #[doc(hidden)]
@@ -17,7 +16,6 @@ mod messages;
 mod openapi;
 mod operations;
 mod overview;
-mod parameters;
 mod problem;
 mod protocol_errors;
 mod reading;

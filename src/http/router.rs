@@ -8,13 +8,13 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::openapi::Document;
-use super::operations::{configuration, health, log_filter, metrics};
+use super::operations::{configuration, health, metrics};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use super::{events, memberships, messages, overview, responders};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    use {configuration as config, log_filter as filter, memberships as member, messages as message};
+    use {configuration as config, memberships as member, messages as message};
 
     OpenApiRouter::with_openapi(Document::openapi())
         // Send to a group, and collect the responses
@@ -39,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/events", routes!(events::events))
         // The service itself
         .at("/v1/config", routes!(config::show))
-        .at("/v1/log-filter", routes!(filter::show, filter::put))
+        .at("/v1/log-filter", routes!(config::show_log_filter, config::put_log_filter))
         .at("/livez", routes!(health::livez))
         .at("/readyz", routes!(health::readyz))
         .at("/metrics", routes!(metrics::metrics))

@@ -6,12 +6,11 @@
 
 mod backend;
 mod batch;
-mod descriptors;
 mod error;
 mod group_socket;
 pub mod host_limits;
 mod interfaces;
-mod memory;
+mod process;
 mod receive;
 mod rtnl;
 #[cfg(test)]
@@ -23,11 +22,10 @@ mod wire;
 
 pub use backend::{KernelSockets, SocketBackend};
 pub use batch::{Batch, Received};
-pub use descriptors::Descriptors;
 pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
-pub use memory::ProcessMemory;
+pub use process::{Descriptors, ProcessMemory};
 pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;

@@ -1,8 +1,11 @@
-//! Bounds on the bytes of all logs together, and on their bytes in memory.
+//! Bounds of logs: those of each one, and those on the bytes of all logs together, and on their bytes in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use crate::model::Retention;
 
 /// The bounds on the bytes of all logs of a service together, and on their bytes in memory.
 ///
@@ -109,5 +112,28 @@ impl Bound {
         }
         let allowed = self.allowed.load(Ordering::Relaxed);
         now > before && self.held.fetch_add(now - before, Ordering::Relaxed) + (now - before) > allowed
+    }
+}
+
+/// The limits of one log; beyond them, it evicts its oldest datagrams.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: u64,
+    /// Payloads and their metadata.
+    pub bytes: usize,
+    /// None: no limit.
+    pub age: Option<Duration>,
+}
+
+impl Limits {
+    /// These limits, or the lower ones of `to`.
+    #[must_use]
+    pub fn narrowed(self, to: &Retention) -> Self {
+        let bytes = to.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self {
+            entries: to.datagrams.map_or(self.entries, |datagrams| datagrams.min(self.entries)),
+            bytes: bytes.map_or(self.bytes, |bytes| bytes.min(self.bytes)),
+            age: [self.age, to.age].into_iter().flatten().min(),
+        }
     }
 }

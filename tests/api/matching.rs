@@ -192,7 +192,7 @@ async fn store_responder(earlier: &Path, directory: &Path, group: &str, pattern:
     let limits = Limits { entries: u64::MAX, bytes: usize::MAX, age: None };
     let log = Arc::new(Log::new(limits, budget, Some(store.new_handle())));
     let owner = Arc::new(OldResponder { spec });
-    log.persist(&store, "responder", "old", Arc::downgrade(&owner) as Weak<dyn Persist>, true);
+    log.persist("responder", "old", Arc::downgrade(&owner) as Weak<dyn Persist>, true);
     store.close().await.unwrap();
 }
 

@@ -330,7 +330,7 @@ async fn a_panic_in_one_owner_fails_that_owner_only() {
     let (_owner, store, log) = fresh(&scratch);
     let harmed = Arc::new(Panicking);
     let its_log = Arc::new(Log::new(AMPLE, budget(), Some(store.new_handle())));
-    its_log.persist(&store, "membership", "harmed", Arc::downgrade(&harmed) as Weak<dyn Persist>, true);
+    its_log.persist("membership", "harmed", Arc::downgrade(&harmed) as Weak<dyn Persist>, true);
     append(&log, [b"kept" as &[u8]]);
 
     store.flushed().await.unwrap();

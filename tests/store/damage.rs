@@ -38,7 +38,7 @@ async fn written(scratch: &Scratch, closed: bool) -> Written {
         let owner = Arc::new(Described(format!("spec of {id}: {}", "x".repeat(nth * 400))));
         let log = Arc::new(Log::new(AMPLE, budget(), Some(store.new_handle())));
         let weak = Arc::downgrade(&owner) as Weak<dyn Persist>;
-        log.persist(&store, "membership", id, weak, true);
+        log.persist("membership", id, weak, true);
         let payloads: BTreeMap<_, _> = (1..=9).map(|number| (number, payload(id, number))).collect();
         for payload in payloads.values() {
             append(&log, [&payload[..]]);
@@ -246,7 +246,7 @@ async fn served(directory: &Path, written: &Written) -> Result<(), DiskError> {
         let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
         let owner = Arc::new(Described(saved.spec));
         let weak = Arc::downgrade(&owner) as Weak<dyn Persist>;
-        log.persist(&store, "membership", &id, weak, false);
+        log.persist("membership", &id, weak, false);
         let mut last = 0;
         for (number, payload) in read_all(&log, None).await.0 {
             assert_eq!(payload, written[&id].1[&number], "{id}");

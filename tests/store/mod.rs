@@ -73,16 +73,16 @@ fn fresh(scratch: &Scratch) -> (Arc<Owner>, Store, Arc<Log>) {
 /// A new log, stored under this id.
 fn keep(store: &Store, id: &str, limits: Limits, owner: &Arc<Owner>) -> Arc<Log> {
     let log = Arc::new(Log::new(limits, budget(), Some(store.new_handle())));
-    log.persist(store, "membership", id, weak(owner), true);
+    log.persist("membership", id, weak(owner), true);
     log
 }
 
-/// The only stored log.
-fn restore(store: &Store, saved: Vec<SavedResource>, owner: &Arc<Owner>) -> Arc<Log> {
+/// The only stored log of a store, which must be open.
+fn restore(_: &Store, saved: Vec<SavedResource>, owner: &Arc<Owner>) -> Arc<Log> {
     let [saved] =
         <[SavedResource; 1]>::try_from(saved).unwrap_or_else(|saved| panic!("{} logs", saved.len()));
     let log = Arc::new(Log::restored(AMPLE, budget(), saved.handle, &saved.log));
-    log.persist(store, &saved.kind, &saved.id, weak(owner), false);
+    log.persist(&saved.kind, &saved.id, weak(owner), false);
     log
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::following::{self, Adopted, Updating};
 use super::interface_membership::{self, InterfaceMembership, NotJoinedReason, Status};
+use super::joining::JoinRequest;
 use super::opening::{self, RegisteredInterface};
-use super::request::JoinRequest;
 use super::state::{Membership, MembershipState, Stage};
 use crate::control::error::ControlError;
 use crate::control::events::EventKind;

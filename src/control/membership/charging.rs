@@ -5,6 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::state::{Membership, Stage};
+use crate::control::error::ControlError;
+use crate::control::resource_kind::ResourceKind;
+use crate::control::shared::Shared;
 use crate::model::{Interfaces, Match, MembershipSpec, Reply, ResponderRules, SourceFilter};
 
 /// Approximate bytes of a membership, and of each interface and source that it names.
@@ -34,6 +37,21 @@ pub(super) fn bytes_of(spec: &MembershipSpec, rules: Option<&ResponderRules>) ->
         reply + matches
     });
     MEMBERSHIP_BYTES + interfaces * INTERFACE_BYTES + sources * SOURCE_BYTES + rules
+}
+
+impl Shared {
+    /// Charges the bytes of a new membership or responder, or those that a change adds.
+    pub(super) fn charge_membership(
+        &self,
+        kind: ResourceKind,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, ControlError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.membership_bytes.clone().try_acquire_many_owned(bytes).map_err(|_full| {
+            self.count_refused(kind);
+            ControlError::TooLarge { kind, max: self.settings.membership_bytes }
+        })
+    }
 }
 
 impl Membership {

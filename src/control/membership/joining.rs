@@ -1,17 +1,42 @@
-//! Creating a membership: its sockets are opened first, then it enters the registry, and then it hears.
+//! A request for a membership or a responder, and how one is created: its sockets are opened first, then it enters the
+//! registry, and then it hears.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::following::Adopted;
 use super::interface_membership::{self, InterfaceMembership, NotJoinedReason, Status};
 use super::opening::{JoinTarget, OpenedSocket};
-use super::request::JoinRequest;
 use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::error::ControlError;
+use crate::control::interfaces::InterfaceChoice;
 use crate::control::registry::{NotInserted, Registry};
+use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::views::Lease;
-use crate::model::{Id, InterfaceTable, MembershipSpec};
+use crate::model::{Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, SourceFilter};
+
+/// A request for a membership or, with rules, for a responder.
+#[derive(Debug, Clone)]
+pub struct JoinRequest {
+    pub group: Group,
+    pub interfaces: InterfaceChoice,
+    pub allow_missing: bool,
+    pub sources: SourceFilter,
+    pub exact_drops: bool,
+    pub retention: Retention,
+    pub lease: Option<Duration>,
+    /// The request comes from the configuration file.
+    pub declared: bool,
+    /// Present exactly for responders.
+    pub rules: Option<ResponderRules>,
+}
+
+impl JoinRequest {
+    pub(super) fn kind(&self) -> ResourceKind {
+        if self.rules.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
+    }
+}
 
 /// A membership whose sockets are open, and which is not in the registry and replies to nothing yet.
 pub(in crate::control) struct NewMembership {

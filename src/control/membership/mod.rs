@@ -9,7 +9,6 @@
 mod changing;
 mod charging;
 mod events;
-mod failing;
 mod following;
 mod interface_membership;
 mod joining;
@@ -19,7 +18,6 @@ mod model_tests;
 mod opening;
 mod operations;
 mod persistence;
-mod request;
 mod retries;
 mod sink;
 mod state;
@@ -27,7 +25,7 @@ mod state;
 mod waiting_tests;
 
 pub(super) use interface_membership::{JoinedSocket, SocketId};
+pub use joining::JoinRequest;
 pub(super) use operations::arm;
-pub use request::JoinRequest;
 pub use state::Membership;
 pub(super) use state::MembershipContext;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::changing::Unchanged;
 use super::charging::bytes_of;
-use super::request::JoinRequest;
+use super::joining::JoinRequest;
 use super::state::Membership;
 use crate::control::error::{ControlError, Done};
 use crate::control::registry::{ListQuery, NotInserted, Outcome};
@@ -83,10 +83,6 @@ impl Control {
                 Err(NotInserted::Taken) => {}
             }
         }
-    }
-
-    pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
-        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
     }
 
     /// Memberships or responders, ordered by id, and whether there are more.

@@ -1,4 +1,5 @@
-//! The end of a message: it closes, lingers for late replies, and is deleted.
+//! The end of a message: it closes, as failed if the service's own code has panicked, lingers for late replies, and is
+//! deleted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,9 @@ use super::closed_messages::Lingers;
 use super::collection::ResponseCounters;
 use super::state::{Message, event_flags};
 use crate::control::events::EventKind;
-use crate::model::CloseReason;
+use crate::control::resource_failures::Failable;
+use crate::control::resource_kind::ResourceKind;
+use crate::model::{CloseReason, Id};
 
 impl Message {
     /// Stops collecting if it is time, else arms a timer to look again.
@@ -115,5 +118,31 @@ impl Lingers for Message {
 
     fn end_linger(self: &Arc<Self>) {
         self.context.failures.contain(self, || self.release_sockets());
+    }
+}
+
+impl Failable for Message {
+    fn name(&self) -> (ResourceKind, &Id) {
+        (ResourceKind::Message, self.id())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.sending_failed.load(Ordering::Acquire)
+            || self.collection.is_poisoned()
+            || self.sockets.is_poisoned()
+            || self.log.is_broken()
+            || self.sockets().any_failed()
+    }
+
+    /// Its responses so far can be read, unless its log is half changed.
+    fn fail(self: &Arc<Self>) {
+        self.sending_failed.store(false, Ordering::Release);
+        self.collection.clear_poison();
+        self.sockets.clear_poison();
+        if self.log.is_broken() {
+            self.log.abandon();
+        }
+        self.close(CloseReason::Failed);
+        self.release_sockets();
     }
 }

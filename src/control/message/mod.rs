@@ -8,7 +8,6 @@ mod closed_messages;
 mod closing;
 mod collection;
 mod egress_interface;
-mod failing;
 #[cfg(test)]
 mod model_tests;
 mod opening;

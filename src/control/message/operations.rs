@@ -1,4 +1,4 @@
-//! The operations on messages: send, find, cancel, delete.
+//! The operations on messages: send, list, cancel, delete.
 //!
 //! Tasks: one for each message that is sent more than once or has to wait for its first send, until its last send or
 //! its end; owned by the tracker of [`Shared`]. Cancel-safe: each send is counted before it happens.
@@ -104,13 +104,6 @@ impl Control {
         }
         message.persist(true);
         Ok((message, Outcome::Created))
-    }
-
-    pub fn message(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
-        self.0
-            .messages
-            .find(id)
-            .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
     }
 
     /// Messages, ordered by id, and whether there are more.

@@ -118,11 +118,8 @@ impl Message {
 
     /// Has the store keep it on disk from now on. `is_new`: the store does not have it yet.
     pub(in crate::control) fn persist(self: &Arc<Self>, is_new: bool) {
-        let Some(store) = &self.context.store else {
-            return;
-        };
         let owner = Arc::downgrade(self) as Weak<dyn Persist>;
-        self.log.persist(store, ResourceKind::Message.name(), self.id.as_str(), owner, is_new);
+        self.log.persist(ResourceKind::Message.name(), self.id.as_str(), owner, is_new);
     }
 
     /// Tells the store that the message has changed.

@@ -15,7 +15,7 @@ use crate::control::timers::Timers;
 use crate::control::totals::{ReceivedTotals, Totals, TotalsAccumulator};
 use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
 use crate::net::SocketBackend;
-use crate::store::{Log, LogCounters, Store};
+use crate::store::{Log, LogCounters};
 use crate::sync::Lock;
 use crate::traces::Span;
 
@@ -60,7 +60,6 @@ pub(in crate::control) struct MessageContext {
     pub(in crate::control) totals: Arc<TotalsAccumulator>,
     pub(in crate::control) events: Arc<Events>,
     pub(in crate::control) failures: Arc<ResourceFailures>,
-    pub(in crate::control) store: Option<Store>,
 }
 
 /// A snapshot of a message.

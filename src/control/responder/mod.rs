@@ -5,18 +5,15 @@
 
 mod active_rules;
 mod byte_budget;
-mod counters;
 mod decision;
 mod match_budget;
-mod recent;
 mod reply_limits;
-mod reply_sockets;
 mod replying;
 mod state;
 
 pub(super) use active_rules::ActiveRules;
 pub(super) use byte_budget::ByteBudget;
-pub use counters::ReplyCounters;
 pub(super) use match_budget::MatchBudget;
 pub(super) use reply_limits::ReplyLimits;
+pub use state::ReplyCounters;
 pub(super) use state::{Responder, ResponderContext};

@@ -21,7 +21,7 @@ pub(in crate::control) struct ReplyLimits {
     /// For responders without limits of their own.
     bytes: ReplyBytes,
     /// Std lock: held for a look-up.
-    balances: Mutex<LruCache<Recipient, Balance>>,
+    allowances: Mutex<LruCache<Recipient, ByteAllowance>>,
 }
 
 /// A responder, and a source that it replies to.
@@ -35,7 +35,7 @@ pub(super) enum ExceededLimit {
 }
 
 /// What a source may still get in bytes.
-struct Balance {
+struct ByteAllowance {
     /// The multiple of the bytes that it sent, less those that it got for them; until the window ends.
     credit: u64,
     window_start: Instant,
@@ -47,7 +47,7 @@ struct Balance {
 impl ReplyLimits {
     /// Checks between two sweeps that drop the state of quiet sources.
     const SWEEP_AFTER: u32 = 65_536;
-    /// Sources with a balance, about 100 bytes each. If there are more, the one quiet for longest is dropped.
+    /// Sources with an allowance, about 100 bytes each. If there are more, the one quiet for longest is dropped.
     const MAX_SOURCES: usize = 65_536;
     /// After this time, nothing is left of a credit; and of an excess, if there was no reply.
     const WINDOW: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ impl ReplyLimits {
             total: quota(total).map(RateLimiter::direct),
             until_sweep: AtomicU32::new(Self::SWEEP_AFTER),
             bytes,
-            balances: Mutex::new(LruCache::new(Self::MAX_SOURCES)),
+            allowances: Mutex::new(LruCache::new(Self::MAX_SOURCES)),
         }
     }
 
@@ -94,10 +94,10 @@ impl ReplyLimits {
         }
         let headers = Family::of(recipient.1).header_bytes();
         let returned = (received + headers) as u64 * u64::from(factor);
-        let mut balances = self.balances.lock_shared();
-        let balance = balances.entry(recipient).or_insert_with(|| Balance::new(now));
-        balance.add_credit(returned, now);
-        balance.take((reply + headers) as u64, per_second, now)
+        let mut allowances = self.allowances.lock_shared();
+        let allowance = allowances.entry(recipient).or_insert_with(|| ByteAllowance::new(now));
+        allowance.add_credit(returned, now);
+        allowance.take((reply + headers) as u64, per_second, now)
     }
 
     /// Drops the state of sources that have been quiet, and its memory.
@@ -108,22 +108,22 @@ impl ReplyLimits {
             per_source.retain_recent();
             per_source.shrink_to_fit();
         }
-        let mut balances = self.balances.lock_shared();
-        let is_over = |balance: &Balance| {
-            let latest = balance.window_start.max(balance.excess_at);
+        let mut allowances = self.allowances.lock_shared();
+        let is_over = |allowance: &ByteAllowance| {
+            let latest = allowance.window_start.max(allowance.excess_at);
             now.saturating_duration_since(latest) >= Self::WINDOW
         };
         // From the one quiet for longest.
-        while balances.iter().next().is_some_and(|(_, balance)| is_over(balance)) {
-            balances.remove_lru();
-            if balances.is_empty() {
-                *balances = LruCache::new(Self::MAX_SOURCES);
+        while allowances.iter().next().is_some_and(|(_, allowance)| is_over(allowance)) {
+            allowances.remove_lru();
+            if allowances.is_empty() {
+                *allowances = LruCache::new(Self::MAX_SOURCES);
             }
         }
     }
 }
 
-impl Balance {
+impl ByteAllowance {
     fn new(now: Instant) -> Self {
         Self { credit: 0, window_start: now, excess: 0, excess_at: now }
     }
@@ -220,8 +220,8 @@ mod tests {
             assert!(limits.allow_bytes((1, ip(last)), 0, 500, None, now));
         }
         limits.sweep(start + Duration::from_millis(1_049));
-        assert_eq!(limits.balances.lock_shared().len(), 50);
+        assert_eq!(limits.allowances.lock_shared().len(), 50);
         limits.sweep(start + Duration::from_secs(3));
-        assert!(limits.balances.lock_shared().is_empty());
+        assert!(limits.allowances.lock_shared().is_empty());
     }
 }

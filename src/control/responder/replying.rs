@@ -239,7 +239,7 @@ enum DelayedPayload {
 enum ReplyVia {
     /// The socket that received the datagram.
     Group(SendHandle),
-    /// Another socket of the responder, see [`ReplySockets`](super::reply_sockets). Weak: a waiting reply does not keep
+    /// Another socket of the responder, see [`ReplySockets`](super::active_rules). Weak: a waiting reply does not keep
     /// open the socket of a responder that is gone.
     Own(Weak<Socket>),
 }

@@ -90,7 +90,7 @@ impl HangingDisk {
         let store = control.store().unwrap();
         let budget = Arc::new(Budget::new(usize::MAX, None));
         let log = Arc::new(Log::new(fixtures::settings().log_limits, budget, Some(store.new_handle())));
-        log.persist(store, "membership", "silent", Arc::downgrade(&owner) as Weak<dyn Persist>, true);
+        log.persist("membership", "silent", Arc::downgrade(&owner) as Weak<dyn Persist>, true);
         tokio::task::spawn_blocking(move || is_called.recv()).await.unwrap().unwrap();
         log.close();
         Self { control, directory, go_on, _owner: owner }

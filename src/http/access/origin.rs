@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{Method, Version, header};
 
-use super::listener::ListenerKind;
+use super::token_auth::ListenerKind;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// The names and origins that are accepted besides the default ones.

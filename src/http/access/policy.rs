@@ -5,10 +5,8 @@ use axum::response::Response;
 
 use super::authorization::Authorization;
 use super::cross_origin::CrossOrigin;
-use super::listener::ListenerKind;
 use super::origin::OriginPolicy;
-use super::paths::is_operational;
-use super::token_auth::{Access, TokenAuth};
+use super::token_auth::{Access, ListenerKind, METRICS, TokenAuth};
 use crate::http::problem::Problem;
 use crate::tokens::Tokens;
 
@@ -75,4 +73,9 @@ pub(in crate::http) enum AccessDecision {
     Preflight(Response),
     /// Call the routes.
     Authorized(Authorization),
+}
+
+/// Whether operators need this path to see what is wrong.
+fn is_operational(path: &str) -> bool {
+    ["/livez", "/readyz", METRICS].contains(&path)
 }

@@ -10,9 +10,6 @@ use axum::http::{HeaderMap, header};
 use tokio::sync::watch;
 
 use super::authorization::{Authorization, needed};
-use super::listener::ListenerKind;
-use super::paths::METRICS;
-use super::paths::is_open;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::log_throttled;
 use crate::model::Timestamp;
@@ -103,4 +100,25 @@ impl TokenAuth {
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// The path of the metrics.
+pub(in crate::http) const METRICS: &str = "/metrics";
+
+/// Whether clients need no token for this path. Probes have no token. A browser cannot send one for the API document,
+/// which reveals nothing about this service in particular.
+pub(in crate::http) fn is_open(path: &str) -> bool {
+    const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
+    OPEN.contains(&path) || path.starts_with("/docs/")
+}
+
+/// The kind of listener that a request came in through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// A TCP address that other hosts reach.
+    Remote,
+    /// A loopback address.
+    Loopback,
+    /// A unix socket, where host names mean nothing, and no browser connects.
+    Unix,
 }

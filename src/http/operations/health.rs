@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::admin_state::AdminState;
+use super::configuration::AdminState;
 use crate::contract::configuration::Configuration;
 use crate::contract::health::{Check, CheckStatus, Health, Readiness};
 use crate::control::{self, CheckOutcome, Control};

@@ -10,13 +10,12 @@ use super::archive_source::ArchiveSource;
 use super::directory;
 use super::error::DiskError;
 use super::loading::{Damage, LoadedResource};
-use super::tables::blocks::Fetched;
-use super::tables::{blocks, owners};
+use super::tables::blocks::{self, Fetched};
+use super::tables::owners;
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::cursor::{Gap, GapReason};
-use crate::store::page::Page;
-use crate::store::saved::{SavedBlock, SavedLog};
+use crate::store::durable_log::{SavedBlock, SavedLog};
+use crate::store::page::{Gap, GapReason, Page};
 
 /// A data directory open for reading: that of a stopped service or of a running one, or a copy.
 pub struct Archive {
@@ -56,7 +55,7 @@ impl Archive {
         &self.damage
     }
 
-    /// The stored spec of a log's owner ([`Persist::spec`](super::Persist::spec)); none if it is no longer there.
+    /// The stored spec of a log's owner ([`Persist::spec`](crate::store::Persist::spec)); none if it is no longer there.
     pub fn spec(&mut self, log: &ArchivedLog) -> Result<Option<String>, DiskError> {
         self.source.query(|connection| owners::spec(connection, log.number, log.epoch))
     }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use super::error::DiskError;
 use super::files::beside;
-use super::header;
 use super::journal::{self, JournalMark, JournalMarker, JournalState};
-use super::schema::PAGE_BYTES;
+use super::schema::{self, PAGE_BYTES};
 
 /// A data directory that no other process can use while this exists.
 pub(super) struct Directory {
@@ -86,7 +85,7 @@ impl Directory {
         if self.has_vanished() {
             return Err(DiskError::damaged(&database, &"it is missing, empty or cut short"));
         }
-        header::examine(&database)?;
+        schema::examine_header(&database)?;
         journal::examine(&database, JournalMark::read(&self.lock).as_ref())
     }
 
@@ -127,7 +126,8 @@ impl Directory {
 pub(super) fn examine_shared(path: &Path) -> Result<(), DiskError> {
     let database = database_in(path);
     let mark = File::open(path.join(LOCK)).ok().and_then(|lock| JournalMark::read(&lock));
-    let examined = header::examine(&database).and_then(|()| journal::examine(&database, mark.as_ref()));
+    let examined =
+        schema::examine_header(&database).and_then(|()| journal::examine(&database, mark.as_ref()));
     if examined.is_err() && is_in_use(path) { Ok(()) } else { examined.map(drop) }
 }
 

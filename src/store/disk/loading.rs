@@ -11,13 +11,12 @@ use rusqlite::Connection;
 use super::database::Database;
 use super::error::DiskError;
 use super::schema::PAGE_BYTES;
-use super::tables::blocks::BlockRow;
-use super::tables::logs::LogRow;
-use super::tables::owners::OwnerRow;
-use super::tables::{Checked, blocks, logs, owners, service};
+use super::tables::blocks::{self, BlockRow};
+use super::tables::logs::{self, LogRow};
+use super::tables::owners::{self, OwnerRow};
+use super::tables::{Checked, service};
 use crate::model::Timestamp;
-use crate::store::counters::LogCounters;
-use crate::store::saved::{RowId, SavedLog};
+use crate::store::durable_log::{LogCounters, RowId, SavedLog};
 
 /// Sequence numbers reserved for each log when it is restored.
 const AHEAD: u64 = 1_000;

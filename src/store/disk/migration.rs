@@ -11,7 +11,7 @@ use super::tables::blocks::{self, BlockRow};
 use super::tables::logs::{self, LogRow};
 use super::tables::owners::{self, OwnerRow};
 use crate::model::Timestamp;
-use crate::store::counters::LogCounters;
+use crate::store::durable_log::LogCounters;
 
 /// Replaces the database by one of the current layout. It needs as much space as the database takes. If records are
 /// damaged, returns where the old database is now, and what is damaged in it.

@@ -1,27 +1,24 @@
 //! Logs on disk: a database of `SQLite` in a directory, written by one thread in batches.
 //!
-//! Logs, seen as [`DurableLog`]s, notify the [`WriteQueue`](write_queue::WriteQueue) when they change; at intervals the
-//! [`DiskWriter`](writer::DiskWriter) takes the changes and commits them in one transaction. Appending never waits for
-//! the disk. When the disk fails, everything stays in memory as far as the budget allows, and is written when the disk
-//! works again. Before logs fill the disk, the oldest blocks are evicted. Readers fetch blocks by connections of their
-//! own ([`BlockReader`](reader::BlockReader)). Other processes read the logs through an [`Archive`].
+//! Logs, seen as [`DurableLog`](super::durable_log::DurableLog)s, notify the [`WriteQueue`](write_queue::WriteQueue)
+//! when they change; at intervals the [`DiskWriter`](writer::DiskWriter) takes the changes and commits them in one
+//! transaction. Appending never waits for the disk. When the disk fails, everything stays in memory as far as the budget
+//! allows, and is written when the disk works again. Before logs fill the disk, the oldest blocks are evicted. Readers
+//! fetch blocks by connections of their own ([`BlockReader`](reader::BlockReader)). Other processes read the logs through
+//! an [`Archive`].
 //!
 //! Thread: the writer, ended by [`Store::close`] or with the last [`Store`]. If it panics, the process ends: its work
 //! is half done in memory, and whole on disk. If code of a log or its owner panics there, that log fails alone.
 
 mod archive;
 mod archive_source;
-mod checksum;
 mod database;
 mod directory;
 mod disk_space;
 mod error;
 mod files;
-mod header;
 mod journal;
 mod loading;
-mod log_with_owner;
-mod losses;
 mod migration;
 mod pending;
 mod reader;
@@ -43,22 +40,20 @@ use std::time::Duration;
 
 use super::block::Block;
 use super::budget::Budget;
-use super::saved::{RowId, SavedLog};
+use super::durable_log::{LogWithOwner, RowId, SavedLog};
 use crate::sync::{Lock, Progress, fatal, unpoisoned};
 use database::Database;
 use directory::Directory;
 use disk_space::SpaceEstimate;
 use journal::JournalState;
 use loading::{LoadedDatabase, LoadedResource};
-use losses::Losses;
 use reader::BlockReader;
+use status::Losses;
 use write_queue::WriteQueue;
 use writer::DiskWriter;
 
 pub use archive::{Archive, ArchivedLog};
 pub use error::DiskError;
-pub use log_with_owner::Persist;
-pub(super) use log_with_owner::{DurableLog, LogWithOwner};
 pub use repair::{CheckReport, check, repair};
 pub use status::StoreStatus;
 
@@ -158,14 +153,6 @@ impl Store {
         LogHandle::new(queue, self.0.reader.clone(), number)
     }
 
-    /// Writes the log with this number, and its owner, from now on.
-    pub(super) fn persist(&self, number: i64, entry: LogWithOwner) {
-        if entry.is_new {
-            self.0.queue.losses.note_replaced(&loading::name(&entry.kind, &entry.id));
-        }
-        self.0.queue.persist(number, entry);
-    }
-
     /// Resolves once all changes of owners until now are on disk, and the datagrams in logs as far as they fit into one
     /// transaction; or with the error that prevents it. Cancel-safe.
     pub async fn flushed(&self) -> Result<(), DiskError> {
@@ -223,8 +210,12 @@ impl LogHandle {
         Self { queue, reader, number }
     }
 
-    pub(in crate::store) fn number(&self) -> i64 {
-        self.number
+    /// Writes the log, and its owner, from now on.
+    pub(in crate::store) fn persist(&self, entry: LogWithOwner) {
+        if entry.is_new {
+            self.queue.losses.note_replaced(&loading::name(&entry.kind, &entry.id));
+        }
+        self.queue.persist(self.number, entry);
     }
 
     /// Notes that the owner of the log has changed.

@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::log_with_owner::{DurableLog, LogWithOwner};
 use super::write_queue::QueuedWrites;
-use crate::store::saved::{RowId, UnsavedPart};
+use crate::store::durable_log::{DurableLog, LogWithOwner, RowId, UnsavedPart};
 
 /// Work that is not committed yet.
 #[derive(Default)]

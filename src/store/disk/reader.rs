@@ -11,7 +11,7 @@ use super::database;
 use super::error::DiskError;
 use super::tables::blocks::{self, Fetched};
 use crate::store::block::Block;
-use crate::store::saved::RowId;
+use crate::store::durable_log::RowId;
 use crate::sync::Lock;
 
 /// Fetches blocks from disk, by connections of its own, so that it never waits for the writer.

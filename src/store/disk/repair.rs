@@ -8,7 +8,6 @@ use rusqlite::Connection;
 use super::directory::Directory;
 use super::error::DiskError;
 use super::files::{self, beside, remove_beside};
-use super::header;
 use super::loading::{self, Damage, FoundRows, LoadedDatabase, LoadedResource};
 use super::migration;
 use super::replacement::Replacement;
@@ -105,7 +104,7 @@ pub(super) fn rebuild(directory: &Directory) -> Result<(PathBuf, usize), DiskErr
 pub(super) fn hopeless(directory: &Directory, error: DiskError) -> DiskError {
     match error {
         _ if directory.has_vanished() => directory.vanished(),
-        DiskError::Damaged { path, .. } if header::examine(&path).is_err() => DiskError::Foreign(path),
+        DiskError::Damaged { path, .. } if schema::examine_header(&path).is_err() => DiskError::Foreign(path),
         DiskError::Damaged { path, detail } => DiskError::Unreadable { path, detail },
         error => error,
     }

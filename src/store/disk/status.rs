@@ -1,9 +1,16 @@
-//! Whether the store can write, how far it lags behind, and what it has lost.
+//! Whether the store can write, how far it lags behind, and what it has lost: what could not be read from the database is
+//! counted and logged where it is noticed.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use super::error::DiskError;
+use super::loading::Damage;
+use crate::sync::Lock;
 
 /// The status of the store, as health checks and metrics report it.
 #[derive(Debug, Clone)]
@@ -36,5 +43,79 @@ impl StoreStatus {
     /// Whether writing fails, or makes no progress.
     pub fn is_degraded(&self) -> bool {
         self.error.is_some() || self.lag > Self::MAX_LAG
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Losses {
+    blocks: AtomicU64,
+    /// Std lock: held for a few lines. The names of the owners.
+    set_aside: Mutex<BTreeSet<String>>,
+    damaged_copy: OnceLock<PathBuf>,
+}
+
+impl Losses {
+    /// Blocks whose datagrams are lost.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Owners that are not restored.
+    pub(super) fn set_aside(&self) -> u64 {
+        self.set_aside.lock_shared().len() as u64
+    }
+
+    /// Where the database is that the start found damaged and replaced.
+    pub(super) fn damaged_copy(&self) -> Option<PathBuf> {
+        self.damaged_copy.get().cloned()
+    }
+
+    /// Notes that the start has replaced the database because of this error: where the damaged one is, and how many of
+    /// its blocks were damaged.
+    pub(super) fn note_rebuilt(&self, (copy, blocks): (PathBuf, usize), error: &DiskError) {
+        tracing::error!(
+            %error,
+            copy = %copy.display(),
+            blocks,
+            "the database was damaged: the service goes on with a new one that has all that was good"
+        );
+        self.blocks.fetch_add(blocks as u64, Ordering::Relaxed);
+        let _ = self.damaged_copy.set(copy);
+    }
+
+    /// Notes a block whose reader has logged it.
+    pub(super) fn note_block(&self) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_set_aside(&self, name: &str, reason: &dyn Display) {
+        tracing::error!(owner = name, %reason, "the service cannot restore a resource: it is set aside with its log");
+        self.set_aside.lock_shared().insert(name.to_owned());
+    }
+
+    /// Notes that the owner with this name was created again.
+    pub(super) fn note_replaced(&self, name: &str) {
+        self.set_aside.lock_shared().remove(name);
+    }
+
+    /// Notes what the start has found damaged.
+    pub(super) fn note(&self, damage: &Damage) {
+        for name in &damage.set_aside {
+            self.note_set_aside(name, &"its row in the database is damaged");
+        }
+        for name in &damage.without_spec {
+            self.note_set_aside(name, &"a repair could not keep its specification");
+        }
+        for name in &damage.rebuilt {
+            tracing::error!(
+                owner = name,
+                "the status and the counters of a resource are damaged, and begin again"
+            );
+        }
+        if !damage.blocks.is_empty() {
+            let blocks = damage.blocks.len();
+            tracing::error!(blocks, "blocks of logs are damaged: their datagrams are lost");
+            self.blocks.fetch_add(blocks as u64, Ordering::Relaxed);
+        }
     }
 }

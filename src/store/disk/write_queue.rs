@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::error::DiskError;
-use super::log_with_owner::LogWithOwner;
-use super::losses::Losses;
-use super::status::StoreStatus;
-use crate::store::saved::RowId;
+use super::status::{Losses, StoreStatus};
+use crate::store::durable_log::{LogWithOwner, RowId};
 use crate::sync::{Lock, Progress, unpoisoned};
 
 pub(super) struct WriteQueue {

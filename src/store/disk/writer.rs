@@ -15,7 +15,7 @@ use super::error::DiskError;
 use super::pending::PendingWrites;
 use super::write_queue::{Wake, WriteQueue};
 use crate::store::budget::Budget;
-use crate::store::saved::RowId;
+use crate::store::durable_log::RowId;
 use full_disk::SpaceLimit;
 use maintenance::Maintenance;
 

@@ -1,10 +1,8 @@
 //! One log: appending and retention. [`read_page`] turns a cursor into a page; [`saving`] passes what is not on disk
 //! yet to the writer, and restores the log at a start.
 
-mod limits;
 pub(super) mod read_page;
 mod saving;
-mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -14,18 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::budget::Budget;
-use super::counters::LogCounters;
-use super::cursor::Cursor;
+use super::budget::{Budget, Limits};
 use super::disk::LogHandle;
+use super::durable_log::{LogCounters, SavedLog};
+use super::page::Cursor;
 use super::record::RecordBatch;
-use super::saved::SavedLog;
 use crate::model::Timestamp;
 use crate::sync::Lock;
-use slot::BlockSource;
-use state::LogState;
-
-pub use limits::Limits;
+use state::{BlockSource, LogState};
 
 /// An append-only sequence of datagrams, of which the latest are in memory and, with a store, all are on disk.
 pub struct Log {
@@ -201,6 +195,25 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock_own()
+    }
+}
+
+impl LogState {
+    /// The state that is written beside the blocks, to detect changes.
+    fn extent(&self) -> (u64, u64, u64, bool) {
+        (self.first, self.tail.next(), self.counters.lost, self.complete)
+    }
+
+    /// Notifies the writer, if necessary, that the log has unwritten changes.
+    fn notify(&mut self, handle: &LogHandle, appended: usize) {
+        let flush_now = self.tail.next() >= self.saving.flush_at;
+        if flush_now {
+            self.saving.flush_at = u64::MAX;
+        }
+        if !std::mem::replace(&mut self.saving.dirty, true) || flush_now || !self.freed.is_empty() {
+            handle.notify(flush_now, &mut self.freed);
+        }
+        handle.note(appended);
     }
 }
 

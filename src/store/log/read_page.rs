@@ -4,13 +4,11 @@
 use std::sync::Arc;
 
 use super::Log;
-use super::slot::BlockSource;
-use super::state::LogState;
+use super::state::{BlockSource, LogState};
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::cursor::{Cursor, Gap, GapReason};
 use crate::store::disk::DiskError;
-use crate::store::page::Page;
+use crate::store::page::{Cursor, Gap, GapReason, Page};
 
 impl Log {
     /// Reads up to `limit` datagrams after the cursor; without one, from the oldest on.
@@ -24,7 +22,7 @@ impl Log {
         // plan has the same block, the block is lost.
         let mut missing = None;
         loop {
-            let Plan { sources, start, length, next, gap, complete } = {
+            let ReadPlan { sources, start, length, next, gap, complete } = {
                 let mut state = self.state();
                 if range.durable {
                     state.saving.awaited = true;
@@ -115,7 +113,7 @@ impl From<LogClosed> for ReadError {
 }
 
 /// The parts of a log that a read returns.
-struct Plan {
+struct ReadPlan {
     sources: Vec<BlockSource>,
     start: u64,
     length: usize,
@@ -126,7 +124,7 @@ struct Plan {
 
 impl LogState {
     /// Plans what to read after the cursor: up to `limit` datagrams that follow each other without a gap.
-    fn plan(&mut self, after: Option<Cursor>, limit: usize, range: ReadRange) -> Result<Plan, LogClosed> {
+    fn plan(&mut self, after: Option<Cursor>, limit: usize, range: ReadRange) -> Result<ReadPlan, LogClosed> {
         if self.closed {
             return Err(LogClosed);
         }
@@ -156,7 +154,7 @@ impl LogState {
             reached = self.tail.next();
         }
         let reached = reached.min(end).max(start);
-        Ok(Plan {
+        Ok(ReadPlan {
             sources,
             start,
             length: usize::try_from(reached - start).unwrap_or(limit),

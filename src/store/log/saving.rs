@@ -8,27 +8,19 @@
 use std::sync::{Arc, Weak};
 
 use super::Log;
-use super::limits::Limits;
-use super::slot::BlockSlot;
-use super::state::{LogState, Saving};
-use crate::store::counters::LogCounters;
-use crate::store::disk::{DiskError, DurableLog, LogHandle, LogWithOwner, Persist, Store};
-use crate::store::saved::{RowId, SavedLog, UnsavedPart};
+use super::state::{BlockSlot, LogState, Saving};
+use crate::store::budget::Limits;
+use crate::store::disk::{DiskError, Store};
+use crate::store::durable_log::{
+    DurableLog, LogCounters, LogWithOwner, Persist, RowId, SavedLog, UnsavedPart,
+};
 
 impl Log {
-    /// Keeps the log and its owner in the store from now on. `is_new`: they are not there yet.
-    pub fn persist(
-        self: &Arc<Self>,
-        store: &Store,
-        kind: &str,
-        id: &str,
-        owner: Weak<dyn Persist>,
-        is_new: bool,
-    ) {
+    /// Keeps the log and its owner in the store from now on, if there is one. `is_new`: they are not there yet.
+    pub fn persist(self: &Arc<Self>, kind: &str, id: &str, owner: Weak<dyn Persist>, is_new: bool) {
         if let Some(handle) = self.handle() {
-            let entry =
-                LogWithOwner { kind: kind.to_owned(), id: id.to_owned(), log: self.clone(), owner, is_new };
-            store.persist(handle.number(), entry);
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            handle.persist(LogWithOwner { kind, id, log: self.clone(), owner, is_new });
         }
     }
 
@@ -116,23 +108,6 @@ impl LogState {
         let gone = counters.evicted + counters.lost;
         counters.appended = counters.appended.max(gone + kept);
         counters.lost = counters.appended - kept - counters.evicted;
-    }
-
-    /// The state that is written beside the blocks, to detect changes.
-    pub(super) fn extent(&self) -> (u64, u64, u64, bool) {
-        (self.first, self.tail.next(), self.counters.lost, self.complete)
-    }
-
-    /// Notifies the writer, if necessary, that the log has unwritten changes.
-    pub(super) fn notify(&mut self, handle: &LogHandle, appended: usize) {
-        let flush_now = self.tail.next() >= self.saving.flush_at;
-        if flush_now {
-            self.saving.flush_at = u64::MAX;
-        }
-        if !std::mem::replace(&mut self.saving.dirty, true) || flush_now || !self.freed.is_empty() {
-            handle.notify(flush_now, &mut self.freed);
-        }
-        handle.note(appended);
     }
 
     pub(super) fn unsaved(&mut self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> UnsavedPart {

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use super::read_page::{ReadError, ReadRange};
 use super::*;
 use crate::model::{DatagramMeta, Timestamp};
-use crate::store::cursor::{Gap, GapReason};
-use crate::store::page::Page;
+use crate::store::page::{Gap, GapReason, Page};
 
 const AMPLE: Limits = Limits { entries: 1_000_000, bytes: 1 << 26, age: None };
 

@@ -125,7 +125,7 @@ async fn serve(directory: &Path, new_limit: u8) {
     let mut logs = Vec::new();
     for saved in saved {
         let log = Arc::new(Log::restored(limits, budget(), saved.handle, &saved.log));
-        log.persist(&store, &saved.kind, &saved.id, Arc::downgrade(&owner), false);
+        log.persist(&saved.kind, &saved.id, Arc::downgrade(&owner), false);
         read(&log).await;
         let address = ([192, 0, 2, 1], 1).into();
         let metadata = DatagramMeta {

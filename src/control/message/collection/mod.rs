@@ -1,9 +1,7 @@
 //! The bookkeeping of a message's sends and responses, and when it is done; no I/O, and the time is a parameter.
 
 mod responders;
-mod results;
 mod sends;
-mod table_budget;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::model::{ClockReading, CloseReason, MessageSpec, ResponseMeta, Timestamp};
 use sends::Sends;
 
-pub(in crate::control) use responders::ResponderTable;
 pub use responders::{ListedResponders, RespondingPeer};
-pub use results::EgressResult;
-pub(in crate::control) use table_budget::TableBudget;
+pub(in crate::control) use responders::{ResponderTable, TableBudget};
+pub use sends::EgressResult;
 
 pub(in crate::control) struct Collection {
     /// One result for each interface, shared with views.

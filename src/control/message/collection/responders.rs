@@ -1,4 +1,4 @@
-//! The responders of a message: the first ones, with their figures.
+//! The responders of a message: the first ones, with their figures, and the budget of all such tables.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::table_budget::TableBudget;
+use crate::bounded_counter::BoundedCounter;
 
 /// The responders of a message in the order of their first responses, as many as the budget allows.
 ///
@@ -226,6 +226,52 @@ impl ListedResponders {
             };
             (row.source, peer)
         })
+    }
+}
+
+/// The bounds on the tables of responders: the rows of each, and the bytes of all.
+pub(in crate::control) struct TableBudget {
+    rows: usize,
+    held: BoundedCounter,
+}
+
+impl TableBudget {
+    pub(in crate::control) fn new(rows: usize, bytes: usize) -> Self {
+        Self { rows, held: BoundedCounter::new(bytes) }
+    }
+
+    /// The most rows of one table.
+    pub(in crate::control) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The bytes of all tables.
+    pub(in crate::control) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Whether tables of closed messages are emptied for those of messages that collect, until
+    /// [`Self::has_room`].
+    pub(in crate::control) fn is_short(&self) -> bool {
+        self.held() > self.held.max() / 2
+    }
+
+    pub(in crate::control) fn has_room(&self) -> bool {
+        self.held() <= self.held.max() / 8 * 3
+    }
+
+    /// Charges these bytes, unless that would exceed the bound.
+    pub(super) fn try_charge(&self, bytes: usize) -> bool {
+        self.held.try_add(bytes)
+    }
+
+    /// Charges the bytes of restored rows, which may exceed the bound for a moment.
+    pub(super) fn charge(&self, bytes: usize) {
+        self.held.add_beyond_max(bytes);
+    }
+
+    pub(super) fn release(&self, bytes: usize) {
+        self.held.subtract(bytes);
     }
 }
 

@@ -31,14 +31,14 @@ pub(super) fn read(
     mut take: impl FnMut(&BlockRow, &[u8]) -> io::Result<()>,
 ) -> io::Result<Salvaged> {
     let journal = beside(database, "-wal");
-    let mut found = Found::default();
+    let mut found = RowsByNumber::default();
     // What is found first counts as newer.
     let frames: &[_] =
         if is_damaged { &[JournalFrames::All, JournalFrames::Good] } else { &[JournalFrames::Committed] };
     for frames in frames {
         found.read(&DatabasePages::open(database, &journal, *frames)?, &mut take)?;
     }
-    let Found { owners, logs, blocks, unknown } = found;
+    let RowsByNumber { owners, logs, blocks, unknown } = found;
     let rows = FoundRows {
         owners: owners.into_values().collect(),
         logs: logs.into_values().collect(),
@@ -49,14 +49,14 @@ pub(super) fn read(
 
 /// The rows by their numbers. A table has each once, but pages of different ages can have several versions.
 #[derive(Default)]
-struct Found {
+struct RowsByNumber {
     owners: BTreeMap<i64, Checked<OwnerRow>>,
     logs: BTreeMap<i64, Checked<LogRow>>,
     blocks: BTreeMap<i64, Checked<BlockRow>>,
     unknown: u64,
 }
 
-impl Found {
+impl RowsByNumber {
     fn read(
         &mut self,
         pages: &DatabasePages,

@@ -5,11 +5,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Checked, RowColumns};
+use super::{Checked, RowChecksum, RowColumns, checksum_of_data};
 use crate::model::Timestamp;
 use crate::store::block::Block;
-use crate::store::disk::checksum::{self, RowChecksum};
-use crate::store::saved::{RowId, SavedBlock};
+use crate::store::durable_log::{RowId, SavedBlock};
 
 /// A block without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl BlockRow {
 
     /// Whether this is what was written as the row's data.
     pub(in crate::store::disk) fn is_data(&self, data: &[u8]) -> bool {
-        data.len() == self.block.length && checksum::of_data(data) == self.data_checksum
+        data.len() == self.block.length && checksum_of_data(data) == self.data_checksum
     }
 
     /// The row of a block with this data.
@@ -53,7 +52,7 @@ impl BlockRow {
         data: &[u8],
     ) -> Self {
         let block = SavedBlock { row, first, next, times, length: data.len() };
-        Self { log, block, data_checksum: checksum::of_data(data) }
+        Self { log, block, data_checksum: checksum_of_data(data) }
     }
 
     fn numbers(&self) -> [i64; 8] {

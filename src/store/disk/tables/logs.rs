@@ -4,9 +4,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Checked, RowColumns};
-use crate::store::counters::LogCounters;
-use crate::store::disk::checksum::RowChecksum;
+use super::{Checked, RowChecksum, RowColumns};
+use crate::store::durable_log::LogCounters;
 
 /// A log without its blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,8 @@
 //! One file for each table: its statements, their parameters, their columns, and the checksum over them.
+//!
+//! Checksums (XXH3, 64 bits) detect what was damaged on disk. The checksum of a row covers its table's name, its number
+//! and all its columns, so that a row that turns up under another number or in another log is not taken for good. They
+//! are no protection against forgery.
 
 pub(super) mod blocks;
 pub(super) mod logs;
@@ -7,6 +11,7 @@ pub(super) mod service;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
+use twox_hash::XxHash3_64;
 
 /// A row as read: none if it is damaged, so that its checksum or the type of a column is wrong.
 pub(super) struct Checked<T> {
@@ -37,4 +42,36 @@ fn read_all<T>(
     let mut selected = connection.prepare(select)?;
     let rows = selected.query_map([], |row| Ok(Checked { number: row.get(0)?, row: parse(row) }))?;
     rows.collect()
+}
+
+/// The checksum of the data of a block.
+fn checksum_of_data(data: &[u8]) -> i64 {
+    XxHash3_64::oneshot(data).cast_signed()
+}
+
+/// The checksum of a row, from its columns in a fixed order.
+struct RowChecksum(Vec<u8>);
+
+impl RowChecksum {
+    fn new(table: &str) -> Self {
+        Self(table.as_bytes().to_vec())
+    }
+
+    fn numbers(mut self, numbers: &[i64]) -> Self {
+        self.0.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        self
+    }
+
+    /// Texts count by their length and their own checksum, so that where one ends is covered, too.
+    fn texts(mut self, texts: &[&str]) -> Self {
+        for text in texts {
+            self.0.extend((text.len() as u64).to_le_bytes());
+            self.0.extend(checksum_of_data(text.as_bytes()).to_le_bytes());
+        }
+        self
+    }
+
+    fn get(self) -> i64 {
+        checksum_of_data(&self.0)
+    }
 }

@@ -2,8 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Checked, RowColumns};
-use crate::store::disk::checksum::RowChecksum;
+use super::{Checked, RowChecksum, RowColumns};
 
 /// The owner of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

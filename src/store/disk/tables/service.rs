@@ -2,9 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::RowColumns;
+use super::{RowChecksum, RowColumns};
 use crate::model::Timestamp;
-use crate::store::disk::checksum::RowChecksum;
 
 pub(in crate::store::disk) const COLUMNS: usize = 4;
 

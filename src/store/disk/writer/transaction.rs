@@ -4,14 +4,13 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::store::disk::database::Database;
 use crate::store::disk::disk_space::SpaceEstimate;
-use crate::store::disk::log_with_owner::LogWithOwner;
 use crate::store::disk::pending::{CommitResult, PendingWrites};
 use crate::store::disk::schema::PAGE_BYTES;
-use crate::store::disk::tables::logs::LogRow;
-use crate::store::disk::tables::owners::OwnerRow;
-use crate::store::disk::tables::{blocks, logs, owners};
+use crate::store::disk::tables::blocks;
+use crate::store::disk::tables::logs::{self, LogRow};
+use crate::store::disk::tables::owners::{self, OwnerRow};
 use crate::store::disk::write_queue::WriteQueue;
-use crate::store::saved::{RowId, UnsavedPart};
+use crate::store::durable_log::{LogWithOwner, RowId, UnsavedPart};
 
 /// Bytes that a log, or a deletion, takes in a transaction beside its blocks: pages of the tables.
 const PAGES_BYTES: u32 = 2 * PAGE_BYTES;
