@@ -96,10 +96,10 @@ pub(super) struct RepeatBody {
 pub struct RawOptions {
     /// The group to send to; required if the body is not JSON. A request with a JSON body accepts none of these
     /// options.
-    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1)]
     group: Option<String>,
     /// Names of interfaces, separated by commas; this and the following options are as in a JSON body.
-    #[param(nullable = false, min_length = 1, example = "lo")]
+    #[param(nullable = false, min_length = 1)]
     interfaces: Option<String>,
     /// TTL or hop limit. Default: 1.
     #[param(nullable = false, minimum = 0, maximum = 255)]
@@ -109,7 +109,7 @@ pub struct RawOptions {
     #[param(nullable = false)]
     loopback: Option<bool>,
     /// The source address, one of an interface.
-    #[param(nullable = false, min_length = 1, example = "127.0.0.1")]
+    #[param(nullable = false, min_length = 1)]
     source: Option<String>,
     /// The UDP source port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]

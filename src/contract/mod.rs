@@ -9,6 +9,7 @@ pub mod events;
 mod fields;
 pub mod health;
 mod join_bodies;
+pub mod index;
 pub mod lists;
 pub mod memberships;
 mod message_body;

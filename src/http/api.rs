@@ -20,7 +20,7 @@ use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, span
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
-use super::{compute, openapi, router};
+use super::{compute, docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
 use crate::model::Id;
@@ -69,7 +69,7 @@ impl Api {
             traces: traces.clone(),
         });
         let routes = routes
-            .merge(openapi::routes(&document))
+            .merge(docs::routes(&document))
             .fallback(router::not_found)
             .method_not_allowed_fallback(router::method_not_allowed)
             .with_state(state);
@@ -114,6 +114,7 @@ impl Api {
         capacity: Capacity,
     ) -> Response {
         let started = Instant::now();
+        router::trim_trailing_slashes(request.uri_mut());
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);

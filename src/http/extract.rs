@@ -205,7 +205,7 @@ pub(super) struct Wait(pub(super) Option<u64>);
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct PreferWait {
     /// `wait=N`: wait up to N seconds, at most 60
-    #[param(nullable = false, example = "wait=5")]
+    #[param(nullable = false)]
     prefer: Option<String>,
 }
 

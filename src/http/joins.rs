@@ -1,6 +1,5 @@
 //! The handlers that memberships and responders share.
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::compute::{compute, compute_within};
 use super::extract::{Json, PathId, Query};
 use super::problem::{Problem, ProblemKind};
+use super::responses::JsonResponse;
 use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
@@ -135,7 +135,7 @@ async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct IfNoneMatch {
     /// `*`: only create; the service responds with 412 if the resource exists
-    #[param(rename = "if-none-match", inline, nullable = false, example = "*")]
+    #[param(rename = "if-none-match", inline, nullable = false)]
     condition: Option<OnlyCreate>,
 }
 

@@ -1,6 +1,5 @@
 //! The routes of memberships.
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -11,7 +10,7 @@ use super::joins::IfNoneMatch;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
-use super::responses::{Created, Joined, LogContent, PayloadContent};
+use super::responses::{Created, Joined, JsonResponse, LogContent, PayloadContent};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;

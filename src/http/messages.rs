@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json as JsonResponse;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +14,7 @@ use super::problem::{Problem, ProblemKind};
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
 use super::resource::{DatagramParams, IdParam, Resource, location};
-use super::responses::{LogContent, PayloadContent};
+use super::responses::{JsonResponse, LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
 use crate::contract::lists::{List, ListParams};

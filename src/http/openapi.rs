@@ -1,16 +1,11 @@
-//! The API document: what the handlers' annotations do not say, the document as files, and a viewer.
+//! The API document beyond what the handlers' annotations say.
 
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::http::Method;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::{is_open, needed};
-use super::problem::{Problem, ProblemKind};
-use super::state::AppState;
+use super::problem::Problem;
 use crate::contract::datagrams::{self, Datagram, DatagramPage};
 use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
 
@@ -27,7 +22,7 @@ type Responses = DatagramPage<datagrams::Response>;
     components(schemas(
         Problem, Datagrams, Responses, EventStream, Lines, Capture, RawBytes,
     )),
-    servers((url = "http://127.0.0.1:8080", description = "The default address of `rollcall serve`")),
+    servers((url = "/", description = "The service that serves this document")),
     tags(
         (name = "messages", description = "Send to a group and collect the responses"),
         (name = "memberships", description = "Join groups and read their datagrams"),
@@ -57,32 +52,4 @@ pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
             operation.security = Some([SecurityRequirement::default()].into_iter().chain(required).collect());
         }
     }
-}
-
-/// The document as JSON and YAML, and a viewer that loads nothing from other hosts.
-pub(super) fn routes(document: &utoipa::openapi::OpenApi) -> axum::Router<AppState> {
-    let json = document.to_json().unwrap_or_default();
-    let yaml = document.to_yaml().unwrap_or_default();
-    let config = Config::new(["/openapi.json"]).validator_url("none");
-    axum::Router::new()
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], json).into_response()),
-        )
-        .route(
-            "/openapi.yaml",
-            get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
-        )
-        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(viewed)))
-}
-
-/// Lets no other page show the viewer in a frame, and turns its 404 into a problem document.
-async fn viewed(response: Response) -> Response {
-    if response.status() == StatusCode::NOT_FOUND {
-        return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")
-            .into_response();
-    }
-    let unframed =
-        [(header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"), (header::X_FRAME_OPTIONS, "DENY")];
-    (unframed, response).into_response()
 }

@@ -197,7 +197,9 @@ impl IntoResponse for Problem {
 
 impl Problem {
     pub(super) fn document(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut document = serde_json::to_vec(self).unwrap_or_default();
+        document.push(b'\n');
+        document
     }
 
     pub(super) fn write_into(&self, response: &mut Response) {

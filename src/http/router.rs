@@ -11,7 +11,7 @@ use super::openapi::Document;
 use super::operations::{configuration, health, metrics};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
-use super::{events, memberships, messages, overview, responders};
+use super::{events, index, memberships, messages, overview, responders};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     use {configuration as config, memberships as member, messages as message};
@@ -38,11 +38,29 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/interfaces", routes!(overview::interfaces))
         .at("/v1/events", routes!(events::events))
         // The service itself
+        .at("/", routes!(index::begin))
+        .at("/v1", routes!(index::index))
+        .at("/v1/version", routes!(index::version))
         .at("/v1/config", routes!(config::show))
         .at("/v1/log-filter", routes!(config::show_log_filter, config::put_log_filter))
         .at("/livez", routes!(health::livez))
         .at("/readyz", routes!(health::readyz))
         .at("/metrics", routes!(metrics::metrics))
+}
+
+/// A path with slashes at its end means the same without them.
+pub(super) fn trim_trailing_slashes(uri: &mut Uri) {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() || trimmed.len() == path.len() {
+        return;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("{trimmed}{query}").parse().ok();
+    if let Ok(trimmed) = Uri::from_parts(parts) {
+        *uri = trimmed;
+    }
 }
 
 /// The response if there is no route.

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
 
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
 use crate::http::extract::Json;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::responses::JsonResponse;
 use crate::logging::LogFilter;
 use crate::sync::Lock;
 

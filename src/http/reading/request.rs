@@ -196,7 +196,7 @@ fn essence(range: &str) -> Option<&str> {
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(in crate::http) struct LastEventId {
     /// The `id` of the last event that the client received: the stream resumes after it. Overrides `after`
-    #[param(rename = "last-event-id", nullable = false, example = "1d60f7e7ade273a1-2")]
+    #[param(rename = "last-event-id", nullable = false)]
     id: Option<String>,
 }
 
