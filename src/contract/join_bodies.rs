@@ -66,6 +66,7 @@ macro_rules! join_body {
                     exact_drops: self.exact_drops,
                     retention,
                     lease: lease.map(Duration::from_millis),
+                    keeps_lease: false,
                     declared: false,
                     rules: None,
                 })

@@ -10,7 +10,7 @@ use crate::control::{InterfaceView, JoinState, MembershipView};
 /// A membership: its spec and its status.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "monitor", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
+    "id": "monitor", "group": "239.1.2.3:10000", "revision": 1, "state": "joined", "hears": true,
     "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 2, "bytes": 38,
         "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false,
@@ -20,6 +20,9 @@ use crate::control::{InterfaceView, JoinState, MembershipView};
 pub struct Membership {
     id: String,
     group: String,
+    /// The revision of the specification, from 1: it grows with each change of a member that requests have. To renew the
+    /// lease for the same time is no change.
+    revision: u64,
     /// The worst state among the interfaces.
     state: State,
     /// Whether datagrams can arrive: on all interfaces if the membership names them, else on at least one (which may be
@@ -123,6 +126,7 @@ impl From<&MembershipView> for Membership {
         Self {
             id: view.id.to_string(),
             group: view.spec.group.to_string(),
+            revision: view.revision.number(),
             state: view.state.into(),
             hears: view.hears,
             interfaces: view.interfaces.iter().map(InterfaceState::from).collect(),

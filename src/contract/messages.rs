@@ -13,7 +13,7 @@ use crate::model::CloseReason;
 /// A message: its spec, its sends and its responders.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "roll-1", "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "id": "roll-1", "revision": 1, "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
     "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
     "window_ms": 1000, "expect": 2, "track_attempts": false, "linger_ms": 2000,
     "sent": [{
@@ -31,6 +31,8 @@ use crate::model::CloseReason;
 })))]
 pub struct Message {
     id: String,
+    /// The revision of the specification, which is always 1: a message never changes.
+    revision: u64,
     state: State,
     /// Why the message stopped collecting; absent while it collects.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,7 +182,7 @@ struct MessageResponder {
 /// A message and, if the request waited for it, its first 1,000 responses, or the first MiB of them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "roll-1", "state": "closed", "close_reason": "expected",
+    "id": "roll-1", "revision": 1, "state": "closed", "close_reason": "expected",
     "closed_at": "2026-01-02T03:04:05.679193345Z", "created_at": "2026-01-02T03:04:05.678901234Z",
     "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
     "window_ms": 1000, "expect": 1, "track_attempts": false, "linger_ms": 2000,
@@ -224,6 +226,7 @@ impl From<&MessageView> for Message {
         let in_time = view.responders.iter().filter(|(_, peer)| !peer.late).count() as u64;
         Self {
             id: view.id.to_string(),
+            revision: view.revision.number(),
             state: if view.closed.is_some() { State::Closed } else { State::Collecting },
             close_reason: view.closed.map(|(reason, _)| reason.into()),
             closed_at: view.closed.map(|(_, at)| rfc3339(at)),

@@ -2,22 +2,22 @@
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use utoipa::{IntoParams, ToSchema};
 
 use super::compute::{compute, compute_within};
+use super::conditions::{Conditions, ReadCondition, identity, tagged};
 use super::extract::{Json, PathId, Query};
-use super::problem::{Problem, ProblemKind};
+use super::problem::Problem;
 use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
 use crate::contract::{FieldError, MembershipBody, ResponderBody};
-use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
+use crate::control::{Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
 /// The view of a membership or responder.
@@ -65,27 +65,28 @@ pub(super) async fn create<T: Join>(
 ) -> Result<Response, Problem> {
     let request = read::<T>(body).await?;
     let id = Id::generate();
-    let joined = control.join_as(id.clone(), request, true).await;
+    let joined = control.join_as(id.clone(), request, &Condition::ONLY_CREATE).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
         // The resource exists, so the client needs its id.
         return Ok((location(T::KIND, &id), Problem::from(error)).into_response());
     }
     let view = joined?.0.view();
-    Ok((StatusCode::CREATED, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
+    Ok((StatusCode::CREATED, identity(T::KIND, &view.id, view.revision), JsonResponse(T::from(&view)))
+        .into_response())
 }
 
 /// Creates, renews or changes the resource under the client's id: 201 or 200.
 pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
-    headers: HeaderMap,
+    Conditions(condition): Conditions,
     Json(body): Json<T::Body>,
 ) -> Result<Response, Problem> {
     let request = read::<T>(body).await?;
-    let (membership, outcome) = control.join_as(id, request, only_creates(&headers)?).await?;
+    let (membership, outcome) = control.join_as(id, request, &condition).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
+    Ok((status, identity(T::KIND, &view.id, view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn list<T: Join>(
@@ -105,16 +106,19 @@ pub(super) async fn list<T: Join>(
 pub(super) fn show<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
-) -> Result<JsonResponse<T>, Problem> {
-    let membership = control.membership(T::KIND, &id)?;
-    Ok(JsonResponse(T::from(&membership.view())))
+    ReadCondition(condition): ReadCondition,
+) -> Result<Response, Problem> {
+    let view = control.membership(T::KIND, &id)?.view();
+    condition.check(T::KIND, &id, Some(view.revision))?;
+    Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn leave<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
+    Conditions(condition): Conditions,
 ) -> Result<StatusCode, Problem> {
-    control.leave(T::KIND, &id).await?;
+    control.leave(T::KIND, &id, &condition).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -127,34 +131,4 @@ async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
     }
     let request = compute_within(&COMPILING, Done::Nothing, || T::read(body)).await?;
     request.map_err(Problem::of_fields)
-}
-
-/// The header as the API document shows it.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
-pub(super) struct IfNoneMatch {
-    /// `*`: only create; the service responds with 412 if the resource exists
-    #[param(rename = "if-none-match", inline, nullable = false, example = "*")]
-    condition: Option<OnlyCreate>,
-}
-
-/// Only create (RFC 9110 section 13.1.2).
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the handler reads the headers; this is the schema")]
-enum OnlyCreate {
-    #[schema(rename = "*")]
-    Any,
-}
-
-/// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.
-fn only_creates(headers: &HeaderMap) -> Result<bool, Problem> {
-    match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes().trim_ascii()) {
-        None => Ok(false),
-        Some(b"*") => Ok(true),
-        Some(_) => {
-            let detail = "If-None-Match takes only `*` here, to create and never change";
-            Err(Problem::new(ProblemKind::InvalidParameter, detail))
-        }
-    }
 }

@@ -2,16 +2,16 @@
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
 use super::extract::{Json, PathId, Query};
 use super::joins;
-use super::joins::IfNoneMatch;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
-use super::responses::{Created, Joined, LogContent, PayloadContent};
+use super::responses::{Created, Joined, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
@@ -33,15 +33,15 @@ pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) 
 /// Idempotent. Sources and interfaces change in place, and the log stays; a new group starts a new log. The request
 /// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates.
 #[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "put_membership",
-    params(IdParam<Membership>, IfNoneMatch),
+    params(IdParam<Membership>, IfMatch, IfNoneMatch),
     request_body = MembershipBody, responses(Joined<Membership>, Problem))]
 pub(super) async fn put(
     control: State<Control>,
     id: PathId,
-    headers: HeaderMap,
+    conditions: Conditions,
     body: Json<MembershipBody>,
 ) -> Result<Response, Problem> {
-    joins::put::<Membership>(control, id, headers, body).await
+    joins::put::<Membership>(control, id, conditions, body).await
 }
 
 type MembershipList = List<Membership>;
@@ -58,20 +58,31 @@ pub(super) async fn list(
 }
 
 /// Show a membership
+///
+/// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
+/// `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "show_membership",
-    params(IdParam<Membership>),
-    responses((status = 200, description = "The membership", body = Membership), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Membership>, Problem> {
-    joins::show(control, id)
+    params(IdParam<Membership>, IfMatch),
+    responses(Shown<Membership>, Problem))]
+pub(super) async fn show(
+    control: State<Control>,
+    id: PathId,
+    condition: ReadCondition,
+) -> Result<Response, Problem> {
+    joins::show::<Membership>(control, id, condition)
 }
 
 /// Delete a membership
 ///
 /// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "leave",
-    params(IdParam<Membership>), responses((status = 204, description = "Left and deleted"), Problem))]
-pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
-    joins::leave::<Membership>(control, id).await
+    params(IdParam<Membership>, IfMatch), responses((status = 204, description = "Left and deleted"), Problem))]
+pub(super) async fn leave(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    joins::leave::<Membership>(control, id, conditions).await
 }
 
 /// Read the datagrams of a membership

@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod compute;
+mod conditions;
 mod events;
 mod extract;
 #[doc(hidden)]

@@ -2,16 +2,16 @@
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
 use super::extract::{Json, PathId, Query};
 use super::joins;
-use super::joins::IfNoneMatch;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
-use super::responses::{Created, Joined, LogContent, PayloadContent};
+use super::responses::{Created, Joined, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::responders::Responder;
@@ -31,15 +31,15 @@ pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -
 ///
 /// As for memberships; `reply`, `match` and `delay_ms` also change in place.
 #[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
-    params(IdParam<Responder>, IfNoneMatch),
+    params(IdParam<Responder>, IfMatch, IfNoneMatch),
     request_body = ResponderBody, responses(Joined<Responder>, Problem))]
 pub(super) async fn put(
     control: State<Control>,
     id: PathId,
-    headers: HeaderMap,
+    conditions: Conditions,
     body: Json<ResponderBody>,
 ) -> Result<Response, Problem> {
-    joins::put::<Responder>(control, id, headers, body).await
+    joins::put::<Responder>(control, id, conditions, body).await
 }
 
 type ResponderList = List<Responder>;
@@ -56,20 +56,31 @@ pub(super) async fn list(
 }
 
 /// Show a responder
+///
+/// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
+/// `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "show_responder",
-    params(IdParam<Responder>),
-    responses((status = 200, description = "The responder", body = Responder), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Responder>, Problem> {
-    joins::show(control, id)
+    params(IdParam<Responder>, IfMatch),
+    responses(Shown<Responder>, Problem))]
+pub(super) async fn show(
+    control: State<Control>,
+    id: PathId,
+    condition: ReadCondition,
+) -> Result<Response, Problem> {
+    joins::show::<Responder>(control, id, condition)
 }
 
 /// Delete a responder
 ///
 /// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders", operation_id = "delete_responder",
-    params(IdParam<Responder>), responses((status = 204, description = "Left and deleted"), Problem))]
-pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
-    joins::leave::<Responder>(control, id).await
+    params(IdParam<Responder>, IfMatch), responses((status = 204, description = "Left and deleted"), Problem))]
+pub(super) async fn leave(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    joins::leave::<Responder>(control, id, conditions).await
 }
 
 /// Read the datagrams of a responder
