@@ -181,7 +181,9 @@ impl Api {
             biased;
             handled = self.routes.clone().call(request) => {
                 let Ok(response) = handled;
-                response.map(Body::new)
+                let mut response = response.map(Body::new);
+                router::complete_allow(&mut response);
+                response
             }
             problem = authorization.ended(), if only_reads => problem.into_response(),
         }

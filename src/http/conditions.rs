@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
@@ -55,6 +56,21 @@ pub(super) struct IfNoneMatch {
     tags: Option<String>,
 }
 
+/// `If-None-Match` of a GET, as the API document shows it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
+pub(super) struct Known {
+    /// The `etag` of a response that the client has: the service responds with 304 if it is still the same
+    #[param(
+        rename = "if-none-match",
+        nullable = false,
+        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#,
+        example = "\"x\""
+    )]
+    tags: Option<String>,
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Conditions {
     type Rejection = Problem;
 
@@ -85,40 +101,68 @@ pub(super) fn tagged(revision: Revision) -> [(HeaderName, String); 1] {
     [(header::ETAG, format!("\"{revision}\""))]
 }
 
-/// A document that depends on nothing but its text. A cache may keep it, and asks each time whether it is still the
+/// A text that depends on nothing else, as a document. A cache may keep it, and asks each time whether it is still the
 /// same.
-#[derive(Clone)]
-pub(super) struct Document {
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Text {
     content_type: &'static str,
-    text: Bytes,
+    body: Bytes,
     /// Without the quotes.
     tag: String,
 }
 
-impl Document {
-    pub(super) fn new(content_type: &'static str, text: impl Into<Bytes>) -> Self {
-        let text = text.into();
-        let digest = Sha256::digest(&text);
-        let tag = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { content_type, text, tag }
+impl Text {
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        Self::new("application/json", serde_json::to_vec(value).unwrap_or_default())
     }
 
-    /// The document, 304 to a client that has it, or 412 to one that wants another.
+    pub(super) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let digest = Sha256::digest(&body);
+        let tag = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { content_type, body, tag }
+    }
+
+    /// The text, 304 to a client that has it, or 412 to one that wants another.
     pub(super) fn respond(&self, headers: &HeaderMap) -> Result<Response, Problem> {
-        if let Some(tags) = Tags::of(headers, &header::IF_MATCH)?
-            && !tags.name(&self.tag, false)
-        {
-            let detail = "the document has another tag: GET it without If-Match";
-            return Err(Problem::new(ProblemKind::PreconditionFailed, detail));
-        }
-        let unchanged = Tags::of(headers, &header::IF_NONE_MATCH)?;
-        let unchanged = unchanged.is_some_and(|tags| tags.name(&self.tag, true));
+        let condition = TextCondition::of(headers)?;
+        let unchanged = condition.not_at.as_ref().is_some_and(|tags| tags.name(&self.tag, true));
+        TextCondition { not_at: None, ..condition }.check(self)?;
         let validators =
             [(header::ETAG, format!("\"{}\"", self.tag)), (header::CACHE_CONTROL, "no-cache".to_owned())];
         if unchanged {
             return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
         }
-        Ok((validators, [(header::CONTENT_TYPE, self.content_type)], self.text.clone()).into_response())
+        Ok((validators, [(header::CONTENT_TYPE, self.content_type)], self.body.clone()).into_response())
+    }
+}
+
+/// What a request requires of a text.
+pub(super) struct TextCondition {
+    at: Option<Tags>,
+    not_at: Option<Tags>,
+}
+
+impl TextCondition {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let at = Tags::of(headers, &header::IF_MATCH)?;
+        Ok(Self { at, not_at: Tags::of(headers, &header::IF_NONE_MATCH)? })
+    }
+
+    pub(super) fn check(&self, text: &Text) -> Result<(), Problem> {
+        let holds = self.at.as_ref().is_none_or(|tags| tags.name(&text.tag, false))
+            && self.not_at.as_ref().is_none_or(|tags| !tags.name(&text.tag, true));
+        let detail =
+            "it has another `etag` than the request allows: GET it, and make the change to what it is now";
+        holds.then_some(()).ok_or_else(|| Problem::new(ProblemKind::PreconditionFailed, detail))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TextCondition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers)
     }
 }
 
@@ -230,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_document_is_sent_to_clients_that_do_not_have_it() {
-        let document = Document::new("text/plain", "text");
+        let document = Text::new("text/plain", "text");
         let tag = format!("\"{}\"", document.tag);
         let weak = format!("W/{tag}");
         for (if_match, if_none_match, expected) in [

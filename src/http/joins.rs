@@ -10,13 +10,13 @@ use tokio::sync::Semaphore;
 
 use super::compute::{compute, compute_within};
 use super::conditions::{Conditions, ReadCondition, identity, tagged};
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::problem::Problem;
 use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
-use crate::contract::{FieldError, MembershipBody, ResponderBody};
+use crate::contract::{FieldError, MembershipBody, RenewBody, ResponderBody};
 use crate::control::{Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
@@ -87,6 +87,41 @@ pub(super) async fn put<T: Join>(
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, identity(T::KIND, &view.id, view.revision), JsonResponse(T::from(&view))).into_response())
+}
+
+/// Applies a patch to the specification as GET gives it. The lease stays as it is, unless the patch has it.
+pub(super) async fn patch<T: Join>(
+    State(control): State<Control>,
+    PathId(id): PathId,
+    Conditions(condition): Conditions,
+    Patch(patch): Patch,
+) -> Result<Response, Problem> {
+    loop {
+        let view = control.membership(T::KIND, &id)?.view();
+        condition.check(T::KIND, &id, Some(view.revision))?;
+        let request = read::<T>(patch.apply(&T::from(&view))?).await?;
+        let request = JoinRequest { keeps_lease: !patch.has_lease(), ..request };
+        match control.join_as(id.clone(), request, &Condition::at(view.revision)).await {
+            // Another request was faster: the patch is applied to what that one has made.
+            Err(ControlError::OtherRevision { .. }) => {}
+            changed => {
+                let view = changed?.0.view();
+                return Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response());
+            }
+        }
+    }
+}
+
+/// Starts the lease again.
+pub(super) async fn renew<T: Join>(
+    State(control): State<Control>,
+    PathId(id): PathId,
+    Conditions(condition): Conditions,
+    OptionalJson(body): OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    let lease = body.unwrap_or_default().read().map_err(Problem::of_fields)?;
+    let view = control.renew(T::KIND, &id, lease, &condition).await?.view();
+    Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn list<T: Join>(

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
@@ -15,7 +15,7 @@ use super::responses::{Created, Joined, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
-use crate::contract::{MembershipBody, ReadQuery};
+use crate::contract::{MembershipBody, MembershipPatch, ReadQuery, RenewBody};
 use crate::control::Control;
 
 /// Join a group
@@ -42,6 +42,39 @@ pub(super) async fn put(
     body: Json<MembershipBody>,
 ) -> Result<Response, Problem> {
     joins::put::<Membership>(control, id, conditions, body).await
+}
+
+/// Change some members of a membership
+///
+/// The JSON merge patch (RFC 7396) is applied to the membership as GET gives it, and the result is accepted or refused like
+/// the body of a PUT. The lease stays as it is, unless `expires_in_ms` is in the patch.
+#[utoipa::path(patch, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "patch_membership",
+    params(IdParam<Membership>, IfMatch, IfNoneMatch),
+    request_body(content((MembershipPatch = "application/merge-patch+json"), (MembershipPatch = "application/json"))),
+    responses(Shown<Membership>, Problem))]
+pub(super) async fn patch(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    patch: Patch,
+) -> Result<Response, Problem> {
+    joins::patch::<Membership>(control, id, conditions, patch).await
+}
+
+/// Renew the lease of a membership
+///
+/// The lease starts again. Without a body, or without `expires_in_ms`, it is as long as before; a membership without a lease
+/// needs `expires_in_ms`, else the service responds with 409.
+#[utoipa::path(post, path = "/v1/memberships/{id}/renew", tag = "memberships", operation_id = "renew_membership",
+    params(IdParam<Membership>, IfMatch),
+    request_body(content = Option<RenewBody>), responses(Shown<Membership>, Problem))]
+pub(super) async fn renew(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    body: OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    joins::renew::<Membership>(control, id, conditions, body).await
 }
 
 type MembershipList = List<Membership>;

@@ -211,7 +211,7 @@ async fn read_spec(
             let options: RawOptions = parse_query(&query).map_err(Problem::of_parameter)?;
             options.read(read_body(request, budget).await?.bytes).map_err(Problem::of_fields)?
         }
-        Content::Other => {
+        Content::MergePatch | Content::Other => {
             let accepted = "application/json, or the payload as text/plain or application/octet-stream";
             return Err(wrong_type(request.headers(), accepted));
         }

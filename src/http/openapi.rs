@@ -1,6 +1,6 @@
 //! The API document: what the handlers' annotations do not say, the document as files, and a viewer.
 
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -9,6 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::{is_open, needed};
+use super::conditions::Text;
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::contract::datagrams::{self, Datagram, DatagramPage};
@@ -42,7 +43,7 @@ pub(super) struct Document;
 pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
     let description = "A token of `--tokens-file`, required over TCP beyond loopback, or on all listeners with \
-        `--require-token always`. GET needs the scope `read`, all other methods `control`.";
+        `--require-token always`. GET, HEAD and OPTIONS need the scope `read`, all other methods `control`.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
@@ -61,18 +62,12 @@ pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
 
 /// The document as JSON and YAML, and a viewer that loads nothing from other hosts.
 pub(super) fn routes(document: &utoipa::openapi::OpenApi) -> axum::Router<AppState> {
-    let json = document.to_json().unwrap_or_default();
-    let yaml = document.to_yaml().unwrap_or_default();
+    let json = Text::new("application/json", document.to_json().unwrap_or_default());
+    let yaml = Text::new("application/yaml", document.to_yaml().unwrap_or_default());
     let config = Config::new(["/openapi.json"]).validator_url("none");
     axum::Router::new()
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], json).into_response()),
-        )
-        .route(
-            "/openapi.yaml",
-            get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
-        )
+        .route("/openapi.json", get(async move |headers: HeaderMap| json.respond(&headers)))
+        .route("/openapi.yaml", get(async move |headers: HeaderMap| yaml.respond(&headers)))
         .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(viewed)))
 }
 
@@ -82,7 +77,10 @@ async fn viewed(response: Response) -> Response {
         return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")
             .into_response();
     }
-    let unframed =
-        [(header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"), (header::X_FRAME_OPTIONS, "DENY")];
+    let unframed = [
+        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     (unframed, response).into_response()
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
@@ -15,7 +15,7 @@ use super::responses::{Created, Joined, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::responders::Responder;
-use crate::contract::{ReadQuery, ResponderBody};
+use crate::contract::{ReadQuery, RenewBody, ResponderBody, ResponderPatch};
 use crate::control::Control;
 
 /// Create a responder
@@ -40,6 +40,39 @@ pub(super) async fn put(
     body: Json<ResponderBody>,
 ) -> Result<Response, Problem> {
     joins::put::<Responder>(control, id, conditions, body).await
+}
+
+/// Change some members of a responder
+///
+/// The JSON merge patch (RFC 7396) is applied to the responder as GET gives it, and the result is accepted or refused like
+/// the body of a PUT. The lease stays as it is, unless `expires_in_ms` is in the patch.
+#[utoipa::path(patch, path = "/v1/responders/{id}", tag = "responders", operation_id = "patch_responder",
+    params(IdParam<Responder>, IfMatch, IfNoneMatch),
+    request_body(content((ResponderPatch = "application/merge-patch+json"), (ResponderPatch = "application/json"))),
+    responses(Shown<Responder>, Problem))]
+pub(super) async fn patch(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    patch: Patch,
+) -> Result<Response, Problem> {
+    joins::patch::<Responder>(control, id, conditions, patch).await
+}
+
+/// Renew the lease of a responder
+///
+/// The lease starts again. Without a body, or without `expires_in_ms`, it is as long as before; a responder without a lease
+/// needs `expires_in_ms`, else the service responds with 409.
+#[utoipa::path(post, path = "/v1/responders/{id}/renew", tag = "responders", operation_id = "renew_responder",
+    params(IdParam<Responder>, IfMatch),
+    request_body(content = Option<RenewBody>), responses(Shown<Responder>, Problem))]
+pub(super) async fn renew(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    body: OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    joins::renew::<Responder>(control, id, conditions, body).await
 }
 
 type ResponderList = List<Responder>;
