@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -15,13 +15,66 @@ use super::parse::{FieldError, FieldErrors, Refused};
 use crate::control::InterfaceChoice;
 use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
 
-/// An interface by name, or by index; an index is resolved to its name at once.
+/// An interface by name, by index, or as a view shows it; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected the name or the index of an interface")]
+#[serde(untagged, expecting = "expected the name or the index of an interface, or an object as GET shows it")]
 #[schema(examples("lo"))]
 pub enum InterfaceName {
     Index(u32),
     Name(String),
+    #[serde(deserialize_with = "only_object")]
+    Shown(ShownInterface),
+}
+
+/// An interface as a view shows it. Only its name counts; with `named: false`, it is left out, because the membership
+/// has joined there without naming it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"name": "lo"})))]
+pub struct ShownInterface {
+    name: String,
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    named: bool,
+    /// Ignored, like all that follows: it is of the view.
+    #[serde(default, rename = "state")]
+    #[schema(value_type = Value)]
+    _state: OfView,
+    #[serde(default, rename = "hears")]
+    #[schema(value_type = Value)]
+    _hears: OfView,
+    #[serde(default, rename = "reason")]
+    #[schema(value_type = Value)]
+    _reason: OfView,
+    #[serde(default, rename = "datagrams")]
+    #[schema(value_type = Value)]
+    _datagrams: OfView,
+    #[serde(default, rename = "bytes")]
+    #[schema(value_type = Value)]
+    _bytes: OfView,
+    #[serde(default, rename = "last_received_at")]
+    #[schema(value_type = Value)]
+    _last_received_at: OfView,
+    #[serde(default, rename = "receive_buffer")]
+    #[schema(value_type = Value)]
+    _receive_buffer: OfView,
+    #[serde(default, rename = "dropped_buffers")]
+    #[schema(value_type = Value)]
+    _dropped_buffers: OfView,
+}
+
+/// A member that only views have. A request may have it, so that a client can send back what it got, and it is ignored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OfView;
+
+impl<'de> Deserialize<'de> for OfView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+pub(super) fn yes() -> bool {
+    true
 }
 
 impl InterfaceName {
@@ -34,7 +87,7 @@ impl InterfaceName {
     fn is_legal(&self) -> bool {
         match self {
             Self::Index(_) => true,
-            Self::Name(name) => {
+            Self::Name(name) | Self::Shown(ShownInterface { name, .. }) => {
                 let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
                 (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
             }
@@ -46,7 +99,7 @@ impl From<InterfaceName> for InterfaceRef {
     fn from(name: InterfaceName) -> Self {
         match name {
             InterfaceName::Index(index) => Self::Index(index),
-            InterfaceName::Name(name) => Self::Name(name),
+            InterfaceName::Name(name) | InterfaceName::Shown(ShownInterface { name, .. }) => Self::Name(name),
         }
     }
 }
@@ -84,7 +137,19 @@ pub(super) fn read_interfaces(
             errors.push(FieldError::new("/interfaces", fact));
         }
     }
-    InterfaceChoice { zone, named: named.map(|named| named.into_iter().map(InterfaceRef::from).collect()) }
+    let is_named = |name: &InterfaceName| !matches!(name, InterfaceName::Shown(shown) if !shown.named);
+    let named = named.map(|named| named.into_iter().filter(is_named).map(InterfaceRef::from).collect());
+    // All were left out: the membership names none.
+    InterfaceChoice { zone, named: named.filter(|named: &Vec<_>| !named.is_empty()) }
+}
+
+/// Reads an object.
+fn only_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    object(deserializer)?.ok_or_else(|| D::Error::custom("expected an object"))
 }
 
 /// Reads an object, or null. Derived implementations would also accept an array of the fields' values.

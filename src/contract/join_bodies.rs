@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::{InterfaceName, RetentionBody, object, read_group, read_interfaces};
+use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, read_interfaces, yes};
 use super::parse::{FieldError, FieldErrors, Refused, parse_json};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
@@ -49,6 +49,28 @@ macro_rules! join_body {
             #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
             expires_in_ms: Option<u64>,
             $($fields)*
+            /// Ignored, like all that follows: it is of the view.
+            #[serde(default, rename = "id")]
+            #[schema(value_type = Value)]
+            _id: OfView,
+            #[serde(default, rename = "revision")]
+            #[schema(value_type = Value)]
+            _revision: OfView,
+            #[serde(default, rename = "state")]
+            #[schema(value_type = Value)]
+            _state: OfView,
+            #[serde(default, rename = "hears")]
+            #[schema(value_type = Value)]
+            _hears: OfView,
+            #[serde(default, rename = "created_at")]
+            #[schema(value_type = Value)]
+            _created_at: OfView,
+            #[serde(default, rename = "expires_at")]
+            #[schema(value_type = Value)]
+            _expires_at: OfView,
+            #[serde(default, rename = "counters")]
+            #[schema(value_type = Value)]
+            _counters: OfView,
         }
 
         impl $name {
@@ -66,6 +88,7 @@ macro_rules! join_body {
                     exact_drops: self.exact_drops,
                     retention,
                     lease: lease.map(Duration::from_millis),
+                    keeps_lease: false,
                     declared: false,
                     rules: None,
                 })
@@ -105,14 +128,30 @@ join_body! {
         dedupe: bool,
         #[serde(default, deserialize_with = "object")]
         reply_bytes: Option<ReplyBytesBody>,
+        /// Ignored: it is of the view.
+        #[serde(default, rename = "reply_addresses")]
+        #[schema(value_type = Value)]
+        _reply_addresses: OfView,
+        #[serde(default, rename = "replies")]
+        #[schema(value_type = Value)]
+        _replies: OfView,
     }
 }
 
-fn yes() -> bool {
-    true
-}
-
 impl MembershipBody {
+    /// What requests ignore, and a declaration does not have: nobody sends it back.
+    const OF_VIEW: [&str; 9] = [
+        "id",
+        "revision",
+        "state",
+        "hears",
+        "created_at",
+        "expires_at",
+        "counters",
+        "reply_addresses",
+        "replies",
+    ];
+
     pub fn read(self) -> Result<JoinRequest, Vec<FieldError>> {
         let mut errors = FieldErrors::default();
         let request = self.read_join(&mut errors);
@@ -145,6 +184,11 @@ impl ResponderBody {
 /// Reads the fields of a declaration. A declared resource has no lease and waits for missing interfaces: it stays as
 /// long as the file declares it.
 pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
+    let of_view = |name: &&String| MembershipBody::OF_VIEW.contains(&name.as_str());
+    if let Some(name) = fields.as_object().and_then(|fields| fields.keys().find(of_view)) {
+        let error = FieldError::new(format!("/{name}"), format!("`{name}` is of the view of a {kind}"));
+        return Err(vec![error.hint("leave this out")]);
+    }
     let body = fields.to_string();
     let request = match kind {
         ResourceKind::Responder => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fields::{
-    InterfaceName, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
+    InterfaceName, OfView, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
 };
 use super::parse::{FieldError, FieldErrors, Refused};
 use super::payload::read_payload;
@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 /// A request to send a message, with exactly one of `payload` and `payload_base64`.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
     json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 500}),
@@ -74,6 +74,46 @@ pub struct MessageBody {
     linger_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
+    /// Ignored, like all that follows: it is of the view.
+    #[serde(default, rename = "id")]
+    #[schema(value_type = Value)]
+    _id: OfView,
+    #[serde(default, rename = "revision")]
+    #[schema(value_type = Value)]
+    _revision: OfView,
+    #[serde(default, rename = "state")]
+    #[schema(value_type = Value)]
+    _state: OfView,
+    #[serde(default, rename = "close_reason")]
+    #[schema(value_type = Value)]
+    _close_reason: OfView,
+    #[serde(default, rename = "closed_at")]
+    #[schema(value_type = Value)]
+    _closed_at: OfView,
+    #[serde(default, rename = "created_at")]
+    #[schema(value_type = Value)]
+    _created_at: OfView,
+    #[serde(default, rename = "sent")]
+    #[schema(value_type = Value)]
+    _sent: OfView,
+    #[serde(default, rename = "counters")]
+    #[schema(value_type = Value)]
+    _counters: OfView,
+    #[serde(default, rename = "responders")]
+    #[schema(value_type = Value)]
+    _responders: OfView,
+    #[serde(default, rename = "responders_complete")]
+    #[schema(value_type = Value)]
+    _responders_complete: OfView,
+    #[serde(default, rename = "responses")]
+    #[schema(value_type = Value)]
+    _responses: OfView,
+    #[serde(default, rename = "next_cursor")]
+    #[schema(value_type = Value)]
+    _next_cursor: OfView,
+    #[serde(default, rename = "gap")]
+    #[schema(value_type = Value)]
+    _gap: OfView,
 }
 
 /// Send the message several times.
@@ -174,8 +214,6 @@ impl RawOptions {
         };
         let body = MessageBody {
             group,
-            payload: None,
-            payload_base64: None,
             interfaces: self.interfaces.map(names),
             ttl: self.ttl,
             loopback: self.loopback,
@@ -187,7 +225,7 @@ impl RawOptions {
             repeat,
             track_attempts: self.track_attempts,
             linger_ms: self.linger_ms,
-            retention: None,
+            ..MessageBody::default()
         };
         let request = body.read_with(&mut errors, Ok(payload), "/payload");
         errors.finish(request)

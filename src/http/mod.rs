@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod compute;
+mod conditions;
 mod docs;
 mod events;
 mod extract;

@@ -37,7 +37,7 @@ pub(super) struct Document;
 pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
     let description = "A token of `--tokens-file`, required over TCP beyond loopback, or on all listeners with \
-        `--require-token always`. GET needs the scope `read`, all other methods `control`.";
+        `--require-token always`. GET, HEAD and OPTIONS need the scope `read`, all other methods `control`.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));

@@ -64,6 +64,16 @@ impl<T: Join + ToSchema> IntoResponses for Joined<T> {
     }
 }
 
+/// The view of a membership or responder.
+pub(super) struct Shown<T>(PhantomData<T>);
+
+impl<T: Join + ToSchema> IntoResponses for Shown<T> {
+    fn responses() -> Responses {
+        let response = ResponseBuilder::new().description(format!("The {}", T::KIND));
+        one("200", view(response).content("application/json", reference::<T>()))
+    }
+}
+
 /// A log in all formats; `T` is a JSON page of it.
 pub(super) struct LogContent<T>(PhantomData<T>);
 
@@ -100,10 +110,16 @@ fn one(status: &str, response: ResponseBuilder) -> Responses {
 
 /// A resource, with the header that has its path.
 fn located<T: Join + ToSchema>(description: &str) -> ResponseBuilder {
-    ResponseBuilder::new()
-        .description(description)
+    view(ResponseBuilder::new().description(description))
         .header("location", header(Type::String, &format!("The path of the {}", T::KIND)))
         .content("application/json", reference::<T>())
+}
+
+/// Adds the headers of every view of a resource.
+fn view(response: ResponseBuilder) -> ResponseBuilder {
+    response
+        .header("etag", header(Type::String, "The tag of the specification, for If-Match"))
+        .header("cache-control", header(Type::String, "`no-store`: counters and states change all the time"))
 }
 
 fn reference<T: ToSchema>() -> Content {

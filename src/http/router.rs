@@ -2,11 +2,13 @@
 //!
 //! The methods are in the handlers' annotations, which make the API document.
 
-use axum::http::{Method, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use super::extract::{ACCEPT_PATCH, PATCH_TYPES};
 use super::openapi::Document;
 use super::operations::{configuration, health, metrics};
 use super::problem::{Problem, ProblemKind};
@@ -14,7 +16,7 @@ use super::state::AppState;
 use super::{events, index, memberships, messages, overview, responders};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    use {configuration as config, memberships as member, messages as message};
+    use {configuration as config, memberships as member, messages as message, responders as answer};
 
     OpenApiRouter::with_openapi(Document::openapi())
         // Send to a group, and collect the responses
@@ -25,14 +27,16 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))
         // Join groups, and read their datagrams
         .at("/v1/memberships", routes!(member::list, member::create))
-        .at("/v1/memberships/{id}", routes!(member::show, member::put, member::leave))
+        .at("/v1/memberships/{id}", routes!(member::show, member::put, member::patch, member::leave))
+        .at("/v1/memberships/{id}/renew", routes!(member::renew))
         .at("/v1/memberships/{id}/datagrams", routes!(member::datagrams))
         .at("/v1/memberships/{id}/datagrams/{seq}/payload", routes!(member::payload))
         // Join groups, and reply to datagrams
-        .at("/v1/responders", routes!(responders::list, responders::create))
-        .at("/v1/responders/{id}", routes!(responders::show, responders::put, responders::leave))
-        .at("/v1/responders/{id}/datagrams", routes!(responders::datagrams))
-        .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(responders::payload))
+        .at("/v1/responders", routes!(answer::list, answer::create))
+        .at("/v1/responders/{id}", routes!(answer::show, answer::put, answer::patch, answer::leave))
+        .at("/v1/responders/{id}/renew", routes!(answer::renew))
+        .at("/v1/responders/{id}/datagrams", routes!(answer::datagrams))
+        .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(answer::payload))
         // All resources
         .at("/v1/groups", routes!(overview::groups))
         .at("/v1/interfaces", routes!(overview::interfaces))
@@ -42,7 +46,10 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1", routes!(index::index))
         .at("/v1/version", routes!(index::version))
         .at("/v1/config", routes!(config::show))
-        .at("/v1/log-filter", routes!(config::show_log_filter, config::put_log_filter))
+        .at(
+            "/v1/log-filter",
+            routes!(config::show_log_filter, config::put_log_filter, config::patch_log_filter),
+        )
         .at("/livez", routes!(health::livez))
         .at("/readyz", routes!(health::readyz))
         .at("/metrics", routes!(metrics::metrics))
@@ -64,16 +71,39 @@ pub(super) fn trim_trailing_slashes(uri: &mut Uri) {
 }
 
 /// The response if there is no route.
-pub(super) async fn not_found(uri: Uri) -> Problem {
+pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
+    // About the service as a whole (RFC 9110 section 9.3.7).
+    if method == Method::OPTIONS && uri.path() == "*" {
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response();
+    }
     let detail = format!("there is nothing at {}: /docs lists the paths", uri.path());
-    Problem::new(ProblemKind::NotFound, detail)
+    Problem::new(ProblemKind::NotFound, detail).into_response()
 }
 
-/// The response if the route does not have the method.
-pub(super) async fn method_not_allowed(method: Method) -> Problem {
+/// The response if the route does not have the method. Every route has OPTIONS; the router adds `allow`.
+pub(super) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let detail =
         format!("this path does not support {method}: the header `allow` lists the supported methods");
-    Problem::new(ProblemKind::MethodNotAllowed, detail)
+    Problem::new(ProblemKind::MethodNotAllowed, detail).into_response()
+}
+
+/// Completes the router's list of methods.
+pub(super) fn complete_allow(response: &mut Response) {
+    let headers = response.headers_mut();
+    let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) else { return };
+    let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();
+    methods.push("OPTIONS");
+    let has_patch = methods.contains(&"PATCH");
+    if let Ok(methods) = methods.join(", ").try_into() {
+        headers.insert(header::ALLOW, methods);
+    }
+    if has_patch {
+        headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCH_TYPES));
+    }
 }
 
 /// Adds handlers whose annotations have this path.
