@@ -14,8 +14,8 @@ fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).expect("a ZIP archive");
     for name in SERVED {
-        let is_it = |path: &&str| path.strip_suffix(name).is_some_and(|rest| rest.ends_with("/dist/"));
-        let path = archive.file_names().find(is_it).expect(name).to_owned();
+        let is_it = |path: &str| path.strip_suffix(name).is_some_and(|rest| rest.ends_with("/dist/"));
+        let path = archive.file_names().flatten().find(|path| is_it(path)).expect(name).into_owned();
         let mut packed = archive.by_name(&path).expect(name);
         let mut file = File::create(out.join(name)).expect(name);
         copy(&mut packed, &mut file).expect(name);
