@@ -36,28 +36,35 @@ pub struct ShownInterface {
     #[serde(default = "yes")]
     #[schema(default = true)]
     named: bool,
-    /// Ignored, like all that follows: it is of the view.
+    /// Ignored: it is of the view.
     #[serde(default, rename = "state")]
     #[schema(value_type = Value)]
     _state: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "hears")]
     #[schema(value_type = Value)]
     _hears: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "reason")]
     #[schema(value_type = Value)]
     _reason: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "datagrams")]
     #[schema(value_type = Value)]
     _datagrams: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "bytes")]
     #[schema(value_type = Value)]
     _bytes: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "last_received_at")]
     #[schema(value_type = Value)]
     _last_received_at: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "receive_buffer")]
     #[schema(value_type = Value)]
     _receive_buffer: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "dropped_buffers")]
     #[schema(value_type = Value)]
     _dropped_buffers: OfView,

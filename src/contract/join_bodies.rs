@@ -44,30 +44,36 @@ macro_rules! join_body {
             exact_drops: bool,
             #[serde(default, deserialize_with = "object")]
             retention: Option<RetentionBody>,
-            /// The lease in milliseconds: without a PUT that renews it in time, the service leaves the group. Default:
+            /// The lease in milliseconds: unless a client renews it in time, the service leaves the group. Default:
             /// no lease.
             #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
             expires_in_ms: Option<u64>,
             $($fields)*
-            /// Ignored, like all that follows: it is of the view.
+            /// Ignored: it is of the view.
             #[serde(default, rename = "id")]
             #[schema(value_type = Value)]
             _id: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "revision")]
             #[schema(value_type = Value)]
             _revision: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "state")]
             #[schema(value_type = Value)]
             _state: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "hears")]
             #[schema(value_type = Value)]
             _hears: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "created_at")]
             #[schema(value_type = Value)]
             _created_at: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "expires_at")]
             #[schema(value_type = Value)]
             _expires_at: OfView,
+            /// Ignored: it is of the view.
             #[serde(default, rename = "counters")]
             #[schema(value_type = Value)]
             _counters: OfView,
@@ -132,6 +138,7 @@ join_body! {
         #[serde(default, rename = "reply_addresses")]
         #[schema(value_type = Value)]
         _reply_addresses: OfView,
+        /// Ignored: it is of the view.
         #[serde(default, rename = "replies")]
         #[schema(value_type = Value)]
         _replies: OfView,

@@ -74,43 +74,55 @@ pub struct MessageBody {
     linger_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
-    /// Ignored, like all that follows: it is of the view.
+    /// Ignored: it is of the view.
     #[serde(default, rename = "id")]
     #[schema(value_type = Value)]
     _id: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "revision")]
     #[schema(value_type = Value)]
     _revision: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "state")]
     #[schema(value_type = Value)]
     _state: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "close_reason")]
     #[schema(value_type = Value)]
     _close_reason: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "closed_at")]
     #[schema(value_type = Value)]
     _closed_at: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "created_at")]
     #[schema(value_type = Value)]
     _created_at: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "sent")]
     #[schema(value_type = Value)]
     _sent: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "counters")]
     #[schema(value_type = Value)]
     _counters: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "responders")]
     #[schema(value_type = Value)]
     _responders: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "responders_complete")]
     #[schema(value_type = Value)]
     _responders_complete: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "responses")]
     #[schema(value_type = Value)]
     _responses: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "next_cursor")]
     #[schema(value_type = Value)]
     _next_cursor: OfView,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "gap")]
     #[schema(value_type = Value)]
     _gap: OfView,

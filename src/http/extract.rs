@@ -66,7 +66,7 @@ where
         let body = read_body(request, &Arc::from_ref(state)).await?;
         match &*body.bytes {
             [] => Ok(Self(None)),
-            bytes if is_json => Ok(Self(Some(parse_json(bytes)?))),
+            bytes if is_json => Ok(Self(parse_json(bytes)?)),
             _ => Err(wrong),
         }
     }

@@ -30,7 +30,8 @@ pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) 
 /// Create, change or renew a membership under a client's id
 ///
 /// Idempotent. Sources and interfaces change in place, and the log stays; a new group starts a new log. The request
-/// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates.
+/// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates. The
+/// body can be what GET gives: the members that only the view has, such as `state`, are ignored.
 #[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "put_membership",
     params(IdParam<Membership>, IfMatch, IfNoneMatch),
     request_body = MembershipBody, responses(Joined<Membership>, Problem))]

@@ -58,7 +58,7 @@ pub(super) async fn send(
 /// Send a message under a client's id
 ///
 /// Idempotent: the same request finds the message and sends nothing; for a different one, the service responds with
-/// 409.
+/// 409. What GET gives is the same request: the members that only the view has, such as `sent`, are ignored.
 #[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages", operation_id = "put_message",
     params(IdParam<Message>, IfMatch, IfNoneMatch, RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),

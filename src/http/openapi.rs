@@ -16,7 +16,9 @@ type Responses = DatagramPage<datagrams::Response>;
 #[openapi(
     info(
         title = "Rollcall",
-        description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses.",
+        description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses. \
+            Every path also has OPTIONS, and HEAD where it has GET. Requests can be conditional (RFC 9110 section 13). Views of \
+            resources have counters: they have `cache-control: no-store`, and are never 304.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(

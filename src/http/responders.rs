@@ -28,7 +28,7 @@ pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -
 
 /// Create, change or renew a responder under a client's id
 ///
-/// As for memberships; `reply`, `match` and `delay_ms` also change in place.
+/// As for memberships; `reply`, `match` and `delay_ms` also change in place. The body can be what GET gives.
 #[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
     params(IdParam<Responder>, IfMatch, IfNoneMatch),
     request_body = ResponderBody, responses(Joined<Responder>, Problem))]

@@ -118,7 +118,7 @@ impl Control {
         let known = || registry.find(id).or_else(|| registry.under_deletion(id)).ok_or_else(not_found);
         let conditional = if condition.is_none() { None } else { Some(known()?) };
         // No request changes the membership between the check and its end.
-        let _unchanging = match &conditional {
+        let unchanging = match &conditional {
             Some(membership) => {
                 let updating = within(Done::Nothing, membership.updating.lock()).await?;
                 condition.check(kind, id, Some(membership.revision()))?;
@@ -133,7 +133,7 @@ impl Control {
         if is_new {
             membership.leave();
         }
-        drop(_unchanging);
+        drop(unchanging);
         let gone = async move {
             membership.sockets_closed().await;
             membership
