@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 use super::problem::{Problem, ProblemKind};
 use super::resource::location;
+use super::responses::json_line;
 use crate::control::{Condition, ResourceKind, Revisions};
 use crate::model::{Id, Revision};
 
@@ -34,8 +35,7 @@ pub(super) struct IfMatch {
     #[param(
         rename = "if-match",
         nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#,
-        example = "*"
+        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#
     )]
     tags: Option<String>,
 }
@@ -50,8 +50,7 @@ pub(super) struct IfNoneMatch {
     #[param(
         rename = "if-none-match",
         nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#,
-        example = "*"
+        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#
     )]
     tags: Option<String>,
 }
@@ -65,8 +64,7 @@ pub(super) struct Known {
     #[param(
         rename = "if-none-match",
         nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#,
-        example = "\"x\""
+        pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#
     )]
     tags: Option<String>,
 }
@@ -113,7 +111,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn json(value: &impl Serialize) -> Self {
-        Self::new("application/json", serde_json::to_vec(value).unwrap_or_default())
+        Self::new("application/json", json_line(value).unwrap_or_default())
     }
 
     pub(super) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {

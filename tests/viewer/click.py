@@ -68,6 +68,7 @@ def execute(browser, waiting, id):
     click("button.execute")
     status = waiting.until(lambda _: within(".live-responses-table tbody .response-col_status"))
     status = status.text.split()[0]
+    print(id, status)
     if status.isdigit() and 200 <= int(status) < 400:
         click(".opblock-summary-control")
         return None

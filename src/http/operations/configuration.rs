@@ -11,7 +11,6 @@ use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView
 use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
 use crate::http::extract::{Json, Patch};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::responses::JsonResponse;
 use crate::logging::LogFilter;
 use crate::sync::Lock;
 

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_service_with_a_warning_is_ready() {
-        let JsonResponse(ready) = readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
+        let JsonResponse(ready) =
+            readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
         let shown = serde_json::to_value(&ready).unwrap();
         assert_eq!(shown["checks"][1]["status"], "warning");
     }
