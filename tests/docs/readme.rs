@@ -18,7 +18,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PORT: &str = "8080";
 const SERVICE: &str = "cargo run --release --";
 /// Set to write what the commands print into the README.
-const UPDATE: &str = "ROLLCALL_UPDATE_README";
+const UPDATE: &str = "TEST_UPDATE_README";
 
 #[test]
 fn every_command_prints_the_output_in_the_readme() {
@@ -32,7 +32,7 @@ fn every_command_prints_the_output_in_the_readme() {
     let mut differences = String::new();
     for step in &steps {
         let printed = if step.command.starts_with("cargo ") && !step.command.starts_with(SERVICE)
-            || step.command.starts_with("ROLLCALL_")
+            || step.command.starts_with("TEST_")
         {
             assert!(
                 read(".ci/run").contains(&step.command),
