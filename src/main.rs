@@ -22,10 +22,8 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
-        // With mistakes in the file, the export might read another service's data directory.
-        Command::Export(_) if !layers.file.findings.is_empty() => {
-            Err(ConfigError::list(&layers.file.findings))
-        }
+        // With mistakes in the configuration, the export might read another service's data directory.
+        Command::Export(_) if !layers.findings.is_empty() => Err(ConfigError::list(&layers.findings)),
         Command::Export(args) => match rollcall::export::run(&args) {
             Err(error @ ExportError::Incomplete { .. }) => return damaged(&error.to_string()),
             exported => exported.map_err(|error| cli::with_hint(&error)),
@@ -39,6 +37,9 @@ async fn main() -> ExitCode {
             .map(|yaml| print!("{yaml}"))
             .map_err(|error| error.to_string()),
         // A file with mistakes, which the service has rejected, still says where the service listens.
+        Command::Healthcheck(_) if layers.has_wrong_variable("listen") => {
+            Err(ConfigError::list(&layers.findings))
+        }
         Command::Healthcheck(args) => match args.listen.first() {
             Some(listen) => rollcall::healthcheck::check(listen).await,
             None => Err("there is nothing to ask: name it with --listen".to_owned()),

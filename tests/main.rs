@@ -11,6 +11,7 @@ mod api {
     mod connections;
     mod crashes;
     mod damaged_directories;
+    mod environment;
     mod errors;
     mod events;
     mod export_command;
