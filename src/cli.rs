@@ -74,7 +74,7 @@ pub struct ServeArgs {
     /// The environment overrides it, and flags override both.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address to listen on: ADDRESS:PORT or unix:PATH. May be repeated.
+    /// Address to listen on: ADDRESS:PORT, localhost:PORT or unix:PATH. May be repeated.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     listen: Vec<Listen>,
     /// Allow requests without a token on TCP addresses beyond loopback.

@@ -1,6 +1,7 @@
 //! Which arguments help when the service cannot start or an export fails.
 
 use std::error::Error;
+use std::io::ErrorKind;
 
 use super::layers::Layers;
 use crate::config::{ConfigError, name_in_file, rename_flags};
@@ -27,7 +28,11 @@ pub fn as_mistake(error: &StartError, layers: &Layers) -> ConfigError {
         StartError::NotLoopback(_) | StartError::NoListener => "listen",
         StartError::TokensUnused => "allow_anonymous",
         StartError::NoTokens => "require_token",
-        StartError::Tcp(..) | StartError::Unix { .. } | StartError::Core(_) => "",
+        StartError::Tcp(..)
+        | StartError::Unix { .. }
+        | StartError::TcpInUse { .. }
+        | StartError::UnixInUse { .. }
+        | StartError::Core(_) => "",
     };
     let (source, detail) = (layers.settings.get(setting).map(|setting| setting.source), with_hint(error));
     let of_variable = |flag: &str| format!("ROLLCALL_{}", name_in_file(flag).to_uppercase());
@@ -52,9 +57,20 @@ fn of_start(error: &StartError) -> Option<&'static str> {
             Some("name a file of tokens with --tokens-file, or leave out --require-token")
         }
         StartError::Core(ControlStartError::Store(error)) => of_disk(error),
-        StartError::Core(ControlStartError::Network(_)) | StartError::Tcp(..) | StartError::Unix { .. } => {
-            None
+        StartError::TcpInUse { .. } => {
+            Some("stop that process, or name another address or port with --listen, as in 127.0.0.1:8081")
         }
+        StartError::UnixInUse { .. } => Some("stop that process, or name another path with --listen"),
+        StartError::Tcp(_, error) => match error.kind() {
+            ErrorKind::AddrNotAvailable => {
+                Some("name an address of this host with --listen; `ip addr` shows them")
+            }
+            ErrorKind::PermissionDenied => {
+                Some("name a port of 1024 or higher with --listen, or run with CAP_NET_BIND_SERVICE")
+            }
+            _ => None,
+        },
+        StartError::Core(ControlStartError::Network(_)) | StartError::Unix { .. } => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -76,7 +76,30 @@ impl FromStr for Listen {
         }
         let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
         let address = named.as_deref().unwrap_or(text).parse::<SocketAddr>();
-        address.map(Self::Tcp).map_err(|_| "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned())
+        address.map(Self::Tcp).map_err(|_| listen_advice(text))
+    }
+}
+
+/// What to write instead.
+fn listen_advice(text: &str) -> String {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return format!("name the port, too, as in {}", SocketAddr::new(address, 8_080));
+    }
+    let is_port = |text: &&str| text.parse::<u16>().is_ok();
+    let without = |prefix, text| str::strip_prefix(text, prefix).unwrap_or(text);
+    if let Some(port) = Some(without(':', without('*', text))).filter(is_port) {
+        return format!(
+            "name the address, too: 127.0.0.1:{port} for programs on this host, or 0.0.0.0:{port} or [::]:{port} for other hosts as well"
+        );
+    }
+    if text.starts_with('/') {
+        return format!("write unix:{text} for a socket at this path");
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_port(&port) && !host.contains(['/', ':']) => {
+            format!("names are not looked up, but for localhost: write an address as in 127.0.0.1:{port}")
+        }
+        _ => "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned(),
     }
 }
 
