@@ -15,6 +15,7 @@ mod api {
     mod errors;
     mod events;
     mod export_command;
+    mod first_minutes;
     mod health;
     mod host_errors;
     mod leases;

@@ -60,6 +60,14 @@ impl Layers {
                 shown.insert(argument.get_id().to_string(), show(argument, given, &file));
             }
         }
+        let is_demo = matches.subcommand().is_some_and(|(_, given)| {
+            given.try_get_one::<bool>("demo").is_ok_and(|demo| demo == Some(&true))
+        });
+        if is_demo {
+            // The demo keeps nothing, whatever the other layers say.
+            let memory = SettingValue::One(Some(true.to_string()));
+            shown.insert("memory".to_owned(), Setting { value: memory, source: SettingSource::Flag });
+        }
         let Environment { mut findings, wrong: wrong_variables } = environment;
         findings.append(&mut file.findings);
         Ok(Self { matches, file, findings, wrong_variables, settings: shown })
