@@ -84,6 +84,11 @@ impl<'a> SettingArgs<'a> {
     fn nearest(&self, name: &str, others: &[&'static str]) -> Option<&'a str> {
         /// Below this similarity, a name is unlikely to be a typing mistake.
         const ALIKE: f64 = 0.8;
+        /// As other programs call the setting `listen`.
+        const LISTEN: [&str; 5] = ["addr", "address", "bind", "host", "port"];
+        if LISTEN.contains(&name) {
+            return Some("listen");
+        }
         let names = self.all().map(|argument| argument.get_id().as_str()).chain(others.iter().copied());
         let nearest =
             names.map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));

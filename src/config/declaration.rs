@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::units::Quantity;
 use crate::contract::{FieldError, read_declared};
 use crate::control::{JoinRequest, ResourceKind};
 
@@ -12,6 +13,7 @@ use crate::control::{JoinRequest, ResourceKind};
 pub(super) fn read_all(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
     let stand_in = stand_in(fields);
     let (mut rest, mut found, mut stands_in) = (fields.clone(), Vec::<FieldError>::new(), false);
+    without_units(&mut rest, "", "", &mut found);
     loop {
         let errors = match read_declared(kind, &rest) {
             Ok(request) if found.is_empty() => return Ok(request),
@@ -37,6 +39,32 @@ pub(super) fn read_all(kind: ResourceKind, fields: &Value) -> Result<JoinRequest
         if !is_other {
             return Err(found);
         }
+    }
+}
+
+/// Makes plain numbers of sizes and times with units. The reader refuses what stays a text.
+fn without_units(value: &mut Value, name: &str, pointer: &str, wrong: &mut Vec<FieldError>) {
+    let quantity = match name {
+        "bytes" | "per_second" => Some(Quantity::Bytes),
+        _ if name.ends_with("_ms") => Some(Quantity::Milliseconds),
+        _ => None,
+    };
+    match (value, quantity) {
+        (Value::Object(table), _) => {
+            for (key, value) in table {
+                // A range is in the unit of its field.
+                let name = if matches!(key.as_str(), "min" | "max") { name } else { key };
+                let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                without_units(value, name, &pointer, wrong);
+            }
+        }
+        (value @ Value::String(_), Some(quantity)) => {
+            match quantity.parse(value.as_str().unwrap_or_default(), &(0..=u64::MAX)) {
+                Ok(number) => *value = number.into(),
+                Err(reason) => wrong.push(FieldError::new(pointer, reason)),
+            }
+        }
+        _ => {}
     }
 }
 
@@ -110,5 +138,22 @@ mod tests {
         assert_eq!(found(ResourceKind::Membership, &json!({"group": 5})), ["/group"]);
         let ipv6 = json!({"group": "nowhere", "sources": {"include": ["2001:db8::1"]}});
         assert_eq!(found(ResourceKind::Membership, &ipv6), ["/group"]);
+    }
+
+    #[test]
+    fn sizes_and_times_may_have_units() {
+        let fields = |age: &str| {
+            json!({
+                "group": "239.1.2.3:9", "delay_ms": {"min": "5ms", "max": "1s"},
+                "retention": {"bytes": "1M", "age_ms": age}, "reply_bytes": {"factor": 3, "per_second": "2K"}
+            })
+        };
+        let request = read_all(ResourceKind::Responder, &fields("1h")).unwrap();
+        assert_eq!(request.retention.bytes, Some(1 << 20));
+        assert_eq!(request.retention.age, Some(std::time::Duration::from_hours(1)));
+        let wrong = read_all(ResourceKind::Responder, &fields("soon")).unwrap_err();
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert_eq!(wrong[0].pointer, "/retention/age_ms");
+        assert!(wrong[0].fact.contains("write a time as in 1500 or 5s"), "{wrong:?}");
     }
 }

@@ -40,7 +40,7 @@ async fn variables_that_orchestrators_set_beside_a_service_are_let_pass() {
     ];
     assert_eq!(check(&links).await, [""; 0]);
     let port = check(&[("ROLLCALL_PORT", "8080")]).await;
-    assert!(port[0].contains("ROLLCALL_PORT: this is not a setting"), "{port:?}");
+    assert_eq!(port, ["rollcall: ROLLCALL_PORT: this is not a setting: did you mean `ROLLCALL_LISTEN`?"]);
 }
 
 #[tokio::test]
@@ -91,7 +91,9 @@ async fn a_message_names_settings_as_their_layer_does() {
 async fn sizes_and_times_have_units_everywhere() {
     let scratch = Scratch::new();
     let file = scratch.path("rollcall.toml");
-    std::fs::write(&file, "log_bytes = \"32M\"\nmessage_age_ms = \"1h\"\ngrace_ms = 4_000\n").unwrap();
+    let text = "log_bytes = \"32M\"\nmessage_age_ms = \"1h\"\ngrace_ms = 4_000\n[memberships.monitor]\n\
+        group = \"239.1.2.3:10000\"\ninterfaces = [\"lo\"]\nretention = { bytes = \"1M\", age_ms = \"1h\" }\n";
+    std::fs::write(&file, text).unwrap();
     let flags = ["--config", file.to_str().unwrap(), "--flush-ms", "1s", "--memory-bytes", "16MiB"];
     let wrapper =
         ["env", "ROLLCALL_TOTAL_BYTES=2G", "ROLLCALL_WRITE_TIMEOUT_MS=20s", "ROLLCALL_MATCH_US=5ms"];
@@ -110,6 +112,8 @@ async fn sizes_and_times_have_units_everywhere() {
     ] {
         assert_eq!(shown["settings"][name], json!({"value": value, "source": source}), "{name}");
     }
+    let declared = program.get("/v1/memberships/monitor").await.expect(200);
+    assert_eq!(declared["retention"], json!({"bytes": 1_048_576, "age_ms": 3_600_000}));
 }
 
 #[tokio::test]
