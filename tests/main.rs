@@ -13,9 +13,11 @@ mod api {
     mod connections;
     mod crashes;
     mod damaged_directories;
+    mod environment;
     mod errors;
     mod events;
     mod export_command;
+    mod first_minutes;
     mod health;
     mod host_errors;
     mod leases;

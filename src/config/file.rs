@@ -6,9 +6,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::SettingArgs;
+use super::declaration::read_all;
 use super::error::ConfigError;
 use super::values::json;
-use crate::contract::read_declared;
 use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
 
@@ -102,7 +102,7 @@ impl ConfigFile {
                     continue;
                 }
             };
-            match read_declared(kind, &json(value.get_ref())) {
+            match read_all(kind, &json(value.get_ref())) {
                 Ok(request) => self.declared.push(Declared { kind, id, request, line }),
                 Err(errors) => {
                     for error in errors {
