@@ -20,6 +20,7 @@ mod api {
     mod first_minutes;
     mod health;
     mod host_errors;
+    mod index;
     mod leases;
     mod listeners;
     mod log_formats;
