@@ -215,3 +215,22 @@ pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, 
 fn as_list(error: impl Into<FieldError>) -> Vec<FieldError> {
     vec![error.into()]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_declaration_has_no_members_of_views() {
+        let plain = json!({"group": "239.1.2.3:10000"});
+        assert!(read_declared(ResourceKind::Membership, &plain).is_ok());
+        for name in MembershipBody::OF_VIEW {
+            let mut fields = plain.clone();
+            fields[name] = json!(1);
+            let errors = read_declared(ResourceKind::Responder, &fields).unwrap_err();
+            assert_eq!(errors[0].pointer, format!("/{name}"));
+        }
+    }
+}
