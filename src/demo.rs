@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest};
+use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest, RequestedLease};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
@@ -65,8 +65,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
-        lease: None,
-        keeps_lease: false,
+        lease: RequestedLease::None,
         declared: false,
         rules: Some(ResponderRules {
             reply: Reply::Fixed(Bytes::from_static(b"ack")),

@@ -11,7 +11,7 @@ use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, re
 use super::parse::{FieldError, FieldErrors, Refused, parse_json};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
-use crate::control::{JoinRequest, ResourceKind};
+use crate::control::{JoinRequest, RequestedLease, ResourceKind};
 use crate::model::limits;
 
 /// Defines a body with the fields of every join, and the given ones. `serde(flatten)` could share them too, but it
@@ -93,8 +93,7 @@ macro_rules! join_body {
                     sources: read_sources(errors, &group, self.sources)?,
                     exact_drops: self.exact_drops,
                     retention,
-                    lease: lease.map(Duration::from_millis),
-                    keeps_lease: false,
+                    lease: lease.map(Duration::from_millis).into(),
                     declared: false,
                     rules: None,
                 })
@@ -206,7 +205,7 @@ pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, 
         }
     };
     let request = request?;
-    if request.lease.is_some() {
+    if request.lease != RequestedLease::None {
         let fact = format!("a declared {kind} stays as long as the file declares it");
         return Err(vec![FieldError::new("/expires_in_ms", fact).hint("leave this out")]);
     }
@@ -215,4 +214,23 @@ pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, 
 
 fn as_list(error: impl Into<FieldError>) -> Vec<FieldError> {
     vec![error.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_declaration_has_no_members_of_views() {
+        let plain = json!({"group": "239.1.2.3:10000"});
+        assert!(read_declared(ResourceKind::Membership, &plain).is_ok());
+        for name in MembershipBody::OF_VIEW {
+            let mut fields = plain.clone();
+            fields[name] = json!(1);
+            let errors = read_declared(ResourceKind::Responder, &fields).unwrap_err();
+            assert_eq!(errors[0].pointer, format!("/{name}"));
+        }
+    }
 }

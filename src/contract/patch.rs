@@ -19,7 +19,10 @@ pub struct MergePatch(Map<String, Value>);
 
 impl MergePatch {
     pub fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
-        parse_json(bytes).map(Self)
+        match parse_json(bytes)? {
+            Value::Object(members) => Ok(Self(members)),
+            _ => Err(BodyError::Kind("send a JSON object, with the members to change".to_owned())),
+        }
     }
 
     /// Applies the patch to a view, and reads the result as a body.
