@@ -16,7 +16,7 @@ use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
-use crate::contract::{FieldError, MembershipBody, ResponderBody};
+use crate::contract::{FieldError, FieldErrors, MembershipBody, ResponderBody};
 use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
@@ -24,11 +24,12 @@ use crate::model::Id;
 pub(super) trait Join:
     Resource + Serialize + Send + 'static + for<'a> From<&'a MembershipView>
 {
-    type Body: DeserializeOwned + Send + 'static;
+    type Body: DeserializeOwned + ToSchema + Send + 'static;
     /// The description of the response to a creation.
     const CREATED: &'static str;
 
-    fn read(body: Self::Body) -> Result<JoinRequest, Vec<FieldError>>;
+    /// `errors`: those that were found before.
+    fn read(body: Self::Body, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>>;
 
     /// Whether to read the body takes long.
     fn has_pattern(_: &Self::Body) -> bool {
@@ -40,8 +41,8 @@ impl Join for Membership {
     type Body = MembershipBody;
     const CREATED: &'static str = "The membership has joined the group, or waits for an interface";
 
-    fn read(body: MembershipBody) -> Result<JoinRequest, Vec<FieldError>> {
-        body.read()
+    fn read(body: MembershipBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
+        body.read(errors)
     }
 }
 
@@ -49,8 +50,8 @@ impl Join for Responder {
     type Body = ResponderBody;
     const CREATED: &'static str = "The responder has joined the group, or waits for an interface";
 
-    fn read(body: ResponderBody) -> Result<JoinRequest, Vec<FieldError>> {
-        body.read()
+    fn read(body: ResponderBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
+        body.read(errors)
     }
 
     fn has_pattern(body: &ResponderBody) -> bool {
@@ -61,9 +62,9 @@ impl Join for Responder {
 /// Creates under a new id: 201 with its location.
 pub(super) async fn create<T: Join>(
     State(control): State<Control>,
-    Json(body): Json<T::Body>,
+    Json(body, errors): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body).await?;
+    let request = read::<T>(body, errors).await?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, true).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
@@ -79,9 +80,9 @@ pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     headers: HeaderMap,
-    Json(body): Json<T::Body>,
+    Json(body, errors): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body).await?;
+    let request = read::<T>(body, errors).await?;
     let (membership, outcome) = control.join_as(id, request, only_creates(&headers)?).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
@@ -90,9 +91,9 @@ pub(super) async fn put<T: Join>(
 
 pub(super) async fn list<T: Join>(
     State(control): State<Control>,
-    Query(params): Query<JoinListParams>,
+    Query(params, errors): Query<JoinListParams>,
 ) -> Result<JsonResponse<List<T>>, Problem> {
-    let query = params.query().map_err(Problem::of_parameter)?;
+    let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
         let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
         let entries =
@@ -120,12 +121,12 @@ pub(super) async fn leave<T: Join>(
 
 /// Reads a body. A pattern takes up to 100 ms to compile, so not on a worker of the runtime; and one at a time, so that
 /// clients that send the worst patterns occupy one core.
-async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
+async fn read<T: Join>(body: T::Body, errors: FieldErrors) -> Result<JoinRequest, Problem> {
     static COMPILING: Semaphore = Semaphore::const_new(1);
     if !T::has_pattern(&body) {
-        return T::read(body).map_err(Problem::of_fields);
+        return T::read(body, errors).map_err(Problem::of_fields);
     }
-    let request = compute_within(&COMPILING, Done::Nothing, || T::read(body)).await?;
+    let request = compute_within(&COMPILING, Done::Nothing, || T::read(body, errors)).await?;
     request.map_err(Problem::of_fields)
 }
 

@@ -7,7 +7,7 @@ use super::changing::Unchanged;
 use super::charging::bytes_of;
 use super::joining::JoinRequest;
 use super::state::Membership;
-use crate::control::error::{ControlError, Done};
+use crate::control::error::{ControlError, Done, Purpose};
 use crate::control::registry::{ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::{ActiveRules, Responder};
@@ -109,7 +109,7 @@ impl Control {
     pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
         self.0.ensure_running()?;
         let deletion = self.0.memberships_of(kind).begin_deletion(id);
-        let (membership, is_new) = deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
+        let (membership, is_new) = deletion.ok_or_else(|| self.0.not_found(kind, id))?;
         if is_new {
             membership.leave();
         }
@@ -136,8 +136,9 @@ impl Control {
             Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
             _ => false,
         };
-        let interfaces =
-            self.resolve(&request.interfaces, |name| request.allow_missing || known(name)).await?;
+        let interfaces = self
+            .resolve(&request.interfaces, Purpose::Join, |name| request.allow_missing || known(name))
+            .await?;
         Ok(MembershipSpec {
             group: request.group,
             interfaces,

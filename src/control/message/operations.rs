@@ -130,8 +130,7 @@ impl Control {
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
             let deletion = self.0.messages.begin_deletion(id);
-            let (message, is_new) = deletion
-                .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })?;
+            let (message, is_new) = deletion.ok_or_else(|| self.0.not_found(ResourceKind::Message, id))?;
             if is_new {
                 message.discard();
             }

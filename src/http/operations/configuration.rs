@@ -35,8 +35,9 @@ pub(in crate::http) async fn show_log_filter(State(admin): State<AdminState>) ->
     responses((status = 200, description = "The filter", body = LogFilterView), Problem))]
 pub(in crate::http) async fn put_log_filter(
     State(admin): State<AdminState>,
-    Json(body): Json<LogFilterBody>,
+    Json(body, errors): Json<LogFilterBody>,
 ) -> Result<JsonResponse<LogFilterView>, Problem> {
+    let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
     let filter = admin.log_filter();
     let set = filter.set(&body.filter);
     set.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()).at("/filter"))?;

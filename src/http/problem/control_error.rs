@@ -81,6 +81,9 @@ fn port_field(purpose: Purpose) -> &'static str {
 fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
+        ControlError::NotFound { id, elsewhere: Some(kind), .. } => {
+            format!("a {kind} has this id: GET {}/{id}", list_path(*kind)).into()
+        }
         ControlError::NotFound { kind, .. } => format!("list them with GET {}", list_path(*kind)).into(),
         ControlError::TooMany { kind, .. } => match kind {
             ResourceKind::Membership => "delete some, or raise --max-memberships".into(),
@@ -92,9 +95,10 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         }
         ControlError::ExpectsTooMany { .. } => "lower `expect`, or raise --message-responders".into(),
         ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
-        ControlError::UnknownInterface { .. } => {
-            format!("{LISTED}; a membership may wait for one with `allow_missing: true`").into()
+        ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
+            format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
         }
+        ControlError::UnknownInterface { .. } => LISTED.into(),
         ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
         ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists the existing ones".into(),
         ControlError::ReachesNobody { .. } => "raise `ttl`, or allow `loopback`".into(),
