@@ -85,6 +85,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let mut config = reload::check(args, &layers).map_err(|findings| ConfigError::list(&findings))?;
     let filter = rollcall::logging::start(&args.log, args.log_format).map_err(|error| error.to_string())?;
     config.admin_state = AdminState::new(filter);
+    rollcall::net::bound_free_heap();
     rollcall::net::raise_descriptor_limit();
     let no_signals = |error| format!("cannot watch signals: {error}");
     let stop = stop_on_signals().map_err(no_signals)?;

@@ -78,11 +78,12 @@ pub struct EventPage {
 }
 
 impl Events {
-    /// The number of kept events: some 1 MiB.
+    /// The number of kept events: some 2 MiB.
     pub(super) const KEPT: usize = 10_000;
 
     pub(super) fn new(capacity: usize) -> Self {
-        let ring = Mutex::new(Ring { events: VecDeque::new(), next: 1 });
+        // It would grow to the next power of two.
+        let ring = Mutex::new(Ring { events: VecDeque::with_capacity(capacity), next: 1 });
         Self { epoch: fastrand::u64(..), capacity, ring, changed: Notify::new() }
     }
 

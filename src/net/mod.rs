@@ -25,13 +25,13 @@ pub use batch::{Batch, Received};
 pub use error::{Action, SocketError, SocketErrorKind};
 pub use group_socket::{GroupSocket, ReceiveOptions};
 pub use interfaces::{InterfaceHealth, InterfaceWatch, KernelGroups, LiveTable, Route, RouteQuery};
-pub use process::{Descriptors, ProcessMemory};
+pub use process::{Descriptors, ProcessMemory, raise_descriptor_limit};
 pub use receive::{Closing, ReceiveThreads, RegisteredSocket, Registration, SendHandle, Sink};
 #[cfg(test)]
 pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocketSpec, SharedSendSocket, open_message_socket, open_reply_socket};
 pub use socket::{BufferSize, Socket};
 pub use sys::{
-    bound_free_heap, free_heap_bytes, has_unread_bytes, interface_exists, raise_descriptor_limit, trim_heap,
+    bound_free_heap, free_heap_bytes, has_unread_bytes, interface_exists, lower_priority, trim_heap,
     unsent_bytes,
 };

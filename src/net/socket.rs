@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
 use super::error::{Action, SocketError, SocketErrorKind, WithAction};
+use super::process::leaves_room;
 use super::sys;
 use super::wire::{self, AddressBytes, ControlWriter};
 use crate::model::{Family, Interface, max_payload};
@@ -37,7 +38,7 @@ impl Socket {
         };
         let inner = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .context(Action::Open)?;
-        if !sys::leaves_room(inner.as_fd()) {
+        if !leaves_room(inner.as_fd()) {
             return Err(io::Error::from_raw_os_error(libc::EMFILE)).context(Action::Open);
         }
         if family == Family::V6 {

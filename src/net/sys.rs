@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -332,45 +331,26 @@ impl Epoll {
     }
 }
 
-/// Whether enough descriptors are left after this one for files, connections and the requests that free some. The
-/// kernel gives the lowest free number, so a high one means that few are left.
-pub(super) fn leaves_room(fd: BorrowedFd<'_>) -> bool {
-    static LIMIT: OnceLock<u64> = OnceLock::new();
-    let limit = *LIMIT.get_or_init(|| {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is valid for writing during the call.
-        let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
-        if known { limit.rlim_cur } else { u64::MAX }
-    });
-    u64::try_from(fd.as_raw_fd()).is_ok_and(|number| number < for_sockets(limit))
-}
-
-/// How many of `limit` descriptors may be used for sockets that stay open.
-pub(super) fn for_sockets(limit: u64) -> u64 {
-    /// Descriptors kept free; a quarter of them all if the limit is small.
-    const RESERVE: u64 = 64;
-    limit - RESERVE.min(limit / 4)
-}
-
-/// Raises the soft limit of open files to the hard one (setrlimit(2)): each membership and each collecting
-/// message holds sockets, and the usual soft limit of 1,024 is for programs that use select(2).
-pub fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for reading and writing during both calls.
+/// Lowers the priority of the calling thread (setpriority(2)): where processors are short, it gets a third of what a
+/// thread of usual priority gets.
+pub fn lower_priority() {
+    const NICE: libc::c_int = 5;
+    // SAFETY: the call takes no pointers; 0 is the calling thread.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
     }
 }
 
-/// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`).
-/// Otherwise that bound grows with the largest block that was ever freed, up to 64 MiB.
+/// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`);
+/// otherwise that bound grows with the largest block that was ever freed, up to 64 MiB. And bounds the number of arenas,
+/// which is 8 for each core unless it is set. Call it before there are many threads.
 pub fn bound_free_heap() {
+    #[cfg(target_env = "gnu")]
+    let arenas = std::thread::available_parallelism().map_or(2, |cores| 2 * cores.get());
     #[cfg(target_env = "gnu")]
     // SAFETY: the calls change only the allocator's own state, under its locks.
     unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX));
         libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 512 * 1024);
     }

@@ -9,14 +9,13 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::control::Control;
-use crate::net::{ProcessMemory, bound_free_heap, free_heap_bytes, trim_heap};
+use crate::net::{ProcessMemory, free_heap_bytes, trim_heap};
 
 /// Releases memory whenever the process is nearly idle; runs until it is cancelled.
 pub(super) async fn release_when_idle(control: &Control) {
     const PERIOD: Duration = Duration::from_secs(5);
     /// Of one core, in each period.
     const NEARLY_IDLE: Duration = Duration::from_millis(250);
-    bound_free_heap();
     let (mut before, mut trimmed) = (cpu_time(), MemoryUse::now());
     loop {
         tokio::time::sleep(PERIOD).await;

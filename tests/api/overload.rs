@@ -54,8 +54,7 @@ async fn an_overload_stops_nothing_and_leaves_nothing() {
     let sent = tokio::task::spawn_blocking(move || {
         let (log, message) = ("/v1/memberships/flooded/datagrams", "/v1/messages/collecting");
         let load = load();
-        let sent = Target { socket: Path::new(&socket), group, collector, log, message }
-            .overload(&load, &[Path::new(&socket)]);
+        let sent = Target { socket: Path::new(&socket), group, collector, log, message }.overload(&load);
         assert_eq!((sent.rounds, sent.responses), (load.rounds, u64::from(load.sources)));
         sent
     });
@@ -64,8 +63,8 @@ async fn an_overload_stops_nothing_and_leaves_nothing() {
     let most = resident(program.id(), "VmHWM");
     eprintln!(
         "{} probes, 99 of 100 within {:?}; {} answers, {} datagrams; {} MiB at most",
-        sent.probes[0].count(),
-        sent.probes[0].p99(),
+        sent.probes.count(),
+        sent.probes.p99(),
         sent.answers,
         sent.flooded,
         most >> 20

@@ -66,11 +66,10 @@ pub(crate) struct Sent {
     pub(crate) answers: u64,
     /// Answers with a status of 500 or above, but 503.
     pub(crate) failures: u64,
-    /// Of each probed server, in their order.
-    pub(crate) probes: Vec<Probes>,
+    pub(crate) probes: Probes,
 }
 
-/// How long a server took for each `GET /livez` on a new connection, in ascending order.
+/// How long the server took for each `GET /livez` on a new connection, in ascending order.
 pub(crate) struct Probes(Vec<Duration>);
 
 impl Probes {
@@ -89,8 +88,8 @@ const ROUNDS_AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_secs(20);
 
 impl Target<'_> {
-    /// Meanwhile it probes these servers in turn.
-    pub(crate) fn overload(&self, load: &Load, probed: &[&Path]) -> Sent {
+    /// Meanwhile it probes the server.
+    pub(crate) fn overload(&self, load: &Load) -> Sent {
         let (ended, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         let (answers, failures) = (AtomicU64::new(0), AtomicU64::new(0));
         let rounds_left = AtomicU64::new(load.rounds);
@@ -117,7 +116,7 @@ impl Target<'_> {
                 scope.spawn(move || self.create_and_delete(nth, left))
             };
             let rounds: Vec<_> = (0..ROUNDS_AT_ONCE).map(begin).collect();
-            let probing = scope.spawn(|| probe(probed, &stop));
+            let probing = scope.spawn(|| self.probe(&stop));
             thread::sleep(load.duration);
             ended.store(true, Ordering::Relaxed);
             let flooded = flood.join().expect("it floods");
@@ -183,25 +182,20 @@ impl Target<'_> {
         }
         answered
     }
-}
 
-fn probe(servers: &[&Path], stop: &AtomicBool) -> Vec<Probes> {
-    let mut taken = vec![Vec::new(); servers.len()];
-    let livez = request("GET", "/livez", "");
-    while !stop.load(Ordering::Relaxed) {
-        for (server, taken) in servers.iter().zip(&mut taken) {
+    fn probe(&self, stop: &AtomicBool) -> Probes {
+        let mut taken = Vec::new();
+        let livez = request("GET", "/livez", "");
+        while !stop.load(Ordering::Relaxed) {
             let begun = Instant::now();
-            let status = exchange(server, &livez);
+            let status = exchange(self.socket, &livez);
             assert_eq!(status.expect("the server lives"), 200);
             taken.push(begun.elapsed());
             thread::sleep(Duration::from_millis(5));
         }
-    }
-    let sorted = taken.into_iter().map(|mut taken| {
         taken.sort();
         Probes(taken)
-    });
-    sorted.collect()
+    }
 }
 
 /// A client's requests, without end.
