@@ -3,6 +3,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+/// The most errors that are reported at once.
+pub(super) const MOST_ERRORS: usize = 100;
+
 /// A field that cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
@@ -57,10 +60,16 @@ impl FieldErrors {
 
     /// Collects an error, unless it follows from one in the structure: that one names the same field, or one in it.
     pub fn push(&mut self, error: FieldError) -> Refused {
-        if !self.left_out(&error.pointer) {
+        if self.found.len() < MOST_ERRORS && !self.left_out(&error.pointer) {
             self.found.push(error);
         }
         Refused(())
+    }
+
+    /// Collects the error of a field that is missing; errors that follow from it are not collected.
+    pub(super) fn push_missing(&mut self, error: FieldError) {
+        self.found.insert(self.in_structure, error);
+        self.in_structure += 1;
     }
 
     /// Whether the field, or one in it, was left out because of a mistake in the structure.

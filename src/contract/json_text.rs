@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, de};
 use serde_json::{Map, Value};
 
-use super::field_errors::{FieldError, escaped, field_name};
+use super::field_errors::{FieldError, MOST_ERRORS, escaped, field_name};
 
 /// The value, and errors about names that an object has twice.
 pub(super) fn parse(text: &[u8]) -> Result<(Value, Vec<FieldError>), serde_json::Error> {
@@ -124,12 +124,11 @@ impl<'de> Visitor<'de> for At<'_> {
         while let Some(name) = members.next_key::<String>()? {
             let pointer = format!("{}/{}", self.pointer, escaped(&name));
             let value = members.next_value_seed(At { pointer: &pointer, twice: self.twice })?;
-            if object.contains_key(&name) {
+            if object.contains_key(&name) && self.twice.borrow().len() < MOST_ERRORS {
                 let fact = format!("`{}` is given more than once", field_name(&pointer));
                 self.twice.borrow_mut().push(FieldError::new(pointer, fact).hint("give it once"));
-            } else {
-                object.insert(name, value);
             }
+            object.entry(name).or_insert(value);
         }
         Ok(object.into())
     }

@@ -161,7 +161,7 @@ impl RawOptions {
     pub fn read(self, payload: Bytes, mut errors: FieldErrors) -> Result<MessageRequest, Vec<FieldError>> {
         if self.group.is_none() {
             let fact = "`group` is missing, because the body is the payload";
-            errors.push(
+            errors.push_missing(
                 FieldError::new("/group", fact).hint("name it in the query, as in ?group=239.1.2.3:10000"),
             );
         }

@@ -80,7 +80,7 @@ impl Content {
 pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let given = given.map_or_else(|| "no content-type".to_owned(), |given| format!("content-type `{given}`"));
-    let detail = format!("the request has {given}: send {accepted} (`curl --json` does)");
+    let detail = format!("the request has {given}: send {accepted}; `curl --json` sets that of JSON");
     Problem::new(ProblemKind::ContentType, detail)
 }
 

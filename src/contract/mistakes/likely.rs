@@ -3,7 +3,7 @@
 /// Names that people write, and the fields and parameters that they mean. Those of the same meaning with another
 /// spelling need no entry: [`nearest`] finds them.
 const MEANT: &[(&str, &[&str])] = &[
-    ("group", &["address", "addr", "ip", "host", "destination", "dest", "to", "target", "port"]),
+    ("group", &["address", "addr", "ip", "host", "destination", "dest", "to", "target"]),
     ("payload", &["data", "message", "msg", "body", "text", "content"]),
     ("payload_base64", &["base64", "bytes", "binary"]),
     ("interfaces", &["iface", "ifaces", "if", "nic", "device", "dev", "on"]),
@@ -51,6 +51,9 @@ pub(super) fn instead_of(name: &str, known: &[&str]) -> Option<String> {
     }
     if let Some(known) = nearest(name, known.iter().copied()) {
         return Some(format!("did you mean `{known}`?"));
+    }
+    if name == "port" && has("group") {
+        return Some("write the port in `group`, as in 239.1.2.3:10000".to_owned());
     }
     let means = |(field, names): &&(&str, &[&str])| has(field) && names.contains(&name);
     if let Some((field, _)) = MEANT.iter().find(means) {

@@ -22,8 +22,9 @@ impl Schema {
         cached(TypeId::of::<T>(), || {
             let mut referenced = Vec::new();
             T::schemas(&mut referenced);
-            let components = referenced.into_iter().map(|(name, schema)| (name, json!(schema)));
-            Self { root: json!(T::schema()), components: components.collect() }
+            let components =
+                referenced.into_iter().map(|(name, schema)| (name, with_examples(json!(schema))));
+            Self { root: with_examples(json!(T::schema())), components: components.collect() }
         })
     }
 
@@ -64,21 +65,18 @@ impl Schema {
         }
     }
 
-    /// What to write, as in "a whole number from 0 to 255, as in 1". `example` precedes that of the schema.
-    pub(super) fn advice(&self, schema: &Value, example: Option<Value>, notation: Notation) -> String {
+    /// What to write, as in "a whole number from 0 to 255, as in 1". `examples` precede those of the schema.
+    pub(super) fn advice(&self, schema: &Value, examples: Option<Vec<Value>>, notation: Notation) -> String {
         let choices = self.choices(schema);
         let words: Vec<_> = choices.iter().map(|choice| words(choice, notation)).collect();
-        let examples = match example {
-            Some(example) => vec![example],
-            None => self.examples(schema),
-        };
+        let examples = examples.unwrap_or_else(|| self.examples(schema));
         let words = words.join(", or ");
         let shown: Vec<_> = examples.iter().map(|example| notation.write(example)).collect();
         if shown.is_empty() { words } else { format!("{words}, as in {}", shown.join(" or ")) }
     }
 
     /// Values that the schema accepts.
-    fn examples(&self, schema: &Value) -> Vec<Value> {
+    pub(super) fn examples(&self, schema: &Value) -> Vec<Value> {
         let own = |schema: &Value| schema["examples"].as_array().cloned().unwrap_or_default();
         let referenced = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
         let named = referenced.and_then(|name| self.components.get(name)).map(own).unwrap_or_default();
@@ -112,6 +110,18 @@ pub(super) fn kind(schema: &Value) -> &str {
     .unwrap_or("null")
 }
 
+/// Whether the value is of this type.
+pub(super) fn is_of(kind: &str, value: &Value) -> bool {
+    match kind {
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
+
 /// The smallest and the largest whole number that a schema accepts.
 pub(super) fn bounds(schema: &Value) -> (u64, u64) {
     let largest = if schema["format"] == "int32" { u32::MAX.into() } else { u64::MAX };
@@ -138,6 +148,20 @@ fn words(schema: &Value, notation: Notation) -> String {
         _ if notation == Notation::Query => "a text".to_owned(),
         _ => "a text in quotes".to_owned(),
     }
+}
+
+/// Gives members without examples of their own those that the examples of the object have.
+fn with_examples(mut schema: Value) -> Value {
+    let examples = schema["examples"].as_array().cloned().unwrap_or_default();
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        let has_own = ["examples", "default", "oneOf", "$ref"].iter().any(|key| property.get(key).is_some());
+        let example = examples.iter().find_map(|example| example.get(name)).filter(|_| !has_own);
+        if let Some(example) = example {
+            property["examples"] = json!([example]);
+        }
+    }
+    schema
 }
 
 /// Making a schema takes longer than finding the mistakes of a body.
