@@ -26,6 +26,7 @@ mod api {
     mod memory;
     mod messages;
     mod metrics;
+    mod mistakes;
     mod mutated_requests;
     mod notify;
     mod origin_policy;

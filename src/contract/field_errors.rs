@@ -124,7 +124,8 @@ pub(super) fn escaped(token: &str) -> String {
 /// A whole number within these bounds, in words.
 pub(super) fn whole_number(least: u64, most: u64) -> String {
     match (least, most) {
-        (0, u64::MAX) => "a whole number".to_owned(),
+        // That many are as good as no bound.
+        (0, most) if most >= u32::MAX.into() => "a whole number".to_owned(),
         (least, u64::MAX) => format!("a whole number, {least} or more"),
         (least, most) => format!("a whole number from {least} to {most}"),
     }

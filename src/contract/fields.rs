@@ -21,8 +21,8 @@ use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_deci
 #[serde(untagged, expecting = "the name or the index of an interface")]
 #[schema(examples("lo"))]
 pub enum InterfaceName {
-    Index(u32),
     Name(String),
+    Index(u32),
 }
 
 impl InterfaceName {

@@ -66,6 +66,7 @@ pub(super) enum DelayBody {
 
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"min": 10, "max": 50})))]
 pub(super) struct DelayRange {
     #[schema(minimum = 0, maximum = 60000)]
     min: u64,

@@ -53,16 +53,25 @@ pub(super) fn read_sources(
             (list, "/sources/exclude", SourceFilter::exclude)
         }
         Some(Sources { include, .. }) => {
-            let fact = if include.is_some() { "both of them are given" } else { "neither is given" };
-            let hint = "write one of `include` and `exclude`, a list of addresses";
-            return Err(errors.push(FieldError::new("/sources", format!("`sources`: {fact}")).hint(hint)));
+            let found = if include.is_some() { "both `include` and" } else { "neither `include` nor" };
+            let error = FieldError::new("/sources", format!("`sources` has {found} `exclude`"));
+            return Err(errors.push(error.hint("write one of them, a list of addresses")));
         }
     };
     let list = read_addresses(errors, list, pointer)?;
     let group = group.ok_or_else(|| errors.refused())?;
+    // Each by itself, because the filter reports only the first.
+    for (position, &address) in list.iter().enumerate() {
+        if let Err(error) = filter(group, vec![address])
+            && error.position().is_some()
+        {
+            errors.push(FieldError::new(format!("{pointer}/{position}"), error));
+        }
+    }
     filter(group, list).map_err(|error| {
-        let pointer =
-            error.position().map_or_else(|| pointer.to_owned(), |position| format!("{pointer}/{position}"));
+        if error.position().is_some() {
+            return errors.refused();
+        }
         errors.push(FieldError::new(pointer, error))
     })
 }

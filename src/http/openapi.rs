@@ -25,8 +25,8 @@ type Responses = DatagramPage<datagrams::Response>;
             A request with mistakes is refused with a problem document (RFC 9457); its `errors` are all mistakes at once. \
             The status is 400 if a parameter of the query, an id in the path or a header is wrong, or if the body is not \
             JSON. It is 422 if only a field of the JSON body or the payload is wrong, or if the service or its host \
-            cannot do what the request asks for, as when there is no such interface. Fields and parameters that do not \
-            exist are mistakes. In a body, `null` is as if the field were left out; so a field that is required cannot \
+            cannot do what the request asks for, as when there is no such interface. A field that does not exist is a \
+            mistake; so is a parameter, where a request takes some or has a body. In a body, `null` is as if the field were left out; so a field that is required cannot \
             be `null`, and neither can an entry of a list. A parameter that is given needs a value.",
 
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),

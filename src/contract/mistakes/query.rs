@@ -86,7 +86,7 @@ impl Search<'_> {
         match (kind(property), parse_decimal::<u64>(text)) {
             ("integer", Some(number)) => self.value(property, &mut json!(number), &pointer),
             ("integer", None) => {
-                let digits = text.trim_start_matches('+').trim_start_matches('0');
+                let digits = text.trim().trim_start_matches('+').trim_start_matches('0');
                 let meant = parse_decimal::<u64>(digits).filter(|_| !digits.is_empty());
                 let hint =
                     meant.map(|number| format!("write it without a sign and leading zeros, as in {number}"));

@@ -87,6 +87,9 @@ impl Schema {
         if let Some(choices) = schema["oneOf"].as_array() {
             return choices.iter().flat_map(|choice| self.examples(choice)).collect();
         }
+        if let Some(example) = schema.get(OF_PARENT) {
+            return vec![example.clone()];
+        }
         match (kind(schema), &schema["default"]) {
             // Of these the words name each value.
             ("boolean", _) => Vec::new(),
@@ -150,6 +153,9 @@ fn words(schema: &Value, notation: Notation) -> String {
     }
 }
 
+/// An example that the object of a member has for it.
+const OF_PARENT: &str = "example of parent";
+
 /// Gives members without examples of their own those that the examples of the object have.
 fn with_examples(mut schema: Value) -> Value {
     let examples = schema["examples"].as_array().cloned().unwrap_or_default();
@@ -158,7 +164,7 @@ fn with_examples(mut schema: Value) -> Value {
         let has_own = ["examples", "default", "oneOf", "$ref"].iter().any(|key| property.get(key).is_some());
         let example = examples.iter().find_map(|example| example.get(name)).filter(|_| !has_own);
         if let Some(example) = example {
-            property["examples"] = json!([example]);
+            property[OF_PARENT] = example.clone();
         }
     }
     schema
