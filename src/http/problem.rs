@@ -118,7 +118,11 @@ impl Problem {
     fn wrong(kind: ProblemKind, errors: Vec<FieldError>) -> Self {
         let wrong = |error: FieldError| WrongField { detail: error.to_string(), pointer: error.pointer };
         let errors: Vec<_> = errors.into_iter().map(wrong).collect();
-        let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+        let detail = errors.iter().fold(String::new(), |detail, error| match detail.chars().last() {
+            None => error.detail.clone(),
+            Some('?') => detail + " " + &error.detail,
+            Some(_) => detail + "; " + &error.detail,
+        });
         Self { errors, ..Self::new(kind, detail) }
     }
 
