@@ -54,17 +54,12 @@ pub(super) fn parse_members<T: DeserializeOwned + ToSchema + Any>(
     notation: Notation,
 ) -> Result<Parsed<T>, Vec<FieldError>> {
     found.extend(in_object(&Schema::of_body::<T>(), &mut members, notation));
-    match serde_path_to_error::deserialize(Value::Object(members)) {
+    match serde_json::from_value(Value::Object(members)) {
         Ok(body) => Ok((body, FieldErrors::in_structure(found))),
-        Err(error) => {
-            if found.is_empty() {
-                let pointer: String = error.path().iter().map(|token| format!("/{token}")).collect();
-                found.push(
-                    FieldError::new(pointer, "this cannot be accepted").hint("write it as /docs shows"),
-                );
-            }
-            Err(found)
+        Err(_) if found.is_empty() => {
+            Err(vec![FieldError::new("", "the fields cannot be accepted").hint("write them as /docs shows")])
         }
+        Err(_) => Err(found),
     }
 }
 

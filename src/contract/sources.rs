@@ -60,19 +60,17 @@ pub(super) fn read_sources(
     };
     let list = read_addresses(errors, list, pointer)?;
     let group = group.ok_or_else(|| errors.refused())?;
-    // Each by itself, because the filter reports only the first.
-    for (position, &address) in list.iter().enumerate() {
-        if let Err(error) = filter(group, vec![address])
-            && error.position().is_some()
-        {
-            errors.push(FieldError::new(format!("{pointer}/{position}"), error));
+    filter(group, list.clone()).map_err(|error| {
+        if error.position().is_none() {
+            return errors.push(FieldError::new(pointer, error));
         }
-    }
-    filter(group, list).map_err(|error| {
-        if error.position().is_some() {
-            return errors.refused();
+        // Each by itself, because the filter reports only the first.
+        for (position, &address) in list.iter().enumerate() {
+            if let Err(error) = filter(group, vec![address]) {
+                errors.push(FieldError::new(format!("{pointer}/{position}"), error));
+            }
         }
-        errors.push(FieldError::new(pointer, error))
+        errors.refused()
     })
 }
 

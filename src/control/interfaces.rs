@@ -57,13 +57,11 @@ impl InterfaceChoice {
                 None if allowed(name) => Ok(Arc::from(&**name)),
                 None => Err(ControlError::UnknownInterface { name: name.clone(), position, purpose }),
             },
-            InterfaceRef::Index(index) => match table.by_index(*index) {
-                Some(interface) => Ok(interface.name.clone()),
-                None => {
-                    let name = format!("index {index}");
-                    Err(ControlError::UnknownInterface { name, position, purpose })
-                }
-            },
+            InterfaceRef::Index(index) => {
+                let named = table.by_index(*index).map(|interface| interface.name.clone());
+                let name = || format!("index {index}");
+                named.ok_or_else(|| ControlError::UnknownInterface { name: name(), position, purpose })
+            }
         };
         let zone = self.zone.as_ref().map(|zone| name_of(zone, None)).transpose()?;
         let Some(named) = &self.named else {

@@ -46,7 +46,7 @@ async fn every_mistake_gets_the_answer_in_the_table() {
         assert_plain(&answer);
         if answer != row.answer {
             let _ = write!(differences, "> {}\n{answer}instead of\n{}\n", row.request, row.answer);
-            let file: String = row.file.lines().map(|line| format!("| {line}\n")).collect();
+            let file = row.file.lines().fold(String::new(), |file, line| file + "| " + line + "\n");
             let begin = format!("> {}\n{file}", row.request);
             updated = updated.replacen(&format!("{begin}{}", row.answer), &format!("{begin}{answer}"), 1);
         }
@@ -82,10 +82,11 @@ fn rows(table: &str) -> Vec<Row<'_>> {
             rows.push(Row { request, file: String::new(), answer: String::new() });
         } else {
             let row = rows.last_mut().expect("a row begins with its request");
-            match line.strip_prefix("| ") {
-                Some(line) => row.file += &format!("{line}\n"),
-                None => row.answer += &format!("{line}\n"),
-            }
+            let (text, line) = match line.strip_prefix("| ") {
+                Some(line) => (&mut row.file, line),
+                None => (&mut row.answer, line),
+            };
+            text.extend([line, "\n"]);
         }
     }
     rows

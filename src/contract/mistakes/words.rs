@@ -55,7 +55,7 @@ impl Words<'_> {
         let meant = choices.iter().find_map(|choice| self.meant(choice, value, pointer));
         let fact = format!("`{}` is {}", field_name(pointer), shown(value));
         let hint = match (&meant, value) {
-            (Some(meant), Value::String(text)) if meant.to_string() == *text => {
+            (Some(meant), Value::String(text)) if is_written(meant, text) => {
                 format!("write it without quotes, as in {meant}")
             }
             _ => {
@@ -97,11 +97,7 @@ impl Words<'_> {
             }
             ("array", Value::String(_) | Value::Number(_)) => {
                 let accepts = |choice: &&Value| is_of(kind(choice), value);
-                self.schema
-                    .choices(&schema["items"])
-                    .iter()
-                    .any(|choice| accepts(choice))
-                    .then(|| json!([value]))
+                self.schema.choices(&schema["items"]).iter().any(accepts).then(|| json!([value]))
             }
             ("integer", Value::String(text)) => {
                 let (least, most) = bounds(schema);
@@ -139,6 +135,11 @@ impl Words<'_> {
 /// As much of a name as an error shows.
 pub(super) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
+}
+
+/// Whether the text is the value in quotes.
+fn is_written(value: &Value, text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|quoted| quoted == *value)
 }
 
 /// Whether an example can repeat the value.

@@ -98,7 +98,6 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
             format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
         }
-        ControlError::UnknownInterface { .. } => LISTED.into(),
         ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
         ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists the existing ones".into(),
         ControlError::ReachesNobody { .. } => "raise `ttl`, or allow `loopback`".into(),
@@ -109,7 +108,9 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
             "look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`"
                 .into()
         }
-        ControlError::SourceNotThere { .. } | ControlError::AddressNotLocal { .. } => LISTED.into(),
+        ControlError::UnknownInterface { .. }
+        | ControlError::SourceNotThere { .. }
+        | ControlError::AddressNotLocal { .. } => LISTED.into(),
         ControlError::SourceAmbiguous { .. } => "name one of them in `interfaces`".into(),
         ControlError::TimedOut { done } => completing(*done),
         _ => return None,
