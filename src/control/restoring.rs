@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::membership::{Membership, arm};
 use super::message::Message;
 use super::resource_kind::ResourceKind;
-use super::saved::saved_pattern;
 use super::shared::Control;
-use crate::model::{Pattern, Timestamp};
+use crate::model::{Match, Pattern, Timestamp};
 use crate::store::SavedResource;
 
 impl Control {
@@ -94,4 +95,18 @@ async fn compile_patterns(saved: &[SavedResource]) -> Vec<Pattern> {
     let specs: Vec<_> = saved.iter().filter(may_have_one).map(|saved| saved.spec.clone()).collect();
     let compile = move || specs.iter().filter_map(|spec| saved_pattern(spec)).collect();
     tokio::task::spawn_blocking(compile).await.unwrap_or_default()
+}
+
+/// The pattern of a responder, from its saved [`Persist::spec`](crate::store::Persist::spec), if it has one.
+fn saved_pattern(spec: &str) -> Option<Pattern> {
+    #[derive(Deserialize)]
+    struct StoredResponder {
+        rules: Rules,
+    }
+    #[derive(Deserialize)]
+    struct Rules {
+        matches: Match,
+    }
+    let stored: StoredResponder = serde_json::from_str(spec).ok()?;
+    stored.rules.matches.pattern().cloned()
 }

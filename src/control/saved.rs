@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Group, Match, Pattern};
+use crate::model::Group;
 
 /// A spec or status as it is stored: a struct of values that JSON has.
 pub(in crate::control) fn to_json(stored: &impl Serialize) -> String {
@@ -27,18 +27,4 @@ pub fn saved_group(spec: &str) -> serde_json::Result<Group> {
         group: Group,
     }
     serde_json::from_str(spec).map(|stored: StoredResource| stored.spec.group)
-}
-
-/// The pattern of a responder, from its saved [`Persist::spec`](crate::store::Persist::spec), if it has one.
-pub(super) fn saved_pattern(spec: &str) -> Option<Pattern> {
-    #[derive(Deserialize)]
-    struct StoredResponder {
-        rules: Rules,
-    }
-    #[derive(Deserialize)]
-    struct Rules {
-        matches: Match,
-    }
-    let stored: StoredResponder = serde_json::from_str(spec).ok()?;
-    stored.rules.matches.pattern().cloned()
 }

@@ -20,7 +20,7 @@ use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, span
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
-use super::{compute, openapi, router};
+use super::{openapi, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
 use crate::model::Id;
@@ -57,7 +57,6 @@ impl Api {
         let metrics = Arc::new(HttpMetrics::on(document.paths.paths.keys().map(String::as_str)));
         let streams = Arc::<Streams>::default();
         let connection_counts = Arc::<ConnectionCounts>::default();
-        compute::start();
         let request_bytes = Arc::new(RequestBytes::new(request_bytes));
         let state = AppState::new(AppParts {
             control: control.clone(),

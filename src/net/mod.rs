@@ -32,6 +32,5 @@ pub(crate) use script::SendScript;
 pub use send_socket::{MessageSocketSpec, SharedSendSocket, open_message_socket, open_reply_socket};
 pub use socket::{BufferSize, Socket};
 pub use sys::{
-    bound_free_heap, free_heap_bytes, has_unread_bytes, interface_exists, lower_priority, trim_heap,
-    unsent_bytes,
+    bound_free_heap, free_heap_bytes, has_unread_bytes, interface_exists, trim_heap, unsent_bytes,
 };

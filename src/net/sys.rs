@@ -331,16 +331,6 @@ impl Epoll {
     }
 }
 
-/// Lowers the priority of the calling thread (setpriority(2)): where processors are short, it gets a third of what a
-/// thread of usual priority gets.
-pub fn lower_priority() {
-    const NICE: libc::c_int = 5;
-    // SAFETY: the call takes no pointers; 0 is the calling thread.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
-    }
-}
-
 /// Bounds what glibc's allocator keeps at the end of each arena, which [`trim_heap`] does not release (`mallopt(3)`);
 /// otherwise that bound grows with the largest block that was ever freed, up to 64 MiB. And bounds the number of arenas,
 /// which is 8 for each core unless it is set. Call it before there are many threads.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::closed_messages::Lingers;
 use super::collection::ResponseCounters;
 use super::state::{Message, event_flags};
 use crate::control::events::EventKind;
@@ -109,14 +108,13 @@ impl Message {
         self.enter_totals(|totals| totals);
         self.emit_deleted();
     }
-}
 
-impl Lingers for Message {
-    fn linger(&self) -> Option<Duration> {
+    /// How long it keeps its sockets once it is closed; none if it has no sockets of its own.
+    pub(super) fn linger(&self) -> Option<Duration> {
         (!self.spec.window.is_zero()).then_some(self.spec.linger)
     }
 
-    fn end_linger(self: &Arc<Self>) {
+    pub(super) fn end_linger(self: &Arc<Self>) {
         self.context.failures.contain(self, || self.release_sockets());
     }
 }

@@ -4,7 +4,6 @@
 //! registry: datagrams that arrive in between wait in the sockets, and nothing that arrives before the first send
 //! counts as a response.
 
-mod closed_messages;
 mod closing;
 mod collection;
 mod egress_interface;
@@ -20,10 +19,9 @@ mod sockets;
 mod spans;
 mod state;
 
-pub(super) use closed_messages::ClosedMessages;
 pub(super) use collection::TableBudget;
 pub use collection::{EgressResult, ListedResponders, RespondingPeer, ResponseCounters};
 pub(super) use operations::{delete_closed, delete_expired, drop_tables};
 pub(super) use sockets::SharedSendSockets;
-pub(super) use state::MessageContext;
+pub(super) use state::{ClosedMessages, MessageContext};
 pub use state::{Message, MessageView};

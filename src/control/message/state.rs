@@ -1,11 +1,12 @@
-//! A message, and the state that its locks guard.
+//! A message, the state that its locks guard, and the messages that are closed.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::closed_messages::ClosedMessages;
 use super::collection::{Collection, EgressResult, ListedResponders, ResponseCounters, TableBudget};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};
@@ -55,7 +56,7 @@ pub(in crate::control) struct MessageContext {
     pub(in crate::control) shared_sockets: Arc<SharedSendSockets>,
     pub(in crate::control) receive_buffer: usize,
     pub(in crate::control) timers: Arc<Timers>,
-    pub(in crate::control) closed: Arc<ClosedMessages<Message>>,
+    pub(in crate::control) closed: Arc<ClosedMessages>,
     pub(in crate::control) tables: Arc<TableBudget>,
     pub(in crate::control) totals: Arc<TotalsAccumulator>,
     pub(in crate::control) events: Arc<Events>,
@@ -215,5 +216,96 @@ impl Message {
 
     pub(super) fn sockets(&self) -> MutexGuard<'_, MessageSockets> {
         self.sockets.lock_own()
+    }
+}
+
+/// Closed messages, the longest closed first: they linger for late replies, and are deleted in the end.
+pub(in crate::control) struct ClosedMessages {
+    /// Std lock: held for a push, a pop, or a sweep of dropped messages, and never while a message's own lock is taken.
+    queues: Mutex<ClosedQueues>,
+}
+
+struct ClosedQueues {
+    /// Closed messages that keep their sockets, so that their ports are not reused while responses are under way.
+    /// Bounded: if there are more, the oldest stops lingering early.
+    lingering: VecDeque<Weak<Message>>,
+    /// All closed messages, in the order of deletion.
+    closed: VecDeque<Weak<Message>>,
+    sweep_at: usize,
+}
+
+impl Default for ClosedMessages {
+    fn default() -> Self {
+        let queues = ClosedQueues { lingering: VecDeque::new(), closed: VecDeque::new(), sweep_at: 0 };
+        Self { queues: Mutex::new(queues) }
+    }
+}
+
+impl ClosedMessages {
+    /// Half of a descriptor limit of 8,192, the smallest that is common for services.
+    const MAX_LINGERING: usize = 4_096;
+    const SWEEP_FROM: usize = 1_024;
+
+    /// Adds a message that has just been closed. Callable from a sink: the timers' task closes the sockets later.
+    pub(in crate::control) fn add(&self, message: &Arc<Message>, timers: &Timers, now: Instant) {
+        let mut queues = self.queues();
+        queues.closed.push_back(Arc::downgrade(message));
+        if queues.closed.len() > queues.sweep_at.max(Self::SWEEP_FROM) {
+            queues.closed.retain(|message| message.strong_count() > 0);
+            queues.sweep_at = queues.closed.len() * 2;
+        }
+        let Some(linger) = message.linger() else { return };
+        timers.arm(now + linger, Arc::downgrade(message), |message: Arc<Message>| message.end_linger());
+        queues.lingering.push_back(Arc::downgrade(message));
+        if queues.lingering.len() > Self::MAX_LINGERING
+            && let Some(oldest) = queues.lingering.pop_front()
+        {
+            timers.arm(now, oldest, |oldest: Arc<Message>| oldest.end_linger());
+        }
+    }
+
+    /// Adds a message that was closed in an earlier run; call it in the order in which they were closed.
+    pub(in crate::control) fn restore(&self, message: &Arc<Message>) {
+        self.queues().closed.push_back(Arc::downgrade(message));
+    }
+
+    /// Ends the lingering of the messages that `which` selects, because their sockets are needed; returns them.
+    pub(in crate::control) fn end_lingering(&self, which: impl Fn(&Message) -> bool) -> Vec<Arc<Message>> {
+        let mut ended: Vec<_> = self.queues().lingering.iter().filter_map(Weak::upgrade).collect();
+        ended.retain(|message| which(message));
+        for message in &ended {
+            message.end_linger();
+        }
+        ended
+    }
+
+    /// Removes and returns the message that has been closed for the longest, if `which` selects it.
+    pub(in crate::control) fn oldest_if(&self, which: impl Fn(&Message) -> bool) -> Option<Arc<Message>> {
+        loop {
+            // Not under the lock: `which` may take the message's own lock and wait there for a batch of responses.
+            let oldest = self.oldest().filter(|oldest| which(oldest))?;
+            let mut queues = self.queues();
+            let is_oldest = |front: &Weak<Message>| Weak::as_ptr(front) == Arc::as_ptr(&oldest);
+            if queues.closed.front().is_some_and(is_oldest) {
+                queues.closed.pop_front();
+                return Some(oldest);
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Arc<Message>> {
+        let mut queues = self.queues();
+        while queues.lingering.pop_front_if(|front| front.strong_count() == 0).is_some() {}
+        while let Some(front) = queues.closed.front() {
+            if let Some(message) = front.upgrade() {
+                return Some(message);
+            }
+            queues.closed.pop_front();
+        }
+        None
+    }
+
+    fn queues(&self) -> MutexGuard<'_, ClosedQueues> {
+        self.queues.lock_shared()
     }
 }

@@ -1,5 +1,5 @@
-//! One log: appending and retention. [`read_page`] turns a cursor into a page; [`saving`] passes what is not on disk
-//! yet to the writer, and restores the log at a start.
+//! One log: appending, retention, and waiting for the disk. [`read_page`] turns a cursor into a page; [`saving`] passes
+//! what is not on disk yet to the writer, and restores the log at a start.
 
 pub(super) mod read_page;
 mod saving;
@@ -8,13 +8,13 @@ mod state;
 mod tests;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
 use super::budget::{Budget, Limits};
-use super::disk::LogHandle;
-use super::durable_log::{LogCounters, SavedLog};
+use super::disk::{DiskError, LogHandle, Store};
+use super::durable_log::{LogCounters, LogWithOwner, Persist, SavedLog};
 use super::page::Cursor;
 use super::record::RecordBatch;
 use crate::model::Timestamp;
@@ -171,6 +171,29 @@ impl Log {
     pub fn latest(&self) -> Cursor {
         let state = self.state();
         Cursor { epoch: state.epoch, sequence: state.saving.visible_until.min(state.tail.next()) - 1 }
+    }
+
+    /// Keeps the log and its owner in the store from now on, if there is one. `is_new`: they are not there yet.
+    pub fn persist(self: &Arc<Self>, kind: &str, id: &str, owner: Weak<dyn Persist>, is_new: bool) {
+        if let Some(handle) = self.handle() {
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            handle.persist(LogWithOwner { kind, id, log: self.clone(), owner, is_new });
+        }
+    }
+
+    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
+    pub async fn wait_durable(&self, store: &Store) -> Result<(), DiskError> {
+        let next = self.next_sequence();
+        while !self.is_saved_before(next) {
+            store.flushed_soon().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether every datagram before this number is on disk or no longer in the log.
+    fn is_saved_before(&self, next: u64) -> bool {
+        let state = self.state();
+        state.closed || state.saving.saved_until >= next
     }
 
     /// Its handle to the disk; none if it is in memory only.

@@ -5,40 +5,12 @@
 //! sealed; so a log that grows slowly costs few rows. A log reserves more sequence numbers on disk than it uses, and
 //! readers see only reserved ones: after a crash, the next start continues after every number that a reader has seen.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::Log;
 use super::state::{BlockSlot, LogState, Saving};
 use crate::store::budget::Limits;
-use crate::store::disk::{DiskError, Store};
-use crate::store::durable_log::{
-    DurableLog, LogCounters, LogWithOwner, Persist, RowId, SavedLog, UnsavedPart,
-};
-
-impl Log {
-    /// Keeps the log and its owner in the store from now on, if there is one. `is_new`: they are not there yet.
-    pub fn persist(self: &Arc<Self>, kind: &str, id: &str, owner: Weak<dyn Persist>, is_new: bool) {
-        if let Some(handle) = self.handle() {
-            let (kind, id) = (kind.to_owned(), id.to_owned());
-            handle.persist(LogWithOwner { kind, id, log: self.clone(), owner, is_new });
-        }
-    }
-
-    /// Resolves once all datagrams in the log until now are on disk, or with the error that prevents it. Cancel-safe.
-    pub async fn wait_durable(&self, store: &Store) -> Result<(), DiskError> {
-        let next = self.next_sequence();
-        while !self.is_saved_before(next) {
-            store.flushed_soon().await?;
-        }
-        Ok(())
-    }
-
-    /// Whether every datagram before this number is on disk or no longer in the log.
-    fn is_saved_before(&self, next: u64) -> bool {
-        let state = self.state();
-        state.closed || state.saving.saved_until >= next
-    }
-}
+use crate::store::durable_log::{DurableLog, LogCounters, RowId, SavedLog, UnsavedPart};
 
 impl DurableLog for Log {
     fn unsaved(&self, rows: &mut dyn FnMut() -> RowId, max: usize, last: bool) -> Option<UnsavedPart> {
