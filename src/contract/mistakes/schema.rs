@@ -104,13 +104,13 @@ impl Schema {
     }
 }
 
-/// The type of a schema without alternatives, apart from null.
+/// The type of a schema without alternatives, apart from null; `any` of one that accepts every value.
 pub(super) fn kind(schema: &Value) -> &str {
     match &schema["type"] {
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null"),
         kind => kind.as_str(),
     }
-    .unwrap_or("null")
+    .unwrap_or("any")
 }
 
 /// Whether the value is of this type.
@@ -121,7 +121,7 @@ pub(super) fn is_of(kind: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "array" => value.is_array(),
         "object" => value.is_object(),
-        _ => false,
+        kind => kind == "any",
     }
 }
 

@@ -76,6 +76,7 @@ impl<'a> Search<'a> {
             return false;
         };
         match value {
+            _ if kind(choice) == "any" => true,
             Value::Object(members) => self.object(choice, members, pointer),
             Value::Array(items) => self.items(&choice["items"], items, pointer),
             Value::Number(number) => {

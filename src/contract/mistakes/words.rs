@@ -21,8 +21,12 @@ impl Words<'_> {
     /// A name that is none of the schema's.
     pub(super) fn unknown(&self, schema: &Value, name: &str, value: &Value, pointer: &str) -> FieldError {
         let properties = schema["properties"].as_object();
-        let known: Vec<_> =
-            properties.into_iter().flat_map(|known| known.keys()).map(String::as_str).collect();
+        // Of a member that accepts every value, there is nothing to write.
+        let is_written = |(_, property): &(&String, &Value)| {
+            self.schema.choices(property).iter().any(|choice| kind(choice) != "any")
+        };
+        let known = properties.into_iter().flatten().filter(is_written);
+        let known: Vec<_> = known.map(|(name, _)| name.as_str()).collect();
         let inside = pointer
             .rsplit_once('/')
             .map(|(parent, _)| field_name(parent))
