@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Control, ControlError, InterfaceChoice, JoinRequest};
+use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
@@ -22,7 +22,7 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     let (group, _) = Group::parse(GROUP).expect("a group");
     for (id, address) in RESPONDERS {
         let id = Id::parse(id).expect("an id");
-        control.join_as(id, responder(group, address.into()), false).await?;
+        control.join_as(id, responder(group, address.into()), &Condition::NONE).await?;
     }
     println!("Roll call of {GROUP} on lo: \"{}\"", PAYLOAD.escape_ascii());
     let message = control.send(message(group)).await?;
@@ -57,6 +57,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         exact_drops: false,
         retention: Retention::default(),
         lease: None,
+        keeps_lease: false,
         declared: false,
         rules: Some(ResponderRules {
             reply: Reply::Fixed(Bytes::from_static(b"ack")),

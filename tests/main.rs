@@ -5,7 +5,9 @@ mod support;
 
 mod api {
     mod bounds;
+    mod changing_parts;
     mod collecting;
+    mod concurrent_changes;
     mod config;
     mod connection_limits;
     mod connections;
@@ -25,6 +27,7 @@ mod api {
     mod memberships;
     mod memory;
     mod messages;
+    mod methods;
     mod metrics;
     mod mistakes;
     mod mutated_requests;

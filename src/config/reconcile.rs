@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{ConfigError, ConfigFile};
-use crate::control::Control;
+use crate::control::{Condition, Control};
 
 /// Creates or changes memberships and responders as the file declares them, and removes those that it no longer
 /// declares. Resources of clients under other ids stay; without a file, everything stays. Applies all it can; returns
@@ -16,13 +16,14 @@ pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError>
     // Declared in this run or an earlier one.
     for (kind, id) in control.declared() {
         // A client may have deleted it in the meantime.
-        if !declared.contains(&(kind, id.clone())) && control.leave(kind, &id).await.is_ok() {
+        if !declared.contains(&(kind, id.clone())) && control.leave(kind, &id, &Condition::NONE).await.is_ok()
+        {
             tracing::info!(%kind, %id, "removed: the file no longer declares it");
         }
     }
     let mut findings = Vec::new();
     for entry in &file.declared {
-        let joined = control.join_as(entry.id.clone(), entry.request.clone(), false).await;
+        let joined = control.join_as(entry.id.clone(), entry.request.clone(), &Condition::NONE).await;
         if let Err(error) = joined {
             findings.push(ConfigError {
                 place: path.display().to_string(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::logging::LogFilter;
+use super::fields::OfView;
 
 /// The configuration in force.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -94,6 +94,10 @@ pub struct LogFilterBody {
     /// `info,rollcall::net=debug`.
     #[schema(min_length = 1, max_length = 4096)]
     pub filter: String,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "configured")]
+    #[schema(value_type = Value)]
+    _configured: OfView,
 }
 
 /// The log filter in force.
@@ -105,8 +109,8 @@ pub struct LogFilterView {
     configured: String,
 }
 
-impl From<&LogFilter> for LogFilterView {
-    fn from(filter: &LogFilter) -> Self {
-        Self { filter: filter.current(), configured: filter.configured() }
+impl LogFilterView {
+    pub fn new(filter: &str, configured: &str) -> Self {
+        Self { filter: filter.to_owned(), configured: configured.to_owned() }
     }
 }

@@ -73,7 +73,7 @@ pub struct Event {
 /// where no datagram can arrive; `hearing`: datagrams can arrive there again. A joined resource hears unless
 /// `not_hearing` follows. `failed`: the service closed the resource's sockets after an internal error, and opens them
 /// again after a pause. `left`: the resource left an interface that it no longer names or, without `interface`, was
-/// deleted. `expired`: its lease ran out. `changed`: a PUT changed it.
+/// deleted. `expired`: its lease ran out. `changed`: a client changed its specification, or the duration of its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = EventName)]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -16,13 +16,73 @@ use super::mistakes::shown;
 use crate::control::InterfaceChoice;
 use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
 
-/// An interface by name, or by index; an index is resolved to its name at once.
+/// An interface by name, by index, or as a view shows it; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "the name or the index of an interface")]
+#[serde(untagged, expecting = "the name or the index of an interface, or an object as GET shows it")]
 #[schema(examples("lo"))]
 pub enum InterfaceName {
     Name(String),
     Index(u32),
+    #[serde(deserialize_with = "only_object")]
+    Shown(ShownInterface),
+}
+
+/// An interface as a view shows it. Only its name counts; with `named: false`, it is left out, because the membership
+/// has joined there without naming it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"name": "lo"})))]
+pub struct ShownInterface {
+    name: String,
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    named: bool,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "state")]
+    #[schema(value_type = Value)]
+    _state: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "hears")]
+    #[schema(value_type = Value)]
+    _hears: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "reason")]
+    #[schema(value_type = Value)]
+    _reason: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "datagrams")]
+    #[schema(value_type = Value)]
+    _datagrams: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "bytes")]
+    #[schema(value_type = Value)]
+    _bytes: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "last_received_at")]
+    #[schema(value_type = Value)]
+    _last_received_at: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "receive_buffer")]
+    #[schema(value_type = Value)]
+    _receive_buffer: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "dropped_buffers")]
+    #[schema(value_type = Value)]
+    _dropped_buffers: OfView,
+}
+
+/// A member that only views have. A request may have it, so that a client can send back what it got, and it is ignored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OfView;
+
+impl<'de> Deserialize<'de> for OfView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+pub(super) fn yes() -> bool {
+    true
 }
 
 impl InterfaceName {
@@ -42,7 +102,7 @@ impl From<InterfaceName> for InterfaceRef {
     fn from(name: InterfaceName) -> Self {
         match name {
             InterfaceName::Index(index) => Self::Index(index),
-            InterfaceName::Name(name) => Self::Name(name),
+            InterfaceName::Name(name) | InterfaceName::Shown(ShownInterface { name, .. }) => Self::Name(name),
         }
     }
 }
@@ -72,7 +132,7 @@ pub(super) fn read_interfaces(
 ) -> InterfaceChoice {
     if let Some(named) = &named {
         for (position, name) in named.iter().enumerate() {
-            if let InterfaceName::Name(name) = name
+            if let InterfaceName::Name(name) | InterfaceName::Shown(ShownInterface { name, .. }) = name
                 && !is_legal(name)
             {
                 let fact = format!("`interfaces.{position}` is {}", shown(&name.as_str().into()));
@@ -90,7 +150,10 @@ pub(super) fn read_interfaces(
             errors.push(error.hint(format!("name at most {}", limits::INTERFACES)));
         }
     }
-    InterfaceChoice { zone, named: named.map(|named| named.into_iter().map(InterfaceRef::from).collect()) }
+    let is_named = |name: &InterfaceName| !matches!(name, InterfaceName::Shown(shown) if !shown.named);
+    let named = named.map(|named| named.into_iter().filter(is_named).map(InterfaceRef::from).collect());
+    // All were left out: the membership names none.
+    InterfaceChoice { zone, named: named.filter(|named: &Vec<_>| !named.is_empty()) }
 }
 
 /// Reads an object, or null. Derived implementations would also accept an array of the fields' values.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
-use super::fields::{InterfaceName, RetentionBody, object, read_group, read_interfaces};
+use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, read_interfaces, yes};
 use super::mistakes::Notation;
 use super::parse::{Parsed, parse_members};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
@@ -49,11 +49,39 @@ macro_rules! join_body {
             exact_drops: bool,
             #[serde(default, deserialize_with = "object")]
             retention: Option<RetentionBody>,
-            /// The lease in milliseconds: without a PUT that renews it in time, the service leaves the group. Default:
+            /// The lease in milliseconds: unless a client renews it in time, the service leaves the group. Default:
             /// no lease.
             #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
             expires_in_ms: Option<u64>,
             $($fields)*
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "id")]
+            #[schema(value_type = Value)]
+            _id: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "revision")]
+            #[schema(value_type = Value)]
+            _revision: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "state")]
+            #[schema(value_type = Value)]
+            _state: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "hears")]
+            #[schema(value_type = Value)]
+            _hears: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "created_at")]
+            #[schema(value_type = Value)]
+            _created_at: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "expires_at")]
+            #[schema(value_type = Value)]
+            _expires_at: OfView,
+            /// Ignored: it is of the view.
+            #[serde(default, rename = "counters")]
+            #[schema(value_type = Value)]
+            _counters: OfView,
         }
 
         impl $name {
@@ -74,6 +102,7 @@ macro_rules! join_body {
                     exact_drops: self.exact_drops,
                     retention,
                     lease: lease.map(Duration::from_millis),
+                    keeps_lease: false,
                     declared: false,
                     rules: None,
                 })
@@ -115,14 +144,31 @@ join_body! {
         dedupe: bool,
         #[serde(default, deserialize_with = "object")]
         reply_bytes: Option<ReplyBytesBody>,
+        /// Ignored: it is of the view.
+        #[serde(default, rename = "reply_addresses")]
+        #[schema(value_type = Value)]
+        _reply_addresses: OfView,
+        /// Ignored: it is of the view.
+        #[serde(default, rename = "replies")]
+        #[schema(value_type = Value)]
+        _replies: OfView,
     }
 }
 
-fn yes() -> bool {
-    true
-}
-
 impl MembershipBody {
+    /// What requests ignore, and a declaration does not have: nobody sends it back.
+    const OF_VIEW: [&str; 9] = [
+        "id",
+        "revision",
+        "state",
+        "hears",
+        "created_at",
+        "expires_at",
+        "counters",
+        "reply_addresses",
+        "replies",
+    ];
+
     /// `errors`: those that were found before.
     pub fn read(self, mut errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
         let request = self.read_join(&mut errors);
@@ -154,7 +200,18 @@ impl ResponderBody {
 
 /// Reads the fields of a declaration in the configuration file. A declared resource has no lease and waits for missing
 /// interfaces: it stays as long as the file declares it.
-pub fn read_declared(kind: ResourceKind, fields: Map<String, Value>) -> Result<JoinRequest, Vec<FieldError>> {
+pub fn read_declared(
+    kind: ResourceKind,
+    mut fields: Map<String, Value>,
+) -> Result<JoinRequest, Vec<FieldError>> {
+    let mut of_view = Vec::new();
+    for name in MembershipBody::OF_VIEW {
+        if fields.remove(name).is_some() {
+            let error = FieldError::new(format!("/{name}"), format!("`{name}` is of the view of a {kind}"));
+            of_view.push(error.hint("leave this out"));
+        }
+    }
+
     let refuse_lease = |errors: &mut FieldErrors, lease: Option<u64>| {
         if lease.is_some() {
             let fact = format!("a declared {kind} stays as long as the file declares it");
@@ -163,12 +220,12 @@ pub fn read_declared(kind: ResourceKind, fields: Map<String, Value>) -> Result<J
     };
     let request = match kind {
         ResourceKind::Responder => {
-            let (body, mut errors): Parsed<ResponderBody> = parse_declared(fields)?;
+            let (body, mut errors): Parsed<ResponderBody> = parse_declared(fields, of_view)?;
             refuse_lease(&mut errors, body.expires_in_ms);
             body.read(errors)
         }
         ResourceKind::Membership | ResourceKind::Message => {
-            let (body, mut errors): Parsed<MembershipBody> = parse_declared(fields)?;
+            let (body, mut errors): Parsed<MembershipBody> = parse_declared(fields, of_view)?;
             refuse_lease(&mut errors, body.expires_in_ms);
             body.read(errors)
         }
@@ -176,9 +233,9 @@ pub fn read_declared(kind: ResourceKind, fields: Map<String, Value>) -> Result<J
     Ok(JoinRequest { allow_missing: true, declared: true, ..request? })
 }
 
-fn parse_declared<T>(fields: Map<String, Value>) -> Result<Parsed<T>, Vec<FieldError>>
+fn parse_declared<T>(fields: Map<String, Value>, found: Vec<FieldError>) -> Result<Parsed<T>, Vec<FieldError>>
 where
     T: DeserializeOwned + ToSchema + Any,
 {
-    parse_members(fields, Vec::new(), Notation::Toml)
+    parse_members(fields, found, Notation::Toml)
 }

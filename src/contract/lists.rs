@@ -27,7 +27,7 @@ pub struct ListParams<S: ToSchema> {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.
-    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1)]
     group: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]
@@ -47,7 +47,7 @@ pub struct JoinListParams {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only entries of this group.
-    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1)]
     group: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]

@@ -3,29 +3,35 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{RetentionBody, rfc3339};
+use super::fields::{RetentionBody, millis, rfc3339};
 use super::sources::Sources;
 use crate::control::{InterfaceView, JoinState, MembershipView};
+use crate::model::Interfaces;
 
 /// A membership: its spec and its status.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "monitor", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
-    "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 2, "bytes": 38,
+    "id": "monitor", "group": "239.1.2.3:10000", "revision": 1, "state": "joined", "hears": true,
+    "interfaces": [{"name": "lo", "named": true, "state": "joined", "hears": true, "datagrams": 2, "bytes": 38,
         "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false,
-    "created_at": "2026-01-02T03:04:05.678901234Z", "expires_at": "2026-01-02T03:05:05.678901234Z",
+    "created_at": "2026-01-02T03:04:05.678901234Z", "expires_in_ms": 60000, "expires_at": "2026-01-02T03:05:05.678901234Z",
     "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0}
 })))]
 pub struct Membership {
     id: String,
     group: String,
+    /// The revision of the specification, from 1: it grows with each change of a member that requests have. To renew the
+    /// lease for the same time is no change.
+    revision: u64,
     /// The worst state among the interfaces.
     state: State,
     /// Whether datagrams can arrive: on all interfaces if the membership names them, else on at least one (which may be
     /// `lo` only if there is no other).
     hears: bool,
-    /// The state on each interface.
+    /// The state on each interface; absent if the membership names none, and there is none to join on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     interfaces: Vec<InterfaceState>,
     /// The source filter; absent if the membership receives from all sources.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +45,11 @@ pub struct Membership {
     retention: Option<RetentionBody>,
     #[schema(format = DateTime)]
     created_at: String,
-    /// When the lease ends unless a PUT renews it; absent without a lease.
+    /// The duration of the lease in milliseconds; absent without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expires_in_ms: Option<u64>,
+    /// When the lease ends unless the client renews it; absent without a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     expires_at: Option<String>,
@@ -64,6 +74,8 @@ pub enum State {
 struct InterfaceState {
     /// The name of the interface.
     name: String,
+    /// Whether the membership names the interface; else it has joined here because it names none.
+    named: bool,
     state: State,
     /// Whether datagrams can arrive on this interface.
     hears: bool,
@@ -123,14 +135,20 @@ impl From<&MembershipView> for Membership {
         Self {
             id: view.id.to_string(),
             group: view.spec.group.to_string(),
+            revision: view.revision.number(),
             state: view.state.into(),
             hears: view.hears,
-            interfaces: view.interfaces.iter().map(InterfaceState::from).collect(),
+            interfaces: view
+                .interfaces
+                .iter()
+                .map(|interface| InterfaceState::new(interface, &view.spec.interfaces))
+                .collect(),
             sources: Sources::of(&view.spec.sources),
             allow_missing: view.spec.allow_missing,
             exact_drops: view.spec.exact_drops,
             retention: RetentionBody::of(&view.spec.retention),
             created_at: rfc3339(view.created_at),
+            expires_in_ms: view.lease.map(|lease| millis(lease.duration)),
             expires_at: view.lease.map(|lease| rfc3339(lease.expires_at)),
             counters: Counters {
                 datagrams: view.log.appended,
@@ -144,8 +162,8 @@ impl From<&MembershipView> for Membership {
     }
 }
 
-impl From<&InterfaceView> for InterfaceState {
-    fn from(interface: &InterfaceView) -> Self {
+impl InterfaceState {
+    fn new(interface: &InterfaceView, requested: &Interfaces) -> Self {
         let receive_buffer = interface.buffer.map(|size| ReceiveBuffer {
             requested: size.requested as u64,
             granted: size.granted as u64,
@@ -153,6 +171,7 @@ impl From<&InterfaceView> for InterfaceState {
         });
         Self {
             name: interface.name.to_string(),
+            named: matches!(requested, Interfaces::Named(names) if names.contains(&interface.name)),
             state: interface.state.into(),
             hears: interface.hears,
             reason: interface.reason.clone(),

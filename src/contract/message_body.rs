@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{
-    InterfaceName, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
+    InterfaceName, OfView, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
 };
 use super::payload::read_payload;
 use crate::control::InterfaceChoice;
@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 /// A request to send a message, with exactly one of `payload` and `payload_base64`.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
     json!({"group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "window_ms": 500}),
@@ -74,6 +74,58 @@ pub struct MessageBody {
     linger_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "id")]
+    #[schema(value_type = Value)]
+    _id: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "revision")]
+    #[schema(value_type = Value)]
+    _revision: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "state")]
+    #[schema(value_type = Value)]
+    _state: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "close_reason")]
+    #[schema(value_type = Value)]
+    _close_reason: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "closed_at")]
+    #[schema(value_type = Value)]
+    _closed_at: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "created_at")]
+    #[schema(value_type = Value)]
+    _created_at: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "sent")]
+    #[schema(value_type = Value)]
+    _sent: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "counters")]
+    #[schema(value_type = Value)]
+    _counters: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "responders")]
+    #[schema(value_type = Value)]
+    _responders: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "responders_complete")]
+    #[schema(value_type = Value)]
+    _responders_complete: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "responses")]
+    #[schema(value_type = Value)]
+    _responses: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "next_cursor")]
+    #[schema(value_type = Value)]
+    _next_cursor: OfView,
+    /// Ignored: it is of the view.
+    #[serde(default, rename = "gap")]
+    #[schema(value_type = Value)]
+    _gap: OfView,
 }
 
 /// Send the message several times.
@@ -96,10 +148,10 @@ pub(super) struct RepeatBody {
 pub struct RawOptions {
     /// The group to send to; required if the body is not JSON. A request with a JSON body accepts none of these
     /// options.
-    #[param(nullable = false, min_length = 1, example = "239.1.2.3:10000")]
+    #[param(nullable = false, min_length = 1)]
     group: Option<String>,
     /// Names of interfaces, separated by commas; this and the following options are as in a JSON body.
-    #[param(nullable = false, min_length = 1, example = "lo")]
+    #[param(nullable = false, min_length = 1)]
     interfaces: Option<String>,
     /// TTL or hop limit. Default: 1.
     #[param(nullable = false, minimum = 0, maximum = 255)]
@@ -109,7 +161,7 @@ pub struct RawOptions {
     #[param(nullable = false)]
     loopback: Option<bool>,
     /// The source address, one of an interface.
-    #[param(nullable = false, min_length = 1, example = "127.0.0.1")]
+    #[param(nullable = false, min_length = 1)]
     source: Option<String>,
     /// The UDP source port.
     #[param(nullable = false, minimum = 1, maximum = 65535)]
@@ -178,8 +230,6 @@ impl RawOptions {
         let body = MessageBody {
             // If it is missing, its error was collected.
             group: self.group.unwrap_or_default(),
-            payload: None,
-            payload_base64: None,
             interfaces: self.interfaces.map(names),
             ttl: self.ttl,
             loopback: self.loopback,
@@ -191,7 +241,7 @@ impl RawOptions {
             repeat,
             track_attempts: self.track_attempts,
             linger_ms: self.linger_ms,
-            retention: None,
+            ..MessageBody::default()
         };
         let request = body.read_with(&mut errors, Ok(payload), "/payload");
         errors.finish(request)

@@ -8,13 +8,13 @@ use super::fields::{RetentionBody, millis, rfc3339};
 use super::message_body::RepeatBody;
 use super::payload::{Encoding, Payload};
 use crate::control::{EgressResult, MessageView, RespondingPeer};
-use crate::model::CloseReason;
+use crate::model::{CloseReason, Interfaces, Repeat};
 
 /// A message: its spec, its sends and its responders.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "roll-1", "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
-    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "id": "roll-1", "revision": 1, "state": "collecting", "created_at": "2026-01-02T03:04:05.678901234Z",
+    "group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "ttl": 1, "loopback": true,
     "window_ms": 1000, "expect": 2, "track_attempts": false, "linger_ms": 2000,
     "sent": [{
         "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
@@ -31,6 +31,8 @@ use crate::model::CloseReason;
 })))]
 pub struct Message {
     id: String,
+    /// The revision of the specification, which is always 1: a message never changes.
+    revision: u64,
     state: State,
     /// Why the message stopped collecting; absent while it collects.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +46,10 @@ pub struct Message {
     group: String,
     #[serde(flatten)]
     payload: Payload<'static>,
+    /// The requested interfaces; absent if the message names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    interfaces: Option<Vec<String>>,
     #[schema(minimum = 0, maximum = 255)]
     ttl: u8,
     loopback: bool,
@@ -180,9 +186,9 @@ struct MessageResponder {
 /// A message and, if the request waited for it, its first 1,000 responses, or the first MiB of them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "roll-1", "state": "closed", "close_reason": "expected",
+    "id": "roll-1", "revision": 1, "state": "closed", "close_reason": "expected",
     "closed_at": "2026-01-02T03:04:05.679193345Z", "created_at": "2026-01-02T03:04:05.678901234Z",
-    "group": "239.1.2.3:10000", "payload": "very important data", "ttl": 1, "loopback": true,
+    "group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "ttl": 1, "loopback": true,
     "window_ms": 1000, "expect": 1, "track_attempts": false, "linger_ms": 2000,
     "sent": [{
         "interface": "lo", "source": "127.0.0.1:49152", "count": 1, "failed": 0,
@@ -224,12 +230,17 @@ impl From<&MessageView> for Message {
         let in_time = view.responders.iter().filter(|(_, peer)| !peer.late).count() as u64;
         Self {
             id: view.id.to_string(),
+            revision: view.revision.number(),
             state: if view.closed.is_some() { State::Closed } else { State::Collecting },
             close_reason: view.closed.map(|(reason, _)| reason.into()),
             closed_at: view.closed.map(|(_, at)| rfc3339(at)),
             created_at: rfc3339(view.created_at),
             group: spec.group.to_string(),
             payload: Payload::new(&spec.payload, Encoding::Auto).into_owned(),
+            interfaces: match &spec.interfaces {
+                Interfaces::Default => None,
+                Interfaces::Named(names) => Some(names.iter().map(ToString::to_string).collect()),
+            },
             ttl: spec.hop_limit.0,
             loopback: spec.loopback,
             source: spec.source.map(|source| source.to_string()),
@@ -237,7 +248,7 @@ impl From<&MessageView> for Message {
             window_ms: millis(spec.window),
             expect: spec.expect,
             stall_ms: spec.stall.map(millis),
-            repeat: (spec.repeat.count > 1).then(|| RepeatBody {
+            repeat: (spec.repeat != Repeat::ONCE).then(|| RepeatBody {
                 count: spec.repeat.count.into(),
                 interval_ms: millis(spec.repeat.interval),
             }),

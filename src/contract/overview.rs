@@ -22,7 +22,7 @@ pub struct GroupParams {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only this group.
-    #[param(nullable = false, example = "239.1.2.3:10000")]
+    #[param(nullable = false)]
     group: Option<String>,
 }
 

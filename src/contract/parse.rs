@@ -33,11 +33,23 @@ pub fn parse_json<T: DeserializeOwned + ToSchema + Any>(text: &[u8]) -> Result<P
     {
         return Ok((body, FieldErrors::default()));
     }
-    let example = || Schema::of_body::<T>().example();
+    let (members, twice) = object(text, || Schema::of_body::<T>().example())?;
+    parse_members(members, twice, Notation::Json).map_err(BodyError::Fields)
+}
+
+/// Parses a JSON object with any members.
+pub(super) fn parse_object(text: &[u8]) -> Result<Map<String, Value>, BodyError> {
+    let (members, twice) = object(text, || "{\"name\": \"value\"}".to_owned())?;
+    if twice.is_empty() { Ok(members) } else { Err(BodyError::Fields(twice)) }
+}
+
+/// The members of a JSON object, and errors about those that it has twice. `example`: what it could be.
+fn object(
+    text: &[u8],
+    example: impl Fn() -> String,
+) -> Result<(Map<String, Value>, Vec<FieldError>), BodyError> {
     match json_text::parse(text) {
-        Ok((Value::Object(members), twice)) => {
-            parse_members(members, twice, Notation::Json).map_err(BodyError::Fields)
-        }
+        Ok((Value::Object(members), twice)) => Ok((members, twice)),
         Ok((value, _)) => Err(BodyError::Kind(format!(
             "the body is {}: send an object, as in {}",
             shown(&value),

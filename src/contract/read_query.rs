@@ -36,13 +36,13 @@ pub struct ReadQuery {
     #[param(nullable = false, default = false)]
     pub follow: Option<bool>,
     /// Show only datagrams received at this time (RFC 3339) or later.
-    #[param(nullable = false, min_length = 1, format = DateTime, example = "2026-01-02T03:04:05Z")]
+    #[param(nullable = false, min_length = 1, format = DateTime)]
     pub since: Option<String>,
     /// Show only datagrams received before this time (RFC 3339).
-    #[param(nullable = false, min_length = 1, format = DateTime, example = "2026-01-02T04:00:00Z")]
+    #[param(nullable = false, min_length = 1, format = DateTime)]
     pub until: Option<String>,
     /// Show only datagrams from this address, `ADDRESS:PORT` or prefix.
-    #[param(nullable = false, min_length = 1, example = "192.0.2.0/24")]
+    #[param(nullable = false, min_length = 1)]
     pub source: Option<String>,
     /// Show only datagrams on disk, which survive a crash; the service first writes those that arrived before the
     /// request.

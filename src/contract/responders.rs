@@ -10,8 +10,8 @@ use crate::control::MembershipView;
 /// A responder: a membership that also replies.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "lamp", "group": "239.1.2.3:10000", "state": "joined", "hears": true,
-    "interfaces": [{"name": "lo", "state": "joined", "hears": true, "datagrams": 1, "bytes": 19,
+    "id": "lamp", "group": "239.1.2.3:10000", "revision": 1, "state": "joined", "hears": true,
+    "interfaces": [{"name": "lo", "named": true, "state": "joined", "hears": true, "datagrams": 1, "bytes": 19,
         "last_received_at": "2026-01-02T03:04:31.415926535Z", "receive_buffer": {"requested": 4_194_304, "granted": 4_194_304}, "dropped_buffers": 0}],
     "allow_missing": false, "exact_drops": false, "created_at": "2026-01-02T03:04:05.678901234Z",
     "counters": {"datagrams": 1, "bytes": 19, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0},

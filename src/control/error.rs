@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::resource_kind::ResourceKind;
-use crate::model::{Family, Group, Id, NotHearing};
+use crate::model::{Family, Group, Id, NotHearing, Revision};
 use crate::net::{SocketError, SocketErrorKind, host_limits};
 use crate::store::DiskError;
 
@@ -27,6 +27,10 @@ pub enum ControlError {
     NotFound { kind: ResourceKind, id: Id, elsewhere: Option<ResourceKind> },
     #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
+    #[error("the condition of the request does not hold: the {kind} `{id}` {}", at_revision(*.revision))]
+    OtherRevision { kind: ResourceKind, id: Id, revision: Option<Revision> },
+    #[error("the {kind} `{id}` has no lease")]
+    NoLease { kind: ResourceKind, id: Id },
     #[error("there are {max} {kind}s{}, the most that the service takes", collecting(*.kind))]
     TooMany { kind: ResourceKind, max: usize },
     #[error(
@@ -205,6 +209,13 @@ impl ControlError {
                 | Self::NoRouteBy { .. }
                 | Self::SourceNotThere { .. }
         )
+    }
+}
+
+fn at_revision(revision: Option<Revision>) -> String {
+    match revision {
+        Some(revision) => format!("is at revision {}", revision.number()),
+        None => "does not exist".to_owned(),
     }
 }
 

@@ -42,7 +42,7 @@ pub enum EventKind {
     NotHearing(Arc<str>),
     /// The socket on an interface was closed because the service's own code failed.
     Failed(Arc<str>),
-    /// A PUT changed the specification.
+    /// The specification or the duration of the lease has changed.
     Changed,
     /// With an interface: it is no longer in the specification. Without: left everywhere.
     Left,

@@ -44,6 +44,7 @@ pub(super) fn on_lo() -> JoinRequest {
         exact_drops: false,
         retention: Retention::default(),
         lease: None,
+        keeps_lease: false,
         declared: false,
         rules: None,
     }

@@ -8,6 +8,7 @@
 
 mod claims;
 mod closing_sockets;
+mod condition;
 mod error;
 mod events;
 
@@ -38,6 +39,7 @@ mod views;
 pub mod waiting;
 mod watchdog;
 
+pub use condition::{Condition, Revisions};
 pub use error::{ControlError, Done, DurabilityError, Purpose};
 pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;

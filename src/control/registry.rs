@@ -95,10 +95,14 @@ impl<T> Registry<T> {
     }
 
     /// Takes the entry out, to be deleted, or returns one whose deletion is not over. `true`: it was taken out now.
-    pub(super) fn begin_deletion(&self, id: &Id) -> Option<(Arc<T>, bool)> {
-        let removed = self.entries().remove(id);
+    /// `which`: whether an entry is the one to delete.
+    pub(super) fn begin_deletion(&self, id: &Id, which: impl Fn(&Arc<T>) -> bool) -> Option<(Arc<T>, bool)> {
+        let removed = {
+            let mut entries = self.entries();
+            if entries.get(id).is_some_and(&which) { entries.remove(id) } else { None }
+        };
         let Some(entry) = removed else {
-            return self.under_deletion(id).map(|entry| (entry, false));
+            return self.under_deletion(id).filter(which).map(|entry| (entry, false));
         };
         let mut deleted = self.deleted.lock_shared();
         if deleted.len() >= Self::DELETIONS {
@@ -177,16 +181,16 @@ mod tests {
     fn a_second_delete_finds_the_entry_until_the_deletion_is_over() {
         let (registry, id) = (Registry::default(), Id::parse("a").unwrap());
         registry.insert(id.clone(), Arc::new(1)).unwrap();
-        let (deleted, is_new) = registry.begin_deletion(&id).unwrap();
+        let (deleted, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
         assert!(is_new && registry.find(&id).is_none());
-        let (again, is_new) = registry.begin_deletion(&id).unwrap();
+        let (again, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
         assert!(!is_new && Arc::ptr_eq(&deleted, &again));
         registry.insert(id.clone(), Arc::new(2)).unwrap();
-        let (newer, is_new) = registry.begin_deletion(&id).unwrap();
+        let (newer, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
         assert!(is_new && *newer == 2, "the one that is there goes first");
         registry.end_deletion(&newer);
         registry.end_deletion(&deleted);
-        assert!(registry.begin_deletion(&id).is_none());
+        assert!(registry.begin_deletion(&id, |_| true).is_none());
     }
 
     #[test]
@@ -195,7 +199,7 @@ mod tests {
         assert_eq!(registry.insert_new(id("a"), Arc::new(1)), Ok(()));
         assert_eq!(registry.insert_new(id("a"), Arc::new(2)), Err(NotInserted::Taken));
         assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Err(NotInserted::Full));
-        registry.begin_deletion(&id("a"));
+        registry.begin_deletion(&id("a"), |_| true);
         assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Ok(()));
     }
 

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::responder::ReplyCounters;
-use crate::model::{ClockReading, Id, MembershipSpec, ResponderRules, Timestamp};
+use crate::model::{ClockReading, Id, MembershipSpec, ResponderRules, Revision, Timestamp};
 use crate::net::BufferSize;
 use crate::store::LogCounters;
 
 pub struct MembershipView {
     pub id: Id,
     pub created_at: Timestamp,
+    /// Of the specification, the rules and the duration of the lease.
+    pub revision: Revision,
     pub spec: MembershipSpec,
     pub state: JoinState,
     pub hears: bool,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
@@ -20,7 +20,7 @@ use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, span
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
-use super::{openapi, router};
+use super::{docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
 use crate::model::Id;
@@ -68,7 +68,7 @@ impl Api {
             traces: traces.clone(),
         });
         let routes = routes
-            .merge(openapi::routes(&document))
+            .merge(docs::routes(&document))
             .fallback(router::not_found)
             .method_not_allowed_fallback(router::method_not_allowed)
             .with_state(state);
@@ -102,7 +102,7 @@ impl Api {
     }
 
     /// Gives the request an id, checks the access policy, calls the routes, and writes problem documents, which
-    /// contain the id. Server errors are logged here, once. If the request is traced, its work is too.
+    /// contain the id. Responses are not to be cached, unless their handlers say otherwise. Server errors are logged here, once. If the request is traced, its work is too.
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
     /// allocations.
@@ -113,6 +113,7 @@ impl Api {
         capacity: Capacity,
     ) -> Response {
         let started = Instant::now();
+        router::trim_trailing_slashes(request.uri_mut());
         let key = self.metrics.begin_request(&request);
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
@@ -159,7 +160,9 @@ impl Api {
             spans::note_response(span, response.status());
         }
         self.streams.count(&mut response, span);
-        response.headers_mut().insert(REQUEST_ID, id);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         self.metrics.note_response(key, response.status(), started.elapsed());
         response
     }
@@ -178,7 +181,9 @@ impl Api {
             biased;
             handled = self.routes.clone().call(request) => {
                 let Ok(response) = handled;
-                response.map(Body::new)
+                let mut response = response.map(Body::new);
+                router::complete_allow(&mut response);
+                response
             }
             problem = authorization.ended(), if only_reads => problem.into_response(),
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -14,6 +13,7 @@ use super::access::Authorization;
 use super::operations::Streamed;
 use super::problem::Problem;
 use super::reading::{HEARTBEAT, last_event_id, negotiate, streamed, varying};
+use super::responses::JsonResponse;
 use crate::contract::datagrams::GapBody;
 use crate::contract::documented::EventStream;
 use crate::contract::events::{Event, EventFormat, EventList, EventQuery};
@@ -36,7 +36,7 @@ pub(super) struct EventReading {
 /// its id is its cursor.
 #[utoipa::path(get, path = "/v1/events", tag = "overview", operation_id = "read_events",
     params(EventQuery,
-        ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that the client received: the stream resumes after it. Overrides `after`", example = "1d60f7e7ade273a1-2")),
+        ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that the client received: the stream resumes after it. Overrides `after`")),
     responses(
         (status = 200, description = "Events",
             content((EventList = "application/json"), (EventStream = "text/event-stream")),
@@ -48,7 +48,7 @@ pub(super) async fn events(State(control): State<Control>, reading: EventReading
     const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
     let after = reading.after.map(|after| after.resolve(|| control.events().latest()));
     varying(match reading.page {
-        Some((limit, wait)) => Json(page(&control, after, limit, wait).await).into_response(),
+        Some((limit, wait)) => JsonResponse(page(&control, after, limit, wait).await).into_response(),
         None => streamed(EVENTS, follow(control, after, reading.authorization)),
     })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -19,7 +20,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::Authorization;
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};
-use crate::contract::{FieldErrors, misplaced_options, parse_json, parse_query, unknown_parameters};
+use crate::contract::{
+    FieldErrors, MergePatch, Parsed, misplaced_options, parse_json, parse_query, unknown_parameters,
+};
 use crate::model::{Id, parse_decimal};
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
@@ -55,10 +58,60 @@ where
     }
 }
 
+/// A JSON body, or none.
+pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>);
+
+impl<T, S> FromRequest<S> for OptionalJson<T>
+where
+    T: DeserializeOwned + ToSchema + Any,
+    S: Send + Sync,
+    Arc<RequestBytes>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = Content::of(request.headers()) == Content::Json;
+        let wrong = wrong_type(request.headers(), "application/json, or no body");
+        let body = read_body(request, &Arc::from_ref(state)).await?;
+        match &*body.bytes {
+            [] => Ok(Self(None)),
+            bytes if is_json => Ok(Self(Some(parse_json(bytes)?))),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// The header that names the types of patches (RFC 5789 section 3.1), and these.
+pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+pub(super) const PATCH_TYPES: &str = "application/merge-patch+json, application/json";
+
+/// A JSON merge patch.
+pub(super) struct Patch(pub(super) MergePatch);
+
+impl<S> FromRequest<S> for Patch
+where
+    S: Send + Sync,
+    Arc<RequestBytes>: FromRef<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        if !matches!(Content::of(request.headers()), Content::Json | Content::MergePatch) {
+            // RFC 5789 section 2.2.
+            let wrong = wrong_type(request.headers(), "application/merge-patch+json");
+            return Err(([(ACCEPT_PATCH, PATCH_TYPES)], wrong).into_response());
+        }
+        let body = read_body(request, &Arc::from_ref(state)).await.map_err(Problem::into_response)?;
+        let patch = MergePatch::parse(&body.bytes);
+        patch.map(Self).map_err(|error| Problem::from(error).into_response())
+    }
+}
+
 /// The content type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Json,
+    MergePatch,
     /// `text/plain` or `application/octet-stream`: the body is the payload.
     Raw,
     Other,
@@ -71,6 +124,7 @@ impl Content {
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "application/json" => Self::Json,
+            "application/merge-patch+json" => Self::MergePatch,
             "text/plain" | "application/octet-stream" => Self::Raw,
             _ => Self::Other,
         }
@@ -239,7 +293,7 @@ pub(super) struct Wait(pub(super) Option<u64>);
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(super) struct PreferWait {
     /// `wait=N`: wait up to N seconds, at most 60
-    #[param(nullable = false, example = "wait=5")]
+    #[param(nullable = false)]
     prefer: Option<String>,
 }
 

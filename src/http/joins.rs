@@ -1,23 +1,24 @@
 //! The handlers that memberships and responders share.
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::compute::{compute, compute_within};
-use super::extract::{Json, PathId, Query};
-use super::problem::{Problem, ProblemKind};
+use super::conditions::{Conditions, ReadCondition, identity, tagged};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
+use super::problem::Problem;
 use super::resource::{Resource, location};
+use super::responses::JsonResponse;
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
-use crate::contract::{FieldError, FieldErrors, MembershipBody, ResponderBody};
-use crate::control::{Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
+use crate::contract::{FieldError, FieldErrors, MembershipBody, RenewBody, ResponderBody};
+use crate::control::{Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
 use crate::model::Id;
 
 /// The view of a membership or responder.
@@ -66,27 +67,65 @@ pub(super) async fn create<T: Join>(
 ) -> Result<Response, Problem> {
     let request = read::<T>(body, errors).await?;
     let id = Id::generate();
-    let joined = control.join_as(id.clone(), request, true).await;
+    let joined = control.join_as(id.clone(), request, &Condition::ONLY_CREATE).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
         // The resource exists, so the client needs its id.
         return Ok((location(T::KIND, &id), Problem::from(error)).into_response());
     }
     let view = joined?.0.view();
-    Ok((StatusCode::CREATED, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
+    Ok((StatusCode::CREATED, identity(T::KIND, &view.id, view.revision), JsonResponse(T::from(&view)))
+        .into_response())
 }
 
 /// Creates, renews or changes the resource under the client's id: 201 or 200.
 pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
-    headers: HeaderMap,
+    Conditions(condition): Conditions,
     Json(body, errors): Json<T::Body>,
 ) -> Result<Response, Problem> {
     let request = read::<T>(body, errors).await?;
-    let (membership, outcome) = control.join_as(id, request, only_creates(&headers)?).await?;
+    let (membership, outcome) = control.join_as(id, request, &condition).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, location(T::KIND, &view.id), JsonResponse(T::from(&view))).into_response())
+    Ok((status, identity(T::KIND, &view.id, view.revision), JsonResponse(T::from(&view))).into_response())
+}
+
+/// Applies a patch to the specification as GET gives it. The lease stays as it is, unless the patch has it.
+pub(super) async fn patch<T: Join>(
+    State(control): State<Control>,
+    PathId(id): PathId,
+    Conditions(condition): Conditions,
+    Patch(patch): Patch,
+) -> Result<Response, Problem> {
+    loop {
+        let view = control.membership(T::KIND, &id)?.view();
+        condition.check(T::KIND, &id, Some(view.revision))?;
+        let (body, errors) = patch.apply(&T::from(&view))?;
+        let request = read::<T>(body, errors).await?;
+        let request = JoinRequest { keeps_lease: !patch.has_lease(), ..request };
+        match control.join_as(id.clone(), request, &Condition::at(view.revision)).await {
+            // Another request was faster: the patch is applied to what that one has made.
+            Err(ControlError::OtherRevision { .. }) => {}
+            changed => {
+                let view = changed?.0.view();
+                return Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response());
+            }
+        }
+    }
+}
+
+/// Starts the lease again.
+pub(super) async fn renew<T: Join>(
+    State(control): State<Control>,
+    PathId(id): PathId,
+    Conditions(condition): Conditions,
+    OptionalJson(body): OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    let (body, errors) = body.unwrap_or_default();
+    let lease = body.read(errors).map_err(Problem::of_fields)?;
+    let view = control.renew(T::KIND, &id, lease, &condition).await?.view();
+    Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn list<T: Join>(
@@ -106,16 +145,19 @@ pub(super) async fn list<T: Join>(
 pub(super) fn show<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
-) -> Result<JsonResponse<T>, Problem> {
-    let membership = control.membership(T::KIND, &id)?;
-    Ok(JsonResponse(T::from(&membership.view())))
+    ReadCondition(condition): ReadCondition,
+) -> Result<Response, Problem> {
+    let view = control.membership(T::KIND, &id)?.view();
+    condition.check(T::KIND, &id, Some(view.revision))?;
+    Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn leave<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
+    Conditions(condition): Conditions,
 ) -> Result<StatusCode, Problem> {
-    control.leave(T::KIND, &id).await?;
+    control.leave(T::KIND, &id, &condition).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,34 +170,4 @@ async fn read<T: Join>(body: T::Body, errors: FieldErrors) -> Result<JoinRequest
     }
     let request = compute_within(&COMPILING, Done::Nothing, || T::read(body, errors)).await?;
     request.map_err(Problem::of_fields)
-}
-
-/// The header as the API document shows it.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
-pub(super) struct IfNoneMatch {
-    /// `*`: only create; the service responds with 412 if the resource exists
-    #[param(rename = "if-none-match", inline, nullable = false, example = "*")]
-    condition: Option<OnlyCreate>,
-}
-
-/// Only create (RFC 9110 section 13.1.2).
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the handler reads the headers; this is the schema")]
-enum OnlyCreate {
-    #[schema(rename = "*")]
-    Any,
-}
-
-/// `If-None-Match: *` (RFC 9110 section 13.1.2): only create. Resources have no entity tags to compare.
-fn only_creates(headers: &HeaderMap) -> Result<bool, Problem> {
-    match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes().trim_ascii()) {
-        None => Ok(false),
-        Some(b"*") => Ok(true),
-        Some(_) => {
-            let detail = "If-None-Match takes only `*` here, to create and never change";
-            Err(Problem::new(ProblemKind::InvalidParameter, detail))
-        }
-    }
 }

@@ -1,21 +1,20 @@
 //! The routes of memberships.
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::extract::{Json, PathId, Query};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::joins;
-use super::joins::IfNoneMatch;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
-use super::responses::{Created, Joined, LogContent, PayloadContent};
+use super::responses::{Created, Joined, JsonResponse, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
-use crate::contract::{MembershipBody, ReadQuery};
+use crate::contract::{MembershipBody, MembershipPatch, ReadQuery, RenewBody};
 use crate::control::Control;
 
 /// Join a group
@@ -31,17 +30,51 @@ pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) 
 /// Create, change or renew a membership under a client's id
 ///
 /// Idempotent. Sources and interfaces change in place, and the log stays; a new group starts a new log. The request
-/// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates.
+/// renews the lease; without `expires_in_ms`, it removes the lease. With `If-None-Match: *`, the request only creates. The
+/// body can be what GET gives: the members that only the view has, such as `state`, are ignored.
 #[utoipa::path(put, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "put_membership",
-    params(IdParam<Membership>, IfNoneMatch),
+    params(IdParam<Membership>, IfMatch, IfNoneMatch),
     request_body = MembershipBody, responses(Joined<Membership>, Problem))]
 pub(super) async fn put(
     control: State<Control>,
     id: PathId,
-    headers: HeaderMap,
+    conditions: Conditions,
     body: Json<MembershipBody>,
 ) -> Result<Response, Problem> {
-    joins::put::<Membership>(control, id, headers, body).await
+    joins::put::<Membership>(control, id, conditions, body).await
+}
+
+/// Change some members of a membership
+///
+/// The JSON merge patch (RFC 7396) is applied to the membership as GET gives it, and the result is accepted or refused like
+/// the body of a PUT. The lease stays as it is, unless `expires_in_ms` is in the patch.
+#[utoipa::path(patch, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "patch_membership",
+    params(IdParam<Membership>, IfMatch, IfNoneMatch),
+    request_body(content((MembershipPatch = "application/merge-patch+json"), (MembershipPatch = "application/json"))),
+    responses(Shown<Membership>, Problem))]
+pub(super) async fn patch(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    patch: Patch,
+) -> Result<Response, Problem> {
+    joins::patch::<Membership>(control, id, conditions, patch).await
+}
+
+/// Renew the lease of a membership
+///
+/// The lease starts again. Without a body, or without `expires_in_ms`, it is as long as before; a membership without a lease
+/// needs `expires_in_ms`, else the service responds with 409.
+#[utoipa::path(post, path = "/v1/memberships/{id}/renew", tag = "memberships", operation_id = "renew_membership",
+    params(IdParam<Membership>, IfMatch),
+    request_body(content = Option<RenewBody>), responses(Shown<Membership>, Problem))]
+pub(super) async fn renew(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    body: OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    joins::renew::<Membership>(control, id, conditions, body).await
 }
 
 type MembershipList = List<Membership>;
@@ -58,20 +91,31 @@ pub(super) async fn list(
 }
 
 /// Show a membership
+///
+/// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
+/// `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "show_membership",
-    params(IdParam<Membership>),
-    responses((status = 200, description = "The membership", body = Membership), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Membership>, Problem> {
-    joins::show(control, id)
+    params(IdParam<Membership>, IfMatch),
+    responses(Shown<Membership>, Problem))]
+pub(super) async fn show(
+    control: State<Control>,
+    id: PathId,
+    condition: ReadCondition,
+) -> Result<Response, Problem> {
+    joins::show::<Membership>(control, id, condition)
 }
 
 /// Delete a membership
 ///
 /// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "leave",
-    params(IdParam<Membership>), responses((status = 204, description = "Left and deleted"), Problem))]
-pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
-    joins::leave::<Membership>(control, id).await
+    params(IdParam<Membership>, IfMatch), responses((status = 204, description = "Left and deleted"), Problem))]
+pub(super) async fn leave(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    joins::leave::<Membership>(control, id, conditions).await
 }
 
 /// Read the datagrams of a membership

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json as JsonResponse;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
 use super::compute::compute;
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition, identity, tagged};
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
 use super::resource::{DatagramParams, IdParam, Resource, location};
-use super::responses::{LogContent, PayloadContent};
+use super::responses::{JsonResponse, LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
 use crate::contract::lists::{List, ListParams};
@@ -24,7 +24,7 @@ use crate::contract::{
     FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, misplaced_options, parse_json,
     parse_query,
 };
-use crate::control::{Control, Done, Message as Sent, Outcome, Purpose, ResourceKind};
+use crate::control::{Control, Done, Message as Sent, Outcome, Purpose};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
 use crate::store::ReadRange;
@@ -40,9 +40,9 @@ use crate::store::ReadRange;
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "The message is closed", body = Collected,
-            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied"))),
         (status = 202, description = "The message is sent and collects responses", body = Message,
-            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn send(
@@ -61,28 +61,29 @@ pub(super) async fn send(
 /// Send a message under a client's id
 ///
 /// Idempotent: the same request finds the message and sends nothing; for a different one, the service responds with
-/// 409.
+/// 409. What GET gives is the same request: the members that only the view has, such as `sent`, are ignored.
 #[utoipa::path(put, path = "/v1/messages/{id}", tag = "messages", operation_id = "put_message",
-    params(IdParam<Message>, RawOptions, PreferWait),
+    params(IdParam<Message>, IfMatch, IfNoneMatch, RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "The message is closed, or existed before", body = Collected,
-            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied"))),
         (status = 202, description = "The message is sent and collects responses", body = Message,
-            headers(("location" = String, description = "The path of the message"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn put(
     State(control): State<Control>,
     State(budget): State<Arc<RequestBytes>>,
     PathId(id): PathId,
+    Conditions(condition): Conditions,
     wait: Wait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let known = control.message(&id).is_ok();
     let spec = read_spec(&control, &budget, request, known).await?;
-    let (message, outcome) = control.send_as(id, spec).await?;
+    let (message, outcome) = control.send_as(id, spec, &condition).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
     respond(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
 }
@@ -110,23 +111,28 @@ pub(super) async fn list(
 /// Show a message
 ///
 /// With `Prefer: wait=N`, the service waits up to N seconds until the message is closed, and then also shows the first
-/// 1,000 responses, or the first MiB of them.
+/// 1,000 responses, or the first MiB of them. `etag` is the tag of the specification, which never changes; the response
+/// has `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
-    params(IdParam<Message>, PreferWait),
-    responses((status = 200, description = "The message", body = Collected), Problem))]
+    params(IdParam<Message>, IfMatch, PreferWait),
+    responses((status = 200, description = "The message", body = Collected,
+        headers(("etag" = String, description = "The tag of the specification, for If-Match"),
+            ("cache-control" = String, description = "`no-store`: counters and states change all the time"))), Problem))]
 pub(super) async fn show(
     State(control): State<Control>,
     PathId(id): PathId,
     _: NoQuery,
+    ReadCondition(condition): ReadCondition,
     wait: Wait,
     authorization: Authorization,
 ) -> Result<Response, Problem> {
     let message = control.message(&id)?;
+    condition.check(Message::KIND, &id, Some(message.revision()))?;
     if wait.0.is_none() {
         // It can have many responders.
-        let location = location(ResourceKind::Message, message.id());
+        let identity = identity(Message::KIND, message.id(), message.revision());
         let shown = compute(Done::Nothing, move || Message::from(&message.view())).await?;
-        return Ok((location, JsonResponse(shown)).into_response());
+        return Ok((identity, JsonResponse(shown)).into_response());
     }
     respond(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await
 }
@@ -135,27 +141,30 @@ pub(super) async fn show(
 ///
 /// The message stops collecting; its log stays.
 #[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", operation_id = "cancel_message",
-    params(IdParam<Message>),
-    responses((status = 200, description = "The message is closed", body = Message), Problem))]
+    params(IdParam<Message>, IfMatch),
+    responses((status = 200, description = "The message is closed", body = Message,
+        headers(("etag" = String, description = "The tag of the specification, for If-Match"))), Problem))]
 pub(super) async fn cancel(
     State(control): State<Control>,
     PathId(id): PathId,
-) -> Result<JsonResponse<Message>, Problem> {
-    let message = control.cancel(&id).await?;
-    Ok(JsonResponse(Message::from(&message.view())))
+    Conditions(condition): Conditions,
+) -> Result<Response, Problem> {
+    let message = control.cancel(&id, &condition).await?;
+    Ok((tagged(message.revision()), JsonResponse(Message::from(&message.view()))).into_response())
 }
 
 /// Delete a message
 ///
 /// The message stops collecting, and the service deletes its log.
 #[utoipa::path(delete, path = "/v1/messages/{id}", tag = "messages", operation_id = "delete_message",
-    params(IdParam<Message>),
+    params(IdParam<Message>, IfMatch),
     responses((status = 204, description = "Deleted"), Problem))]
 pub(super) async fn delete(
     State(control): State<Control>,
     PathId(id): PathId,
+    Conditions(condition): Conditions,
 ) -> Result<StatusCode, Problem> {
-    control.delete(&id).await?;
+    control.delete(&id, &condition).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -208,7 +217,7 @@ async fn read_spec(
             let (options, errors) = parse_query::<RawOptions>(&query).map_err(Problem::of_parameters)?;
             options.read(read_body(request, budget).await?.bytes, errors).map_err(wrong_options)?
         }
-        Content::Other => {
+        Content::MergePatch | Content::Other => {
             let accepted = "application/json, or the payload as text/plain or application/octet-stream";
             return Err(wrong_type(request.headers(), accepted));
         }
@@ -232,10 +241,11 @@ async fn respond(
     otherwise: StatusCode,
     done: Done,
 ) -> Result<Response, Problem> {
-    let location = location(ResourceKind::Message, message.id());
+    let identity = identity(Message::KIND, message.id(), message.revision());
     let Some(seconds) = wait.0 else {
-        return Ok((otherwise, location, JsonResponse(Message::from(&message.view()))).into_response());
+        return Ok((otherwise, identity, JsonResponse(Message::from(&message.view()))).into_response());
     };
+    let location = location(Message::KIND, message.id());
     // When the service stops, it closes its messages, so this wait ends too.
     tokio::select! {
         _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()) => {}
@@ -245,7 +255,7 @@ async fn respond(
     let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
     let view = message.view();
     if view.closed.is_none() {
-        return Ok((otherwise, location, applied, JsonResponse(Message::from(&view))).into_response());
+        return Ok((otherwise, identity, applied, JsonResponse(Message::from(&view))).into_response());
     }
     let page = match LogOwner::Message(message.clone()).read(done, None, MAX_PAGE, ReadRange::ALL).await {
         Ok(page) => page,
@@ -262,7 +272,7 @@ async fn respond(
         }
     };
     match compute(done, collected).await {
-        Ok(collected) => Ok((StatusCode::OK, location, applied, JsonResponse(collected)).into_response()),
+        Ok(collected) => Ok((StatusCode::OK, identity, applied, JsonResponse(collected)).into_response()),
         Err(problem) => Ok((location, problem).into_response()),
     }
 }

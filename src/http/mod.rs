@@ -5,11 +5,14 @@
 mod access;
 mod api;
 mod compute;
+mod conditions;
+mod docs;
 mod events;
 mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guarded_body;
+mod index;
 mod joins;
 mod memberships;
 mod messages;

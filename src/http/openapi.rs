@@ -1,16 +1,11 @@
-//! The API document: what the handlers' annotations do not say, the document as files, and a viewer.
+//! The API document beyond what the handlers' annotations say.
 
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::http::Method;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::{is_open, needed};
-use super::problem::{Problem, ProblemKind};
-use super::state::AppState;
+use super::problem::Problem;
 use crate::contract::datagrams::{self, Datagram, DatagramPage};
 use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
 
@@ -21,20 +16,22 @@ type Responses = DatagramPage<datagrams::Response>;
 #[openapi(
     info(
         title = "Rollcall",
-        description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses.\n\n\
+        description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses. \
+            Every path also has OPTIONS, and HEAD where it has GET. Requests can be conditional (RFC 9110 section 13). Views of \
+            resources have counters: they have `cache-control: no-store`, and are never 304.\n\n\
             A request with mistakes is refused with a problem document (RFC 9457); its `errors` are all mistakes at once. \
             The status is 400 if a parameter of the query, an id in the path or a header is wrong, or if the body is not \
             JSON. It is 422 if only a field of the JSON body or the payload is wrong, or if the service or its host \
             cannot do what the request asks for, as when there is no such interface. A field that does not exist is a \
-            mistake; so is a parameter, where a request takes some or has a body. In a body, `null` is as if the field were left out; so a field that is required cannot \
-            be `null`, and neither can an entry of a list. A parameter that is given needs a value.",
-
+            mistake; so is a parameter, where a request takes some or has a body. In a body, `null` is as if the field \
+            were left out; so a field that is required cannot be `null`, and neither can an entry of a list. A parameter \
+            that is given needs a value.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(
         Problem, Datagrams, Responses, EventStream, Lines, Capture, RawBytes,
     )),
-    servers((url = "http://127.0.0.1:8080", description = "The default address of `rollcall serve`")),
+    servers((url = "/", description = "The service that serves this document")),
     tags(
         (name = "messages", description = "Send to a group and collect the responses"),
         (name = "memberships", description = "Join groups and read their datagrams"),
@@ -49,7 +46,7 @@ pub(super) struct Document;
 pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
     let description = "A token of `--tokens-file`, required over TCP beyond loopback, or on all listeners with \
-        `--require-token always`. GET needs the scope `read`, all other methods `control`.";
+        `--require-token always`. GET, HEAD and OPTIONS need the scope `read`, all other methods `control`.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
@@ -64,32 +61,4 @@ pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
             operation.security = Some([SecurityRequirement::default()].into_iter().chain(required).collect());
         }
     }
-}
-
-/// The document as JSON and YAML, and a viewer that loads nothing from other hosts.
-pub(super) fn routes(document: &utoipa::openapi::OpenApi) -> axum::Router<AppState> {
-    let json = document.to_json().unwrap_or_default();
-    let yaml = document.to_yaml().unwrap_or_default();
-    let config = Config::new(["/openapi.json"]).validator_url("none");
-    axum::Router::new()
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], json).into_response()),
-        )
-        .route(
-            "/openapi.yaml",
-            get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response()),
-        )
-        .merge(axum::Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(viewed)))
-}
-
-/// Lets no other page show the viewer in a frame, and turns its 404 into a problem document.
-async fn viewed(response: Response) -> Response {
-    if response.status() == StatusCode::NOT_FOUND {
-        return Problem::new(ProblemKind::NotFound, "the documentation has no such file: see /docs/")
-            .into_response();
-    }
-    let unframed =
-        [(header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"), (header::X_FRAME_OPTIONS, "DENY")];
-    (unframed, response).into_response()
 }

@@ -1,11 +1,11 @@
 //! The routes of groups and interfaces.
 
-use axum::Json;
 use axum::extract::State;
 
 use super::compute::compute;
 use super::extract::Query;
 use super::problem::{Problem, ProblemKind};
+use super::responses::JsonResponse;
 use crate::contract::lists::List;
 use crate::contract::overview::{Group, GroupParams, Interface, Interfaces};
 use crate::control::{Control, Done};
@@ -22,7 +22,7 @@ type GroupList = List<Group>;
 pub(super) async fn groups(
     State(control): State<Control>,
     Query(params, errors): Query<GroupParams>,
-) -> Result<Json<GroupList>, Problem> {
+) -> Result<JsonResponse<GroupList>, Problem> {
     let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
         let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
@@ -31,16 +31,16 @@ pub(super) async fn groups(
         let entries = page.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
         List::new(entries, more)
     });
-    Ok(Json(list.await?))
+    Ok(JsonResponse(list.await?))
 }
 
 /// List the host's interfaces, and whether they support multicast
 #[utoipa::path(get, path = "/v1/interfaces", tag = "overview", operation_id = "list_interfaces",
     responses((status = 200, description = "All interfaces", body = Interfaces), Problem))]
-pub(super) async fn interfaces(State(control): State<Control>) -> Result<Json<Interfaces>, Problem> {
+pub(super) async fn interfaces(State(control): State<Control>) -> Result<JsonResponse<Interfaces>, Problem> {
     let table = control.interfaces().await;
     let table = table.map_err(|error| Problem::new(ProblemKind::NetworkFailure, error.to_string()))?;
-    Ok(Json(Interfaces {
+    Ok(JsonResponse(Interfaces {
         items: table.interfaces.iter().map(|interface| Interface::new(interface, &table)).collect(),
     }))
 }

@@ -1,21 +1,20 @@
 //! The routes of responders.
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::extract::{Json, PathId, Query};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
+use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::joins;
-use super::joins::IfNoneMatch;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
-use super::responses::{Created, Joined, LogContent, PayloadContent};
+use super::responses::{Created, Joined, JsonResponse, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::responders::Responder;
-use crate::contract::{ReadQuery, ResponderBody};
+use crate::contract::{ReadQuery, RenewBody, ResponderBody, ResponderPatch};
 use crate::control::Control;
 
 /// Create a responder
@@ -29,17 +28,50 @@ pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -
 
 /// Create, change or renew a responder under a client's id
 ///
-/// As for memberships; `reply`, `match` and `delay_ms` also change in place.
+/// As for memberships; `reply`, `match` and `delay_ms` also change in place. The body can be what GET gives.
 #[utoipa::path(put, path = "/v1/responders/{id}", tag = "responders", operation_id = "put_responder",
-    params(IdParam<Responder>, IfNoneMatch),
+    params(IdParam<Responder>, IfMatch, IfNoneMatch),
     request_body = ResponderBody, responses(Joined<Responder>, Problem))]
 pub(super) async fn put(
     control: State<Control>,
     id: PathId,
-    headers: HeaderMap,
+    conditions: Conditions,
     body: Json<ResponderBody>,
 ) -> Result<Response, Problem> {
-    joins::put::<Responder>(control, id, headers, body).await
+    joins::put::<Responder>(control, id, conditions, body).await
+}
+
+/// Change some members of a responder
+///
+/// The JSON merge patch (RFC 7396) is applied to the responder as GET gives it, and the result is accepted or refused like
+/// the body of a PUT. The lease stays as it is, unless `expires_in_ms` is in the patch.
+#[utoipa::path(patch, path = "/v1/responders/{id}", tag = "responders", operation_id = "patch_responder",
+    params(IdParam<Responder>, IfMatch, IfNoneMatch),
+    request_body(content((ResponderPatch = "application/merge-patch+json"), (ResponderPatch = "application/json"))),
+    responses(Shown<Responder>, Problem))]
+pub(super) async fn patch(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    patch: Patch,
+) -> Result<Response, Problem> {
+    joins::patch::<Responder>(control, id, conditions, patch).await
+}
+
+/// Renew the lease of a responder
+///
+/// The lease starts again. Without a body, or without `expires_in_ms`, it is as long as before; a responder without a lease
+/// needs `expires_in_ms`, else the service responds with 409.
+#[utoipa::path(post, path = "/v1/responders/{id}/renew", tag = "responders", operation_id = "renew_responder",
+    params(IdParam<Responder>, IfMatch),
+    request_body(content = Option<RenewBody>), responses(Shown<Responder>, Problem))]
+pub(super) async fn renew(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+    body: OptionalJson<RenewBody>,
+) -> Result<Response, Problem> {
+    joins::renew::<Responder>(control, id, conditions, body).await
 }
 
 type ResponderList = List<Responder>;
@@ -56,20 +88,31 @@ pub(super) async fn list(
 }
 
 /// Show a responder
+///
+/// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
+/// `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "show_responder",
-    params(IdParam<Responder>),
-    responses((status = 200, description = "The responder", body = Responder), Problem))]
-pub(super) async fn show(control: State<Control>, id: PathId) -> Result<JsonResponse<Responder>, Problem> {
-    joins::show(control, id)
+    params(IdParam<Responder>, IfMatch),
+    responses(Shown<Responder>, Problem))]
+pub(super) async fn show(
+    control: State<Control>,
+    id: PathId,
+    condition: ReadCondition,
+) -> Result<Response, Problem> {
+    joins::show::<Responder>(control, id, condition)
 }
 
 /// Delete a responder
 ///
 /// The service leaves the group and deletes the log. It responds once the sockets are closed.
 #[utoipa::path(delete, path = "/v1/responders/{id}", tag = "responders", operation_id = "delete_responder",
-    params(IdParam<Responder>), responses((status = 204, description = "Left and deleted"), Problem))]
-pub(super) async fn leave(control: State<Control>, id: PathId) -> Result<StatusCode, Problem> {
-    joins::leave::<Responder>(control, id).await
+    params(IdParam<Responder>, IfMatch), responses((status = 204, description = "Left and deleted"), Problem))]
+pub(super) async fn leave(
+    control: State<Control>,
+    id: PathId,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    joins::leave::<Responder>(control, id, conditions).await
 }
 
 /// Read the datagrams of a responder

@@ -3,15 +3,40 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::Serialize;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::joins::Join;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemKind};
 use crate::contract::Format;
 use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
+
+/// A JSON body. It ends with a newline, so that the prompt of a terminal has a line of its own.
+#[derive(Debug)]
+pub(super) struct JsonResponse<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for JsonResponse<T> {
+    fn into_response(self) -> axum::response::Response {
+        const TYPE: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+        match json_line(&self.0) {
+            Ok(line) => (TYPE, line).into_response(),
+            Err(error) => Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
+        }
+    }
+}
+
+/// The value as JSON, with a newline.
+pub(super) fn json_line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
@@ -41,6 +66,16 @@ impl<T: Join + ToSchema> IntoResponses for Joined<T> {
         let mut responses = one("200", located::<T>("The resource existed before, and matches the request"));
         responses.extend(one("201", located::<T>("Created")));
         responses
+    }
+}
+
+/// The view of a membership or responder.
+pub(super) struct Shown<T>(PhantomData<T>);
+
+impl<T: Join + ToSchema> IntoResponses for Shown<T> {
+    fn responses() -> Responses {
+        let response = ResponseBuilder::new().description(format!("The {}", T::KIND));
+        one("200", view(response).content("application/json", reference::<T>()))
     }
 }
 
@@ -80,10 +115,16 @@ fn one(status: &str, response: ResponseBuilder) -> Responses {
 
 /// A resource, with the header that has its path.
 fn located<T: Join + ToSchema>(description: &str) -> ResponseBuilder {
-    ResponseBuilder::new()
-        .description(description)
+    view(ResponseBuilder::new().description(description))
         .header("location", header(Type::String, &format!("The path of the {}", T::KIND)))
         .content("application/json", reference::<T>())
+}
+
+/// Adds the headers of every view of a resource.
+fn view(response: ResponseBuilder) -> ResponseBuilder {
+    response
+        .header("etag", header(Type::String, "The tag of the specification, for If-Match"))
+        .header("cache-control", header(Type::String, "`no-store`: counters and states change all the time"))
 }
 
 fn reference<T: ToSchema>() -> Content {

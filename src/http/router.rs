@@ -2,20 +2,22 @@
 //!
 //! The methods are in the handlers' annotations, which make the API document.
 
-use axum::http::{Method, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use super::extract::{ACCEPT_PATCH, PATCH_TYPES};
 use super::openapi::Document;
 use super::operations::{configuration, health, metrics};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
-use super::{events, memberships, messages, overview, responders};
+use super::{events, index, memberships, messages, overview, responders};
 use crate::contract::nearest;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    use {configuration as config, memberships as member, messages as message};
+    use {configuration as config, memberships as member, messages as message, responders as answer};
 
     OpenApiRouter::with_openapi(Document::openapi())
         // Send to a group, and collect the responses
@@ -26,31 +28,60 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))
         // Join groups, and read their datagrams
         .at("/v1/memberships", routes!(member::list, member::create))
-        .at("/v1/memberships/{id}", routes!(member::show, member::put, member::leave))
+        .at("/v1/memberships/{id}", routes!(member::show, member::put, member::patch, member::leave))
+        .at("/v1/memberships/{id}/renew", routes!(member::renew))
         .at("/v1/memberships/{id}/datagrams", routes!(member::datagrams))
         .at("/v1/memberships/{id}/datagrams/{seq}/payload", routes!(member::payload))
         // Join groups, and reply to datagrams
-        .at("/v1/responders", routes!(responders::list, responders::create))
-        .at("/v1/responders/{id}", routes!(responders::show, responders::put, responders::leave))
-        .at("/v1/responders/{id}/datagrams", routes!(responders::datagrams))
-        .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(responders::payload))
+        .at("/v1/responders", routes!(answer::list, answer::create))
+        .at("/v1/responders/{id}", routes!(answer::show, answer::put, answer::patch, answer::leave))
+        .at("/v1/responders/{id}/renew", routes!(answer::renew))
+        .at("/v1/responders/{id}/datagrams", routes!(answer::datagrams))
+        .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(answer::payload))
         // All resources
         .at("/v1/groups", routes!(overview::groups))
         .at("/v1/interfaces", routes!(overview::interfaces))
         .at("/v1/events", routes!(events::events))
         // The service itself
+        .at("/", routes!(index::begin))
+        .at("/v1", routes!(index::index))
+        .at("/v1/version", routes!(index::version))
         .at("/v1/config", routes!(config::show))
-        .at("/v1/log-filter", routes!(config::show_log_filter, config::put_log_filter))
+        .at(
+            "/v1/log-filter",
+            routes!(config::show_log_filter, config::put_log_filter, config::patch_log_filter),
+        )
         .at("/livez", routes!(health::livez))
         .at("/readyz", routes!(health::readyz))
         .at("/metrics", routes!(metrics::metrics))
 }
 
+/// A path with slashes at its end means the same without them.
+pub(super) fn trim_trailing_slashes(uri: &mut Uri) {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() || trimmed.len() == path.len() {
+        return;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("{trimmed}{query}").parse().ok();
+    if let Ok(trimmed) = Uri::from_parts(parts) {
+        *uri = trimmed;
+    }
+}
+
 /// The response if there is no route.
-pub(super) async fn not_found(uri: Uri) -> Problem {
+pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
+    // About the service as a whole (RFC 9110 section 9.3.7).
+    if method == Method::OPTIONS && uri.path() == "*" {
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response();
+    }
     let hint = likely_path(uri.path()).map(|path| format!("did you mean {path}?"));
     let hint = hint.unwrap_or_else(|| "/docs lists the paths".to_owned());
-    Problem::new(ProblemKind::NotFound, format!("there is nothing at {}: {hint}", uri.path()))
+    let detail = format!("there is nothing at {}: {hint}", uri.path());
+    Problem::new(ProblemKind::NotFound, detail).into_response()
 }
 
 /// The path that a client most likely means by one that does not exist.
@@ -87,11 +118,29 @@ fn likely_path(path: &str) -> Option<String> {
     }
 }
 
-/// The response if the route does not have the method.
-pub(super) async fn method_not_allowed(method: Method) -> Problem {
+/// The response if the route does not have the method. Every route has OPTIONS; the router adds `allow`.
+pub(super) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let detail =
         format!("this path does not support {method}: the header `allow` lists the supported methods");
-    Problem::new(ProblemKind::MethodNotAllowed, detail)
+    Problem::new(ProblemKind::MethodNotAllowed, detail).into_response()
+}
+
+/// Completes the router's list of methods.
+pub(super) fn complete_allow(response: &mut Response) {
+    let headers = response.headers_mut();
+    let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) else { return };
+    let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();
+    methods.push("OPTIONS");
+    let has_patch = methods.contains(&"PATCH");
+    if let Ok(methods) = methods.join(", ").try_into() {
+        headers.insert(header::ALLOW, methods);
+    }
+    if has_patch {
+        headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCH_TYPES));
+    }
 }
 
 /// Adds handlers whose annotations have this path.

@@ -59,12 +59,20 @@ impl LogFilter {
 
     /// Applies this filter until another one is set or configured.
     pub fn set(&self, text: &str) -> Result<(), FilterError> {
+        self.set_if(text, |_, _| true).map(|_| ())
+    }
+
+    /// The same, if `holds` accepts the current and the configured filter; returns whether it did.
+    pub fn set_if(&self, text: &str, holds: impl FnOnce(&str, &str) -> bool) -> Result<bool, FilterError> {
         let filter = parse(text)?;
         let mut texts = self.texts();
+        if !holds(&texts.current, &texts.configured) {
+            return Ok(false);
+        }
         // This fails only if the layer is gone: then there is no log to filter.
         let _ = self.handle.reload(filter);
         text.clone_into(&mut texts.current);
-        Ok(())
+        Ok(true)
     }
 
     /// Applies a filter that was newly configured.

@@ -15,6 +15,7 @@ mod number;
 mod pattern;
 mod responder;
 mod retention;
+mod revision;
 mod sources;
 mod time;
 
@@ -31,5 +32,6 @@ pub use number::parse_decimal;
 pub use pattern::{Pattern, PatternError, Search};
 pub use responder::{Delay, Match, Reply, ReplyBytes, ReplyFrom, ResponderRules};
 pub use retention::Retention;
+pub use revision::Revision;
 pub use sources::{SourceError, SourceFilter};
 pub use time::{ClockReading, Timestamp};

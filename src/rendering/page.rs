@@ -87,6 +87,7 @@ impl PageBuilder {
         self.found.splice(..0, [before.as_bytes(), b"["].concat());
         self.found.push(b']');
         self.found.extend_from_slice(after.as_bytes());
+        self.found.push(b'\n');
         self.found
     }
 }

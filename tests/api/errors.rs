@@ -253,11 +253,6 @@ async fn unknown_paths_methods_and_ids_are_refused() {
         server.get(&format!("{unknown}/{log}")).await.problem(404, "not-found", "");
 
         server.get(&format!("/v1/{kind}/Capital")).await.problem(400, "invalid-parameter", "/id");
-        let patch = server.request(Method::PATCH, &unknown).send().await;
-        patch.problem(405, "method-not-allowed", "");
-        let mut allowed: Vec<_> = patch.header("allow").split(',').map(str::trim).collect();
-        allowed.sort_unstable();
-        assert_eq!(allowed, ["DELETE", "GET", "HEAD", "PUT"]);
     }
     server.post("/v1/messages/absent/cancel", json!({})).await.problem(404, "not-found", "");
     server.delete("/v1/groups").await.problem(405, "method-not-allowed", "");
@@ -306,8 +301,8 @@ async fn invalid_parameters_are_refused() {
     raw("interfaces=lo").await.problem(400, "invalid-parameter", "/group");
     let both = server.post("/v1/messages?ttl=1", on_lo(GROUP, json!({"payload": "x"}))).await;
     both.problem(400, "invalid-parameter", "/ttl");
-    let tagged = server.request(Method::PUT, "/v1/memberships/m").header("if-none-match", "\"1\"");
-    tagged.json(on_lo(GROUP, json!({}))).send().await.problem(400, "invalid-parameter", "");
+    let tagged = server.request(Method::PUT, "/v1/memberships/m").header("if-none-match", "1");
+    tagged.json(on_lo(GROUP, json!({}))).send().await.problem(400, "invalid-parameter", "/if-none-match");
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ async fn requests_are_counted_by_route_method_and_class() {
     assert_eq!(count(r#"route="/livez",method="GET",status="2xx""#), 1);
     assert_eq!(count(r#"route="/livez",method="GET",status="4xx""#), 1);
     assert_eq!(count(r#"route="unmatched",method="GET",status="4xx""#), 1);
-    assert_eq!(count(r#"route="/v1/messages",method="other",status="4xx""#), 1);
+    assert_eq!(count(r#"route="/v1/messages",method="PATCH",status="4xx""#), 1);
     let duration =
         r#"rollcall_http_request_duration_seconds_count{route="/v1/memberships/{id}",method="GET"}"#;
     assert_eq!(metrics.count(duration), 2);

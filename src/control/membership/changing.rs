@@ -8,6 +8,7 @@ use super::interface_membership::{self, InterfaceMembership, NotJoinedReason, St
 use super::joining::JoinRequest;
 use super::opening::{self, RegisteredInterface};
 use super::state::{Membership, MembershipState, Stage};
+use crate::control::condition::Condition;
 use crate::control::error::ControlError;
 use crate::control::events::EventKind;
 use crate::control::responder::{ActiveRules, Responder};
@@ -50,17 +51,20 @@ struct MembershipChange<'a> {
 }
 
 impl Membership {
-    /// Changes the specification. The log is kept unless the group changes. Cancel-safe: nothing has changed at the
-    /// await.
+    /// Changes the specification, if the condition holds once no other task changes it. The log is kept unless the group
+    /// changes. Cancel-safe: nothing has changed at the await.
     pub(in crate::control) async fn change(
         &self,
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
+        condition: &Condition,
     ) -> Result<(), Unchanged> {
         let updating = self.updating.lock().await;
+        condition.check(self.kind(), &self.id, Some(self.state().revision))?;
+        let mut rules_differ = false;
         // Again if the membership failed while the sockets were opened.
-        while !self.change_with(&updating, spec, request, table)? {}
+        while !self.change_with(&updating, spec, request, table, &mut rules_differ)? {}
         Ok(())
     }
 
@@ -71,8 +75,9 @@ impl Membership {
         spec: &MembershipSpec,
         request: &JoinRequest,
         table: &InterfaceTable,
+        rules_differ: &mut bool,
     ) -> Result<bool, Unchanged> {
-        let (previous, revision, reusable, targets, mut sink_target) = {
+        let (previous, epoch, reusable, targets, mut sink_target) = {
             let state = self.state();
             match state.stage {
                 Stage::Left => return Err(Unchanged::Left),
@@ -85,10 +90,10 @@ impl Membership {
             let no_counters = HashMap::new();
             let counted = if state.spec.group == spec.group { &state.counted_before } else { &no_counters };
             let targets = following::targets(spec, table, current, counted, true);
-            (state.spec.clone(), state.revision, reusable, targets, self.sink_target(&state))
+            (state.spec.clone(), state.epoch, reusable, targets, self.sink_target(&state))
         };
         let (rules, replies) = self.next_rules(&previous, spec, request, table)?;
-        let rules_differ =
+        *rules_differ |=
             rules.as_ref().is_some_and(|(responder, next)| responder.active().rules != next.rules);
 
         let forgotten = update_in_place(&reusable, &previous, spec)?;
@@ -105,9 +110,9 @@ impl Membership {
         let registered = opener.register_all(opened, &sink_target);
 
         let mut state = self.state();
-        let fits = state.revision == revision && state.stage == Stage::Active;
+        let fits = state.epoch == epoch && state.stage == Stage::Active;
         let to_close = if fits {
-            let differs = rules_differ || previous != *spec;
+            let differs = *rules_differ || previous != *spec;
             let change = MembershipChange { request, new_log, differs, forgotten, replies, registered };
             self.apply(&mut state, change, spec, table)
         } else {
@@ -180,11 +185,16 @@ impl Membership {
         state.spec = spec.clone();
         to_close.extend(state.drop_excluded(table));
         state.replies = replies;
-        state.lease = request.lease.map(|lease| Lease::starting(self.context.sockets.clock(), lease));
+        let now = self.context.sockets.clock();
+        let lease_before = state.lease.map(|lease| lease.duration);
+        if !request.keeps_lease {
+            state.lease = request.lease.map(|lease| Lease::starting(now, lease));
+        }
         state.declared |= request.declared;
-        let Adopted { unused, .. } = state.adopt(state.revision, registered, table);
+        let Adopted { unused, .. } = state.adopt(state.epoch, registered, table);
         to_close.extend(unused);
-        if differs {
+        if differs || lease_before != state.lease.map(|lease| lease.duration) {
+            state.revision = state.revision.next(now.real);
             self.emit(state, EventKind::Changed, None);
         }
         self.emit_interfaces(state);

@@ -20,7 +20,7 @@ use crate::model::{Interface, InterfaceTable, Interfaces, MembershipSpec, Patter
 use crate::net::Registration;
 
 /// Proof that no other task opens or changes sockets of this membership. Sockets may be closed meanwhile, which the
-/// stage and the revision show.
+/// stage and the epoch show.
 pub(super) type Updating<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 impl Membership {
@@ -59,7 +59,7 @@ impl Membership {
     }
 
     pub(super) fn join_missing_with(&self, _: &Updating<'_>, table: &InterfaceTable, is_retry: bool) {
-        let (revision, spec, sink_target, targets) = {
+        let (epoch, spec, sink_target, targets) = {
             let mut state = self.state();
             if is_retry {
                 state.retries.is_armed = false;
@@ -71,16 +71,16 @@ impl Membership {
             if targets.is_empty() && self.responder.is_none() {
                 return;
             }
-            (state.revision, state.spec.clone(), self.sink_target(&state), targets)
+            (state.epoch, state.spec.clone(), self.sink_target(&state), targets)
         };
         let opener = self.context.opener(&spec, table);
         let registered = opener.register_all(opener.open_all(targets), &sink_target);
         let replies = self.prepare_replies(&spec, table);
         let mut state = self.state();
-        if state.revision == revision {
+        if state.epoch == epoch {
             state.replies = replies;
         }
-        let Adopted { unused, reopened } = state.adopt(revision, registered, table);
+        let Adopted { unused, reopened } = state.adopt(epoch, registered, table);
         self.context.reopened.fetch_add(reopened, Ordering::Relaxed);
         self.emit_interfaces(&mut state);
         drop(state);
@@ -212,15 +212,15 @@ impl MembershipState {
         dropped.into_iter().filter_map(InterfaceMembership::into_socket).collect()
     }
 
-    /// Adopts sockets that were opened for the state of this revision.
+    /// Adopts sockets that were opened for the state of this epoch.
     pub(super) fn adopt(
         &mut self,
-        revision: u64,
+        epoch: u64,
         registered: Vec<RegisteredInterface>,
         table: &InterfaceTable,
     ) -> Adopted {
         let mut adopted = Adopted { unused: Vec::new(), reopened: 0 };
-        if self.stage != Stage::Active || self.revision != revision {
+        if self.stage != Stage::Active || self.epoch != epoch {
             adopted.unused = registered.into_iter().filter_map(RegisteredInterface::into_socket).collect();
             return adopted;
         }

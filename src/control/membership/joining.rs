@@ -14,7 +14,9 @@ use crate::control::registry::{NotInserted, Registry};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::views::Lease;
-use crate::model::{Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, SourceFilter};
+use crate::model::{
+    Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, Revision, SourceFilter,
+};
 
 /// A request for a membership or, with rules, for a responder.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct JoinRequest {
     pub exact_drops: bool,
     pub retention: Retention,
     pub lease: Option<Duration>,
+    /// The lease stays as it is: `lease` does not apply.
+    pub keeps_lease: bool,
     /// The request comes from the configuration file.
     pub declared: bool,
     /// Present exactly for responders.
@@ -71,7 +75,7 @@ impl Membership {
             lease: request.lease.map(|lease| Lease::starting(now, lease)),
             interfaces,
             is_only_loopback: table.is_only_loopback(spec.group.family()),
-            ..MembershipState::new(context.new_log(&spec), spec)
+            ..MembershipState::new(context.new_log(&spec), spec, Revision::first(now.real))
         };
         let membership = Self {
             id,
@@ -94,13 +98,13 @@ impl NewMembership {
         let Self { membership, opened, table } = self;
         let updating = membership.updating.try_lock().expect("no other task knows it yet");
         registry.insert_new(membership.id.clone(), membership.clone())?;
-        let (revision, spec, sink_target) = {
+        let (epoch, spec, sink_target) = {
             let state = membership.state();
-            (state.revision, state.spec.clone(), membership.sink_target(&state))
+            (state.epoch, state.spec.clone(), membership.sink_target(&state))
         };
         let registered = membership.context.opener(&spec, &table).register_all(opened, &sink_target);
         let mut state = membership.state();
-        let Adopted { unused, .. } = state.adopt(revision, registered, &table);
+        let Adopted { unused, .. } = state.adopt(epoch, registered, &table);
         membership.begin_reports(&mut state);
         drop(state);
         membership.close(unused);

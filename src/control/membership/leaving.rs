@@ -121,7 +121,7 @@ impl Failable for Membership {
         if state.stage != Stage::Active {
             return;
         }
-        state.revision += 1;
+        state.epoch += 1;
         state.retries.note_failure(self.context.sockets.clock().monotonic);
         let failed = state
             .interfaces

@@ -18,6 +18,7 @@ mod model_tests;
 mod opening;
 mod operations;
 mod persistence;
+mod renewing;
 mod retries;
 mod sink;
 mod state;

@@ -7,6 +7,7 @@ use super::changing::Unchanged;
 use super::charging::bytes_of;
 use super::joining::JoinRequest;
 use super::state::Membership;
+use crate::control::condition::Condition;
 use crate::control::error::{ControlError, Done, Purpose};
 use crate::control::registry::{ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
@@ -23,7 +24,7 @@ impl Control {
         &self,
         id: Id,
         request: JoinRequest,
-        only_create: bool,
+        condition: &Condition,
     ) -> Result<(Arc<Membership>, Outcome), ControlError> {
         let shared = &self.0;
         let kind = request.kind();
@@ -33,14 +34,12 @@ impl Control {
             let existing = registry.find(&id);
             check_patterns(shared, &request, existing.as_deref())?;
             if let Some(existing) = existing {
-                if only_create {
-                    return Err(ControlError::Exists { kind, id });
-                }
+                condition.check(kind, &id, Some(existing.revision()))?;
                 let spec = self.spec_of(&request, Some(&existing.spec())).await?;
                 let bytes = bytes_of(&spec, request.rules.as_ref());
                 let added = shared.charge_membership(kind, bytes.saturating_sub(existing.charged()))?;
                 let table = table_for(shared, &request).await?;
-                let changed = existing.change(&spec, &request, &table);
+                let changed = existing.change(&spec, &request, &table, condition);
                 match within(Done::Nothing, changed).await? {
                     Err(Unchanged::Refused(error)) => return Err(error),
                     Err(Unchanged::Left) => {
@@ -56,6 +55,7 @@ impl Control {
                 shared.flushed(Done::Changed).await?;
                 return Ok((existing, Outcome::Existed));
             }
+            condition.check(kind, &id, None)?;
             let spec = self.spec_of(&request, None).await?;
             let responder = request.rules.clone().map(|rules| {
                 let active = ActiveRules::new(&spec.group, rules, &shared.membership_context.sockets);
@@ -106,13 +106,34 @@ impl Control {
 
     /// Leaves; once this returns, the sockets are closed, and the membership is deleted from the disk, unless the disk
     /// fails. If that takes too long, a second call continues the wait.
-    pub async fn leave(&self, kind: ResourceKind, id: &Id) -> Result<(), ControlError> {
+    pub async fn leave(
+        &self,
+        kind: ResourceKind,
+        id: &Id,
+        condition: &Condition,
+    ) -> Result<(), ControlError> {
         self.0.ensure_running()?;
-        let deletion = self.0.memberships_of(kind).begin_deletion(id);
-        let (membership, is_new) = deletion.ok_or_else(|| self.0.not_found(kind, id))?;
+        let registry = self.0.memberships_of(kind);
+        let not_found = || self.0.not_found(kind, id);
+        let known = || registry.find(id).or_else(|| registry.under_deletion(id)).ok_or_else(not_found);
+        let conditional = if condition.is_none() { None } else { Some(known()?) };
+        // No request changes the membership between the check and its end.
+        let unchanging = match &conditional {
+            Some(membership) => {
+                let updating = within(Done::Nothing, membership.updating.lock()).await?;
+                condition.check(kind, id, Some(membership.revision()))?;
+                Some(updating)
+            }
+            None => None,
+        };
+        let deletion = registry.begin_deletion(id, |found| {
+            conditional.as_ref().is_none_or(|checked| Arc::ptr_eq(found, checked))
+        });
+        let (membership, is_new) = deletion.ok_or_else(not_found)?;
         if is_new {
             membership.leave();
         }
+        drop(unchanging);
         let gone = async move {
             membership.sockets_closed().await;
             membership

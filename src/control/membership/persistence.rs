@@ -10,12 +10,17 @@ use super::state::{Membership, MembershipContext, MembershipState};
 use crate::control::responder::{ActiveRules, ReplyCounters, Responder, ResponderContext};
 use crate::control::saved::{read_status, to_json};
 use crate::control::views::{InterfaceView, Lease, ReceivedOn};
-use crate::model::{Id, InterfaceTable, Match, MembershipSpec, PatternError, ResponderRules, Timestamp};
+use crate::model::{
+    Id, InterfaceTable, Match, MembershipSpec, PatternError, ResponderRules, Revision, Timestamp,
+};
 use crate::store::{Log, Persist, SavedResource};
 
 #[derive(Serialize, Deserialize)]
 struct StoredMembership {
     created_at: Timestamp,
+    /// None: stored by a version without revisions.
+    #[serde(default)]
+    revision: Option<Revision>,
     spec: MembershipSpec,
     rules: Option<ResponderRules>,
     lease: Option<Lease>,
@@ -41,6 +46,7 @@ impl Persist for Membership {
         let state = self.state();
         let stored = StoredMembership {
             created_at: self.created_at,
+            revision: Some(state.revision),
             spec: state.spec.clone(),
             rules: self.responder.as_ref().map(|responder| responder.active().rules.clone()),
             lease: state.lease,
@@ -92,12 +98,13 @@ impl Membership {
                 status.replies.unwrap_or_default(),
             ))
         });
+        let revision = stored.revision.unwrap_or_else(|| Revision::first(stored.created_at));
         let state = MembershipState {
             lease: lease.flatten(),
             declared: stored.declared,
             dropped_before: status.dropped_buffers,
             interfaces: status.interfaces.into_iter().map(StoredInterface::resume).collect(),
-            ..MembershipState::new(log, stored.spec)
+            ..MembershipState::new(log, stored.spec, revision)
         };
         Ok(Some(Self {
             id,

@@ -17,7 +17,7 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use crate::control::views::{InterfaceView, JoinState, JoinStatus, Lease, MembershipView, ResponderView};
-use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Timestamp};
+use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Revision, Timestamp};
 use crate::net::{Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
@@ -66,6 +66,8 @@ impl MembershipContext {
 
 pub(super) struct MembershipState {
     pub(super) spec: MembershipSpec,
+    /// Of the specification, the responder's rules and the duration of the lease.
+    pub(super) revision: Revision,
     pub(super) log: Arc<Log>,
     pub(super) interfaces: Vec<InterfaceMembership>,
     /// Counters of interfaces that the membership no longer uses, by name; it may use them again.
@@ -83,7 +85,7 @@ pub(super) struct MembershipState {
     pub(super) replaced: Vec<Arc<Log>>,
     pub(super) stage: Stage,
     /// Changes whenever sockets that are being opened would no longer fit.
-    pub(super) revision: u64,
+    pub(super) epoch: u64,
     /// The state when the service stopped.
     pub(super) final_state: Option<FinalState>,
     /// Buffers dropped on interfaces that the membership no longer uses.
@@ -144,6 +146,10 @@ impl Membership {
         self.state().spec.group
     }
 
+    pub(super) fn revision(&self) -> Revision {
+        self.state().revision
+    }
+
     pub fn kind(&self) -> ResourceKind {
         if self.responder.is_some() { ResourceKind::Responder } else { ResourceKind::Membership }
     }
@@ -192,6 +198,7 @@ impl Membership {
         MembershipView {
             id: self.id.clone(),
             created_at: self.created_at,
+            revision: state.revision,
             spec: state.spec.clone(),
             state: state.join_state(),
             hears: state.hears(),
@@ -230,10 +237,11 @@ impl Membership {
 }
 
 impl MembershipState {
-    pub(super) fn new(log: Arc<Log>, spec: MembershipSpec) -> Self {
+    pub(super) fn new(log: Arc<Log>, spec: MembershipSpec, revision: Revision) -> Self {
         Self {
             log,
             spec,
+            revision,
             interfaces: Vec::new(),
             counted_before: HashMap::new(),
             is_only_loopback: false,
@@ -243,7 +251,7 @@ impl MembershipState {
             declared: false,
             replaced: Vec::new(),
             stage: Stage::Active,
-            revision: 0,
+            epoch: 0,
             final_state: None,
             dropped_before: 0,
             closing: ClosingSockets::default(),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Control, InterfaceChoice, JoinRequest, ResourceKind, fixtures};
+use crate::control::{Condition, Control, InterfaceChoice, JoinRequest, ResourceKind, fixtures};
 use crate::model::{HopLimit, Id, InterfaceRef, Interfaces, MessageSpec, Repeat, Retention};
 
 #[tokio::test]
 async fn an_interface_that_is_not_there_needs_no_retry() {
     let control = Control::start(fixtures::settings()).await.expect("it starts");
-    control.join_as(Id::generate(), missing(), true).await.expect("it waits");
+    control.join_as(Id::generate(), missing(), &Condition::ONLY_CREATE).await.expect("it waits");
     assert_eq!(timers(&control), 0);
     control.shutdown().await.expect("there is no disk");
 }
@@ -22,10 +22,10 @@ async fn timers_of_deleted_resources_do_not_add_up() {
     for _ in 0..ROUNDS {
         let id = Id::generate();
         let leased = JoinRequest { lease: Some(Duration::from_hours(24)), ..missing() };
-        control.join_as(id.clone(), leased, true).await.expect("it waits");
-        control.leave(ResourceKind::Membership, &id).await.expect("it is there");
+        control.join_as(id.clone(), leased, &Condition::ONLY_CREATE).await.expect("it waits");
+        control.leave(ResourceKind::Membership, &id, &Condition::NONE).await.expect("it is there");
         let message = control.send(message()).await.expect("lo takes it");
-        control.delete(message.id()).await.expect("it is there");
+        control.delete(message.id(), &Condition::NONE).await.expect("it is there");
     }
     assert!(timers(&control) < ROUNDS / 4, "{}", timers(&control));
     control.shutdown().await.expect("there is no disk");
@@ -38,7 +38,7 @@ async fn a_lease_that_is_shortened_again_and_again_has_few_timers() {
     let id = Id::generate();
     for nth in 0..ROUNDS {
         let leased = JoinRequest { lease: Some(Duration::from_hours(1_000 - nth)), ..missing() };
-        control.join_as(id.clone(), leased, false).await.expect("it waits");
+        control.join_as(id.clone(), leased, &Condition::NONE).await.expect("it waits");
     }
     assert!(timers(&control) < 10, "{}", timers(&control));
     control.shutdown().await.expect("there is no disk");

@@ -10,6 +10,7 @@ use super::egress_interface::EgressInterface;
 use super::opening::{OpenedSockets, SocketsWithPorts};
 use super::spans::trace_refused;
 use super::state::Message;
+use crate::control::condition::Condition;
 use crate::control::error::{ControlError, Done};
 use crate::control::registry::{ListQuery, Outcome};
 use crate::control::resource_kind::ResourceKind;
@@ -22,13 +23,18 @@ use crate::store::{Log, Store};
 impl Control {
     /// Sends under a new id.
     pub async fn send(&self, spec: MessageSpec) -> Result<Arc<Message>, ControlError> {
-        self.send_with_id(&Id::generate(), spec).await.map(|(message, _)| message)
+        self.send_with_id(&Id::generate(), spec, &Condition::NONE).await.map(|(message, _)| message)
     }
 
     /// Sends under the client's id, once: the same request again finds the message, a different one is refused. Once
     /// this returns, the message is on disk unless the disk fails, so it is not sent again after a crash.
-    pub async fn send_as(&self, id: Id, spec: MessageSpec) -> Result<(Arc<Message>, Outcome), ControlError> {
-        let (message, outcome) = self.send_with_id(&id, spec).await?;
+    pub async fn send_as(
+        &self,
+        id: Id,
+        spec: MessageSpec,
+        condition: &Condition,
+    ) -> Result<(Arc<Message>, Outcome), ControlError> {
+        let (message, outcome) = self.send_with_id(&id, spec, condition).await?;
         // The message was sent, even if the service stops now.
         match self.0.flushed(Done::Sent(message.copies_sent())).await {
             Err(ControlError::TimedOut { done }) => Err(ControlError::TimedOut { done }),
@@ -40,11 +46,14 @@ impl Control {
         &self,
         id: &Id,
         spec: MessageSpec,
+        condition: &Condition,
     ) -> Result<(Arc<Message>, Outcome), ControlError> {
         let shared = &self.0;
         // If a client repeats the request, the repetition waits for the first.
         let _claim = within(Done::Nothing, shared.claims.claim(id)).await?;
-        if let Some(message) = shared.messages.find(id) {
+        let existing = shared.messages.find(id);
+        condition.check(ResourceKind::Message, id, existing.as_ref().map(|message| message.revision()))?;
+        if let Some(message) = existing {
             return existing_or_conflict(message, &spec);
         }
         shared.ensure_running()?;
@@ -115,9 +124,10 @@ impl Control {
     }
 
     /// Stops collecting and keeps the responses.
-    pub async fn cancel(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
+    pub async fn cancel(&self, id: &Id, condition: &Condition) -> Result<Arc<Message>, ControlError> {
         self.0.ensure_running()?;
         let message = self.message(id)?;
+        condition.check(ResourceKind::Message, id, Some(message.revision()))?;
         message.close(CloseReason::Cancelled);
         self.0.flushed(Done::Changed).await?;
         Ok(message)
@@ -125,12 +135,17 @@ impl Control {
 
     /// Stops and deletes the message; once this returns, the sockets are closed, and the message is deleted from the
     /// disk, unless the disk fails. If that takes too long, a second call continues the wait.
-    pub async fn delete(&self, id: &Id) -> Result<(), ControlError> {
+    pub async fn delete(&self, id: &Id, condition: &Condition) -> Result<(), ControlError> {
         self.0.ensure_running()?;
+        let messages = &self.0.messages;
+        let kind = ResourceKind::Message;
         let message = {
             let _claim = within(Done::Nothing, self.0.claims.claim(id)).await?;
-            let deletion = self.0.messages.begin_deletion(id);
-            let (message, is_new) = deletion.ok_or_else(|| self.0.not_found(ResourceKind::Message, id))?;
+            if let Some(message) = messages.find(id).or_else(|| messages.under_deletion(id)) {
+                condition.check(kind, id, Some(message.revision()))?;
+            }
+            let deletion = messages.begin_deletion(id, |_| true);
+            let (message, is_new) = deletion.ok_or_else(|| self.0.not_found(kind, id))?;
             if is_new {
                 message.discard();
             }

@@ -14,7 +14,7 @@ use crate::control::resource_failures::ResourceFailures;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::timers::Timers;
 use crate::control::totals::{ReceivedTotals, Totals, TotalsAccumulator};
-use crate::model::{CloseReason, Id, MessageSpec, Timestamp};
+use crate::model::{CloseReason, Id, MessageSpec, Revision, Timestamp};
 use crate::net::SocketBackend;
 use crate::store::{Log, LogCounters};
 use crate::sync::Lock;
@@ -67,6 +67,7 @@ pub(in crate::control) struct MessageContext {
 pub struct MessageView {
     pub id: Id,
     pub created_at: Timestamp,
+    pub revision: Revision,
     pub spec: MessageSpec,
     pub closed: Option<(CloseReason, Timestamp)>,
     pub results: Vec<Arc<EgressResult>>,
@@ -128,6 +129,11 @@ impl Message {
         &self.id
     }
 
+    /// The specification of a message never changes.
+    pub fn revision(&self) -> Revision {
+        Revision::first(self.created_at)
+    }
+
     pub fn spec(&self) -> &MessageSpec {
         &self.spec
     }
@@ -166,6 +172,7 @@ impl Message {
         MessageView {
             id: self.id.clone(),
             created_at: self.created_at,
+            revision: self.revision(),
             spec: self.spec.clone(),
             closed,
             results,

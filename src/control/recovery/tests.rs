@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::control::{CheckOutcome, EventKind, Membership, ResourceKind, fixtures};
+use crate::control::{CheckOutcome, Condition, EventKind, Membership, ResourceKind, fixtures};
 use crate::model::{
     ClockReading, CloseReason, Family, Group, Id, Interface, InterfaceTable, Retention, SourceFilter,
 };
@@ -129,7 +129,7 @@ async fn started() -> Control {
 }
 
 async fn join(control: &Control, id: &str) -> Arc<Membership> {
-    control.join_as(Id::parse(id).unwrap(), fixtures::on_lo(), true).await.unwrap().0
+    control.join_as(Id::parse(id).unwrap(), fixtures::on_lo(), &Condition::ONLY_CREATE).await.unwrap().0
 }
 
 /// Sends by `lo`, because its address is on that interface.

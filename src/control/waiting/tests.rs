@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::*;
-use crate::control::{Control, Outcome, ResourceKind, fixtures};
+use crate::control::{Condition, Control, Outcome, ResourceKind, fixtures};
 use crate::model::Id;
 use crate::store::{Budget, Log, Persist, StoreSettings};
 
@@ -26,14 +26,14 @@ async fn a_put_times_out_on_a_hanging_disk_and_its_repetition_completes() {
     let disk = HangingDisk::start().await;
     let (control, id, request) = (&disk.control, Id::parse("kept").unwrap(), fixtures::on_lo());
 
-    let created = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
+    let created = limited(SHORT, control.join_as(id.clone(), request.clone(), &Condition::NONE)).await;
     assert!(matches!(created, Err(ControlError::TimedOut { done: Done::Created })));
     let membership = control.membership(ResourceKind::Membership, &id).expect("it is there");
-    let changed = limited(SHORT, control.join_as(id.clone(), request.clone(), false)).await;
+    let changed = limited(SHORT, control.join_as(id.clone(), request.clone(), &Condition::NONE)).await;
     assert!(matches!(changed, Err(ControlError::TimedOut { done: Done::Changed })));
 
     disk.go_on();
-    let (again, outcome) = control.join_as(id.clone(), request, false).await.unwrap();
+    let (again, outcome) = control.join_as(id.clone(), request, &Condition::NONE).await.unwrap();
     assert!(Arc::ptr_eq(&membership, &again) && outcome == Outcome::Existed);
     disk.control.shutdown().await.unwrap();
 }
@@ -42,18 +42,18 @@ async fn a_put_times_out_on_a_hanging_disk_and_its_repetition_completes() {
 async fn a_slow_deletion_continues_and_a_second_delete_waits_for_it() {
     let disk = HangingDisk::start().await;
     let (control, id) = (&disk.control, Id::parse("kept").unwrap());
-    let created = limited(SHORT, control.join_as(id.clone(), fixtures::on_lo(), false)).await;
+    let created = limited(SHORT, control.join_as(id.clone(), fixtures::on_lo(), &Condition::NONE)).await;
     assert!(matches!(created, Err(ControlError::TimedOut { .. })));
 
     for _ in 0..2 {
-        let deleted = limited(SHORT, control.leave(ResourceKind::Membership, &id)).await;
+        let deleted = limited(SHORT, control.leave(ResourceKind::Membership, &id, &Condition::NONE)).await;
         assert!(matches!(deleted, Err(ControlError::TimedOut { done: Done::DeletionUnderWay })));
         assert!(control.membership(ResourceKind::Membership, &id).is_err(), "nobody finds it");
     }
 
     disk.go_on();
-    control.leave(ResourceKind::Membership, &id).await.expect("it is deleted");
-    let gone = control.leave(ResourceKind::Membership, &id).await;
+    control.leave(ResourceKind::Membership, &id, &Condition::NONE).await.expect("it is deleted");
+    let gone = control.leave(ResourceKind::Membership, &id, &Condition::NONE).await;
     assert!(matches!(gone, Err(ControlError::NotFound { .. })));
     disk.control.shutdown().await.unwrap();
 }

@@ -131,5 +131,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Authorization {
 
 /// The scope that a request with this method needs.
 pub(in crate::http) fn needed(method: &Method) -> Scope {
-    if method == Method::GET || method == Method::HEAD { Scope::Read } else { Scope::Control }
+    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) { Scope::Read } else { Scope::Control }
 }

@@ -26,10 +26,10 @@ impl CrossOrigin {
     /// The response to a preflight, which has no token and is not for a route.
     pub(super) fn preflight(&self) -> Option<Response> {
         const ANSWER: [(HeaderName, &str); 3] = [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, if-none-match, last-event-id, prefer, traceparent, tracestate, x-request-id",
+                "authorization, content-type, if-match, if-none-match, last-event-id, prefer, traceparent, tracestate, x-request-id",
             ),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ];
@@ -39,7 +39,7 @@ impl CrossOrigin {
     /// Lets the page read the response.
     pub(in crate::http) fn allow(self, response: &mut Response) {
         const EXPOSED: HeaderValue = HeaderValue::from_static(
-            "allow, location, preference-applied, retry-after, www-authenticate, x-request-id",
+            "accept-patch, allow, etag, location, preference-applied, retry-after, www-authenticate, x-request-id",
         );
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);

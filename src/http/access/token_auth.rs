@@ -108,7 +108,7 @@ pub(in crate::http) const METRICS: &str = "/metrics";
 /// Whether clients need no token for this path. Probes have no token. A browser cannot send one for the API document,
 /// which reveals nothing about this service in particular.
 pub(in crate::http) fn is_open(path: &str) -> bool {
-    const OPEN: [&str; 5] = ["/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
+    const OPEN: [&str; 6] = ["/", "/livez", "/readyz", "/openapi.json", "/openapi.yaml", "/docs"];
     OPEN.contains(&path) || path.starts_with("/docs/")
 }
 

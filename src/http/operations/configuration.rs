@@ -2,46 +2,123 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Json as JsonResponse;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
-use crate::http::extract::Json;
+use crate::contract::{LogFilterPatch, Parsed};
+use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
+use crate::http::extract::{Json, Patch};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::logging::LogFilter;
 use crate::sync::Lock;
 
 /// Show the configuration
 ///
-/// Each value in force with its source: a default, the file, the environment or a flag.
+/// Each value in force with its source: a default, the file, the environment or a flag. With If-None-Match, 304 if it is
+/// still the same.
 #[utoipa::path(get, path = "/v1/config", tag = "service", operation_id = "show_config",
-    responses((status = 200, description = "The configuration", body = Configuration), Problem))]
-pub(in crate::http) async fn show(State(admin): State<AdminState>) -> JsonResponse<Configuration> {
-    JsonResponse(admin.configuration())
+    params(IfMatch, Known),
+    responses(
+        (status = 200, description = "The configuration", body = Configuration,
+            headers(("etag" = String, description = "The tag of the body"))),
+        (status = 304, description = "The client has it"),
+        Problem,
+    ))]
+pub(in crate::http) async fn show(
+    State(admin): State<AdminState>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Text::json(&admin.configuration()).respond(&headers)
 }
 
 /// Show the log filter
+///
+/// With If-None-Match, 304 if it is still the same.
 #[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "show_log_filter",
-    responses((status = 200, description = "The filter", body = LogFilterView), Problem))]
-pub(in crate::http) async fn show_log_filter(State(admin): State<AdminState>) -> JsonResponse<LogFilterView> {
-    JsonResponse(admin.log_filter().into())
+    params(IfMatch, Known),
+    responses(
+        (status = 200, description = "The filter", body = LogFilterView,
+            headers(("etag" = String, description = "The tag of the body, also for If-Match"))),
+        (status = 304, description = "The client has it"),
+        Problem,
+    ))]
+pub(in crate::http) async fn show_log_filter(
+    State(admin): State<AdminState>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    log_filter(&admin).respond(&headers)
 }
 
 /// Set the log filter
 ///
 /// The filter takes effect immediately, until the next change, a restart or SIGHUP.
 #[utoipa::path(put, path = "/v1/log-filter", tag = "service", operation_id = "put_log_filter",
+    params(IfMatch, IfNoneMatch),
     request_body = LogFilterBody,
-    responses((status = 200, description = "The filter", body = LogFilterView), Problem))]
+    responses(
+        (status = 200, description = "The filter", body = LogFilterView,
+            headers(("etag" = String, description = "The tag of the body, for If-Match"))),
+        Problem,
+    ))]
 pub(in crate::http) async fn put_log_filter(
     State(admin): State<AdminState>,
+    condition: TextCondition,
     Json(body, errors): Json<LogFilterBody>,
-) -> Result<JsonResponse<LogFilterView>, Problem> {
+) -> Result<Response, Problem> {
     let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
+    set_log_filter(&admin, &body, |current| condition.check(current).map(|()| true))?;
+    log_filter(&admin).respond(&HeaderMap::new())
+}
+
+/// Change the log filter
+///
+/// As PUT, with a JSON merge patch (RFC 7396).
+#[utoipa::path(patch, path = "/v1/log-filter", tag = "service", operation_id = "patch_log_filter",
+    params(IfMatch, IfNoneMatch),
+    request_body(content((LogFilterPatch = "application/merge-patch+json"), (LogFilterPatch = "application/json"))),
+    responses(
+        (status = 200, description = "The filter", body = LogFilterView,
+            headers(("etag" = String, description = "The tag of the body, for If-Match"))),
+        Problem,
+    ))]
+pub(in crate::http) async fn patch_log_filter(
+    State(admin): State<AdminState>,
+    condition: TextCondition,
+    Patch(patch): Patch,
+) -> Result<Response, Problem> {
+    loop {
+        let filter = admin.log_filter();
+        let view = LogFilterView::new(&filter.current(), &filter.configured());
+        let (body, errors): Parsed<LogFilterBody> = patch.apply(&view)?;
+        let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
+        let patched = Text::json(&view);
+        // Another request may be faster: the patch is applied to what that one has made.
+        if set_log_filter(&admin, &body, |current| condition.check(current).map(|()| *current == patched))? {
+            return log_filter(&admin).respond(&HeaderMap::new());
+        }
+    }
+}
+
+fn log_filter(admin: &AdminState) -> Text {
     let filter = admin.log_filter();
-    let set = filter.set(&body.filter);
+    Text::json(&LogFilterView::new(&filter.current(), &filter.configured()))
+}
+
+/// Sets the filter if `check` accepts the current one; no other request changes it in between. Returns whether it did.
+fn set_log_filter(
+    admin: &AdminState,
+    body: &LogFilterBody,
+    check: impl FnOnce(&Text) -> Result<bool, Problem>,
+) -> Result<bool, Problem> {
+    let mut checked = Ok(true);
+    let set = admin.log_filter().set_if(&body.filter, |current, configured| {
+        checked = check(&Text::json(&LogFilterView::new(current, configured)));
+        matches!(checked, Ok(true))
+    });
     set.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()).at("/filter"))?;
-    Ok(JsonResponse(filter.into()))
+    checked
 }
 
 /// The state of the running service that operators see; cheap to clone.

@@ -1,6 +1,5 @@
 //! The routes of liveness and readiness.
 
-use axum::Json;
 use axum::extract::State;
 
 use super::configuration::AdminState;
@@ -8,14 +7,15 @@ use crate::contract::configuration::Configuration;
 use crate::contract::health::{Check, CheckStatus, Health, Readiness};
 use crate::control::{self, CheckOutcome, Control};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::responses::JsonResponse;
 
 /// Check liveness
 ///
 /// The service responds as long as its process works; `/readyz` says whether clients should send it requests.
 #[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
     responses((status = 200, description = "The process is alive", body = Health)))]
-pub(in crate::http) async fn livez() -> Json<Health> {
-    Json(Health { status: "ok" })
+pub(in crate::http) async fn livez() -> JsonResponse<Health> {
+    JsonResponse(Health { status: "ok" })
 }
 
 /// Check readiness
@@ -31,7 +31,7 @@ pub(in crate::http) async fn livez() -> Json<Health> {
 pub(in crate::http) async fn readyz(
     State(control): State<Control>,
     State(admin): State<AdminState>,
-) -> Result<Json<Readiness>, Problem> {
+) -> Result<JsonResponse<Readiness>, Problem> {
     let mut checks = control.health();
     checks.push(configuration(&admin.configuration()));
     readiness(checks, control.stopping().is_cancelled())
@@ -51,7 +51,7 @@ fn configuration(configuration: &Configuration) -> control::HealthCheck {
     control::HealthCheck { name: "configuration", verdict, detail }
 }
 
-fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<Json<Readiness>, Problem> {
+fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<JsonResponse<Readiness>, Problem> {
     let checks: Vec<_> = checks.into_iter().map(Check::from).collect();
     let failed: Vec<_> = checks
         .iter()
@@ -59,7 +59,7 @@ fn readiness(checks: Vec<control::HealthCheck>, stopping: bool) -> Result<Json<R
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
     if failed.is_empty() {
-        return Ok(Json(Readiness { status: "ok", checks }));
+        return Ok(JsonResponse(Readiness { status: "ok", checks }));
     }
     let kind = if stopping { ProblemKind::Stopping } else { ProblemKind::NotReady };
     Err(Problem::new(kind, failed.join("; ")).with_checks(checks))
@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_service_with_a_warning_is_ready() {
-        let Json(ready) = readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
+        let JsonResponse(ready) =
+            readiness(checks([CheckOutcome::Ok, CheckOutcome::Warning]), false).unwrap();
         let shown = serde_json::to_value(&ready).unwrap();
         assert_eq!(shown["checks"][1]["status"], "warning");
     }

@@ -48,7 +48,7 @@ pub(super) struct RouteCounts {
 }
 
 /// All other methods count as the last.
-const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "other"];
+const METHODS: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A request to no known path.
@@ -86,7 +86,9 @@ impl HttpMetrics {
             Method::PUT => 2,
             Method::DELETE => 3,
             Method::HEAD => 4,
-            _ => 5,
+            Method::PATCH => 5,
+            Method::OPTIONS => 6,
+            _ => METHODS.len() - 1,
         };
         RequestKey {
             route: self.paths.at(request.uri().path()).map_or(unmatched, |matched| *matched.value),
@@ -202,7 +204,7 @@ mod tests {
         count(Method::POST, StatusCode::ACCEPTED);
         count(Method::POST, StatusCode::OK);
         count(Method::POST, StatusCode::NOT_FOUND);
-        count(Method::PATCH, StatusCode::METHOD_NOT_ALLOWED);
+        count(Method::TRACE, StatusCode::METHOD_NOT_ALLOWED);
         let report = traffic.report();
         let found: Vec<_> = report
             .iter()

@@ -18,6 +18,8 @@ impl From<ControlError> for Problem {
         match error {
             ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
             ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
+            ControlError::OtherRevision { .. } => problem(ProblemKind::PreconditionFailed),
+            ControlError::NoLease { .. } => problem(ProblemKind::NoLease),
             ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
             ControlError::TooMany { .. } | ControlError::TooLarge { .. } => problem(ProblemKind::TooMany),
             ControlError::ExpectsTooMany { .. } => problem(ProblemKind::InvalidRequest).at("/expect"),
@@ -95,6 +97,11 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         }
         ControlError::ExpectsTooMany { .. } => "lower `expect`, or raise --message-responders".into(),
         ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
+        ControlError::OtherRevision { revision: Some(_), .. } => {
+            "GET it, make the change to what it is now, and send its `etag` in If-Match".into()
+        }
+        ControlError::OtherRevision { revision: None, .. } => "leave out If-Match to create it".into(),
+        ControlError::NoLease { .. } => "give it one with `expires_in_ms`".into(),
         ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
             format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
         }

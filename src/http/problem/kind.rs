@@ -15,6 +15,8 @@ pub(in crate::http) enum ProblemKind {
     ContentEncoding,
     TooLarge,
     AlreadyExists,
+    PreconditionFailed,
+    NoLease,
     IdTaken,
     TooMany,
     UnknownInterface,
@@ -79,6 +81,10 @@ impl ProblemKind {
             ),
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::AlreadyExists => ("already-exists", S::PRECONDITION_FAILED, "The id exists already"),
+            Self::PreconditionFailed => {
+                ("precondition-failed", S::PRECONDITION_FAILED, "The condition of the request does not hold")
+            }
+            Self::NoLease => ("no-lease", S::CONFLICT, "There is no lease to renew"),
             Self::IdTaken => ("id-taken", S::CONFLICT, "The id stands for another message"),
             Self::TooMany => {
                 ("too-many-resources", S::TOO_MANY_REQUESTS, "The service has as many as it takes")

@@ -6,6 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use headers_accept::Accept;
+use mediatype::{MediaType, MediaTypeList, ReadParams, names};
 use utoipa::IntoParams;
 
 use super::log_owner::{LogOwner, MAX_PAGE};
@@ -156,22 +158,26 @@ impl Form {
     }
 }
 
-/// The first format of `Accept` that is in `among`; an exact type precedes a range. The first of `among` if the client
-/// accepts anything.
+/// The format of `among` with the highest weight, which the most specific range of `Accept` gives it (RFC 9110 section
+/// 12.5.1); of several, the one that the client names most specifically, or first. Without `Accept`, the first of `among`.
 pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
     let lines: Vec<_> =
         headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
-    let accepted: Vec<_> = lines.iter().flat_map(|line| line.split(',')).filter_map(essence).collect();
-    if accepted.is_empty() {
+    let lines = lines.join(", ");
+    if lines.trim().is_empty() {
         return Ok(among[0]);
     }
-    let named = accepted
-        .iter()
-        .find_map(|accepted| among.iter().find(|format| accepted.eq_ignore_ascii_case(format.media_type())));
-    let ranged = || accepted.iter().find_map(|range| among.iter().find(|format| is_in(**format, range)));
-    named.or_else(ranged).copied().ok_or_else(|| {
+    // What is no media range names nothing.
+    let ranges: Vec<_> = MediaTypeList::new(&lines).flatten().map(|range| weighted(&range)).collect();
+    let accept = ranges.join(",").parse::<Accept>().ok();
+    let formats = among.iter().map(|format| (MediaType::parse(format.media_type()), *format));
+    let formats: Vec<_> = formats.filter_map(|(parsed, format)| Some((parsed.ok()?, format))).collect();
+    let available = formats.iter().map(|(parsed, _)| parsed);
+    let best = accept.as_ref().and_then(|accept| accept.negotiate(available));
+    let best = formats.iter().find(|(parsed, _)| Some(parsed) == best);
+    best.map(|(_, format)| *format).ok_or_else(|| {
         let had: Vec<_> = among.iter().map(|format| format.media_type()).collect();
-        let detail = format!("`accept: {}` names no available format: {}", lines.join(", "), had.join(", "));
+        let detail = format!("`accept: {lines}` names no available format: {}", had.join(", "));
         Problem::new(ProblemKind::NotAcceptable, detail)
     })
 }
@@ -181,19 +187,15 @@ pub(in crate::http) fn varying(response: impl IntoResponse) -> Response {
     ([(header::VARY, "accept")], response).into_response()
 }
 
-fn is_in(format: Format, range: &str) -> bool {
-    let (kind, _) = format.media_type().split_once('/').unwrap_or_default();
-    let of_kind = |kind: &str| range.strip_suffix("/*").is_some_and(|of| of.eq_ignore_ascii_case(kind));
-    of_kind("*") || of_kind(kind)
-}
-
-/// A media range without its parameters; none if it is empty or excluded by `q=0`.
-fn essence(range: &str) -> Option<&str> {
-    let mut parts = range.split(';').map(str::trim);
-    let essence = parts.next().filter(|essence| !essence.is_empty())?;
-    let weight = parts.find_map(|parameter| parameter.strip_prefix("q=").or(parameter.strip_prefix("Q=")));
-    let refused = weight.is_some_and(|weight| weight.parse() == Ok(0.0_f32));
-    (!refused).then_some(essence)
+/// A media range with its weight alone: no available format has parameters, and a client that names some gets the format
+/// without them.
+fn weighted(range: &MediaType<'_>) -> String {
+    let mut text = range.essence().to_string();
+    if let Some(weight) = range.get_param(names::Q) {
+        text.push_str(";q=");
+        text.push_str(weight.as_str());
+    }
+    text
 }
 
 /// The header as the API document shows it.
@@ -202,7 +204,7 @@ fn essence(range: &str) -> Option<&str> {
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(in crate::http) struct LastEventId {
     /// The `id` of the last event that the client received: the stream resumes after it. Overrides `after`
-    #[param(rename = "last-event-id", nullable = false, example = "1d60f7e7ade273a1-2")]
+    #[param(rename = "last-event-id", nullable = false)]
     id: Option<String>,
 }
 
@@ -224,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_selects_the_first_requested_format() {
+    fn the_service_selects_the_format_with_the_highest_weight() {
         for (accept, expected) in [
             (&[][..], Some(Format::Json)),
             (&[""], Some(Format::Json)),
@@ -232,7 +234,19 @@ mod tests {
             (&["application/*"], Some(Format::Json)),
             (&["text/*"], Some(Format::Sse)),
             (&["Text/Event-Stream"], Some(Format::Sse)),
-            (&["*/*, application/x-ndjson;q=0.5"], Some(Format::Ndjson)),
+            (&["*/*, application/x-ndjson;q=0.5"], Some(Format::Json)),
+            (&["*/*;q=0.1, application/x-ndjson;q=0.5"], Some(Format::Ndjson)),
+            (
+                &["application/x-ndjson;q=0.5, text/event-stream;Q=0.8", "application/json;q=0.7"],
+                Some(Format::Sse),
+            ),
+            (&["application/x-ndjson, text/event-stream"], Some(Format::Ndjson)),
+            (&["application/*, application/json;q=0"], Some(Format::Ndjson)),
+            (&["application/*;q=0, */*;q=0.1"], Some(Format::Sse)),
+            (&["*/*;q=0"], None),
+            (&["application/json;q=0.000, application/x-ndjson;q=0.001"], Some(Format::Ndjson)),
+            (&["application/json; charset=utf-8"], Some(Format::Json)),
+            (&["text/html, *; q=.2, */*; q=0.2"], Some(Format::Json)),
             (&["text/html, application/xml;q=0.9, */*;q=0.8"], Some(Format::Json)),
             (&["text/html", "application/x-pcapng; x=y"], Some(Format::Pcapng)),
             (&["text/html"], None),

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Target, World, group, request, spec};
-use crate::control::JoinRequest;
 use crate::control::events::EventKind;
+use crate::control::{Condition, JoinRequest};
 use crate::model::Timestamp;
 use crate::net::{InterfaceWatch, SocketBackend};
 
@@ -48,7 +48,12 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
             LeaseStep::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
             LeaseStep::Renew(lease) => {
                 let renewal = JoinRequest { lease: Some(lease), ..request(true) };
-                let renewed = world.runtime.block_on(responder.change(&spec(TARGET), &renewal, &world.table));
+                let renewed = world.runtime.block_on(responder.change(
+                    &spec(TARGET),
+                    &renewal,
+                    &world.table,
+                    &Condition::NONE,
+                ));
                 assert!(renewed.is_ok());
                 let expires_at = responder.view().lease.expect("it was just renewed").expires_at;
                 let nanos = i64::try_from(lease.as_nanos()).expect("hours");

@@ -26,7 +26,7 @@ use crate::control::responder::{
 };
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
-use crate::control::{InterfaceChoice, JoinRequest};
+use crate::control::{Condition, InterfaceChoice, JoinRequest};
 use crate::model::{
     Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyBytes, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
@@ -172,7 +172,8 @@ impl World {
         let (membership, model) = &mut self.resources[nth];
         let could_reply = self.kernel.state().has_address();
         let (spec, request) = (spec(target), request(nth == 1));
-        let changed = self.runtime.block_on(membership.change(&spec, &request, &self.table));
+        let changed =
+            self.runtime.block_on(membership.change(&spec, &request, &self.table, &Condition::NONE));
         let changed = match changed {
             Ok(()) => true,
             Err(Unchanged::Refused(_)) => false,
@@ -305,6 +306,7 @@ fn request(answers: bool) -> JoinRequest {
         exact_drops: false,
         retention: Retention::default(),
         lease: None,
+        keeps_lease: false,
         declared: false,
         rules: answers.then_some(rules),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::control::{Control, Settings, fixtures};
+use crate::control::{Condition, Control, Settings, fixtures};
 use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat, Retention};
 use world::{Becomes, World, WorldEvent};
 
@@ -41,17 +41,18 @@ fn a_panic_at_any_step_fails_only_the_message() {
         for window in [0, 200] {
             let spec = MessageSpec { repeat, window: Duration::from_millis(window), ..message() };
             with_core(script.clone(), async |control, world| {
-                let sent = control.send_as(world.id.clone(), spec).await.expect("it is there");
+                let sent =
+                    control.send_as(world.id.clone(), spec, &Condition::NONE).await.expect("it is there");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let (reason, _) = sent.0.view().closed.expect("it is closed");
                 let all_sent = reason == CloseReason::Window && world.records().sent == 10;
                 assert!(reason == CloseReason::Failed || all_sent, "{step}: {reason:?}");
                 assert_eq!(world.open_sockets(), 0, "{step}");
-                control.delete(&world.id).await.expect("it is there");
+                control.delete(&world.id, &Condition::NONE).await.expect("it is there");
 
                 let again = MessageSpec { repeat: Repeat::ONCE, ..message() };
                 let (again, _) = control
-                    .send_as(world.id.clone(), again)
+                    .send_as(world.id.clone(), again, &Condition::NONE)
                     .await
                     .expect("the failure concerned one message");
                 assert_eq!(again.view().results.iter().map(|result| result.sent).sum::<u32>(), 2);
@@ -62,7 +63,7 @@ fn a_panic_at_any_step_fails_only_the_message() {
 
 fn check_run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
     with_core(script, async |control, world| {
-        let sent = control.send_as(world.id.clone(), spec.clone()).await;
+        let sent = control.send_as(world.id.clone(), spec.clone(), &Condition::NONE).await;
         if let Err(error) = sent {
             let records = world.records();
             assert_eq!((records.sent, records.answers), (0, 0), "{error}");
@@ -75,13 +76,13 @@ fn check_run(spec: &MessageSpec, script: Vec<Vec<WorldEvent>>, cancel: bool) {
             world.step();
         }
         if cancel {
-            control.cancel(&world.id).await.expect("it is there");
+            control.cancel(&world.id, &Condition::NONE).await.expect("it is there");
         }
         let longest = Duration::from_mins(1) + spec.window + spec.linger;
         tokio::time::sleep(longest).await;
         check(control, world, cancel);
 
-        control.delete(&world.id).await.expect("it is there");
+        control.delete(&world.id, &Condition::NONE).await.expect("it is there");
         assert_eq!(world.open_sockets(), 0);
     });
 }

@@ -1,0 +1,71 @@
+//! Where a client finds what: the index and the version, as clients see them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What the service is, and where its resources are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Index {
+    #[serde(flatten)]
+    version: Version,
+    links: Links,
+}
+
+/// The version of the service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Version {
+    /// Always `rollcall`.
+    #[schema(pattern = "^rollcall$")]
+    name: &'static str,
+    /// The version of the program (Semantic Versioning 2.0.0).
+    #[schema(examples("0.1.0"))]
+    version: &'static str,
+}
+
+/// The paths of what the service has.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Links)]
+struct Links {
+    messages: &'static str,
+    memberships: &'static str,
+    responders: &'static str,
+    groups: &'static str,
+    interfaces: &'static str,
+    events: &'static str,
+    config: &'static str,
+    log_filter: &'static str,
+    version: &'static str,
+    liveness: &'static str,
+    readiness: &'static str,
+    metrics: &'static str,
+    /// The API document.
+    openapi: &'static str,
+    /// The API document in a viewer that executes requests.
+    docs: &'static str,
+}
+
+impl Version {
+    pub const CURRENT: Self = Self { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") };
+}
+
+impl Index {
+    pub const CURRENT: Self = Self {
+        version: Version::CURRENT,
+        links: Links {
+            messages: "/v1/messages",
+            memberships: "/v1/memberships",
+            responders: "/v1/responders",
+            groups: "/v1/groups",
+            interfaces: "/v1/interfaces",
+            events: "/v1/events",
+            config: "/v1/config",
+            log_filter: "/v1/log-filter",
+            version: "/v1/version",
+            liveness: "/livez",
+            readiness: "/readyz",
+            metrics: "/metrics",
+            openapi: "/openapi.json",
+            docs: "/docs",
+        },
+    };
+}

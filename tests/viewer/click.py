@@ -1,0 +1,80 @@
+"""Executes each operation in the viewer of a fresh service, in the order of the page, with the values as they stand.
+
+    click.py URL
+
+The browser and its driver are Debian's. An operation that does not succeed, a request to another host, or a mistake in
+the browser's console fails the run.
+"""
+
+import sys
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+LIMIT_SECONDS = 20
+# They do not end: none is executed as a stream unless its form is chosen.
+STREAMS = set()
+
+
+def main(url):
+    browser = start()
+    try:
+        browser.get(url + "/docs")
+        waiting = WebDriverWait(browser, LIMIT_SECONDS)
+        waiting.until(lambda browser: operations(browser))
+        ids = [block.get_attribute("id") for block in operations(browser)]
+        failed = [outcome for outcome in (execute(browser, waiting, id) for id in ids) if outcome]
+        loaded = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+        elsewhere = [name for name in loaded if not name.startswith((url + "/", "data:", "blob:"))]
+        mistakes = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    finally:
+        browser.quit()
+    for line in failed + elsewhere + mistakes:
+        print(f"FAILED: {line}", file=sys.stderr)
+    print(f"{len(ids)} operations, {len(failed)} failed")
+    return 1 if failed or elsewhere or mistakes or len(ids) < 20 else 0
+
+
+def start():
+    options = webdriver.ChromeOptions()
+    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,4000"]:
+        options.add_argument(argument)
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+
+
+def operations(browser):
+    return browser.find_elements(By.CSS_SELECTOR, ".opblock")
+
+
+def execute(browser, waiting, id):
+    """Says why the operation failed, if it did."""
+    # The page renders each block again as it changes.
+    def within(selector):
+        return browser.execute_script(
+            "return document.getElementById(arguments[0]).querySelector(arguments[1])", id, selector
+        )
+
+    def click(selector):
+        element = waiting.until(lambda _: within(selector))
+        browser.execute_script("arguments[0].click()", element)
+
+    if id in STREAMS:
+        return None
+    click(".opblock-summary-control")
+    click("button.execute")
+    status = waiting.until(lambda _: within(".live-responses-table tbody .response-col_status"))
+    status = status.text.split()[0]
+    print(id, status)
+    if status.isdigit() and 200 <= int(status) < 400:
+        click(".opblock-summary-control")
+        return None
+    body = within(".live-responses-table .response-col_description")
+    return f"{id}: {status} {body.text if body else ''}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
