@@ -32,6 +32,7 @@ mod api {
     mod messages;
     mod methods;
     mod metrics;
+    mod mistakes;
     mod mutated_requests;
     mod notify;
     mod origin_policy;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::SettingArgs;
-use super::declaration::read_all;
+use super::declaration::read;
 use super::error::ConfigError;
 use super::values::json;
 use crate::control::{JoinRequest, ResourceKind, Settings};
@@ -102,7 +103,11 @@ impl ConfigFile {
                     continue;
                 }
             };
-            match read_all(kind, &json(value.get_ref())) {
+            let Value::Object(fields) = json(value.get_ref()) else {
+                self.find(Some(line), format!("{kind} `{id}`: declare it in a table: [{kind}s.{id}]"));
+                continue;
+            };
+            match read(kind, fields) {
                 Ok(request) => self.declared.push(Declared { kind, id, request, line }),
                 Err(errors) => {
                     for error in errors {
@@ -128,7 +133,7 @@ fn position(value: &Spanned<DeValue<'_>>, pointer: &str) -> Option<usize> {
     for token in pointer.split('/').skip(1) {
         let (at, next) = match value.get_ref() {
             DeValue::Table(table) => {
-                let (key, next) = table.iter().find(|(key, _)| key.get_ref() == token)?;
+                let Some((key, next)) = table.iter().find(|(key, _)| key.get_ref() == token) else { break };
                 (key.span().start, next)
             }
             DeValue::Array(items) => {

@@ -28,9 +28,11 @@ pub(super) fn json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => text.as_ref().into(),
         DeValue::Boolean(on) => (*on).into(),
-        DeValue::Integer(number) => integer(number).map_or(Value::Null, Value::from),
+        // A number that JSON does not have is no valid value of any field: as a text it is shown as it is written.
+        DeValue::Integer(number) => integer(number).map_or_else(|| number.as_str().into(), Value::from),
         DeValue::Float(number) => {
-            number.as_str().parse().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+            let number = number.as_str();
+            number.parse().ok().and_then(Number::from_f64).map_or_else(|| number.into(), Value::Number)
         }
         DeValue::Datetime(time) => time.to_string().into(),
         DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),

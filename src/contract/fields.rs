@@ -11,17 +11,18 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::parse::{FieldError, FieldErrors, Refused};
+use super::field_errors::{FieldError, FieldErrors, Refused, field_name};
+use super::mistakes::shown;
 use crate::control::InterfaceChoice;
 use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
 
 /// An interface by name, by index, or as a view shows it; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected the name or the index of an interface, or an object as GET shows it")]
+#[serde(untagged, expecting = "the name or the index of an interface, or an object as GET shows it")]
 #[schema(examples("lo"))]
 pub enum InterfaceName {
-    Index(u32),
     Name(String),
+    Index(u32),
     #[serde(deserialize_with = "only_object")]
     Shown(ShownInterface),
 }
@@ -89,17 +90,12 @@ impl InterfaceName {
     pub(super) fn from_text(text: &str) -> Self {
         parse_decimal(text).map_or_else(|| Self::Name(text.to_owned()), Self::Index)
     }
+}
 
-    /// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
-    fn is_legal(&self) -> bool {
-        match self {
-            Self::Index(_) => true,
-            Self::Name(name) | Self::Shown(ShownInterface { name, .. }) => {
-                let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
-                (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
-            }
-        }
-    }
+/// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
+fn is_legal(name: &str) -> bool {
+    let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
 impl From<InterfaceName> for InterfaceRef {
@@ -122,7 +118,11 @@ pub(super) fn read_group(
 
 /// Reads an address of a host.
 pub(super) fn read_address(errors: &mut FieldErrors, pointer: &str, text: &str) -> Result<IpAddr, Refused> {
-    errors.keep(pointer, text.parse().map_err(|_| format!("`{text}` is not an IP address")))
+    let explain = || {
+        let (name, text) = (field_name(pointer), shown(&text.into()));
+        format!("`{name}` is {text}: write an IP address, as in 192.0.2.10 or 2001:db8::10")
+    };
+    errors.keep(pointer, text.parse().map_err(|_| explain()))
 }
 
 pub(super) fn read_interfaces(
@@ -131,32 +131,29 @@ pub(super) fn read_interfaces(
     named: Option<Vec<InterfaceName>>,
 ) -> InterfaceChoice {
     if let Some(named) = &named {
-        for (position, _) in named.iter().enumerate().filter(|(_, name)| !name.is_legal()) {
-            let error = FieldError::new(format!("/interfaces/{position}"), "no interface can have this name");
-            errors.push(error.hint("1 to 15 bytes, without `/`, `:` and white space"));
+        for (position, name) in named.iter().enumerate() {
+            if let InterfaceName::Name(name) | InterfaceName::Shown(ShownInterface { name, .. }) = name
+                && !is_legal(name)
+            {
+                let fact = format!("`interfaces.{position}` is {}", shown(&name.as_str().into()));
+                let error = FieldError::new(format!("/interfaces/{position}"), fact);
+                let hint = "write the name of an interface: 1 to 15 bytes, without `/`, `:` and white space";
+                errors.push(error.hint(hint));
+            }
         }
         if named.is_empty() {
-            let error = FieldError::new("/interfaces", "an empty list names no interface");
-            errors.push(error.hint("name at least one, or leave it out"));
+            let error = FieldError::new("/interfaces", "`interfaces` is an empty list");
+            errors.push(error.hint("name at least one, as in [\"lo\"], or leave it out"));
         }
         if named.len() > limits::INTERFACES {
-            let fact = format!("at most {} interfaces can be named", limits::INTERFACES);
-            errors.push(FieldError::new("/interfaces", fact));
+            let error = FieldError::new("/interfaces", format!("`interfaces` names {}", named.len()));
+            errors.push(error.hint(format!("name at most {}", limits::INTERFACES)));
         }
     }
     let is_named = |name: &InterfaceName| !matches!(name, InterfaceName::Shown(shown) if !shown.named);
     let named = named.map(|named| named.into_iter().filter(is_named).map(InterfaceRef::from).collect());
     // All were left out: the membership names none.
     InterfaceChoice { zone, named: named.filter(|named: &Vec<_>| !named.is_empty()) }
-}
-
-/// Reads an object.
-fn only_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    object(deserializer)?.ok_or_else(|| D::Error::custom("expected an object"))
 }
 
 /// Reads an object, or null. Derived implementations would also accept an array of the fields' values.
@@ -190,6 +187,15 @@ where
         }
     }
     deserializer.deserialize_option(Object(PhantomData))
+}
+
+/// Reads an object.
+pub(super) fn only_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    object(deserializer)?.ok_or_else(|| D::Error::custom("null is not an object"))
 }
 
 /// Limits of the log, where they are lower than those of the service.

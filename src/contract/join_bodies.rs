@@ -1,17 +1,21 @@
 //! The bodies that create memberships and responders, in requests and in the configuration file. A responder's has all
 //! fields of a membership's, and more.
 
+use std::any::Any;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, read_interfaces, yes};
-use super::parse::{FieldError, FieldErrors, Refused, parse_json};
+use super::mistakes::Notation;
+use super::parse::{Parsed, parse_members};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
-use crate::control::{JoinRequest, RequestedLease, ResourceKind};
+use crate::control::{JoinRequest, ResourceKind};
 use crate::model::limits;
 
 /// Defines a body with the fields of every join, and the given ones. `serde(flatten)` could share them too, but it
@@ -37,6 +41,7 @@ macro_rules! join_body {
             #[schema(default = false)]
             allow_missing: bool,
             /// The source filter. Default: all sources.
+            #[serde(default, deserialize_with = "object")]
             sources: Option<Sources>,
             /// Count dropped datagrams exactly, instead of dropped buffers; lowers the throughput.
             #[serde(default)]
@@ -84,13 +89,16 @@ macro_rules! join_body {
             fn read_join(self, errors: &mut FieldErrors) -> Result<JoinRequest, Refused> {
                 let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
                 let retention = self.retention.map(|retention| retention.read(errors)).unwrap_or_default();
-                let (group, zone) = read_group(errors, &self.group)?;
+                let group = read_group(errors, &self.group);
+                let zone = group.as_ref().ok().and_then(|(_, zone)| zone.clone());
                 let interfaces = read_interfaces(errors, zone, self.interfaces);
+                let sources = read_sources(errors, group.as_ref().ok().map(|(group, _)| group), self.sources);
+                let (group, _) = group?;
                 Ok(JoinRequest {
                     group,
                     interfaces,
                     allow_missing: self.allow_missing,
-                    sources: read_sources(errors, &group, self.sources)?,
+                    sources: sources?,
                     exact_drops: self.exact_drops,
                     retention,
                     lease: lease.map(Duration::from_millis).into(),
@@ -124,8 +132,10 @@ join_body! {
     pub struct ResponderBody {
         reply: Option<ReplyBody>,
         #[serde(rename = "match")]
+        #[serde(default, deserialize_with = "object")]
         matches: Option<MatchBody>,
         delay_ms: Option<DelayBody>,
+        #[serde(default, deserialize_with = "object")]
         reply_from: Option<ReplyFromBody>,
         /// Reply once if the same datagram arrives on several interfaces within 50 ms.
         #[serde(default = "yes")]
@@ -158,8 +168,8 @@ impl MembershipBody {
         "replies",
     ];
 
-    pub fn read(self) -> Result<JoinRequest, Vec<FieldError>> {
-        let mut errors = FieldErrors::default();
+    /// `errors`: those that were found before.
+    pub fn read(self, mut errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
         let request = self.read_join(&mut errors);
         errors.finish(request)
     }
@@ -171,7 +181,8 @@ impl ResponderBody {
         self.matches.as_ref().is_some_and(MatchBody::has_pattern)
     }
 
-    pub fn read(mut self) -> Result<JoinRequest, Vec<FieldError>> {
+    /// `errors`: those that were found before.
+    pub fn read(mut self, mut errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
         let fields = RuleFields {
             reply: self.reply.take(),
             matches: self.matches.take(),
@@ -180,40 +191,52 @@ impl ResponderBody {
             dedupe: self.dedupe,
             reply_bytes: self.reply_bytes.take(),
         };
-        let mut errors = FieldErrors::default();
         let rules = fields.read(&mut errors);
         let request = self.read_join(&mut errors);
         errors.finish(rules.and_then(|rules| Ok(JoinRequest { rules: Some(rules), ..request? })))
     }
 }
 
-/// Reads the fields of a declaration. A declared resource has no lease and waits for missing interfaces: it stays as
-/// long as the file declares it.
-pub fn read_declared(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
-    let of_view = |name: &&String| MembershipBody::OF_VIEW.contains(&name.as_str());
-    if let Some(name) = fields.as_object().and_then(|fields| fields.keys().find(of_view)) {
-        let error = FieldError::new(format!("/{name}"), format!("`{name}` is of the view of a {kind}"));
-        return Err(vec![error.hint("leave this out")]);
-    }
-    let body = fields.to_string();
-    let request = match kind {
-        ResourceKind::Responder => {
-            parse_json::<ResponderBody>(body.as_bytes()).map_err(as_list).and_then(ResponderBody::read)
+/// Reads the fields of a declaration in the configuration file. A declared resource has no lease and waits for missing
+/// interfaces: it stays as long as the file declares it.
+pub fn read_declared(
+    kind: ResourceKind,
+    mut fields: Map<String, Value>,
+) -> Result<JoinRequest, Vec<FieldError>> {
+    let mut of_view = Vec::new();
+    for name in MembershipBody::OF_VIEW {
+        if fields.remove(name).is_some() {
+            let error = FieldError::new(format!("/{name}"), format!("`{name}` is of the view of a {kind}"));
+            of_view.push(error.hint("leave this out"));
         }
-        ResourceKind::Membership | ResourceKind::Message => {
-            parse_json::<MembershipBody>(body.as_bytes()).map_err(as_list).and_then(MembershipBody::read)
+    }
+
+    let refuse_lease = |errors: &mut FieldErrors, lease: Option<u64>| {
+        if lease.is_some() {
+            let fact = format!("a declared {kind} stays as long as the file declares it");
+            errors.push(FieldError::new("/expires_in_ms", fact).hint("leave this out"));
         }
     };
-    let request = request?;
-    if request.lease != RequestedLease::None {
-        let fact = format!("a declared {kind} stays as long as the file declares it");
-        return Err(vec![FieldError::new("/expires_in_ms", fact).hint("leave this out")]);
-    }
-    Ok(JoinRequest { allow_missing: true, declared: true, ..request })
+    let request = match kind {
+        ResourceKind::Responder => {
+            let (body, mut errors): Parsed<ResponderBody> = parse_declared(fields, of_view)?;
+            refuse_lease(&mut errors, body.expires_in_ms);
+            body.read(errors)
+        }
+        ResourceKind::Membership | ResourceKind::Message => {
+            let (body, mut errors): Parsed<MembershipBody> = parse_declared(fields, of_view)?;
+            refuse_lease(&mut errors, body.expires_in_ms);
+            body.read(errors)
+        }
+    };
+    Ok(JoinRequest { allow_missing: true, declared: true, ..request? })
 }
 
-fn as_list(error: impl Into<FieldError>) -> Vec<FieldError> {
-    vec![error.into()]
+fn parse_declared<T>(fields: Map<String, Value>, found: Vec<FieldError>) -> Result<Parsed<T>, Vec<FieldError>>
+where
+    T: DeserializeOwned + ToSchema + Any,
+{
+    parse_members(fields, found, Notation::Toml)
 }
 
 #[cfg(test)]
@@ -224,12 +247,12 @@ mod tests {
 
     #[test]
     fn a_declaration_has_no_members_of_views() {
-        let plain = json!({"group": "239.1.2.3:10000"});
-        assert!(read_declared(ResourceKind::Membership, &plain).is_ok());
+        let plain = Map::from_iter([("group".to_owned(), json!("239.1.2.3:10000"))]);
+        assert!(read_declared(ResourceKind::Membership, plain.clone()).is_ok());
         for name in MembershipBody::OF_VIEW {
             let mut fields = plain.clone();
-            fields[name] = json!(1);
-            let errors = read_declared(ResourceKind::Responder, &fields).unwrap_err();
+            fields.insert(name.to_owned(), json!(1));
+            let errors = read_declared(ResourceKind::Responder, fields).unwrap_err();
             assert_eq!(errors[0].pointer, format!("/{name}"));
         }
     }

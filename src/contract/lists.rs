@@ -8,9 +8,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::datagrams::PageRoom;
+use super::field_errors::{FieldError, FieldErrors};
 use super::fields::decimal;
 use super::memberships::State;
-use super::parse::FieldError;
 use crate::control::ListQuery;
 use crate::model::{Group, Id};
 
@@ -96,25 +96,35 @@ impl<T: ToSchema> PartialSchema for List<T> {
 }
 
 impl<S: ToSchema> ListParams<S> {
-    pub fn query(&self) -> Result<ListQuery, FieldError> {
-        list_query(self.after.as_deref(), self.limit, self.group.as_deref())
+    /// `errors`: those that were found before.
+    pub fn query(&self, errors: FieldErrors) -> Result<ListQuery, Vec<FieldError>> {
+        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref())
     }
 }
 
 impl JoinListParams {
-    pub fn query(&self) -> Result<ListQuery, FieldError> {
-        list_query(self.after.as_deref(), self.limit, self.group.as_deref())
+    /// `errors`: those that were found before.
+    pub fn query(&self, errors: FieldErrors) -> Result<ListQuery, Vec<FieldError>> {
+        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref())
     }
 }
 
-fn list_query(after: Option<&str>, limit: u64, group: Option<&str>) -> Result<ListQuery, FieldError> {
-    let after = after.map(Id::parse).transpose().map_err(|_| {
-        let error = FieldError::new("/after", "this is not a cursor");
-        error.hint("pass a `next_cursor` as it was given")
-    })?;
-    let limit = list_limit(limit)?;
-    let group = group.map(Group::parse).transpose().map_err(|error| FieldError::new("/group", error))?;
-    Ok(ListQuery { after, limit, group: group.map(|(group, _)| group) })
+fn list_query(
+    mut errors: FieldErrors,
+    after: Option<&str>,
+    limit: u64,
+    group: Option<&str>,
+) -> Result<ListQuery, Vec<FieldError>> {
+    let after = after.map(|after| {
+        Id::parse(after).map_err(|_| {
+            let error = FieldError::new("/after", "`after` is not a cursor of this list");
+            errors.push(error.hint("pass a `next_cursor` as it was given, or leave it out"))
+        })
+    });
+    let limit = list_limit(&mut errors, limit);
+    let group = group.map(|group| errors.keep("/group", Group::parse(group)).map(|(group, _)| group));
+    let query = || Ok(ListQuery { after: after.transpose()?, limit, group: group.transpose()? });
+    errors.finish(query())
 }
 
 impl<T: Serialize> List<T> {
@@ -136,11 +146,7 @@ impl<T: Serialize> List<T> {
 }
 
 /// Reads the limit of a list's page.
-pub(super) fn list_limit(limit: u64) -> Result<usize, FieldError> {
+pub(super) fn list_limit(errors: &mut FieldErrors, limit: u64) -> usize {
     const MAX_LIMIT: u64 = 1_000;
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let error = FieldError::new("/limit", format!("{limit} is out of bounds"));
-        return Err(error.hint(format!("use 1 to {MAX_LIMIT}")));
-    }
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    usize::try_from(errors.bounded("/limit", limit, 1..=MAX_LIMIT)).unwrap_or(usize::MAX)
 }

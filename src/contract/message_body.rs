@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{
     InterfaceName, OfView, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
 };
-use super::parse::{FieldError, FieldErrors, Refused};
 use super::payload::read_payload;
 use crate::control::InterfaceChoice;
 use crate::model::{
@@ -209,23 +209,27 @@ impl MessageRequest {
 }
 
 impl RawOptions {
-    pub fn read(self, payload: Bytes) -> Result<MessageRequest, Vec<FieldError>> {
-        let Some(group) = self.group else {
-            let error = FieldError::new("/group", "the body is the payload, so name the group in the query");
-            return Err(vec![error.hint("`?group=239.1.2.3:10000`")]);
-        };
-        let mut errors = FieldErrors::default();
+    /// `errors`: those that were found before.
+    pub fn read(self, payload: Bytes, mut errors: FieldErrors) -> Result<MessageRequest, Vec<FieldError>> {
+        if self.group.is_none() {
+            let fact = "`group` is missing, because the body is the payload";
+            errors.push_missing(
+                FieldError::new("/group", fact).hint("name it in the query, as in ?group=239.1.2.3:10000"),
+            );
+        }
         let names = |list: String| list.split(',').map(InterfaceName::from_text).collect();
         let repeat = match (self.repeat_count, self.repeat_interval_ms) {
             (Some(count), interval_ms) => Some(RepeatBody { count, interval_ms: interval_ms.unwrap_or(0) }),
-            (None, Some(_)) => {
-                errors.push(FieldError::new("/repeat_interval_ms", "an interval needs a `repeat_count`"));
+            (None, Some(_)) if !errors.left_out("/repeat_count") => {
+                let error = FieldError::new("/repeat_interval_ms", "`repeat_interval_ms` stands alone");
+                errors.push(error.hint("write `repeat_count` too, as in repeat_count=3"));
                 None
             }
-            (None, None) => None,
+            (None, _) => None,
         };
         let body = MessageBody {
-            group,
+            // If it is missing, its error was collected.
+            group: self.group.unwrap_or_default(),
             interfaces: self.interfaces.map(names),
             ttl: self.ttl,
             loopback: self.loopback,
@@ -245,8 +249,8 @@ impl RawOptions {
 }
 
 impl MessageBody {
-    pub fn read(mut self) -> Result<MessageRequest, Vec<FieldError>> {
-        let mut errors = FieldErrors::default();
+    /// `errors`: those that were found before.
+    pub fn read(mut self, mut errors: FieldErrors) -> Result<MessageRequest, Vec<FieldError>> {
         let (text, base64) = (self.payload.take(), self.payload_base64.take());
         let pointers = ["/payload", "/payload_base64"];
         let given = pointers[usize::from(base64.is_some())];

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::field_errors::{FieldError, FieldErrors};
+use super::fields::decimal;
 use super::lists::{default_limit, list_limit};
-use super::parse::FieldError;
 use crate::control::GroupView;
 use crate::model::{self, Id, InterfaceTable};
 
@@ -17,7 +18,7 @@ pub struct GroupParams {
     #[param(nullable = false)]
     after: Option<String>,
     /// The most entries in a page.
-    #[serde(default = "default_limit")]
+    #[serde(default = "default_limit", deserialize_with = "decimal")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only this group.
@@ -86,15 +87,16 @@ pub struct GroupQuery {
 }
 
 impl GroupParams {
-    pub fn query(&self) -> Result<GroupQuery, FieldError> {
-        let read = |pointer, text: Option<&String>| {
-            let parsed = text.map(|text| model::Group::parse(text)).transpose();
-            parsed
-                .map(|parsed| parsed.map(|(group, _)| group))
-                .map_err(|error| FieldError::new(pointer, error))
+    /// `errors`: those that were found before.
+    pub fn query(&self, mut errors: FieldErrors) -> Result<GroupQuery, Vec<FieldError>> {
+        let mut read = |pointer, text: Option<&String>| {
+            let group = text.map(|text| errors.keep(pointer, model::Group::parse(text)));
+            group.transpose().map(|group| group.map(|(group, _)| group))
         };
-        let (after, group) = (read("/after", self.after.as_ref())?, read("/group", self.group.as_ref())?);
-        Ok(GroupQuery { after, group, limit: list_limit(self.limit)? })
+        let (after, group) = (read("/after", self.after.as_ref()), read("/group", self.group.as_ref()));
+        let limit = list_limit(&mut errors, self.limit);
+        let query = || Ok(GroupQuery { after: after?, group: group?, limit });
+        errors.finish(query())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Changes of some members of a resource: JSON merge patches (RFC 7396), and renewals of leases.
 
+use std::any::Any;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
@@ -9,8 +11,9 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::configuration::LogFilterBody;
+use super::field_errors::{FieldError, FieldErrors};
 use super::join_bodies::{MembershipBody, ResponderBody};
-use super::parse::{BodyError, FieldError, FieldErrors, parse_json};
+use super::parse::{BodyError, Parsed, parse_json, parse_object};
 use crate::model::limits;
 
 /// A JSON merge patch of an object.
@@ -19,14 +22,14 @@ pub struct MergePatch(Map<String, Value>);
 
 impl MergePatch {
     pub fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
-        match parse_json(bytes)? {
-            Value::Object(members) => Ok(Self(members)),
-            _ => Err(BodyError::Kind("send a JSON object, with the members to change".to_owned())),
-        }
+        parse_object(bytes).map(Self)
     }
 
     /// Applies the patch to a view, and reads the result as a body.
-    pub fn apply<T: serde::de::DeserializeOwned>(&self, view: &impl Serialize) -> Result<T, BodyError> {
+    pub fn apply<T>(&self, view: &impl Serialize) -> Result<Parsed<T>, BodyError>
+    where
+        T: DeserializeOwned + ToSchema + Any,
+    {
         let mut patched = serde_json::to_value(view).unwrap_or_default();
         for (name, patch) in &self.0 {
             merge(&mut patched, name, patch);
@@ -76,8 +79,8 @@ pub struct RenewBody {
 }
 
 impl RenewBody {
-    pub fn read(self) -> Result<Option<Duration>, Vec<FieldError>> {
-        let mut errors = FieldErrors::default();
+    /// `errors`: those that were found before.
+    pub fn read(self, mut errors: FieldErrors) -> Result<Option<Duration>, Vec<FieldError>> {
         let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
         errors.finish(Ok(lease.map(Duration::from_millis)))
     }
@@ -147,7 +150,7 @@ mod tests {
             (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
-            let patched: Value =
+            let (patched, _): Parsed<Value> =
                 MergePatch::parse(patch.to_string().as_bytes()).unwrap().apply(&target).unwrap();
             assert_eq!(patched, expected, "{target} with {patch}");
         }

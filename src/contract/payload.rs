@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::parse::{FieldError, FieldErrors, Refused};
+use super::field_errors::{FieldError, FieldErrors, Refused, field_name};
 
 /// The encoding of payloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -63,15 +63,35 @@ pub(super) fn read_payload(
         (Some(text), None) => Ok(Bytes::from(text)),
         (None, Some(base64)) => read_base64(errors, pointers[1], &base64),
         (text, _) => {
-            let [first, second] = pointers.map(|pointer| pointer.rsplit('/').next().unwrap_or_default());
-            let found = if text.is_some() { "both are present" } else { "neither is present" };
-            let fact = format!("give exactly one of `{first}` and `{second}`: {found}");
-            Err(errors.push(FieldError::new(pointers[0], fact)))
+            let [first, second] = pointers.map(field_name);
+            let error = if text.is_some() {
+                let error = FieldError::new(pointers[0], format!("`{first}` and `{second}` are both given"));
+                error.hint("write one of them")
+            } else if errors.left_out(pointers[1]) {
+                return Err(errors.refused());
+            } else {
+                let error = FieldError::new(pointers[0], format!("`{first}` is missing"));
+                error.hint(format!(
+                    "write a text, as in \"hello\", or bytes as `{second}`, as in \"AAEC/w==\""
+                ))
+            };
+            Err(errors.push(error))
         }
     }
 }
 
 pub(super) fn read_base64(errors: &mut FieldErrors, pointer: &str, text: &str) -> Result<Bytes, Refused> {
-    let decoded = BASE64.decode(text).map(Bytes::from);
-    errors.keep(pointer, decoded.map_err(|error| format!("not base64 (RFC 4648 section 4, padded): {error}")))
+    BASE64.decode(text).map(Bytes::from).map_err(|_| {
+        let fact = format!("`{}` is not base64 (RFC 4648 section 4)", field_name(pointer));
+        let hint = if text.contains(['-', '_']) {
+            "write `+` and `/` instead of `-` and `_`"
+        } else if text.contains(char::is_whitespace) {
+            "write it without white space and line breaks"
+        } else if !text.contains('=') && text.len() % 4 > 1 {
+            "pad it with `=` to a multiple of 4 characters"
+        } else {
+            "write it as `base64 -w0` does, as in \"AAEC/w==\""
+        };
+        errors.push(FieldError::new(pointer, fact).hint(hint))
+    })
 }

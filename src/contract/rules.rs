@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::read_address;
-use super::parse::{FieldError, FieldErrors, Refused};
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::fields::{only_object, read_address};
 use super::payload::{Encoding, Payload, read_base64, read_payload};
 use crate::model::{
     Delay, Family, Match, Pattern, Reply, ReplyBytes, ReplyFrom, ResponderRules, limits, max_payload,
@@ -14,14 +14,11 @@ use crate::model::{
 /// The payload of replies: text, or an object with exactly one of `payload`, `payload_base64` and `echo`.
 /// Default: `ack`.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(
-    untagged,
-    expecting = "expected a text, or an object with one of `payload`, `payload_base64` and `echo`"
-)]
+#[serde(untagged, expecting = "a text, or an object with one of `payload`, `payload_base64` and `echo`")]
 #[schema(as = Reply, examples("ack", json!({"payload_base64": "BgA="}), json!({"echo": true})))]
 pub(super) enum ReplyBody {
     Text(String),
-    Object(ReplyObject),
+    Object(#[serde(deserialize_with = "only_object")] ReplyObject),
 }
 
 /// An object with exactly one of the three fields.
@@ -60,15 +57,16 @@ pub(super) struct MatchBody {
 
 /// The delay before a reply in milliseconds, at most 60000: a number, or a range for a random delay per reply.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(untagged, expecting = "expected milliseconds as a number, or `{\"min\": …, \"max\": …}`")]
+#[serde(untagged, expecting = "milliseconds as a number, or `{\"min\": …, \"max\": …}`")]
 #[schema(as = Delay, examples(100, json!({"min": 10, "max": 50})))]
 pub(super) enum DelayBody {
     Fixed(u64),
-    Range(DelayRange),
+    Range(#[serde(deserialize_with = "only_object")] DelayRange),
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"min": 10, "max": 50})))]
 pub(super) struct DelayRange {
     #[schema(minimum = 0, maximum = 60000)]
     min: u64,
@@ -144,8 +142,8 @@ fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Repl
     };
     if object.echo {
         if object.payload.is_some() || object.payload_base64.is_some() {
-            let fact = "give exactly one of `payload`, `payload_base64` and `echo`";
-            return Err(errors.push(FieldError::new("/reply", fact)));
+            let error = FieldError::new("/reply", "`reply` has `echo` and a payload");
+            return Err(errors.push(error.hint("write one of `payload`, `payload_base64` and `echo`")));
         }
         return Ok(Reply::Echo);
     }
@@ -153,8 +151,8 @@ fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Repl
     let bytes = read_payload(errors, pointers, object.payload, object.payload_base64)?;
     let longest = max_payload(Family::V4);
     if bytes.len() > longest {
-        let fact = format!("a reply has at most {longest} bytes, and this has {}", bytes.len());
-        return Err(errors.push(FieldError::new("/reply", fact)));
+        let error = FieldError::new("/reply", format!("`reply` has {} bytes", bytes.len()));
+        return Err(errors.push(error.hint(format!("write at most {longest}"))));
     }
     Ok(Reply::Fixed(bytes))
 }
@@ -176,6 +174,7 @@ impl MatchBody {
     const MAX_REGEX: usize = 4_096;
 
     fn read(self, errors: &mut FieldErrors) -> Result<Match, Refused> {
+        const ONE: &str = "one of `exact`, `exact_base64`, `prefix`, `prefix_base64` and `regex`";
         let Self { exact, exact_base64, prefix, prefix_base64, regex } = self;
         match (exact, exact_base64, prefix, prefix_base64, regex) {
             (Some(text), None, None, None, None) => Ok(Match::Exact(text.into())),
@@ -188,15 +187,19 @@ impl MatchBody {
             }
             (None, None, None, None, Some(pattern)) => {
                 if pattern.len() > Self::MAX_REGEX {
-                    let fact = format!("a pattern has at most {} characters", Self::MAX_REGEX);
-                    return Err(errors.push(FieldError::new("/match/regex", fact)));
+                    let error =
+                        FieldError::new("/match/regex", format!("`match.regex` has {} bytes", pattern.len()));
+                    return Err(errors.push(error.hint(format!("write at most {}", Self::MAX_REGEX))));
                 }
                 errors.keep("/match/regex", Pattern::new(pattern)).map(Match::Regex)
             }
+            (None, None, None, None, None) => {
+                let error = FieldError::new("/match", "`match` is empty");
+                Err(errors.push(error.hint(format!("write {ONE}, or leave `match` out to match all"))))
+            }
             _ => {
-                let fact =
-                    "give exactly one of `exact`, `exact_base64`, `prefix`, `prefix_base64` and `regex`";
-                Err(errors.push(FieldError::new("/match", fact)))
+                let error = FieldError::new("/match", "`match` has several conditions");
+                Err(errors.push(error.hint(format!("write {ONE}"))))
             }
         }
     }
@@ -232,7 +235,7 @@ impl DelayBody {
             }
             Self::Range(DelayRange { min, max }) => {
                 if min > max {
-                    let fact = format!("{min} is more than `max`, which is {max}");
+                    let fact = format!("`delay_ms.min` is {min}, more than `max`, which is {max}");
                     errors.push(FieldError::new("/delay_ms/min", fact).hint("swap them"));
                 }
                 let max = errors.bounded("/delay_ms/max", max, 0..=longest);
@@ -271,16 +274,18 @@ impl From<ReplyBytes> for ReplyBytesBody {
 impl ReplyFromBody {
     fn read(self, errors: &mut FieldErrors) -> Result<ReplyFrom, Refused> {
         if self.address.is_none() && self.port.is_none() {
-            let fact = "give an `address`, a `port`, or both";
-            return Err(errors.push(FieldError::new("/reply_from", fact)));
+            let error = FieldError::new("/reply_from", "`reply_from` is empty");
+            return Err(errors.push(error.hint("write an `address`, a `port`, or both")));
         }
         let pointer = "/reply_from/address";
         let address = self.address.map(|text| read_address(errors, pointer, &text)).transpose();
         if let Ok(Some(address)) = address
             && (address.is_unspecified() || address.is_multicast())
         {
-            let fact = "replies come from one of the host's own (unicast) addresses";
-            errors.push(FieldError::new(pointer, fact));
+            let error = FieldError::new(pointer, format!("`reply_from.address` is {address}"));
+            errors.push(
+                error.hint("write one of the host's own (unicast) addresses: GET /v1/interfaces lists them"),
+            );
         }
         let port = self.port.map(|port| errors.bounded("/reply_from/port", port, 0..=65_535));
         Ok(ReplyFrom { address: address?, port: port.and_then(|port| u16::try_from(port).ok()) })

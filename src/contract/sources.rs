@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::field_errors::{FieldError, FieldErrors, Refused, field_name};
 use super::fields::read_address;
-use super::parse::{FieldError, FieldErrors, Refused};
 use crate::model::{Group, SourceFilter, limits};
 
 /// A source filter: exactly one of `include` (receive from these sources only) and `exclude` (from all others).
@@ -35,31 +35,42 @@ impl Sources {
     }
 }
 
-/// Without `sources`, the filter excludes none.
+/// Without `sources`, the filter excludes none. If the group is invalid, only the addresses are checked.
 pub(super) fn read_sources(
     errors: &mut FieldErrors,
-    group: &Group,
+    group: Option<&Group>,
     sources: Option<Sources>,
 ) -> Result<SourceFilter, Refused> {
-    let (filter, pointer) = match sources {
-        None => (SourceFilter::any(group), "/sources"),
+    let (list, pointer, filter): (_, _, fn(&Group, Vec<IpAddr>) -> _) = match sources {
+        None => {
+            let group = group.ok_or_else(|| errors.refused())?;
+            return errors.keep("/sources", SourceFilter::any(group));
+        }
         Some(Sources { include: Some(list), exclude: None }) => {
-            let list = read_addresses(errors, list, "/sources/include")?;
-            (SourceFilter::include(group, list), "/sources/include")
+            (list, "/sources/include", SourceFilter::include)
         }
         Some(Sources { include: None, exclude: Some(list) }) => {
-            let list = read_addresses(errors, list, "/sources/exclude")?;
-            (SourceFilter::exclude(group, list), "/sources/exclude")
+            (list, "/sources/exclude", SourceFilter::exclude)
         }
-        Some(_) => {
-            let fact = "give exactly one of `include` and `exclude`";
-            return Err(errors.push(FieldError::new("/sources", fact)));
+        Some(Sources { include, .. }) => {
+            let found = if include.is_some() { "both `include` and" } else { "neither `include` nor" };
+            let error = FieldError::new("/sources", format!("`sources` has {found} `exclude`"));
+            return Err(errors.push(error.hint("write one of them, a list of addresses")));
         }
     };
-    filter.map_err(|error| {
-        let pointer =
-            error.position().map_or_else(|| pointer.to_owned(), |position| format!("{pointer}/{position}"));
-        errors.push(FieldError::new(pointer, error))
+    let list = read_addresses(errors, list, pointer)?;
+    let group = group.ok_or_else(|| errors.refused())?;
+    filter(group, list.clone()).map_err(|error| {
+        if error.position().is_none() {
+            return errors.push(FieldError::new(pointer, error));
+        }
+        // Each by itself, because the filter reports only the first.
+        for (position, &address) in list.iter().enumerate() {
+            if let Err(error) = filter(group, vec![address]) {
+                errors.push(FieldError::new(format!("{pointer}/{position}"), error));
+            }
+        }
+        errors.refused()
     })
 }
 
@@ -70,7 +81,8 @@ fn read_addresses(
     pointer: &str,
 ) -> Result<Vec<IpAddr>, Refused> {
     if list.len() > limits::SOURCES {
-        errors.push(FieldError::new(pointer, format!("at most {} sources can be named", limits::SOURCES)));
+        let fact = format!("`{}` has {} addresses", field_name(pointer), list.len());
+        errors.push(FieldError::new(pointer, fact).hint(format!("name at most {}", limits::SOURCES)));
     }
     let read =
         |(position, text): (usize, String)| read_address(errors, &format!("{pointer}/{position}"), &text);

@@ -24,7 +24,7 @@ pub enum DurabilityError {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     #[error("there is no {kind} `{id}`")]
-    NotFound { kind: ResourceKind, id: Id },
+    NotFound { kind: ResourceKind, id: Id, elsewhere: Option<ResourceKind> },
     #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
     #[error("the condition of the request does not hold: the {kind} `{id}` {}", at_revision(*.revision))]
@@ -42,7 +42,7 @@ pub enum ControlError {
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
     #[error("there is no interface `{name}`")]
-    UnknownInterface { name: String, position: Option<usize> },
+    UnknownInterface { name: String, position: Option<usize>, purpose: Purpose },
     #[error("the group names the interface `{zone}`, and the request names another")]
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::error::ControlError;
+use super::error::{ControlError, Purpose};
 use super::shared::Control;
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
 use crate::net::InterfaceHealth;
@@ -29,14 +29,15 @@ impl Control {
     pub async fn resolve(
         &self,
         choice: &InterfaceChoice,
+        purpose: Purpose,
         allowed: impl Fn(&str) -> bool,
     ) -> Result<Interfaces, ControlError> {
         let table = self.0.interfaces.table();
-        match choice.resolve(&table, &allowed) {
+        match choice.resolve(&table, purpose, &allowed) {
             // The table may not yet have an interface that was created just now.
             Err(ControlError::UnknownInterface { .. }) => {
                 let table = self.interfaces().await?;
-                choice.resolve(&table, &allowed)
+                choice.resolve(&table, purpose, &allowed)
             }
             result => result,
         }
@@ -47,18 +48,20 @@ impl InterfaceChoice {
     fn resolve(
         &self,
         table: &InterfaceTable,
+        purpose: Purpose,
         allowed: &impl Fn(&str) -> bool,
     ) -> Result<Interfaces, ControlError> {
         let name_of = |reference: &InterfaceRef, position| match reference {
             InterfaceRef::Name(name) => match table.by_name(name) {
                 Some(interface) => Ok(interface.name.clone()),
                 None if allowed(name) => Ok(Arc::from(&**name)),
-                None => Err(ControlError::UnknownInterface { name: name.clone(), position }),
+                None => Err(ControlError::UnknownInterface { name: name.clone(), position, purpose }),
             },
-            InterfaceRef::Index(index) => match table.by_index(*index) {
-                Some(interface) => Ok(interface.name.clone()),
-                None => Err(ControlError::UnknownInterface { name: format!("index {index}"), position }),
-            },
+            InterfaceRef::Index(index) => {
+                let named = table.by_index(*index).map(|interface| interface.name.clone());
+                let name = || format!("index {index}");
+                named.ok_or_else(|| ControlError::UnknownInterface { name: name(), position, purpose })
+            }
         };
         let zone = self.zone.as_ref().map(|zone| name_of(zone, None)).transpose()?;
         let Some(named) = &self.named else {

@@ -66,15 +66,12 @@ pub(super) struct Shared {
 impl Control {
     /// A membership or, if `kind` says so, a responder.
     pub fn membership(&self, kind: ResourceKind, id: &Id) -> Result<Arc<Membership>, ControlError> {
-        self.0.memberships_of(kind).find(id).ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })
+        self.0.memberships_of(kind).find(id).ok_or_else(|| self.0.not_found(kind, id))
     }
 
     /// A message, collecting or closed.
     pub fn message(&self, id: &Id) -> Result<Arc<Message>, ControlError> {
-        self.0
-            .messages
-            .find(id)
-            .ok_or_else(|| ControlError::NotFound { kind: ResourceKind::Message, id: id.clone() })
+        self.0.messages.find(id).ok_or_else(|| self.0.not_found(ResourceKind::Message, id))
     }
 
     /// Cancelled when the service stops; long polls and streams end then.
@@ -107,6 +104,16 @@ impl Shared {
             ResourceKind::Responder => &self.responders,
             ResourceKind::Membership | ResourceKind::Message => &self.memberships,
         }
+    }
+
+    /// The error that no resource of this kind has the id; it names another kind that has one.
+    pub(super) fn not_found(&self, kind: ResourceKind, id: &Id) -> ControlError {
+        let has = |kind: &ResourceKind| match kind {
+            ResourceKind::Message => self.messages.find(id).is_some(),
+            kind => self.memberships_of(*kind).find(id).is_some(),
+        };
+        let elsewhere = ResourceKind::ALL.into_iter().filter(|other| *other != kind).find(has);
+        ControlError::NotFound { kind, id: id.clone(), elsewhere }
     }
 
     /// All memberships and responders.

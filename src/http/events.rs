@@ -17,7 +17,7 @@ use super::responses::JsonResponse;
 use crate::contract::datagrams::GapBody;
 use crate::contract::documented::EventStream;
 use crate::contract::events::{Event, EventFormat, EventList, EventQuery};
-use crate::contract::{After, FieldError, FieldErrors, Format, parse_query};
+use crate::contract::{After, FieldError, Format, parse_query};
 use crate::control::{Control, EventPage};
 use crate::rendering::{EndReason, sse};
 use crate::store::Cursor;
@@ -63,20 +63,24 @@ impl<S: Send + Sync> FromRequestParts<S> for EventReading {
 
 impl EventReading {
     fn parse(parts: &Parts) -> Result<Self, Problem> {
-        let query = parse_query(parts.uri.query().unwrap_or_default());
-        let query: EventQuery = query.map_err(Problem::of_parameter)?;
+        let parsed = parse_query::<EventQuery>(parts.uri.query().unwrap_or_default());
+        let (query, mut errors) = parsed.map_err(Problem::of_parameters)?;
         let format = match query.format {
             Some(EventFormat::Json) => Format::Json,
             Some(EventFormat::Sse) => Format::Sse,
+            // The other parameters are not compared with an invalid one.
+            None if errors.left_out("/format") => Format::Json,
             None => negotiate(&parts.headers, &[Format::Json, Format::Sse])?,
         };
-        let mut errors = FieldErrors::default();
         let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
         if format == Format::Sse {
             for (given, pointer) in [(query.limit, "/limit"), (query.wait_ms, "/wait_ms")] {
                 if given.is_some() {
-                    let fact = "this is for JSON pages, and the request is for `sse`";
-                    errors.push(FieldError::new(pointer, fact));
+                    let name = pointer.trim_start_matches('/');
+                    let fact = format!("`{name}` is for JSON pages, and the request is for `sse`");
+                    errors.push(
+                        FieldError::new(pointer, fact).hint("leave it out, or choose another `format`"),
+                    );
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Extractors of bodies, queries, path ids and preferences; their rejections are problem documents.
 
+use std::any::Any;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use serde::de::DeserializeOwned;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::access::Authorization;
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};
-use crate::contract::{MergePatch, parse_json, parse_query};
+use crate::contract::{
+    FieldErrors, MergePatch, Parsed, misplaced_options, parse_json, parse_query, unknown_parameters,
+};
 use crate::model::{Id, parse_decimal};
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
@@ -28,12 +31,12 @@ pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// How long a client that pauses in the middle of a body can hold a connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A JSON body.
-pub(super) struct Json<T>(pub(super) T);
+/// A JSON body without the mistakes in its structure, and these mistakes.
+pub(super) struct Json<T>(pub(super) T, pub(super) FieldErrors);
 
 impl<T, S> FromRequest<S> for Json<T>
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + ToSchema + Any,
     S: Send + Sync,
     Arc<RequestBytes>: FromRef<S>,
 {
@@ -44,17 +47,23 @@ where
             Content::Json => {}
             _ => return Err(wrong_type(request.headers(), "application/json")),
         }
+        let misplaced = request.uri().query().map(misplaced_options::<T>).unwrap_or_default();
         let body = read_body(request, &Arc::from_ref(state)).await?;
-        Ok(Self(parse_json(&body.bytes)?))
+        let parsed = parse_json(&body.bytes);
+        if !misplaced.is_empty() {
+            return Err(Problem::of_parameters(misplaced));
+        }
+        let (body, errors) = parsed?;
+        Ok(Self(body, errors))
     }
 }
 
 /// A JSON body, or none.
-pub(super) struct OptionalJson<T>(pub(super) Option<T>);
+pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>);
 
 impl<T, S> FromRequest<S> for OptionalJson<T>
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + ToSchema + Any,
     S: Send + Sync,
     Arc<RequestBytes>: FromRef<S>,
 {
@@ -66,7 +75,7 @@ where
         let body = read_body(request, &Arc::from_ref(state)).await?;
         match &*body.bytes {
             [] => Ok(Self(None)),
-            bytes if is_json => Ok(Self(parse_json(bytes)?)),
+            bytes if is_json => Ok(Self(Some(parse_json(bytes)?))),
             _ => Err(wrong),
         }
     }
@@ -125,7 +134,8 @@ impl Content {
 pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let given = given.map_or_else(|| "no content-type".to_owned(), |given| format!("content-type `{given}`"));
-    Problem::new(ProblemKind::ContentType, format!("the request has {given}: send {accepted}"))
+    let detail = format!("the request has {given}: send {accepted}; `curl --json` sets that of JSON");
+    Problem::new(ProblemKind::ContentType, detail)
 }
 
 /// A body that has arrived; its bytes are held in the budget until it is dropped, because it is parsed next.
@@ -220,14 +230,42 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::ContentEncoding, detail))
 }
 
-/// The query; unknown parameters are errors, like unknown fields.
-pub(super) struct Query<T>(pub(super) T);
+/// The query without the mistakes in its structure, and these mistakes; unknown parameters are some, like unknown
+/// fields.
+pub(super) struct Query<T>(pub(super) T, pub(super) FieldErrors);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+impl<T: DeserializeOwned + IntoParams + Any, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parse_query(parts.uri.query().unwrap_or_default()).map(Self).map_err(Problem::of_parameter)
+        let parsed = parse_query(parts.uri.query().unwrap_or_default());
+        parsed.map(|(query, errors)| Self(query, errors)).map_err(Problem::of_parameters)
+    }
+}
+
+/// The detail of a path that cannot be decoded.
+pub(super) const NOT_UTF8: &str =
+    "the path is not UTF-8: write each other byte as `%` and two hexadecimal digits of UTF-8";
+
+/// Reads an id in a path.
+pub(super) fn path_id(text: &str) -> Result<Id, Problem> {
+    Id::parse(text).map_err(|error| {
+        let detail = format!("`{}` cannot be an id: {error}", text.escape_debug());
+        Problem::new(ProblemKind::InvalidParameter, detail).at("/id")
+    })
+}
+
+/// A query that is empty.
+pub(super) struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.uri.query() {
+            None | Some("") => Ok(Self),
+            Some(query) => Err(Problem::of_parameters(unknown_parameters(query))),
+        }
     }
 }
 
@@ -239,11 +277,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await;
-        let text = text
-            .map(|Path(text)| text)
-            .map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.to_string()))?;
-        let id = Id::parse(&text);
-        id.map(Self).map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.to_string()).at("/id"))
+        let text =
+            text.map(|Path(text)| text).map_err(|_| Problem::new(ProblemKind::InvalidParameter, NOT_UTF8))?;
+        path_id(&text).map(Self)
     }
 }
 

@@ -15,8 +15,8 @@ use super::reading::Reading;
 use crate::contract::datagrams::{Datagram, Response as ResponseView};
 use crate::contract::lists::ListParams;
 use crate::contract::{
-    BodyError, Encoding, FieldError, MembershipBody, MessageBody, MessageRequest, RawOptions, ResponderBody,
-    memberships, messages, parse_json, parse_query,
+    BodyError, Encoding, FieldError, FieldErrors, MembershipBody, MessageBody, MessageRequest, Parsed,
+    RawOptions, ResponderBody, memberships, messages, parse_json, parse_query,
 };
 use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
@@ -32,9 +32,9 @@ pub fn message(body: &[u8]) -> Result<MessageSpec, RenderedProblem> {
 
 /// The query and the body of a message whose body is its payload.
 pub fn raw_message(query: &str, payload: &[u8]) -> Result<MessageSpec, RenderedProblem> {
-    let options: RawOptions = parse_query(query).map_err(|error| document(&Problem::of_parameter(error)))?;
-    let request = options.read(Bytes::copy_from_slice(payload));
-    request.map(spec).map_err(|errors| document(&Problem::of_fields(errors)))
+    let parsed = parse_query::<RawOptions>(query);
+    let request = parsed.and_then(|(options, errors)| options.read(Bytes::copy_from_slice(payload), errors));
+    request.map(spec).map_err(|errors| document(&Problem::of_parameters(errors)))
 }
 
 /// The body of a membership.
@@ -48,11 +48,12 @@ pub fn responder(body: &[u8]) -> Result<JoinRequest, RenderedProblem> {
 }
 
 fn read_body<T, R>(
-    body: Result<T, BodyError>,
-    read: impl FnOnce(T) -> Result<R, Vec<FieldError>>,
+    body: Result<Parsed<T>, BodyError>,
+    read: impl FnOnce(T, FieldErrors) -> Result<R, Vec<FieldError>>,
 ) -> Result<R, RenderedProblem> {
     let body = body.map_err(Problem::from);
-    body.and_then(|body| read(body).map_err(Problem::of_fields)).map_err(|problem| document(&problem))
+    body.and_then(|(body, errors)| read(body, errors).map_err(Problem::of_fields))
+        .map_err(|problem| document(&problem))
 }
 
 /// The resources that a GET can read.
@@ -74,11 +75,11 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
         Reads::Events => extract::<EventReading>(&mut parts).map(drop),
         Reads::Memberships => {
             let params = extract::<Query<ListParams<memberships::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(|error| document(&Problem::of_parameter(error)))
+            params.0.query(params.1).map(drop).map_err(|errors| document(&Problem::of_parameters(errors)))
         }
         Reads::Messages => {
             let params = extract::<Query<ListParams<messages::State>>>(&mut parts)?;
-            params.0.query().map(drop).map_err(|error| document(&Problem::of_parameter(error)))
+            params.0.query(params.1).map(drop).map_err(|errors| document(&Problem::of_parameters(errors)))
         }
     }
 }

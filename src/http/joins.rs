@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
 use super::compute::{compute, compute_within};
 use super::conditions::{Conditions, ReadCondition, identity, tagged};
@@ -16,7 +17,7 @@ use super::responses::JsonResponse;
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
-use crate::contract::{FieldError, MembershipBody, RenewBody, ResponderBody};
+use crate::contract::{FieldError, FieldErrors, MembershipBody, RenewBody, ResponderBody};
 use crate::control::{
     Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome, RequestedLease,
 };
@@ -26,11 +27,12 @@ use crate::model::Id;
 pub(super) trait Join:
     Resource + Serialize + Send + 'static + for<'a> From<&'a MembershipView>
 {
-    type Body: DeserializeOwned + Send + 'static;
+    type Body: DeserializeOwned + ToSchema + Send + 'static;
     /// The description of the response to a creation.
     const CREATED: &'static str;
 
-    fn read(body: Self::Body) -> Result<JoinRequest, Vec<FieldError>>;
+    /// `errors`: those that were found before.
+    fn read(body: Self::Body, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>>;
 
     /// Whether to read the body takes long.
     fn has_pattern(_: &Self::Body) -> bool {
@@ -42,8 +44,8 @@ impl Join for Membership {
     type Body = MembershipBody;
     const CREATED: &'static str = "The membership has joined the group, or waits for an interface";
 
-    fn read(body: MembershipBody) -> Result<JoinRequest, Vec<FieldError>> {
-        body.read()
+    fn read(body: MembershipBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
+        body.read(errors)
     }
 }
 
@@ -51,8 +53,8 @@ impl Join for Responder {
     type Body = ResponderBody;
     const CREATED: &'static str = "The responder has joined the group, or waits for an interface";
 
-    fn read(body: ResponderBody) -> Result<JoinRequest, Vec<FieldError>> {
-        body.read()
+    fn read(body: ResponderBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
+        body.read(errors)
     }
 
     fn has_pattern(body: &ResponderBody) -> bool {
@@ -63,9 +65,9 @@ impl Join for Responder {
 /// Creates under a new id: 201 with its location.
 pub(super) async fn create<T: Join>(
     State(control): State<Control>,
-    Json(body): Json<T::Body>,
+    Json(body, errors): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body).await?;
+    let request = read::<T>(body, errors).await?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, &Condition::ONLY_CREATE).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
@@ -82,9 +84,9 @@ pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    Json(body): Json<T::Body>,
+    Json(body, errors): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body).await?;
+    let request = read::<T>(body, errors).await?;
     let (membership, outcome) = control.join_as(id, request, &condition).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
@@ -101,7 +103,8 @@ pub(super) async fn patch<T: Join>(
     loop {
         let view = control.membership(T::KIND, &id)?.view();
         condition.check(T::KIND, &id, Some(view.revision))?;
-        let request = read::<T>(patch.apply(&T::from(&view))?).await?;
+        let (body, errors) = patch.apply(&T::from(&view))?;
+        let request = read::<T>(body, errors).await?;
         let lease = if patch.has_lease() { request.lease } else { RequestedLease::Unchanged };
         let request = JoinRequest { lease, ..request };
         match control.join_as(id.clone(), request, &Condition::at(view.revision)).await {
@@ -122,16 +125,17 @@ pub(super) async fn renew<T: Join>(
     Conditions(condition): Conditions,
     OptionalJson(body): OptionalJson<RenewBody>,
 ) -> Result<Response, Problem> {
-    let lease = body.unwrap_or_default().read().map_err(Problem::of_fields)?;
+    let (body, errors) = body.unwrap_or_default();
+    let lease = body.read(errors).map_err(Problem::of_fields)?;
     let view = control.renew(T::KIND, &id, lease, &condition).await?.view();
     Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
 
 pub(super) async fn list<T: Join>(
     State(control): State<Control>,
-    Query(params): Query<JoinListParams>,
+    Query(params, errors): Query<JoinListParams>,
 ) -> Result<JsonResponse<List<T>>, Problem> {
-    let query = params.query().map_err(Problem::of_parameter)?;
+    let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
         let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
         let entries =
@@ -162,11 +166,11 @@ pub(super) async fn leave<T: Join>(
 
 /// Reads a body. A pattern takes up to 100 ms to compile, so not on a worker of the runtime; and one at a time, so that
 /// clients that send the worst patterns occupy one core.
-async fn read<T: Join>(body: T::Body) -> Result<JoinRequest, Problem> {
+async fn read<T: Join>(body: T::Body, errors: FieldErrors) -> Result<JoinRequest, Problem> {
     static COMPILING: Semaphore = Semaphore::const_new(1);
     if !T::has_pattern(&body) {
-        return T::read(body).map_err(Problem::of_fields);
+        return T::read(body, errors).map_err(Problem::of_fields);
     }
-    let request = compute_within(&COMPILING, Done::Nothing, || T::read(body)).await?;
+    let request = compute_within(&COMPILING, Done::Nothing, || T::read(body, errors)).await?;
     request.map_err(Problem::of_fields)
 }

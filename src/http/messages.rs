@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use super::access::Authorization;
 use super::compute::compute;
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition, identity, tagged};
-use super::extract::{Content, PathId, PreferWait, Query, Wait, read_body, wrong_type};
-use super::problem::{Problem, ProblemKind};
+use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
+use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
 use super::resource::{DatagramParams, IdParam, Resource, location};
@@ -20,8 +20,11 @@ use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
 use crate::contract::lists::{List, ListParams};
 use crate::contract::messages::{Collected, Message, State as MessageState};
-use crate::contract::{MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query};
-use crate::control::{Control, Done, Message as Sent, Outcome};
+use crate::contract::{
+    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, misplaced_options, parse_json,
+    parse_query,
+};
+use crate::control::{Control, Done, Message as Sent, Outcome, Purpose};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
 use crate::store::ReadRange;
@@ -93,10 +96,10 @@ type MessageList = List<Message>;
     responses((status = 200, description = "A page of the list", body = MessageList), Problem))]
 pub(super) async fn list(
     State(control): State<Control>,
-    Query(params): Query<ListParams<MessageState>>,
+    Query(params, errors): Query<ListParams<MessageState>>,
 ) -> Result<JsonResponse<List<Message>>, Problem> {
     let closed = params.state.map(|state| state == MessageState::Closed);
-    let query = params.query().map_err(Problem::of_parameter)?;
+    let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
         let (page, more) = control.messages(&query, closed);
         let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
@@ -118,6 +121,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(control): State<Control>,
     PathId(id): PathId,
+    _: NoQuery,
     ReadCondition(condition): ReadCondition,
     wait: Wait,
     authorization: Authorization,
@@ -198,25 +202,34 @@ async fn read_spec(
     let content = Content::of(request.headers());
     let query = request.uri().query().unwrap_or_default().to_owned();
     let request: MessageRequest = match content {
-        Content::Json if !query.is_empty() => {
-            let detail = "with a JSON body, put the options in the body: leave out the query";
-            return Err(Problem::new(ProblemKind::InvalidParameter, detail));
-        }
         Content::Json => {
-            let body: MessageBody = parse_json(&read_body(request, budget).await?.bytes)?;
-            body.read().map_err(Problem::of_fields)?
+            let misplaced = misplaced_options::<MessageBody>(&query);
+            let parsed = parse_json::<MessageBody>(&read_body(request, budget).await?.bytes);
+            if !misplaced.is_empty() {
+                let read = parsed.map(|(body, errors)| body.read(errors));
+                let in_body = read.map_or_else(|_| Vec::new(), |read| read.err().unwrap_or_default());
+                return Err(Problem::of_parameters([misplaced, in_body].concat()));
+            }
+            let (body, errors) = parsed?;
+            body.read(errors).map_err(Problem::of_fields)?
         }
         Content::Raw => {
-            let options: RawOptions = parse_query(&query).map_err(Problem::of_parameter)?;
-            options.read(read_body(request, budget).await?.bytes).map_err(Problem::of_fields)?
+            let (options, errors) = parse_query::<RawOptions>(&query).map_err(Problem::of_parameters)?;
+            options.read(read_body(request, budget).await?.bytes, errors).map_err(wrong_options)?
         }
         Content::MergePatch | Content::Other => {
             let accepted = "application/json, or the payload as text/plain or application/octet-stream";
             return Err(wrong_type(request.headers(), accepted));
         }
     };
-    let interfaces = control.resolve(&request.interfaces, |_| known).await?;
+    let interfaces = control.resolve(&request.interfaces, Purpose::Send, |_| known).await?;
     Ok(request.on(interfaces))
+}
+
+/// The errors of a message whose body is the payload: in its options, or only in the payload.
+fn wrong_options(errors: Vec<FieldError>) -> Problem {
+    let is_of_body = errors.iter().all(|error| error.pointer == "/payload");
+    if is_of_body { Problem::of_fields(errors) } else { Problem::of_parameters(errors) }
 }
 
 /// The message, once it is closed or the wait is over. `otherwise`: the status if the request did not wait, or the

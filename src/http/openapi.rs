@@ -18,7 +18,14 @@ type Responses = DatagramPage<datagrams::Response>;
         title = "Rollcall",
         description = "An HTTP control plane for UDP multicast: join groups, reply to datagrams, send messages and collect the responses. \
             Every path also has OPTIONS, and HEAD where it has GET. Requests can be conditional (RFC 9110 section 13). Views of \
-            resources have counters: they have `cache-control: no-store`, and are never 304.",
+            resources have counters: they have `cache-control: no-store`, and are never 304.\n\n\
+            A request with mistakes is refused with a problem document (RFC 9457); its `errors` are all mistakes at once. \
+            The status is 400 if a parameter of the query, an id in the path or a header is wrong, or if the body is not \
+            JSON. It is 422 if only a field of the JSON body or the payload is wrong, or if the service or its host \
+            cannot do what the request asks for, as when there is no such interface. A field that does not exist is a \
+            mistake; so is a parameter, where a request takes some or has a body. In a body, `null` is as if the field \
+            were left out; so a field that is required cannot be `null`, and neither can an entry of a list. A parameter \
+            that is given needs a value.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(

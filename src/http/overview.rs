@@ -21,9 +21,9 @@ type GroupList = List<Group>;
     ))]
 pub(super) async fn groups(
     State(control): State<Control>,
-    Query(params): Query<GroupParams>,
+    Query(params, errors): Query<GroupParams>,
 ) -> Result<JsonResponse<GroupList>, Problem> {
-    let query = params.query().map_err(Problem::of_parameter)?;
+    let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
         let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
         let page: Vec<_> = matching.by_ref().take(query.limit).collect();

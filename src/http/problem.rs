@@ -116,15 +116,14 @@ impl Problem {
         Self::wrong(ProblemKind::InvalidParameter, errors)
     }
 
-    /// A parameter of the URL.
-    pub(super) fn of_parameter(error: FieldError) -> Self {
-        Self::of_parameters(vec![error])
-    }
-
     fn wrong(kind: ProblemKind, errors: Vec<FieldError>) -> Self {
         let wrong = |error: FieldError| WrongField { detail: error.to_string(), pointer: error.pointer };
         let errors: Vec<_> = errors.into_iter().map(wrong).collect();
-        let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+        let detail = errors.iter().fold(String::new(), |detail, error| match detail.chars().last() {
+            None => error.detail.clone(),
+            Some('?') => detail + " " + &error.detail,
+            Some(_) => detail + "; " + &error.detail,
+        });
         Self { errors, ..Self::new(kind, detail) }
     }
 
@@ -214,7 +213,7 @@ impl From<BodyError> for Problem {
         match error {
             BodyError::Syntax(detail) => Self::new(ProblemKind::MalformedJson, detail),
             BodyError::Kind(detail) => Self::new(ProblemKind::InvalidRequest, detail),
-            BodyError::Field(error) => Self::of_fields(vec![error]),
+            BodyError::Fields(errors) => Self::of_fields(errors),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::operations::{configuration, health, metrics};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use super::{events, index, memberships, messages, overview, responders};
+use crate::contract::nearest;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     use {configuration as config, memberships as member, messages as message, responders as answer};
@@ -77,8 +78,44 @@ pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
         return (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response();
     }
-    let detail = format!("there is nothing at {}: /docs lists the paths", uri.path());
+    let hint = likely_path(uri.path()).map(|path| format!("did you mean {path}?"));
+    let hint = hint.unwrap_or_else(|| "/docs lists the paths".to_owned());
+    let detail = format!("there is nothing at {}: {hint}", uri.path());
     Problem::new(ProblemKind::NotFound, detail).into_response()
+}
+
+/// The path that a client most likely means by one that does not exist.
+fn likely_path(path: &str) -> Option<String> {
+    const PATHS: [&str; 11] = [
+        "/v1/messages",
+        "/v1/memberships",
+        "/v1/responders",
+        "/v1/groups",
+        "/v1/interfaces",
+        "/v1/events",
+        "/v1/config",
+        "/v1/log-filter",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    ];
+    let given: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+    let names = |path: &'static str| path.split('/').skip(1);
+    match given[..] {
+        ["v1", "memberships" | "responders", id, "responses", ..] => {
+            Some(format!("/v1/{}/{id}/datagrams", given[1]))
+        }
+        ["v1", "messages", id, "datagrams", ..] => Some(format!("/v1/messages/{id}/responses")),
+        // Of the API in its version.
+        ["v1", name, ..] | [name, ..] => {
+            let last = nearest(name, PATHS.into_iter().filter_map(|path| names(path).last()))?;
+            let known = PATHS.into_iter().find(|path| names(path).last() == Some(last))?;
+            let rest = given.iter().skip(if given[0] == "v1" { 2 } else { 1 });
+            let likely = rest.fold(known.to_owned(), |path, name| path + "/" + name);
+            (likely != path).then_some(likely)
+        }
+        _ => None,
+    }
 }
 
 /// The response if the route does not have the method. Every route has OPTIONS; the router adds `allow`.

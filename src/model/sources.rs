@@ -76,7 +76,7 @@ fn legal_sources(group: &Group, mut sources: Vec<IpAddr>) -> Result<Vec<IpAddr>,
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    #[error("{group} is an {family} group: the source {host} is of the other family")]
+    #[error("{host} cannot be a source of {group}: name an {family} address")]
     OtherFamily { position: usize, host: IpAddr, group: Group, family: Family },
     #[error("{host} cannot be a source: name a host's own (unicast) address")]
     NotUnicast { position: usize, host: IpAddr },

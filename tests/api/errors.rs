@@ -158,22 +158,71 @@ async fn one_problem_lists_all_invalid_fields() {
     let server = TestServer::start().await;
     let body = json!({"group": "192.0.2.1:1", "interfaces": [], "payload": "x", "ttl": 256});
     let problem = server.post("/v1/messages", body).await.expect(422);
-    let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| &e["pointer"]).collect();
-    assert_eq!(pointers, ["/ttl", "/group", "/interfaces"]);
+    assert_eq!(pointers(&problem), ["/ttl", "/group", "/interfaces"]);
+}
+
+#[tokio::test]
+async fn one_problem_lists_mistakes_in_structure_and_in_values() {
+    let server = TestServer::start().await;
+    let body = json!({"group": "192.0.2.1:1", "interfaces": "lo", "colour": "red", "expires_in_ms": 0});
+    let problem = server.post("/v1/memberships", body).await.expect(422);
+    assert_eq!(pointers(&problem), ["/colour", "/expires_in_ms", "/interfaces", "/group"]);
+}
+
+#[tokio::test]
+async fn null_is_as_if_the_field_were_left_out() {
+    let server = TestServer::start().await;
+    let nulls = |names: &[&str]| {
+        let group = fresh_group();
+        let mut body = on_lo(&group, json!({}));
+        body.as_object_mut().unwrap().extend(names.iter().map(|name| ((*name).to_owned(), Value::Null)));
+        body
+    };
+    let join = ["allow_missing", "sources", "exact_drops", "retention", "expires_in_ms"];
+    server.post("/v1/memberships", nulls(&join)).await.expect(201);
+    let rules = ["reply", "match", "delay_ms", "reply_from", "dedupe", "reply_bytes"];
+    let shown = server.post("/v1/responders", nulls(&[&join[..], &rules].concat())).await.expect(201);
+    assert_eq!((&shown["dedupe"], &shown["allow_missing"]), (&json!(true), &json!(false)));
+    let mut message = nulls(&["payload_base64", "ttl", "loopback", "source", "repeat", "track_attempts"]);
+    message["payload"] = "x".into();
+    server.post("/v1/messages", message).await.expect(202);
+    let mut inner = nulls(&[]);
+    inner["reply"] = json!({"payload": "x", "payload_base64": null, "echo": null});
+    server.post("/v1/responders", inner).await.expect(201);
+
+    server.post("/v1/memberships", json!({"group": null})).await.problem(422, "invalid-request", "/group");
+    let list = json!({"group": GROUP, "interfaces": [null]});
+    server.post("/v1/memberships", list).await.problem(422, "invalid-request", "/interfaces/0");
+}
+
+/// A body may have as many mistakes as it has room for.
+#[tokio::test]
+async fn a_problem_lists_at_most_a_hundred_mistakes() {
+    let server = TestServer::start().await;
+    let fields = (0..50_000).map(|nth| (format!("field-{nth}"), json!(nth)));
+    let problem = server.post("/v1/messages", Value::Object(fields.collect())).await.expect(422);
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
+    let listed = json!({"group": GROUP, "sources": {"include": vec!["x"; 50_000]}});
+    let problem = server.post("/v1/memberships", listed).await.expect(422);
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
+}
+
+fn pointers(problem: &Value) -> Vec<&Value> {
+    problem["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect()
 }
 
 #[tokio::test]
 async fn bodies_that_are_not_json_are_refused() {
     let server = TestServer::start().await;
-    for (body, ending) in [
-        ("{\n  \"group\": }", "line 2, column 12"),
-        ("", "line 1, column 0"),
-        ("{\"group\": \"\"} x", "line 1, column 15"),
+    for (body, beginning) in [
+        ("{\n  \"group\": }", "line 2, column 12: "),
+        ("", "the body is empty: "),
+        ("{\"group\": \"\"} x", "line 1, column 15: "),
     ] {
         for path in ["/v1/memberships", "/v1/responders", "/v1/messages"] {
             let request = server.request(Method::POST, path).body("application/json", body);
             let problem = request.send().await.problem(400, "malformed-json", "");
-            assert!(problem["detail"].as_str().unwrap().ends_with(ending), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().starts_with(beginning), "{problem}");
         }
     }
 }
@@ -233,13 +282,15 @@ async fn invalid_parameters_are_refused() {
         (&log, "after=1", "/after"),
         (&log, "after=xxxxxxxxxxxxxxxx-1", "/after"),
         (&log, "wait_ms=60001", "/wait_ms"),
-        (&log, "limit=&wait_ms=", "/limit"),
-        ("/v1/events", "limit=&wait_ms=", "/limit"),
         ("/v1/events", "wait_ms=", "/wait_ms"),
         (&log, "encoding=hex", "/encoding"),
         (&log, "colour=red", "/colour"),
     ] {
         server.get(&format!("{path}?{query}")).await.problem(400, "invalid-parameter", pointer);
+    }
+    for path in [&log, "/v1/events"] {
+        let problem = server.get(&format!("{path}?limit=&wait_ms=")).await.expect(400);
+        assert_eq!(pointers(&problem), ["/limit", "/wait_ms"]);
     }
     let raw = |query: &str| {
         server.request(Method::POST, &format!("/v1/messages?{query}")).body("text/plain", "x").send()
@@ -247,9 +298,9 @@ async fn invalid_parameters_are_refused() {
     raw("group=239.1.1.1:1&colour=red").await.problem(400, "invalid-parameter", "/colour");
     raw("group=239.1.1.1:1&ttl=01").await.problem(400, "invalid-parameter", "/ttl");
     raw("group=239.1.1.1:1&ttl=").await.problem(400, "invalid-parameter", "/ttl");
-    raw("interfaces=lo").await.problem(422, "invalid-request", "/group");
+    raw("interfaces=lo").await.problem(400, "invalid-parameter", "/group");
     let both = server.post("/v1/messages?ttl=1", on_lo(GROUP, json!({"payload": "x"}))).await;
-    both.problem(400, "invalid-parameter", "");
+    both.problem(400, "invalid-parameter", "/ttl");
     let tagged = server.request(Method::PUT, "/v1/memberships/m").header("if-none-match", "1");
     tagged.json(on_lo(GROUP, json!({}))).send().await.problem(400, "invalid-parameter", "/if-none-match");
 }

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use rollcall::server::Listen;
 use serde_json::Value;
 
+use super::mistakes::assert_plain;
 use crate::support::program::Scratch;
 use crate::support::raw_connection::RawConnection;
 use crate::support::server::{TestServer, fresh_group};
@@ -72,6 +73,7 @@ async fn check(socket: &Path, request: &[u8]) -> bool {
     let kind = problem["type"].as_str().and_then(|kind| kind.strip_prefix("urn:rollcall:problem:"));
     let kind = kind.unwrap_or_else(|| panic!("no type: {problem}: {}", shown()));
     assert_eq!(problem["status"], status, "{}", shown());
+    assert_plain(problem["detail"].as_str().unwrap_or_default());
     assert!(status < 500 || DOCUMENTED.contains(&kind), "{problem}: {}", shown());
     true
 }

@@ -71,7 +71,10 @@ async fn a_broken_file_changes_nothing_and_is_reported() {
     assert_eq!((&shown["reads"], &shown["memberships"]), (&json!(2), &json!(["monitor"])));
     let problem = &shown["problems"][0];
     assert_eq!((&problem["place"], &problem["line"]), (&json!(node.file()), &json!(4)));
-    assert!(problem["detail"].as_str().unwrap().contains("unknown field `reply`"), "{problem}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("there is no field `reply`: only a responder has it"),
+        "{problem}"
+    );
     assert_eq!(node.ids("/v1/memberships").await, ["monitor"]);
     // For probes and for Prometheus, too.
     let seen = async || {

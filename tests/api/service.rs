@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::program::{Program, Scratch, run};
+use crate::support::program::{Program, Scratch};
 use crate::support::server::{TestServer, fresh_group, kept_in, on_lo};
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::charging::bytes_of;
 use super::joining::JoinRequest;
 use super::state::Membership;
 use crate::control::condition::Condition;
-use crate::control::error::{ControlError, Done};
+use crate::control::error::{ControlError, Done, Purpose};
 use crate::control::registry::{ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::{ActiveRules, Responder};
@@ -114,7 +114,7 @@ impl Control {
     ) -> Result<(), ControlError> {
         self.0.ensure_running()?;
         let registry = self.0.memberships_of(kind);
-        let not_found = || ControlError::NotFound { kind, id: id.clone() };
+        let not_found = || self.0.not_found(kind, id);
         let known = || registry.find(id).or_else(|| registry.under_deletion(id)).ok_or_else(not_found);
         let conditional = if condition.is_none() { None } else { Some(known()?) };
         // No request changes the membership between the check and its end.
@@ -157,8 +157,9 @@ impl Control {
             Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
             _ => false,
         };
-        let interfaces =
-            self.resolve(&request.interfaces, |name| request.allow_missing || known(name)).await?;
+        let interfaces = self
+            .resolve(&request.interfaces, Purpose::Join, |name| request.allow_missing || known(name))
+            .await?;
         Ok(MembershipSpec {
             group: request.group,
             interfaces,

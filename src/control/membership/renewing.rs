@@ -57,7 +57,7 @@ impl Membership {
         let now = self.context.sockets.clock();
         let mut state = self.state();
         match state.stage {
-            Stage::Left => return Err(ControlError::NotFound { kind, id: id() }),
+            Stage::Left => return Err(ControlError::NotFound { kind, id: id(), elsewhere: None }),
             Stage::Stopped => return Err(ControlError::Stopping),
             Stage::Active => {}
         }

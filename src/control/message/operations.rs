@@ -145,8 +145,7 @@ impl Control {
                 condition.check(kind, id, Some(message.revision()))?;
             }
             let deletion = messages.begin_deletion(id, |_| true);
-            let (message, is_new) =
-                deletion.ok_or_else(|| ControlError::NotFound { kind, id: id.clone() })?;
+            let (message, is_new) = deletion.ok_or_else(|| self.0.not_found(kind, id))?;
             if is_new {
                 message.discard();
             }

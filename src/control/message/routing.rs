@@ -23,6 +23,7 @@ impl MessageContext {
                     let unknown = || ControlError::UnknownInterface {
                         name: name.to_string(),
                         position: Some(position),
+                        purpose: Purpose::Send,
                     };
                     table.by_name(name).ok_or_else(unknown)
                 });

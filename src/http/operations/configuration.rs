@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use crate::contract::LogFilterPatch;
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
+use crate::contract::{LogFilterPatch, Parsed};
 use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
 use crate::http::extract::{Json, Patch};
 use crate::http::problem::{Problem, ProblemKind};
@@ -65,8 +65,9 @@ pub(in crate::http) async fn show_log_filter(
 pub(in crate::http) async fn put_log_filter(
     State(admin): State<AdminState>,
     condition: TextCondition,
-    Json(body): Json<LogFilterBody>,
+    Json(body, errors): Json<LogFilterBody>,
 ) -> Result<Response, Problem> {
+    let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
     set_log_filter(&admin, &body, |current| condition.check(current).map(|()| true))?;
     log_filter(&admin).respond(&HeaderMap::new())
 }
@@ -90,7 +91,9 @@ pub(in crate::http) async fn patch_log_filter(
     loop {
         let filter = admin.log_filter();
         let view = LogFilterView::new(&filter.current(), &filter.configured());
-        let (body, patched) = (patch.apply(&view)?, Text::json(&view));
+        let (body, errors): Parsed<LogFilterBody> = patch.apply(&view)?;
+        let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
+        let patched = Text::json(&view);
         // Another request may be faster: the patch is applied to what that one has made.
         if set_log_filter(&admin, &body, |current| condition.check(current).map(|()| *current == patched))? {
             return log_filter(&admin).respond(&HeaderMap::new());

@@ -83,6 +83,9 @@ fn port_field(purpose: Purpose) -> &'static str {
 fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
+        ControlError::NotFound { id, elsewhere: Some(kind), .. } => {
+            format!("a {kind} has this id: GET {}/{id}", list_path(*kind)).into()
+        }
         ControlError::NotFound { kind, .. } => format!("list them with GET {}", list_path(*kind)).into(),
         ControlError::TooMany { kind, .. } => match kind {
             ResourceKind::Membership => "delete some, or raise --max-memberships".into(),
@@ -99,8 +102,8 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         }
         ControlError::OtherRevision { revision: None, .. } => "leave out If-Match to create it".into(),
         ControlError::NoLease { .. } => "give it one with `expires_in_ms`".into(),
-        ControlError::UnknownInterface { .. } => {
-            format!("{LISTED}; a membership may wait for one with `allow_missing: true`").into()
+        ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
+            format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
         }
         ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
         ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists the existing ones".into(),
@@ -112,7 +115,9 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
             "look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`"
                 .into()
         }
-        ControlError::SourceNotThere { .. } | ControlError::AddressNotLocal { .. } => LISTED.into(),
+        ControlError::UnknownInterface { .. }
+        | ControlError::SourceNotThere { .. }
+        | ControlError::AddressNotLocal { .. } => LISTED.into(),
         ControlError::SourceAmbiguous { .. } => "name one of them in `interfaces`".into(),
         ControlError::TimedOut { done } => completing(*done),
         _ => return None,

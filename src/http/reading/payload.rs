@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::log_owner::LogOwner;
 use crate::control::{Control, Done, ResourceKind};
+use crate::http::extract::{NOT_UTF8, path_id};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::model::{Id, parse_decimal};
 use crate::store::{Cursor, GapReason, ReadRange};
@@ -23,11 +24,14 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let invalid = |detail: String| Problem::new(ProblemKind::InvalidParameter, detail);
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((id, sequence)) = path.map_err(|error| invalid(error.to_string()))?;
-        let id = Id::parse(&id).map_err(|error| invalid(error.to_string()).at("/id"))?;
+        let Path((id, sequence)) = path.map_err(|_| invalid(NOT_UTF8.to_owned()))?;
+        let id = path_id(&id)?;
         let parsed = parse_decimal(&sequence).ok_or_else(|| {
-            invalid(format!("`{sequence}` is not a number: use the `seq` of a datagram in the log"))
-                .at("/seq")
+            let sequence = sequence.escape_debug();
+            invalid(format!(
+                "`{sequence}` is not a number: write the `seq` of a datagram in the log, as in 1"
+            ))
+            .at("/seq")
         })?;
         Ok(Self { id, sequence: parsed })
     }

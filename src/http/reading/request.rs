@@ -45,22 +45,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Reading {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        let query = parse_query(parts.uri.query().unwrap_or_default()).map_err(Problem::of_parameter);
-        query.and_then(|query| Self::parse(&query, parts)).map_err(varying)
+        Self::parse(parts).map_err(varying)
     }
 }
 
 impl Reading {
-    fn parse(query: &ReadQuery, parts: &Parts) -> Result<Self, Problem> {
+    fn parse(parts: &Parts) -> Result<Self, Problem> {
         let headers = &parts.headers;
-        let format = query.format.map_or_else(|| negotiate(headers, Format::LOGS), Ok)?;
-        let mut errors = FieldErrors::default();
+        let parsed = parse_query::<ReadQuery>(parts.uri.query().unwrap_or_default());
+        let (query, mut errors) = parsed.map_err(Problem::of_parameters)?;
+        let format = match query.format {
+            Some(format) => Ok(format),
+            // The other parameters are not compared with an invalid one.
+            None if errors.left_out("/format") => Err(errors.refused()),
+            None => Ok(negotiate(headers, Format::LOGS)?),
+        };
         let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
         let after = after.transpose();
-        let filter = Filter::read(query, &mut errors);
-        let form = Form::read(query, format, &mut errors);
-        let accepted = after.and_then(|after| Ok((after, filter?)));
-        let (after, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
+        let filter = Filter::read(&query, &mut errors);
+        let form = format.map(|format| (format, Form::read(&query, format, &mut errors)));
+        let accepted = after.and_then(|after| Ok((after, filter?, form?)));
+        let (after, filter, (format, form)) = errors.finish(accepted).map_err(Problem::of_parameters)?;
         let resumed = if format == Format::Sse { last_event_id(headers)? } else { None };
         let scope = ReadRange { durable: query.durable == Some(true), since: filter.since, ..ReadRange::ALL };
         Ok(Self {
@@ -123,10 +128,11 @@ impl Reading {
 impl Form {
     /// The format with its parameters; those of other formats are errors, because they would have no effect.
     fn read(query: &ReadQuery, format: Format, errors: &mut FieldErrors) -> Self {
-        let mut only = |given: bool, pointer, forms| {
+        let mut only = |given: bool, pointer: &str, forms| {
             if given {
-                let fact = format!("this is for {forms}, and the request is for `{}`", format.name());
-                errors.push(FieldError::new(pointer, fact));
+                let name = pointer.trim_start_matches('/');
+                let fact = format!("`{name}` is for {forms}, and the request is for `{}`", format.name());
+                errors.push(FieldError::new(pointer, fact).hint("leave it out, or choose another `format`"));
             }
         };
         if format == Format::Json {

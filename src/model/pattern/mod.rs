@@ -157,13 +157,18 @@ impl Drop for Compiled {
 }
 
 fn compile(text: &str) -> Result<Automaton, PatternError> {
-    let syntax = |error: regex_syntax::Error| PatternError::Syntax(error.to_string());
-    let parsed = Parser::new().parse(text).map_err(|error| syntax(error.into()))?;
+    let syntax = |what: String, at: usize| {
+        let fact = format!("the pattern is not a regular expression: {what}, after {at} bytes");
+        PatternError::Syntax(format!("{fact}; to match a plain text, write `exact` or `prefix`"))
+    };
+    let parsed = Parser::new().parse(text);
+    let parsed = parsed.map_err(|error| syntax(error.kind().to_string(), error.span().start.offset))?;
     if !case_folding::is_bounded(&parsed) {
         return Err(PatternError::CaseFolding);
     }
     let mut translator = TranslatorBuilder::new().utf8(false).build();
-    let pattern = translator.translate(text, &parsed).map_err(|error| syntax(error.into()))?;
+    let pattern = translator.translate(text, &parsed);
+    let pattern = pattern.map_err(|error| syntax(error.kind().to_string(), error.span().start.offset))?;
     Automaton::compile(&pattern).map_err(|error| match error {
         NoAutomaton::TooLarge => PatternError::TooLarge(advice::on(&pattern)),
         NoAutomaton::UnicodeWordBoundary => PatternError::UnicodeWordBoundary,

@@ -1,0 +1,109 @@
+//! Mistakes in queries.
+
+use std::any::Any;
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::likely::{TO_WAIT, is_wait};
+use super::notation::{Notation, shown};
+use super::schema::{Schema, kind};
+use super::search::Search;
+use super::words::{Words, cut};
+use crate::contract::field_errors::{FieldError, MOST_ERRORS, escaped};
+use crate::model::parse_decimal;
+
+/// A parameter's name and its text.
+type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Finds the mistakes in a query, and removes their parameters.
+pub(in crate::contract) fn in_query(schema: &Schema, parameters: &mut Vec<Parameter<'_>>) -> Vec<FieldError> {
+    let mut search = Search::new(schema, Notation::Query);
+    let mut seen = Vec::new();
+    parameters.retain(|(name, text)| search.parameter(schema, &mut seen, name, text));
+    search.found
+}
+
+/// Parameters beside a JSON body, where all options are in the body.
+pub fn misplaced_options<T: ToSchema + Any>(query: &str) -> Vec<FieldError> {
+    if query.is_empty() {
+        return Vec::new();
+    }
+    let schema = Schema::of_body::<T>();
+    let words = Words { schema: &schema, notation: Notation::Json };
+    let misplaced = |(name, text): Parameter<'_>| {
+        let pointer = format!("/{}", escaped(&name));
+        let Some(property) = schema.root()["properties"].get(&*name) else {
+            let hint = words.unknown(schema.root(), &name, &json!(text), &pointer).hint;
+            return FieldError { pointer, fact: format!("there is no parameter `{}`", cut(&name)), hint };
+        };
+        let value = json!(text);
+        let choices = schema.choices(property);
+        let meant = choices.iter().find_map(|choice| words.meant(choice, &value, &pointer));
+        let example = Notation::Json.member(&name, &meant.unwrap_or(value));
+        let fact = format!("`{name}` is in the query, and the body is JSON");
+        FieldError::new(pointer, fact).hint(format!("write it in the body, as in {example}"))
+    };
+    form_urlencoded::parse(query.as_bytes()).map(misplaced).take(MOST_ERRORS).collect()
+}
+
+/// Parameters where there are none.
+pub fn unknown_parameters(query: &str) -> Vec<FieldError> {
+    let unknown = |(name, _): Parameter<'_>| {
+        let hint = if is_wait(&name) { TO_WAIT } else { "leave it out" };
+        let fact = format!("there is no parameter `{}` here", cut(&name));
+        FieldError::new(format!("/{}", escaped(&name)), fact).hint(hint)
+    };
+    form_urlencoded::parse(query.as_bytes()).map(unknown).take(MOST_ERRORS).collect()
+}
+
+impl Search<'_> {
+    /// Whether the parameter is known, given once, and of its type.
+    fn parameter(&mut self, schema: &Schema, seen: &mut Vec<String>, name: &str, text: &str) -> bool {
+        let pointer = format!("/{}", escaped(name));
+        let is_first = !seen.iter().any(|seen| seen == name);
+        if is_first && self.found.len() < MOST_ERRORS {
+            seen.push(name.to_owned());
+        }
+        let Some(property) = schema.root()["properties"].get(name) else {
+            if is_first {
+                self.add(|words| words.unknown(schema.root(), name, &json!(text), &pointer));
+            }
+            return false;
+        };
+        let advice = || schema.advice(property, None, Notation::Query);
+        let mut refuse = |fact: &str, hint: String| {
+            self.add(|_| FieldError::new(&pointer, format!("`{name}` {fact}")).hint(hint));
+            false
+        };
+        if !is_first {
+            return refuse("is given more than once", "give it once".to_owned());
+        }
+        if text.is_empty() {
+            return refuse("has no value", format!("write {}, or leave `{name}` out", advice()));
+        }
+        match (kind(property), parse_decimal::<u64>(text)) {
+            ("integer", Some(number)) => self.value(property, &mut json!(number), &pointer),
+            ("integer", None) => {
+                let digits = text.trim().trim_start_matches('+').trim_start_matches('0');
+                let meant = parse_decimal::<u64>(digits).filter(|_| !digits.is_empty());
+                let hint =
+                    meant.map(|number| format!("write it without a sign and leading zeros, as in {number}"));
+                let hint = hint.unwrap_or_else(|| format!("write {}", advice()));
+                refuse(&format!("is {}", shown(&json!(text))), hint)
+            }
+            ("boolean", _) => self.value(property, &mut boolean(text), &pointer),
+            _ => self.value(property, &mut json!(text), &pointer),
+        }
+    }
+}
+
+/// Another text than that of a boolean stays one.
+fn boolean(text: &str) -> Value {
+    match text {
+        "true" => true.into(),
+        "false" => false.into(),
+        _ => text.into(),
+    }
+}
