@@ -1,5 +1,6 @@
 //! `rollcall check`: compares a data directory with its checksums, and repairs it.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -25,37 +26,40 @@ pub enum Verdict {
     Damaged(String),
 }
 
-/// Checks the directory, and prints what it has.
-pub fn run(args: &CheckArgs) -> Result<Verdict, DiskError> {
+/// Checks the directory. Also returns what to print: what it has, a line each.
+pub fn run(args: &CheckArgs) -> Result<(Verdict, String), DiskError> {
     let report = if args.repair { store::repair(&args.directory) } else { store::check(&args.directory) };
     let CheckReport { resources, datagrams, findings, without_spec, damaged_copy } = report?;
     let content = format!("resources: {resources}, datagrams: {datagrams}");
+    let mut printed = String::new();
     for owner in without_spec {
-        println!(
+        let _ = writeln!(
+            printed,
             "{owner} is set aside: a repair could not keep its specification; `rollcall export` has its log"
         );
     }
     let unrestorable = if findings.is_empty() { unrestorable(&args.directory)? } else { Vec::new() };
     if !unrestorable.is_empty() {
-        println!("damaged; good are: {content}");
-        return Ok(Verdict::Damaged(unrestorable.join("\n")));
+        let _ = writeln!(printed, "damaged; good are: {content}");
+        return Ok((Verdict::Damaged(unrestorable.join("\n")), printed));
     }
     if findings.is_empty() {
-        println!("no damage found; {content}");
-        return Ok(Verdict::Sound);
+        let _ = writeln!(printed, "no damage found; {content}");
+        return Ok((Verdict::Sound, printed));
     }
     let findings = findings.join("\n");
     let Some(copy) = damaged_copy else {
-        println!("damaged; good are: {content}");
+        let _ = writeln!(printed, "damaged; good are: {content}");
         let advice = if resources == 0 && datagrams == 0 {
             "nothing in it can be read: put a copy back"
         } else {
             "`--repair` keeps all that is good"
         };
-        return Ok(Verdict::Damaged(format!("{findings}\n{advice}")));
+        return Ok((Verdict::Damaged(format!("{findings}\n{advice}")), printed));
     };
-    println!("{findings}\nrepaired; kept are: {content}; the damaged database is {}", copy.display());
-    Ok(Verdict::Sound)
+    let copy = copy.display();
+    let _ = writeln!(printed, "{findings}\nrepaired; kept are: {content}; the damaged database is {copy}");
+    Ok((Verdict::Sound, printed))
 }
 
 /// What no service can restore although its row is as it was written: it was damaged before rows had checksums.

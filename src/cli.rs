@@ -3,32 +3,32 @@
 
 mod hints;
 mod layers;
+mod values;
 
-use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{EnumValueParser, TypedValueParser};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::check::CheckArgs;
 use crate::config::{self, ConfigError};
 use crate::control::Settings;
 use crate::export::ExportArgs;
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
-use crate::logging::{FilterError, LogFilter, LogFormat};
+use crate::logging::LogFormat;
 use crate::model::ReplyBytes;
 use crate::server::{Config, ConnectionLimits, Listen};
 use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
 
-pub use hints::with_hint;
+pub use hints::{as_mistake, with_hint};
 pub use layers::Layers;
+use values::{
+    ANY, LogFormatName, RequireTokenName, Secret, count, large_count, log_filter, microseconds, milliseconds,
+    octal, one_of, size,
+};
 
 /// The command, with the configuration from all layers. The error is about the arguments or the environment.
 pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
@@ -44,11 +44,18 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Below the flags in the help.
+const UNITS: &str = "\
+SIZE: bytes, or a number with K, M, G or T, which are powers of 1024 as for systemd, curl and nginx: 32M and 32MiB are
+both 33554432. TIME: a number with us, ms, s, min, h or d; alone, it is in the unit at the end of the flag's name.";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service.
+    #[command(after_help = UNITS)]
     Serve(Box<ServeArgs>),
     /// Check the configuration and list all mistakes; takes the arguments of `serve`, and starts nothing.
+    #[command(after_help = UNITS)]
     CheckConfig(Box<ServeArgs>),
     /// Export the logs of a data directory as NDJSON or as a capture file, or list them; needs no service.
     Export(ExportArgs),
@@ -67,7 +74,7 @@ pub struct ServeArgs {
     /// The environment overrides it, and flags override both.
     #[arg(long, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address to listen on: ADDRESS:PORT or unix:PATH. May be repeated.
+    /// Address to listen on: ADDRESS:PORT, localhost:PORT or unix:PATH. May be repeated.
     #[arg(long, env = "ROLLCALL_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     listen: Vec<Listen>,
     /// Allow requests without a token on TCP addresses beyond loopback.
@@ -96,20 +103,20 @@ pub struct ServeArgs {
     allow_origin: Vec<String>,
     /// The most connections; the service closes those that wait for a request to let others in. By default a quarter of
     /// the file descriptors, and at most 2,048.
-    #[arg(long, env = "ROLLCALL_CONNECTIONS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "ROLLCALL_CONNECTIONS", value_name = "COUNT", value_parser = count(1..=1_000_000))]
     connections: Option<u32>,
     /// The most bytes of all unfinished requests together; at least 2 MiB.
-    #[arg(long, env = "ROLLCALL_REQUEST_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(2_097_152..))]
+    #[arg(long, env = "ROLLCALL_REQUEST_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(2_097_152..=u64::MAX))]
     request_bytes: u64,
-    /// How long a client may take to read anything of an answer, in milliseconds; then the service disconnects it.
-    #[arg(long, env = "ROLLCALL_WRITE_TIMEOUT_MS", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    /// How long a client may take to read anything of an answer; then the service disconnects it.
+    #[arg(long, env = "ROLLCALL_WRITE_TIMEOUT_MS", value_name = "TIME", default_value = "30s", value_parser = milliseconds(100..=3_600_000))]
     write_timeout_ms: u64,
     /// Permissions of unix sockets, octal.
     #[arg(long, env = "ROLLCALL_SOCKET_MODE", value_name = "MODE", default_value = "660", value_parser = octal)]
     socket_mode: u32,
-    /// The receive buffer to request for each socket, in bytes; responses show what the kernel grants.
-    #[arg(long, env = "ROLLCALL_RECEIVE_BUFFER", value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
-    receive_buffer: u32,
+    /// The receive buffer to request for each socket; responses show what the kernel grants.
+    #[arg(long, env = "ROLLCALL_RECEIVE_BUFFER", value_name = "SIZE", default_value = "4MiB", value_parser = size(0..=u64::from(u32::MAX)))]
+    receive_buffer: u64,
     /// The directory for logs, memberships, responders and messages, restored at each start. Each rollcall needs its
     /// own.
     #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIRECTORY", default_value_os_t = config::state_directory())]
@@ -117,76 +124,76 @@ pub struct ServeArgs {
     /// Store everything in memory only, and nothing across restarts; ignores --data-dir.
     #[arg(long, env = "ROLLCALL_MEMORY")]
     memory: bool,
-    /// How long datagrams may wait to be written to disk, in milliseconds: a crash loses at most that much.
-    #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    /// How long datagrams may wait to be written to disk: a crash loses at most that much.
+    #[arg(long, env = "ROLLCALL_FLUSH_MS", value_name = "TIME", default_value = "250ms", value_parser = milliseconds(1..=60_000))]
     flush_ms: u64,
     /// The most bytes in memory of logs on disk; at least 8 MiB.
-    #[arg(long, env = "ROLLCALL_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(8_388_608..))]
+    #[arg(long, env = "ROLLCALL_MEMORY_BYTES", value_name = "SIZE", default_value = "128MiB", value_parser = size(8_388_608..=u64::MAX))]
     memory_bytes: u64,
     /// The most bytes of one log.
-    #[arg(long, env = "ROLLCALL_LOG_BYTES", value_name = "BYTES", default_value_t = 32 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
+    #[arg(long, env = "ROLLCALL_LOG_BYTES", value_name = "SIZE", default_value = "32MiB", value_parser = size(65_536..=u64::MAX))]
     log_bytes: u64,
     /// The most datagrams of one log.
-    #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "ROLLCALL_LOG_ENTRIES", value_name = "COUNT", default_value = "1000000", value_parser = large_count(1..=u64::MAX))]
     log_entries: u64,
     /// The most bytes of all logs and messages together, if the disk has space; the service evicts the oldest.
-    #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1_048_576..))]
+    #[arg(long, env = "ROLLCALL_TOTAL_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = size(1_048_576..=u64::MAX))]
     total_bytes: u64,
-    /// The highest age of a datagram, in milliseconds; 0 for no limit.
-    #[arg(long, env = "ROLLCALL_DATAGRAM_AGE_MS", value_name = "MS", default_value_t = 0)]
+    /// The highest age of a datagram; 0 for no limit.
+    #[arg(long, env = "ROLLCALL_DATAGRAM_AGE_MS", value_name = "TIME", default_value = "0", value_parser = milliseconds(ANY))]
     datagram_age_ms: u64,
-    /// How long the service keeps a closed message, in milliseconds.
-    #[arg(long, env = "ROLLCALL_MESSAGE_AGE_MS", value_name = "MS", default_value_t = 3_600_000)]
+    /// How long the service keeps a closed message.
+    #[arg(long, env = "ROLLCALL_MESSAGE_AGE_MS", value_name = "TIME", default_value = "1h", value_parser = milliseconds(ANY))]
     message_age_ms: u64,
     /// The most messages; beyond that, the service deletes those closed longest ago.
-    #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, env = "ROLLCALL_KEPT_MESSAGES", value_name = "COUNT", default_value = "10000", value_parser = count(0..=u32::MAX))]
     kept_messages: u32,
     /// The most memberships.
-    #[arg(long, env = "ROLLCALL_MAX_MEMBERSHIPS", value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, env = "ROLLCALL_MAX_MEMBERSHIPS", value_name = "COUNT", default_value = "10000", value_parser = count(0..=u32::MAX))]
     max_memberships: u32,
     /// The most responders.
-    #[arg(long, env = "ROLLCALL_MAX_RESPONDERS", value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, env = "ROLLCALL_MAX_RESPONDERS", value_name = "COUNT", default_value = "10000", value_parser = count(0..=u32::MAX))]
     max_responders: u32,
     /// The most bytes of all memberships and responders, besides their logs.
-    #[arg(long, env = "ROLLCALL_MEMBERSHIP_BYTES", value_name = "BYTES", default_value_t = 256 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..=1 << 60))]
+    #[arg(long, env = "ROLLCALL_MEMBERSHIP_BYTES", value_name = "SIZE", default_value = "256MiB", value_parser = size(65_536..=1 << 60))]
     membership_bytes: u64,
     /// The most messages that collect responses, or are still sent, at once.
-    #[arg(long, env = "ROLLCALL_MAX_COLLECTING", value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, env = "ROLLCALL_MAX_COLLECTING", value_name = "COUNT", default_value = "10000", value_parser = count(0..=u32::MAX))]
     max_collecting: u32,
     /// How many responders of one message the service tells apart; further ones are kept as responses only.
-    #[arg(long, env = "ROLLCALL_MESSAGE_RESPONDERS", value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, env = "ROLLCALL_MESSAGE_RESPONDERS", value_name = "COUNT", default_value = "10000", value_parser = count(1..=100_000))]
     message_responders: u32,
     /// The most bytes of the tables in which the service tells the responders of all messages apart.
-    #[arg(long, env = "ROLLCALL_RESPONDER_TABLE_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(65_536..))]
+    #[arg(long, env = "ROLLCALL_RESPONDER_TABLE_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(65_536..=u64::MAX))]
     responder_table_bytes: u64,
     /// Replies per second of one responder to one source; 0 for no limit.
-    #[arg(long, env = "ROLLCALL_REPLIES_PER_SOURCE", value_name = "RATE", default_value_t = 100)]
+    #[arg(long, env = "ROLLCALL_REPLIES_PER_SOURCE", value_name = "RATE", default_value = "100", value_parser = count(0..=u32::MAX))]
     replies_per_source: u32,
     /// Replies per second in all; 0 for no limit.
-    #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value_t = 10_000)]
+    #[arg(long, env = "ROLLCALL_REPLIES_TOTAL", value_name = "RATE", default_value = "10000", value_parser = count(0..=u32::MAX))]
     replies_total: u32,
     /// Replies of one responder to a source may have this many times the bytes that it sent in a second, with headers; 0
     /// for no limit in bytes. A responder may have its own.
-    #[arg(long, env = "ROLLCALL_REPLY_BYTES_FACTOR", value_name = "FACTOR", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, env = "ROLLCALL_REPLY_BYTES_FACTOR", value_name = "FACTOR", default_value = "3", value_parser = count(0..=1_000_000))]
     reply_bytes_factor: u32,
     /// The bytes beyond that which all replies of one responder to one source may have in each second.
-    #[arg(long, env = "ROLLCALL_REPLY_BYTES_PER_SECOND", value_name = "BYTES", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
-    reply_bytes_per_second: u32,
+    #[arg(long, env = "ROLLCALL_REPLY_BYTES_PER_SECOND", value_name = "SIZE", default_value = "1500", value_parser = size(0..=1_000_000_000))]
+    reply_bytes_per_second: u64,
     /// The most bytes that delayed replies hold, of all responders; one responder uses a quarter at most.
-    #[arg(long, env = "ROLLCALL_DELAYED_REPLY_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, env = "ROLLCALL_DELAYED_REPLY_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(ANY))]
     delayed_reply_bytes: u64,
     /// The most bytes of the patterns (`regex`) of all responders; one takes up to 140 kB.
-    #[arg(long, env = "ROLLCALL_PATTERN_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, env = "ROLLCALL_PATTERN_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(ANY))]
     pattern_bytes: u64,
-    /// How long the patterns of all responders together may search one datagram, in microseconds, at 1 for each pattern
-    /// and 6 for each 1,000 bytes; 0 for no limit.
-    #[arg(long, env = "ROLLCALL_MATCH_US", value_name = "US", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(..=4_000_000))]
+    /// How long the patterns of all responders together may search one datagram, at 1 µs for each pattern and 6 µs
+    /// for each 1,000 bytes; 0 for no limit.
+    #[arg(long, env = "ROLLCALL_MATCH_US", value_name = "TIME", default_value = "10ms", value_parser = microseconds(0..=4_000_000))]
     match_us: u64,
-    /// How long a message may be repeated, `count` times `interval_ms`, in milliseconds.
-    #[arg(long, env = "ROLLCALL_LONGEST_REPEAT_MS", value_name = "MS", default_value_t = 7 * 24 * 3_600_000)]
+    /// How long a message may be repeated, `count` times `interval_ms`.
+    #[arg(long, env = "ROLLCALL_LONGEST_REPEAT_MS", value_name = "TIME", default_value = "7d", value_parser = milliseconds(ANY))]
     longest_repeat_ms: u64,
-    /// How long the service waits for open requests when it stops, in milliseconds.
-    #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "MS", default_value_t = 5_000)]
+    /// How long the service waits for open requests when it stops.
+    #[arg(long, env = "ROLLCALL_GRACE_MS", value_name = "TIME", default_value = "5s", value_parser = milliseconds(ANY))]
     grace_ms: u64,
     /// The log filter: error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug`.
     #[arg(long, env = "ROLLCALL_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
@@ -238,7 +245,7 @@ impl ServeArgs {
                 receive_threads: default_receive_threads(
                     std::thread::available_parallelism().map_or(1, usize::from),
                 ),
-                receive_buffer: self.receive_buffer as usize,
+                receive_buffer: usize::try_from(self.receive_buffer).unwrap_or(usize::MAX),
                 log_limits: Limits {
                     entries: self.log_entries,
                     bytes: usize::try_from(self.log_bytes).unwrap_or(usize::MAX),
@@ -262,7 +269,7 @@ impl ServeArgs {
                 replies_total: self.replies_total,
                 reply_bytes: ReplyBytes {
                     factor: self.reply_bytes_factor,
-                    per_second: self.reply_bytes_per_second,
+                    per_second: u32::try_from(self.reply_bytes_per_second).unwrap_or(u32::MAX),
                 },
                 delayed_reply_bytes: usize::try_from(self.delayed_reply_bytes).unwrap_or(usize::MAX),
                 pattern_bytes: usize::try_from(self.pattern_bytes).unwrap_or(usize::MAX),
@@ -280,99 +287,10 @@ impl ServeArgs {
     }
 }
 
-/// A value that is never shown.
-#[derive(Clone)]
-struct Secret(String);
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() {
-                return Err("name the socket: unix:/run/rollcall.sock".to_owned());
-            }
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-        let address = named.as_deref().unwrap_or(text).parse::<SocketAddr>();
-        address.map(Self::Tcp).map_err(|_| "use ADDRESS:PORT as in 127.0.0.1:8080, or unix:PATH".to_owned())
-    }
-}
-
-/// The names of [`RequireToken`].
-#[derive(Clone, Copy, ValueEnum)]
-enum RequireTokenName {
-    /// Clients over TCP beyond loopback.
-    Remote,
-    /// All clients, also over loopback and unix sockets; for a service behind a proxy.
-    Always,
-}
-
-impl From<RequireTokenName> for RequireToken {
-    fn from(name: RequireTokenName) -> Self {
-        match name {
-            RequireTokenName::Remote => Self::Remote,
-            RequireTokenName::Always => Self::Always,
-        }
-    }
-}
-
-/// The names of [`LogFormat`].
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormatName {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    Text,
-    /// An object in each line.
-    Json,
-}
-
-impl From<LogFormatName> for LogFormat {
-    fn from(name: LogFormatName) -> Self {
-        match name {
-            LogFormatName::Auto => Self::Auto,
-            LogFormatName::Text => Self::Text,
-            LogFormatName::Json => Self::Json,
-        }
-    }
-}
-
-/// Accepts the names of `N`, for a value that does not know the command line.
-fn one_of<N: ValueEnum + Clone + Send + Sync + 'static, T: From<N> + Clone + Send + Sync + 'static>()
--> impl TypedValueParser<Value = T> {
-    EnumValueParser::<N>::new().map(T::from)
-}
-
 /// Receive threads: half of the cores, up to four; the rest is for requests. More threads wake more often for the same
 /// load.
 fn default_receive_threads(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
-}
-
-fn log_filter(text: &str) -> Result<String, FilterError> {
-    LogFilter::check(text).map(|()| text.to_owned())
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    let is_octal = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
-    mode.ok_or_else(|| "use three octal digits as in 660".to_owned())
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! `serve --demo`: two responders on `lo`, told apart by their source addresses, and a real roll call.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest};
+use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest, RequestedLease};
 use crate::model::{
     Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
 };
+use crate::stdout;
 use crate::store::{Page, ReadRange};
 
 const GROUP: &str = "239.1.2.3:10000";
@@ -24,7 +26,7 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
         let id = Id::parse(id).expect("an id");
         control.join_as(id, responder(group, address.into()), &Condition::NONE).await?;
     }
-    println!("Roll call of {GROUP} on lo: \"{}\"", PAYLOAD.escape_ascii());
+    print(format_args!("Roll call of {GROUP} on lo: \"{}\"\n", PAYLOAD.escape_ascii()));
     let message = control.send(message(group)).await?;
     message.wait_closed().await;
     let page = message.log().read(None, RESPONDERS.len(), ReadRange::ALL).await.ok();
@@ -34,18 +36,25 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
             .response
             .and_then(|response| response.rtt_us)
             .map_or_else(String::new, |rtt| format!(" after {rtt} µs"));
-        println!("  {} from {}{rtt}", entry.payload.escape_ascii(), entry.metadata.source);
+        print(format_args!("  {} from {}{rtt}\n", entry.payload.escape_ascii(), entry.metadata.source));
         responses += 1;
     }
-    println!("{responses} of {} answered.", RESPONDERS.len());
+    print(format_args!("{responses} of {} answered.\n", RESPONDERS.len()));
     if let Some(listening) = listening {
-        println!("\nThe service listens on http://{listening}; call the roll yourself:\n");
-        println!("  curl -s http://{listening}/v1/messages -H 'prefer: wait=2' \\");
-        println!(
-            "    --json '{{\"group\": \"{GROUP}\", \"payload\": \"hello\", \"interfaces\": [\"lo\"], \"expect\": 2}}'\n"
-        );
+        print(format_args!(
+            "\nThe service listens on http://{listening}; call the roll yourself:\n\n  \
+            curl -s http://{listening}/v1/messages -H 'prefer: wait=2' -H 'content-type: application/json' \\\n    \
+            -d '{{\"group\": \"{GROUP}\", \"payload\": \"hello\", \"interfaces\": [\"lo\"], \"expect\": 2}}'\n\n"
+        ));
     }
     Ok(())
+}
+
+/// The service goes on without a reader of what it prints.
+fn print(text: fmt::Arguments<'_>) {
+    if let Err(error) = stdout::print(text) {
+        tracing::warn!(%error, "the demo could not be shown");
+    }
 }
 
 fn responder(group: Group, address: IpAddr) -> JoinRequest {
@@ -56,8 +65,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
-        lease: None,
-        keeps_lease: false,
+        lease: RequestedLease::None,
         declared: false,
         rules: Some(ResponderRules {
             reply: Reply::Fixed(Bytes::from_static(b"ack")),

@@ -14,4 +14,9 @@ impl FileIdentity {
     pub(crate) fn of(file: &Metadata) -> Self {
         Self { device: file.dev(), inode: file.ino() }
     }
+
+    /// Whether `DEVICE:INODE`, in decimal, names this file, as in `JOURNAL_STREAM` (systemd.exec(5)).
+    pub(crate) fn is_stream(&self, text: &str) -> bool {
+        text == format!("{}:{}", self.device, self.inode)
+    }
 }

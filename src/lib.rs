@@ -14,7 +14,7 @@
 //! - [`pcapng`]: capture files of logged datagrams; beside the logs, which it does not know
 //! - [`tokens`]: who may call, by name and scope
 //! - [`model`]: the nouns, legal by construction; and beside it [`logging`], [`traces`] and `exchange` (HTTP as a
-//!   client), `sync` (locks), `bounded_counter` and `file_identity`, which know
+//!   client), `sync` (locks), `bounded_counter`, `file_identity` and [`stdout`], which know
 //!   none of them
 //!
 //! Invariants: each received datagram is kept in a log, or counted where it was lost. After a DELETE was answered,
@@ -43,6 +43,7 @@ pub mod pcapng;
 pub mod reload;
 pub mod rendering;
 pub mod server;
+pub mod stdout;
 pub mod store;
 mod sync;
 pub mod tokens;

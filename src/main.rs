@@ -1,6 +1,7 @@
 //! The program: runs the subcommand, and serves until a signal ends it.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use rollcall::check::Verdict;
@@ -12,6 +13,7 @@ use rollcall::http::AdminState;
 use rollcall::notify;
 use rollcall::reload::{self, Reloader};
 use rollcall::server::Server;
+use rollcall::stdout;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -22,23 +24,27 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(&args, arguments, layers).await,
         Command::CheckConfig(args) => check_config(&args, &layers),
-        // With mistakes in the file, the export might read another service's data directory.
-        Command::Export(_) if !layers.file.findings.is_empty() => {
-            Err(ConfigError::list(&layers.file.findings))
-        }
+        // With mistakes in the configuration, the export might read another service's data directory.
+        Command::Export(_) if !layers.findings.is_empty() => Err(ConfigError::list(&layers.findings)),
         Command::Export(args) => match rollcall::export::run(&args) {
             Err(error @ ExportError::Incomplete { .. }) => return damaged(&error.to_string()),
             exported => exported.map_err(|error| cli::with_hint(&error)),
         },
         Command::Check(args) => match rollcall::check::run(&args) {
-            Ok(Verdict::Damaged(findings)) => return damaged(&findings),
-            checked => checked.map(drop).map_err(|error| cli::with_hint(&error)),
+            Ok((verdict, printed)) => match (verdict, stdout::print(printed)) {
+                (Verdict::Damaged(findings), _) => return damaged(&findings),
+                (Verdict::Sound, printed) => printed,
+            },
+            Err(error) => Err(cli::with_hint(&error)),
         },
-        Command::Openapi => rollcall::http::document()
-            .to_yaml()
-            .map(|yaml| print!("{yaml}"))
-            .map_err(|error| error.to_string()),
+        Command::Openapi => {
+            let document = rollcall::http::document().to_yaml();
+            document.map_err(|error| error.to_string()).and_then(stdout::print)
+        }
         // A file with mistakes, which the service has rejected, still says where the service listens.
+        Command::Healthcheck(_) if layers.has_wrong_variable("listen") => {
+            Err(ConfigError::list(&layers.findings))
+        }
         Command::Healthcheck(args) => match args.listen.first() {
             Some(listen) => rollcall::healthcheck::check(listen).await,
             None => Err("there is nothing to ask: name it with --listen".to_owned()),
@@ -61,8 +67,11 @@ fn damaged(findings: &str) -> ExitCode {
 }
 
 fn explain(error: &str) {
+    let priority = rollcall::logging::error_priority();
+    let mut stderr = std::io::stderr().lock();
     for line in error.lines() {
-        eprintln!("rollcall: {line}");
+        // Nobody may read standard error.
+        let _ = writeln!(stderr, "{priority}rollcall: {line}");
     }
 }
 
@@ -75,10 +84,9 @@ fn check_config(args: &ServeArgs, layers: &Layers) -> Result<(), String> {
         return Err(ConfigError::list(&findings));
     }
     match &layers.file.path {
-        Some(path) => println!("{}: no mistakes found", path.display()),
-        None => println!("flags and environment: no mistakes found; there is no file"),
+        Some(path) => stdout::print(format_args!("{}: no mistakes found\n", path.display())),
+        None => stdout::print("flags and environment: no mistakes found; there is no file\n"),
     }
-    Ok(())
 }
 
 async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Result<(), String> {
@@ -97,7 +105,8 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), admin_state);
     reloader.start(layers, tokens).await;
     for check in control.rights().map(Check::from) {
-        if check.status == CheckStatus::Warning {
+        // A demonstration on lo needs none of them.
+        if check.status == CheckStatus::Warning && !args.demo {
             tracing::info!(check = %check.name, "{}", check.detail);
         }
     }

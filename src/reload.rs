@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::cli::{self, Command, Layers, ServeArgs, with_hint};
+use crate::cli::{self, Command, Layers, ServeArgs, as_mistake};
 use crate::config::{self, ConfigError};
 use crate::contract::configuration::{Configuration, ConfigurationProblem, TokenName};
 use crate::contract::rfc3339;
@@ -131,15 +131,13 @@ fn read(arguments: &[OsString], had_tokens: bool) -> Result<Fresh, Vec<ConfigErr
 
 /// Finds all mistakes that can be found without starting the service.
 pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
-    let mut findings = layers.file.findings.clone();
+    let mut findings = layers.findings.clone();
     match args.config() {
         Err(found) => findings.extend(found),
         Ok(config) => match config.check() {
             Ok(()) if findings.is_empty() => return Ok(config),
             Ok(()) => {}
-            Err(error) => {
-                findings.push(ConfigError { place: String::new(), line: None, detail: with_hint(&error) });
-            }
+            Err(error) => findings.push(as_mistake(&error, layers)),
         },
     }
     Err(findings)

@@ -10,6 +10,7 @@ mod connections;
 mod listener;
 mod memory;
 mod parser_responses;
+mod port_holder;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::traces::{Exporter, Traces};
 pub use config::{Config, ConnectionLimits, Listen, StartError};
 use connections::Connections;
 use listener::{ConnectionSpawner, Listener};
+pub use port_holder::Holder;
 
 /// The service with all its listeners bound; it serves once it runs.
 pub struct Server {

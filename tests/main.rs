@@ -13,11 +13,14 @@ mod api {
     mod connections;
     mod crashes;
     mod damaged_directories;
+    mod environment;
     mod errors;
     mod events;
     mod export_command;
+    mod first_minutes;
     mod health;
     mod host_errors;
+    mod index;
     mod leases;
     mod listeners;
     mod log_formats;

@@ -25,7 +25,7 @@ mod table;
 use table::Table;
 
 /// Set for the copy of this program that runs in the namespace.
-const NAMESPACE: &str = "ROLLCALL_BENCH_NAMESPACE";
+const NAMESPACE: &str = "BENCH_NAMESPACE";
 
 /// Runs this program again in a network namespace of its own, where IPv6 multicast has a route on `lo`; false
 /// where the rights for that are missing.

@@ -1,7 +1,11 @@
 //! Which arguments help when the service cannot start or an export fails.
 
 use std::error::Error;
+use std::io::ErrorKind;
 
+use super::layers::Layers;
+use crate::config::{ConfigError, name_in_file, rename_flags};
+use crate::contract::configuration::SettingSource;
 use crate::control::ControlStartError;
 use crate::export::ExportError;
 use crate::server::StartError;
@@ -18,6 +22,30 @@ pub fn with_hint(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// The same for settings that do not fit together, in the words of the layer that they come from.
+pub fn as_mistake(error: &StartError, layers: &Layers) -> ConfigError {
+    let setting = match error {
+        StartError::NotLoopback(_) | StartError::NoListener => "listen",
+        StartError::TokensUnused => "allow_anonymous",
+        StartError::NoTokens => "require_token",
+        StartError::Tcp(..)
+        | StartError::Unix { .. }
+        | StartError::TcpInUse { .. }
+        | StartError::UnixInUse { .. }
+        | StartError::Core(_) => "",
+    };
+    let (source, detail) = (layers.settings.get(setting).map(|setting| setting.source), with_hint(error));
+    let of_variable = |flag: &str| format!("ROLLCALL_{}", name_in_file(flag).to_uppercase());
+    let (place, detail) = match (source, &layers.file.path) {
+        (Some(SettingSource::File), Some(path)) => {
+            (path.display().to_string(), rename_flags(&detail, name_in_file))
+        }
+        (Some(SettingSource::Environment), _) => (of_variable(setting), rename_flags(&detail, of_variable)),
+        _ => (String::new(), detail),
+    };
+    ConfigError { place, line: None, detail }
+}
+
 fn of_start(error: &StartError) -> Option<&'static str> {
     match error {
         StartError::NotLoopback(_) => Some(
@@ -26,12 +54,23 @@ fn of_start(error: &StartError) -> Option<&'static str> {
         StartError::NoListener => Some("name one or a unix socket with --listen, or leave --listen out"),
         StartError::TokensUnused => Some("leave out --tokens-file or --allow-anonymous"),
         StartError::NoTokens => {
-            Some("name a file of tokens with --tokens-file, or leave out --require-token always")
+            Some("name a file of tokens with --tokens-file, or leave out --require-token")
         }
         StartError::Core(ControlStartError::Store(error)) => of_disk(error),
-        StartError::Core(ControlStartError::Network(_)) | StartError::Tcp(..) | StartError::Unix { .. } => {
-            None
+        StartError::TcpInUse { .. } => {
+            Some("stop that process, or name another address or port with --listen, as in 127.0.0.1:8081")
         }
+        StartError::UnixInUse { .. } => Some("stop that process, or name another path with --listen"),
+        StartError::Tcp(_, error) => match error.kind() {
+            ErrorKind::AddrNotAvailable => {
+                Some("name an address of this host with --listen; `ip addr` shows them")
+            }
+            ErrorKind::PermissionDenied => {
+                Some("name a port of 1024 or higher with --listen, or run with CAP_NET_BIND_SERVICE")
+            }
+            _ => None,
+        },
+        StartError::Core(ControlStartError::Network(_)) | StartError::Unix { .. } => None,
     }
 }
 

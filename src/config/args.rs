@@ -1,14 +1,14 @@
 //! The settings, as clap describes the arguments of a command.
 
-use std::any::TypeId;
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
 
-use clap::builder::{OsStr, Resettable};
-use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::builder::{OsStr as ClapStr, Resettable};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command};
 use toml::de::DeValue;
 
 use super::values::text;
-use crate::model::parse_decimal;
 
 /// The arguments of a command that can be set in the environment, and so in a file.
 pub struct SettingArgs<'a>(&'a Command);
@@ -28,67 +28,72 @@ impl<'a> SettingArgs<'a> {
     /// setting.
     pub(super) fn texts(&self, name: &str, value: &DeValue<'_>) -> Option<Result<Vec<String>, String>> {
         let argument = self.all().find(|argument| argument.get_id() == name)?;
-        Some(texts(value, argument).and_then(|texts| self.check(argument, texts)))
+        let check = |texts: Vec<String>| {
+            texts.iter().try_for_each(|text| self.check(argument, OsStr::new(text)))?;
+            Ok(texts)
+        };
+        Some(texts(value, argument).and_then(check))
     }
 
-    fn check(&self, argument: &Arg, texts: Vec<String>) -> Result<Vec<String>, String> {
+    /// Whether this variable is a setting, or names the file.
+    pub(super) fn has_variable(&self, variable: &str) -> bool {
+        self.0.get_arguments().any(|argument| argument.get_env() == Some(OsStr::new(variable)))
+    }
+
+    /// Whether the setting's variable may have this value; none if there is no such setting.
+    pub(super) fn check_variable(&self, name: &str, value: &OsStr) -> Option<Result<(), String>> {
+        let argument = self.all().find(|argument| argument.get_id() == name)?;
         if argument.get_action().takes_values() {
-            let alone = self.0.clone().mut_args(|argument| argument.env(Resettable::<OsStr>::Reset));
-            let flag = argument.get_long().unwrap_or_default();
-            for text in &texts {
-                let line = ["serve".to_owned(), format!("--{flag}={text}")];
-                let mut alone = alone.clone();
-                let given = alone.try_get_matches_from_mut(line).map_err(|error| reason(&error))?;
-                check_arguments(&alone, &given).map_err(|error| reason(&error))?;
+            return Some(self.check(argument, value));
+        }
+        let is_known = value == "true" || value == "false";
+        Some(if is_known { Ok(()) } else { Err(wrong(&value.to_string_lossy(), "use true or false")) })
+    }
+
+    fn check(&self, argument: &Arg, text: &OsStr) -> Result<(), String> {
+        if !argument.get_action().takes_values() {
+            return Ok(());
+        }
+        let mut flag = OsString::from(format!("--{}=", argument.get_long().unwrap_or_default()));
+        flag.push(text);
+        let mut alone = self.0.clone().mut_args(|argument| argument.env(Resettable::<ClapStr>::Reset));
+        let given = alone.try_get_matches_from_mut([OsString::from("serve"), flag]);
+        given.map(drop).map_err(|error| reason(&error, &text.to_string_lossy()))
+    }
+
+    /// Why there is not a setting of this name in a file.
+    pub(super) fn unknown(&self, name: &str) -> String {
+        match self.nearest(name, &["memberships", "responders"]) {
+            Some(known) => format!("`{name}` is not a setting: did you mean `{known}`?"),
+            None => {
+                format!(
+                    "`{name}` is not a setting: `rollcall serve --help` lists them, each with `_` for `-`"
+                )
             }
         }
-        Ok(texts)
     }
 
-    /// Why there is not a setting of this name.
-    pub(super) fn unknown(&self, name: &str) -> String {
+    /// Why there is not a setting of this name in the environment.
+    pub(super) fn unknown_variable(&self, prefix: &str, name: &str) -> String {
+        match self.nearest(&name.to_lowercase(), &["config"]) {
+            Some(known) => format!("this is not a setting: did you mean `{prefix}{}`?", known.to_uppercase()),
+            None => "this is not a setting: `rollcall serve --help` lists their variables".to_owned(),
+        }
+    }
+
+    fn nearest(&self, name: &str, others: &[&'static str]) -> Option<&'a str> {
         /// Below this similarity, a name is unlikely to be a typing mistake.
         const ALIKE: f64 = 0.8;
-        let names =
-            self.all().map(|argument| argument.get_id().as_str()).chain(["memberships", "responders"]);
+        /// As other programs call the setting `listen`.
+        const LISTEN: [&str; 5] = ["addr", "address", "bind", "host", "port"];
+        if LISTEN.contains(&name) {
+            return Some("listen");
+        }
+        let names = self.all().map(|argument| argument.get_id().as_str()).chain(others.iter().copied());
         let nearest =
             names.map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-        match nearest {
-            Some((alike, known)) if alike >= ALIKE => {
-                format!("`{name}` is not a setting: did you mean `{known}`?")
-            }
-            _ => format!(
-                "`{name}` is not a setting: `rollcall serve --help` lists them, each with `_` for `-`"
-            ),
-        }
+        nearest.filter(|(alike, _)| *alike >= ALIKE).map(|(_, known)| known)
     }
-}
-
-/// Numbers have one form each; clap would accept a sign and leading zeros, too.
-pub fn check_numbers(command: &Command, given: &ArgMatches) -> Result<(), clap::Error> {
-    let Some((name, given)) = given.subcommand() else { return Ok(()) };
-    command.find_subcommand(name).map_or(Ok(()), |called| check_arguments(called, given))
-}
-
-fn check_arguments(command: &Command, given: &ArgMatches) -> Result<(), clap::Error> {
-    let is_number = |argument: &&Arg| {
-        let parsed = argument.get_value_parser().type_id();
-        parsed == TypeId::of::<u32>() || parsed == TypeId::of::<u64>()
-    };
-    // Permissions are octal.
-    let numbers = command.get_arguments().filter(is_number).filter(|one| one.get_id() != "socket_mode");
-    for argument in numbers {
-        for text in given.get_raw(argument.get_id().as_str()).into_iter().flatten() {
-            if text.to_str().and_then(parse_decimal::<u64>).is_none() {
-                let (flag, text) = (argument.get_long().unwrap_or_default(), text.display());
-                let detail = format!(
-                    "invalid value '{text}' for '--{flag}': write the number without a sign and leading zeros\n"
-                );
-                return Err(clap::Error::raw(ErrorKind::ValueValidation, detail));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The command-line form of this value.
@@ -106,10 +111,30 @@ fn texts(value: &DeValue<'_>, argument: &Arg) -> Result<Vec<String>, String> {
     }
 }
 
-/// clap's error text, without its advice on command lines.
-fn reason(error: &clap::Error) -> String {
-    let said = error.render().to_string();
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
-    let first = said.split("\n\n").next().unwrap_or_default();
-    first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+/// Why clap refuses a value, without a word on command lines.
+fn reason(error: &clap::Error, value: &str) -> String {
+    let of_context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    // One of a list: the part that is wrong.
+    let value = of_context(ContextKind::InvalidValue).unwrap_or_else(|| value.to_owned());
+    match (error.kind(), error.source()) {
+        (ErrorKind::InvalidValue, _) => {
+            let known = of_context(ContextKind::ValidValue).unwrap_or_default();
+            if known.is_empty() {
+                wrong(&value, "write a value")
+            } else {
+                wrong(&value, &format!("use one of {known}"))
+            }
+        }
+        (ErrorKind::InvalidUtf8, _) => wrong(&value, "write it in UTF-8"),
+        (_, Some(cause)) => wrong(&value, &cause.to_string()),
+        (kind, None) => wrong(&value, kind.as_str().unwrap_or("it is not accepted")),
+    }
+}
+
+fn wrong(value: &str, reason: &str) -> String {
+    format!("invalid value '{value}': {reason}")
 }

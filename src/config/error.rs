@@ -19,6 +19,24 @@ impl ConfigError {
     }
 }
 
+/// The text with each flag in it under the name that `name` gives: who writes a file is not told of flags.
+pub fn rename_flags(text: &str, name: impl Fn(&str) -> String) -> String {
+    let (mut renamed, mut rest) = (String::new(), text);
+    while let Some((before, flag)) = rest.split_once("--") {
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+        let end = flag.find(|letter| !is_part(letter)).unwrap_or(flag.len());
+        renamed.push_str(before);
+        renamed.push_str(&name(&flag[..end]));
+        rest = &flag[end..];
+    }
+    renamed + rest
+}
+
+/// The name of a flag's setting in a file.
+pub fn name_in_file(flag: &str) -> String {
+    flag.replace('-', "_")
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {

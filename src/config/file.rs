@@ -7,9 +7,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::SettingArgs;
+
+use super::declaration::read_all;
 use super::error::ConfigError;
 use super::values::json;
-use crate::contract::read_declared;
+
 use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
 
@@ -107,7 +109,7 @@ impl ConfigFile {
                 self.find(Some(line), format!("{kind} `{id}`: declare it in a table: [{kind}s.{id}]"));
                 continue;
             };
-            match read_declared(kind, fields) {
+            match read_all(kind, fields) {
                 Ok(request) => self.declared.push(Declared { kind, id, request, line }),
                 Err(errors) => {
                     for error in errors {

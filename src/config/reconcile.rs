@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{ConfigError, ConfigFile};
+use super::{ConfigError, ConfigFile, name_in_file, rename_flags};
 use crate::control::{Condition, Control};
 
 /// Creates or changes memberships and responders as the file declares them, and removes those that it no longer
@@ -28,7 +28,12 @@ pub async fn reconcile(control: &Control, file: &ConfigFile) -> Vec<ConfigError>
             findings.push(ConfigError {
                 place: path.display().to_string(),
                 line: Some(entry.line),
-                detail: format!("{} `{}`: {error}", entry.kind, entry.id),
+                detail: format!(
+                    "{} `{}`: {}",
+                    entry.kind,
+                    entry.id,
+                    rename_flags(&error.to_string(), name_in_file)
+                ),
             });
         }
     }

@@ -101,8 +101,7 @@ macro_rules! join_body {
                     sources: sources?,
                     exact_drops: self.exact_drops,
                     retention,
-                    lease: lease.map(Duration::from_millis),
-                    keeps_lease: false,
+                    lease: lease.map(Duration::from_millis).into(),
                     declared: false,
                     rules: None,
                 })
@@ -238,4 +237,23 @@ where
     T: DeserializeOwned + ToSchema + Any,
 {
     parse_members(fields, found, Notation::Toml)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_declaration_has_no_members_of_views() {
+        let plain = Map::from_iter([("group".to_owned(), json!("239.1.2.3:10000"))]);
+        assert!(read_declared(ResourceKind::Membership, plain.clone()).is_ok());
+        for name in MembershipBody::OF_VIEW {
+            let mut fields = plain.clone();
+            fields.insert(name.to_owned(), json!(1));
+            let errors = read_declared(ResourceKind::Responder, fields).unwrap_err();
+            assert_eq!(errors[0].pointer, format!("/{name}"));
+        }
+    }
 }

@@ -63,8 +63,13 @@ pub enum ControlError {
         detection(*.family)
     )]
     NoAddress { interface: Arc<str>, family: Family },
-    #[error("no route to {group}")]
-    NoRoute { group: Group, candidates: Vec<Arc<str>> },
+    #[error("no route to {group}{}", while_down(.down))]
+    NoRoute {
+        group: Group,
+        candidates: Vec<Arc<str>>,
+        /// Interfaces that are down, which takes their routes away.
+        down: Vec<Arc<str>>,
+    },
     #[error("the routing table refuses datagrams to {group} ({})", .error.source)]
     RouteRefused { group: Group, error: SocketError },
     #[error("{interface} has no route to {group}, or a rule forbids it: add a route with `{}`, look at `ip {}rule`, or name another interface", route(.group, .interface), if .group.family() == Family::V6 { "-6 " } else { "" })]
@@ -221,6 +226,14 @@ fn at_revision(revision: Option<Revision>) -> String {
 
 fn collecting(kind: ResourceKind) -> &'static str {
     if kind == ResourceKind::Message { " that are sent or collect" } else { "" }
+}
+
+fn while_down(interfaces: &[Arc<str>]) -> String {
+    match interfaces {
+        [] => String::new(),
+        [one] => format!(" while {one} is down"),
+        several => format!(" while {} are down", several.join(" and ")),
+    }
 }
 
 fn interfaces_or_host(interfaces: &[Arc<str>]) -> String {

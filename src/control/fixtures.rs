@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use super::{InterfaceChoice, JoinRequest, Settings};
+use super::{InterfaceChoice, JoinRequest, RequestedLease, Settings};
 use crate::model::{Group, InterfaceRef, ReplyBytes, Retention, SourceFilter};
 use crate::store::Limits;
 
@@ -43,8 +43,7 @@ pub(super) fn on_lo() -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
-        lease: None,
-        keeps_lease: false,
+        lease: RequestedLease::None,
         declared: false,
         rules: None,
     }

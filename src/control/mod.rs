@@ -46,7 +46,7 @@ pub use groups::GroupView;
 pub use health::{CheckOutcome, HealthCheck};
 pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
-pub use membership::{JoinRequest, Membership};
+pub use membership::{JoinRequest, Membership, RequestedLease};
 pub use message::{EgressResult, ListedResponders, Message, MessageView, RespondingPeer, ResponseCounters};
 pub use registry::{ListQuery, Outcome};
 pub use resource_kind::ResourceKind;

@@ -117,7 +117,8 @@ impl Text {
     pub(super) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let digest = Sha256::digest(&body);
-        let tag = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let start = digest.first_chunk().map_or(0, |start| u128::from_be_bytes(*start));
+        let tag = format!("{start:032x}");
         Self { content_type, body, tag }
     }
 

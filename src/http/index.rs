@@ -1,9 +1,10 @@
 //! The routes that lead to all others.
 
-use axum::http::header::{ACCEPT, VARY};
+use axum::http::header::VARY;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::accept::preferred;
 use super::conditions::{IfMatch, Known, Text};
 use super::problem::Problem;
 use crate::contract::index::{Index, Version};
@@ -16,15 +17,12 @@ use crate::contract::index::{Index, Version};
         (status = 200, description = "The index", body = Index,
             headers(("vary" = String, description = "`accept`"), ("etag" = String, description = "The tag of the body"))),
         (status = 304, description = "The client has it", headers(("vary" = String, description = "`accept`"))),
-        (status = 303, description = "To the documentation, if `Accept` has `text/html`",
+        (status = 303, description = "To the documentation, if `Accept` prefers `text/html`",
             headers(("location" = String, description = "The path"), ("vary" = String, description = "`accept`"))),
         Problem,
     ))]
 pub(super) async fn begin(headers: HeaderMap) -> Result<Response, Problem> {
-    let is_browser = headers
-        .get_all(ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+    let is_browser = preferred(&headers, &["application/json", "text/html"]) == Ok(1);
     let mut response =
         if is_browser { Redirect::to("/docs").into_response() } else { index(headers).await? };
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));

@@ -18,7 +18,9 @@ use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
 use crate::contract::{FieldError, FieldErrors, MembershipBody, RenewBody, ResponderBody};
-use crate::control::{Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome};
+use crate::control::{
+    Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome, RequestedLease,
+};
 use crate::model::Id;
 
 /// The view of a membership or responder.
@@ -103,7 +105,8 @@ pub(super) async fn patch<T: Join>(
         condition.check(T::KIND, &id, Some(view.revision))?;
         let (body, errors) = patch.apply(&T::from(&view))?;
         let request = read::<T>(body, errors).await?;
-        let request = JoinRequest { keeps_lease: !patch.has_lease(), ..request };
+        let lease = if patch.has_lease() { request.lease } else { RequestedLease::Unchanged };
+        let request = JoinRequest { lease, ..request };
         match control.join_as(id.clone(), request, &Condition::at(view.revision)).await {
             // Another request was faster: the patch is applied to what that one has made.
             Err(ControlError::OtherRevision { .. }) => {}

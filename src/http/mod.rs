@@ -2,6 +2,7 @@
 //!
 //! The core below does not know this layer. The whole API is on one page, [`router`].
 
+mod accept;
 mod access;
 mod api;
 mod compute;

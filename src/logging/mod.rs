@@ -1,6 +1,8 @@
-//! The log: on standard error, for people on a terminal and as JSON for everything else.
+//! The log: on standard error, for people on a terminal and as JSON for everything else; for the journal with
+//! priorities.
 
 mod filter;
+mod journal;
 mod throttle;
 
 use std::io::IsTerminal;
@@ -10,6 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 pub use filter::{FilterError, LogFilter};
+use journal::LogOutput;
+pub use journal::error_priority;
 pub use throttle::Throttle;
 pub(crate) use throttle::log_throttled;
 
@@ -30,8 +34,8 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogFilter, FilterError> 
     let lines = fmt::layer()
         // Reporting that standard error is closed would go to standard error, and panic.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal);
+        .with_writer(LogOutput::new())
+        .with_ansi(terminal && has_colours());
     let lines = match format {
         LogFormat::Auto if terminal => lines.boxed(),
         LogFormat::Text => lines.boxed(),
@@ -39,4 +43,10 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogFilter, FilterError> 
     };
     tracing_subscriber::registry().with(layer).with(lines).init();
     Ok(filter)
+}
+
+/// Whether the user wants colours (<https://no-color.org>), and the terminal has them.
+fn has_colours() -> bool {
+    let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_set && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::port_holder::Holder;
 use crate::control::{ControlStartError, Settings};
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::net::Descriptors;
@@ -105,6 +106,10 @@ pub enum StartError {
     NoTokens,
     #[error("cannot listen on {0}: {1}")]
     Tcp(SocketAddr, #[source] io::Error),
+    #[error("cannot listen on {address}: {holder}")]
+    TcpInUse { address: SocketAddr, holder: Holder },
+    #[error("cannot listen on unix:{path}: {holder}", path = .path.display())]
+    UnixInUse { path: PathBuf, holder: Holder },
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]

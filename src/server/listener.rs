@@ -19,6 +19,7 @@ use super::config::{Listen, StartError};
 use super::connection::{self, ConnectionContext};
 use super::connection_stream::ClientStream;
 use super::connections::{Connection, Connections};
+use super::port_holder::Holder;
 use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
 use crate::logging::log_throttled;
@@ -44,12 +45,17 @@ impl Listener {
     pub(super) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Self, StartError> {
         match listen {
             Listen::Tcp(address) => {
-                let bound = TcpListener::bind(address).await;
-                Ok(Self::Tcp(bound.map_err(|error| StartError::Tcp(*address, error))?))
+                let address = *address;
+                let bound = TcpListener::bind(address).await.map_err(|error| match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        StartError::TcpInUse { address, holder: Holder::of_tcp(address) }
+                    }
+                    _ => StartError::Tcp(address, error),
+                });
+                Ok(Self::Tcp(bound?))
             }
             Listen::Unix(path) => {
-                let bound = bind_unix(path, socket_mode).await;
-                let listener = bound.map_err(|source| StartError::Unix { path: path.clone(), source })?;
+                let listener = bind_unix(path, socket_mode).await?;
                 Ok(Self::Unix(listener, path.clone(), identity(path)))
             }
         }
@@ -230,22 +236,27 @@ fn identity(path: &Path) -> Option<FileIdentity> {
 
 /// Binds under another name and renames, so that the socket never has other permissions than configured. A socket file
 /// without a listener is left over from a crash and is replaced.
-async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
+    let failed = |source| StartError::Unix { path: path.to_owned(), source };
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
+            let reason = "there is a file that is not a socket: remove it, or name another path";
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, reason)));
         }
         // Any result except ECONNREFUSED means that the socket is in use: a full backlog, a socket of another type.
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another program holds the socket there",
-                ));
-            }
+        let holder = match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => None,
+            Err(_) => Some(Holder::Unknown),
+            Ok(stream) => Some(Holder::of_peer(&stream)),
+        };
+        if let Some(holder) = holder {
+            return Err(StartError::UnixInUse { path: path.to_owned(), holder });
         }
     }
+    bind_and_rename(path, mode).map_err(failed)
+}
+
+fn bind_and_rename(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let _ = std::fs::remove_file(&new);

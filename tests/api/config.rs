@@ -89,12 +89,12 @@ reply = "ack"
     let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
     for (line, text) in [
         (1, "did you mean `log_bytes`?"),
-        (2, "log_bytes: invalid value '5'"),
+        (2, "log_bytes: invalid value '5': use 64KiB or more"),
         (3, "listen: invalid value 'nowhere'"),
         (4, "open_metrics: use true or false"),
         (5, "grace_ms: it takes one value, not a list"),
         (6, "`frobnicate` is not a setting: `rollcall serve --help` lists them"),
-        (7, "[possible values: remote, always]"),
+        (7, "require_token: invalid value 'sometimes': use one of remote, always"),
         (20, "membership `unicast`: group: 192.0.2.1 is not a multicast address"),
         (
             13,
@@ -109,6 +109,10 @@ reply = "ack"
         assert!(is_reported, "{line}: {text} in {found:#?}");
     }
     assert_eq!(found.len(), 13, "{found:#?}");
+    assert!(
+        !found.iter().any(|(_, mistake)| mistake.contains("--") && !mistake.contains("serve --help")),
+        "{found:#?}"
+    );
 
     let started = run(&["serve", "--config", &file]).await;
     assert_eq!(mistakes(&started, &file), found);

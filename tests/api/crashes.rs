@@ -15,7 +15,7 @@ use crate::support::program::Program;
 use crate::support::server::{fresh_group, on_lo};
 
 /// How many times; CI sets more.
-const ROUNDS: &str = "ROLLCALL_CRASH_ROUNDS";
+const ROUNDS: &str = "TEST_CRASH_ROUNDS";
 const FEW_ROUNDS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread")]

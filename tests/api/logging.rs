@@ -1,5 +1,8 @@
 //! The service's log lines, and the log filter.
 
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
@@ -27,6 +30,55 @@ async fn a_terminal_gets_text() {
     let node = Node::spawn(&[], |serve| format!("exec script -qec 'exec {serve}' /dev/null"));
     let line = node.line("listening");
     assert!(line.contains("INFO") && line.contains("\u{1b}[") && !line.starts_with('{'), "{line}");
+}
+
+#[tokio::test]
+async fn a_terminal_without_colours_gets_none() {
+    for (variable, has_colours) in
+        [("TERM=dumb", false), ("NO_COLOR=1", false), ("NO_COLOR=", true), ("TERM=xterm", true)]
+    {
+        let terminal = |serve: &str| {
+            format!("exec env -u NO_COLOR TERM=xterm {variable} script -qec 'exec {serve}' /dev/null")
+        };
+        let line = Node::spawn(&[], terminal).line("listening");
+        assert_eq!(line.contains('\u{1b}'), has_colours, "{variable}: {line}");
+        assert!(line.contains("INFO rollcall: listening on=") || has_colours, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_journal_gets_priorities() {
+    let scratch = Scratch::new();
+    let path = scratch.path("log");
+    let stderr = std::fs::File::create(&path).unwrap();
+    let found = stderr.metadata().unwrap();
+    let journal = format!("{}:{}", found.dev(), found.ino());
+    for (stream, priorities) in [(journal.as_str(), ["<6>", "<3>"]), ("1:1", ["", ""])] {
+        let socket = scratch.path("socket");
+        let listen = format!("unix:{}", socket.display());
+        let command = |args: &[&str]| {
+            stderr.set_len(0).unwrap();
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", BINARY]).args(args).env("JOURNAL_STREAM", stream);
+            command.stderr(std::fs::OpenOptions::new().append(true).open(&path).unwrap());
+            command
+        };
+        let mut service = command(&["serve", "--memory", "--listen", &listen]).spawn().unwrap();
+        let log = loop {
+            let log = std::fs::read_to_string(&path).unwrap();
+            if log.contains("listening") && log.ends_with('\n') {
+                break log;
+            }
+            tokio::task::yield_now().await;
+        };
+        service.kill().unwrap();
+        service.wait().unwrap();
+        assert!(log.lines().all(|line| line.starts_with(&format!("{}{{", priorities[0]))), "{log}");
+
+        command(&["serve", "--listen", "0.0.0.0:0"]).status().unwrap();
+        let error = std::fs::read_to_string(&path).unwrap();
+        assert!(error.starts_with(&format!("{}rollcall: 0.0.0.0:0 can be", priorities[1])), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -10,10 +10,10 @@ use crate::support::overload::{Load, Target};
 use crate::support::program::Program;
 use crate::support::server::{fresh_group, on_lo};
 
-/// A small load, so that the tests beside this one stay in time; with `ROLLCALL_OVERLOAD=1` the whole, for a machine
+/// A small load, so that the tests beside this one stay in time; with `TEST_OVERLOAD=1` the whole, for a machine
 /// that runs nothing else.
 fn load() -> Load {
-    if std::env::var_os("ROLLCALL_OVERLOAD").is_some() {
+    if std::env::var_os("TEST_OVERLOAD").is_some() {
         return Load::WHOLE;
     }
     let duration = Duration::from_secs(1);

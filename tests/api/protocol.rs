@@ -117,13 +117,6 @@ async fn an_encoded_body_is_refused() {
     plain.json(body).send().await.expect(202);
 }
 
-#[tokio::test]
-async fn no_other_page_shows_the_viewer_in_a_frame() {
-    let viewer = TestServer::start().await.get("/docs/").await;
-    assert_eq!(viewer.header("content-security-policy"), "frame-ancestors 'none'");
-    assert_eq!(viewer.header("x-frame-options"), "DENY");
-}
-
 /// Sends these bytes, and reads answers to the end of the connection: the head and the JSON of each.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<(String, Value)> {
     let mut connection = RawConnection::tcp(address).await;

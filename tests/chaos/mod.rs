@@ -2,8 +2,8 @@
 //! from a seed; and a model of the expected state afterwards.
 //!
 //! ```text
-//! ROLLCALL_CHAOS_SECONDS=3600 cargo test chaos::       for an hour; 20 s by default
-//! ROLLCALL_CHAOS_SEED=4711 cargo test chaos::          the operations of that run again
+//! TEST_CHAOS_SECONDS=3600 cargo test chaos::       for an hour; 20 s by default
+//! TEST_CHAOS_SEED=4711 cargo test chaos::          the operations of that run again
 //! ```
 //!
 //! A run is a sequence of phases ([`plan`]), each a function of the seed and its number. In each phase, for some
@@ -50,8 +50,8 @@ use service::{Footprint, Service};
 use spec::{Sources, Spec};
 use traffic::Traffic;
 
-const SEED: &str = "ROLLCALL_CHAOS_SEED";
-const SECONDS: &str = "ROLLCALL_CHAOS_SECONDS";
+const SEED: &str = "TEST_CHAOS_SEED";
+const SECONDS: &str = "TEST_CHAOS_SECONDS";
 const FEW_SECONDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]

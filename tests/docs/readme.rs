@@ -18,7 +18,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PORT: &str = "8080";
 const SERVICE: &str = "cargo run --release --";
 /// Set to write what the commands print into the README.
-const UPDATE: &str = "ROLLCALL_UPDATE_README";
+const UPDATE: &str = "TEST_UPDATE_README";
 
 #[test]
 fn every_command_prints_the_output_in_the_readme() {
@@ -32,7 +32,7 @@ fn every_command_prints_the_output_in_the_readme() {
     let mut differences = String::new();
     for step in &steps {
         let printed = if step.command.starts_with("cargo ") && !step.command.starts_with(SERVICE)
-            || step.command.starts_with("ROLLCALL_")
+            || step.command.starts_with("TEST_")
         {
             assert!(
                 read(".ci/run").contains(&step.command),
@@ -147,7 +147,7 @@ impl Session {
 
     fn run(&self, command: &str) -> String {
         let (_, lines) = self.start(command).wait();
-        self.as_shown(&lines)
+        self.as_shown(&lines, true)
     }
 
     /// Starts a service and waits until it has printed as much as is shown.
@@ -157,13 +157,14 @@ impl Session {
         // Its last word decides; before it there may be a time.
         let word = last.rsplit(' ').next().unwrap_or(last).trim_end_matches(PORT);
         service.wait_for_line(&word.replace("/tmp", self.files.path()));
-        let printed = self.as_shown(&service.lines());
+        // A newcomer sees every line of the demo.
+        let printed = self.as_shown(&service.lines(), !command.contains("--demo"));
         (service, printed)
     }
 
-    /// Without lines about the host, which differ between machines.
-    fn as_shown(&self, lines: &[String]) -> String {
-        let shown = lines.iter().filter(|line| !line.contains(" check=rights."));
+    /// Perhaps without lines about the host, which differ between machines.
+    fn as_shown(&self, lines: &[String], hides_host: bool) -> String {
+        let shown = lines.iter().filter(|line| !(hides_host && line.contains(" check=rights.")));
         let text = shown.fold(String::new(), |text, line| text + line + "\n");
         text.replace(&self.port.to_string(), PORT).replace(self.files.path(), "/tmp")
     }

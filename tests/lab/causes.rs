@@ -25,6 +25,25 @@ async fn a_delayed_reply_whose_interface_was_renamed_is_told_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_reply_by_an_interface_that_is_down_is_told_in_words() {
+    let Some(mut lab) = Lab::new() else { return };
+    let (host, near) = (lab.host(), lab.host());
+    let (node, caller) = (Node::start(&host, &[]).await, Node::start(&near, &[]).await);
+    let group = "239.4.18.6:10000";
+    let responder = json!({"group": group, "interfaces": ["eth0"], "delay_ms": 2_000});
+    let responder = node.respond(responder).await;
+    caller.say(json!({"group": group, "interfaces": ["eth0"], "payload": "x"})).await;
+    node.until(&responder, |view| view["replies"]["received"] == 1).await;
+
+    host.ip("link set eth0 down\n");
+    node.until(&responder, |view| view["replies"]["failed"] == 1).await;
+    let (_, lines) = node.stop();
+    let told = |text: &str| lines.iter().any(|line| line.contains(text));
+    assert!(told("a reply was not sent: eth0 is down: `ip link set eth0 up`"), "{lines:#?}");
+    assert!(!told("unreachable"), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payload_of_too_many_fragments_is_refused_for_the_mtu() {
     let Some(mut lab) = Lab::new() else { return };
     let host = lab.host();

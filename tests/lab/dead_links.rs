@@ -91,6 +91,32 @@ async fn a_message_is_refused_on_a_dead_link_and_fails_there_beside_others() {
     }
 }
 
+/// An interface that goes down loses its routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_that_is_down_is_not_taken_for_a_missing_route() {
+    let Some(mut lab) = Lab::new() else { return };
+    let mut host = lab.host();
+    let node = Node::start(&host, &[]).await;
+    let refused = async |group, problem, detail: &str| {
+        let body = json!({"group": group, "payload": "x"});
+        let refused = node.post("/v1/messages", body).await.problem(422, problem, "/interfaces");
+        let told = refused["detail"].as_str().unwrap();
+        assert!(told.contains(detail), "{told}");
+        told.to_owned()
+    };
+    host.ip("link set eth0 down\n");
+    node.until("/v1/interfaces", |shown| shown["items"][1]["up"] == false).await;
+    for group in GROUPS {
+        let told = refused(group, "interface-down", "eth0 is down: `ip link set eth0 up`").await;
+        assert!(!told.contains("route"), "{told}");
+    }
+    let other = lab.bridge();
+    lab.attach(&mut host, other);
+    node.until("/v1/interfaces", |shown| shown["items"].as_array().is_some_and(|all| all.len() == 3)).await;
+    refused(GROUPS[0], "no-route", "while eth0 is down: name an interface in `interfaces` (here: lo, eth1)")
+        .await;
+}
+
 /// On a link without a carrier, the kernel accepts datagrams and drops them.
 #[tokio::test(flavor = "multi_thread")]
 async fn repeats_fail_without_a_carrier_and_arrive_again_afterwards() {

@@ -8,7 +8,7 @@ use imports::{Crate, Module};
 
 /// From the bottom. Modules of one layer do not know each other.
 const LAYERS: [&[&str]; 14] = [
-    &["bounded_counter", "exchange", "file_identity", "sync"],
+    &["bounded_counter", "exchange", "file_identity", "stdout", "sync"],
     &["logging"],
     &["traces", "model"],
     &["net", "store", "pcapng", "tokens"],

@@ -30,7 +30,7 @@ use namespace::Namespace;
 pub(crate) use process::Process;
 
 /// Set where a lab must be possible, so that a missing right fails the tests instead of hiding them.
-const REQUIRE: &str = "ROLLCALL_REQUIRE_LAB";
+const REQUIRE: &str = "TEST_REQUIRE_LAB";
 
 /// The bridges and the cables; the hosts belong to the test.
 pub(crate) struct Lab {
@@ -55,7 +55,7 @@ impl Lab {
     pub(crate) const LAN: Bridge = Bridge(0);
 
     /// `None`, with the reason on standard error, where namespaces or bridges cannot be made;
-    /// a panic instead where `ROLLCALL_REQUIRE_LAB` is set.
+    /// a panic instead where `TEST_REQUIRE_LAB` is set.
     pub(crate) fn new() -> Option<Self> {
         let switch = Namespace::new().and_then(|switch| {
             switch.ip(&bridge_line(Self::LAN))?;
@@ -225,7 +225,7 @@ pub(crate) fn peer(name: &str) -> String {
     format!("{}/tests/peers/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Says why a test is skipped; panics instead where `ROLLCALL_REQUIRE_LAB` is set.
+/// Says why a test is skipped; panics instead where `TEST_REQUIRE_LAB` is set.
 pub(crate) fn skip(reason: &str) {
     let skipped = format!("skipped: {reason}");
     assert!(std::env::var_os(REQUIRE).is_none(), "{skipped}");

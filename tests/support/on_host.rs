@@ -14,7 +14,7 @@ use super::lab::Lab;
 
 /// Whether this is a process on a host of the lab. If it is not, one is started there for this test alone.
 pub(crate) fn on_a_host(test: &str) -> bool {
-    const INSIDE: &str = "ROLLCALL_TEST_ON_A_HOST";
+    const INSIDE: &str = "TEST_ON_A_HOST";
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }

@@ -202,8 +202,13 @@ impl std::ops::Deref for Hosted {
 
 /// Runs the binary to its end.
 pub(crate) async fn run(args: &[&str]) -> Output {
+    run_with(&[], args).await
+}
+
+/// The same, with these variables in its environment.
+pub(crate) async fn run_with(variables: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
-    command.args(args).stdin(Stdio::null());
+    command.envs(variables.iter().copied()).args(args).stdin(Stdio::null());
     tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts")
 }
 

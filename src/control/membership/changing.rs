@@ -13,7 +13,6 @@ use crate::control::error::ControlError;
 use crate::control::events::EventKind;
 use crate::control::responder::{ActiveRules, Responder};
 use crate::control::totals::{ReceivedTotals, Totals};
-use crate::control::views::Lease;
 use crate::model::{Interface, InterfaceTable, MembershipSpec};
 use crate::net::{GroupSocket, RegisteredSocket, Registration, SocketError, SocketErrorKind};
 use crate::store::Log;
@@ -187,9 +186,7 @@ impl Membership {
         state.replies = replies;
         let now = self.context.sockets.clock();
         let lease_before = state.lease.map(|lease| lease.duration);
-        if !request.keeps_lease {
-            state.lease = request.lease.map(|lease| Lease::starting(now, lease));
-        }
+        state.lease = request.lease.apply(state.lease, now);
         state.declared |= request.declared;
         let Adopted { unused, .. } = state.adopt(state.epoch, registered, table);
         to_close.extend(unused);

@@ -15,7 +15,8 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{
-    Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, Revision, SourceFilter,
+    ClockReading, Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, Revision,
+    SourceFilter,
 };
 
 /// A request for a membership or, with rules, for a responder.
@@ -27,13 +28,38 @@ pub struct JoinRequest {
     pub sources: SourceFilter,
     pub exact_drops: bool,
     pub retention: Retention,
-    pub lease: Option<Duration>,
-    /// The lease stays as it is: `lease` does not apply.
-    pub keeps_lease: bool,
+    pub lease: RequestedLease,
     /// The request comes from the configuration file.
     pub declared: bool,
     /// Present exactly for responders.
     pub rules: Option<ResponderRules>,
+}
+
+/// What a request makes of the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestedLease {
+    None,
+    /// It starts now, and lasts this long.
+    For(Duration),
+    /// It stays as it is. A new membership has none.
+    Unchanged,
+}
+
+impl From<Option<Duration>> for RequestedLease {
+    fn from(lease: Option<Duration>) -> Self {
+        lease.map_or(Self::None, Self::For)
+    }
+}
+
+impl RequestedLease {
+    /// The lease after a request at this time.
+    pub(super) fn apply(self, before: Option<Lease>, now: ClockReading) -> Option<Lease> {
+        match self {
+            Self::None => None,
+            Self::For(duration) => Some(Lease::starting(now, duration)),
+            Self::Unchanged => before,
+        }
+    }
 }
 
 impl JoinRequest {
@@ -72,7 +98,7 @@ impl Membership {
         let now = context.sockets.clock();
         let state = MembershipState {
             declared: request.declared,
-            lease: request.lease.map(|lease| Lease::starting(now, lease)),
+            lease: request.lease.apply(None, now),
             interfaces,
             is_only_loopback: table.is_only_loopback(spec.group.family()),
             ..MembershipState::new(context.new_log(&spec), spec, Revision::first(now.real))

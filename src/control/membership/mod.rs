@@ -26,7 +26,7 @@ mod state;
 mod waiting_tests;
 
 pub(super) use interface_membership::{JoinedSocket, SocketId};
-pub use joining::JoinRequest;
+pub use joining::{JoinRequest, RequestedLease};
 pub(super) use operations::arm;
 pub use state::Membership;
 pub(super) use state::MembershipContext;

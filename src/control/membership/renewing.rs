@@ -71,7 +71,7 @@ impl Membership {
         state.lease = Some(Lease::starting(now, duration));
         if changes {
             state.revision = state.revision.next(now.real);
-            self.emit(&mut state, EventKind::Changed, None);
+            self.emit(&state, EventKind::Changed, None);
         }
         Ok(true)
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::control::{Condition, Control, InterfaceChoice, JoinRequest, ResourceKind, fixtures};
+use crate::control::{
+    Condition, Control, InterfaceChoice, JoinRequest, RequestedLease, ResourceKind, fixtures,
+};
 use crate::model::{HopLimit, Id, InterfaceRef, Interfaces, MessageSpec, Repeat, Retention};
 
 #[tokio::test]
@@ -21,7 +23,7 @@ async fn timers_of_deleted_resources_do_not_add_up() {
     let control = Control::start(fixtures::settings()).await.expect("it starts");
     for _ in 0..ROUNDS {
         let id = Id::generate();
-        let leased = JoinRequest { lease: Some(Duration::from_hours(24)), ..missing() };
+        let leased = JoinRequest { lease: RequestedLease::For(Duration::from_hours(24)), ..missing() };
         control.join_as(id.clone(), leased, &Condition::ONLY_CREATE).await.expect("it waits");
         control.leave(ResourceKind::Membership, &id, &Condition::NONE).await.expect("it is there");
         let message = control.send(message()).await.expect("lo takes it");
@@ -37,7 +39,8 @@ async fn a_lease_that_is_shortened_again_and_again_has_few_timers() {
     let control = Control::start(fixtures::settings()).await.expect("it starts");
     let id = Id::generate();
     for nth in 0..ROUNDS {
-        let leased = JoinRequest { lease: Some(Duration::from_hours(1_000 - nth)), ..missing() };
+        let leased =
+            JoinRequest { lease: RequestedLease::For(Duration::from_hours(1_000 - nth)), ..missing() };
         control.join_as(id.clone(), leased, &Condition::NONE).await.expect("it waits");
     }
     assert!(timers(&control) < 10, "{}", timers(&control));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::egress_interface::{EgressInterface, usable};
 use super::state::MessageContext;
 use crate::control::error::{ControlError, Purpose, SocketUse};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec};
+use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, Unusable};
 use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
@@ -64,9 +64,7 @@ impl MessageContext {
         table: &'t InterfaceTable,
     ) -> Result<(&'t Arc<Interface>, Option<IpAddr>), ControlError> {
         let route = self.sockets.route(&query(spec, None)).map_err(|error| match error.kind() {
-            SocketErrorKind::NoRoute => {
-                ControlError::NoRoute { group: spec.group, candidates: candidates(table, spec) }
-            }
+            SocketErrorKind::NoRoute => no_route(table, spec),
             SocketErrorKind::Denied | SocketErrorKind::Refused => {
                 ControlError::RouteRefused { group: spec.group, error }
             }
@@ -173,6 +171,30 @@ fn having(table: &InterfaceTable, source_address: IpAddr) -> Result<&Arc<Interfa
                 [first, second].into_iter().chain(having).map(|interface| interface.name.clone());
             Err(ControlError::SourceAmbiguous { source_address, interfaces: interfaces.collect() })
         }
+    }
+}
+
+/// Why there is no route. An interface that goes down loses its routes (`fib_sync_down_dev`, `rt6_disable_ip`): then
+/// the interface is the cause.
+fn no_route(table: &InterfaceTable, spec: &MessageSpec) -> ControlError {
+    let family = spec.group.family();
+    let has_address =
+        |interface: &Interface| interface.addresses.iter().any(|(address, _)| Family::of(*address) == family);
+    let is_only = table.usable_interfaces().all(|interface| interface.loopback);
+    let down = table.interfaces.iter().filter(|interface| {
+        matches!(table.usable(interface), Err(Unusable::Down(_)))
+            && interface.multicast
+            && (is_only || has_address(interface))
+    });
+    // IPv6 addresses of an interface that is down are gone, but for those of IPv4.
+    let in_use = down.clone().find(|interface| !interface.addresses.is_empty());
+    match in_use.filter(|_| is_only) {
+        Some(interface) => ControlError::InterfaceDown { interface: interface.name.clone() },
+        None => ControlError::NoRoute {
+            group: spec.group,
+            candidates: candidates(table, spec),
+            down: down.map(|interface| interface.name.clone()).collect(),
+        },
     }
 }
 

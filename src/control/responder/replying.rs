@@ -176,9 +176,27 @@ impl Responder {
         if error.kind() == SocketErrorKind::Busy && tries_left > 0 {
             return Some(Instant::now() + Self::BUSY_PAUSE);
         }
-        log_throttled!(WARN, %error, %destination, "a reply was not sent");
+        if let Some(name) = self.interface_down(error, destination) {
+            log_throttled!(
+                WARN,
+                %destination,
+                "a reply was not sent: {name} is down: `ip link set {name} up`"
+            );
+        } else {
+            log_throttled!(WARN, %error, %destination, "a reply was not sent");
+        }
         self.counters.failed.add(1);
         None
+    }
+
+    /// The interface towards the destination, if it is down, which took the route away.
+    fn interface_down(&self, error: &SocketError, destination: SocketAddr) -> Option<Arc<str>> {
+        if !matches!(error.kind(), SocketErrorKind::NoRoute | SocketErrorKind::Down) {
+            return None;
+        }
+        let table = self.context.interfaces.table();
+        let mut down = table.interfaces.iter().filter(|interface| !interface.up);
+        down.find(|interface| interface.is_on_link(destination.ip())).map(|interface| interface.name.clone())
     }
 
     /// Counts a delayed reply whose socket is closed as failed.

@@ -6,8 +6,6 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use headers_accept::Accept;
-use mediatype::{MediaType, MediaTypeList, ReadParams, names};
 use utoipa::IntoParams;
 
 use super::log_owner::{LogOwner, MAX_PAGE};
@@ -15,6 +13,7 @@ use super::page::PageRequest;
 use super::stream::{self, StreamParams, streamed};
 use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
 use crate::control::{Control, ResourceKind};
+use crate::http::accept::preferred;
 use crate::http::access::Authorization;
 use crate::http::operations::Streamed;
 use crate::http::problem::{Problem, ProblemKind};
@@ -158,26 +157,11 @@ impl Form {
     }
 }
 
-/// The format of `among` with the highest weight, which the most specific range of `Accept` gives it (RFC 9110 section
-/// 12.5.1); of several, the one that the client names most specifically, or first. Without `Accept`, the first of `among`.
+/// The format of `among` that the client prefers.
 pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
-    let lines: Vec<_> =
-        headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().unwrap_or_default()).collect();
-    let lines = lines.join(", ");
-    if lines.trim().is_empty() {
-        return Ok(among[0]);
-    }
-    // What is no media range names nothing.
-    let ranges: Vec<_> = MediaTypeList::new(&lines).flatten().map(|range| weighted(&range)).collect();
-    let accept = ranges.join(",").parse::<Accept>().ok();
-    let formats = among.iter().map(|format| (MediaType::parse(format.media_type()), *format));
-    let formats: Vec<_> = formats.filter_map(|(parsed, format)| Some((parsed.ok()?, format))).collect();
-    let available = formats.iter().map(|(parsed, _)| parsed);
-    let best = accept.as_ref().and_then(|accept| accept.negotiate(available));
-    let best = formats.iter().find(|(parsed, _)| Some(parsed) == best);
-    best.map(|(_, format)| *format).ok_or_else(|| {
-        let had: Vec<_> = among.iter().map(|format| format.media_type()).collect();
-        let detail = format!("`accept: {lines}` names no available format: {}", had.join(", "));
+    let available: Vec<_> = among.iter().map(|format| format.media_type()).collect();
+    preferred(headers, &available).map(|place| among[place]).map_err(|accept| {
+        let detail = format!("`accept: {accept}` names no available format: {}", available.join(", "));
         Problem::new(ProblemKind::NotAcceptable, detail)
     })
 }
@@ -185,17 +169,6 @@ pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Resul
 /// Says that the response depends on `Accept`.
 pub(in crate::http) fn varying(response: impl IntoResponse) -> Response {
     ([(header::VARY, "accept")], response).into_response()
-}
-
-/// A media range with its weight alone: no available format has parameters, and a client that names some gets the format
-/// without them.
-fn weighted(range: &MediaType<'_>) -> String {
-    let mut text = range.essence().to_string();
-    if let Some(weight) = range.get_param(names::Q) {
-        text.push_str(";q=");
-        text.push_str(weight.as_str());
-    }
-    text
 }
 
 /// The header as the API document shows it.

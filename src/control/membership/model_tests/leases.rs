@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Target, World, group, request, spec};
 use crate::control::events::EventKind;
-use crate::control::{Condition, JoinRequest};
+use crate::control::{Condition, JoinRequest, RequestedLease};
 use crate::model::Timestamp;
 use crate::net::{InterfaceWatch, SocketBackend};
 
@@ -47,7 +47,7 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
             }
             LeaseStep::Set(seconds) => world.kernel.state().clock.real.0 += seconds * 1_000_000_000,
             LeaseStep::Renew(lease) => {
-                let renewal = JoinRequest { lease: Some(lease), ..request(true) };
+                let renewal = JoinRequest { lease: RequestedLease::For(lease), ..request(true) };
                 let renewed = world.runtime.block_on(responder.change(
                     &spec(TARGET),
                     &renewal,

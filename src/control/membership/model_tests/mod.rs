@@ -26,7 +26,7 @@ use crate::control::responder::{
 };
 use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
-use crate::control::{Condition, InterfaceChoice, JoinRequest};
+use crate::control::{Condition, InterfaceChoice, JoinRequest, RequestedLease};
 use crate::model::{
     Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyBytes, ReplyFrom,
     ResponderRules, Retention, SourceFilter,
@@ -305,8 +305,7 @@ fn request(answers: bool) -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
-        lease: None,
-        keeps_lease: false,
+        lease: RequestedLease::None,
         declared: false,
         rules: answers.then_some(rules),
     }
