@@ -104,9 +104,9 @@ async fn a_client_changes_one_member_of_what_it_got() {
     }
     for (name, value, pointer) in [
         ("colour", json!("red"), "/colour"),
-        ("interfaces", json!([{"name": "lo", "colour": "red"}]), "/interfaces/0"),
+        ("interfaces", json!([{"name": "lo", "colour": "red"}]), "/interfaces/0/colour"),
         ("interfaces", json!([["lo"]]), "/interfaces/0"),
-        ("interfaces", json!([{"state": "joined"}]), "/interfaces/0"),
+        ("interfaces", json!([{"state": "joined"}]), "/interfaces/0/name"),
         ("interfaces", json!([]), "/interfaces"),
     ] {
         let mut body = server.get(path).await.expect(200);

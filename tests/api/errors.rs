@@ -146,7 +146,7 @@ async fn fields_with_a_wrong_name_or_type_are_refused() {
             invalid(GROUP, json!({"colour": "red"}), "/colour"),
             invalid(GROUP, json!({"sources": {"only": []}}), "/sources/only"),
             invalid(GROUP, json!({"interfaces": "lo"}), "/interfaces"),
-            invalid(GROUP, json!({"interfaces": ["lo", {}]}), "/interfaces/1"),
+            invalid(GROUP, json!({"interfaces": ["lo", {}]}), "/interfaces/1/name"),
             invalid(GROUP, json!({"group": 5}), "/group"),
         ],
     )

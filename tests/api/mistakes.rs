@@ -142,6 +142,7 @@ fn check_file(text: &str) -> String {
 /// What a command says: variables of the environment, `rollcall`, and arguments.
 fn run(line: &str) -> String {
     let mut command = Command::new(BINARY);
+    command.env_remove(UPDATE);
     let mut words = line.split(' ');
     for variable in words.by_ref().take_while(|word| *word != "rollcall") {
         let (name, value) = variable.split_once('=').expect("a variable with its value");
