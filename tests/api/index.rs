@@ -59,8 +59,7 @@ async fn json_ends_with_a_newline() {
     for path in ["/v1", "/v1/memberships", "/v1/config", "/v1/absent", "/openapi.json", "/livez", &log] {
         let reply = server.get(path).await;
         assert!(reply.header("content-type").contains("json"), "{path}");
-        assert_eq!(reply.body.iter().filter(|byte| **byte == b'\n').count(), 1, "{path}");
-        assert!(reply.body.ends_with(b"\n"), "{path}");
+        assert_eq!(reply.body.iter().position(|byte| *byte == b'\n'), Some(reply.body.len() - 1), "{path}");
     }
 }
 
