@@ -1,4 +1,4 @@
-//! A declared membership or responder, and all mistakes in it.
+//! A declared membership or responder: a body in TOML, whose sizes and times may have units.
 
 use serde_json::{Map, Value};
 
@@ -6,50 +6,52 @@ use super::units::Quantity;
 use crate::contract::{FieldError, read_declared};
 use crate::control::{JoinRequest, ResourceKind};
 
-/// Reads a declaration; its sizes and times may have units.
-pub(super) fn read_all(
+pub(super) fn read(
     kind: ResourceKind,
-    fields: Map<String, Value>,
+    mut fields: Map<String, Value>,
 ) -> Result<JoinRequest, Vec<FieldError>> {
-    let (mut fields, mut wrong) = (Value::Object(fields), Vec::new());
-    without_units(&mut fields, "", "", &mut wrong);
-    let Value::Object(fields) = fields else { return Err(wrong) };
+    let mut wrong = Vec::new();
+    without_units(&mut fields, None, "", &mut wrong);
     match read_declared(kind, fields) {
         Ok(request) if wrong.is_empty() => Ok(request),
-        Ok(_) => Err(wrong),
-        // What is said of a unit precedes that a text is no number.
-        Err(mut errors) => {
-            errors.retain(|error| !wrong.iter().any(|known| known.pointer == error.pointer));
-            wrong.append(&mut errors);
+        read => {
+            wrong.extend(read.err().into_iter().flatten());
             Err(wrong)
         }
     }
 }
 
-/// Makes plain numbers of sizes and times with units. The reader refuses what stays a text.
-fn without_units(value: &mut Value, name: &str, pointer: &str, wrong: &mut Vec<FieldError>) {
-    let quantity = match name {
-        "bytes" | "per_second" => Some(Quantity::Bytes),
-        _ if name.ends_with("_ms") => Some(Quantity::Milliseconds),
-        _ => None,
-    };
-    match (value, quantity) {
-        (Value::Object(table), _) => {
-            for (key, value) in table {
-                // A range is in the unit of its field.
-                let name = if matches!(key.as_str(), "min" | "max") { name } else { key };
-                let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
-                without_units(value, name, &pointer, wrong);
+/// Makes plain numbers of sizes and times with units, and removes those that are wrong. `range`: the name of the field,
+/// if these are its bounds.
+fn without_units(
+    fields: &mut Map<String, Value>,
+    range: Option<&str>,
+    pointer: &str,
+    wrong: &mut Vec<FieldError>,
+) {
+    fields.retain(|key, value| {
+        let name = range.filter(|_| ["min", "max"].contains(&key.as_str())).unwrap_or(key);
+        let quantity = match name {
+            "bytes" | "per_second" => Some(Quantity::Bytes),
+            _ if name.ends_with("_ms") => Some(Quantity::Milliseconds),
+            _ => None,
+        };
+        let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+        match (value, quantity) {
+            (Value::Object(inner), _) => without_units(inner, Some(name), &pointer, wrong),
+            (value @ Value::String(_), Some(quantity)) => {
+                match quantity.parse(value.as_str().unwrap_or_default(), &(0..=u64::MAX)) {
+                    Ok(number) => *value = number.into(),
+                    Err(reason) => {
+                        wrong.push(FieldError::new(pointer, reason));
+                        return false;
+                    }
+                }
             }
+            _ => {}
         }
-        (value @ Value::String(_), Some(quantity)) => {
-            match quantity.parse(value.as_str().unwrap_or_default(), &(0..=u64::MAX)) {
-                Ok(number) => *value = number.into(),
-                Err(reason) => wrong.push(FieldError::new(pointer, reason)),
-            }
-        }
-        _ => {}
-    }
+        true
+    });
 }
 
 #[cfg(test)]
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     fn read(kind: ResourceKind, fields: &Value) -> Result<JoinRequest, Vec<FieldError>> {
-        read_all(kind, fields.as_object().expect("an object").clone())
+        super::read(kind, fields.as_object().unwrap().clone())
     }
 
     fn found(kind: ResourceKind, fields: &Value) -> Vec<String> {
@@ -94,7 +96,7 @@ mod tests {
     fn a_missing_group_hides_no_other_mistake() {
         assert_eq!(
             found(ResourceKind::Membership, &json!({"interface": "lo", "exact_drops": 1})),
-            ["/exact_drops", "/group", "/interface"]
+            ["", "/exact_drops", "/interface"]
         );
         assert_eq!(found(ResourceKind::Membership, &json!({"group": 5})), ["/group"]);
         let ipv6 = json!({"group": "nowhere", "sources": {"include": ["2001:db8::1"]}});

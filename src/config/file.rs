@@ -7,11 +7,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::SettingArgs;
-
-use super::declaration::read_all;
+use super::declaration::read;
 use super::error::ConfigError;
 use super::values::json;
-
 use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
 
@@ -109,7 +107,7 @@ impl ConfigFile {
                 self.find(Some(line), format!("{kind} `{id}`: declare it in a table: [{kind}s.{id}]"));
                 continue;
             };
-            match read_all(kind, fields) {
+            match read(kind, fields) {
                 Ok(request) => self.declared.push(Declared { kind, id, request, line }),
                 Err(errors) => {
                     for error in errors {
