@@ -5,6 +5,14 @@ use utoipa::ToSchema;
 
 /// What the service is, and where its resources are.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "name": "rollcall", "version": "0.1.0", "links": {
+        "messages": "/v1/messages", "memberships": "/v1/memberships", "responders": "/v1/responders",
+        "groups": "/v1/groups", "interfaces": "/v1/interfaces", "events": "/v1/events", "config": "/v1/config",
+        "log_filter": "/v1/log-filter", "version": "/v1/version", "liveness": "/livez", "readiness": "/readyz",
+        "metrics": "/metrics", "openapi": "/openapi.json", "docs": "/docs"
+    }
+})))]
 pub struct Index {
     #[serde(flatten)]
     version: Version,
@@ -13,6 +21,7 @@ pub struct Index {
 
 /// The version of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"name": "rollcall", "version": "0.1.0"})))]
 pub struct Version {
     /// Always `rollcall`.
     #[schema(pattern = "^rollcall$")]

@@ -13,9 +13,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
+use super::json::json_line;
 use super::problem::{Problem, ProblemKind};
 use super::resource::location;
-use super::responses::json_line;
 use crate::control::{Condition, ResourceKind, Revisions};
 use crate::model::{Id, Revision};
 
@@ -111,7 +111,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn json(value: &impl Serialize) -> Self {
-        Self::new("application/json", json_line(value).unwrap_or_default())
+        Self::new("application/json", json_line(value))
     }
 
     pub(super) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::responses::json_line;
+use super::json::json_line;
 use crate::contract::health::Check;
 use crate::contract::{BodyError, FieldError};
 use crate::control::Done;
@@ -197,7 +197,7 @@ impl IntoResponse for Problem {
 
 impl Problem {
     pub(super) fn document(&self) -> Vec<u8> {
-        json_line(self).unwrap_or_default()
+        json_line(self)
     }
 
     pub(super) fn write_into(&self, response: &mut Response) {

@@ -74,7 +74,7 @@ async fn a_new_connection_closes_the_one_that_waits_longest_for_a_head() {
     let server = TestServer::start_with(|config| config.connection_limits.connections = Some(2)).await;
     let mut idle = RawConnection::tcp(server.address()).await;
     assert!(idle.send(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await);
-    idle.skip_to(b"}").await;
+    idle.skip_to(b"}\n").await;
     let mut headless = RawConnection::tcp(server.address()).await;
     assert!(headless.send(b"GET /livez HTTP/1.1\r\n").await);
     // The service has read it: it answers whoever comes after.
@@ -83,7 +83,7 @@ async fn a_new_connection_closes_the_one_that_waits_longest_for_a_head() {
     assert_eq!(headless.rest().await, b"");
     // The idle one was not closed for it.
     assert!(idle.send(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await);
-    idle.skip_to(b"}").await;
+    idle.skip_to(b"}\n").await;
     // Where no head is awaited, the idle one is the next.
     let _busy = follow_events(&server).await;
     server.get("/livez").await.expect(200);
@@ -137,7 +137,7 @@ async fn unfinished_heads_and_bodies_share_a_budget() {
     // The others are not touched, and give back their bytes.
     for head in &mut heads {
         assert!(head.send(b"\r\n\r\n").await);
-        head.skip_to(b"}").await;
+        head.skip_to(b"}\n").await;
     }
     assert_eq!(Metrics::of(&server).await.count("rollcall_http_request_bytes"), 0);
 }

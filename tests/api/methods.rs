@@ -50,7 +50,8 @@ enum Kind {
 impl Kind {
     fn of(path: &str) -> Self {
         match path {
-            "/v1/config" | "/v1/log-filter" | "/openapi.json" | "/openapi.yaml" => Self::Text,
+            "/" | "/v1" | "/v1/version" | "/v1/config" | "/v1/log-filter" | "/openapi.json"
+            | "/openapi.yaml" | "/docs" => Self::Text,
             path if path.ends_with("/{id}") => Self::Resource,
             path if path.ends_with("/renew") || path.ends_with("/cancel") => Self::Change,
             _ => Self::Untagged,
@@ -82,7 +83,7 @@ fn paths() -> Vec<(String, Vec<String>)> {
         let methods = methods.as_object().expect("methods").keys();
         (path.clone(), methods.map(|method| method.to_uppercase()).collect())
     });
-    let others = ["/openapi.json", "/openapi.yaml", "/docs/"];
+    let others = ["/openapi.json", "/openapi.yaml", "/docs"];
     documented.chain(others.map(|path| (path.to_owned(), vec!["GET".to_owned()]))).collect()
 }
 
