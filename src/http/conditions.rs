@@ -13,9 +13,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
+use super::json_line::json_line;
 use super::problem::{Problem, ProblemKind};
 use super::resource::location;
-use super::responses::json_line;
 use crate::control::{Condition, ResourceKind, Revisions};
 use crate::model::{Id, Revision};
 

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod guarded_body;
 mod index;
 mod joins;
+mod json_line;
 mod memberships;
 mod messages;
 mod openapi;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::responses::json_line;
+use super::json_line::json_line;
 use crate::contract::health::Check;
 use crate::contract::{BodyError, FieldError};
 use crate::control::Done;

@@ -13,6 +13,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::joins::Join;
+use super::json_line::json_line;
 use super::problem::{Problem, ProblemKind};
 use crate::contract::Format;
 use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
@@ -29,13 +30,6 @@ impl<T: Serialize> IntoResponse for JsonResponse<T> {
             Err(error) => Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
         }
     }
-}
-
-/// The value as JSON, with a newline.
-pub(super) fn json_line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 type Responses = BTreeMap<String, RefOr<Response>>;
