@@ -10,10 +10,10 @@ use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::access::Authorization;
+use super::json_response::JsonResponse;
 use super::operations::Streamed;
 use super::problem::Problem;
 use super::reading::{HEARTBEAT, last_event_id, negotiate, streamed, varying};
-use super::responses::JsonResponse;
 use crate::contract::datagrams::GapBody;
 use crate::contract::documented::EventStream;
 use crate::contract::events::{Event, EventFormat, EventList, EventQuery};

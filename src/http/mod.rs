@@ -16,6 +16,7 @@ mod guarded_body;
 mod index;
 mod joins;
 mod json_line;
+mod json_response;
 mod memberships;
 mod messages;
 mod openapi;

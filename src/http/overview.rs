@@ -4,8 +4,8 @@ use axum::extract::State;
 
 use super::compute::compute;
 use super::extract::Query;
+use super::json_response::JsonResponse;
 use super::problem::{Problem, ProblemKind};
-use super::responses::JsonResponse;
 use crate::contract::lists::List;
 use crate::contract::overview::{Group, GroupParams, Interface, Interfaces};
 use crate::control::{Control, Done};

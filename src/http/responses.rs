@@ -3,34 +3,15 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use axum::http::HeaderName;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use serde::Serialize;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::joins::Join;
-use super::json_line::json_line;
-use super::problem::{Problem, ProblemKind};
+use super::problem::Problem;
 use crate::contract::Format;
 use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
-
-/// A JSON body. It ends with a newline, so that the prompt of a terminal has a line of its own.
-#[derive(Debug)]
-pub(super) struct JsonResponse<T>(pub(super) T);
-
-impl<T: Serialize> IntoResponse for JsonResponse<T> {
-    fn into_response(self) -> axum::response::Response {
-        const TYPE: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
-        match json_line(&self.0) {
-            Ok(line) => (TYPE, line).into_response(),
-            Err(error) => Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
-        }
-    }
-}
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 

@@ -6,8 +6,8 @@ use super::configuration::AdminState;
 use crate::contract::configuration::Configuration;
 use crate::contract::health::{Check, CheckStatus, Health, Readiness};
 use crate::control::{self, CheckOutcome, Control};
+use crate::http::json_response::JsonResponse;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::responses::JsonResponse;
 
 /// Check liveness
 ///
