@@ -96,7 +96,7 @@ mod tests {
     fn a_missing_group_hides_no_other_mistake() {
         assert_eq!(
             found(ResourceKind::Membership, &json!({"interface": "lo", "exact_drops": 1})),
-            ["", "/exact_drops", "/interface"]
+            ["/exact_drops", "/group", "/interface"]
         );
         assert_eq!(found(ResourceKind::Membership, &json!({"group": 5})), ["/group"]);
         let ipv6 = json!({"group": "nowhere", "sources": {"include": ["2001:db8::1"]}});

@@ -1,8 +1,12 @@
 //! The API document as files, and a viewer that loads nothing from other hosts.
 
 use axum::Router;
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use axum::http::header::{
+    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -43,7 +47,19 @@ pub(super) fn routes(document: &OpenApi) -> Router<AppState> {
         routes = routes.route(path, file(Text::new(media_type, content)));
     }
     // Each client may load the files often, so that compressing them must cost little.
-    routes.layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+    routes.layer(CompressionLayer::new().quality(CompressionLevel::Fastest)).layer(map_response(weaken_tag))
+}
+
+/// A strong tag would be of the uncompressed bytes alone (RFC 9110 section 8.8.3).
+async fn weaken_tag(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if headers.contains_key(CONTENT_ENCODING)
+        && let Some(Ok(tag)) = headers.get(ETAG).map(HeaderValue::to_str)
+        && let Ok(weak) = HeaderValue::try_from(format!("W/{tag}"))
+    {
+        headers.insert(ETAG, weak);
+    }
+    response
 }
 
 fn file(content: Text) -> MethodRouter<AppState> {
