@@ -19,7 +19,7 @@ use crate::support::server::{TestServer, fresh_group, on_lo};
 
 const TABLE: &str = "tests/api/mistakes.txt";
 /// Set to write the answers into the table.
-const UPDATE: &str = "ROLLCALL_UPDATE_MISTAKES";
+const UPDATE: &str = "TEST_UPDATE_MISTAKES";
 
 #[tokio::test]
 async fn every_mistake_gets_the_answer_in_the_table() {
