@@ -113,7 +113,11 @@ impl ConfigFile {
                     for error in errors {
                         let line = position(value, &error.pointer).map_or(line, line_of);
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
-                        let field = if field.is_empty() { field } else { format!("{field}: ") };
+                        let name = field.rsplit('.').next().unwrap_or_default();
+                        let is_named =
+                            [&*field, name].iter().any(|name| error.fact.contains(&format!("`{name}`")));
+                        let field =
+                            if field.is_empty() || is_named { String::new() } else { format!("{field}: ") };
                         self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
                     }
                 }

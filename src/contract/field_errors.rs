@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use super::notation::{Notation, shown};
+
 /// The most errors that are reported at once.
 pub(super) const MOST_ERRORS: usize = 100;
 
@@ -15,12 +17,15 @@ pub struct FieldError {
     pub fact: String,
     /// What the client can do, unless the fact already says so.
     pub hint: Option<String>,
+    /// The pointer of the field that the client most likely means by another name. Errors about that one follow from
+    /// this error.
+    pub(super) meant: Option<String>,
 }
 
 impl FieldError {
     #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     pub fn new(pointer: impl Into<String>, fact: impl ToString) -> Self {
-        Self { pointer: pointer.into(), fact: fact.to_string(), hint: None }
+        Self { pointer: pointer.into(), fact: fact.to_string(), hint: None, meant: None }
     }
 
     #[must_use]
@@ -46,6 +51,8 @@ pub struct FieldErrors {
     /// How many of them are in the structure, and were found first. The fields that they concern are left out of what
     /// is read next.
     in_structure: usize,
+    /// How the client writes the fields.
+    pub(super) notation: Notation,
 }
 
 /// There is no value, because of an error that [`FieldErrors`] has collected.
@@ -54,8 +61,8 @@ pub struct Refused(());
 
 impl FieldErrors {
     /// Mistakes in the structure; those in the values follow.
-    pub(super) fn in_structure(found: Vec<FieldError>) -> Self {
-        Self { in_structure: found.len(), found }
+    pub(super) fn in_structure(found: Vec<FieldError>, notation: Notation) -> Self {
+        Self { in_structure: found.len(), found, notation }
     }
 
     /// Collects an error, unless it follows from one in the structure: that one names the same field, or one in it.
@@ -74,10 +81,12 @@ impl FieldErrors {
 
     /// Whether the field, or one in it, was left out because of a mistake in the structure.
     pub fn left_out(&self, pointer: &str) -> bool {
-        let is_within = |error: &FieldError| {
-            error.pointer.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let is_within = |at: &String| {
+            at.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.found[..self.in_structure].iter().any(is_within)
+        let about =
+            |error: &FieldError| is_within(&error.pointer) || error.meant.as_ref().is_some_and(is_within);
+        self.found[..self.in_structure].iter().any(about)
     }
 
     /// There is no value, because another field has an error.
@@ -89,6 +98,19 @@ impl FieldErrors {
     /// Returns the value, or collects its error.
     pub fn keep<T>(&mut self, pointer: &str, value: Result<T, impl ToString>) -> Result<T, Refused> {
         value.map_err(|error| self.push(FieldError::new(pointer, error)))
+    }
+
+    /// Returns what the text stands for, or collects an error with the text and a hint.
+    pub fn read<T>(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        value: Result<T, impl ToString>,
+    ) -> Result<T, Refused> {
+        value.map_err(|hint| {
+            let fact = format!("`{}` is {}", field_name(pointer), shown(&text.into()));
+            self.push(FieldError::new(pointer, fact).hint(hint.to_string()))
+        })
     }
 
     /// Collects the error of a number that is out of its bounds. Returns the nearest one within them, so that rules
@@ -133,10 +155,19 @@ pub(super) fn whole_number(least: u64, most: u64) -> String {
 
 /// The names in one sentence, as in "`a`, `b` and `c`".
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    joined(names, "and")
+}
+
+/// The names in one sentence, as in "`a`, `b` or `c`".
+pub(super) fn alternatives<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    joined(names, "or")
+}
+
+fn joined<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {word} {last}", rest.join(", ")),
         None => String::new(),
     }
 }

@@ -3,18 +3,19 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
-use super::field_errors::{FieldError, FieldErrors, Refused, field_name};
-use super::mistakes::shown;
+use super::field_errors::{FieldError, FieldErrors, Refused};
+use super::notation::{Notation, shown};
 use crate::control::InterfaceChoice;
-use crate::model::{Group, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
+use crate::model::{Group, GroupError, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
 
 /// An interface by name, by index, or as a view shows it; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -112,17 +113,55 @@ pub(super) fn read_group(
     errors: &mut FieldErrors,
     text: &str,
 ) -> Result<(Group, Option<InterfaceRef>), Refused> {
-    let (group, zone) = errors.keep("/group", Group::parse(text))?;
+    let (group, zone) = parse_group(errors, "/group", text)?;
     Ok((group, zone.as_deref().map(InterfaceRef::from_zone)))
+}
+
+/// Reads a group and its zone.
+pub(super) fn parse_group(
+    errors: &mut FieldErrors,
+    pointer: &str,
+    text: &str,
+) -> Result<(Group, Option<String>), Refused> {
+    let hint = |error: GroupError| match errors.notation {
+        Notation::Query => error.to_string().replace('%', "%25"),
+        Notation::Json | Notation::Toml => error.to_string(),
+    };
+    match Group::parse(text) {
+        // These say which address they concern.
+        Err(error @ (GroupError::NotMulticast(_) | GroupError::Reserved(_))) => {
+            errors.keep(pointer, Err(error))
+        }
+        group => {
+            let group = group.map_err(hint);
+            errors.read(pointer, text, group)
+        }
+    }
 }
 
 /// Reads an address of a host.
 pub(super) fn read_address(errors: &mut FieldErrors, pointer: &str, text: &str) -> Result<IpAddr, Refused> {
-    let explain = || {
-        let (name, text) = (field_name(pointer), shown(&text.into()));
-        format!("`{name}` is {text}: write an IP address, as in 192.0.2.10 or 2001:db8::10")
+    let hint = || match text.parse::<SocketAddr>() {
+        Ok(endpoint) => without_port(errors.notation, pointer, endpoint),
+        Err(_) => "write an IP address, as in 192.0.2.10 or 2001:db8::10".to_owned(),
     };
-    errors.keep(pointer, text.parse().map_err(|_| explain()))
+    let address = text.parse().map_err(|_| hint());
+    errors.read(pointer, text, address)
+}
+
+/// What to write instead of an address with a port.
+fn without_port(notation: Notation, pointer: &str, endpoint: SocketAddr) -> String {
+    let (ip, port) = (json!(endpoint.ip()), json!(endpoint.port()));
+    let separator = if notation == Notation::Query { "&" } else { ", " };
+    let both = |address: &str, port_name: &str| {
+        let (address, port) = (notation.member(address, &ip), notation.member(port_name, &port));
+        format!("write the port as `{port_name}`, as in {address}{separator}{port}")
+    };
+    match pointer {
+        "/source" => both("source", "source_port"),
+        "/reply_from/address" => both("address", "port"),
+        _ => format!("write the address alone, as in {}", notation.write(&ip)),
+    }
 }
 
 pub(super) fn read_interfaces(
@@ -241,9 +280,9 @@ pub fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(time.0.into()).unwrap_or_default().to_string()
 }
 
-/// Parses an RFC 3339 time.
+/// Parses an RFC 3339 time. The error is a hint.
 pub fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let explain = || format!("`{text}` is not a time: use RFC 3339, as in 2026-01-02T03:04:05.678Z");
+    let explain = || "write a time as in RFC 3339: 2026-01-02T03:04:05.678Z".to_owned();
     let time: jiff::Timestamp = text.parse().map_err(|_| explain())?;
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| explain())
 }

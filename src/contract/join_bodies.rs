@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, read_interfaces, yes};
-use super::mistakes::Notation;
+use super::notation::Notation;
 use super::parse::{Parsed, parse_members};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
 use super::sources::{Sources, read_sources};
@@ -213,8 +213,10 @@ pub fn read_declared(
 
     let refuse_lease = |errors: &mut FieldErrors, lease: Option<u64>| {
         if lease.is_some() {
-            let fact = format!("a declared {kind} stays as long as the file declares it");
-            errors.push(FieldError::new("/expires_in_ms", fact).hint("leave this out"));
+            let fact = format!(
+                "`expires_in_ms` is given, and a declared {kind} stays as long as the file declares it"
+            );
+            errors.push(FieldError::new("/expires_in_ms", fact).hint("leave it out"));
         }
     };
     let request = match kind {

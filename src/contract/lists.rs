@@ -9,10 +9,10 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::datagrams::PageRoom;
 use super::field_errors::{FieldError, FieldErrors};
-use super::fields::decimal;
+use super::fields::{decimal, parse_group};
 use super::memberships::State;
 use crate::control::ListQuery;
-use crate::model::{Group, Id};
+use crate::model::Id;
 
 /// Parameters of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -116,13 +116,12 @@ fn list_query(
     group: Option<&str>,
 ) -> Result<ListQuery, Vec<FieldError>> {
     let after = after.map(|after| {
-        Id::parse(after).map_err(|_| {
-            let error = FieldError::new("/after", "`after` is not a cursor of this list");
-            errors.push(error.hint("pass a `next_cursor` as it was given, or leave it out"))
-        })
+        let parsed = Id::parse(after)
+            .map_err(|_| "pass a `next_cursor` of this list as it was given, or leave `after` out");
+        errors.read("/after", after, parsed)
     });
     let limit = list_limit(&mut errors, limit);
-    let group = group.map(|group| errors.keep("/group", Group::parse(group)).map(|(group, _)| group));
+    let group = group.map(|group| parse_group(&mut errors, "/group", group).map(|(group, _)| group));
     let query = || Ok(ListQuery { after: after.transpose()?, limit, group: group.transpose()? });
     errors.finish(query())
 }

@@ -211,7 +211,7 @@ impl MessageRequest {
 impl RawOptions {
     /// `errors`: those that were found before.
     pub fn read(self, payload: Bytes, mut errors: FieldErrors) -> Result<MessageRequest, Vec<FieldError>> {
-        if self.group.is_none() {
+        if self.group.is_none() && !errors.left_out("/group") {
             let fact = "`group` is missing, because the body is the payload";
             errors.push_missing(
                 FieldError::new("/group", fact).hint("name it in the query, as in ?group=239.1.2.3:10000"),

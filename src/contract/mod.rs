@@ -17,6 +17,7 @@ pub mod memberships;
 mod message_body;
 pub mod messages;
 mod mistakes;
+mod notation;
 pub mod overview;
 mod parse;
 mod patch;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::field_errors::{FieldError, FieldErrors};
-use super::fields::decimal;
+use super::fields::{decimal, parse_group};
 use super::lists::{default_limit, list_limit};
 use crate::control::GroupView;
 use crate::model::{self, Id, InterfaceTable};
@@ -90,7 +90,7 @@ impl GroupParams {
     /// `errors`: those that were found before.
     pub fn query(&self, mut errors: FieldErrors) -> Result<GroupQuery, Vec<FieldError>> {
         let mut read = |pointer, text: Option<&String>| {
-            let group = text.map(|text| errors.keep(pointer, model::Group::parse(text)));
+            let group = text.map(|text| parse_group(&mut errors, pointer, text));
             group.transpose().map(|group| group.map(|(group, _)| group))
         };
         let (after, group) = (read("/after", self.after.as_ref()), read("/group", self.group.as_ref()));

@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::field_errors::{FieldError, FieldErrors};
 use super::json_text;
-use super::mistakes::{Notation, Schema, in_object, in_query, shown};
+use super::mistakes::{Schema, in_object, in_query};
+use super::notation::{Notation, shown};
 
 /// Why a body cannot be parsed, not even without its mistakes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +32,26 @@ pub fn parse_json<T: DeserializeOwned + ToSchema + Any>(text: &[u8]) -> Result<P
     if !text.trim_ascii_start().starts_with(b"[")
         && let Ok(body) = serde_json::from_slice(text)
     {
-        return Ok((body, FieldErrors::default()));
+        return Ok((body, FieldErrors::in_structure(Vec::new(), Notation::Json)));
     }
     let (members, twice) = object(text, || Schema::of_body::<T>().example())?;
     parse_members(members, twice, Notation::Json).map_err(BodyError::Fields)
 }
 
-/// Parses a JSON object with any members.
-pub(super) fn parse_object(text: &[u8]) -> Result<Map<String, Value>, BodyError> {
-    let (members, twice) = object(text, || "{\"name\": \"value\"}".to_owned())?;
+/// Parses a JSON merge patch. `T`: its schema.
+pub(super) fn parse_patch<T: ToSchema + Any>(text: &[u8]) -> Result<Map<String, Value>, BodyError> {
+    let example = || Schema::of_body::<T>().example();
+    let (members, twice) = object(text, example).map_err(|error| match error {
+        BodyError::Kind(_) => {
+            let is_list = text.trim_ascii_start().starts_with(b"[");
+            let kind = if is_list { "a list, as in a JSON Patch" } else { "not an object" };
+            let example = example();
+            BodyError::Kind(format!(
+                "the body is {kind}: send a JSON merge patch (RFC 7396), as in {example}"
+            ))
+        }
+        error => error,
+    })?;
     if twice.is_empty() { Ok(members) } else { Err(BodyError::Fields(twice)) }
 }
 
@@ -67,7 +79,7 @@ pub(super) fn parse_members<T: DeserializeOwned + ToSchema + Any>(
 ) -> Result<Parsed<T>, Vec<FieldError>> {
     found.extend(in_object(&Schema::of_body::<T>(), &mut members, notation));
     match serde_json::from_value(Value::Object(members)) {
-        Ok(body) => Ok((body, FieldErrors::in_structure(found))),
+        Ok(body) => Ok((body, FieldErrors::in_structure(found, notation))),
         Err(_) if found.is_empty() => {
             Err(vec![FieldError::new("", "the fields cannot be accepted").hint("write them as /docs shows")])
         }
@@ -86,13 +98,13 @@ where
     let is_plain =
         parameters().all(|(name, value)| !value.is_empty() && !value.starts_with('+') && names.insert(name));
     if is_plain && let Ok(parsed) = serde_html_form::from_str(query) {
-        return Ok((parsed, FieldErrors::default()));
+        return Ok((parsed, FieldErrors::in_structure(Vec::new(), Notation::Query)));
     }
     let mut left: Vec<_> = parameters().collect();
     let found = in_query(&Schema::of_query::<T>(), &mut left);
     let rest = form_urlencoded::Serializer::new(String::new()).extend_pairs(left).finish();
     match serde_html_form::from_str(&rest) {
-        Ok(parsed) => Ok((parsed, FieldErrors::in_structure(found))),
+        Ok(parsed) => Ok((parsed, FieldErrors::in_structure(found, Notation::Query))),
         Err(_) if found.is_empty() => {
             Err(vec![FieldError::new("", "the query cannot be accepted").hint("write it as /docs shows")])
         }

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::configuration::LogFilterBody;
 use super::field_errors::{FieldError, FieldErrors};
 use super::join_bodies::{MembershipBody, ResponderBody};
-use super::parse::{BodyError, Parsed, parse_json, parse_object};
+use super::parse::{BodyError, Parsed, parse_json, parse_patch};
 use crate::model::limits;
 
 /// A JSON merge patch of an object.
@@ -21,8 +21,9 @@ use crate::model::limits;
 pub struct MergePatch(Map<String, Value>);
 
 impl MergePatch {
-    pub fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
-        parse_object(bytes).map(Self)
+    /// `T`: the schema of the patch.
+    pub fn parse<T: ToSchema + Any>(bytes: &[u8]) -> Result<Self, BodyError> {
+        parse_patch::<T>(bytes).map(Self)
     }
 
     /// Applies the patch to a view, and reads the result as a body.
@@ -151,7 +152,10 @@ mod tests {
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
             let (patched, _): Parsed<Value> =
-                MergePatch::parse(patch.to_string().as_bytes()).unwrap().apply(&target).unwrap();
+                MergePatch::parse::<MembershipPatch>(patch.to_string().as_bytes())
+                    .unwrap()
+                    .apply(&target)
+                    .unwrap();
             assert_eq!(patched, expected, "{target} with {patch}");
         }
     }

@@ -71,9 +71,7 @@ pub(super) fn read_payload(
                 return Err(errors.refused());
             } else {
                 let error = FieldError::new(pointers[0], format!("`{first}` is missing"));
-                error.hint(format!(
-                    "write a text, as in \"hello\", or bytes as `{second}`, as in \"AAEC/w==\""
-                ))
+                error.hint(format!("add it, as in \"hello\", or add `{second}`, as in \"AAEC/w==\""))
             };
             Err(errors.push(error))
         }

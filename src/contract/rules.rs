@@ -143,7 +143,7 @@ fn read_reply(errors: &mut FieldErrors, reply: Option<ReplyBody>) -> Result<Repl
     if object.echo {
         if object.payload.is_some() || object.payload_base64.is_some() {
             let error = FieldError::new("/reply", "`reply` has `echo` and a payload");
-            return Err(errors.push(error.hint("write one of `payload`, `payload_base64` and `echo`")));
+            return Err(errors.push(error.hint("write `payload`, `payload_base64` or `echo`")));
         }
         return Ok(Reply::Echo);
     }
@@ -174,7 +174,7 @@ impl MatchBody {
     const MAX_REGEX: usize = 4_096;
 
     fn read(self, errors: &mut FieldErrors) -> Result<Match, Refused> {
-        const ONE: &str = "one of `exact`, `exact_base64`, `prefix`, `prefix_base64` and `regex`";
+        const ONE: &str = "`exact`, `exact_base64`, `prefix`, `prefix_base64` or `regex`";
         let Self { exact, exact_base64, prefix, prefix_base64, regex } = self;
         match (exact, exact_base64, prefix, prefix_base64, regex) {
             (Some(text), None, None, None, None) => Ok(Match::Exact(text.into())),

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused, field_name};
 use super::fields::read_address;
-use crate::model::{Group, SourceFilter, limits};
+use crate::model::{Family, Group, SourceFilter, limits};
 
 /// A source filter: exactly one of `include` (receive from these sources only) and `exclude` (from all others).
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
@@ -44,7 +45,13 @@ pub(super) fn read_sources(
     let (list, pointer, filter): (_, _, fn(&Group, Vec<IpAddr>) -> _) = match sources {
         None => {
             let group = group.ok_or_else(|| errors.refused())?;
-            return errors.keep("/sources", SourceFilter::any(group));
+            return SourceFilter::any(group).map_err(|error| {
+                let example = if group.family() == Family::V4 { "192.0.2.10" } else { "2001:db8::10" };
+                let example = errors.notation.member("sources", &json!({"include": [example]}));
+                errors.push(
+                    FieldError::new("/sources", error).hint(format!("name the sources, as in {example}")),
+                )
+            });
         }
         Some(Sources { include: Some(list), exclude: None }) => {
             (list, "/sources/include", SourceFilter::include)

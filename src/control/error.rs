@@ -27,7 +27,7 @@ pub enum ControlError {
     NotFound { kind: ResourceKind, id: Id, elsewhere: Option<ResourceKind> },
     #[error("the {kind} `{id}` exists already")]
     Exists { kind: ResourceKind, id: Id },
-    #[error("the condition of the request does not hold: the {kind} `{id}` {}", at_revision(*.revision))]
+    #[error("{}the {kind} `{id}` {}", condition(*.revision), at_revision(*.revision))]
     OtherRevision { kind: ResourceKind, id: Id, revision: Option<Revision> },
     #[error("the {kind} `{id}` has no lease")]
     NoLease { kind: ResourceKind, id: Id },
@@ -217,9 +217,16 @@ impl ControlError {
     }
 }
 
+/// Of what does not exist, only `If-Match` does not hold.
+fn condition(revision: Option<Revision>) -> &'static str {
+    if revision.is_none() { "`if-match` is given, and " } else { "" }
+}
+
 fn at_revision(revision: Option<Revision>) -> String {
     match revision {
-        Some(revision) => format!("is at revision {}", revision.number()),
+        Some(revision) => {
+            format!("is at revision {}, which the request does not allow", revision.number())
+        }
         None => "does not exist".to_owned(),
     }
 }

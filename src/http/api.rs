@@ -177,12 +177,14 @@ impl Api {
     /// that changes something waits on its own, because the change continues.
     async fn route(&self, request: Request, authorization: Authorization) -> Response {
         let only_reads = request.method().is_safe();
+        // Cheap: it shares the bytes.
+        let uri = request.uri().clone();
         tokio::select! {
             biased;
             handled = self.routes.clone().call(request) => {
                 let Ok(response) = handled;
                 let mut response = response.map(Body::new);
-                router::complete_allow(&mut response);
+                router::complete(&mut response, uri.path());
                 response
             }
             problem = authorization.ended(), if only_reads => problem.into_response(),

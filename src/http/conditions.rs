@@ -187,10 +187,12 @@ impl Tags {
         if lines.is_empty() {
             return Ok(None);
         }
-        Self::parse(&lines.join(&b","[..])).map(Some).ok_or_else(|| {
-            let detail = format!(
-                "`{name}` is neither `*` nor a list of entity tags: send the `etag` of a response, with its quotes"
-            );
+        let value = lines.join(&b","[..]);
+        Self::parse(&value).map(Some).ok_or_else(|| {
+            let value = String::from_utf8_lossy(&value);
+            let value = value.escape_debug();
+            let detail =
+                format!("`{name}` is {value}: send the `etag` of a response, with its quotes, or `*`");
             Problem::new(ProblemKind::InvalidParameter, detail).at(format!("/{name}"))
         })
     }

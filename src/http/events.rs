@@ -72,7 +72,7 @@ impl EventReading {
             None if errors.left_out("/format") => Format::Json,
             None => negotiate(&parts.headers, &[Format::Json, Format::Sse])?,
         };
-        let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
+        let after = query.after.as_deref().map(|after| errors.read("/after", after, After::parse(after)));
         if format == Format::Sse {
             for (given, pointer) in [(query.limit, "/limit"), (query.wait_ms, "/wait_ms")] {
                 if given.is_some() {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         match Content::of(request.headers()) {
             Content::Json => {}
-            _ => return Err(wrong_type(request.headers(), "application/json")),
+            _ => return Err(wrong_type(request.headers(), "send application/json: with curl, use --json")),
         }
         let misplaced = request.uri().query().map(misplaced_options::<T>).unwrap_or_default();
         let body = read_body(request, &Arc::from_ref(state)).await?;
@@ -71,7 +72,8 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_json = Content::of(request.headers()) == Content::Json;
-        let wrong = wrong_type(request.headers(), "application/json, or no body");
+        let wrong =
+            wrong_type(request.headers(), "send application/json (with curl, use --json), or no body");
         let body = read_body(request, &Arc::from_ref(state)).await?;
         match &*body.bytes {
             [] => Ok(Self(None)),
@@ -85,11 +87,12 @@ where
 pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 pub(super) const PATCH_TYPES: &str = "application/merge-patch+json, application/json";
 
-/// A JSON merge patch.
-pub(super) struct Patch(pub(super) MergePatch);
+/// A JSON merge patch with this schema.
+pub(super) struct Patch<T>(pub(super) MergePatch, pub(super) PhantomData<T>);
 
-impl<S> FromRequest<S> for Patch
+impl<T, S> FromRequest<S> for Patch<T>
 where
+    T: ToSchema + Any,
     S: Send + Sync,
     Arc<RequestBytes>: FromRef<S>,
 {
@@ -98,12 +101,15 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         if !matches!(Content::of(request.headers()), Content::Json | Content::MergePatch) {
             // RFC 5789 section 2.2.
-            let wrong = wrong_type(request.headers(), "application/merge-patch+json");
+            let wrong = wrong_type(
+                request.headers(),
+                "send application/merge-patch+json or application/json (`curl --json` sends the latter)",
+            );
             return Err(([(ACCEPT_PATCH, PATCH_TYPES)], wrong).into_response());
         }
         let body = read_body(request, &Arc::from_ref(state)).await.map_err(Problem::into_response)?;
-        let patch = MergePatch::parse(&body.bytes);
-        patch.map(Self).map_err(|error| Problem::from(error).into_response())
+        let patch = MergePatch::parse::<T>(&body.bytes);
+        patch.map(|patch| Self(patch, PhantomData)).map_err(|error| Problem::from(error).into_response())
     }
 }
 
@@ -131,11 +137,10 @@ impl Content {
     }
 }
 
-pub(super) fn wrong_type(headers: &HeaderMap, accepted: &str) -> Problem {
+pub(super) fn wrong_type(headers: &HeaderMap, hint: &str) -> Problem {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let given = given.map_or_else(|| "no content-type".to_owned(), |given| format!("content-type `{given}`"));
-    let detail = format!("the request has {given}: send {accepted}; `curl --json` sets that of JSON");
-    Problem::new(ProblemKind::ContentType, detail)
+    Problem::new(ProblemKind::ContentType, format!("the request has {given}: {hint}"))
 }
 
 /// A body that has arrived; its bytes are held in the budget until it is dropped, because it is parsed next.

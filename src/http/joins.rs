@@ -17,7 +17,9 @@ use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
-use crate::contract::{FieldError, FieldErrors, MembershipBody, RenewBody, ResponderBody};
+use crate::contract::{
+    FieldError, FieldErrors, MembershipBody, MembershipPatch, RenewBody, ResponderBody, ResponderPatch,
+};
 use crate::control::{
     Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome, RequestedLease,
 };
@@ -28,6 +30,7 @@ pub(super) trait Join:
     Resource + Serialize + Send + 'static + for<'a> From<&'a MembershipView>
 {
     type Body: DeserializeOwned + ToSchema + Send + 'static;
+    type Patch: ToSchema + 'static;
     /// The description of the response to a creation.
     const CREATED: &'static str;
 
@@ -42,6 +45,7 @@ pub(super) trait Join:
 
 impl Join for Membership {
     type Body = MembershipBody;
+    type Patch = MembershipPatch;
     const CREATED: &'static str = "The membership has joined the group, or waits for an interface";
 
     fn read(body: MembershipBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
@@ -51,6 +55,7 @@ impl Join for Membership {
 
 impl Join for Responder {
     type Body = ResponderBody;
+    type Patch = ResponderPatch;
     const CREATED: &'static str = "The responder has joined the group, or waits for an interface";
 
     fn read(body: ResponderBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
@@ -98,7 +103,7 @@ pub(super) async fn patch<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    Patch(patch): Patch,
+    Patch(patch, _): Patch<T::Patch>,
 ) -> Result<Response, Problem> {
     loop {
         let view = control.membership(T::KIND, &id)?.view();

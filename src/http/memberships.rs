@@ -57,7 +57,7 @@ pub(super) async fn patch(
     control: State<Control>,
     id: PathId,
     conditions: Conditions,
-    patch: Patch,
+    patch: Patch<MembershipPatch>,
 ) -> Result<Response, Problem> {
     joins::patch::<Membership>(control, id, conditions, patch).await
 }

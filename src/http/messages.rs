@@ -219,8 +219,8 @@ async fn read_spec(
             options.read(read_body(request, budget).await?.bytes, errors).map_err(wrong_options)?
         }
         Content::MergePatch | Content::Other => {
-            let accepted = "application/json, or the payload as text/plain or application/octet-stream";
-            return Err(wrong_type(request.headers(), accepted));
+            let hint = "send application/json (with curl, use --json), or the payload as text/plain or application/octet-stream";
+            return Err(wrong_type(request.headers(), hint));
         }
     };
     let interfaces = control.resolve(&request.interfaces, Purpose::Send, |_| known).await?;

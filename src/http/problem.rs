@@ -12,9 +12,10 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::json::json_line;
+use super::resource::same_below;
 use crate::contract::health::Check;
 use crate::contract::{BodyError, FieldError};
-use crate::control::Done;
+use crate::control::{Done, ResourceKind};
 pub(super) use kind::ProblemKind;
 
 /// An error as clients see it.
@@ -57,6 +58,10 @@ pub(super) struct Problem {
     sent: Option<NonZeroU32>,
     /// The request's id, also in the header `x-request-id` and in the service's log.
     pub(super) request_id: String,
+    /// The kind of the resource that has the id, if the request names another kind; `detail` ends with its path.
+    #[serde(skip)]
+    #[schema(ignore)]
+    elsewhere: Option<ResourceKind>,
 }
 
 /// Boxed, because problems are passed by value and hardly ever have checks.
@@ -98,6 +103,7 @@ impl Problem {
             done: None,
             sent: None,
             request_id: String::new(),
+            elsewhere: None,
         }
     }
 
@@ -125,6 +131,21 @@ impl Problem {
             Some(_) => detail + "; " + &error.detail,
         });
         Self { errors, ..Self::new(kind, detail) }
+    }
+
+    /// Adds what only the routes know: the path of the request, and the methods that it takes.
+    pub(super) fn complete(&mut self, path: &str, methods: Option<&str>) {
+        if let Some(rest) = self.elsewhere.and_then(|kind| same_below(path, kind)) {
+            self.detail += &rest;
+        }
+        let (name, ..) = ProblemKind::MethodNotAllowed.row();
+        if let Some(methods) = methods.filter(|_| self.kind == name) {
+            let methods = methods
+                .rsplit_once(", ")
+                .map_or(methods.to_owned(), |(rest, last)| format!("{rest} and {last}"));
+            self.detail += ": it supports ";
+            self.detail += &methods;
+        }
     }
 
     pub(super) fn with_checks(self, checks: Vec<Check>) -> Self {

@@ -50,6 +50,18 @@ pub(super) fn list_path(kind: ResourceKind) -> &'static str {
     }
 }
 
+/// What follows the id in a path, as it is below a resource of another kind; none if that has nothing like it.
+pub(super) fn same_below(path: &str, kind: ResourceKind) -> Option<String> {
+    let rest = path.splitn(5, '/').nth(4)?;
+    let (first, after) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match (kind, first) {
+        (ResourceKind::Message, "datagrams" | "responses") => Some(format!("/responses{after}")),
+        (_, "datagrams" | "responses") => Some(format!("/datagrams{after}")),
+        (ResourceKind::Membership | ResourceKind::Responder, "renew") => Some("/renew".to_owned()),
+        _ => None,
+    }
+}
+
 /// `{id}` of a resource.
 pub(super) struct IdParam<T>(PhantomData<T>);
 

@@ -54,7 +54,7 @@ pub(super) async fn patch(
     control: State<Control>,
     id: PathId,
     conditions: Conditions,
-    patch: Patch,
+    patch: Patch<ResponderPatch>,
 ) -> Result<Response, Problem> {
     joins::patch::<Responder>(control, id, conditions, patch).await
 }

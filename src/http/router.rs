@@ -123,13 +123,21 @@ pub(super) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
     }
-    let detail =
-        format!("this path does not support {method}: the header `allow` lists the supported methods");
-    Problem::new(ProblemKind::MethodNotAllowed, detail).into_response()
+    Problem::new(ProblemKind::MethodNotAllowed, format!("this path does not support {method}"))
+        .into_response()
 }
 
-/// Completes the router's list of methods.
-pub(super) fn complete_allow(response: &mut Response) {
+/// Completes the router's list of methods, and the problem by what the router knows.
+pub(super) fn complete(response: &mut Response, path: &str) {
+    complete_allow(response);
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        let methods = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+        problem.complete(path, methods);
+        response.extensions_mut().insert(problem);
+    }
+}
+
+fn complete_allow(response: &mut Response) {
     let headers = response.headers_mut();
     let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) else { return };
     let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();

@@ -88,9 +88,7 @@ pub enum SourceError {
         "{0} is in a source-specific range (232.0.0.0/8, ff3x::/32), where `exclude` has no meaning: use `include`"
     )]
     ExcludeOnSourceSpecific(Group),
-    #[error(
-        "{0} is in a source-specific range (232.0.0.0/8, ff3x::/32): name the sources to receive from in `include`"
-    )]
+    #[error("{0} is in a source-specific range (232.0.0.0/8, ff3x::/32)")]
     SourceSpecificNeedsInclude(Group),
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::contract::{FieldErrors, ReadQuery, Refused, parse_time};
+use crate::contract::{FieldErrors, ReadQuery, Refused, parse_time, rfc3339};
 use crate::model::{Timestamp, parse_decimal};
 use crate::store::Entry;
 
@@ -31,10 +31,10 @@ impl Filter {
     /// Reads the parameters of a query.
     pub fn read(query: &ReadQuery, errors: &mut FieldErrors) -> Result<Self, Refused> {
         let mut time = |pointer, text: Option<&String>| {
-            text.map(|text| errors.keep(pointer, parse_time(text))).transpose()
+            text.map(|text| errors.read(pointer, text, time_in_query(text))).transpose()
         };
         let (since, until) = (time("/since", query.since.as_ref()), time("/until", query.until.as_ref()));
-        let source = query.source.as_ref().map(|text| errors.keep("/source", text.parse())).transpose();
+        let source = query.source.as_ref().map(|text| errors.read("/source", text, text.parse())).transpose();
         Ok(Self { since: since?, until: until?, source: source? })
     }
 
@@ -55,13 +55,20 @@ impl Filter {
     }
 }
 
+/// Reads a time, which a `+` that became a space may have made another text.
+fn time_in_query(text: &str) -> Result<Timestamp, String> {
+    parse_time(text).map_err(|hint| match parse_time(&text.replacen(' ', "+", 1)) {
+        Ok(time) => format!("write `+` as `%2B`, or the time in UTC, as in {}", rfc3339(time)),
+        Err(_) => hint,
+    })
+}
+
+/// The error is a hint.
 impl FromStr for SourceRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let explain = || {
-            format!("`{text}` is not a source: use an address, ADDRESS:PORT, or a prefix as in 192.0.2.0/24")
-        };
+        let explain = || "write an address, ADDRESS:PORT, or a prefix, as in 192.0.2.0/24".to_owned();
         if let Ok(endpoint) = text.parse() {
             let port = text.rsplit_once(':').and_then(|(_, port)| parse_decimal::<u16>(port));
             port.ok_or_else(explain)?;

@@ -74,7 +74,7 @@ impl fmt::Display for Cursor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`after` is not a cursor: pass an unchanged `next_cursor`, or `latest` for future entries only; without `after`, reading starts at the oldest"
+    "pass a `next_cursor` as it was given, or `latest` for future entries only; without `after`, reading starts at the oldest"
 )]
 pub struct CursorError;
 

@@ -96,14 +96,11 @@ reply = "ack"
         (6, "`frobnicate` is not a setting: `rollcall serve --help` lists them"),
         (7, "require_token: invalid value 'sometimes': use one of remote, always"),
         (20, "membership `unicast`: group: 192.0.2.1 is not a multicast address"),
-        (
-            13,
-            "membership `monitor`: interfaces.1: `interfaces.1` is \"not/a/name\": write the name of an interface",
-        ),
+        (13, "membership `monitor`: `interfaces.1` is \"not/a/name\": write the name of an interface"),
         (16, "`Monitor` cannot be the id of a membership"),
-        (24, "responder `lamp`: repyl: there is no field `repyl`: did you mean `reply`?"),
-        (28, "responder `lease`: expires_in_ms: a declared responder stays"),
-        (30, "responder `none`: group: `group` is missing: write it, as in group = \"239.1.2.3:10000\""),
+        (24, "responder `lamp`: there is no field `repyl`: did you mean `reply`?"),
+        (28, "responder `lease`: `expires_in_ms` is given, and a declared responder stays"),
+        (30, "responder `none`: `group` is missing: add it, as in group = \"239.1.2.3:10000\""),
     ] {
         let is_reported = found.iter().any(|(at, mistake)| *at == line && mistake.contains(text));
         assert!(is_reported, "{line}: {text} in {found:#?}");

@@ -150,8 +150,10 @@ async fn check_config_reports_every_mistake_of_a_table() {
         (6, "interfaces.0"),
         (7, "expires_in_ms"),
     ] {
-        let begins = format!("rollcall: {}:{line}: responder `lamp`: {field}: ", path.display());
-        assert!(found[line - 2].starts_with(&begins), "{begins} in {found:#?}");
+        let begins = format!("rollcall: {}:{line}: responder `lamp`: ", path.display());
+        let mistake =
+            found[line - 2].strip_prefix(&begins).unwrap_or_else(|| panic!("{begins} in {found:#?}"));
+        assert!(mistake.contains(&format!("`{field}`")), "{field} in {found:#?}");
     }
 }
 

@@ -63,7 +63,7 @@ async fn every_mistake_gets_the_answer_in_the_table() {
 pub(super) fn assert_plain(answer: &str) {
     const WORDS: &str = r"(?x) \b[ui](8|16|32|64|128)\b | \b[ui]size\b | \bbool\b | \bstr\b | \bstruct\b | \benum\b |
         \bserde | untagged | \bvariant\b | Option< | Some\( | \bVec\b | invalid\ (type|digit|value:) |
-        (missing|unknown|duplicate)\ field | a\ (sequence|map) | expected\ (a|an|one|value|ident|`|[ui]\d) | \bEOF\b |
+        (missing|unknown|duplicate)\ field | a\ (sequence|map) | \bexpected\ (a|an|one|value|ident|`|[ui]\d) | \bEOF\b |
         deserializ | data\ did\ not\ match | panicked | ParseIntError";
     let found = Regex::new(WORDS).expect("a pattern").find(answer).map(|found| found.as_str().to_owned());
     assert_eq!(found, None, "a word of a programming language in\n{answer}");

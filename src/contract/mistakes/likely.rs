@@ -1,5 +1,9 @@
 //! What a client most likely means by a name that does not exist.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::{Map, Value};
+
 /// Names that people write, and the fields and parameters that they mean. Those of the same meaning with another
 /// spelling need no entry: [`nearest`] finds them.
 const MEANT: &[(&str, &[&str])] = &[
@@ -42,34 +46,67 @@ const OF_MESSAGES: [&str; 12] = [
     "linger_ms",
 ];
 
-/// What to write instead of a name that is none of `known`, if that is likely.
-pub(super) fn instead_of(name: &str, known: &[&str]) -> Option<String> {
+/// What a client most likely means by a name that does not exist.
+pub(super) enum Meant<'a> {
+    /// Another name, with a typing mistake in it.
+    Misspelt(&'a str),
+    /// Another name of the same meaning.
+    Alias(&'a str),
+    /// A port, which is written in `group`.
+    Port,
+    /// A field of other resources, in words.
+    Of(&'static str),
+    /// Something else, in words.
+    Else(&'static str),
+}
+
+/// What is meant by a name that is none of `known`, if that is likely.
+pub(super) fn meant_by<'a>(name: &str, known: &[&'a str]) -> Option<Meant<'a>> {
     let has = |name: &str| known.contains(&name);
     let is_message = has("window_ms");
     if is_message && is_wait(name) {
-        return Some(TO_WAIT.to_owned());
+        return Some(Meant::Else(TO_WAIT));
     }
     if let Some(known) = nearest(name, known.iter().copied()) {
-        return Some(format!("did you mean `{known}`?"));
+        return Some(Meant::Misspelt(known));
     }
     if name == "port" && has("group") {
-        return Some("write the port in `group`, as in 239.1.2.3:10000".to_owned());
+        return Some(Meant::Port);
     }
-    let means = |(field, names): &&(&str, &[&str])| has(field) && names.contains(&name);
-    if let Some((field, _)) = MEANT.iter().find(means) {
-        return Some(format!("write it as `{field}`"));
+    let names_it =
+        |field: &&&str| MEANT.iter().any(|(meant, names)| *meant == **field && names.contains(&name));
+    if let Some(field) = known.iter().find(names_it) {
+        return Some(Meant::Alias(field));
     }
     if is_message && !has("payload") && name.starts_with("payload") {
-        return Some("the body is the payload".to_owned());
+        return Some(Meant::Else("the body is the payload"));
     }
-    if has("sources") || is_message {
-        let of = |names: &[&str], owner| names.contains(&name).then_some(owner);
-        let owner = of(&OF_RESPONDERS, "only a responder has it")
-            .or_else(|| of(&OF_JOINS, "only a membership or a responder has it"))
-            .or_else(|| of(&OF_MESSAGES, "only a message has it"));
-        return owner.map(str::to_owned);
+    if !has("sources") && !is_message {
+        return None;
     }
-    None
+    let of = |names: &[&str], owner| names.contains(&name).then_some(Meant::Of(owner));
+    of(&OF_RESPONDERS, RESPONDER)
+        .or_else(|| of(&OF_JOINS, "a membership or a responder"))
+        .or_else(|| of(&OF_MESSAGES, MESSAGE))
+}
+
+/// Whose field a name is.
+pub(super) const RESPONDER: &str = "a responder";
+pub(super) const MESSAGE: &str = "a message";
+
+/// The group of which the client has written the address and the port by themselves.
+pub(super) fn group_in_parts(members: &Map<String, Value>) -> Option<String> {
+    let (_, names) = MEANT.iter().find(|(field, _)| *field == "group")?;
+    let address = names.iter().find_map(|name| members.get(*name)?.as_str()?.parse::<IpAddr>().ok());
+    let port = match members.get("port") {
+        Some(Value::String(port)) => port.parse().ok(),
+        port => port.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()),
+    };
+    if address.is_none() && port.is_none() {
+        return None;
+    }
+    let address = address.filter(IpAddr::is_multicast).unwrap_or(Ipv4Addr::new(239, 1, 2, 3).into());
+    Some(SocketAddr::new(address, port.filter(|port| *port > 0).unwrap_or(10_000)).to_string())
 }
 
 /// Whether people mean `Prefer: wait` by this name.

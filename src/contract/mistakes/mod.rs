@@ -3,14 +3,12 @@
 //! It removes them as it finds them, so that what is left can be parsed, and its values checked too.
 
 mod likely;
-mod notation;
 mod query;
 mod schema;
 mod search;
 mod words;
 
 pub use likely::nearest;
-pub(super) use notation::{Notation, shown};
 pub(super) use query::in_query;
 pub use query::{misplaced_options, unknown_parameters};
 pub(super) use schema::Schema;

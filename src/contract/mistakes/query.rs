@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::likely::{TO_WAIT, is_wait};
-use super::notation::{Notation, shown};
 use super::schema::{Schema, kind};
 use super::search::Search;
 use super::words::{Words, cut};
 use crate::contract::field_errors::{FieldError, MOST_ERRORS, escaped};
+use crate::contract::notation::{Notation, shown};
 use crate::model::parse_decimal;
 
 /// A parameter's name and its text.
@@ -35,8 +35,9 @@ pub fn misplaced_options<T: ToSchema + Any>(query: &str) -> Vec<FieldError> {
     let misplaced = |(name, text): Parameter<'_>| {
         let pointer = format!("/{}", escaped(&name));
         let Some(property) = schema.root()["properties"].get(&*name) else {
-            let hint = words.unknown(schema.root(), &name, &json!(text), &pointer).hint;
-            return FieldError { pointer, fact: format!("there is no parameter `{}`", cut(&name)), hint };
+            let value = written(&text);
+            let fact = format!("there is no parameter `{}`", cut(&name));
+            return FieldError { fact, ..words.unknown(schema.root(), &name, &value, &pointer, None) };
         };
         let value = json!(text);
         let choices = schema.choices(property);
@@ -68,7 +69,7 @@ impl Search<'_> {
         }
         let Some(property) = schema.root()["properties"].get(name) else {
             if is_first {
-                self.add(|words| words.unknown(schema.root(), name, &json!(text), &pointer));
+                self.add(|words| words.unknown(schema.root(), name, &json!(text), &pointer, None));
             }
             return false;
         };
@@ -86,17 +87,32 @@ impl Search<'_> {
         match (kind(property), parse_decimal::<u64>(text)) {
             ("integer", Some(number)) => self.value(property, &mut json!(number), &pointer),
             ("integer", None) => {
-                let digits = text.trim().trim_start_matches('+').trim_start_matches('0');
-                let meant = parse_decimal::<u64>(digits).filter(|_| !digits.is_empty());
-                let hint =
-                    meant.map(|number| format!("write it without a sign and leading zeros, as in {number}"));
-                let hint = hint.unwrap_or_else(|| format!("write {}", advice()));
+                let digits = text.trim().trim_start_matches('+');
+                let meant = parse_decimal::<u64>(digits.trim_start_matches('0'));
+                let hint = match meant {
+                    Some(number) if text.starts_with(' ') => {
+                        format!("write it without a space, which `+` means in a query, as in {number}")
+                    }
+                    Some(number) if digits.len() < text.len() => {
+                        format!("write it without a sign, as in {number}")
+                    }
+                    Some(number) => format!("write it without leading zeros, as in {number}"),
+                    None => {
+                        self.add(|words| words.wrong_type(property, &json!(text), &pointer));
+                        return false;
+                    }
+                };
                 refuse(&format!("is {}", shown(&json!(text))), hint)
             }
             ("boolean", _) => self.value(property, &mut boolean(text), &pointer),
             _ => self.value(property, &mut json!(text), &pointer),
         }
     }
+}
+
+/// The value that a text stands for in JSON.
+fn written(text: &str) -> Value {
+    parse_decimal::<u64>(text).map_or_else(|| boolean(text), Value::from)
 }
 
 /// Another text than that of a boolean stays one.

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::notation::Notation;
-use crate::contract::field_errors::{listed, whole_number};
+use crate::contract::field_errors::{alternatives, listed, whole_number};
+use crate::contract::notation::Notation;
 
 /// The schema of a body or a query, with the schemas that it refers to.
 #[derive(Debug, Default)]
@@ -75,6 +75,32 @@ impl Schema {
         if shown.is_empty() { words } else { format!("{words}, as in {}", shown.join(" or ")) }
     }
 
+    /// Whether the value is of the type, has the members and is within the bounds that the schema names.
+    pub(super) fn accepts(&self, schema: &Value, value: &Value) -> bool {
+        let accepts = |choice: &&Value| match value {
+            _ if kind(choice) == "any" => true,
+            _ if !is_of(kind(choice), value) => false,
+            Value::Object(members) => {
+                let required = choice["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let is_known = |(name, member): (&String, &Value)| {
+                    choice["properties"].get(name).is_some_and(|property| self.accepts(property, member))
+                };
+                required.into_iter().all(|name| members.contains_key(name)) && members.iter().all(is_known)
+            }
+            Value::Array(items) => items.iter().all(|item| self.accepts(&choice["items"], item)),
+            Value::Number(number) => {
+                let (least, most) = bounds(choice);
+                number.as_u64().is_some_and(|number| (least..=most).contains(&number))
+            }
+            Value::String(text) => {
+                let values = choice["enum"].as_array();
+                values.is_none_or(|values| values.iter().any(|value| value == text.as_str()))
+            }
+            Value::Bool(_) | Value::Null => true,
+        };
+        self.choices(schema).iter().any(accepts)
+    }
+
     /// Values that the schema accepts.
     pub(super) fn examples(&self, schema: &Value) -> Vec<Value> {
         let own = |schema: &Value| schema["examples"].as_array().cloned().unwrap_or_default();
@@ -134,7 +160,7 @@ pub(super) fn bounds(schema: &Value) -> (u64, u64) {
 /// A value of a schema without alternatives.
 fn words(schema: &Value, notation: Notation) -> String {
     if let Some(values) = schema["enum"].as_array() {
-        return format!("one of {}", listed(values.iter().filter_map(Value::as_str)));
+        return alternatives(values.iter().filter_map(Value::as_str));
     }
     match kind(schema) {
         "integer" => {
@@ -146,10 +172,11 @@ fn words(schema: &Value, notation: Notation) -> String {
         "object" => {
             let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
             let required = listed(required);
-            if required.is_empty() { "an object".to_owned() } else { format!("an object with {required}") }
+            let object = notation.object();
+            if required.is_empty() { object.to_owned() } else { format!("{object} with {required}") }
         }
-        _ if notation == Notation::Query => "a text".to_owned(),
-        _ => "a text in quotes".to_owned(),
+        _ if notation == Notation::Query => "a value".to_owned(),
+        _ => "a string".to_owned(),
     }
 }
 

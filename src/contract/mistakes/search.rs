@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::notation::Notation;
+use super::likely::group_in_parts;
 use super::schema::{Schema, bounds, is_of, kind};
 use super::words::Words;
 use crate::contract::field_errors::{FieldError, MOST_ERRORS, escaped};
+use crate::contract::notation::Notation;
 
 /// Finds the mistakes in a JSON object. Null is as if the member were left out.
 pub(in crate::contract) fn in_object(
@@ -39,10 +40,12 @@ impl<'a> Search<'a> {
     fn object(&mut self, schema: &Value, members: &mut Map<String, Value>, pointer: &str) -> bool {
         let properties = schema["properties"].as_object();
         let mut wrong = Vec::new();
+        let group = if pointer.is_empty() { group_in_parts(members) } else { None };
+        let first = self.found.len();
         members.retain(|name, value| {
             let at = format!("{pointer}/{}", escaped(name));
             let Some(property) = properties.and_then(|properties| properties.get(name)) else {
-                self.add(|words| words.unknown(schema, name, value, &at));
+                self.add(|words| words.unknown(schema, name, value, &at, group.as_deref()));
                 return false;
             };
             let is_right = !value.is_null() && self.value(property, value, &at);
@@ -51,13 +54,21 @@ impl<'a> Search<'a> {
             }
             is_right
         });
+        // Who has written a field also under another name has not left it out.
+        let at = |name: &str| format!("{pointer}/{}", escaped(name));
+        for error in &mut self.found[first..] {
+            error.meant = error.meant.take().filter(|meant| members.keys().all(|name| at(name) != *meant));
+        }
+        let is_meant = |found: &[FieldError], name: &str| {
+            found[first..].iter().any(|error| error.meant.as_deref() == Some(&at(name)))
+        };
         let mut is_complete = true;
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if members.contains_key(name) {
                 continue;
             }
             let property = &schema["properties"][name];
-            if !wrong.iter().any(|wrong| wrong == name) {
+            if !wrong.iter().any(|wrong| wrong == name) && !is_meant(&self.found, name) {
                 self.add(|words| words.missing(property, name, pointer));
             }
             match self.placeholder(property) {

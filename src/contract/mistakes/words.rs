@@ -2,12 +2,12 @@
 
 use std::mem;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::likely::{instead_of, nearest};
-use super::notation::{Notation, shown};
+use super::likely::{MESSAGE, Meant, RESPONDER, meant_by, nearest};
 use super::schema::{Schema, bounds, is_of, kind};
 use crate::contract::field_errors::{FieldError, escaped, field_name, listed};
+use crate::contract::notation::{Notation, shown};
 use crate::model::parse_decimal;
 
 /// What errors are made from.
@@ -18,8 +18,15 @@ pub(super) struct Words<'a> {
 }
 
 impl Words<'_> {
-    /// A name that is none of the schema's.
-    pub(super) fn unknown(&self, schema: &Value, name: &str, value: &Value, pointer: &str) -> FieldError {
+    /// A name that is none of the schema's. `group`: the one that the client has written in parts.
+    pub(super) fn unknown(
+        &self,
+        schema: &Value,
+        name: &str,
+        value: &Value,
+        pointer: &str,
+        group: Option<&str>,
+    ) -> FieldError {
         let properties = schema["properties"].as_object();
         // Of a member that accepts every value, there is nothing to write.
         let is_written = |(_, property): &(&String, &Value)| {
@@ -27,40 +34,142 @@ impl Words<'_> {
         };
         let known = properties.into_iter().flatten().filter(is_written);
         let known: Vec<_> = known.map(|(name, _)| name.as_str()).collect();
-        let inside = pointer
-            .rsplit_once('/')
-            .map(|(parent, _)| field_name(parent))
-            .filter(|parent| !parent.is_empty());
-        let inside = inside.map(|parent| format!(" in `{parent}`")).unwrap_or_default();
+        let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let inside = if parent.is_empty() { String::new() } else { format!(" in `{}`", field_name(parent)) };
         let noun = self.notation.noun();
         let name = cut(name);
-        let nested = || {
-            let of = |(parent, property): (&String, &Value)| {
-                let has = |choice: &&Value| choice["properties"].get(&name).is_some();
-                self.schema.choices(property).iter().find(|choice| has(choice))?;
-                let example = is_short(value).then(|| self.notation.member(parent, &json!({&name: value})));
-                let example = example.map(|example| format!(", as in {example}")).unwrap_or_default();
-                Some(format!("write it in `{parent}`{example}"))
-            };
-            properties.into_iter().flatten().find_map(of)
+        let at = |field: &str| format!("{parent}/{}", escaped(field));
+        let (hint, meant) = match self.nested(schema, &name, value) {
+            Some((hint, field)) => (hint, Some(at(&field))),
+            None => match meant_by(&name, &known) {
+                Some(Meant::Misspelt(field)) => {
+                    (self.renamed(schema, &name, field, value, true), Some(at(field)))
+                }
+                Some(Meant::Alias("group")) if group.is_some() => {
+                    let example = self.notation.member("group", &json!(group));
+                    (format!("write it as `group`, as in {example}"), Some(at("group")))
+                }
+                Some(Meant::Alias(field)) => {
+                    (self.renamed(schema, &name, field, value, false), Some(at(field)))
+                }
+                Some(Meant::Port) => {
+                    let example = self.notation.member("group", &json!(group.unwrap_or(GROUP)));
+                    (format!("write the port in `group`, as in {example}"), Some(at("group")))
+                }
+                Some(Meant::Of(owner)) => (self.of_others(owner), None),
+                Some(Meant::Else(hint)) => (hint.to_owned(), None),
+                None => (self.known(&known), None),
+            },
         };
-        let hint = nested().or_else(|| instead_of(&name, &known));
-        let hint = hint.unwrap_or_else(|| match known[..] {
+        let fact = format!("there is no {noun} `{name}`{inside}");
+        FieldError { meant, ..FieldError::new(pointer, fact).hint(hint) }
+    }
+
+    /// A name that belongs in an object, alone or with the name of the object before it: what to write, and the name of
+    /// the object.
+    fn nested(&self, schema: &Value, name: &str, value: &Value) -> Option<(String, String)> {
+        let properties = schema["properties"].as_object()?;
+        let of = |(parent, property): (&String, &Value)| {
+            let inner = name.strip_prefix(parent.as_str()).and_then(|rest| rest.strip_prefix('_'));
+            let choices = self.schema.choices(property);
+            let (choice, inner) = [name].into_iter().chain(inner).find_map(|inner| {
+                let has = |choice: &&&Value| choice["properties"].get(inner).is_some();
+                Some((*choices.iter().find(has)?, inner))
+            })?;
+            let value = self.fitting(&choice["properties"][inner], value, inner);
+            let mut example = Map::from_iter([(inner.to_owned(), value?)]);
+            let shown = choice["examples"].as_array().into_iter().flatten();
+            for name in choice["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let shown = shown.clone().find_map(|example| example.get(name));
+                example.entry(name).or_insert_with(|| shown.cloned().unwrap_or_default());
+            }
+            let example = self.notation.member(parent, &Value::Object(example));
+            Some((format!("write it in `{parent}`, as in {example}"), parent.clone()))
+        };
+        properties.iter().find_map(of)
+    }
+
+    /// A field under a wrong name. Whether the name was misspelt: then the client knows the field.
+    fn renamed(&self, schema: &Value, name: &str, field: &str, value: &Value, is_misspelt: bool) -> String {
+        let property = &schema["properties"][field];
+        let in_units = field.ends_with("_ms") && !name.to_ascii_lowercase().ends_with("ms");
+        if in_units && (value.is_string() || value.is_number()) {
+            let meant = value.as_str().and_then(milliseconds).unwrap_or(5_000);
+            let example = self.notation.member(field, &json!(meant));
+            return format!("write it as `{field}`, in milliseconds, as in {example}");
+        }
+        let is_right = match (self.notation, value) {
+            // The value of a parameter is a text.
+            (Notation::Query, _) => true,
+            _ => self.schema.accepts(property, value),
+        };
+        if is_misspelt && is_right {
+            return format!("did you mean `{field}`?");
+        }
+        // A text of which not every one is accepted has examples.
+        let example = match property["examples"].as_array().and_then(|examples| examples.first()) {
+            Some(example) if is_right && value.is_string() => Some(example.clone()),
+            _ if self.notation == Notation::Query => None,
+            _ => self.fitting(property, value, field),
+        };
+        match example {
+            Some(example) => {
+                format!("write it as `{field}`, as in {}", self.notation.member(field, &example))
+            }
+            None => format!("write it as `{field}`"),
+        }
+    }
+
+    /// The value if the schema accepts it, else the one most likely meant, else an example.
+    fn fitting(&self, schema: &Value, value: &Value, pointer: &str) -> Option<Value> {
+        if is_short(value) && self.schema.accepts(schema, value) {
+            return Some(value.clone());
+        }
+        let choices = self.schema.choices(schema);
+        let meant = choices.iter().find_map(|choice| self.meant(choice, value, pointer));
+        meant.or_else(|| self.schema.examples(schema).into_iter().next())
+    }
+
+    /// A field that only other resources have.
+    fn of_others(&self, owner: &str) -> String {
+        let instead = match (owner, self.notation) {
+            (RESPONDER, Notation::Toml) => ", or declare a responder in [responders.ID]",
+            (RESPONDER, _) => ", or create a responder with POST /v1/responders",
+            (MESSAGE, Notation::Toml) => "",
+            (MESSAGE, _) => ", or send a message with POST /v1/messages",
+            _ => "",
+        };
+        format!("only {owner} has it: leave it out{instead}")
+    }
+
+    /// The names that there are.
+    fn known(&self, known: &[&str]) -> String {
+        let noun = self.notation.noun();
+        match *known {
             [] => format!("leave the {noun} out"),
             [only] => format!("the only {noun} is `{only}`"),
-            _ => format!("the {noun}s are {}", listed(known)),
-        });
-        FieldError::new(pointer, format!("there is no {noun} `{name}`{inside}")).hint(hint)
+            _ => format!("the {noun}s are {}", listed(known.iter().copied())),
+        }
     }
 
     /// A value of another type, or out of its bounds.
     pub(super) fn wrong_type(&self, schema: &Value, value: &Value, pointer: &str) -> FieldError {
         let choices = self.schema.choices(schema);
         let meant = choices.iter().find_map(|choice| self.meant(choice, value, pointer));
-        let fact = format!("`{}` is {}", field_name(pointer), shown(value));
+        let given = if value.is_object() { self.notation.object().to_owned() } else { shown(value) };
+        let fact = format!("`{}` is {given}", field_name(pointer));
         let hint = match (&meant, value) {
             (Some(meant), Value::String(text)) if is_written(meant, text) => {
                 format!("write it without quotes, as in {meant}")
+            }
+            (Some(meant @ Value::String(_)), Value::Number(_) | Value::Bool(_)) => {
+                format!("write it in quotes, as in {meant}")
+            }
+            (Some(Value::Bool(_)), _) => "write true or false".to_owned(),
+            (None, Value::Object(_) | Value::Array(_)) if pointer.ends_with("/payload") => {
+                let json = is_short(value).then(|| json!(Notation::Json.write(value)));
+                let example = json.map(|json| format!(", as in {json}")).unwrap_or_default();
+                format!("to send it, write its JSON as a string{example}")
             }
             _ => {
                 let examples = meant.map(|meant| vec![meant]);
@@ -82,7 +191,7 @@ impl Words<'_> {
     /// A member that is required.
     pub(super) fn missing(&self, property: &Value, name: &str, parent: &str) -> FieldError {
         let hint = match self.schema.examples(property).first() {
-            Some(example) => format!("write it, as in {}", self.notation.member(name, example)),
+            Some(example) => format!("add it, as in {}", self.notation.member(name, example)),
             None => format!("write {}", self.schema.advice(property, None, self.notation)),
         };
         let pointer = format!("{parent}/{}", escaped(name));
@@ -135,6 +244,9 @@ impl Words<'_> {
         }
     }
 }
+
+/// A group, if the client has written none.
+const GROUP: &str = "239.1.2.3:10000";
 
 /// As much of a name as an error shows.
 pub(super) fn cut(name: &str) -> String {

@@ -11,7 +11,7 @@ use crate::contract::{LogFilterPatch, Parsed};
 use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
 use crate::http::extract::{Json, Patch};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::logging::LogFilter;
+use crate::logging::{FilterError, LogFilter};
 use crate::sync::Lock;
 
 /// Show the configuration
@@ -86,7 +86,7 @@ pub(in crate::http) async fn put_log_filter(
 pub(in crate::http) async fn patch_log_filter(
     State(admin): State<AdminState>,
     condition: TextCondition,
-    Patch(patch): Patch,
+    Patch(patch, _): Patch<LogFilterPatch>,
 ) -> Result<Response, Problem> {
     loop {
         let filter = admin.log_filter();
@@ -117,7 +117,16 @@ fn set_log_filter(
         checked = check(&Text::json(&LogFilterView::new(current, configured)));
         matches!(checked, Ok(true))
     });
-    set.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()).at("/filter"))?;
+    set.map_err(|error| {
+        let given = serde_json::Value::from(&*body.filter);
+        let detail = match error {
+            FilterError::Syntax { reason, .. } => format!(
+                "`filter` is {given}: use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug` ({reason})"
+            ),
+            FilterError::Length => error.to_string(),
+        };
+        Problem::new(ProblemKind::InvalidRequest, detail).at("/filter")
+    })?;
     checked
 }
 

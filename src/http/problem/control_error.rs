@@ -1,6 +1,7 @@
 //! Errors of the core as problems: with the field to change, and a hint in the terms of the API.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Problem, ProblemKind};
@@ -16,7 +17,7 @@ impl From<ControlError> for Problem {
         };
         let problem = |kind| Self::new(kind, detail.clone());
         match error {
-            ControlError::NotFound { .. } => problem(ProblemKind::NotFound),
+            ControlError::NotFound { elsewhere, .. } => Self { elsewhere, ..problem(ProblemKind::NotFound) },
             ControlError::Exists { .. } => problem(ProblemKind::AlreadyExists),
             ControlError::OtherRevision { .. } => problem(ProblemKind::PreconditionFailed),
             ControlError::NoLease { .. } => problem(ProblemKind::NoLease),
@@ -84,7 +85,7 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
     const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
         ControlError::NotFound { id, elsewhere: Some(kind), .. } => {
-            format!("a {kind} has this id: GET {}/{id}", list_path(*kind)).into()
+            format!("`{id}` is a {kind}: use {}/{id}", list_path(*kind)).into()
         }
         ControlError::NotFound { kind, .. } => format!("list them with GET {}", list_path(*kind)).into(),
         ControlError::TooMany { kind, .. } => match kind {
@@ -96,12 +97,21 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
             "name fewer interfaces or sources, delete some resources, or raise --membership-bytes".into()
         }
         ControlError::ExpectsTooMany { .. } => "lower `expect`, or raise --message-responders".into(),
-        ControlError::Exists { .. } => "leave out If-None-Match to change it".into(),
+        ControlError::Exists { .. } => "leave `if-none-match` out to change it".into(),
         ControlError::OtherRevision { revision: Some(_), .. } => {
-            "GET it, make the change to what it is now, and send its `etag` in If-Match".into()
+            "GET it, make the change to what it is now, and send its `etag` in `if-match`".into()
         }
-        ControlError::OtherRevision { revision: None, .. } => "leave out If-Match to create it".into(),
-        ControlError::NoLease { .. } => "give it one with `expires_in_ms`".into(),
+        ControlError::OtherRevision { revision: None, .. } => "leave `if-match` out to create it".into(),
+        ControlError::NoLease { .. } => "to give it one, send {\"expires_in_ms\": 60000}".into(),
+        ControlError::UnknownInterface { name, purpose, .. } if is_any(name) => match purpose {
+            Purpose::Join => "to join on all, leave `interfaces` out".into(),
+            Purpose::Send | Purpose::Reply => {
+                "to send where the routing table says, leave `interfaces` out".into()
+            }
+        },
+        ControlError::UnknownInterface { name, .. } if name.parse::<IpAddr>().is_ok() => {
+            "write the name of the interface that has this address: GET /v1/interfaces shows both".into()
+        }
         ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
             format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
         }
@@ -122,6 +132,11 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         ControlError::TimedOut { done } => completing(*done),
         _ => return None,
     })
+}
+
+/// Whether people mean all interfaces by this name.
+fn is_any(name: &str) -> bool {
+    ["any", "all", "*", "0.0.0.0", "::"].contains(&name)
 }
 
 fn naming(interfaces: &[Arc<str>]) -> String {

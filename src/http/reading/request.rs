@@ -60,7 +60,7 @@ impl Reading {
             None if errors.left_out("/format") => Err(errors.refused()),
             None => Ok(negotiate(headers, Format::LOGS)?),
         };
-        let after = query.after.as_deref().map(|after| errors.keep("/after", After::parse(after)));
+        let after = query.after.as_deref().map(|after| errors.read("/after", after, After::parse(after)));
         let after = after.transpose();
         let filter = Filter::read(&query, &mut errors);
         let form = format.map(|format| (format, Form::read(&query, format, &mut errors)));
@@ -161,7 +161,10 @@ impl Form {
 pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
     let available: Vec<_> = among.iter().map(|format| format.media_type()).collect();
     preferred(headers, &available).map(|place| among[place]).map_err(|accept| {
-        let detail = format!("`accept: {accept}` names no available format: {}", available.join(", "));
+        let detail = format!(
+            "`accept: {accept}` names no available format: send one of {}, or add ?format=json",
+            available.join(", ")
+        );
         Problem::new(ProblemKind::NotAcceptable, detail)
     })
 }
@@ -187,9 +190,12 @@ pub(in crate::http) fn last_event_id(headers: &HeaderMap) -> Result<Option<Curso
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
-    Cursor::parse(id.to_str().unwrap_or_default()).map(Some).map_err(|_| {
-        let detail =
-            "this is not the id of an event: send the last one that you received, or leave the header out";
+    let text = String::from_utf8_lossy(id.as_bytes());
+    Cursor::parse(&text).map(Some).map_err(|_| {
+        let text = text.escape_debug();
+        let detail = format!(
+            "`last-event-id` is {text}: send the `id` of the last event that you received, or leave the header out"
+        );
         Problem::new(ProblemKind::InvalidParameter, detail).at("/last-event-id")
     })
 }

@@ -158,7 +158,8 @@ impl Drop for Compiled {
 
 fn compile(text: &str) -> Result<Automaton, PatternError> {
     let syntax = |what: String, at: usize| {
-        let fact = format!("the pattern is not a regular expression: {what}, after {at} bytes");
+        let bytes = if at == 1 { "byte" } else { "bytes" };
+        let fact = format!("the pattern is not a regular expression: {what}, after {at} {bytes}");
         PatternError::Syntax(format!("{fact}; to match a plain text, write `exact` or `prefix`"))
     };
     let parsed = Parser::new().parse(text);

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 /// The notation of the text with the mistake; examples of what to write are in the same one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::contract) enum Notation {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Notation {
+    #[default]
     Json,
     Toml,
     Query,
@@ -17,6 +18,11 @@ impl Notation {
             Self::Json | Self::Toml => "field",
             Self::Query => "parameter",
         }
+    }
+
+    /// What an object is called.
+    pub(super) fn object(self) -> &'static str {
+        if self == Self::Toml { "a table" } else { "an object" }
     }
 
     /// A value as a client writes it.
@@ -48,7 +54,7 @@ impl Notation {
 }
 
 /// A value in an error; long texts are cut, and of a list or an object its kind says enough.
-pub(in crate::contract) fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     const LONGEST: usize = 40;
     match value {
         Value::Array(_) => "a list".to_owned(),
