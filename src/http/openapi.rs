@@ -20,12 +20,13 @@ type Responses = DatagramPage<datagrams::Response>;
             Every path also has OPTIONS, and HEAD where it has GET. Requests can be conditional (RFC 9110 section 13). Views of \
             resources have counters: they have `cache-control: no-store`, and are never 304.\n\n\
             A request with mistakes is refused with a problem document (RFC 9457); its `errors` are all mistakes at once. \
-            The status is 400 if a parameter of the query, an id in the path or a header is wrong, or if the body is not \
-            JSON. It is 422 if only a field of the JSON body or the payload is wrong, or if the service or its host \
-            cannot do what the request asks for, as when there is no such interface. A field that does not exist is a \
-            mistake; so is a parameter, where a request takes some or has a body. In a body, `null` is as if the field \
-            were left out; so a field that is required cannot be `null`, and neither can an entry of a list. A parameter \
-            that is given needs a value.",
+            The status is 400 if the service cannot read the request: a parameter, an id or a header is wrong, or the body \
+            is not JSON. It is 422 if the service can read the request, but refuses what it asks for: a field or the \
+            payload is wrong, or an interface does not exist. If both apply, the status is 400. A field that does not \
+            exist is a mistake; so is a parameter, where a request takes some or has a body. In the body of a POST or \
+            PUT, `null` is the same as leaving the field out. In a PATCH, leaving a field out keeps its value, and \
+            `null` resets it to the default. So a field that is required cannot be `null`, and neither can an entry of \
+            a list. A parameter that is given needs a value.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(
