@@ -36,7 +36,7 @@ pub enum InterfaceName {
 pub struct ShownInterface {
     name: String,
     #[serde(default = "yes")]
-    #[schema(default = true)]
+    #[schema(value_type = Option<bool>, default = true)]
     named: bool,
     /// Ignored: it is of the view.
     #[serde(default, rename = "state")]

@@ -38,14 +38,14 @@ macro_rules! join_body {
             interfaces: Option<Vec<InterfaceName>>,
             /// Accept interfaces that do not exist yet, and join on them when they appear.
             #[serde(default)]
-            #[schema(default = false)]
+            #[schema(value_type = Option<bool>, default = false)]
             allow_missing: bool,
             /// The source filter. Default: all sources.
             #[serde(default, deserialize_with = "object")]
             sources: Option<Sources>,
             /// Count dropped datagrams exactly, instead of dropped buffers; lowers the throughput.
             #[serde(default)]
-            #[schema(default = false)]
+            #[schema(value_type = Option<bool>, default = false)]
             exact_drops: bool,
             #[serde(default, deserialize_with = "object")]
             retention: Option<RetentionBody>,
@@ -139,7 +139,7 @@ join_body! {
         reply_from: Option<ReplyFromBody>,
         /// Reply once if the same datagram arrives on several interfaces within 50 ms.
         #[serde(default = "yes")]
-        #[schema(default = true)]
+        #[schema(value_type = Option<bool>, default = true)]
         dedupe: bool,
         #[serde(default, deserialize_with = "object")]
         reply_bytes: Option<ReplyBytesBody>,

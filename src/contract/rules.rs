@@ -32,6 +32,7 @@ pub(super) struct ReplyObject {
     payload_base64: Option<String>,
     /// Reply with the payload of the received datagram.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>, default = false)]
     echo: bool,
 }
 

@@ -7,11 +7,9 @@
 //! started again; a thread that panics or is stuck ends the process.
 
 mod claims;
-mod closing_sockets;
 mod condition;
 mod error;
 mod events;
-
 #[cfg(test)]
 mod fixtures;
 mod groups;
@@ -20,9 +18,11 @@ mod histogram;
 mod interfaces;
 mod membership;
 mod message;
+mod metrics_snapshot;
 mod reconciler;
 mod recovery;
 mod registry;
+mod released_sockets;
 mod resource_failures;
 mod resource_kind;
 mod responder;
@@ -31,7 +31,6 @@ mod retention;
 mod saved;
 mod settings;
 mod shared;
-mod snapshot;
 mod start;
 mod timers;
 mod totals;
@@ -48,13 +47,13 @@ pub use histogram::{Distribution, Histogram};
 pub use interfaces::InterfaceChoice;
 pub use membership::{JoinRequest, Membership, RequestedLease};
 pub use message::{EgressResult, ListedResponders, Message, MessageView, RespondingPeer, ResponseCounters};
+pub use metrics_snapshot::MetricsSnapshot;
 pub use registry::{ListQuery, Outcome};
 pub use resource_kind::ResourceKind;
 pub use responder::ReplyCounters;
 pub use saved::saved_group;
 pub use settings::Settings;
 pub use shared::Control;
-pub use snapshot::ControlSnapshot;
 pub use start::ControlStartError;
 pub use totals::{CurrentState, LogUsage, ReceivedTotals, States, Totals};
 pub use views::{InterfaceView, JoinState, Lease, MembershipView, ReceivedOn, ResponderView};

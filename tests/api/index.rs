@@ -120,8 +120,8 @@ async fn a_client_loads_documents_compressed_and_once() {
     for path in ["/docs/swagger-ui-bundle.js", "/openapi.json", "/openapi.yaml"] {
         let plain = server.get(path).await;
         assert_eq!(
-            (plain.header("content-encoding"), plain.header("cache-control")),
-            ("", "no-cache"),
+            (plain.headers.get("content-encoding"), plain.header("cache-control")),
+            (None, "no-cache"),
             "{path}"
         );
         let packed = server.request(Method::GET, path).header("accept-encoding", "gzip").send().await;

@@ -11,8 +11,8 @@ use super::interface_membership::{InterfaceMembership, NotJoinedReason};
 use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
 use super::sink::InterfaceCounters;
-use crate::control::closing_sockets::ClosingSockets;
 use crate::control::events::Events;
+use crate::control::released_sockets::ReleasedSockets;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
@@ -91,7 +91,7 @@ pub(super) struct MembershipState {
     /// Buffers dropped on interfaces that the membership no longer uses.
     pub(super) dropped_before: u64,
     /// Released sockets, until they are closed.
-    pub(super) closing: ClosingSockets,
+    pub(super) closing: ReleasedSockets,
     pub(super) retries: Retries,
     /// The bytes that are charged for the membership, until it has left.
     pub(super) charge: Option<OwnedSemaphorePermit>,
@@ -254,7 +254,7 @@ impl MembershipState {
             epoch: 0,
             final_state: None,
             dropped_before: 0,
-            closing: ClosingSockets::default(),
+            closing: ReleasedSockets::default(),
             retries: Retries::default(),
             charge: None,
             lease_check: None,

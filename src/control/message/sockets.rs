@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::collection::PortKey;
-use crate::control::closing_sockets::ClosingSockets;
+use crate::control::released_sockets::ReleasedSockets;
 use crate::model::Family;
 use crate::net::{Registration, SendHandle, SharedSendSocket, SocketBackend, SocketError};
 use crate::sync::Lock;
@@ -14,7 +14,7 @@ use crate::sync::Lock;
 #[derive(Default)]
 pub(super) struct MessageSockets {
     open: Vec<(PortKey, Registration)>,
-    closing: ClosingSockets,
+    closing: ReleasedSockets,
     /// Buffers dropped at sockets that are closed now.
     dropped_before: u64,
     /// The message receives nothing any more.
@@ -59,7 +59,7 @@ impl MessageSockets {
     }
 
     /// Released sockets that may not be closed yet.
-    pub(super) fn closing(&self) -> ClosingSockets {
+    pub(super) fn closing(&self) -> ReleasedSockets {
         self.closing.clone()
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::connection_counts::ConnectionCounts;
 use super::exposition::{ALONE, MetricsPage};
-use crate::control::{ControlSnapshot, ResourceKind};
+use crate::control::{MetricsSnapshot, ResourceKind};
 use crate::http::request_bytes::RequestBytes;
 
-pub(super) fn limits(page: &mut MetricsPage<'_>, control: &ControlSnapshot) -> fmt::Result {
+pub(super) fn limits(page: &mut MetricsPage<'_>, control: &MetricsSnapshot) -> fmt::Result {
     page.counter(
         "rollcall_untracked_responses",
         "Responses whose responders the service did not tell apart, because the message had too many.",

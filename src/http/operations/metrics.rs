@@ -22,7 +22,7 @@ use super::exposition::{ALONE, Labels, MetricsPage};
 use super::http_metrics::RouteCounts;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
-use crate::control::{ControlSnapshot, Done, ReceivedTotals, ResourceKind, States};
+use crate::control::{Done, MetricsSnapshot, ReceivedTotals, ResourceKind, States};
 use crate::http::compute::compute;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::request_bytes::RequestBytes;
@@ -92,7 +92,7 @@ pub(in crate::http) async fn metrics(
 /// All metrics at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    control: ControlSnapshot,
+    control: MetricsSnapshot,
     interfaces: InterfaceHealth,
     store: Option<StoreStatus>,
     failures: [(ResourceKind, u64); ResourceKind::ALL.len()],

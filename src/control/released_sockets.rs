@@ -4,9 +4,9 @@ use crate::net::Closing;
 
 /// The released sockets of one resource that may not be closed yet.
 #[derive(Clone, Default)]
-pub(super) struct ClosingSockets(Vec<Closing>);
+pub(super) struct ReleasedSockets(Vec<Closing>);
 
-impl ClosingSockets {
+impl ReleasedSockets {
     /// Adds sockets that were just released, and forgets those that are closed by now.
     pub(super) fn add(&mut self, released: impl IntoIterator<Item = Closing>) {
         self.0.extend(released);

@@ -10,7 +10,7 @@ use crate::model::Pattern;
 
 /// All counts at one moment.
 #[derive(Debug)]
-pub struct ControlSnapshot {
+pub struct MetricsSnapshot {
     pub totals: Totals,
     pub current: CurrentState,
     /// How many interface memberships were opened again because the kernel had forgotten them.
@@ -32,7 +32,7 @@ pub struct ControlSnapshot {
 impl Control {
     /// Reads every resource, holding its locks for well under a microsecond, and the drop counter of every receiving
     /// socket. That takes milliseconds for thousands of resources, so call it where blocking is allowed.
-    pub fn snapshot(&self) -> ControlSnapshot {
+    pub fn snapshot(&self) -> MetricsSnapshot {
         let shared = &self.0;
         // Read before the resources: one that ends meanwhile is missed once, but never counted twice.
         let mut totals = shared.totals.ended();
@@ -46,7 +46,7 @@ impl Control {
             current.held[2].add(message.log().counters());
             totals += counted;
         }
-        ControlSnapshot {
+        MetricsSnapshot {
             totals: shared.totals.never_less(totals),
             current,
             reopened: shared.membership_context.reopened.load(Ordering::Relaxed),
