@@ -1,6 +1,7 @@
 //! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
 //! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`Layers`] combines them.
 
+mod flags;
 mod hints;
 mod layers;
 mod values;

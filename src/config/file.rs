@@ -73,9 +73,20 @@ impl ConfigFile {
             match name {
                 "memberships" => self.declare(ResourceKind::Membership, value, line, &line_of),
                 "responders" => self.declare(ResourceKind::Responder, value, line, &line_of),
-                _ => match settings.texts(name, value.get_ref()) {
-                    Some(Ok(texts)) => self.values.push((name.to_owned(), texts)),
-                    Some(Err(detail)) => self.find(Some(line), format!("{name}: {detail}")),
+                _ => match settings.texts(name, value) {
+                    Some(placed) => {
+                        let mut texts = Vec::new();
+                        let all = placed.len();
+                        for (at, text) in placed {
+                            match text {
+                                Ok(text) => texts.push(text),
+                                Err(detail) => self.find(Some(line_of(at)), format!("{name}: {detail}")),
+                            }
+                        }
+                        if texts.len() == all {
+                            self.values.push((name.to_owned(), texts));
+                        }
+                    }
                     // After a syntax error the name may be anything.
                     None if errors.is_empty() => self.find(Some(line), settings.unknown(name)),
                     None => {}
@@ -96,20 +107,18 @@ impl ConfigFile {
         };
         for (key, value) in table {
             let (text, line) = (key.get_ref().as_ref(), line_of(key.span().start));
-            let id = match Id::parse(text) {
-                Ok(id) => id,
-                Err(error) => {
-                    self.find(Some(line), format!("`{text}` cannot be the id of a {kind}: {error}"));
-                    continue;
-                }
-            };
+            let id = Id::parse(text);
+            if let Err(error) = &id {
+                self.find(Some(line), format!("`{text}` cannot be the id of a {kind}: {error}"));
+            }
             let Value::Object(fields) = json(value.get_ref()) else {
-                self.find(Some(line), format!("{kind} `{id}`: declare it in a table: [{kind}s.{id}]"));
+                self.find(Some(line), format!("{kind} `{text}`: declare it in a table: [{kind}s.{text}]"));
                 continue;
             };
-            match read(kind, fields) {
-                Ok(request) => self.declared.push(Declared { kind, id, request, line }),
-                Err(errors) => {
+            match (read(kind, fields), id) {
+                (Ok(request), Ok(id)) => self.declared.push(Declared { kind, id, request, line }),
+                (Ok(_), Err(_)) => {}
+                (Err(errors), _) => {
                     for error in errors {
                         let line = position(value, &error.pointer).map_or(line, line_of);
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
@@ -118,7 +127,7 @@ impl ConfigFile {
                             [&*field, name].iter().any(|name| error.fact.contains(&format!("`{name}`")));
                         let field =
                             if field.is_empty() || is_named { String::new() } else { format!("{field}: ") };
-                        self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
+                        self.find(Some(line), format!("{kind} `{text}`: {field}{error}"));
                     }
                 }
             }

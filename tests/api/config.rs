@@ -116,6 +116,40 @@ reply = "ack"
 }
 
 #[tokio::test]
+async fn no_mistake_of_a_list_hides_the_others() {
+    let scratch = Scratch::new();
+    let text = "listen = [\"127.0.0.1:99999\",\n\":x\", 5]\n[memberships.B]\ngroup = \"nowhere\"\ndedupe = 1\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 2, 2, 3, 4, 5], "{found:#?}");
+}
+
+#[tokio::test]
+async fn every_mistake_in_the_flags_is_told_and_the_file_is_read() {
+    let scratch = Scratch::new();
+    let file = written(&scratch, "log_byte = 5\n");
+    let flags = ["--listen", "127.0.0.1:0,:8080", "--log-bytes=abc", "--flush-ms", "x", "--config", &file, "--memory"];
+    let mut told = Vec::new();
+    for command in ["check-config", "serve"] {
+        let refused = run(&[&[command][..], &flags].concat()).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        told.push(text(&refused.stderr));
+    }
+    assert_eq!(told[0], told[1]);
+    let lines: Vec<_> = told[0].lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for begin in [
+        "rollcall: --listen: invalid value ':8080': name the address, too",
+        "rollcall: --log-bytes: invalid value 'abc': write a size",
+        "rollcall: --flush-ms: invalid value 'x': write a time",
+        &format!("rollcall: {file}:1: `log_byte` is not a setting"),
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(begin)), "{begin} in {lines:#?}");
+    }
+}
+
+#[tokio::test]
 async fn check_config_reports_more_declarations_than_there_may_be() {
     let scratch = Scratch::new();
     let declared = |name| format!("[memberships.{name}]\ngroup = \"239.1.2.3:10000\"\n");
