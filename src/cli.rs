@@ -4,6 +4,7 @@
 mod flags;
 mod hints;
 mod layers;
+mod names;
 mod values;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::traces::Endpoint;
 
 pub use hints::{as_mistake, with_hint};
 pub use layers::Layers;
+use names::{host_name, origin};
 use values::{
     ANY, LogFormatName, RequireTokenName, Secret, count, large_count, log_filter, microseconds, milliseconds,
     octal, one_of, size,
@@ -96,11 +98,11 @@ pub struct ServeArgs {
     /// Serve /metrics without a token.
     #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
     open_metrics: bool,
-    /// A host name of the service, besides addresses and localhost. May be repeated.
-    #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
+    /// A host name of the service, besides addresses and localhost; with any port. May be repeated.
+    #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     allow_host: Vec<String>,
     /// An origin whose web pages may call the service, as https://name:port. May be repeated.
-    #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     allow_origin: Vec<String>,
     /// The most connections; the service closes those that wait for a request to let others in. By default a quarter of
     /// the file descriptors, and at most 2,048.

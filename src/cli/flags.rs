@@ -21,7 +21,8 @@ impl Flags {
         /// The commands with the arguments of the service.
         const OF_SERVICE: [&str; 2] = ["serve", "check-config"];
         let unchecked = || Self { arguments: arguments.to_vec(), findings: Vec::new() };
-        let Some(called) = arguments.get(1).and_then(|name| name.to_str()).filter(|name| OF_SERVICE.contains(name))
+        let Some(called) =
+            arguments.get(1).and_then(|name| name.to_str()).filter(|name| OF_SERVICE.contains(name))
         else {
             return Ok(unchecked());
         };
@@ -45,7 +46,8 @@ impl Flags {
             return self.arguments.push(flag.into());
         }
         if argument.is_hide_env_values_set() {
-            let detail = "everybody on this host can read command lines: give it in the environment or a file";
+            let detail =
+                "everybody on this host can read command lines: give it in the environment or a file";
             return self.find(flag, detail.to_owned());
         }
         let values: Vec<_> = given.get_raw(argument.get_id().as_str()).into_iter().flatten().collect();

@@ -1,5 +1,6 @@
 //! The settings, as clap describes the arguments of a command.
 
+use std::any::TypeId;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 
@@ -9,7 +10,7 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::values::text;
+use super::values::{quoted, text};
 
 /// The position of a value in the file, and its text or what is wrong with it.
 pub(super) type Placed = (usize, Result<String, String>);
@@ -105,6 +106,8 @@ fn texts(value: &Spanned<DeValue<'_>>, argument: &Arg) -> Vec<Placed> {
         let on = value.get_ref().as_bool().map(|on| on.to_string());
         return vec![(at, on.ok_or_else(|| "use true or false".to_owned()))];
     }
+    let is_number = |kind: TypeId| argument.get_value_parser().type_id() == kind;
+    let text = if is_number(TypeId::of::<u64>()) || is_number(TypeId::of::<u32>()) { text } else { quoted };
     match value.get_ref() {
         DeValue::Array(items) if matches!(argument.get_action(), ArgAction::Append) => {
             items.iter().map(|item| (item.span().start, text(item.get_ref()))).collect()

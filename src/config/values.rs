@@ -23,6 +23,14 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
+/// The same of a value that is no number.
+pub(super) fn quoted(value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        other => Err(format!("use a text in quotes, not {}", article(other.type_str()))),
+    }
+}
+
 /// The same value as JSON.
 pub(super) fn json(value: &DeValue<'_>) -> Value {
     match value {
@@ -48,5 +56,5 @@ fn integer(number: &DeInteger<'_>) -> Option<i64> {
 }
 
 fn article(noun: &str) -> String {
-    if noun.starts_with('a') { format!("an {noun}") } else { format!("a {noun}") }
+    if noun.starts_with(['a', 'i']) { format!("an {noun}") } else { format!("a {noun}") }
 }

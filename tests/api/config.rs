@@ -118,7 +118,8 @@ reply = "ack"
 #[tokio::test]
 async fn no_mistake_of_a_list_hides_the_others() {
     let scratch = Scratch::new();
-    let text = "listen = [\"127.0.0.1:99999\",\n\":x\", 5]\n[memberships.B]\ngroup = \"nowhere\"\ndedupe = 1\n";
+    let text =
+        "listen = [\"127.0.0.1:99999\",\n\":x\", 5]\n[memberships.B]\ngroup = \"nowhere\"\ndedupe = 1\n";
     let file = written(&scratch, text);
     let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
@@ -126,10 +127,47 @@ async fn no_mistake_of_a_list_hides_the_others() {
 }
 
 #[tokio::test]
+async fn names_of_hosts_and_origins_are_checked_and_texts_are_in_quotes() {
+    let scratch = Scratch::new();
+    let text = "allow_host = 5\ndata_dir = 5\nlog_format = true\nallow_origin = [\"https://noc.example/\", \"noc\"]\n\
+        tokens_file = \"\"\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    for (nth, (line, told)) in [
+        (1, "allow_host: use a text in quotes, not an integer"),
+        (2, "data_dir: use a text in quotes, not an integer"),
+        (3, "log_format: use a text in quotes, not a boolean"),
+        (4, "allow_origin: invalid value 'https://noc.example/': an origin ends before the path: write https://noc.example"),
+        (4, "allow_origin: invalid value 'noc': name the scheme, too, as in https://noc"),
+        (5, "tokens_file: invalid value '': write a value"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(found[nth], (line, told.to_owned()), "{found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+    let refused = run(&["check-config", "--allow-host", "http://rollcall.lan:8080/"]).await;
+    assert!(self::text(&refused.stderr).contains("write the name alone: rollcall.lan:8080"), "{refused:?}");
+    let accepted =
+        ["check-config", "--allow-host", "rollcall.lan:8080", "--allow-origin", "https://noc.example"];
+    assert!(run(&accepted).await.status.success());
+}
+
+#[tokio::test]
 async fn every_mistake_in_the_flags_is_told_and_the_file_is_read() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_byte = 5\n");
-    let flags = ["--listen", "127.0.0.1:0,:8080", "--log-bytes=abc", "--flush-ms", "x", "--config", &file, "--memory"];
+    let flags = [
+        "--listen",
+        "127.0.0.1:0,:8080",
+        "--log-bytes=abc",
+        "--flush-ms",
+        "x",
+        "--config",
+        &file,
+        "--memory",
+    ];
     let mut told = Vec::new();
     for command in ["check-config", "serve"] {
         let refused = run(&[&[command][..], &flags].concat()).await;
