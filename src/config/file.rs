@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::args::SettingArgs;
 use super::declaration::read;
 use super::error::ConfigError;
+use super::syntax::advice;
 use super::values::json;
 use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
@@ -21,6 +22,8 @@ pub struct ConfigFile {
     pub findings: Vec<ConfigError>,
     /// Names of settings, with their values as texts.
     pub values: Vec<(String, Vec<String>)>,
+    /// Lines that are no TOML: the values that the parser recovers from them mean nothing.
+    malformed: Vec<usize>,
 }
 
 /// A membership or responder that exists as long as the file declares it.
@@ -35,8 +38,9 @@ pub struct Declared {
 impl ConfigFile {
     pub fn read(path: &Path, settings: &SettingArgs<'_>) -> Self {
         let mut file = Self { path: Some(path.to_owned()), ..Self::default() };
-        match std::fs::read_to_string(path) {
-            Ok(text) => file.take(&text, settings),
+        match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => file.take(&text, settings),
+            Ok(Err(_)) => file.find(None, "the file is not UTF-8: save it as UTF-8".to_owned()),
             Err(error) => file.find(None, format!("it cannot be read: {error}")),
         }
         file.findings.sort_by_key(|finding| finding.line);
@@ -62,12 +66,16 @@ impl ConfigFile {
         let line_of = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            self.find(error.span().map(|span| line_of(span.start)), error.message().to_owned());
+            let line = line_of(error.span().map_or(0, |span| span.start));
+            // The first mistake in a line causes the others.
+            if !self.malformed.contains(&line) {
+                self.malformed.push(line);
+                self.find(Some(line), advice(text, error.span(), error.message()));
+            }
         }
         for (key, value) in table.get_ref() {
             let (name, line) = (key.get_ref().as_ref(), line_of(key.span().start));
-            // The values that the parser recovered from a malformed line mean nothing.
-            if self.findings.iter().any(|finding| finding.line == Some(line)) {
+            if self.malformed.contains(&line) {
                 continue;
             }
             match name {
@@ -121,6 +129,9 @@ impl ConfigFile {
                 (Err(errors), _) => {
                     for error in errors {
                         let line = position(value, &error.pointer).map_or(line, line_of);
+                        if self.malformed.contains(&line) {
+                            continue;
+                        }
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
                         let name = field.rsplit('.').next().unwrap_or_default();
                         let is_named =

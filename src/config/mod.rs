@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod reconcile;
 mod secrets;
+mod syntax;
 mod units;
 mod values;
 

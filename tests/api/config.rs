@@ -232,6 +232,29 @@ async fn check_config_reports_syntax_errors_with_their_lines() {
 }
 
 #[tokio::test]
+async fn mistakes_in_the_syntax_are_told_with_what_to_write() {
+    let scratch = Scratch::new();
+    let text = "listen = 127.0.0.1:8080\nlog = info\nmemory = True\nlog = \"info\"\ndata_dir = \"/tmp\n\
+        [memberships.monitor]\ngroup = 239.1.2.3:10000\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let expected = [
+        (1, "put the text in quotes: listen = \"127.0.0.1:8080\""),
+        (2, "put the text in quotes: log = \"info\""),
+        (3, "write true or false in lower case"),
+        (4, "`log` is given twice: leave one out"),
+        (5, "the closing quote is missing: write data_dir = \"/tmp\""),
+        (7, "put the text in quotes: group = \"239.1.2.3:10000\""),
+    ];
+    assert_eq!(found, expected.map(|(line, told)| (line, told.to_owned())));
+    let path = scratch.path("utf16.toml");
+    std::fs::write(&path, b"\xff\xfel\0o\0g\0").unwrap();
+    let refused = run(&["check-config", "--config", path.to_str().unwrap()]).await;
+    let expected = format!("rollcall: {}: the file is not UTF-8: save it as UTF-8\n", path.display());
+    assert_eq!(self::text(&refused.stderr), expected);
+}
+
+#[tokio::test]
 async fn check_config_accepts_a_valid_configuration() {
     let scratch = Scratch::new();
     let file = written(&scratch, "log_bytes = 70000\n\n[memberships.monitor]\ngroup = \"239.1.2.3:10000\"\n");
