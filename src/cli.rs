@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::check::CheckArgs;
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, GivenTokens};
 use crate::control::Settings;
 use crate::export::ExportArgs;
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
@@ -224,12 +224,12 @@ pub struct HealthcheckArgs {
 }
 
 impl ServeArgs {
-    pub fn config(&self) -> Result<Config, Vec<ConfigError>> {
+    pub fn config(&self, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
         Ok(Config {
             listen: self.listen.clone(),
             allow_anonymous: self.allow_anonymous,
             access: Access {
-                tokens: self.read_tokens()?,
+                tokens: self.read_tokens(layers)?,
                 require_token: self.require_token,
                 open_metrics: self.open_metrics,
             },
@@ -284,9 +284,12 @@ impl ServeArgs {
         })
     }
 
-    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<ConfigError>> {
-        let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
-        config::read_tokens(self.tokens_file.as_deref(), environment)
+    fn read_tokens(&self, layers: &Layers) -> Result<Option<Tokens>, Vec<ConfigError>> {
+        let given = self.tokens.as_ref().map(|tokens| GivenTokens {
+            lines: &tokens.0,
+            file: layers.file.path.as_deref().filter(|_| layers.is_from_file("tokens")),
+        });
+        config::read_tokens(self.tokens_file.as_deref(), given)
     }
 }
 

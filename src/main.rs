@@ -99,7 +99,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let stop = stop_on_signals().map_err(no_signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let (admin_state, tokens) = (config.admin_state.clone(), config.access.tokens.clone());
-    let server = Server::bind(config).await.map_err(|error| cli::with_hint(&error))?;
+    let server = Server::bind(config).await.map_err(|error| cli::as_mistake(&error, &layers).to_string())?;
     let address = server.tcp_addr();
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), admin_state);

@@ -67,6 +67,11 @@ impl Layers {
         Ok(Self { matches, file, findings: of_flags, wrong_variables, settings: shown })
     }
 
+    /// Whether this setting has its value from the file.
+    pub(super) fn is_from_file(&self, setting: &str) -> bool {
+        self.settings.get(setting).is_some_and(|setting| setting.source == SettingSource::File)
+    }
+
     /// Whether this setting has a value in the environment that is a mistake.
     pub fn has_wrong_variable(&self, setting: &str) -> bool {
         self.wrong_variables.iter().any(|wrong| wrong == setting)

@@ -18,5 +18,5 @@ pub use environment::Environment;
 pub use error::{ConfigError, name_in_file, rename_flags};
 pub use file::{ConfigFile, Declared};
 pub use reconcile::reconcile;
-pub use secrets::read_tokens;
+pub use secrets::{GivenTokens, read_tokens};
 pub use units::Quantity;
