@@ -27,6 +27,7 @@ pub fn as_mistake(error: &StartError, layers: &Layers) -> ConfigError {
     let setting = match error {
         StartError::NotLoopback(_)
         | StartError::NoListener
+        | StartError::Twice { .. }
         | StartError::Tcp(..)
         | StartError::Unix { .. }
         | StartError::TcpInUse { .. }
@@ -54,6 +55,7 @@ fn of_start(error: &StartError) -> Option<&'static str> {
             "listen on 127.0.0.1 or a unix socket, require tokens with --tokens-file, or add --allow-anonymous if the network is trusted",
         ),
         StartError::NoListener => Some("name one or a unix socket with --listen, or leave --listen out"),
+        StartError::Twice { .. } => Some("leave out one of them in --listen"),
         StartError::TokensUnused => Some("leave out --tokens-file or --allow-anonymous"),
         StartError::NoTokens => {
             Some("name a file of tokens with --tokens-file, or leave out --require-token")

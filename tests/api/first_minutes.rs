@@ -36,6 +36,24 @@ async fn a_port_that_is_taken_is_told_with_the_process_that_has_it() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_named_twice_is_told_as_such() {
+    for (listen, told) in [
+        (["localhost:8722", "127.0.0.1:8722"], "127.0.0.1:8722 is named twice: leave out one"),
+        (["unix:/tmp/twice", "unix:/tmp/twice"], "unix:/tmp/twice is named twice: leave out one"),
+        (["127.0.0.1:8722", "0.0.0.0:8722"], "127.0.0.1:8722 and 0.0.0.0:8722 overlap: leave out one"),
+    ] {
+        for command in ["check-config", "serve"] {
+            let flags = ["--listen", listen[0], "--listen", listen[1], "--allow-anonymous", "--memory"];
+            let refused = run(&[&[command][..], &flags].concat()).await;
+            assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+            assert!(text(&refused.stderr).starts_with(&format!("rollcall: {told}")), "{refused:?}");
+        }
+    }
+    let free = ["check-config", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    assert!(run(&free).await.status.success());
+}
+
+#[tokio::test]
 async fn an_address_that_is_cut_short_is_explained() {
     for (listen, told) in [
         (
