@@ -109,6 +109,16 @@ async fn output_that_cannot_be_written_is_an_error() {
 }
 
 #[tokio::test]
+async fn the_limit_of_sources_is_in_readyz_and_not_the_first_line() {
+    let service = Program::start();
+    let log = service.startup_log();
+    assert!(!log.contains("rights.source_filters"), "{log}");
+    let ready = service.get("/readyz").await.expect(200);
+    let checks = ready["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["name"] == "rights.source_filters"), "{ready:#}");
+}
+
+#[tokio::test]
 async fn the_demo_goes_on_when_nobody_reads_it() {
     let scratch = Scratch::new();
     let socket = scratch.path("socket");
