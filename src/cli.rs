@@ -284,6 +284,11 @@ impl ServeArgs {
         })
     }
 
+    /// Whether tokens are required on loopback, too, if there are any.
+    pub fn requires_token_always(&self) -> bool {
+        self.require_token == RequireToken::Always
+    }
+
     fn read_tokens(&self, layers: &Layers) -> Result<Option<Tokens>, Vec<ConfigError>> {
         let given = self.tokens.as_ref().map(|tokens| GivenTokens {
             lines: &tokens.0,

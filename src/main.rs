@@ -101,6 +101,8 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let (admin_state, tokens) = (config.admin_state.clone(), config.access.tokens.clone());
     let server = Server::bind(config).await.map_err(|error| cli::as_mistake(&error, &layers).to_string())?;
     let address = server.tcp_addr();
+    let needs_token = tokens.is_some()
+        && (args.requires_token_always() || address.is_some_and(|address| !address.ip().is_loopback()));
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), admin_state);
     reloader.start(layers, tokens).await;
@@ -118,7 +120,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     notify::ready();
     let serving = async {
         if args.demo
-            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
+            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address, needs_token).await
         {
             tracing::error!(%refusal, "the demo could not be shown");
         }

@@ -170,6 +170,24 @@ async fn the_demo_says_what_is_true_and_its_call_works_as_printed() {
     assert!(first[0].ends_with(&format!("INFO rollcall: listening on={address}")), "{log}");
 }
 
+#[tokio::test]
+async fn the_call_of_the_demo_has_a_token_where_one_is_required() {
+    const TOKEN: &str = "a-token-of-the-demo";
+    let flags = ["serve", "--demo", "--listen", "127.0.0.1:0", "--require-token", "always"];
+    let mut demo = Command::new("setpriv");
+    demo.args(["--pdeathsig", "KILL", BINARY]).args(flags);
+    demo.env("ROLLCALL_TOKENS", format!("me control {TOKEN}"));
+    let mut demo = Demo(demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let call = lines.by_ref().find(|line| line.starts_with("  curl ")).unwrap();
+    assert!(call.contains("-H \"authorization: Bearer $TOKEN\""), "{call}");
+    let call = call.trim_end_matches('\\').to_owned() + &lines.next().unwrap();
+    let called = Command::new("sh").args(["-c", &call]).env("TOKEN", TOKEN).output().unwrap();
+    let message: Value = serde_json::from_slice(&called.stdout).unwrap();
+    assert_eq!(message["close_reason"], "expected", "{message:#}");
+    demo.stop();
+}
+
 /// The program with a standard output that nobody reads.
 fn unread(args: &[&str]) -> Command {
     let (reader, writer) = std::io::pipe().unwrap();
