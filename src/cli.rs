@@ -25,6 +25,7 @@ use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
 
+use flags::with_tip;
 pub use hints::{as_mistake, with_hint};
 pub use layers::Layers;
 use names::{host_name, origin};
@@ -35,7 +36,8 @@ use values::{
 
 /// The command, with the configuration from all layers. The error is about the arguments or the environment.
 pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
-    let layers = Layers::read(&Cli::command(), arguments)?;
+    let command = Cli::command();
+    let layers = Layers::read(&command, arguments).map_err(|error| with_tip(error, &command, arguments))?;
     Ok((Cli::from_arg_matches(&layers.matches)?, layers))
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::builder::{OsStr, Resettable};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
@@ -68,6 +69,23 @@ impl Flags {
     fn find(&mut self, flag: String, detail: String) {
         self.findings.push(ConfigError { place: flag, line: None, detail });
     }
+}
+
+/// The error, with a tip if the command is missing before a flag of the service.
+pub(super) fn with_tip(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
+    let flag = arguments.get(1).and_then(|flag| flag.to_str()).filter(|flag| flag.starts_with("--"));
+    let flag = flag.map(|flag| flag.split('=').next().unwrap_or_default());
+    let is_known = |flag: &&str| {
+        let mut of_serve = command.find_subcommand("serve").into_iter().flat_map(Command::get_arguments);
+        of_serve.any(|argument| argument.get_long() == flag.strip_prefix("--"))
+    };
+    if let Some(flag) = flag.filter(is_known)
+        && error.kind() == ErrorKind::UnknownArgument
+    {
+        let tip = format!("'{flag}' belongs to a command: rollcall serve {flag}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// The command with any text as the value of its settings, from flags only.

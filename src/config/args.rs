@@ -66,6 +66,9 @@ impl<'a> SettingArgs<'a> {
 
     /// Why there is not a setting of this name in a file.
     pub(super) fn unknown(&self, name: &str) -> String {
+        if let Some(flag) = self.only_flag(name) {
+            return format!("`{name}` is only a flag: rollcall serve {flag}");
+        }
         match self.nearest(name, &["memberships", "responders"]) {
             Some(known) => format!("`{name}` is not a setting: did you mean `{known}`?"),
             None => {
@@ -78,10 +81,20 @@ impl<'a> SettingArgs<'a> {
 
     /// Why there is not a setting of this name in the environment.
     pub(super) fn unknown_variable(&self, prefix: &str, name: &str) -> String {
+        if let Some(flag) = self.only_flag(&name.to_lowercase()) {
+            return format!("this is only a flag: rollcall serve {flag}");
+        }
         match self.nearest(&name.to_lowercase(), &["config"]) {
             Some(known) => format!("this is not a setting: did you mean `{prefix}{}`?", known.to_uppercase()),
             None => "this is not a setting: `rollcall serve --help` lists their variables".to_owned(),
         }
+    }
+
+    /// The flag of this name that is no setting.
+    fn only_flag(&self, name: &str) -> Option<String> {
+        let mut flags = self.0.get_arguments().filter(|argument| argument.get_env().is_none());
+        let flag = flags.find(|argument| argument.get_id() == name)?;
+        flag.get_long().map(|flag| format!("--{flag}"))
     }
 
     fn nearest(&self, name: &str, others: &[&'static str]) -> Option<&'a str> {

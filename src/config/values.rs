@@ -14,9 +14,8 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Integer(number) if number.as_str().starts_with('+') => {
             Err("write the number without a sign".to_owned())
         }
-        DeValue::Integer(number) => integer(number)
-            .map(|number| number.to_string())
-            .ok_or_else(|| "the number is too large".to_owned()),
+        DeValue::Integer(number) => Ok(i128::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string())),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
             Err(format!("use a text or a number, not {}", article(value.type_str())))
         }

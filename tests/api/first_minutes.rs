@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::program::{BINARY, Program, Scratch, run};
+use crate::support::program::{BINARY, Program, Scratch, run, run_with};
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_told_with_the_process_that_has_it() {
@@ -64,6 +64,9 @@ async fn an_address_that_is_cut_short_is_explained() {
         ("8080", "name the address, too: 127.0.0.1:8080"),
         ("127.0.0.1", "name the port, too, as in 127.0.0.1:8080"),
         ("::1", "name the port, too, as in [::1]:8080"),
+        ("::1:8080", "write an IPv6 address in brackets, as in [::1]:8080"),
+        ("localhost", "name the port, too, as in localhost:8080"),
+        ("127.0.0.1:99999", "a port is a number up to 65535, as in 127.0.0.1:8080"),
         ("/run/rollcall.sock", "write unix:/run/rollcall.sock for a socket at this path"),
         (
             "example.com:8080",
@@ -75,6 +78,37 @@ async fn an_address_that_is_cut_short_is_explained() {
         assert!(text(&refused.stderr).contains(told), "{listen}: {refused:?}");
     }
     assert!(run(&["check-config", "--listen", "localhost:8080"]).await.status.success());
+}
+
+#[tokio::test]
+async fn the_demo_is_a_flag_of_serve_only() {
+    let alone = run(&["--demo"]).await;
+    assert!(
+        text(&alone.stderr).contains("tip: '--demo' belongs to a command: rollcall serve --demo"),
+        "{alone:?}"
+    );
+    let variable = run_with(&[("ROLLCALL_DEMO", "true")], &["check-config"]).await;
+    let told = "rollcall: ROLLCALL_DEMO: this is only a flag: rollcall serve --demo\n";
+    assert_eq!(text(&variable.stderr), told);
+    let scratch = Scratch::new();
+    let file = scratch.path("rollcall.toml");
+    std::fs::write(&file, "demo = true\nlog_bytes = 99999999999999999999\n").unwrap();
+    let of_file = text(&run(&["check-config", "--config", file.to_str().unwrap()]).await.stderr);
+    assert!(of_file.contains(":1: `demo` is only a flag: rollcall serve --demo\n"), "{of_file}");
+    let bounds = "the number is too large: use 64KiB to 18446744073709551615\n";
+    assert!(of_file.ends_with(bounds), "{of_file}");
+}
+
+#[tokio::test]
+async fn a_healthcheck_says_where_nothing_listens() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for listen in [&*free, "unix:/nowhere/socket"] {
+        let failed = run(&["healthcheck", "--listen", listen]).await;
+        assert_eq!(failed.status.code(), Some(1));
+        let told =
+            format!("rollcall: nothing listens on {listen}: name the address of the service with --listen\n");
+        assert_eq!(text(&failed.stderr), told);
+    }
 }
 
 #[tokio::test]
