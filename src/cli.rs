@@ -1,8 +1,10 @@
 //! Arguments. Every argument of `serve` that has an environment variable is a setting: `--log-bytes`,
 //! `ROLLCALL_LOG_BYTES`, and `log_bytes` in the file. [`Layers`] combines them.
 
+mod flags;
 mod hints;
 mod layers;
+mod names;
 mod values;
 
 use std::ffi::OsString;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::check::CheckArgs;
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, GivenTokens};
 use crate::control::Settings;
 use crate::export::ExportArgs;
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
@@ -23,8 +25,10 @@ use crate::store::{Limits, StoreSettings};
 use crate::tokens::Tokens;
 use crate::traces::Endpoint;
 
+use flags::with_tip;
 pub use hints::{as_mistake, with_hint};
 pub use layers::Layers;
+use names::{host_name, origin};
 use values::{
     ANY, LogFormatName, RequireTokenName, Secret, count, large_count, log_filter, microseconds, milliseconds,
     octal, one_of, size,
@@ -32,7 +36,8 @@ use values::{
 
 /// The command, with the configuration from all layers. The error is about the arguments or the environment.
 pub fn read(arguments: &[OsString]) -> Result<(Cli, Layers), clap::Error> {
-    let layers = Layers::read(&Cli::command(), arguments)?;
+    let command = Cli::command();
+    let layers = Layers::read(&command, arguments).map_err(|error| with_tip(error, &command, arguments))?;
     Ok((Cli::from_arg_matches(&layers.matches)?, layers))
 }
 
@@ -95,11 +100,11 @@ pub struct ServeArgs {
     /// Serve /metrics without a token.
     #[arg(long, env = "ROLLCALL_OPEN_METRICS")]
     open_metrics: bool,
-    /// A host name of the service, besides addresses and localhost. May be repeated.
-    #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
+    /// A host name of the service, besides addresses and localhost; with any port. May be repeated.
+    #[arg(long, env = "ROLLCALL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     allow_host: Vec<String>,
     /// An origin whose web pages may call the service, as https://name:port. May be repeated.
-    #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "ROLLCALL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     allow_origin: Vec<String>,
     /// The most connections; the service closes those that wait for a request to let others in. By default a quarter of
     /// the file descriptors, and at most 2,048.
@@ -221,12 +226,12 @@ pub struct HealthcheckArgs {
 }
 
 impl ServeArgs {
-    pub fn config(&self) -> Result<Config, Vec<ConfigError>> {
+    pub fn config(&self, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
         Ok(Config {
             listen: self.listen.clone(),
             allow_anonymous: self.allow_anonymous,
             access: Access {
-                tokens: self.read_tokens()?,
+                tokens: self.read_tokens(layers)?,
                 require_token: self.require_token,
                 open_metrics: self.open_metrics,
             },
@@ -281,9 +286,17 @@ impl ServeArgs {
         })
     }
 
-    fn read_tokens(&self) -> Result<Option<Tokens>, Vec<ConfigError>> {
-        let environment = self.tokens.as_ref().map(|tokens| tokens.0.as_str());
-        config::read_tokens(self.tokens_file.as_deref(), environment)
+    /// Whether tokens are required on loopback, too, if there are any.
+    pub fn requires_token_always(&self) -> bool {
+        self.require_token == RequireToken::Always
+    }
+
+    fn read_tokens(&self, layers: &Layers) -> Result<Option<Tokens>, Vec<ConfigError>> {
+        let given = self.tokens.as_ref().map(|tokens| GivenTokens {
+            lines: &tokens.0,
+            file: layers.file.path.as_deref().filter(|_| layers.is_from_file("tokens")),
+        });
+        config::read_tokens(self.tokens_file.as_deref(), given)
     }
 }
 

@@ -19,8 +19,13 @@ const PAYLOAD: &[u8] = b"very important data";
 const RESPONDERS: [(&str, Ipv4Addr); 2] =
     [("demo-1", Ipv4Addr::new(127, 0, 0, 2)), ("demo-2", Ipv4Addr::new(127, 0, 0, 3))];
 
-/// Starts the responders, calls the roll and prints the responses; the responders stay.
-pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> Result<(), ControlError> {
+/// Starts the responders, calls the roll and prints the responses; the responders stay. `needs_token`: requests to
+/// that address must have one.
+pub async fn call_the_roll(
+    control: &Control,
+    listening: Option<SocketAddr>,
+    needs_token: bool,
+) -> Result<(), ControlError> {
     let (group, _) = Group::parse(GROUP).expect("a group");
     for (id, address) in RESPONDERS {
         let id = Id::parse(id).expect("an id");
@@ -41,9 +46,10 @@ pub async fn call_the_roll(control: &Control, listening: Option<SocketAddr>) -> 
     }
     print(format_args!("{responses} of {} answered.\n", RESPONDERS.len()));
     if let Some(listening) = listening {
+        let token = if needs_token { "-H \"authorization: Bearer $TOKEN\" " } else { "" };
         print(format_args!(
             "\nThe service listens on http://{listening}; call the roll yourself:\n\n  \
-            curl -s http://{listening}/v1/messages -H 'prefer: wait=2' -H 'content-type: application/json' \\\n    \
+            curl -s http://{listening}/v1/messages {token}-H 'prefer: wait=2' -H 'content-type: application/json' \\\n    \
             -d '{{\"group\": \"{GROUP}\", \"payload\": \"hello\", \"interfaces\": [\"lo\"], \"expect\": 2}}'\n\n"
         ));
     }

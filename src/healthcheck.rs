@@ -1,7 +1,7 @@
 //! `rollcall healthcheck`: requests `/readyz` from a running service.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,8 +37,11 @@ pub async fn check(listen: &Listen) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, response).await {
         Ok(Ok((status, _))) if status.is_success() => Ok(()),
         Ok(Ok((status, body))) => Err(not_ready(status, &body)),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no response within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
+            Err(format!("nothing listens on {listen}: name the address of the service with --listen"))
+        }
+        Ok(Err(error)) => Err(format!("{listen} cannot be asked: {error}")),
+        Err(_) => Err(format!("no response from {listen} within {} s", PATIENCE.as_secs())),
     }
 }
 

@@ -99,14 +99,17 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     let stop = stop_on_signals().map_err(no_signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let (admin_state, tokens) = (config.admin_state.clone(), config.access.tokens.clone());
-    let server = Server::bind(config).await.map_err(|error| cli::with_hint(&error))?;
+    let server = Server::bind(config).await.map_err(|error| cli::as_mistake(&error, &layers).to_string())?;
     let address = server.tcp_addr();
+    let needs_token = tokens.is_some()
+        && (args.requires_token_always() || address.is_some_and(|address| !address.ip().is_loopback()));
     let control = server.control().clone();
     let mut reloader = Reloader::new(arguments, server.api().clone(), control.clone(), admin_state);
     reloader.start(layers, tokens).await;
     for check in control.rights().map(Check::from) {
-        // A demonstration on lo needs none of them.
-        if check.status == CheckStatus::Warning && !args.demo {
+        // A demonstration on lo needs none of them. Most hosts have the limit of sources, and few memberships reach it:
+        // /readyz and the refusal of such a join tell of it.
+        if check.status == CheckStatus::Warning && !args.demo && check.name != "rights.source_filters" {
             tracing::info!(check = %check.name, "{}", check.detail);
         }
     }
@@ -117,7 +120,7 @@ async fn serve(args: &ServeArgs, arguments: Vec<OsString>, layers: Layers) -> Re
     notify::ready();
     let serving = async {
         if args.demo
-            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address).await
+            && let Err(refusal) = rollcall::demo::call_the_roll(&control, address, needs_token).await
         {
             tracing::error!(%refusal, "the demo could not be shown");
         }

@@ -132,7 +132,7 @@ fn read(arguments: &[OsString], had_tokens: bool) -> Result<Fresh, Vec<ConfigErr
 /// Finds all mistakes that can be found without starting the service.
 pub fn check(args: &ServeArgs, layers: &Layers) -> Result<Config, Vec<ConfigError>> {
     let mut findings = layers.findings.clone();
-    match args.config() {
+    match args.config(layers) {
         Err(found) => findings.extend(found),
         Ok(config) => match config.check() {
             Ok(()) if findings.is_empty() => return Ok(config),

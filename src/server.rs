@@ -44,8 +44,9 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         config.check()?;
         let mut listeners = Vec::new();
-        for listen in &config.listen {
-            listeners.push(Listener::bind(listen, config.socket_mode).await?);
+        for (nth, listen) in config.listen.iter().enumerate() {
+            let bound = Listener::bind(listen, config.socket_mode).await;
+            listeners.push(bound.map_err(|error| config.blame_own(nth, error))?);
         }
         let control = Control::start(config.settings).await?;
         let (exporter, traces) = config.otlp_endpoint.map(Exporter::start).unzip();

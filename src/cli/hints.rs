@@ -22,17 +22,20 @@ pub fn with_hint(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// The same for settings that do not fit together, in the words of the layer that they come from.
+/// The same in the words of the layer that the setting comes from.
 pub fn as_mistake(error: &StartError, layers: &Layers) -> ConfigError {
     let setting = match error {
-        StartError::NotLoopback(_) | StartError::NoListener => "listen",
-        StartError::TokensUnused => "allow_anonymous",
-        StartError::NoTokens => "require_token",
-        StartError::Tcp(..)
+        StartError::NotLoopback(_)
+        | StartError::NoListener
+        | StartError::Twice { .. }
+        | StartError::Tcp(..)
         | StartError::Unix { .. }
         | StartError::TcpInUse { .. }
-        | StartError::UnixInUse { .. }
-        | StartError::Core(_) => "",
+        | StartError::UnixInUse { .. } => "listen",
+        StartError::TokensUnused => "allow_anonymous",
+        StartError::NoTokens => "require_token",
+        StartError::Core(ControlStartError::Store(_)) => "data_dir",
+        StartError::Core(ControlStartError::Network(_)) => "",
     };
     let (source, detail) = (layers.settings.get(setting).map(|setting| setting.source), with_hint(error));
     let of_variable = |flag: &str| format!("ROLLCALL_{}", name_in_file(flag).to_uppercase());
@@ -52,6 +55,7 @@ fn of_start(error: &StartError) -> Option<&'static str> {
             "listen on 127.0.0.1 or a unix socket, require tokens with --tokens-file, or add --allow-anonymous if the network is trusted",
         ),
         StartError::NoListener => Some("name one or a unix socket with --listen, or leave --listen out"),
+        StartError::Twice { .. } => Some("leave out one of them in --listen"),
         StartError::TokensUnused => Some("leave out --tokens-file or --allow-anonymous"),
         StartError::NoTokens => {
             Some("name a file of tokens with --tokens-file, or leave out --require-token")

@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStr, Resettable};
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::flags::Flags;
 use crate::config::{ConfigError, ConfigFile, Environment, SettingArgs};
 use crate::contract::configuration::{Setting, SettingSource, SettingValue};
 
@@ -19,7 +19,7 @@ use crate::contract::configuration::{Setting, SettingSource, SettingValue};
 pub struct Layers {
     pub(super) matches: ArgMatches,
     pub file: ConfigFile,
-    /// The mistakes in the environment and in the file.
+    /// The mistakes in the flags, in the environment and in the file.
     pub findings: Vec<ConfigError>,
     /// Names of settings whose variables have wrong values.
     wrong_variables: Vec<String>,
@@ -28,15 +28,16 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Reads the arguments, the environment, and the file that they name. The error is about the arguments; other
-    /// mistakes are in `findings`.
+    /// Reads the arguments, the environment, and the file that they name. The error is about arguments that are none;
+    /// mistakes in settings are in `findings`.
     pub(super) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, clap::Error> {
         let environment = command
             .find_subcommand("serve")
             .map(|serve| Environment::read(&SettingArgs::of(serve), std::env::vars_os()));
         let environment = environment.unwrap_or_default();
+        let Flags { arguments, findings: mut of_flags } = Flags::read(command, arguments)?;
         let command = &without(command.clone(), &environment.wrong);
-        let named = command.clone().try_get_matches_from(arguments)?;
+        let named = command.clone().try_get_matches_from(&arguments)?;
         let named =
             named.subcommand().and_then(|(_, given)| given.try_get_one::<PathBuf>("config").ok().flatten());
         let mut file = match (named, command.find_subcommand("serve")) {
@@ -44,19 +45,11 @@ impl Layers {
             _ => ConfigFile::default(),
         };
         let mut command = over(command.clone(), &file);
-        let matches = command.try_get_matches_from_mut(arguments)?;
+        let matches = command.try_get_matches_from_mut(&arguments)?;
         let mut shown = BTreeMap::new();
         if let Some((name, given)) = matches.subcommand() {
             let called = command.find_subcommand(name).into_iter();
             for argument in called.flat_map(|called| SettingArgs::of(called).all()) {
-                if argument.is_hide_env_values_set() && source(argument, given, &file) == SettingSource::Flag
-                {
-                    let detail = format!(
-                        "everybody on this host can read command lines: give `{}` in the environment or a file",
-                        argument.get_id()
-                    );
-                    return Err(clap::Error::raw(ErrorKind::ArgumentConflict, detail + "\n"));
-                }
                 shown.insert(argument.get_id().to_string(), show(argument, given, &file));
             }
         }
@@ -69,8 +62,14 @@ impl Layers {
             shown.insert("memory".to_owned(), Setting { value: memory, source: SettingSource::Flag });
         }
         let Environment { mut findings, wrong: wrong_variables } = environment;
-        findings.append(&mut file.findings);
-        Ok(Self { matches, file, findings, wrong_variables, settings: shown })
+        of_flags.append(&mut findings);
+        of_flags.append(&mut file.findings);
+        Ok(Self { matches, file, findings: of_flags, wrong_variables, settings: shown })
+    }
+
+    /// Whether this setting has its value from the file.
+    pub(super) fn is_from_file(&self, setting: &str) -> bool {
+        self.settings.get(setting).is_some_and(|setting| setting.source == SettingSource::File)
     }
 
     /// Whether this setting has a value in the environment that is a mistake.

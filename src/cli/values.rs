@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -82,10 +82,19 @@ impl FromStr for Listen {
 
 /// What to write instead.
 fn listen_advice(text: &str) -> String {
+    if let Some((address, port)) = text.rsplit_once(':')
+        && let (Ok(address), Ok(port)) = (address.parse::<Ipv6Addr>(), port.parse::<u16>())
+    {
+        return format!("write an IPv6 address in brackets, as in [{address}]:{port}");
+    }
+    if text.eq_ignore_ascii_case("localhost") {
+        return "name the port, too, as in localhost:8080".to_owned();
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return format!("name the port, too, as in {}", SocketAddr::new(address, 8_080));
     }
     let is_port = |text: &&str| text.parse::<u16>().is_ok();
+    let is_address = |host: &str| format!("{host}:0").parse::<SocketAddr>().is_ok() || host == "localhost";
     let without = |prefix, text| str::strip_prefix(text, prefix).unwrap_or(text);
     if let Some(port) = Some(without(':', without('*', text))).filter(is_port) {
         return format!(
@@ -96,6 +105,9 @@ fn listen_advice(text: &str) -> String {
         return format!("write unix:{text} for a socket at this path");
     }
     match text.rsplit_once(':') {
+        Some((host, port)) if is_address(host) && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("a port is a number up to 65535, as in {host}:8080")
+        }
         Some((host, port)) if is_port(&port) && !host.contains(['/', ':']) => {
             format!("names are not looked up, but for localhost: write an address as in 127.0.0.1:{port}")
         }

@@ -1,14 +1,19 @@
 //! The settings, as clap describes the arguments of a command.
 
+use std::any::TypeId;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::{OsStr as ClapStr, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
+use toml::Spanned;
 use toml::de::DeValue;
 
-use super::values::text;
+use super::values::{quoted, text};
+
+/// The position of a value in the file, and its text or what is wrong with it.
+pub(super) type Placed = (usize, Result<String, String>);
 
 /// The arguments of a command that can be set in the environment, and so in a file.
 pub struct SettingArgs<'a>(&'a Command);
@@ -24,15 +29,12 @@ impl<'a> SettingArgs<'a> {
         self.0.get_arguments().filter(|argument| argument.get_env().is_some() && argument.get_id() != FILE)
     }
 
-    /// The texts of a setting's value, if a command line with each of them is accepted; none if there is no such
+    /// The texts of a setting's value, of which each must be accepted on a command line; none if there is no such
     /// setting.
-    pub(super) fn texts(&self, name: &str, value: &DeValue<'_>) -> Option<Result<Vec<String>, String>> {
+    pub(super) fn texts(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<Placed>> {
         let argument = self.all().find(|argument| argument.get_id() == name)?;
-        let check = |texts: Vec<String>| {
-            texts.iter().try_for_each(|text| self.check(argument, OsStr::new(text)))?;
-            Ok(texts)
-        };
-        Some(texts(value, argument).and_then(check))
+        let check = |text: String| self.check(argument, OsStr::new(&text)).map(|()| text);
+        Some(texts(value, argument).into_iter().map(|(at, text)| (at, text.and_then(check))).collect())
     }
 
     /// Whether this variable is a setting, or names the file.
@@ -50,7 +52,8 @@ impl<'a> SettingArgs<'a> {
         Some(if is_known { Ok(()) } else { Err(wrong(&value.to_string_lossy(), "use true or false")) })
     }
 
-    fn check(&self, argument: &Arg, text: &OsStr) -> Result<(), String> {
+    /// Whether a command line with this value is accepted.
+    pub fn check(&self, argument: &Arg, text: &OsStr) -> Result<(), String> {
         if !argument.get_action().takes_values() {
             return Ok(());
         }
@@ -63,6 +66,9 @@ impl<'a> SettingArgs<'a> {
 
     /// Why there is not a setting of this name in a file.
     pub(super) fn unknown(&self, name: &str) -> String {
+        if let Some(flag) = self.only_flag(name) {
+            return format!("`{name}` is only a flag: rollcall serve {flag}");
+        }
         match self.nearest(name, &["memberships", "responders"]) {
             Some(known) => format!("`{name}` is not a setting: did you mean `{known}`?"),
             None => {
@@ -75,10 +81,20 @@ impl<'a> SettingArgs<'a> {
 
     /// Why there is not a setting of this name in the environment.
     pub(super) fn unknown_variable(&self, prefix: &str, name: &str) -> String {
+        if let Some(flag) = self.only_flag(&name.to_lowercase()) {
+            return format!("this is only a flag: rollcall serve {flag}");
+        }
         match self.nearest(&name.to_lowercase(), &["config"]) {
             Some(known) => format!("this is not a setting: did you mean `{prefix}{}`?", known.to_uppercase()),
             None => "this is not a setting: `rollcall serve --help` lists their variables".to_owned(),
         }
+    }
+
+    /// The flag of this name that is no setting.
+    fn only_flag(&self, name: &str) -> Option<String> {
+        let mut flags = self.0.get_arguments().filter(|argument| argument.get_env().is_none());
+        let flag = flags.find(|argument| argument.get_id() == name)?;
+        flag.get_long().map(|flag| format!("--{flag}"))
     }
 
     fn nearest(&self, name: &str, others: &[&'static str]) -> Option<&'a str> {
@@ -96,18 +112,21 @@ impl<'a> SettingArgs<'a> {
     }
 }
 
-/// The command-line form of this value.
-fn texts(value: &DeValue<'_>, argument: &Arg) -> Result<Vec<String>, String> {
+/// The command-line form of this value, or of each one in a list.
+fn texts(value: &Spanned<DeValue<'_>>, argument: &Arg) -> Vec<Placed> {
+    let at = value.span().start;
     if !argument.get_action().takes_values() {
-        let on = value.as_bool().ok_or_else(|| "use true or false".to_owned())?;
-        return Ok(vec![on.to_string()]);
+        let on = value.get_ref().as_bool().map(|on| on.to_string());
+        return vec![(at, on.ok_or_else(|| "use true or false".to_owned()))];
     }
-    match value {
+    let is_number = |kind: TypeId| argument.get_value_parser().type_id() == kind;
+    let text = if is_number(TypeId::of::<u64>()) || is_number(TypeId::of::<u32>()) { text } else { quoted };
+    match value.get_ref() {
         DeValue::Array(items) if matches!(argument.get_action(), ArgAction::Append) => {
-            items.iter().map(|item| text(item.get_ref())).collect()
+            items.iter().map(|item| (item.span().start, text(item.get_ref()))).collect()
         }
-        DeValue::Array(_) => Err("it takes one value, not a list".to_owned()),
-        one => Ok(vec![text(one)?]),
+        DeValue::Array(_) => vec![(at, Err("it takes one value, not a list".to_owned()))],
+        one => vec![(at, text(one))],
     }
 }
 

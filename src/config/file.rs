@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::args::SettingArgs;
 use super::declaration::read;
 use super::error::ConfigError;
+use super::syntax::advice;
 use super::values::json;
 use crate::control::{JoinRequest, ResourceKind, Settings};
 use crate::model::Id;
@@ -21,6 +22,8 @@ pub struct ConfigFile {
     pub findings: Vec<ConfigError>,
     /// Names of settings, with their values as texts.
     pub values: Vec<(String, Vec<String>)>,
+    /// Lines that are no TOML: the values that the parser recovers from them mean nothing.
+    malformed: Vec<usize>,
 }
 
 /// A membership or responder that exists as long as the file declares it.
@@ -35,8 +38,9 @@ pub struct Declared {
 impl ConfigFile {
     pub fn read(path: &Path, settings: &SettingArgs<'_>) -> Self {
         let mut file = Self { path: Some(path.to_owned()), ..Self::default() };
-        match std::fs::read_to_string(path) {
-            Ok(text) => file.take(&text, settings),
+        match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => file.take(&text, settings),
+            Ok(Err(_)) => file.find(None, "the file is not UTF-8: save it as UTF-8".to_owned()),
             Err(error) => file.find(None, format!("it cannot be read: {error}")),
         }
         file.findings.sort_by_key(|finding| finding.line);
@@ -62,20 +66,35 @@ impl ConfigFile {
         let line_of = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            self.find(error.span().map(|span| line_of(span.start)), error.message().to_owned());
+            let line = line_of(error.span().map_or(0, |span| span.start));
+            // The first mistake in a line causes the others.
+            if !self.malformed.contains(&line) {
+                self.malformed.push(line);
+                self.find(Some(line), advice(text, error.span(), error.message()));
+            }
         }
         for (key, value) in table.get_ref() {
             let (name, line) = (key.get_ref().as_ref(), line_of(key.span().start));
-            // The values that the parser recovered from a malformed line mean nothing.
-            if self.findings.iter().any(|finding| finding.line == Some(line)) {
+            if self.malformed.contains(&line) {
                 continue;
             }
             match name {
                 "memberships" => self.declare(ResourceKind::Membership, value, line, &line_of),
                 "responders" => self.declare(ResourceKind::Responder, value, line, &line_of),
-                _ => match settings.texts(name, value.get_ref()) {
-                    Some(Ok(texts)) => self.values.push((name.to_owned(), texts)),
-                    Some(Err(detail)) => self.find(Some(line), format!("{name}: {detail}")),
+                _ => match settings.texts(name, value) {
+                    Some(placed) => {
+                        let mut texts = Vec::new();
+                        let all = placed.len();
+                        for (at, text) in placed {
+                            match text {
+                                Ok(text) => texts.push(text),
+                                Err(detail) => self.find(Some(line_of(at)), format!("{name}: {detail}")),
+                            }
+                        }
+                        if texts.len() == all {
+                            self.values.push((name.to_owned(), texts));
+                        }
+                    }
                     // After a syntax error the name may be anything.
                     None if errors.is_empty() => self.find(Some(line), settings.unknown(name)),
                     None => {}
@@ -96,29 +115,30 @@ impl ConfigFile {
         };
         for (key, value) in table {
             let (text, line) = (key.get_ref().as_ref(), line_of(key.span().start));
-            let id = match Id::parse(text) {
-                Ok(id) => id,
-                Err(error) => {
-                    self.find(Some(line), format!("`{text}` cannot be the id of a {kind}: {error}"));
-                    continue;
-                }
-            };
+            let id = Id::parse(text);
+            if let Err(error) = &id {
+                self.find(Some(line), format!("`{text}` cannot be the id of a {kind}: {error}"));
+            }
             let Value::Object(fields) = json(value.get_ref()) else {
-                self.find(Some(line), format!("{kind} `{id}`: declare it in a table: [{kind}s.{id}]"));
+                self.find(Some(line), format!("{kind} `{text}`: declare it in a table: [{kind}s.{text}]"));
                 continue;
             };
-            match read(kind, fields) {
-                Ok(request) => self.declared.push(Declared { kind, id, request, line }),
-                Err(errors) => {
+            match (read(kind, fields), id) {
+                (Ok(request), Ok(id)) => self.declared.push(Declared { kind, id, request, line }),
+                (Ok(_), Err(_)) => {}
+                (Err(errors), _) => {
                     for error in errors {
                         let line = position(value, &error.pointer).map_or(line, line_of);
+                        if self.malformed.contains(&line) {
+                            continue;
+                        }
                         let field = error.pointer.trim_start_matches('/').replace('/', ".");
                         let name = field.rsplit('.').next().unwrap_or_default();
                         let is_named =
                             [&*field, name].iter().any(|name| error.fact.contains(&format!("`{name}`")));
                         let field =
                             if field.is_empty() || is_named { String::new() } else { format!("{field}: ") };
-                        self.find(Some(line), format!("{kind} `{id}`: {field}{error}"));
+                        self.find(Some(line), format!("{kind} `{text}`: {field}{error}"));
                     }
                 }
             }

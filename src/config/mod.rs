@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod reconcile;
 mod secrets;
+mod syntax;
 mod units;
 mod values;
 
@@ -17,5 +18,5 @@ pub use environment::Environment;
 pub use error::{ConfigError, name_in_file, rename_flags};
 pub use file::{ConfigFile, Declared};
 pub use reconcile::reconcile;
-pub use secrets::read_tokens;
+pub use secrets::{GivenTokens, read_tokens};
 pub use units::Quantity;

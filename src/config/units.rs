@@ -38,7 +38,13 @@ impl Quantity {
         if digits.is_empty() || digits.len() > 1 && digits.starts_with('0') {
             return Err(format!("write {} without a sign and leading zeros", self.example()));
         }
-        let too_large = || format!("the number is too large: {}", self.advice(bounds));
+        let too_large = || {
+            format!(
+                "the number is too large: use {} to {}",
+                self.shown(*bounds.start()),
+                self.shown(*bounds.end())
+            )
+        };
         let number: u64 = parse_decimal(digits).ok_or_else(too_large)?;
         let value = if unit.is_empty() { Some(number) } else { self.with_unit(number, unit)? };
         match value {
@@ -182,7 +188,8 @@ mod tests {
             (Bytes, "32MB", "`MB` is not a unit of size: use K, M, G or T"),
             (Bytes, "1.5G", "write a whole number"),
             (Bytes, "99999999999999999999", "the number is too large"),
-            (Bytes, "99999999T", "the number is too large"),
+            (Bytes, "99999999T", "the number is too large: use 0 to 18446744073709551615"),
+            (Milliseconds, "999999999999d", "the number is too large: use 0 to 18446744073709551615"),
             (Milliseconds, "1h30m", "`h30m` is not a unit of time"),
             (Milliseconds, "5S", "`S` is not a unit of time"),
             (Milliseconds, "250us", "write whole milliseconds"),

@@ -14,12 +14,19 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Integer(number) if number.as_str().starts_with('+') => {
             Err("write the number without a sign".to_owned())
         }
-        DeValue::Integer(number) => integer(number)
-            .map(|number| number.to_string())
-            .ok_or_else(|| "the number is too large".to_owned()),
+        DeValue::Integer(number) => Ok(i128::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string())),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
             Err(format!("use a text or a number, not {}", article(value.type_str())))
         }
+    }
+}
+
+/// The same of a value that is no number.
+pub(super) fn quoted(value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        other => Err(format!("use a text in quotes, not {}", article(other.type_str()))),
     }
 }
 
@@ -48,5 +55,5 @@ fn integer(number: &DeInteger<'_>) -> Option<i64> {
 }
 
 fn article(noun: &str) -> String {
-    if noun.starts_with('a') { format!("an {noun}") } else { format!("a {noun}") }
+    if noun.starts_with(['a', 'i']) { format!("an {noun}") } else { format!("a {noun}") }
 }

@@ -37,6 +37,11 @@ impl Config {
         if self.listen.is_empty() {
             return Err(StartError::NoListener);
         }
+        for (at, listen) in self.listen.iter().enumerate() {
+            if let Some(first) = self.listen[..at].iter().find(|first| first.overlaps(listen)) {
+                return Err(StartError::Twice { first: first.clone(), second: listen.clone() });
+            }
+        }
         let has_tokens = self.access.tokens.is_some();
         if has_tokens && self.allow_anonymous {
             return Err(StartError::TokensUnused);
@@ -51,6 +56,20 @@ impl Config {
         match remote {
             Some(address) if !has_tokens && !self.allow_anonymous => Err(StartError::NotLoopback(address)),
             _ => Ok(()),
+        }
+    }
+
+    /// Blames the service's own listeners if one before the nth has its port: on all addresses of IPv6, it may have
+    /// those of IPv4, too.
+    pub(super) fn blame_own(&self, nth: usize, error: StartError) -> StartError {
+        let StartError::TcpInUse { address, .. } = &error else { return error };
+        let has_port = |listen: &&Listen| {
+            matches!(listen, Listen::Tcp(known) if known.port() == address.port()
+                && (known.ip().is_unspecified() || address.ip().is_unspecified()))
+        };
+        match self.listen[..nth].iter().find(has_port) {
+            Some(first) => StartError::Twice { first: first.clone(), second: Listen::Tcp(*address) },
+            None => error,
         }
     }
 }
@@ -85,6 +104,17 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// Whether not both can be listened on. For port 0 the kernel finds a free one each time. Whether all addresses of
+    /// IPv6 include those of IPv4 is a setting of the host.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (Self::Tcp(one), Self::Tcp(other)) = (self, other) else { return self == other };
+        let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+        let is_same_family = one.is_ipv4() == other.is_ipv4();
+        one.port() == other.port() && one.port() != 0 && (one == other || is_all && is_same_family)
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -100,6 +130,8 @@ pub enum StartError {
     NotLoopback(SocketAddr),
     #[error("there is no address to listen on")]
     NoListener,
+    #[error("{}", twice(.first, .second))]
+    Twice { first: Listen, second: Listen },
     #[error("there are tokens, and anonymous requests are allowed")]
     TokensUnused,
     #[error("every request needs a token, and there are no tokens")]
@@ -114,4 +146,11 @@ pub enum StartError {
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
     Core(#[from] ControlStartError),
+}
+
+fn twice(first: &Listen, second: &Listen) -> String {
+    if first == second {
+        return format!("{first} is named twice");
+    }
+    format!("{first} and {second} overlap")
 }

@@ -116,6 +116,78 @@ reply = "ack"
 }
 
 #[tokio::test]
+async fn no_mistake_of_a_list_hides_the_others() {
+    let scratch = Scratch::new();
+    let text =
+        "listen = [\"127.0.0.1:99999\",\n\":x\", 5]\n[memberships.B]\ngroup = \"nowhere\"\ndedupe = 1\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 2, 2, 3, 4, 5], "{found:#?}");
+}
+
+#[tokio::test]
+async fn names_of_hosts_and_origins_are_checked_and_texts_are_in_quotes() {
+    let scratch = Scratch::new();
+    let text = "allow_host = 5\ndata_dir = 5\nlog_format = true\nallow_origin = [\"https://noc.example/\", \"noc\"]\n\
+        tokens_file = \"\"\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    for (nth, (line, told)) in [
+        (1, "allow_host: use a text in quotes, not an integer"),
+        (2, "data_dir: use a text in quotes, not an integer"),
+        (3, "log_format: use a text in quotes, not a boolean"),
+        (4, "allow_origin: invalid value 'https://noc.example/': an origin ends before the path: write https://noc.example"),
+        (4, "allow_origin: invalid value 'noc': name the scheme, too, as in https://noc"),
+        (5, "tokens_file: invalid value '': write a value"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(found[nth], (line, told.to_owned()), "{found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+    let refused = run(&["check-config", "--allow-host", "http://rollcall.lan:8080/"]).await;
+    assert!(self::text(&refused.stderr).contains("write the name alone: rollcall.lan:8080"), "{refused:?}");
+    let accepted =
+        ["check-config", "--allow-host", "rollcall.lan:8080", "--allow-origin", "https://noc.example"];
+    assert!(run(&accepted).await.status.success());
+}
+
+#[tokio::test]
+async fn every_mistake_in_the_flags_is_told_and_the_file_is_read() {
+    let scratch = Scratch::new();
+    let file = written(&scratch, "log_byte = 5\n");
+    let flags = [
+        "--listen",
+        "127.0.0.1:0,:8080",
+        "--log-bytes=abc",
+        "--flush-ms",
+        "x",
+        "--config",
+        &file,
+        "--memory",
+    ];
+    let mut told = Vec::new();
+    for command in ["check-config", "serve"] {
+        let refused = run(&[&[command][..], &flags].concat()).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        told.push(text(&refused.stderr));
+    }
+    assert_eq!(told[0], told[1]);
+    let lines: Vec<_> = told[0].lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for begin in [
+        "rollcall: --listen: invalid value ':8080': name the address, too",
+        "rollcall: --log-bytes: invalid value 'abc': write a size",
+        "rollcall: --flush-ms: invalid value 'x': write a time",
+        &format!("rollcall: {file}:1: `log_byte` is not a setting"),
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(begin)), "{begin} in {lines:#?}");
+    }
+}
+
+#[tokio::test]
 async fn check_config_reports_more_declarations_than_there_may_be() {
     let scratch = Scratch::new();
     let declared = |name| format!("[memberships.{name}]\ngroup = \"239.1.2.3:10000\"\n");
@@ -157,6 +229,29 @@ async fn check_config_reports_syntax_errors_with_their_lines() {
     assert_eq!(lines, [2, 5]);
     let missing = run(&["check-config", "--config", "/nowhere/rollcall.toml"]).await;
     assert!(text(&missing.stderr).contains("/nowhere/rollcall.toml: it cannot be read"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn mistakes_in_the_syntax_are_told_with_what_to_write() {
+    let scratch = Scratch::new();
+    let text = "listen = 127.0.0.1:8080\nlog = info\nmemory = True\nlog = \"info\"\ndata_dir = \"/tmp\n\
+        [memberships.monitor]\ngroup = 239.1.2.3:10000\n";
+    let file = written(&scratch, text);
+    let found = mistakes(&run(&["check-config", "--config", &file]).await, &file);
+    let expected = [
+        (1, "put the text in quotes: listen = \"127.0.0.1:8080\""),
+        (2, "put the text in quotes: log = \"info\""),
+        (3, "write true or false in lower case"),
+        (4, "`log` is given twice: leave one out"),
+        (5, "the closing quote is missing: write data_dir = \"/tmp\""),
+        (7, "put the text in quotes: group = \"239.1.2.3:10000\""),
+    ];
+    assert_eq!(found, expected.map(|(line, told)| (line, told.to_owned())));
+    let path = scratch.path("utf16.toml");
+    std::fs::write(&path, b"\xff\xfel\0o\0g\0").unwrap();
+    let refused = run(&["check-config", "--config", path.to_str().unwrap()]).await;
+    let expected = format!("rollcall: {}: the file is not UTF-8: save it as UTF-8\n", path.display());
+    assert_eq!(self::text(&refused.stderr), expected);
 }
 
 #[tokio::test]

@@ -88,6 +88,30 @@ async fn a_message_names_settings_as_their_layer_does() {
 }
 
 #[tokio::test]
+async fn a_taken_port_and_a_wrong_token_are_told_with_the_setting_that_has_them() {
+    let scratch = Scratch::new();
+    let path = scratch.path("rollcall.toml");
+    let file = path.to_str().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(&path, format!("listen = \"{address}\"\n")).unwrap();
+    let of_file = lines(&run(&["serve", "--memory", "--config", file]).await).concat();
+    assert!(of_file.starts_with(&format!("rollcall: {file}: cannot listen on {address}: ")), "{of_file}");
+    assert!(of_file.ends_with("another address or port with listen, as in 127.0.0.1:8081"), "{of_file}");
+    let of_variable = run_with(&[("ROLLCALL_LISTEN", &address)], &["serve", "--memory"]).await;
+    let of_variable = lines(&of_variable).concat();
+    assert!(of_variable.starts_with("rollcall: ROLLCALL_LISTEN: cannot listen on"), "{of_variable}");
+    assert!(of_variable.contains("port with ROLLCALL_LISTEN, as"), "{of_variable}");
+
+    std::fs::write(&path, "tokens = \"ops control short\"\n").unwrap();
+    let told = lines(&run(&["check-config", "--config", file]).await);
+    let expected = format!("rollcall: {file}: tokens: the token of `ops` is too short to be safe");
+    assert!(told[0].starts_with(&expected), "{told:?}");
+    let told = check(&[("ROLLCALL_TOKENS", "ops control short")]).await;
+    assert!(told[0].starts_with("rollcall: ROLLCALL_TOKENS:1: the token of `ops` is too short"), "{told:?}");
+}
+
+#[tokio::test]
 async fn sizes_and_times_have_units_everywhere() {
     let scratch = Scratch::new();
     let file = scratch.path("rollcall.toml");
