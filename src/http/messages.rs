@@ -216,7 +216,9 @@ async fn read_spec(
         }
         Content::Raw => {
             let (options, errors) = parse_query::<RawOptions>(&query).map_err(Problem::of_parameters)?;
-            options.read(read_body(request, budget).await?.bytes, errors).map_err(wrong_options)?
+            let in_query = errors.left_out("/payload");
+            let read = options.read(read_body(request, budget).await?.bytes, errors);
+            read.map_err(|errors| wrong_options(errors, in_query))?
         }
         Content::MergePatch | Content::Other => {
             let hint = "send application/json (with curl, use --json), or the payload as text/plain or application/octet-stream";
@@ -227,9 +229,10 @@ async fn read_spec(
     Ok(request.on(interfaces))
 }
 
-/// The errors of a message whose body is the payload: in its options, or only in the payload.
-fn wrong_options(errors: Vec<FieldError>) -> Problem {
-    let is_of_body = errors.iter().all(|error| error.pointer == "/payload");
+/// The errors of a message whose body is the payload: in its options, or only in the payload. `in_query`: an option has
+/// the name of the payload.
+fn wrong_options(errors: Vec<FieldError>, in_query: bool) -> Problem {
+    let is_of_body = !in_query && errors.iter().all(|error| error.pointer == "/payload");
     if is_of_body { Problem::of_fields(errors) } else { Problem::of_parameters(errors) }
 }
 
