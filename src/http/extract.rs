@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -151,6 +151,7 @@ pub(super) struct ReceivedBody {
 
 pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> Result<ReceivedBody, Problem> {
     refuse_encoding(request.headers())?;
+    refuse_part(&request)?;
     let authorization = Authorization::of(request.extensions());
     let too_large = || {
         let detail = format!("a body has at most {MAX_BODY} bytes: send less at once");
@@ -233,6 +234,15 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
         "the body has the content-encoding `{encoding}`: send it as it is, without that header field"
     );
     Err(Problem::new(ProblemKind::ContentEncoding, detail))
+}
+
+/// A PUT of a part would replace the whole by it (RFC 9110 section 14.5).
+fn refuse_part(request: &Request) -> Result<(), Problem> {
+    if request.method() != Method::PUT || !request.headers().contains_key(header::CONTENT_RANGE) {
+        return Ok(());
+    }
+    let detail = "the request has the header `content-range`, and a PUT takes no part: send all of the body, without that header, or PATCH what is to change";
+    Err(Problem::new(ProblemKind::InvalidParameter, detail).at("/content-range"))
 }
 
 /// The query without the mistakes in its structure, and these mistakes; unknown parameters are some, like unknown

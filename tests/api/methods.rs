@@ -268,6 +268,16 @@ async fn encoded_bodies_are_refused_wherever_a_body_is_read() {
 }
 
 #[tokio::test]
+async fn no_put_takes_a_part() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    for (path, _) in paths().into_iter().filter(|(_, methods)| methods.iter().any(|method| method == "PUT")) {
+        let put = request(&server, "PUT", &path, &path.replace("{id}", "part"), &group);
+        let reply = put.header("content-range", "bytes 0-9/20").send().await;
+        reply.problem(400, "invalid-parameter", "/content-range");
+    }
+}
+
+#[tokio::test]
 async fn options_of_the_whole_service_is_answered() {
     let server = TestServer::start().await;
     let mut connection = RawConnection::tcp(server.address()).await;
