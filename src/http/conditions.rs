@@ -151,8 +151,11 @@ impl TextCondition {
     pub(super) fn check(&self, text: &Text) -> Result<(), Problem> {
         let holds = self.at.as_ref().is_none_or(|tags| tags.name(&text.tag, false))
             && self.not_at.as_ref().is_none_or(|tags| !tags.name(&text.tag, true));
-        let detail =
-            "it has another `etag` than the request allows: GET it, and make the change to what it is now";
+        let detail = match self.not_at {
+            // Only the log filter can be changed.
+            Some(Tags::Any) => "the log filter always exists: leave `if-none-match` out to change it",
+            _ => "it has another `etag` than the request allows: GET it, and make the change to what it is now",
+        };
         holds.then_some(()).ok_or_else(|| Problem::new(ProblemKind::PreconditionFailed, detail))
     }
 }
