@@ -4,7 +4,7 @@
 //! view, and change all the time. So the tag is for changes, and no view is ever answered with 304. A document that
 //! depends on nothing but its text has a tag of that text, and is.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -124,16 +124,31 @@ impl Text {
 
     /// The text, 304 to a client that has it, or 412 to one that wants another.
     pub(super) fn respond(&self, headers: &HeaderMap) -> Result<Response, Problem> {
+        self.whole(headers).map(without_known_body)
+    }
+
+    /// The same, but 304 has the body too: what follows from it, such as how it is encoded, is in the header.
+    pub(super) fn whole(&self, headers: &HeaderMap) -> Result<Response, Problem> {
         let condition = TextCondition::of(headers)?;
         let unchanged = condition.not_at.as_ref().is_some_and(|tags| tags.name(&self.tag, true));
         TextCondition { not_at: None, ..condition }.check(self)?;
         let validators =
             [(header::ETAG, format!("\"{}\"", self.tag)), (header::CACHE_CONTROL, "no-cache".to_owned())];
-        if unchanged {
-            return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
-        }
-        Ok((validators, [(header::CONTENT_TYPE, self.content_type)], self.body.clone()).into_response())
+        let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let content_type = [(header::CONTENT_TYPE, self.content_type)];
+        Ok((status, validators, content_type, self.body.clone()).into_response())
     }
+}
+
+/// Takes from 304 the body and what describes it, because the client has it (RFC 9110 section 15.4.5).
+pub(super) fn without_known_body(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        *response.body_mut() = Body::empty();
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+            response.headers_mut().remove(name);
+        }
+    }
+    response
 }
 
 /// What a request requires of a text.
