@@ -12,6 +12,7 @@ use super::compute::compute;
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition, identity, tagged};
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::json::JsonResponse;
+use super::misplaced::Misplaced;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
@@ -22,8 +23,7 @@ use crate::contract::documented::RawPayload;
 use crate::contract::lists::{List, ListParams};
 use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
-    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, misplaced_options, parse_json,
-    parse_query,
+    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query,
 };
 use crate::control::{Control, Done, Message as Sent, Outcome, Purpose};
 use crate::model::MessageSpec;
@@ -201,21 +201,16 @@ async fn read_spec(
     known: bool,
 ) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
-    let query = request.uri().query().unwrap_or_default().to_owned();
     let request: MessageRequest = match content {
         Content::Json => {
-            let misplaced = misplaced_options::<MessageBody>(&query);
+            let misplaced = Misplaced::of::<MessageBody>(request.uri());
             let parsed = parse_json::<MessageBody>(&read_body(request, budget).await?.bytes);
-            if !misplaced.is_empty() {
-                let read = parsed.map(|(body, errors)| body.read(errors));
-                let in_body = read.map_or_else(|_| Vec::new(), |read| read.err().unwrap_or_default());
-                return Err(Problem::of_parameters([misplaced, in_body].concat()));
-            }
-            let (body, errors) = parsed?;
-            body.read(errors).map_err(Problem::of_fields)?
+            let (body, errors) = misplaced.with_parsed(parsed)?;
+            misplaced.with(body.read(errors))?
         }
         Content::Raw => {
-            let (options, errors) = parse_query::<RawOptions>(&query).map_err(Problem::of_parameters)?;
+            let query = request.uri().query().unwrap_or_default();
+            let (options, errors) = parse_query::<RawOptions>(query).map_err(Problem::of_parameters)?;
             let in_query = errors.left_out("/payload");
             let read = options.read(read_body(request, budget).await?.bytes, errors);
             read.map_err(|errors| wrong_options(errors, in_query))?
