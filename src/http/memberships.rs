@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
-use super::extract::{Json, OptionalJson, Patch, PathId, Query};
+use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
 use super::problem::Problem;
@@ -101,6 +101,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     condition: ReadCondition,
 ) -> Result<Response, Problem> {
     joins::show::<Membership>(control, id, condition)
@@ -114,6 +115,7 @@ pub(super) async fn show(
 pub(super) async fn leave(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
     joins::leave::<Membership>(control, id, conditions).await
@@ -138,6 +140,10 @@ pub(super) async fn datagrams(
 /// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_payload",
     params(DatagramParams<Membership>), responses(PayloadContent, Problem))]
-pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+pub(super) async fn payload(
+    State(control): State<Control>,
+    path: DatagramPath,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     path.payload(&control, Membership::KIND).await
 }

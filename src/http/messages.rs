@@ -148,6 +148,7 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(control): State<Control>,
     PathId(id): PathId,
+    _: NoQuery,
     Conditions(condition): Conditions,
 ) -> Result<Response, Problem> {
     let message = control.cancel(&id, &condition).await?;
@@ -163,6 +164,7 @@ pub(super) async fn cancel(
 pub(super) async fn delete(
     State(control): State<Control>,
     PathId(id): PathId,
+    _: NoQuery,
     Conditions(condition): Conditions,
 ) -> Result<StatusCode, Problem> {
     control.delete(&id, &condition).await?;
@@ -189,7 +191,11 @@ pub(super) async fn responses(
 #[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
     params(DatagramParams<Message>),
     responses(PayloadContent, Problem))]
-pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+pub(super) async fn payload(
+    State(control): State<Control>,
+    path: DatagramPath,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     path.payload(&control, Message::KIND).await
 }
 

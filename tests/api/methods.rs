@@ -278,6 +278,30 @@ async fn no_put_takes_a_part() {
 }
 
 #[tokio::test]
+async fn a_query_is_refused_where_a_resource_takes_none() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let takes_none = |path: &str| match path {
+        "/v1/config" | "/v1/log-filter" => true,
+        path if path.ends_with("/datagrams") || path.ends_with("/responses") => false,
+        path => path.contains("{id}"),
+    };
+    let mut cases = 0;
+    for (path, methods) in paths() {
+        for method in methods.iter().filter(|_| takes_none(&path)) {
+            cases += 1;
+            let at = path.replace("{id}", "absent").replace("{seq}", "1");
+            if method == "PATCH" && path.contains("{id}") {
+                server.put(&at, body(&path, "PUT", &group)).await.expect(201);
+            }
+            let reply = request(&server, method, &path, &format!("{at}?colour=red"), &group).send().await;
+            assert_eq!(reply.status.as_u16(), 400, "{method} {path}: {}", reply.json());
+            reply.problem(400, "invalid-parameter", "/colour");
+        }
+    }
+    assert!(cases >= 20, "{cases}");
+}
+
+#[tokio::test]
 async fn options_of_the_whole_service_is_answered() {
     let server = TestServer::start().await;
     let mut connection = RawConnection::tcp(server.address()).await;

@@ -9,7 +9,7 @@ use axum::response::Response;
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
 use crate::contract::{FieldError, FieldErrors, LogFilterPatch, Parsed};
 use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
-use crate::http::extract::{Json, Patch};
+use crate::http::extract::{Json, NoQuery, Patch};
 use crate::http::problem::Problem;
 use crate::logging::{FilterError, LogFilter};
 use crate::sync::Lock;
@@ -28,6 +28,7 @@ use crate::sync::Lock;
     ))]
 pub(in crate::http) async fn show(
     State(admin): State<AdminState>,
+    _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Text::json(&admin.configuration()).respond(&headers)
@@ -46,6 +47,7 @@ pub(in crate::http) async fn show(
     ))]
 pub(in crate::http) async fn show_log_filter(
     State(admin): State<AdminState>,
+    _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     log_filter(&admin).respond(&headers)
