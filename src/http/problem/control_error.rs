@@ -8,7 +8,7 @@ use super::{Problem, ProblemKind};
 use crate::contract::FieldError;
 use crate::control::{ControlError, Done, Purpose, ResourceKind, UnknownInterface};
 use crate::http::resource::list_path;
-use crate::model::{InterfaceRef, NotHearing};
+use crate::model::{InterfaceRef, NotHearing, can_appear};
 
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
@@ -98,7 +98,10 @@ fn unknown_interface(unknown: &UnknownInterface, purpose: Purpose) -> FieldError
         (InterfaceRef::Name(name), _) if name.parse::<IpAddr>().is_ok() => {
             "write the name of the interface that has this address: GET /v1/interfaces shows both".into()
         }
-        (_, Purpose::Join) => format!("{LISTED}; to wait for one, write \"allow_missing\": true").into(),
+        (InterfaceRef::Name(name), Purpose::Join) if can_appear(name) => {
+            format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
+        }
+        (_, Purpose::Join) => format!("{LISTED}; write its name: only a name can be waited for").into(),
         _ => LISTED.into(),
     };
     FieldError::new(pointer, unknown).hint(hint)
