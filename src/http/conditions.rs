@@ -22,6 +22,21 @@ use crate::model::{Id, Revision};
 /// The condition of a request that changes a resource.
 pub(super) struct Conditions(pub(super) Condition);
 
+/// The condition of a request that creates a resource under a new id: no `If-Match` holds, and every `If-None-Match` does.
+pub(super) struct NewConditions {
+    has_match: bool,
+}
+
+impl NewConditions {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if !self.has_match {
+            return Ok(());
+        }
+        let detail = "`if-match` is given, and the request creates what does not exist: leave it out, or PUT to change what exists";
+        Err(Problem::new(ProblemKind::PreconditionFailed, detail))
+    }
+}
+
 /// The condition of a request that reads a resource: `If-Match` alone, because a view is always sent.
 pub(super) struct ReadCondition(pub(super) Condition);
 
@@ -76,6 +91,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditions {
         let at = Tags::of(&parts.headers, &header::IF_MATCH)?.map(|tags| tags.revisions(false));
         let not_at = Tags::of(&parts.headers, &header::IF_NONE_MATCH)?.map(|tags| tags.revisions(true));
         Ok(Self(Condition { at, not_at }))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NewConditions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let TextCondition { at, .. } = TextCondition::of(&parts.headers)?;
+        Ok(Self { has_match: at.is_some() })
     }
 }
 
@@ -169,7 +193,9 @@ impl TextCondition {
         let detail = match self.not_at {
             // Only the log filter can be changed.
             Some(Tags::Any) => "the log filter always exists: leave `if-none-match` out to change it",
-            _ => "it has another `etag` than the request allows: GET it, and make the change to what it is now",
+            _ => {
+                "it has another `etag` than the request allows: GET it, and make the change to what it is now"
+            }
         };
         holds.then_some(()).ok_or_else(|| Problem::new(ProblemKind::PreconditionFailed, detail))
     }

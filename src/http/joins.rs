@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::compute::{compute, compute_within};
-use super::conditions::{Conditions, ReadCondition, identity, tagged};
+use super::conditions::{Conditions, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::json::JsonResponse;
 use super::misplaced::Misplaced;
@@ -71,9 +71,11 @@ impl Join for Responder {
 /// Creates under a new id: 201 with its location.
 pub(super) async fn create<T: Join>(
     State(control): State<Control>,
+    conditions: NewConditions,
     Json(body, errors, misplaced): Json<T::Body>,
 ) -> Result<Response, Problem> {
     let request = read::<T>(body, errors, &misplaced).await?;
+    conditions.check()?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, &Condition::ONLY_CREATE).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition};
 use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
@@ -21,11 +21,15 @@ use crate::control::Control;
 /// Join a group
 ///
 /// Each membership is independent: if one leaves the group, the others still receive. The membership's log stores its
-/// datagrams.
+/// datagrams. A request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "join",
     request_body = MembershipBody, responses(Created<Membership>, Problem))]
-pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) -> Result<Response, Problem> {
-    joins::create::<Membership>(control, body).await
+pub(super) async fn create(
+    control: State<Control>,
+    conditions: NewConditions,
+    body: Json<MembershipBody>,
+) -> Result<Response, Problem> {
+    joins::create::<Membership>(control, conditions, body).await
 }
 
 /// Create, change or renew a membership under a client's id

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
 use super::compute::compute;
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition, identity, tagged};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::json::JsonResponse;
 use super::misplaced::Misplaced;
@@ -35,7 +35,7 @@ use crate::store::ReadRange;
 /// The service responds with 202 while the message collects. With `Prefer: wait=N`, it waits up to N seconds and
 /// responds with 200 and the collected responses once the message is closed. A body of `text/plain` or
 /// `application/octet-stream` is the payload, and the options are in the query. If the client disconnects, the message
-/// continues to collect.
+/// continues to collect. A request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
     params(RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
@@ -49,11 +49,13 @@ use crate::store::ReadRange;
 pub(super) async fn send(
     State(control): State<Control>,
     State(budget): State<Arc<RequestBytes>>,
+    conditions: NewConditions,
     wait: Wait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let spec = read_spec(&control, &budget, request, false).await?;
+    conditions.check()?;
     let message = control.send(spec).await?;
     let done = Done::Sent(message.copies_sent());
     respond(&message, wait, &authorization, StatusCode::ACCEPTED, done).await

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition};
 use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
@@ -20,11 +20,16 @@ use crate::control::Control;
 
 /// Create a responder
 ///
-/// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port.
+/// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port. A
+/// request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "respond",
     request_body = ResponderBody, responses(Created<Responder>, Problem))]
-pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -> Result<Response, Problem> {
-    joins::create::<Responder>(control, body).await
+pub(super) async fn create(
+    control: State<Control>,
+    conditions: NewConditions,
+    body: Json<ResponderBody>,
+) -> Result<Response, Problem> {
+    joins::create::<Responder>(control, conditions, body).await
 }
 
 /// Create, change or renew a responder under a client's id

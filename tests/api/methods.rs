@@ -43,6 +43,8 @@ enum Kind {
     Change,
     /// A text that depends on nothing else.
     Text,
+    /// Creates resources, and has no tag of its own.
+    List,
     /// Has no tag, and evaluates no condition.
     Untagged,
 }
@@ -52,6 +54,7 @@ impl Kind {
         match path {
             "/" | "/v1" | "/v1/version" | "/v1/config" | "/v1/log-filter" | "/openapi.json"
             | "/openapi.yaml" | "/docs" => Self::Text,
+            "/v1/messages" | "/v1/memberships" | "/v1/responders" => Self::List,
             path if path.ends_with("/{id}") => Self::Resource,
             path if path.ends_with("/renew") || path.ends_with("/cancel") => Self::Change,
             _ => Self::Untagged,
@@ -63,6 +66,15 @@ impl Kind {
         let reads = ["GET", "HEAD"].contains(&method);
         let is_evaluated = match self {
             Self::Untagged => false,
+            Self::List if method != "POST" => false,
+            // What it creates does not exist before.
+            Self::List => {
+                return match holds {
+                    Holds::Malformed => 400,
+                    _ if header == "if-match" => 412,
+                    _ => success,
+                };
+            }
             Self::Resource => !(reads && header == "if-none-match"),
             Self::Change | Self::Text => true,
         };
