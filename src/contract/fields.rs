@@ -15,7 +15,9 @@ use utoipa::ToSchema;
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::notation::{Notation, shown};
 use crate::control::InterfaceChoice;
-use crate::model::{Group, GroupError, InterfaceRef, Retention, Timestamp, limits, parse_decimal};
+use crate::model::{
+    Group, GroupError, InterfaceRef, Retention, Timestamp, is_interface_name, limits, parse_decimal,
+};
 
 /// An interface by name, by index, or as a view shows it; an index is resolved to its name at once.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -93,12 +95,6 @@ impl InterfaceName {
     }
 }
 
-/// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
-fn is_legal(name: &str) -> bool {
-    let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
-    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
-}
-
 impl From<InterfaceName> for InterfaceRef {
     fn from(name: InterfaceName) -> Self {
         match name {
@@ -172,7 +168,7 @@ pub(super) fn read_interfaces(
     if let Some(named) = &named {
         for (position, name) in named.iter().enumerate() {
             if let InterfaceName::Name(name) | InterfaceName::Shown(ShownInterface { name, .. }) = name
-                && !is_legal(name)
+                && !is_interface_name(name)
             {
                 let fact = format!("`interfaces.{position}` is {}", shown(&name.as_str().into()));
                 let error = FieldError::new(format!("/interfaces/{position}"), fact);

@@ -25,6 +25,14 @@ pub(super) fn syntax_error(error: &serde_json::Error, text: &[u8], example: &str
     if trimmed.is_empty() {
         return format!("the body is empty: send a JSON object, as in {example}");
     }
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return "the body begins with a byte order mark: send it without".to_owned();
+    }
+    // UTF-16 and UTF-32 have zeros in each ASCII character, and JSON text begins with one.
+    let has_zero = trimmed.iter().take(4).any(|byte| *byte == 0);
+    if has_zero || trimmed.utf8_chunks().next().is_some_and(|chunk| chunk.valid().is_empty()) {
+        return "the body is not UTF-8: send UTF-8".to_owned();
+    }
     if let Some(begin) =
         String::from_utf8_lossy(trimmed).chars().next().filter(|begin| !"{[\"-".contains(*begin))
         && error.line() == 1

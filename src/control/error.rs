@@ -1,11 +1,12 @@
 //! Why operations are refused.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::resource_kind::ResourceKind;
-use crate::model::{Family, Group, Id, NotHearing, Revision};
+use crate::model::{Family, Group, Id, InterfaceRef, NotHearing, Revision};
 use crate::net::{SocketError, SocketErrorKind, host_limits};
 use crate::store::DiskError;
 
@@ -41,8 +42,8 @@ pub enum ControlError {
     ExpectsTooMany { expect: u64, max: usize },
     #[error("message `{id}` was sent with another body: use a new id for another message")]
     OtherBody { id: Id },
-    #[error("there is no interface `{name}`")]
-    UnknownInterface { name: String, position: Option<usize>, purpose: Purpose },
+    #[error("{}", named(.unknown))]
+    UnknownInterfaces { unknown: Vec<UnknownInterface>, purpose: Purpose },
     #[error("the group names the interface `{zone}`, and the request names another")]
     ZoneDiffers { zone: Arc<str> },
     #[error("{interface} is down: `ip link set {interface} up`, or name another interface")]
@@ -119,6 +120,23 @@ pub enum ControlError {
     Stopping,
     #[error("the request did not finish within {} s", WAIT_LIMIT.as_secs())]
     TimedOut { done: Done },
+}
+
+/// An interface that a request names, and that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownInterface {
+    pub reference: InterfaceRef,
+    /// Its place in the list; none of the zone of the group.
+    pub position: Option<usize>,
+}
+
+impl fmt::Display for UnknownInterface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reference {
+            InterfaceRef::Name(name) => write!(f, "there is no interface `{name}`"),
+            InterfaceRef::Index(index) => write!(f, "there is no interface with index {index}"),
+        }
+    }
 }
 
 /// How long a request waits in all: long enough for a busy disk, and shorter than most clients wait.
@@ -205,7 +223,7 @@ impl ControlError {
     pub(super) fn is_of_interface(&self) -> bool {
         matches!(
             self,
-            Self::UnknownInterface { .. }
+            Self::UnknownInterfaces { .. }
                 | Self::InterfaceGone { .. }
                 | Self::InterfaceDown { .. }
                 | Self::Unusable(_)
@@ -215,6 +233,10 @@ impl ControlError {
                 | Self::SourceNotThere { .. }
         )
     }
+}
+
+fn named(unknown: &[UnknownInterface]) -> String {
+    unknown.iter().map(UnknownInterface::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Of what does not exist, only `If-Match` does not hold.

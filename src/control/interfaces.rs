@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::error::{ControlError, Purpose};
+use super::error::{ControlError, Purpose, UnknownInterface};
 use super::shared::Control;
 use crate::model::{InterfaceRef, InterfaceTable, Interfaces};
 use crate::net::InterfaceHealth;
+
+/// The most interfaces that a refusal names.
+const MOST_UNKNOWN: usize = 100;
 
 /// The interfaces as the client named them: in `interfaces`, as the zone of the group, or the same in both.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +38,7 @@ impl Control {
         let table = self.0.interfaces.table();
         match choice.resolve(&table, purpose, &allowed) {
             // The table may not yet have an interface that was created just now.
-            Err(ControlError::UnknownInterface { .. }) => {
+            Err(ControlError::UnknownInterfaces { .. }) => {
                 let table = self.interfaces().await?;
                 choice.resolve(&table, purpose, &allowed)
             }
@@ -51,27 +54,32 @@ impl InterfaceChoice {
         purpose: Purpose,
         allowed: &impl Fn(&str) -> bool,
     ) -> Result<Interfaces, ControlError> {
-        let name_of = |reference: &InterfaceRef, position| match reference {
-            InterfaceRef::Name(name) => match table.by_name(name) {
-                Some(interface) => Ok(interface.name.clone()),
-                None if allowed(name) => Ok(Arc::from(&**name)),
-                None => Err(ControlError::UnknownInterface { name: name.clone(), position, purpose }),
-            },
-            InterfaceRef::Index(index) => {
-                let named = table.by_index(*index).map(|interface| interface.name.clone());
-                let name = || format!("index {index}");
-                named.ok_or_else(|| ControlError::UnknownInterface { name: name(), position, purpose })
+        let mut unknown = Vec::new();
+        let mut name_of = |reference: &InterfaceRef, position| {
+            let name = match reference {
+                InterfaceRef::Name(name) => match table.by_name(name) {
+                    Some(interface) => Some(interface.name.clone()),
+                    None => allowed(name).then(|| Arc::from(&**name)),
+                },
+                InterfaceRef::Index(index) => table.by_index(*index).map(|interface| interface.name.clone()),
+            };
+            if name.is_none() && unknown.len() < MOST_UNKNOWN {
+                unknown.push(UnknownInterface { reference: reference.clone(), position });
             }
+            name
         };
-        let zone = self.zone.as_ref().map(|zone| name_of(zone, None)).transpose()?;
-        let Some(named) = &self.named else {
+        let zone = self.zone.as_ref().and_then(|zone| name_of(zone, None));
+        let named = self.named.as_ref().map(|named| {
+            let names = named.iter().enumerate();
+            let names = names.filter_map(|(position, reference)| name_of(reference, Some(position)));
+            names.collect::<Vec<_>>()
+        });
+        if !unknown.is_empty() {
+            return Err(ControlError::UnknownInterfaces { unknown, purpose });
+        }
+        let Some(mut names) = named else {
             return Ok(zone.map_or(Interfaces::Default, |zone| Interfaces::Named(vec![zone])));
         };
-        let mut names = named
-            .iter()
-            .enumerate()
-            .map(|(position, reference)| name_of(reference, Some(position)))
-            .collect::<Result<Vec<_>, _>>()?;
         names.sort_unstable();
         names.dedup();
         match zone {

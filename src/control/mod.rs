@@ -39,7 +39,7 @@ pub mod waiting;
 mod watchdog;
 
 pub use condition::{Condition, Revisions};
-pub use error::{ControlError, Done, DurabilityError, Purpose};
+pub use error::{ControlError, Done, DurabilityError, Purpose, UnknownInterface};
 pub use events::{Event, EventKind, EventPage, Events};
 pub use groups::GroupView;
 pub use health::{CheckOutcome, HealthCheck};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tower::Service;
 use tower_http::catch_panic::CatchPanic;
@@ -160,7 +160,12 @@ impl Api {
             spans::note_response(span, response.status());
         }
         self.streams.count(&mut response, span);
+        let is_known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
+        if is_known {
+            // The router writes the length of no body, which would be that of the client's (RFC 9110 section 8.6).
+            headers.remove(header::CONTENT_LENGTH);
+        }
         headers.insert(REQUEST_ID, id);
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         self.metrics.note_response(key, response.status(), started.elapsed());

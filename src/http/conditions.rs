@@ -4,7 +4,7 @@
 //! view, and change all the time. So the tag is for changes, and no view is ever answered with 304. A document that
 //! depends on nothing but its text has a tag of that text, and is.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -21,6 +21,21 @@ use crate::model::{Id, Revision};
 
 /// The condition of a request that changes a resource.
 pub(super) struct Conditions(pub(super) Condition);
+
+/// The condition of a request that creates a resource under a new id: no `If-Match` holds, and every `If-None-Match` does.
+pub(super) struct NewConditions {
+    has_match: bool,
+}
+
+impl NewConditions {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if !self.has_match {
+            return Ok(());
+        }
+        let detail = "`if-match` is given, and the request creates what does not exist: leave it out, or PUT to change what exists";
+        Err(Problem::new(ProblemKind::PreconditionFailed, detail))
+    }
+}
 
 /// The condition of a request that reads a resource: `If-Match` alone, because a view is always sent.
 pub(super) struct ReadCondition(pub(super) Condition);
@@ -79,6 +94,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditions {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for NewConditions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let TextCondition { at, .. } = TextCondition::of(&parts.headers)?;
+        Ok(Self { has_match: at.is_some() })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for ReadCondition {
     type Rejection = Problem;
 
@@ -124,16 +148,31 @@ impl Text {
 
     /// The text, 304 to a client that has it, or 412 to one that wants another.
     pub(super) fn respond(&self, headers: &HeaderMap) -> Result<Response, Problem> {
+        self.whole(headers).map(without_known_body)
+    }
+
+    /// The same, but 304 has the body too: what follows from it, such as how it is encoded, is in the header.
+    pub(super) fn whole(&self, headers: &HeaderMap) -> Result<Response, Problem> {
         let condition = TextCondition::of(headers)?;
         let unchanged = condition.not_at.as_ref().is_some_and(|tags| tags.name(&self.tag, true));
         TextCondition { not_at: None, ..condition }.check(self)?;
         let validators =
             [(header::ETAG, format!("\"{}\"", self.tag)), (header::CACHE_CONTROL, "no-cache".to_owned())];
-        if unchanged {
-            return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
-        }
-        Ok((validators, [(header::CONTENT_TYPE, self.content_type)], self.body.clone()).into_response())
+        let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let content_type = [(header::CONTENT_TYPE, self.content_type)];
+        Ok((status, validators, content_type, self.body.clone()).into_response())
     }
+}
+
+/// Takes from 304 the body and what describes it, because the client has it (RFC 9110 section 15.4.5).
+pub(super) fn without_known_body(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        *response.body_mut() = Body::empty();
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+            response.headers_mut().remove(name);
+        }
+    }
+    response
 }
 
 /// What a request requires of a text.
@@ -151,8 +190,13 @@ impl TextCondition {
     pub(super) fn check(&self, text: &Text) -> Result<(), Problem> {
         let holds = self.at.as_ref().is_none_or(|tags| tags.name(&text.tag, false))
             && self.not_at.as_ref().is_none_or(|tags| !tags.name(&text.tag, true));
-        let detail =
-            "it has another `etag` than the request allows: GET it, and make the change to what it is now";
+        let detail = match self.not_at {
+            // Only the log filter can be changed.
+            Some(Tags::Any) => "the log filter always exists: leave `if-none-match` out to change it",
+            _ => {
+                "it has another `etag` than the request allows: GET it, and make the change to what it is now"
+            }
+        };
         holds.then_some(()).ok_or_else(|| Problem::new(ProblemKind::PreconditionFailed, detail))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,11 +19,10 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Authorization;
+use super::misplaced::Misplaced;
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};
-use crate::contract::{
-    FieldErrors, MergePatch, Parsed, misplaced_options, parse_json, parse_query, unknown_parameters,
-};
+use crate::contract::{FieldErrors, MergePatch, Parsed, parse_json, parse_query, unknown_parameters};
 use crate::model::{Id, parse_decimal};
 
 /// The largest body: a full datagram in base64, or as JSON text with most of it escaped.
@@ -32,8 +31,8 @@ pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// How long a client that pauses in the middle of a body can hold a connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A JSON body without the mistakes in its structure, and these mistakes.
-pub(super) struct Json<T>(pub(super) T, pub(super) FieldErrors);
+/// A JSON body without the mistakes in its structure, these mistakes, and those of the query.
+pub(super) struct Json<T>(pub(super) T, pub(super) FieldErrors, pub(super) Misplaced);
 
 impl<T, S> FromRequest<S> for Json<T>
 where
@@ -48,19 +47,15 @@ where
             Content::Json => {}
             _ => return Err(wrong_type(request.headers(), "send application/json: with curl, use --json")),
         }
-        let misplaced = request.uri().query().map(misplaced_options::<T>).unwrap_or_default();
+        let misplaced = Misplaced::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await?;
-        let parsed = parse_json(&body.bytes);
-        if !misplaced.is_empty() {
-            return Err(Problem::of_parameters(misplaced));
-        }
-        let (body, errors) = parsed?;
-        Ok(Self(body, errors))
+        let (body, errors) = misplaced.with_parsed(parse_json(&body.bytes))?;
+        Ok(Self(body, errors, misplaced))
     }
 }
 
-/// A JSON body, or none.
-pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>);
+/// A JSON body, or none, and the mistakes of the query.
+pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>, pub(super) Misplaced);
 
 impl<T, S> FromRequest<S> for OptionalJson<T>
 where
@@ -74,10 +69,11 @@ where
         let is_json = Content::of(request.headers()) == Content::Json;
         let wrong =
             wrong_type(request.headers(), "send application/json (with curl, use --json), or no body");
+        let misplaced = Misplaced::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await?;
         match &*body.bytes {
-            [] => Ok(Self(None)),
-            bytes if is_json => Ok(Self(Some(parse_json(bytes)?))),
+            [] => Ok(Self(None, misplaced)),
+            bytes if is_json => Ok(Self(Some(misplaced.with_parsed(parse_json(bytes))?), misplaced)),
             _ => Err(wrong),
         }
     }
@@ -87,8 +83,8 @@ where
 pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 pub(super) const PATCH_TYPES: &str = "application/merge-patch+json, application/json";
 
-/// A JSON merge patch with this schema.
-pub(super) struct Patch<T>(pub(super) MergePatch, pub(super) PhantomData<T>);
+/// A JSON merge patch with this schema, and the mistakes of the query.
+pub(super) struct Patch<T>(pub(super) MergePatch, pub(super) Misplaced, pub(super) PhantomData<T>);
 
 impl<T, S> FromRequest<S> for Patch<T>
 where
@@ -107,9 +103,10 @@ where
             );
             return Err(([(ACCEPT_PATCH, PATCH_TYPES)], wrong).into_response());
         }
+        let misplaced = Misplaced::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await.map_err(Problem::into_response)?;
-        let patch = MergePatch::parse::<T>(&body.bytes);
-        patch.map(|patch| Self(patch, PhantomData)).map_err(|error| Problem::from(error).into_response())
+        let patch = misplaced.with_parsed(MergePatch::parse::<T>(&body.bytes));
+        patch.map(|patch| Self(patch, misplaced, PhantomData)).map_err(Problem::into_response)
     }
 }
 
@@ -151,6 +148,7 @@ pub(super) struct ReceivedBody {
 
 pub(super) async fn read_body(request: Request, budget: &Arc<RequestBytes>) -> Result<ReceivedBody, Problem> {
     refuse_encoding(request.headers())?;
+    refuse_part(&request)?;
     let authorization = Authorization::of(request.extensions());
     let too_large = || {
         let detail = format!("a body has at most {MAX_BODY} bytes: send less at once");
@@ -233,6 +231,15 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
         "the body has the content-encoding `{encoding}`: send it as it is, without that header field"
     );
     Err(Problem::new(ProblemKind::ContentEncoding, detail))
+}
+
+/// A PUT of a part would replace the whole by it (RFC 9110 section 14.5).
+fn refuse_part(request: &Request) -> Result<(), Problem> {
+    if request.method() != Method::PUT || !request.headers().contains_key(header::CONTENT_RANGE) {
+        return Ok(());
+    }
+    let detail = "the request has the header `content-range`, and a PUT takes no part: send all of the body, without that header, or PATCH what is to change";
+    Err(Problem::new(ProblemKind::InvalidParameter, detail).at("/content-range"))
 }
 
 /// The query without the mistakes in its structure, and these mistakes; unknown parameters are some, like unknown

@@ -9,9 +9,10 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::compute::{compute, compute_within};
-use super::conditions::{Conditions, ReadCondition, identity, tagged};
+use super::conditions::{Conditions, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::json::JsonResponse;
+use super::misplaced::Misplaced;
 use super::problem::Problem;
 use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
@@ -70,9 +71,11 @@ impl Join for Responder {
 /// Creates under a new id: 201 with its location.
 pub(super) async fn create<T: Join>(
     State(control): State<Control>,
-    Json(body, errors): Json<T::Body>,
+    conditions: NewConditions,
+    Json(body, errors, misplaced): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body, errors).await?;
+    let request = read::<T>(body, errors, &misplaced).await?;
+    conditions.check()?;
     let id = Id::generate();
     let joined = control.join_as(id.clone(), request, &Condition::ONLY_CREATE).await;
     if let Err(error @ ControlError::TimedOut { done: Done::Created }) = joined {
@@ -89,9 +92,9 @@ pub(super) async fn put<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    Json(body, errors): Json<T::Body>,
+    Json(body, errors, misplaced): Json<T::Body>,
 ) -> Result<Response, Problem> {
-    let request = read::<T>(body, errors).await?;
+    let request = read::<T>(body, errors, &misplaced).await?;
     let (membership, outcome) = control.join_as(id, request, &condition).await?;
     let view = membership.view();
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
@@ -103,13 +106,13 @@ pub(super) async fn patch<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    Patch(patch, _): Patch<T::Patch>,
+    Patch(patch, misplaced, _): Patch<T::Patch>,
 ) -> Result<Response, Problem> {
     loop {
         let view = control.membership(T::KIND, &id)?.view();
         condition.check(T::KIND, &id, Some(view.revision))?;
-        let (body, errors) = patch.apply(&T::from(&view))?;
-        let request = read::<T>(body, errors).await?;
+        let (body, errors) = misplaced.with_parsed(patch.apply(&T::from(&view)))?;
+        let request = read::<T>(body, errors, &misplaced).await?;
         let lease = if patch.has_lease() { request.lease } else { RequestedLease::Unchanged };
         let request = JoinRequest { lease, ..request };
         match control.join_as(id.clone(), request, &Condition::at(view.revision)).await {
@@ -128,10 +131,10 @@ pub(super) async fn renew<T: Join>(
     State(control): State<Control>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    OptionalJson(body): OptionalJson<RenewBody>,
+    OptionalJson(body, misplaced): OptionalJson<RenewBody>,
 ) -> Result<Response, Problem> {
     let (body, errors) = body.unwrap_or_default();
-    let lease = body.read(errors).map_err(Problem::of_fields)?;
+    let lease = misplaced.with(body.read(errors))?;
     let view = control.renew(T::KIND, &id, lease, &condition).await?.view();
     Ok((tagged(view.revision), JsonResponse(T::from(&view))).into_response())
 }
@@ -171,11 +174,15 @@ pub(super) async fn leave<T: Join>(
 
 /// Reads a body. A pattern takes up to 100 ms to compile, so not on a worker of the runtime; and one at a time, so that
 /// clients that send the worst patterns occupy one core.
-async fn read<T: Join>(body: T::Body, errors: FieldErrors) -> Result<JoinRequest, Problem> {
+async fn read<T: Join>(
+    body: T::Body,
+    errors: FieldErrors,
+    misplaced: &Misplaced,
+) -> Result<JoinRequest, Problem> {
     static COMPILING: Semaphore = Semaphore::const_new(1);
     if !T::has_pattern(&body) {
-        return T::read(body, errors).map_err(Problem::of_fields);
+        return misplaced.with(T::read(body, errors));
     }
     let request = compute_within(&COMPILING, Done::Nothing, || T::read(body, errors)).await?;
-    request.map_err(Problem::of_fields)
+    misplaced.with(request)
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
-use super::extract::{Json, OptionalJson, Patch, PathId, Query};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition};
+use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
 use super::problem::Problem;
@@ -21,11 +21,15 @@ use crate::control::Control;
 /// Join a group
 ///
 /// Each membership is independent: if one leaves the group, the others still receive. The membership's log stores its
-/// datagrams.
+/// datagrams. A request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "join",
     request_body = MembershipBody, responses(Created<Membership>, Problem))]
-pub(super) async fn create(control: State<Control>, body: Json<MembershipBody>) -> Result<Response, Problem> {
-    joins::create::<Membership>(control, body).await
+pub(super) async fn create(
+    control: State<Control>,
+    conditions: NewConditions,
+    body: Json<MembershipBody>,
+) -> Result<Response, Problem> {
+    joins::create::<Membership>(control, conditions, body).await
 }
 
 /// Create, change or renew a membership under a client's id
@@ -101,6 +105,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     condition: ReadCondition,
 ) -> Result<Response, Problem> {
     joins::show::<Membership>(control, id, condition)
@@ -114,6 +119,7 @@ pub(super) async fn show(
 pub(super) async fn leave(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
     joins::leave::<Membership>(control, id, conditions).await
@@ -138,6 +144,10 @@ pub(super) async fn datagrams(
 /// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_payload",
     params(DatagramParams<Membership>), responses(PayloadContent, Problem))]
-pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+pub(super) async fn payload(
+    State(control): State<Control>,
+    path: DatagramPath,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     path.payload(&control, Membership::KIND).await
 }

@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
 use super::compute::compute;
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition, identity, tagged};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::json::JsonResponse;
+use super::misplaced::Misplaced;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
@@ -22,8 +23,7 @@ use crate::contract::documented::RawPayload;
 use crate::contract::lists::{List, ListParams};
 use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
-    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, misplaced_options, parse_json,
-    parse_query,
+    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query,
 };
 use crate::control::{Control, Done, Message as Sent, Outcome, Purpose};
 use crate::model::MessageSpec;
@@ -35,7 +35,7 @@ use crate::store::ReadRange;
 /// The service responds with 202 while the message collects. With `Prefer: wait=N`, it waits up to N seconds and
 /// responds with 200 and the collected responses once the message is closed. A body of `text/plain` or
 /// `application/octet-stream` is the payload, and the options are in the query. If the client disconnects, the message
-/// continues to collect.
+/// continues to collect. A request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
     params(RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
@@ -49,11 +49,13 @@ use crate::store::ReadRange;
 pub(super) async fn send(
     State(control): State<Control>,
     State(budget): State<Arc<RequestBytes>>,
+    conditions: NewConditions,
     wait: Wait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let spec = read_spec(&control, &budget, request, false).await?;
+    conditions.check()?;
     let message = control.send(spec).await?;
     let done = Done::Sent(message.copies_sent());
     respond(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
@@ -148,6 +150,7 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(control): State<Control>,
     PathId(id): PathId,
+    _: NoQuery,
     Conditions(condition): Conditions,
 ) -> Result<Response, Problem> {
     let message = control.cancel(&id, &condition).await?;
@@ -163,6 +166,7 @@ pub(super) async fn cancel(
 pub(super) async fn delete(
     State(control): State<Control>,
     PathId(id): PathId,
+    _: NoQuery,
     Conditions(condition): Conditions,
 ) -> Result<StatusCode, Problem> {
     control.delete(&id, &condition).await?;
@@ -189,7 +193,11 @@ pub(super) async fn responses(
 #[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
     params(DatagramParams<Message>),
     responses(PayloadContent, Problem))]
-pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+pub(super) async fn payload(
+    State(control): State<Control>,
+    path: DatagramPath,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     path.payload(&control, Message::KIND).await
 }
 
@@ -201,22 +209,19 @@ async fn read_spec(
     known: bool,
 ) -> Result<MessageSpec, Problem> {
     let content = Content::of(request.headers());
-    let query = request.uri().query().unwrap_or_default().to_owned();
     let request: MessageRequest = match content {
         Content::Json => {
-            let misplaced = misplaced_options::<MessageBody>(&query);
+            let misplaced = Misplaced::of::<MessageBody>(request.uri());
             let parsed = parse_json::<MessageBody>(&read_body(request, budget).await?.bytes);
-            if !misplaced.is_empty() {
-                let read = parsed.map(|(body, errors)| body.read(errors));
-                let in_body = read.map_or_else(|_| Vec::new(), |read| read.err().unwrap_or_default());
-                return Err(Problem::of_parameters([misplaced, in_body].concat()));
-            }
-            let (body, errors) = parsed?;
-            body.read(errors).map_err(Problem::of_fields)?
+            let (body, errors) = misplaced.with_parsed(parsed)?;
+            misplaced.with(body.read(errors))?
         }
         Content::Raw => {
-            let (options, errors) = parse_query::<RawOptions>(&query).map_err(Problem::of_parameters)?;
-            options.read(read_body(request, budget).await?.bytes, errors).map_err(wrong_options)?
+            let query = request.uri().query().unwrap_or_default();
+            let (options, errors) = parse_query::<RawOptions>(query).map_err(Problem::of_parameters)?;
+            let in_query = errors.left_out("/payload");
+            let read = options.read(read_body(request, budget).await?.bytes, errors);
+            read.map_err(|errors| wrong_options(errors, in_query))?
         }
         Content::MergePatch | Content::Other => {
             let hint = "send application/json (with curl, use --json), or the payload as text/plain or application/octet-stream";
@@ -227,9 +232,10 @@ async fn read_spec(
     Ok(request.on(interfaces))
 }
 
-/// The errors of a message whose body is the payload: in its options, or only in the payload.
-fn wrong_options(errors: Vec<FieldError>) -> Problem {
-    let is_of_body = errors.iter().all(|error| error.pointer == "/payload");
+/// The errors of a message whose body is the payload: in its options, or only in the payload. `in_query`: an option has
+/// the name of the payload.
+fn wrong_options(errors: Vec<FieldError>, in_query: bool) -> Problem {
+    let is_of_body = !in_query && errors.iter().all(|error| error.pointer == "/payload");
     if is_of_body { Problem::of_fields(errors) } else { Problem::of_parameters(errors) }
 }
 

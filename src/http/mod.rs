@@ -18,6 +18,7 @@ mod joins;
 mod json;
 mod memberships;
 mod messages;
+mod misplaced;
 mod openapi;
 mod operations;
 mod overview;

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, ReadCondition};
-use super::extract::{Json, OptionalJson, Patch, PathId, Query};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition};
+use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
 use super::problem::Problem;
@@ -20,11 +20,16 @@ use crate::control::Control;
 
 /// Create a responder
 ///
-/// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port.
+/// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port. A
+/// request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "respond",
     request_body = ResponderBody, responses(Created<Responder>, Problem))]
-pub(super) async fn create(control: State<Control>, body: Json<ResponderBody>) -> Result<Response, Problem> {
-    joins::create::<Responder>(control, body).await
+pub(super) async fn create(
+    control: State<Control>,
+    conditions: NewConditions,
+    body: Json<ResponderBody>,
+) -> Result<Response, Problem> {
+    joins::create::<Responder>(control, conditions, body).await
 }
 
 /// Create, change or renew a responder under a client's id
@@ -98,6 +103,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     condition: ReadCondition,
 ) -> Result<Response, Problem> {
     joins::show::<Responder>(control, id, condition)
@@ -111,6 +117,7 @@ pub(super) async fn show(
 pub(super) async fn leave(
     control: State<Control>,
     id: PathId,
+    _: NoQuery,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
     joins::leave::<Responder>(control, id, conditions).await
@@ -135,6 +142,10 @@ pub(super) async fn datagrams(
 /// The unchanged payload, without any encoding.
 #[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_payload",
     params(DatagramParams<Responder>), responses(PayloadContent, Problem))]
-pub(super) async fn payload(State(control): State<Control>, path: DatagramPath) -> Result<Response, Problem> {
+pub(super) async fn payload(
+    State(control): State<Control>,
+    path: DatagramPath,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     path.payload(&control, Responder::KIND).await
 }

@@ -22,6 +22,17 @@ impl InterfaceRef {
     }
 }
 
+/// The kernel's rule for names (`dev_valid_name`): 1 to 15 bytes without `/`, `:` and white space.
+pub fn is_interface_name(name: &str) -> bool {
+    let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+}
+
+/// Whether an interface can get this name later. The kernel allows an address, but nobody means that by one.
+pub fn can_appear(name: &str) -> bool {
+    is_interface_name(name) && name.parse::<IpAddr>().is_err()
+}
+
 /// The interfaces of a membership or message, as its specification names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -24,7 +24,8 @@ pub use group::{Family, Group, GroupError, max_payload};
 pub use hearing::NotHearing;
 pub use id::{Id, IdError};
 pub use interface::{
-    Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable, is_link_local, socket_addr_on,
+    Interface, InterfaceRef, InterfaceTable, Interfaces, Ipv6Status, Unusable, can_appear, is_interface_name,
+    is_link_local, socket_addr_on,
 };
 pub use membership::MembershipSpec;
 pub use message::{CloseReason, HopLimit, MessageSpec, Repeat, SpecError, check_attempts, check_datagram};

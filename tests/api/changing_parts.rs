@@ -168,6 +168,9 @@ async fn a_patch_changes_what_it_names() {
     let unchanged = server.get(path).await;
     for (change, pointer) in [
         (json!({"colour": 1}), "/colour"),
+        (json!({"source": null, "exact_drops": true}), "/source"),
+        (json!({"reply": {"ecko": null}}), "/reply/ecko"),
+        (json!({"retention": {"datagram": null}}), "/retention/datagram"),
         (json!({"reply": {"echo": true}}), "/reply"),
         (json!({"expires_in_ms": 0}), "/expires_in_ms"),
         (json!([1]), ""),

@@ -43,6 +43,8 @@ enum Kind {
     Change,
     /// A text that depends on nothing else.
     Text,
+    /// Creates resources, and has no tag of its own.
+    List,
     /// Has no tag, and evaluates no condition.
     Untagged,
 }
@@ -52,6 +54,7 @@ impl Kind {
         match path {
             "/" | "/v1" | "/v1/version" | "/v1/config" | "/v1/log-filter" | "/openapi.json"
             | "/openapi.yaml" | "/docs" => Self::Text,
+            "/v1/messages" | "/v1/memberships" | "/v1/responders" => Self::List,
             path if path.ends_with("/{id}") => Self::Resource,
             path if path.ends_with("/renew") || path.ends_with("/cancel") => Self::Change,
             _ => Self::Untagged,
@@ -63,6 +66,15 @@ impl Kind {
         let reads = ["GET", "HEAD"].contains(&method);
         let is_evaluated = match self {
             Self::Untagged => false,
+            Self::List if method != "POST" => false,
+            // What it creates does not exist before.
+            Self::List => {
+                return match holds {
+                    Holds::Malformed => 400,
+                    _ if header == "if-match" => 412,
+                    _ => success,
+                };
+            }
             Self::Resource => !(reads && header == "if-none-match"),
             Self::Change | Self::Text => true,
         };
@@ -265,6 +277,40 @@ async fn encoded_bodies_are_refused_wherever_a_body_is_read() {
         }
     }
     assert_eq!(refused, 12);
+}
+
+#[tokio::test]
+async fn no_put_takes_a_part() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    for (path, _) in paths().into_iter().filter(|(_, methods)| methods.iter().any(|method| method == "PUT")) {
+        let put = request(&server, "PUT", &path, &path.replace("{id}", "part"), &group);
+        let reply = put.header("content-range", "bytes 0-9/20").send().await;
+        reply.problem(400, "invalid-parameter", "/content-range");
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_refused_where_a_resource_takes_none() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    let takes_none = |path: &str| match path {
+        "/v1/config" | "/v1/log-filter" => true,
+        path if path.ends_with("/datagrams") || path.ends_with("/responses") => false,
+        path => path.contains("{id}"),
+    };
+    let mut cases = 0;
+    for (path, methods) in paths() {
+        for method in methods.iter().filter(|_| takes_none(&path)) {
+            cases += 1;
+            let at = path.replace("{id}", "absent").replace("{seq}", "1");
+            if method == "PATCH" && path.contains("{id}") {
+                server.put(&at, body(&path, "PUT", &group)).await.expect(201);
+            }
+            let reply = request(&server, method, &path, &format!("{at}?colour=red"), &group).send().await;
+            assert_eq!(reply.status.as_u16(), 400, "{method} {path}: {}", reply.json());
+            reply.problem(400, "invalid-parameter", "/colour");
+        }
+    }
+    assert!(cases >= 20, "{cases}");
 }
 
 #[tokio::test]

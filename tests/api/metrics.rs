@@ -231,6 +231,28 @@ async fn open_metrics_format_is_served_on_request() {
     assert!(text.ends_with("# EOF\n"), "{text}");
 }
 
+#[tokio::test]
+async fn the_format_of_metrics_is_the_one_that_accept_prefers() {
+    const OPEN: &str = "application/openmetrics-text";
+    let server = TestServer::start().await;
+    for (accept, expected) in [
+        ("*/*", Some("text/plain")),
+        ("application/openmetrics-text;q=0, text/plain", Some("text/plain")),
+        ("application/openmetrics-text;q=0.1, text/plain;q=0.9", Some("text/plain")),
+        ("text/plain;q=0.3, application/openmetrics-text;version=1.0.0;q=0.6, */*;q=0.1", Some(OPEN)),
+        ("Application/OpenMetrics-Text", Some(OPEN)),
+        ("text/plain;q=0, */*;q=0.1", Some(OPEN)),
+        ("text/html", None),
+    ] {
+        let reply = server.request(Method::GET, "/metrics").header("accept", accept).send().await;
+        match expected {
+            Some(expected) => assert!(reply.header("content-type").starts_with(expected), "{accept}"),
+            None => drop(reply.problem(406, "not-acceptable", "")),
+        }
+        assert_eq!(reply.header("vary"), "accept", "{accept}");
+    }
+}
+
 /// Memberships come, hear and go while others look: no count is ever seen to go down, and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_never_go_down_while_resources_end() {

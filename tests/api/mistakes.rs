@@ -15,6 +15,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::support::program::{BINARY, Scratch};
+use crate::support::raw_connection::RawConnection;
 use crate::support::server::{TestServer, fresh_group, on_lo};
 
 const TABLE: &str = "tests/api/mistakes.txt";
@@ -91,6 +92,40 @@ async fn the_fields_in_hints_are_accepted() {
         followed += 1;
     }
     assert!(followed >= 20, "{followed} rows");
+}
+
+#[tokio::test]
+async fn a_body_in_another_encoding_is_named_as_one() {
+    const MARK: &str = "the body begins with a byte order mark: send it without";
+    const OTHER: &str = "the body is not UTF-8: send UTF-8";
+    let server = TestServer::start().await;
+    let body = r#"{"filter": "info"}"#;
+    let little = |mark: &str| -> Vec<_> {
+        (mark.to_owned() + body).encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    let big: Vec<_> = body.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (body, expected) in [
+        (format!("\u{feff}{body}").into_bytes(), MARK),
+        (little("\u{feff}"), OTHER),
+        (little(""), OTHER),
+        (big, OTHER),
+        (b"\xff{}".to_vec(), OTHER),
+        (b"{\"filter\": \"\xff\"}".to_vec(), "line 1, column 13: send the body in UTF-8"),
+    ] {
+        let put = server.request(Method::PUT, "/v1/log-filter").body("application/json", body);
+        let reply = put.send().await;
+        reply.problem(400, "malformed-json", "");
+        assert_eq!(text(&reply.json()["detail"]), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_is_told_so() {
+    let server = TestServer::start().await;
+    let mut connection = RawConnection::tcp(server.address()).await;
+    connection.send(b"GET /livez HTTP/1.0\r\n\r\n").await;
+    let answer = String::from_utf8_lossy(&connection.rest().await).into_owned();
+    assert!(answer.contains("the request has no `host` header: send one"), "{answer}");
 }
 
 /// Answers are for people, who need not know the language of the service.

@@ -43,7 +43,7 @@ pub fn misplaced_options<T: ToSchema + Any>(query: &str) -> Vec<FieldError> {
         let choices = schema.choices(property);
         let meant = choices.iter().find_map(|choice| words.meant(choice, &value, &pointer));
         let example = Notation::Json.member(&name, &meant.unwrap_or(value));
-        let fact = format!("`{name}` is in the query, and the body is JSON");
+        let fact = format!("`{name}` is in the query");
         FieldError::new(pointer, fact).hint(format!("write it in the body, as in {example}"))
     };
     form_urlencoded::parse(query.as_bytes()).map(misplaced).take(MOST_ERRORS).collect()

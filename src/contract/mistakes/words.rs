@@ -101,7 +101,8 @@ impl Words<'_> {
         let is_right = match (self.notation, value) {
             // The value of a parameter is a text.
             (Notation::Query, _) => true,
-            _ => self.schema.accepts(property, value),
+            // A patch removes a member so.
+            _ => value.is_null() || self.schema.accepts(property, value),
         };
         if is_misspelt && is_right {
             return format!("did you mean `{field}`?");

@@ -15,7 +15,7 @@ use crate::control::responder::{ActiveRules, Responder};
 use crate::control::shared::{Control, Shared};
 use crate::control::views::JoinState;
 use crate::control::waiting::within;
-use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Pattern};
+use crate::model::{Id, InterfaceTable, Interfaces, MembershipSpec, Pattern, can_appear};
 
 impl Control {
     /// Brings the membership to the requested state: creates, keeps or changes it, and renews its lease. Once this
@@ -157,9 +157,8 @@ impl Control {
             Some(Interfaces::Named(names)) => names.iter().any(|known| **known == *name),
             _ => false,
         };
-        let interfaces = self
-            .resolve(&request.interfaces, Purpose::Join, |name| request.allow_missing || known(name))
-            .await?;
+        let allowed = |name: &str| known(name) || (request.allow_missing && can_appear(name));
+        let interfaces = self.resolve(&request.interfaces, Purpose::Join, allowed).await?;
         Ok(MembershipSpec {
             group: request.group,
             interfaces,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::egress_interface::{EgressInterface, usable};
 use super::state::MessageContext;
-use crate::control::error::{ControlError, Purpose, SocketUse};
-use crate::model::{Family, Interface, InterfaceTable, Interfaces, MessageSpec, Unusable};
+use crate::control::error::{ControlError, Purpose, SocketUse, UnknownInterface};
+use crate::model::{Family, Interface, InterfaceRef, InterfaceTable, Interfaces, MessageSpec, Unusable};
 use crate::net::{Action, RouteQuery, SocketError, SocketErrorKind};
 
 impl MessageContext {
@@ -19,15 +19,16 @@ impl MessageContext {
         let table = self.sockets.interfaces();
         match (&spec.interfaces, spec.source) {
             (Interfaces::Named(names), source) => {
-                let named = names.iter().enumerate().map(|(position, name)| {
-                    let unknown = || ControlError::UnknownInterface {
-                        name: name.to_string(),
-                        position: Some(position),
-                        purpose: Purpose::Send,
-                    };
-                    table.by_name(name).ok_or_else(unknown)
+                let is_unknown = |(_, name): &(usize, &Arc<str>)| table.by_name(name).is_none();
+                let unknown = names.iter().enumerate().filter(is_unknown).map(|(position, name)| {
+                    let reference = InterfaceRef::Name(name.to_string());
+                    UnknownInterface { reference, position: Some(position) }
                 });
-                let named = named.collect::<Result<Vec<_>, _>>()?;
+                let unknown: Vec<_> = unknown.collect();
+                if !unknown.is_empty() {
+                    return Err(ControlError::UnknownInterfaces { unknown, purpose: Purpose::Send });
+                }
+                let named: Vec<_> = names.iter().filter_map(|name| table.by_name(name)).collect();
                 if let Some(source_address) = source
                     && !named.iter().any(|interface| interface.can_send_from(source_address))
                 {

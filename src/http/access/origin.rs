@@ -28,6 +28,10 @@ impl OriginPolicy {
             headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or_default())
         };
         let host = host_of(request)?;
+        if listener != ListenerKind::Unix && host.is_empty() {
+            let detail = "the request has no `host` header: send one with the address of the service, as in `host: 127.0.0.1:8080`";
+            return Err(Problem::new(ProblemKind::ForbiddenHost, detail));
+        }
         if listener != ListenerKind::Unix && !self.knows(host) {
             let detail = format!(
                 "`{}` is not a name of this service: use its address, or start it with --allow-host {}",

@@ -2,17 +2,18 @@
 
 use axum::Router;
 use axum::http::header::{
-    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::map_response;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use utoipa::openapi::OpenApi;
 
-use super::conditions::Text;
+use super::conditions::{Text, without_known_body};
+use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 
 /// The build script takes these from the Swagger UI archive.
@@ -47,11 +48,18 @@ pub(super) fn routes(document: &OpenApi) -> Router<AppState> {
         routes = routes.route(path, file(Text::new(media_type, content)));
     }
     // Each client may load the files often, so that compressing them must cost little.
-    routes.layer(CompressionLayer::new().quality(CompressionLevel::Fastest)).layer(map_response(weaken_tag))
+    routes.layer(CompressionLayer::new().quality(CompressionLevel::Fastest)).layer(map_response(complete))
 }
 
-/// A strong tag would be of the uncompressed bytes alone (RFC 9110 section 8.8.3).
-async fn weaken_tag(mut response: Response) -> Response {
+/// A strong tag would be of the uncompressed bytes alone (RFC 9110 section 8.8.3); 304 has the same header as 200, without
+/// the body. The layer says that no encoding is acceptable, but sends the file.
+async fn complete(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_ACCEPTABLE {
+        let detail =
+            "`accept-encoding` refuses the file as it is, and allows no gzip: allow `identity` or `gzip`";
+        return ([(VARY, "accept-encoding")], Problem::new(ProblemKind::NotAcceptable, detail))
+            .into_response();
+    }
     let headers = response.headers_mut();
     if headers.contains_key(CONTENT_ENCODING)
         && let Some(Ok(tag)) = headers.get(ETAG).map(HeaderValue::to_str)
@@ -59,7 +67,7 @@ async fn weaken_tag(mut response: Response) -> Response {
     {
         headers.insert(ETAG, weak);
     }
-    response
+    without_known_body(response)
 }
 
 fn file(content: Text) -> MethodRouter<AppState> {
@@ -68,5 +76,5 @@ fn file(content: Text) -> MethodRouter<AppState> {
         (X_FRAME_OPTIONS, "DENY"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    get(async move |request: HeaderMap| (headers, content.respond(&request)))
+    get(async move |request: HeaderMap| (headers, content.whole(&request)))
 }

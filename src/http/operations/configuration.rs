@@ -7,10 +7,10 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
-use crate::contract::{LogFilterPatch, Parsed};
+use crate::contract::{FieldError, FieldErrors, LogFilterPatch, Parsed};
 use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
-use crate::http::extract::{Json, Patch};
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::extract::{Json, NoQuery, Patch};
+use crate::http::problem::Problem;
 use crate::logging::{FilterError, LogFilter};
 use crate::sync::Lock;
 
@@ -28,6 +28,7 @@ use crate::sync::Lock;
     ))]
 pub(in crate::http) async fn show(
     State(admin): State<AdminState>,
+    _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Text::json(&admin.configuration()).respond(&headers)
@@ -46,6 +47,7 @@ pub(in crate::http) async fn show(
     ))]
 pub(in crate::http) async fn show_log_filter(
     State(admin): State<AdminState>,
+    _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     log_filter(&admin).respond(&headers)
@@ -65,9 +67,9 @@ pub(in crate::http) async fn show_log_filter(
 pub(in crate::http) async fn put_log_filter(
     State(admin): State<AdminState>,
     condition: TextCondition,
-    Json(body, errors): Json<LogFilterBody>,
+    Json(body, errors, misplaced): Json<LogFilterBody>,
 ) -> Result<Response, Problem> {
-    let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
+    let body = misplaced.with(read(body, errors))?;
     set_log_filter(&admin, &body, |current| condition.check(current).map(|()| true))?;
     log_filter(&admin).respond(&HeaderMap::new())
 }
@@ -86,13 +88,13 @@ pub(in crate::http) async fn put_log_filter(
 pub(in crate::http) async fn patch_log_filter(
     State(admin): State<AdminState>,
     condition: TextCondition,
-    Patch(patch, _): Patch<LogFilterPatch>,
+    Patch(patch, misplaced, _): Patch<LogFilterPatch>,
 ) -> Result<Response, Problem> {
     loop {
         let filter = admin.log_filter();
         let view = LogFilterView::new(&filter.current(), &filter.configured());
-        let (body, errors): Parsed<LogFilterBody> = patch.apply(&view)?;
-        let body = errors.finish(Ok(body)).map_err(Problem::of_fields)?;
+        let (body, errors): Parsed<LogFilterBody> = misplaced.with_parsed(patch.apply(&view))?;
+        let body = misplaced.with(read(body, errors))?;
         let patched = Text::json(&view);
         // Another request may be faster: the patch is applied to what that one has made.
         if set_log_filter(&admin, &body, |current| condition.check(current).map(|()| *current == patched))? {
@@ -106,6 +108,25 @@ fn log_filter(admin: &AdminState) -> Text {
     Text::json(&LogFilterView::new(&filter.current(), &filter.configured()))
 }
 
+/// The body, if its filter can be set.
+fn read(body: LogFilterBody, mut errors: FieldErrors) -> Result<LogFilterBody, Vec<FieldError>> {
+    if let Err(error) = LogFilter::check(&body.filter) {
+        errors.push(wrong_filter(&body, &error));
+    }
+    errors.finish(Ok(body))
+}
+
+fn wrong_filter(body: &LogFilterBody, error: &FilterError) -> FieldError {
+    let given = serde_json::Value::from(&*body.filter);
+    let detail = match error {
+        FilterError::Syntax { reason, .. } => format!(
+            "`filter` is {given}: use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug` ({reason})"
+        ),
+        FilterError::Length => error.to_string(),
+    };
+    FieldError::new("/filter", detail)
+}
+
 /// Sets the filter if `check` accepts the current one; no other request changes it in between. Returns whether it did.
 fn set_log_filter(
     admin: &AdminState,
@@ -117,16 +138,7 @@ fn set_log_filter(
         checked = check(&Text::json(&LogFilterView::new(current, configured)));
         matches!(checked, Ok(true))
     });
-    set.map_err(|error| {
-        let given = serde_json::Value::from(&*body.filter);
-        let detail = match error {
-            FilterError::Syntax { reason, .. } => format!(
-                "`filter` is {given}: use error, warn, info, debug or trace, or per module as in `info,rollcall::net=debug` ({reason})"
-            ),
-            FilterError::Length => error.to_string(),
-        };
-        Problem::new(ProblemKind::InvalidRequest, detail).at("/filter")
-    })?;
+    set.map_err(|error| Problem::of_fields(vec![wrong_filter(body, &error)]))?;
     checked
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
@@ -23,8 +23,10 @@ use super::http_metrics::RouteCounts;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
 use crate::control::{Done, MetricsSnapshot, ReceivedTotals, ResourceKind, States};
+use crate::http::accept::preferred;
 use crate::http::compute::compute;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::reading::varying;
 use crate::http::request_bytes::RequestBytes;
 use crate::http::state::AppState;
 use crate::model::CloseReason;
@@ -42,14 +44,14 @@ pub(in crate::http) struct Metrics(String);
 
 /// Read metrics for Prometheus
 ///
-/// In the text format of Prometheus, or of OpenMetrics if `Accept` requests it. Counters keep their values when
+/// In the text format of Prometheus, or of OpenMetrics if `Accept` prefers it. Counters keep their values when
 /// resources are deleted, and start at zero with the service.
 #[utoipa::path(get, path = "/metrics", tag = "service",
     responses(
         (status = 200, description = "All metrics", content(
             (Metrics = "text/plain"),
             (Metrics = "application/openmetrics-text"),
-        )),
+        ), headers(("vary" = String, description = "`accept`"))),
         Problem,
     ))]
 pub(in crate::http) async fn metrics(
@@ -57,8 +59,15 @@ pub(in crate::http) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-    let open = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
+    const TYPES: [&str; 2] = ["text/plain", "application/openmetrics-text"];
+    let open = match preferred(&headers, &TYPES) {
+        Ok(place) => place == 1,
+        Err(accept) => {
+            let types = TYPES.join(" or ");
+            let detail = format!("`accept: {accept}` names no available format: send {types}");
+            return Ok(varying(Problem::new(ProblemKind::NotAcceptable, detail)));
+        }
+    };
     let runtime = tokio::runtime::Handle::current().metrics();
     // With thousands of memberships, a snapshot takes milliseconds.
     let written = compute(Done::Nothing, move || {
@@ -86,7 +95,7 @@ pub(in crate::http) async fn metrics(
     let body = written.await?;
     let body = body.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
     let content_type = if open { OPEN_METRICS } else { prometheus_text::CONTENT_TYPE };
-    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+    Ok(varying(([(header::CONTENT_TYPE, content_type)], body)))
 }
 
 /// All metrics at one moment.

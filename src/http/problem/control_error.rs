@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Problem, ProblemKind};
-use crate::control::{ControlError, Done, Purpose, ResourceKind};
+use crate::contract::FieldError;
+use crate::control::{ControlError, Done, Purpose, ResourceKind, UnknownInterface};
 use crate::http::resource::list_path;
-use crate::model::NotHearing;
+use crate::model::{InterfaceRef, NotHearing, can_appear};
 
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
@@ -15,6 +16,10 @@ impl From<ControlError> for Problem {
             Some(hint) => format!("{error}: {hint}"),
             None => error.to_string(),
         };
+        if let ControlError::UnknownInterfaces { unknown, purpose } = &error {
+            let errors = unknown.iter().map(|unknown| unknown_interface(unknown, *purpose));
+            return Self::wrong(ProblemKind::UnknownInterface, errors.collect());
+        }
         let problem = |kind| Self::new(kind, detail.clone());
         match error {
             ControlError::NotFound { elsewhere, .. } => Self { elsewhere, ..problem(ProblemKind::NotFound) },
@@ -24,9 +29,7 @@ impl From<ControlError> for Problem {
             ControlError::OtherBody { .. } => problem(ProblemKind::IdTaken),
             ControlError::TooMany { .. } | ControlError::TooLarge { .. } => problem(ProblemKind::TooMany),
             ControlError::ExpectsTooMany { .. } => problem(ProblemKind::InvalidRequest).at("/expect"),
-            ControlError::UnknownInterface { position, .. } => problem(ProblemKind::UnknownInterface)
-                .at(position
-                    .map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"))),
+            ControlError::UnknownInterfaces { .. } => problem(ProblemKind::UnknownInterface),
             ControlError::ZoneDiffers { .. } => problem(ProblemKind::InvalidRequest).at("/interfaces"),
             ControlError::InterfaceDown { .. } | ControlError::Unusable(NotHearing::NoCarrier(_)) => {
                 problem(ProblemKind::InterfaceDown).at("/interfaces")
@@ -80,9 +83,32 @@ fn port_field(purpose: Purpose) -> &'static str {
     }
 }
 
+const LISTED: &str = "GET /v1/interfaces lists them";
+
+fn unknown_interface(unknown: &UnknownInterface, purpose: Purpose) -> FieldError {
+    let pointer =
+        unknown.position.map_or_else(|| "/group".to_owned(), |position| format!("/interfaces/{position}"));
+    let hint: Cow<'static, str> = match (&unknown.reference, purpose) {
+        (InterfaceRef::Name(name), Purpose::Join) if is_any(name) => {
+            "to join on all, leave `interfaces` out".into()
+        }
+        (InterfaceRef::Name(name), _) if is_any(name) => {
+            "to send where the routing table says, leave `interfaces` out".into()
+        }
+        (InterfaceRef::Name(name), _) if name.parse::<IpAddr>().is_ok() => {
+            "write the name of the interface that has this address: GET /v1/interfaces shows both".into()
+        }
+        (InterfaceRef::Name(name), Purpose::Join) if can_appear(name) => {
+            format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
+        }
+        (_, Purpose::Join) => format!("{LISTED}; write its name: only a name can be waited for").into(),
+        _ => LISTED.into(),
+    };
+    FieldError::new(pointer, unknown).hint(hint)
+}
+
 /// What a client can do, unless the core's error already says so.
 fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
-    const LISTED: &str = "GET /v1/interfaces lists them";
     Some(match error {
         ControlError::NotFound { id, elsewhere: Some(kind), .. } => {
             format!("`{id}` is a {kind}: use {}/{id}", list_path(*kind)).into()
@@ -103,18 +129,6 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
         }
         ControlError::OtherRevision { revision: None, .. } => "leave `if-match` out to create it".into(),
         ControlError::NoLease { .. } => "to give it one, send {\"expires_in_ms\": 60000}".into(),
-        ControlError::UnknownInterface { name, purpose, .. } if is_any(name) => match purpose {
-            Purpose::Join => "to join on all, leave `interfaces` out".into(),
-            Purpose::Send | Purpose::Reply => {
-                "to send where the routing table says, leave `interfaces` out".into()
-            }
-        },
-        ControlError::UnknownInterface { name, .. } if name.parse::<IpAddr>().is_ok() => {
-            "write the name of the interface that has this address: GET /v1/interfaces shows both".into()
-        }
-        ControlError::UnknownInterface { purpose: Purpose::Join, .. } => {
-            format!("{LISTED}; to wait for one, write \"allow_missing\": true").into()
-        }
         ControlError::ZoneDiffers { .. } => "name it in one place, or the same in both".into(),
         ControlError::InterfaceGone { .. } => "GET /v1/interfaces lists the existing ones".into(),
         ControlError::ReachesNobody { .. } => "raise `ttl`, or allow `loopback`".into(),
@@ -125,9 +139,7 @@ fn hint(error: &ControlError) -> Option<Cow<'static, str>> {
             "look for an `unreachable`, `prohibit` or `blackhole` route or rule, or name an interface in `interfaces`"
                 .into()
         }
-        ControlError::UnknownInterface { .. }
-        | ControlError::SourceNotThere { .. }
-        | ControlError::AddressNotLocal { .. } => LISTED.into(),
+        ControlError::SourceNotThere { .. } | ControlError::AddressNotLocal { .. } => LISTED.into(),
         ControlError::SourceAmbiguous { .. } => "name one of them in `interfaces`".into(),
         ControlError::TimedOut { done } => completing(*done),
         _ => return None,
