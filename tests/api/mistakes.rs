@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use hyper::Method;
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::support::program::{BINARY, Scratch};
 use crate::support::raw_connection::RawConnection;
@@ -91,6 +91,41 @@ async fn a_request_without_a_host_is_told_so() {
     connection.send(b"GET /livez HTTP/1.0\r\n\r\n").await;
     let answer = String::from_utf8_lossy(&connection.rest().await).into_owned();
     assert!(answer.contains("the request has no `host` header: send one"), "{answer}");
+}
+
+/// Who follows the hints of a row makes no mistake in these fields again.
+#[tokio::test]
+async fn the_fields_in_hints_are_accepted() {
+    let table =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE)).expect("the table");
+    let server = TestServer::start().await;
+    let example = Regex::new(r#"(?m)^  /([a-z_A-Z]+)  .*as in ("[a-z_]+": .*)$"#).expect("a pattern");
+    let mut followed = 0;
+    for row in rows(&table) {
+        let Some((begin, text)) = row.request.split_once(" | ").filter(|_| row.answer.starts_with("422"))
+        else {
+            continue;
+        };
+        let Ok(Value::Object(mut body)) = serde_json::from_str(text) else { continue };
+        let mut mended = Vec::new();
+        for hint in example.captures_iter(&row.answer) {
+            let fields = serde_json::from_str(&format!("{{{}}}", &hint[2]));
+            let fields: Map<_, _> = fields.unwrap_or_else(|error| panic!("{error} in {}", &hint[2]));
+            body.remove(&hint[1]);
+            mended.extend(fields.keys().map(|name| format!("  /{name}")));
+            body.extend(fields);
+        }
+        if mended.is_empty() || begin.starts_with("PATCH") || begin.ends_with("renew") {
+            continue;
+        }
+        // Refused, so that nothing is sent to networks.
+        body.entry("interfaces").or_insert_with(|| json!(["nosuch0"]));
+        let answer = ask(&server, &format!("{begin} | {}", Value::Object(body))).await;
+        let is_refused = answer.lines().any(|line| mended.iter().any(|field| line.starts_with(field)));
+        assert!(!is_refused, "{}\n{answer}", row.request);
+        followed += 1;
+    }
+    assert!(followed >= 20, "{followed} rows");
 }
 
 /// Answers are for people, who need not know the language of the service.

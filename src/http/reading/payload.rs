@@ -28,10 +28,8 @@ impl<S: Send + Sync> FromRequestParts<S> for DatagramPath {
         let id = path_id(&id)?;
         let parsed = parse_decimal(&sequence).ok_or_else(|| {
             let sequence = sequence.escape_debug();
-            invalid(format!(
-                "`{sequence}` is not a number: write the `seq` of a datagram in the log, as in 1"
-            ))
-            .at("/seq")
+            invalid(format!("`seq` is \"{sequence}\": write the number of a datagram in the log, as in 1"))
+                .at("/seq")
         })?;
         Ok(Self { id, sequence: parsed })
     }
