@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use axum::http::HeaderMap;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use crate::control::Distribution;
+use crate::http::accept::preferred;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// Writes the page: one metric at a time, each with all its rows.
 pub(super) struct MetricsPage<'a>(DescriptorEncoder<'a>);
@@ -83,4 +86,13 @@ impl<'a> MetricsPage<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the client prefers the format of OpenMetrics to that of Prometheus.
+pub(super) fn prefers_open_metrics(headers: &HeaderMap) -> Result<bool, Problem> {
+    const TYPES: [&str; 2] = ["text/plain", "application/openmetrics-text"];
+    preferred(headers, &TYPES).map(|place| place == 1).map_err(|accept| {
+        let detail = format!("`accept: {accept}` names no available format: send {}", TYPES.join(" or "));
+        Problem::new(ProblemKind::NotAcceptable, detail)
+    })
 }

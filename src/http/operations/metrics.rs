@@ -18,12 +18,11 @@ use tokio::runtime::RuntimeMetrics;
 use utoipa::ToSchema;
 
 use super::connection_counts::ConnectionCounts;
-use super::exposition::{ALONE, Labels, MetricsPage};
+use super::exposition::{ALONE, Labels, MetricsPage, prefers_open_metrics};
 use super::http_metrics::RouteCounts;
 use super::limit_metrics::{connections, limits};
 use super::process::Process;
 use crate::control::{Done, MetricsSnapshot, ReceivedTotals, ResourceKind, States};
-use crate::http::accept::preferred;
 use crate::http::compute::compute;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::reading::varying;
@@ -59,14 +58,9 @@ pub(in crate::http) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    const TYPES: [&str; 2] = ["text/plain", "application/openmetrics-text"];
-    let open = match preferred(&headers, &TYPES) {
-        Ok(place) => place == 1,
-        Err(accept) => {
-            let types = TYPES.join(" or ");
-            let detail = format!("`accept: {accept}` names no available format: send {types}");
-            return Ok(varying(Problem::new(ProblemKind::NotAcceptable, detail)));
-        }
+    let open = match prefers_open_metrics(&headers) {
+        Ok(open) => open,
+        Err(problem) => return Ok(varying(problem)),
     };
     let runtime = tokio::runtime::Handle::current().metrics();
     // With thousands of memberships, a snapshot takes milliseconds.
