@@ -37,22 +37,28 @@ impl ClockReading {
     /// Nanoseconds by which the clocks may differ without a step.
     const SLACK: i64 = 1_000_000;
 
-    /// Reads both clocks close together: a reading that was interrupted for long is repeated.
+    /// Reads both clocks close together: of several readings, it takes the one that was interrupted the least.
     pub fn now() -> Self {
+        const READINGS: usize = 8;
         const CLOSE: Duration = Duration::from_micros(50);
-        let mut reading = Self::once();
-        for _ in 0..8 {
-            if reading.monotonic.elapsed() < CLOSE {
+        let (mut best, mut apart) = Self::once();
+        for _ in 1..READINGS {
+            if apart < CLOSE {
                 break;
             }
-            reading = Self::once();
+            let (reading, took) = Self::once();
+            if took < apart {
+                (best, apart) = (reading, took);
+            }
         }
-        reading
+        best
     }
 
-    fn once() -> Self {
+    /// A reading, and how long it took.
+    fn once() -> (Self, Duration) {
         let monotonic = Instant::now();
-        Self { real: Timestamp::now(), monotonic }
+        let reading = Self { real: Timestamp::now(), monotonic };
+        (reading, monotonic.elapsed())
     }
 
     /// Whether `time` is ahead of this reading: then the clock has been set back since `time` was read.
