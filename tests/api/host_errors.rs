@@ -86,7 +86,8 @@ async fn the_service_keeps_working_when_descriptors_run_out() {
     refused.problem(503, "out-of-descriptors", "");
 
     program.get("/readyz").await.expect(200);
-    for membership in joined.drain(..4) {
+    assert!(joined.len() >= 2, "{joined:?}");
+    for membership in joined {
         program.delete(&membership).await.expect(204);
     }
     program.respond(&group, json!({})).await;

@@ -27,7 +27,9 @@ async fn log_lines_are_json_by_default_and_text_on_request() {
 #[tokio::test]
 async fn a_terminal_gets_text() {
     // script(1) gives it one.
-    let node = Node::spawn(&[], |serve| format!("exec script -qec 'exec {serve}' /dev/null"));
+    let terminal =
+        |serve: &str| format!("exec env -u NO_COLOR TERM=xterm script -qec 'exec {serve}' /dev/null");
+    let node = Node::spawn(&[], terminal);
     let line = node.line("listening");
     assert!(line.contains("INFO") && line.contains("\u{1b}[") && !line.starts_with('{'), "{line}");
 }
