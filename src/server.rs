@@ -27,7 +27,7 @@ use crate::traces::{Exporter, Traces};
 pub use config::{Config, ConnectionLimits, Listen, StartError};
 use connections::Connections;
 use listener::{ConnectionSpawner, Listener};
-pub use port_holder::Holder;
+pub use port_holder::PortHolder;
 
 /// The service with all its listeners bound; it serves once it runs.
 pub struct Server {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::OfView;
+use super::fields::ViewMember;
 
 /// The configuration in force.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -97,7 +97,7 @@ pub struct LogFilterBody {
     /// Ignored: it is of the view.
     #[serde(default, rename = "configured")]
     #[schema(value_type = Value)]
-    _configured: OfView,
+    _configured: ViewMember,
 }
 
 /// The log filter in force.

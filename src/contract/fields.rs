@@ -43,42 +43,42 @@ pub struct ShownInterface {
     /// Ignored: it is of the view.
     #[serde(default, rename = "state")]
     #[schema(value_type = Value)]
-    _state: OfView,
+    _state: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "hears")]
     #[schema(value_type = Value)]
-    _hears: OfView,
+    _hears: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "reason")]
     #[schema(value_type = Value)]
-    _reason: OfView,
+    _reason: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "datagrams")]
     #[schema(value_type = Value)]
-    _datagrams: OfView,
+    _datagrams: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "bytes")]
     #[schema(value_type = Value)]
-    _bytes: OfView,
+    _bytes: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "last_received_at")]
     #[schema(value_type = Value)]
-    _last_received_at: OfView,
+    _last_received_at: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "receive_buffer")]
     #[schema(value_type = Value)]
-    _receive_buffer: OfView,
+    _receive_buffer: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "dropped_buffers")]
     #[schema(value_type = Value)]
-    _dropped_buffers: OfView,
+    _dropped_buffers: ViewMember,
 }
 
 /// A member that only views have. A request may have it, so that a client can send back what it got, and it is ignored.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct OfView;
+pub(super) struct ViewMember;
 
-impl<'de> Deserialize<'de> for OfView {
+impl<'de> Deserialize<'de> for ViewMember {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self)
     }

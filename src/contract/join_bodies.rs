@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
-use super::fields::{InterfaceName, OfView, RetentionBody, object, read_group, read_interfaces, yes};
+use super::fields::{InterfaceName, RetentionBody, ViewMember, object, read_group, read_interfaces, yes};
 use super::notation::Notation;
 use super::parse::{Parsed, parse_members};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
@@ -57,31 +57,31 @@ macro_rules! join_body {
             /// Ignored: it is of the view.
             #[serde(default, rename = "id")]
             #[schema(value_type = Value)]
-            _id: OfView,
+            _id: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "revision")]
             #[schema(value_type = Value)]
-            _revision: OfView,
+            _revision: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "state")]
             #[schema(value_type = Value)]
-            _state: OfView,
+            _state: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "hears")]
             #[schema(value_type = Value)]
-            _hears: OfView,
+            _hears: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "created_at")]
             #[schema(value_type = Value)]
-            _created_at: OfView,
+            _created_at: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "expires_at")]
             #[schema(value_type = Value)]
-            _expires_at: OfView,
+            _expires_at: ViewMember,
             /// Ignored: it is of the view.
             #[serde(default, rename = "counters")]
             #[schema(value_type = Value)]
-            _counters: OfView,
+            _counters: ViewMember,
         }
 
         impl $name {
@@ -146,11 +146,11 @@ join_body! {
         /// Ignored: it is of the view.
         #[serde(default, rename = "reply_addresses")]
         #[schema(value_type = Value)]
-        _reply_addresses: OfView,
+        _reply_addresses: ViewMember,
         /// Ignored: it is of the view.
         #[serde(default, rename = "replies")]
         #[schema(value_type = Value)]
-        _replies: OfView,
+        _replies: ViewMember,
     }
 }
 

@@ -14,7 +14,7 @@ use super::field_errors::{FieldError, MOST_ERRORS, escaped, field_name};
 pub(super) fn parse(text: &[u8]) -> Result<(Value, Vec<FieldError>), serde_json::Error> {
     let twice = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = At { pointer: "", twice: &twice }.deserialize(&mut deserializer);
+    let value = ValueAt { pointer: "", twice: &twice }.deserialize(&mut deserializer);
     let value = value.and_then(|value| deserializer.end().map(|()| value));
     value.map(|value| (value, twice.into_inner()))
 }
@@ -72,12 +72,12 @@ pub(super) fn syntax_error(error: &serde_json::Error, text: &[u8], example: &str
 }
 
 /// Reads a value that is at this pointer.
-struct At<'a> {
+struct ValueAt<'a> {
     pointer: &'a str,
     twice: &'a RefCell<Vec<FieldError>>,
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
+impl<'de> DeserializeSeed<'de> for ValueAt<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -85,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
+impl<'de> Visitor<'de> for ValueAt<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for At<'_> {
         let mut list = Vec::new();
         loop {
             let pointer = format!("{}/{}", self.pointer, list.len());
-            match items.next_element_seed(At { pointer: &pointer, twice: self.twice })? {
+            match items.next_element_seed(ValueAt { pointer: &pointer, twice: self.twice })? {
                 Some(item) => list.push(item),
                 None => return Ok(list.into()),
             }
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for At<'_> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let pointer = format!("{}/{}", self.pointer, escaped(&name));
-            let value = members.next_value_seed(At { pointer: &pointer, twice: self.twice })?;
+            let value = members.next_value_seed(ValueAt { pointer: &pointer, twice: self.twice })?;
             if object.contains_key(&name) && self.twice.borrow().len() < MOST_ERRORS {
                 let fact = format!("`{}` is given more than once", field_name(&pointer));
                 self.twice.borrow_mut().push(FieldError::new(pointer, fact).hint("give it once"));

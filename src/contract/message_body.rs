@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{
-    InterfaceName, OfView, RetentionBody, decimal, object, read_address, read_group, read_interfaces,
+    InterfaceName, RetentionBody, ViewMember, decimal, object, read_address, read_group, read_interfaces,
 };
 use super::payload::read_payload;
 use crate::control::InterfaceChoice;
@@ -77,55 +77,55 @@ pub struct MessageBody {
     /// Ignored: it is of the view.
     #[serde(default, rename = "id")]
     #[schema(value_type = Value)]
-    _id: OfView,
+    _id: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "revision")]
     #[schema(value_type = Value)]
-    _revision: OfView,
+    _revision: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "state")]
     #[schema(value_type = Value)]
-    _state: OfView,
+    _state: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "close_reason")]
     #[schema(value_type = Value)]
-    _close_reason: OfView,
+    _close_reason: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "closed_at")]
     #[schema(value_type = Value)]
-    _closed_at: OfView,
+    _closed_at: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "created_at")]
     #[schema(value_type = Value)]
-    _created_at: OfView,
+    _created_at: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "sent")]
     #[schema(value_type = Value)]
-    _sent: OfView,
+    _sent: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "counters")]
     #[schema(value_type = Value)]
-    _counters: OfView,
+    _counters: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "responders")]
     #[schema(value_type = Value)]
-    _responders: OfView,
+    _responders: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "responders_complete")]
     #[schema(value_type = Value)]
-    _responders_complete: OfView,
+    _responders_complete: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "responses")]
     #[schema(value_type = Value)]
-    _responses: OfView,
+    _responses: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "next_cursor")]
     #[schema(value_type = Value)]
-    _next_cursor: OfView,
+    _next_cursor: ViewMember,
     /// Ignored: it is of the view.
     #[serde(default, rename = "gap")]
     #[schema(value_type = Value)]
-    _gap: OfView,
+    _gap: ViewMember,
 }
 
 /// Send the message several times.

@@ -12,7 +12,7 @@ pub(super) enum Notation {
 }
 
 impl Notation {
-    /// What a member is called.
+    /// The word for a member of an object.
     pub(super) fn noun(self) -> &'static str {
         match self {
             Self::Json | Self::Toml => "field",
@@ -20,7 +20,7 @@ impl Notation {
         }
     }
 
-    /// What an object is called.
+    /// The word for an object.
     pub(super) fn object(self) -> &'static str {
         if self == Self::Toml { "a table" } else { "an object" }
     }

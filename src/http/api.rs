@@ -102,7 +102,8 @@ impl Api {
     }
 
     /// Gives the request an id, checks the access policy, calls the routes, and writes problem documents, which
-    /// contain the id. Responses are not to be cached, unless their handlers say otherwise. Server errors are logged here, once. If the request is traced, its work is too.
+    /// contain the id. Responses are not to be cached, unless their handlers say otherwise. Server errors are logged
+    /// here, once. If the request is traced, its work is too.
     ///
     /// This wraps the routes, and is not a layer inside the router, because each layer there costs every request a few
     /// allocations.

@@ -74,7 +74,7 @@ pub(super) struct IfNoneMatch {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
-pub(super) struct Known {
+pub(super) struct IfNoneMatchOfGet {
     /// The `etag` of a response that the client has: the service responds with 304 if it is still the same
     #[param(
         rename = "if-none-match",

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Authorization;
-use super::misplaced::Misplaced;
+use super::misplaced::MisplacedOptions;
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::{HeldBytes, OutOfRequestBytes, RequestBytes};
 use crate::contract::{FieldErrors, MergePatch, Parsed, parse_json, parse_query, unknown_parameters};
@@ -32,7 +32,7 @@ pub(super) const MAX_BODY: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body without the mistakes in its structure, these mistakes, and those of the query.
-pub(super) struct Json<T>(pub(super) T, pub(super) FieldErrors, pub(super) Misplaced);
+pub(super) struct Json<T>(pub(super) T, pub(super) FieldErrors, pub(super) MisplacedOptions);
 
 impl<T, S> FromRequest<S> for Json<T>
 where
@@ -47,7 +47,7 @@ where
             Content::Json => {}
             _ => return Err(wrong_type(request.headers(), "send application/json: with curl, use --json")),
         }
-        let misplaced = Misplaced::of::<T>(request.uri());
+        let misplaced = MisplacedOptions::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await?;
         let (body, errors) = misplaced.with_parsed(parse_json(&body.bytes))?;
         Ok(Self(body, errors, misplaced))
@@ -55,7 +55,7 @@ where
 }
 
 /// A JSON body, or none, and the mistakes of the query.
-pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>, pub(super) Misplaced);
+pub(super) struct OptionalJson<T>(pub(super) Option<Parsed<T>>, pub(super) MisplacedOptions);
 
 impl<T, S> FromRequest<S> for OptionalJson<T>
 where
@@ -69,7 +69,7 @@ where
         let is_json = Content::of(request.headers()) == Content::Json;
         let wrong =
             wrong_type(request.headers(), "send application/json (with curl, use --json), or no body");
-        let misplaced = Misplaced::of::<T>(request.uri());
+        let misplaced = MisplacedOptions::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await?;
         match &*body.bytes {
             [] => Ok(Self(None, misplaced)),
@@ -84,7 +84,7 @@ pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patc
 pub(super) const PATCH_TYPES: &str = "application/merge-patch+json, application/json";
 
 /// A JSON merge patch with this schema, and the mistakes of the query.
-pub(super) struct Patch<T>(pub(super) MergePatch, pub(super) Misplaced, pub(super) PhantomData<T>);
+pub(super) struct Patch<T>(pub(super) MergePatch, pub(super) MisplacedOptions, pub(super) PhantomData<T>);
 
 impl<T, S> FromRequest<S> for Patch<T>
 where
@@ -103,7 +103,7 @@ where
             );
             return Err(([(ACCEPT_PATCH, PATCH_TYPES)], wrong).into_response());
         }
-        let misplaced = Misplaced::of::<T>(request.uri());
+        let misplaced = MisplacedOptions::of::<T>(request.uri());
         let body = read_body(request, &Arc::from_ref(state)).await.map_err(Problem::into_response)?;
         let patch = misplaced.with_parsed(MergePatch::parse::<T>(&body.bytes));
         patch.map(|patch| Self(patch, misplaced, PhantomData)).map_err(Problem::into_response)

@@ -12,7 +12,7 @@ use super::compute::{compute, compute_within};
 use super::conditions::{Conditions, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Json, OptionalJson, Patch, PathId, Query};
 use super::json::JsonResponse;
-use super::misplaced::Misplaced;
+use super::misplaced::MisplacedOptions;
 use super::problem::Problem;
 use super::resource::{Resource, location};
 use crate::contract::lists::{JoinListParams, List};
@@ -177,7 +177,7 @@ pub(super) async fn leave<T: Join>(
 async fn read<T: Join>(
     body: T::Body,
     errors: FieldErrors,
-    misplaced: &Misplaced,
+    misplaced: &MisplacedOptions,
 ) -> Result<JoinRequest, Problem> {
     static COMPILING: Semaphore = Semaphore::const_new(1);
     if !T::has_pattern(&body) {

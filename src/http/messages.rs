@@ -12,7 +12,7 @@ use super::compute::compute;
 use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition, identity, tagged};
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::json::JsonResponse;
-use super::misplaced::Misplaced;
+use super::misplaced::MisplacedOptions;
 use super::problem::Problem;
 use super::reading::{DatagramPath, LastEventId, LogOwner, MAX_PAGE, Reading};
 use super::request_bytes::RequestBytes;
@@ -211,7 +211,7 @@ async fn read_spec(
     let content = Content::of(request.headers());
     let request: MessageRequest = match content {
         Content::Json => {
-            let misplaced = Misplaced::of::<MessageBody>(request.uri());
+            let misplaced = MisplacedOptions::of::<MessageBody>(request.uri());
             let parsed = parse_json::<MessageBody>(&read_body(request, budget).await?.bytes);
             let (body, errors) = misplaced.with_parsed(parsed)?;
             misplaced.with(body.read(errors))?

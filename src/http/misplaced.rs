@@ -10,9 +10,9 @@ use crate::contract::{BodyError, FieldError, misplaced_options};
 
 /// The mistakes of a query beside a body, which are told with those of the body.
 #[derive(Debug)]
-pub(super) struct Misplaced(Vec<FieldError>);
+pub(super) struct MisplacedOptions(Vec<FieldError>);
 
-impl Misplaced {
+impl MisplacedOptions {
     /// `T`: the body.
     pub(super) fn of<T: ToSchema + Any>(uri: &Uri) -> Self {
         Self(uri.query().map(misplaced_options::<T>).unwrap_or_default())

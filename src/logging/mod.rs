@@ -1,5 +1,4 @@
-//! The log: on standard error, for people on a terminal and as JSON for everything else; for the journal with
-//! priorities.
+//! The log on standard error: text on a terminal, else JSON. In the journal, each line has its priority.
 
 mod filter;
 mod journal;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::port_holder::Holder;
+use super::port_holder::PortHolder;
 use crate::control::{ControlStartError, Settings};
 use crate::http::{Access, AdminState, OriginPolicy, RequireToken};
 use crate::net::Descriptors;
@@ -139,9 +139,9 @@ pub enum StartError {
     #[error("cannot listen on {0}: {1}")]
     Tcp(SocketAddr, #[source] io::Error),
     #[error("cannot listen on {address}: {holder}")]
-    TcpInUse { address: SocketAddr, holder: Holder },
+    TcpInUse { address: SocketAddr, holder: PortHolder },
     #[error("cannot listen on unix:{path}: {holder}", path = .path.display())]
-    UnixInUse { path: PathBuf, holder: Holder },
+    UnixInUse { path: PathBuf, holder: PortHolder },
     #[error("cannot listen on unix:{path}: {source}", path = .path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]

@@ -19,7 +19,7 @@ use super::config::{Listen, StartError};
 use super::connection::{self, ConnectionContext};
 use super::connection_stream::ClientStream;
 use super::connections::{Connection, Connections};
-use super::port_holder::Holder;
+use super::port_holder::PortHolder;
 use crate::file_identity::FileIdentity;
 use crate::http::{Api, ListenerKind};
 use crate::logging::log_throttled;
@@ -48,7 +48,7 @@ impl Listener {
                 let address = *address;
                 let bound = TcpListener::bind(address).await.map_err(|error| match error.kind() {
                     io::ErrorKind::AddrInUse => {
-                        StartError::TcpInUse { address, holder: Holder::of_tcp(address) }
+                        StartError::TcpInUse { address, holder: PortHolder::of_tcp(address) }
                     }
                     _ => StartError::Tcp(address, error),
                 });
@@ -246,8 +246,8 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
         // Any result except ECONNREFUSED means that the socket is in use: a full backlog, a socket of another type.
         let holder = match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => None,
-            Err(_) => Some(Holder::Unknown),
-            Ok(stream) => Some(Holder::of_peer(&stream)),
+            Err(_) => Some(PortHolder::Unknown),
+            Ok(stream) => Some(PortHolder::of_peer(&stream)),
         };
         if let Some(holder) = holder {
             return Err(StartError::UnixInUse { path: path.to_owned(), holder });

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 
 /// A process that listens, as far as this one can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
+pub enum PortHolder {
     Process {
         id: u32,
         name: String,
@@ -19,7 +19,7 @@ pub enum Holder {
     Unknown,
 }
 
-impl Holder {
+impl PortHolder {
     /// The process that listens on this TCP address, or on one that includes it.
     pub(super) fn of_tcp(address: SocketAddr) -> Self {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -45,7 +45,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { id, name } if name.is_empty() => write!(f, "process {id} listens there"),
@@ -109,8 +109,8 @@ mod tests {
     fn a_listening_socket_of_this_process_is_found() {
         for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
             let socket = std::net::TcpListener::bind(address).unwrap();
-            let Holder::Process { id, name } = Holder::of_tcp(socket.local_addr().unwrap()) else {
-                panic!("{address}: {}", Holder::of_tcp(socket.local_addr().unwrap()));
+            let PortHolder::Process { id, name } = PortHolder::of_tcp(socket.local_addr().unwrap()) else {
+                panic!("{address}: {}", PortHolder::of_tcp(socket.local_addr().unwrap()));
             };
             assert_eq!((id, name.is_empty()), (std::process::id(), false), "{address}");
         }

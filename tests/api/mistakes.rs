@@ -59,7 +59,7 @@ async fn every_mistake_gets_the_answer_in_the_table() {
     assert!(differences.is_empty(), "{TABLE} differs from the answers:\n{differences}");
 }
 
-/// Who follows the hints of a row makes no mistake in these fields again.
+/// A client that follows the hints of a row makes no mistake in these fields again.
 #[tokio::test]
 async fn the_fields_in_hints_are_accepted() {
     let table =

@@ -47,7 +47,7 @@ const OF_MESSAGES: [&str; 12] = [
 ];
 
 /// What a client most likely means by a name that does not exist.
-pub(super) enum Meant<'a> {
+pub(super) enum LikelyMeaning<'a> {
     /// Another name, with a typing mistake in it.
     Misspelt(&'a str),
     /// Another name of the same meaning.
@@ -61,30 +61,30 @@ pub(super) enum Meant<'a> {
 }
 
 /// What is meant by a name that is none of `known`, if that is likely.
-pub(super) fn meant_by<'a>(name: &str, known: &[&'a str]) -> Option<Meant<'a>> {
+pub(super) fn meant_by<'a>(name: &str, known: &[&'a str]) -> Option<LikelyMeaning<'a>> {
     let has = |name: &str| known.contains(&name);
     let is_message = has("window_ms");
     if is_message && is_wait(name) {
-        return Some(Meant::Else(TO_WAIT));
+        return Some(LikelyMeaning::Else(TO_WAIT));
     }
     if let Some(known) = nearest(name, known.iter().copied()) {
-        return Some(Meant::Misspelt(known));
+        return Some(LikelyMeaning::Misspelt(known));
     }
     if name == "port" && has("group") {
-        return Some(Meant::Port);
+        return Some(LikelyMeaning::Port);
     }
     let names_it =
         |field: &&&str| MEANT.iter().any(|(meant, names)| *meant == **field && names.contains(&name));
     if let Some(field) = known.iter().find(names_it) {
-        return Some(Meant::Alias(field));
+        return Some(LikelyMeaning::Alias(field));
     }
     if is_message && !has("payload") && name.starts_with("payload") {
-        return Some(Meant::Else("the body is the payload"));
+        return Some(LikelyMeaning::Else("the body is the payload"));
     }
     if !has("sources") && !is_message {
         return None;
     }
-    let of = |names: &[&str], owner| names.contains(&name).then_some(Meant::Of(owner));
+    let of = |names: &[&str], owner| names.contains(&name).then_some(LikelyMeaning::Of(owner));
     of(&OF_RESPONDERS, RESPONDER)
         .or_else(|| of(&OF_JOINS, "a membership or a responder"))
         .or_else(|| of(&OF_MESSAGES, MESSAGE))

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::likely::{TO_WAIT, is_wait};
 use super::schema::{Schema, kind};
-use super::search::Search;
+use super::search::MistakeSearch;
 use super::words::{Words, cut};
 use crate::contract::field_errors::{FieldError, MOST_ERRORS, escaped};
 use crate::contract::notation::{Notation, shown};
@@ -19,7 +19,7 @@ type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Finds the mistakes in a query, and removes their parameters.
 pub(in crate::contract) fn in_query(schema: &Schema, parameters: &mut Vec<Parameter<'_>>) -> Vec<FieldError> {
-    let mut search = Search::new(schema, Notation::Query);
+    let mut search = MistakeSearch::new(schema, Notation::Query);
     let mut seen = Vec::new();
     parameters.retain(|(name, text)| search.parameter(schema, &mut seen, name, text));
     search.found
@@ -59,7 +59,7 @@ pub fn unknown_parameters(query: &str) -> Vec<FieldError> {
     form_urlencoded::parse(query.as_bytes()).map(unknown).take(MOST_ERRORS).collect()
 }
 
-impl Search<'_> {
+impl MistakeSearch<'_> {
     /// Whether the parameter is known, given once, and of its type.
     fn parameter(&mut self, schema: &Schema, seen: &mut Vec<String>, name: &str, text: &str) -> bool {
         let pointer = format!("/{}", escaped(name));

@@ -14,18 +14,18 @@ pub(in crate::contract) fn in_object(
     members: &mut Map<String, Value>,
     notation: Notation,
 ) -> Vec<FieldError> {
-    let mut search = Search::new(schema, notation);
+    let mut search = MistakeSearch::new(schema, notation);
     search.object(schema.root(), members, "");
     search.found
 }
 
 /// The mistakes that were found until now.
-pub(super) struct Search<'a> {
+pub(super) struct MistakeSearch<'a> {
     pub(super) words: Words<'a>,
     pub(super) found: Vec<FieldError>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> MistakeSearch<'a> {
     pub(super) fn new(schema: &'a Schema, notation: Notation) -> Self {
         Self { words: Words { schema, notation }, found: Vec::new() }
     }
@@ -54,7 +54,7 @@ impl<'a> Search<'a> {
             }
             is_right
         });
-        // Who has written a field also under another name has not left it out.
+        // A field that the client has written under another name is not missing.
         let at = |name: &str| format!("{pointer}/{}", escaped(name));
         for error in &mut self.found[first..] {
             error.meant = error.meant.take().filter(|meant| members.keys().all(|name| at(name) != *meant));

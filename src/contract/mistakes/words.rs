@@ -4,7 +4,7 @@ use std::mem;
 
 use serde_json::{Map, Value, json};
 
-use super::likely::{MESSAGE, Meant, RESPONDER, meant_by, nearest};
+use super::likely::{LikelyMeaning, MESSAGE, RESPONDER, meant_by, nearest};
 use super::schema::{Schema, bounds, is_of, kind};
 use crate::contract::field_errors::{FieldError, escaped, field_name, listed};
 use crate::contract::notation::{Notation, shown};
@@ -42,22 +42,22 @@ impl Words<'_> {
         let (hint, meant) = match self.nested(schema, &name, value) {
             Some((hint, field)) => (hint, Some(at(&field))),
             None => match meant_by(&name, &known) {
-                Some(Meant::Misspelt(field)) => {
+                Some(LikelyMeaning::Misspelt(field)) => {
                     (self.renamed(schema, &name, field, value, true), Some(at(field)))
                 }
-                Some(Meant::Alias("group")) if group.is_some() => {
+                Some(LikelyMeaning::Alias("group")) if group.is_some() => {
                     let example = self.notation.member("group", &json!(group));
                     (format!("write it as `group`, as in {example}"), Some(at("group")))
                 }
-                Some(Meant::Alias(field)) => {
+                Some(LikelyMeaning::Alias(field)) => {
                     (self.renamed(schema, &name, field, value, false), Some(at(field)))
                 }
-                Some(Meant::Port) => {
+                Some(LikelyMeaning::Port) => {
                     let example = self.notation.member("group", &json!(group.unwrap_or(GROUP)));
                     (format!("write the port in `group`, as in {example}"), Some(at("group")))
                 }
-                Some(Meant::Of(owner)) => (self.of_others(owner), None),
-                Some(Meant::Else(hint)) => (hint.to_owned(), None),
+                Some(LikelyMeaning::Of(owner)) => (self.of_others(owner), None),
+                Some(LikelyMeaning::Else(hint)) => (hint.to_owned(), None),
                 None => (self.known(&known), None),
             },
         };

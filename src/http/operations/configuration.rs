@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use crate::contract::configuration::{Configuration, LogFilterBody, LogFilterView};
 use crate::contract::{FieldError, FieldErrors, LogFilterPatch, Parsed};
-use crate::http::conditions::{IfMatch, IfNoneMatch, Known, Text, TextCondition};
+use crate::http::conditions::{IfMatch, IfNoneMatch, IfNoneMatchOfGet, Text, TextCondition};
 use crate::http::extract::{Json, NoQuery, Patch};
 use crate::http::problem::Problem;
 use crate::logging::{FilterError, LogFilter};
@@ -19,7 +19,7 @@ use crate::sync::Lock;
 /// Each value in force with its source: a default, the file, the environment or a flag. With If-None-Match, 304 if it is
 /// still the same.
 #[utoipa::path(get, path = "/v1/config", tag = "service", operation_id = "show_config",
-    params(IfMatch, Known),
+    params(IfMatch, IfNoneMatchOfGet),
     responses(
         (status = 200, description = "The configuration", body = Configuration,
             headers(("etag" = String, description = "The tag of the body"))),
@@ -38,7 +38,7 @@ pub(in crate::http) async fn show(
 ///
 /// With If-None-Match, 304 if it is still the same.
 #[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "show_log_filter",
-    params(IfMatch, Known),
+    params(IfMatch, IfNoneMatchOfGet),
     responses(
         (status = 200, description = "The filter", body = LogFilterView,
             headers(("etag" = String, description = "The tag of the body, also for If-Match"))),
