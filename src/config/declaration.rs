@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::units::Quantity;
-use crate::contract::{FieldError, read_declared};
+use crate::contract::{FieldError, escaped, read_declared};
 use crate::control::{JoinRequest, ResourceKind};
 
 pub(super) fn read(
@@ -36,7 +36,7 @@ fn without_units(
             _ if name.ends_with("_ms") => Some(Quantity::Milliseconds),
             _ => None,
         };
-        let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{pointer}/{}", escaped(key));
         match (value, quantity) {
             (Value::Object(inner), _) => without_units(inner, Some(name), &pointer, wrong),
             (value @ Value::String(_), Some(quantity)) => {

@@ -139,7 +139,7 @@ pub(super) fn field_name(pointer: &str) -> String {
 }
 
 /// A token of a JSON pointer (RFC 6901 section 3).
-pub(super) fn escaped(token: &str) -> String {
+pub fn escaped(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 

@@ -28,7 +28,7 @@ mod rules;
 mod sources;
 
 pub use datagrams::PageRoom;
-pub use field_errors::{FieldError, FieldErrors, Refused};
+pub use field_errors::{FieldError, FieldErrors, Refused, escaped};
 pub use fields::{parse_time, rfc3339};
 pub use join_bodies::{MembershipBody, ResponderBody, read_declared};
 pub use message_body::{MessageBody, MessageRequest, RawOptions};
