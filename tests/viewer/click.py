@@ -9,13 +9,12 @@ the browser's console fails the run.
 import sys
 
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 LIMIT_SECONDS = 20
-# They do not end: none is executed as a stream unless its form is chosen.
-STREAMS = set()
 
 
 def main(url):
@@ -23,7 +22,7 @@ def main(url):
     try:
         browser.get(url + "/docs")
         waiting = WebDriverWait(browser, LIMIT_SECONDS)
-        waiting.until(lambda browser: operations(browser))
+        waiting.until(lambda browser: operations(browser), "the page has no operations")
         ids = [block.get_attribute("id") for block in operations(browser)]
         failed = [outcome for outcome in (execute(browser, waiting, id) for id in ids) if outcome]
         loaded = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
@@ -52,21 +51,23 @@ def operations(browser):
 
 def execute(browser, waiting, id):
     """Says why the operation failed, if it did."""
-    # The page renders each block again as it changes.
-    def within(selector):
-        return browser.execute_script(
-            "return document.getElementById(arguments[0]).querySelector(arguments[1])", id, selector
-        )
+    # The page renders each block again as it changes: an element that was found a moment ago may be gone.
+    def within(selector, then=""):
+        script = "const found = document.getElementById(arguments[0]).querySelector(arguments[1]);"
+        return browser.execute_script(script + then + "return found", id, selector)
 
     def click(selector):
-        element = waiting.until(lambda _: within(selector))
-        browser.execute_script("arguments[0].click()", element)
+        waiting.until(lambda _: within(selector, "if (found) found.click();"), f"{id} has no {selector}")
 
-    if id in STREAMS:
-        return None
     click(".opblock-summary-control")
     click("button.execute")
-    status = waiting.until(lambda _: within(".live-responses-table tbody .response-col_status"))
+    shown = ".live-responses-table tbody .response-col_status"
+    try:
+        status = WebDriverWait(browser, LIMIT_SECONDS / 4).until(lambda _: within(shown))
+    except TimeoutException:
+        # The page loses a click while it renders the block again.
+        click("button.execute")
+        status = waiting.until(lambda _: within(shown), f"{id} has no response")
     status = status.text.split()[0]
     print(id, status)
     if status.isdigit() and 200 <= int(status) < 400:
