@@ -9,7 +9,6 @@ the browser's console fails the run.
 import sys
 
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -59,15 +58,17 @@ def execute(browser, waiting, id):
     def click(selector):
         waiting.until(lambda _: within(selector, "if (found) found.click();"), f"{id} has no {selector}")
 
-    click(".opblock-summary-control")
+    # The page may close a block while it follows its own links.
+    def opened(selector):
+        script = "return document.getElementById(arguments[0]).classList.contains('is-open')"
+        if not browser.execute_script(script, id):
+            click(".opblock-summary-control")
+        return within(selector)
+
+    waiting.until(lambda _: opened("button.execute"), f"{id} does not open")
     click("button.execute")
     shown = ".live-responses-table tbody .response-col_status"
-    try:
-        status = WebDriverWait(browser, LIMIT_SECONDS / 4).until(lambda _: within(shown))
-    except TimeoutException:
-        # The page loses a click while it renders the block again.
-        click("button.execute")
-        status = waiting.until(lambda _: within(shown), f"{id} has no response")
+    status = waiting.until(lambda _: opened(shown), f"{id} has no response")
     status = status.text.split()[0]
     print(id, status)
     if status.isdigit() and 200 <= int(status) < 400:
