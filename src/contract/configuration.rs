@@ -9,7 +9,7 @@ use super::fields::ViewMember;
 
 /// The configuration in force.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = ServiceConfig, examples(json!({
     "file": "/etc/rollcall.toml", "reads": 2,
     "settings": {
         "listen": {"value": ["127.0.0.1:8080"], "source": "default"},
@@ -41,9 +41,13 @@ pub struct Configuration {
     pub restart_needed: Vec<String>,
 }
 
+/// The value of a setting, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfigSetting)]
 pub struct Setting {
+    /// The value in force.
     pub value: SettingValue,
+    /// The layer that the value comes from.
     pub source: SettingSource,
 }
 
@@ -65,8 +69,10 @@ pub enum SettingSource {
     Flag,
 }
 
+/// A token that the service accepts, without the token itself.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TokenName {
+    /// The name of the token.
     pub name: String,
     /// `read`, or `control`, which includes reading.
     pub scope: &'static str,
@@ -76,12 +82,15 @@ pub struct TokenName {
     pub until: Option<String>,
 }
 
+/// A mistake in the configuration.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ConfigProblem)]
 pub struct ConfigurationProblem {
     /// The file or the environment variable; empty if the problem involves several.
     pub place: String,
     /// The line, counted from 1; null if the problem is not in one line.
     pub line: Option<usize>,
+    /// The mistake, and what to do about it.
     pub detail: String,
 }
 
@@ -102,8 +111,9 @@ pub struct LogFilterBody {
 
 /// The log filter in force.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"filter": "info,rollcall::net=debug", "configured": "info"})))]
+#[schema(as = LogFilter, examples(json!({"filter": "info,rollcall::net=debug", "configured": "info"})))]
 pub struct LogFilterView {
+    /// The filter, as it was set.
     filter: String,
     /// The filter of `--log`, which SIGHUP restores.
     configured: String,

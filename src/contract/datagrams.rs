@@ -17,6 +17,7 @@ use crate::store::{Entry, Gap, GapReason};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Gap, examples(json!({"reason": "retention", "missed": 12})))]
 pub struct GapBody {
+    /// Why they are missing.
     pub reason: Reason,
     /// The number of missing datagrams or events; absent if it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +78,7 @@ pub struct Datagram {
 
 /// A datagram that a message's socket received.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = MessageResponse, examples(json!({
     "seq": 1, "received_at": "2026-01-02T03:04:05.678901234Z", "source": "192.0.2.11:10000",
     "destination": "192.0.2.10:49152", "interface": "eth0", "ttl": 64, "payload": "ack",
     "rtt_us": 181, "attempt": 1, "duplicate": false, "late": false
@@ -187,7 +188,7 @@ pub struct DatagramPage<T> {
     pub gap: Option<GapBody>,
 }
 
-/// Implemented by hand, for a readable name in the API document: a page of `Response` is a `ResponsePage`.
+/// Implemented by hand, for a readable name in the API document: a page of `Datagram` is a `DatagramPage`.
 impl<T: ToSchema> ToSchema for DatagramPage<T> {
     fn name() -> Cow<'static, str> {
         format!("{}Page", T::name()).into()
@@ -203,6 +204,7 @@ impl<T: ToSchema> ToSchema for DatagramPage<T> {
 
 impl<T: ToSchema> PartialSchema for DatagramPage<T> {
     fn schema() -> RefOr<Schema> {
+        let items = Ref::from_schema_name(T::name()).to_array_builder().description(Some("The entries."));
         let cursor = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("The cursor after the last item: pass it as `after` to read the next page."))
@@ -216,7 +218,7 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
         ObjectBuilder::new()
             .description(Some("A page of a log, in order of arrival. A page ends after `limit` items, or with the item that fills 1 MiB. With a \
              filter, it can have fewer items, or none, although the log has more: read on from `next_cursor`."))
-            .property("items", Ref::from_schema_name(T::name()).to_array_builder())
+            .property("items", items)
             .required("items")
             .property("next_cursor", cursor)
             .required("next_cursor")

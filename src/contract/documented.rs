@@ -1,5 +1,7 @@
 //! Bodies that are not JSON, as the API document shows them.
 
+use std::borrow::Cow;
+
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -13,16 +15,20 @@ pub enum Lines {}
 /// A pcapng file.
 pub enum Capture {}
 
-/// A payload that was received.
-pub enum RawBytes {}
-
-/// A payload to send.
+/// A payload, received or to send.
 pub enum RawPayload {}
 
 impl ToSchema for EventStream {}
-impl ToSchema for Lines {}
-impl ToSchema for Capture {}
-impl ToSchema for RawBytes {}
+impl ToSchema for Lines {
+    fn name() -> Cow<'static, str> {
+        "LogLines".into()
+    }
+}
+impl ToSchema for Capture {
+    fn name() -> Cow<'static, str> {
+        "LogCapture".into()
+    }
+}
 impl ToSchema for RawPayload {}
 
 impl PartialSchema for EventStream {
@@ -53,15 +59,9 @@ impl PartialSchema for Capture {
     }
 }
 
-impl PartialSchema for RawBytes {
-    fn schema() -> RefOr<Schema> {
-        binary("The payload: any bytes, or none.").examples(["very important data"]).into()
-    }
-}
-
 impl PartialSchema for RawPayload {
     fn schema() -> RefOr<Schema> {
-        binary("The payload: any bytes, or none.").into()
+        binary("A payload: any bytes, or none.").examples(["very important data"]).into()
     }
 }
 

@@ -39,12 +39,12 @@ pub enum EventFormat {
 
 /// A change of a resource's state.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = ResourceEvent, examples(json!({
     "event": "joined", "at": "2026-01-02T03:04:05.678901234Z", "kind": "membership", "id": "monitor",
     "group": "239.1.2.3:10000", "interface": "eth0"
 })))]
 pub struct Event {
-    /// The kind of event.
+    /// What happened.
     pub event: Name,
     /// When the event happened.
     #[schema(format = DateTime)]
@@ -92,9 +92,11 @@ pub enum Name {
     MessageDeleted,
 }
 
-/// Events in the order of their occurrence.
+/// A page of events, in the order of their occurrence.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResourceEventPage)]
 pub struct EventList {
+    /// The events.
     pub items: Vec<Event>,
     /// The cursor after the last event: pass it as `after` to read the next page.
     #[schema(examples("1d60f7e7ade273a1-2"))]

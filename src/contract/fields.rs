@@ -36,7 +36,9 @@ pub enum InterfaceName {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"name": "lo"})))]
 pub struct ShownInterface {
+    /// The name of the interface.
     name: String,
+    /// Whether the membership names the interface.
     #[serde(default = "yes")]
     #[schema(value_type = Option<bool>, default = true)]
     named: bool,

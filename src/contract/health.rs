@@ -5,9 +5,12 @@ use utoipa::ToSchema;
 
 use crate::control::{self, CheckOutcome};
 
+/// The service works.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"status": "ok"})))]
+#[schema(as = Liveness, examples(json!({"status": "ok"})))]
 pub struct Health {
+    /// Always `ok`.
+    #[schema(pattern = "^ok$")]
     pub status: &'static str,
 }
 
@@ -27,10 +30,12 @@ pub struct Readiness {
 
 /// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HealthCheck)]
 pub struct Check {
     /// The name of the check; stable across versions.
     #[schema(pattern = "^[a-z_.]+$", examples("lanes"))]
     pub name: &'static str,
+    /// The outcome.
     pub status: CheckStatus,
     /// The finding, and what to do about it.
     pub detail: String,
@@ -40,6 +45,7 @@ pub struct Check {
 /// the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthCheckStatus)]
 pub enum CheckStatus {
     Ok,
     Warning,

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 /// What the service is, and where its resources are.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = ServiceIndex, examples(json!({
     "name": "rollcall", "version": "0.1.0", "links": {
         "messages": "/v1/messages", "memberships": "/v1/memberships", "responders": "/v1/responders",
         "groups": "/v1/groups", "interfaces": "/v1/interfaces", "events": "/v1/events", "config": "/v1/config",
@@ -16,12 +16,13 @@ use utoipa::ToSchema;
 pub struct Index {
     #[serde(flatten)]
     version: Version,
+    /// The paths.
     links: Links,
 }
 
 /// The version of the service.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"name": "rollcall", "version": "0.1.0"})))]
+#[schema(as = ServiceVersion, examples(json!({"name": "rollcall", "version": "0.1.0"})))]
 pub struct Version {
     /// Always `rollcall`.
     #[schema(pattern = "^rollcall$")]
@@ -33,19 +34,31 @@ pub struct Version {
 
 /// The paths of what the service has.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Links)]
+#[schema(as = ServiceLinks)]
 struct Links {
+    /// Messages.
     messages: &'static str,
+    /// Memberships.
     memberships: &'static str,
+    /// Responders.
     responders: &'static str,
+    /// Groups with their members.
     groups: &'static str,
+    /// The interfaces of the host.
     interfaces: &'static str,
+    /// Events of resources.
     events: &'static str,
+    /// The configuration in force.
     config: &'static str,
+    /// The log filter.
     log_filter: &'static str,
+    /// The version of the service.
     version: &'static str,
+    /// Whether the process works.
     liveness: &'static str,
+    /// Whether clients should send requests.
     readiness: &'static str,
+    /// Metrics for Prometheus.
     metrics: &'static str,
     /// The API document.
     openapi: &'static str,

@@ -82,12 +82,13 @@ impl<T: ToSchema> ToSchema for List<T> {
 
 impl<T: ToSchema> PartialSchema for List<T> {
     fn schema() -> RefOr<Schema> {
+        let items = Ref::from_schema_name(T::name()).to_array_builder().description(Some("The entries."));
         let cursor = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
             .description(Some("The cursor after the last entry: pass it as `after` to see the next page; null on the last page."));
         ObjectBuilder::new()
             .description(Some("A page of a list, ordered by id. It ends after `limit` entries, or with the entry that fills 1 MiB."))
-            .property("items", Ref::from_schema_name(T::name()).to_array_builder())
+            .property("items", items)
             .required("items")
             .property("next_cursor", cursor)
             .required("next_cursor")

@@ -19,7 +19,9 @@ use crate::model::Interfaces;
     "counters": {"datagrams": 2, "bytes": 38, "dropped_buffers": 0, "truncated": 0, "evicted": 0, "lost": 0}
 })))]
 pub struct Membership {
+    /// The id, chosen by the client or by the service.
     id: String,
+    /// The group that the service has joined.
     group: String,
     /// The revision of the specification, from 1: it grows with each change of a member that requests have. To renew the
     /// lease for the same time is no change.
@@ -37,12 +39,15 @@ pub struct Membership {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sources: Option<Sources>,
+    /// Whether the membership also waits for interfaces that did not exist when it was requested.
     allow_missing: bool,
+    /// Whether dropped datagrams are counted exactly, instead of dropped buffers.
     exact_drops: bool,
     /// The limits of the log; absent if only the service's limits apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retention: Option<RetentionBody>,
+    /// When the membership was created.
     #[schema(format = DateTime)]
     created_at: String,
     /// The duration of the lease in milliseconds; absent without a lease.
@@ -53,6 +58,7 @@ pub struct Membership {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     expires_at: Option<String>,
+    /// Counts of datagrams.
     counters: Counters,
 }
 
@@ -70,12 +76,15 @@ pub enum State {
     Failed,
 }
 
+/// A membership on one interface.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MembershipInterface)]
 struct InterfaceState {
     /// The name of the interface.
     name: String,
     /// Whether the membership names the interface; else it has joined here because it names none.
     named: bool,
+    /// The state on this interface.
     state: State,
     /// Whether datagrams can arrive on this interface.
     hears: bool,
@@ -92,6 +101,7 @@ struct InterfaceState {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     last_received_at: Option<String>,
+    /// The receive buffer of the socket; absent while there is no socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     receive_buffer: Option<ReceiveBuffer>,
@@ -112,6 +122,7 @@ struct ReceiveBuffer {
     raise: Option<&'static str>,
 }
 
+/// Counts of datagrams.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MembershipCounters)]
 struct Counters {

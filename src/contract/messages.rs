@@ -30,19 +30,24 @@ use crate::model::{CloseReason, Interfaces, Repeat};
     "responders_complete": true
 })))]
 pub struct Message {
+    /// The id, chosen by the client or by the service.
     id: String,
     /// The revision of the specification, which is always 1: a message never changes.
     revision: u64,
+    /// Whether the message still collects responses.
     state: State,
     /// Why the message stopped collecting; absent while it collects.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     close_reason: Option<Reason>,
+    /// When the message stopped collecting; absent while it collects.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     closed_at: Option<String>,
+    /// When the service accepted the message.
     #[schema(format = DateTime)]
     created_at: String,
+    /// The group that the message is sent to.
     group: String,
     #[serde(flatten)]
     payload: Payload<'static>,
@@ -50,27 +55,36 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     interfaces: Option<Vec<String>>,
+    /// TTL or hop limit.
     #[schema(minimum = 0, maximum = 255)]
     ttl: u8,
+    /// Whether members on this host receive the message, too.
     loopback: bool,
     /// The requested source address; absent if the kernel chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     source: Option<String>,
+    /// The requested UDP source port; absent if the kernel chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 65535)]
     source_port: Option<u16>,
+    /// How long the message collects responses, from the first send.
     window_ms: u64,
+    /// The number of responders after which the message stops collecting; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     expect: Option<u64>,
+    /// How long the message waits for another new responder; absent if it waits until the window has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stall_ms: Option<u64>,
+    /// How often the message is sent; absent if once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     repeat: Option<RepeatBody>,
+    /// Whether each attempt has a source port of its own.
     track_attempts: bool,
+    /// How long the message accepts late responses after it is closed.
     linger_ms: u64,
     /// The limits of the log; absent if only the service's limits apply.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +92,7 @@ pub struct Message {
     retention: Option<RetentionBody>,
     /// The sends on each interface.
     sent: Vec<SentBy>,
+    /// Counts of responses.
     counters: Counters,
     /// The first 1,000 responders, ordered by their first responses. Empty if the service dropped the list of a closed
     /// message, because all lists took too much memory: the responses have the responders, too.
@@ -86,6 +101,7 @@ pub struct Message {
     responders_complete: bool,
 }
 
+/// `collecting`: the message is sent and collects responses. `closed`: it has stopped; its log stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = MessageState)]
@@ -111,7 +127,7 @@ pub enum Reason {
 
 /// The sends on one interface. A message that names none has an entry for each that its copies were sent on.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Sent)]
+#[schema(as = InterfaceSends)]
 struct SentBy {
     /// The name of the interface.
     interface: String,
@@ -128,9 +144,11 @@ struct SentBy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
+    /// When the first successful send left; absent if none succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     first_sent_at: Option<String>,
+    /// When the latest successful send left; absent if none succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     last_sent_at: Option<String>,
@@ -185,7 +203,7 @@ struct MessageResponder {
 
 /// A message and, if the request waited for it, its first 1,000 responses, or the first MiB of them.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = CollectedMessage, examples(json!({
     "id": "roll-1", "revision": 1, "state": "closed", "close_reason": "expected",
     "closed_at": "2026-01-02T03:04:05.679193345Z", "created_at": "2026-01-02T03:04:05.678901234Z",
     "group": "239.1.2.3:10000", "payload": "very important data", "interfaces": ["lo"], "ttl": 1, "loopback": true,
@@ -212,6 +230,7 @@ struct MessageResponder {
 pub struct Collected {
     #[serde(flatten)]
     pub message: Message,
+    /// The responses in order of arrival; absent if the request did not wait, or the message still collects.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub responses: Option<Vec<Response>>,
@@ -219,6 +238,7 @@ pub struct Collected {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub next_cursor: Option<String>,
+    /// Present if responses before the first one here are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub gap: Option<GapBody>,

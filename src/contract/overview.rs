@@ -33,6 +33,7 @@ pub struct GroupParams {
     "datagrams": 4, "bytes": 76, "dropped_buffers": 0
 })))]
 pub struct Group {
+    /// The group, as `ADDRESS:PORT` or `[ADDRESS]:PORT`.
     pub group: String,
     /// Ids of the memberships of the group.
     memberships: Vec<String>,
@@ -48,25 +49,33 @@ pub struct Group {
     dropped_buffers: u64,
 }
 
+/// All interfaces of the host.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NetworkInterfaceList)]
 pub struct Interfaces {
+    /// The interfaces.
     pub items: Vec<Interface>,
 }
 
 /// A network interface of the service's host.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
+#[schema(as = NetworkInterface, examples(json!({
     "name": "lo", "index": 1, "mtu": 65536, "up": true, "running": true, "loopback": true,
     "addresses": ["127.0.0.1/8", "::1/128"], "multicast": true
 })))]
 #[expect(clippy::struct_excessive_bools, reason = "the kernel's flags, each on its own")]
 pub struct Interface {
+    /// The name of the interface.
     name: String,
+    /// The index of the interface; an interface that is made again gets another one.
     index: u32,
+    /// The largest IP packet that the interface sends, in bytes.
     mtu: u32,
+    /// Whether the interface is up.
     up: bool,
     /// Whether the interface has a carrier.
     running: bool,
+    /// Whether what is sent on the interface stays on the host.
     loopback: bool,
     /// Addresses with prefix lengths.
     addresses: Vec<String>,

@@ -24,9 +24,11 @@ pub enum Encoding {
 /// A payload: text if the bytes are valid UTF-8, else base64. Exactly one of the two is present.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Payload<'a> {
+    /// The payload as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     payload: Option<Cow<'a, str>>,
+    /// The payload as base64 (RFC 4648 section 4, padded).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     payload_base64: Option<String>,

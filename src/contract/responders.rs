@@ -23,13 +23,17 @@ use crate::control::MembershipView;
 pub struct Responder {
     #[serde(flatten)]
     membership: Membership,
+    /// The payload of replies.
     reply: ReplyBody,
+    /// The datagrams that the responder replies to; absent if all.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     matches: Option<MatchBody>,
+    /// The delay before a reply in milliseconds; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     delay_ms: Option<DelayBody>,
+    /// The requested source of replies; absent if it is the interface's address and the group's port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reply_from: Option<ReplyFromBody>,
@@ -37,15 +41,19 @@ pub struct Responder {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     reply_addresses: Vec<String>,
+    /// Whether the responder replies once if the same datagram arrives on several interfaces within 50 ms.
     dedupe: bool,
+    /// The most bytes of replies to one source; absent if the service's settings apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reply_bytes: Option<ReplyBytesBody>,
+    /// Counts of received datagrams and replies.
     replies: Replies,
 }
 
 /// Counts of received datagrams and replies.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplyCounters)]
 struct Replies {
     /// Datagrams received.
     received: u64,

@@ -24,10 +24,12 @@ pub(super) enum ReplyBody {
 /// An object with exactly one of the three fields.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(min_properties = 1)]
+#[schema(as = ReplyContent, min_properties = 1)]
 pub(super) struct ReplyObject {
+    /// The payload as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
+    /// The payload as base64 (RFC 4648 section 4, padded).
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
     /// Reply with the payload of the received datagram.
@@ -39,18 +41,22 @@ pub(super) struct ReplyObject {
 /// The datagrams to reply to; exactly one field. Default: all.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Match, min_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
+#[schema(as = DatagramMatch, min_properties = 1, examples(json!({"prefix": "M-SEARCH "}), json!({"exact_base64": "AAE="}), json!({"regex": "^probe [0-9]+$"})))]
 pub(super) struct MatchBody {
+    /// The whole payload, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     exact: Option<String>,
+    /// The whole payload, as base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     exact_base64: Option<String>,
+    /// The beginning of the payload, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
+    /// The beginning of the payload, as base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix_base64: Option<String>,
-    /// Matches anywhere in the payload; `(?-u)` lets it match bytes that are not valid UTF-8. Refused if its table of
-    /// states would take more than 128 KiB.
+    /// A regular expression, which matches anywhere in the payload; `(?-u)` lets it match bytes that are not valid
+    /// UTF-8. Refused if its table of states would take more than 128 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     regex: Option<String>,
@@ -59,18 +65,21 @@ pub(super) struct MatchBody {
 /// The delay before a reply in milliseconds, at most 60000: a number, or a range for a random delay per reply.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(untagged, expecting = "milliseconds as a number, or `{\"min\": …, \"max\": …}`")]
-#[schema(as = Delay, examples(100, json!({"min": 10, "max": 50})))]
+#[schema(as = ReplyDelay, examples(100, json!({"min": 10, "max": 50})))]
 pub(super) enum DelayBody {
     Fixed(u64),
     Range(#[serde(deserialize_with = "only_object")] DelayRange),
 }
 
+/// A random delay, in milliseconds.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"min": 10, "max": 50})))]
+#[schema(as = ReplyDelayRange, examples(json!({"min": 10, "max": 50})))]
 pub(super) struct DelayRange {
+    /// The shortest delay.
     #[schema(minimum = 0, maximum = 60000)]
     min: u64,
+    /// The longest delay.
     #[schema(minimum = 0, maximum = 60000)]
     max: u64,
 }

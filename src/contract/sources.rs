@@ -13,7 +13,7 @@ use crate::model::{Family, Group, SourceFilter, limits};
 /// A source filter: exactly one of `include` (receive from these sources only) and `exclude` (from all others).
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
+#[schema(as = SourceFilter, min_properties = 1, examples(json!({"include": ["192.0.2.10"]}), json!({"exclude": ["192.0.2.66"]})))]
 pub(super) struct Sources {
     /// Source addresses.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanic;
 use super::access::{
     Access, AccessDecision, AccessPolicy, Authorization, Capacity, ListenerKind, OriginPolicy,
 };
-use super::openapi::describe_tokens;
+use super::openapi::complete_document;
 use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
@@ -53,7 +53,7 @@ impl Api {
         request_bytes: usize,
     ) -> Self {
         let (routes, mut document) = router::routes().split_for_parts();
-        describe_tokens(&mut document);
+        complete_document(&mut document);
         let metrics = Arc::new(HttpMetrics::on(document.paths.paths.keys().map(String::as_str)));
         let streams = Arc::<Streams>::default();
         let connection_counts = Arc::<ConnectionCounts>::default();
@@ -230,6 +230,6 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response {
 /// The API document, generated from the code.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = router::routes().into_openapi();
-    describe_tokens(&mut document);
+    complete_document(&mut document);
     document
 }

@@ -12,7 +12,7 @@ use crate::contract::index::{Index, Version};
 /// Begin here
 ///
 /// A browser is led to `/docs`; a program gets the same as at `/v1`.
-#[utoipa::path(get, path = "/", tag = "service", operation_id = "begin", params(IfNoneMatchOfGet, IfMatch),
+#[utoipa::path(get, path = "/", tag = "service", operation_id = "get_root", params(IfNoneMatchOfGet, IfMatch),
     responses(
         (status = 200, description = "The index", body = Index,
             headers(("vary" = String, description = "`accept`"), ("etag" = String, description = "The tag of the body"))),
@@ -30,7 +30,7 @@ pub(super) async fn begin(headers: HeaderMap) -> Result<Response, Problem> {
 }
 
 /// Find the resources
-#[utoipa::path(get, path = "/v1", tag = "service", operation_id = "show_index", params(IfNoneMatchOfGet, IfMatch),
+#[utoipa::path(get, path = "/v1", tag = "service", operation_id = "get_index", params(IfNoneMatchOfGet, IfMatch),
     responses(
         (status = 200, description = "The index", body = Index,
             headers(("etag" = String, description = "The tag of the body"))),
@@ -42,7 +42,7 @@ pub(super) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
 }
 
 /// Show the version
-#[utoipa::path(get, path = "/v1/version", tag = "service", operation_id = "show_version", params(IfNoneMatchOfGet, IfMatch),
+#[utoipa::path(get, path = "/v1/version", tag = "service", operation_id = "get_version", params(IfNoneMatchOfGet, IfMatch),
     responses(
         (status = 200, description = "The version", body = Version,
             headers(("etag" = String, description = "The tag of the body"))),

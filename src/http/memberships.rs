@@ -22,7 +22,7 @@ use crate::control::Control;
 ///
 /// Each membership is independent: if one leaves the group, the others still receive. The membership's log stores its
 /// datagrams. A request with `If-Match` gets 412, because what it creates does not exist before.
-#[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "join",
+#[utoipa::path(post, path = "/v1/memberships", tag = "memberships", operation_id = "create_membership",
     request_body = MembershipBody, responses(Created<Membership>, Problem))]
 pub(super) async fn create(
     control: State<Control>,
@@ -99,7 +99,7 @@ pub(super) async fn list(
 ///
 /// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
 /// `cache-control: no-store`, and is never 304.
-#[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "show_membership",
+#[utoipa::path(get, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "get_membership",
     params(IdParam<Membership>, IfMatch),
     responses(Shown<Membership>, Problem))]
 pub(super) async fn show(
@@ -114,7 +114,7 @@ pub(super) async fn show(
 /// Delete a membership
 ///
 /// The service leaves the group and deletes the log. It responds once the sockets are closed.
-#[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "leave",
+#[utoipa::path(delete, path = "/v1/memberships/{id}", tag = "memberships", operation_id = "delete_membership",
     params(IdParam<Membership>, IfMatch), responses((status = 204, description = "Left and deleted"), Problem))]
 pub(super) async fn leave(
     control: State<Control>,
@@ -128,7 +128,7 @@ pub(super) async fn leave(
 /// Read the datagrams of a membership
 ///
 /// `Accept` or `format` selects the form: a JSON page, server-sent events, NDJSON or a pcapng capture file.
-#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships", operation_id = "read_datagrams",
+#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams", tag = "memberships", operation_id = "read_membership_datagrams",
     params(IdParam<Membership>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<Datagram>>, Problem))]
 pub(super) async fn datagrams(
@@ -142,7 +142,7 @@ pub(super) async fn datagrams(
 /// Read the payload of one datagram
 ///
 /// The unchanged payload, without any encoding.
-#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_payload",
+#[utoipa::path(get, path = "/v1/memberships/{id}/datagrams/{seq}/payload", tag = "memberships", operation_id = "read_membership_datagram_payload",
     params(DatagramParams<Membership>), responses(PayloadContent, Problem))]
 pub(super) async fn payload(
     State(control): State<Control>,

@@ -36,7 +36,7 @@ use crate::store::ReadRange;
 /// responds with 200 and the collected responses once the message is closed. A body of `text/plain` or
 /// `application/octet-stream` is the payload, and the options are in the query. If the client disconnects, the message
 /// continues to collect. A request with `If-Match` gets 412, because what it creates does not exist before.
-#[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send",
+#[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send_message",
     params(RawOptions, PreferWait),
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
@@ -116,7 +116,7 @@ pub(super) async fn list(
 /// With `Prefer: wait=N`, the service waits up to N seconds until the message is closed, and then also shows the first
 /// 1,000 responses, or the first MiB of them. `etag` is the tag of the specification, which never changes; the response
 /// has `cache-control: no-store`, and is never 304.
-#[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "show_message",
+#[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "get_message",
     params(IdParam<Message>, IfMatch, PreferWait),
     responses((status = 200, description = "The message", body = Collected,
         headers(("etag" = String, description = "The tag of the specification, for If-Match"),
@@ -176,7 +176,7 @@ pub(super) async fn delete(
 /// Read the responses to a message
 ///
 /// `Accept` or `format` selects the form: a JSON page, server-sent events, NDJSON or a pcapng capture file.
-#[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_responses",
+#[utoipa::path(get, path = "/v1/messages/{id}/responses", tag = "messages", operation_id = "read_message_responses",
     params(IdParam<Message>, ReadQuery, LastEventId),
     responses(LogContent<DatagramPage<datagrams::Response>>, Problem))]
 pub(super) async fn responses(
@@ -190,7 +190,7 @@ pub(super) async fn responses(
 /// Read the payload of one response
 ///
 /// The unchanged payload, without any encoding.
-#[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_response_payload",
+#[utoipa::path(get, path = "/v1/messages/{id}/responses/{seq}/payload", tag = "messages", operation_id = "read_message_response_payload",
     params(DatagramParams<Message>),
     responses(PayloadContent, Problem))]
 pub(super) async fn payload(

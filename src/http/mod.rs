@@ -8,6 +8,7 @@ mod api;
 mod compute;
 mod conditions;
 mod docs;
+mod documented_problems;
 mod events;
 mod extract;
 #[doc(hidden)]

@@ -5,9 +5,10 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::access::{is_open, needed};
+use super::documented_problems::describe_problems;
 use super::problem::Problem;
 use crate::contract::datagrams::{self, Datagram, DatagramPage};
-use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
+use crate::contract::documented::{Capture, EventStream, Lines};
 
 type Datagrams = DatagramPage<Datagram>;
 type Responses = DatagramPage<datagrams::Response>;
@@ -30,7 +31,7 @@ type Responses = DatagramPage<datagrams::Response>;
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(
-        Problem, Datagrams, Responses, EventStream, Lines, Capture, RawBytes,
+        Problem, Datagrams, Responses, EventStream, Lines, Capture,
     )),
     servers((url = "/", description = "The service that serves this document")),
     tags(
@@ -43,8 +44,14 @@ type Responses = DatagramPage<datagrams::Response>;
 )]
 pub(super) struct Document;
 
+/// Adds what the annotations do not say.
+pub(super) fn complete_document(document: &mut utoipa::openapi::OpenApi) {
+    describe_tokens(document);
+    describe_problems(document);
+}
+
 /// Adds to each operation the token scope that it may require, depending on the listener.
-pub(super) fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
+fn describe_tokens(document: &mut utoipa::openapi::OpenApi) {
     const SCHEME: &str = "token";
     let description = "A token of `--tokens-file`, required over TCP beyond loopback, or on all listeners with \
         `--require-token always`. GET, HEAD and OPTIONS need the scope `read`, all other methods `control`.";

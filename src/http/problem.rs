@@ -71,7 +71,7 @@ struct Checks(Vec<Check>);
 /// What a request had done when its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schema(as = Done)]
+#[schema(as = DoneBeforeTimeout)]
 enum DoneBefore {
     Nothing,
     Created,

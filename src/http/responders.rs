@@ -22,7 +22,7 @@ use crate::control::Control;
 ///
 /// A responder joins like a membership, and sends a reply to the source of each datagram, from the group's port. A
 /// request with `If-Match` gets 412, because what it creates does not exist before.
-#[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "respond",
+#[utoipa::path(post, path = "/v1/responders", tag = "responders", operation_id = "create_responder",
     request_body = ResponderBody, responses(Created<Responder>, Problem))]
 pub(super) async fn create(
     control: State<Control>,
@@ -97,7 +97,7 @@ pub(super) async fn list(
 ///
 /// `etag` is the tag of the specification, for If-Match: counters and states change all the time. So the response has
 /// `cache-control: no-store`, and is never 304.
-#[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "show_responder",
+#[utoipa::path(get, path = "/v1/responders/{id}", tag = "responders", operation_id = "get_responder",
     params(IdParam<Responder>, IfMatch),
     responses(Shown<Responder>, Problem))]
 pub(super) async fn show(
@@ -140,7 +140,7 @@ pub(super) async fn datagrams(
 /// Read the payload of one datagram
 ///
 /// The unchanged payload, without any encoding.
-#[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_payload",
+#[utoipa::path(get, path = "/v1/responders/{id}/datagrams/{seq}/payload", tag = "responders", operation_id = "read_responder_datagram_payload",
     params(DatagramParams<Responder>), responses(PayloadContent, Problem))]
 pub(super) async fn payload(
     State(control): State<Control>,

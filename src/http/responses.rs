@@ -11,7 +11,7 @@ use utoipa::{IntoResponses, ToSchema};
 use super::joins::Join;
 use super::problem::Problem;
 use crate::contract::Format;
-use crate::contract::documented::{Capture, EventStream, Lines, RawBytes};
+use crate::contract::documented::{Capture, EventStream, Lines, RawPayload};
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
@@ -80,7 +80,7 @@ pub(super) struct PayloadContent;
 impl IntoResponses for PayloadContent {
     fn responses() -> Responses {
         let response = ResponseBuilder::new().description("The payload");
-        one("200", response.content("application/octet-stream", reference::<RawBytes>()))
+        one("200", response.content("application/octet-stream", reference::<RawPayload>()))
     }
 }
 

@@ -32,6 +32,7 @@ fn every_operation_is_described() {
         }
         let responses = operation.value["responses"].as_object().expect("responses");
         for (status, response) in responses {
+            let response = document.resolve(response);
             let described = response["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(described, "{name}: {status} is not described");
             if !["204", "303", "304"].contains(&status.as_str()) {
@@ -42,17 +43,120 @@ fn every_operation_is_described() {
             }
         }
         // Only an operation without any input cannot fail.
-        let problem =
-            &responses.get("default").unwrap_or(&Value::Null)["content"]["application/problem+json"];
-        assert!(
-            operation.path == "/livez" || problem["schema"]["$ref"] == "#/components/schemas/Problem",
-            "{name}: no problem document for what goes wrong"
-        );
+        let may_fail = operation.path != "/livez";
+        let has_body = operation.value["requestBody"].is_object();
+        for (status, is_expected) in [
+            ("default", may_fail),
+            ("500", may_fail),
+            ("503", may_fail),
+            ("400", has_body),
+            ("422", has_body),
+        ] {
+            let response = responses.get(status).map(|response| document.resolve(response));
+            let problem = &response.unwrap_or(&Value::Null)["content"]["application/problem+json"];
+            let is_problem = problem["schema"]["$ref"] == "#/components/schemas/Problem";
+            assert!(is_problem || !is_expected, "{name}: {status} shows no problem document");
+        }
+    }
+}
+
+/// Of an operation, the name says what it does, to what.
+#[test]
+fn operations_are_named_by_a_verb_and_its_object() {
+    const VERBS: [&str; 10] =
+        ["get", "list", "read", "create", "send", "put", "patch", "delete", "renew", "cancel"];
+    for operation in Document::new().operations() {
+        let id = operation.value["operationId"].as_str().expect("a name");
+        let is_regular = id.split_once('_').is_some_and(|(verb, object)| {
+            VERBS.contains(&verb) && object.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        });
+        assert!(is_regular, "{operation}: `{id}`");
+    }
+}
+
+/// Generators of clients write a file and a type for each schema.
+#[test]
+fn no_schema_has_a_name_that_languages_have() {
+    const TAKEN: [&str; 52] = [
+        "any",
+        "array",
+        "blob",
+        "body",
+        "boolean",
+        "capture",
+        "check",
+        "class",
+        "config",
+        "configuration",
+        "date",
+        "default",
+        "delay",
+        "done",
+        "enum",
+        "error",
+        "event",
+        "exception",
+        "file",
+        "function",
+        "header",
+        "headers",
+        "health",
+        "index",
+        "info",
+        "integer",
+        "interface",
+        "iterator",
+        "lines",
+        "link",
+        "links",
+        "list",
+        "map",
+        "match",
+        "metrics",
+        "module",
+        "number",
+        "object",
+        "option",
+        "package",
+        "range",
+        "record",
+        "request",
+        "response",
+        "result",
+        "set",
+        "sources",
+        "string",
+        "symbol",
+        "type",
+        "union",
+        "version",
+    ];
+    for name in Document::new().schemas().keys() {
+        assert!(!TAKEN.contains(&&*name.to_lowercase()), "{name}");
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        assert!(is_plain && name.starts_with(|first: char| first.is_ascii_uppercase()), "{name}");
     }
 }
 
 #[test]
-fn every_schema_is_described_and_its_examples_satisfy_it() {
+fn every_schema_and_every_member_is_described() {
+    let document = Document::new();
+    let mut lacking = Vec::new();
+    for (name, schema) in document.schemas() {
+        if !document.is_described(schema) {
+            lacking.push(name.clone());
+        }
+        for part in list(&schema["allOf"]).iter().chain([schema]) {
+            let members = part["properties"].as_object().into_iter().flatten();
+            let plain = members.filter(|(_, member)| !document.is_described(member));
+            lacking.extend(plain.map(|(member, _)| format!("{name}.{member}")));
+        }
+    }
+    assert!(lacking.is_empty(), "without a description: {lacking:?}");
+}
+
+#[test]
+fn the_examples_of_every_schema_satisfy_it() {
     let document = Document::new();
     for (name, schema) in document.schemas() {
         for example in list(&schema["examples"]) {
@@ -134,7 +238,8 @@ async fn raw_bodies_work_as_documented() {
     let document = Document::new();
     let server = TestServer::start().await;
     let operations = document.operations();
-    let send = operations.iter().find(|operation| operation.value["operationId"] == "send").expect("send");
+    let send =
+        operations.iter().find(|operation| operation.value["operationId"] == "send_message").expect("send");
     let payload = send.value["requestBody"]["content"]["text/plain"]["example"].as_str().expect("an example");
     let path = format!("{}?group={}&interfaces=lo&window_ms=0", send.path, fresh_group());
     let reply = server.request(Method::POST, &path).body("text/plain", payload.to_owned()).send().await;
@@ -190,15 +295,23 @@ impl Document {
         self.0["components"]["schemas"].as_object().expect("schemas")
     }
 
-    fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        match schema["$ref"].as_str() {
-            None => schema,
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            None => value,
             Some(reference) => {
-                let name =
-                    reference.strip_prefix("#/components/schemas/").expect("a schema of this document");
-                self.schemas().get(name).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+                let pointer = reference.strip_prefix('#').expect("a part of this document");
+                self.0.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere"))
             }
         }
+    }
+
+    /// Whether it has a description, or that of a schema that it refers to.
+    fn is_described(&self, schema: &Value) -> bool {
+        let own = &schema["description"];
+        let is_alternative = || list(&schema["oneOf"]).iter().any(|choice| self.is_described(choice));
+        own.as_str().is_some_and(|text| !text.is_empty())
+            || (schema["$ref"].is_string() && self.is_described(self.resolve(schema)))
+            || is_alternative()
     }
 
     /// The schema's own examples, or those of the schema it refers to; for a list, lists of one.

@@ -18,7 +18,7 @@ use crate::sync::Lock;
 ///
 /// Each value in force with its source: a default, the file, the environment or a flag. With If-None-Match, 304 if it is
 /// still the same.
-#[utoipa::path(get, path = "/v1/config", tag = "service", operation_id = "show_config",
+#[utoipa::path(get, path = "/v1/config", tag = "service", operation_id = "get_config",
     params(IfMatch, IfNoneMatchOfGet),
     responses(
         (status = 200, description = "The configuration", body = Configuration,
@@ -37,7 +37,7 @@ pub(in crate::http) async fn show(
 /// Show the log filter
 ///
 /// With If-None-Match, 304 if it is still the same.
-#[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "show_log_filter",
+#[utoipa::path(get, path = "/v1/log-filter", tag = "service", operation_id = "get_log_filter",
     params(IfMatch, IfNoneMatchOfGet),
     responses(
         (status = 200, description = "The filter", body = LogFilterView,

@@ -12,7 +12,7 @@ use crate::http::problem::{Problem, ProblemKind};
 /// Check liveness
 ///
 /// The service responds as long as its process works; `/readyz` says whether clients should send it requests.
-#[utoipa::path(get, path = "/livez", tag = "service", operation_id = "livez",
+#[utoipa::path(get, path = "/livez", tag = "service", operation_id = "get_liveness",
     responses((status = 200, description = "The process is alive", body = Health)))]
 pub(in crate::http) async fn livez() -> JsonResponse<Health> {
     JsonResponse(Health { status: "ok" })
@@ -22,7 +22,7 @@ pub(in crate::http) async fn livez() -> JsonResponse<Health> {
 ///
 /// If a check has failed, the service responds with 503 and a problem document of the type `not-ready` or `stopping`,
 /// whose `checks` lists all checks. Warnings are not failures.
-#[utoipa::path(get, path = "/readyz", tag = "service",
+#[utoipa::path(get, path = "/readyz", tag = "service", operation_id = "get_readiness",
     responses(
         (status = 200, description = "The service is ready", body = Readiness),
         (status = 503, description = "The service is not ready: `checks` says why", body = Problem, content_type = "application/problem+json"),

@@ -35,7 +35,7 @@ use crate::traces::SpanCounts;
 
 /// Metrics in the text format of Prometheus or of OpenMetrics.
 #[derive(ToSchema)]
-#[schema(examples(
+#[schema(as = MetricsText, examples(
     "# HELP rollcall_messages_collecting Messages that collect responses.\n# TYPE rollcall_messages_collecting gauge\nrollcall_messages_collecting 1\n"
 ))]
 #[expect(dead_code, reason = "the API document shows it for a body that is plain text")]
@@ -45,7 +45,7 @@ pub(in crate::http) struct Metrics(String);
 ///
 /// In the text format of Prometheus, or of OpenMetrics if `Accept` prefers it. Counters keep their values when
 /// resources are deleted, and start at zero with the service.
-#[utoipa::path(get, path = "/metrics", tag = "service",
+#[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "get_metrics",
     responses(
         (status = 200, description = "All metrics", content(
             (Metrics = "text/plain"),
