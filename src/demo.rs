@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::control::{Condition, Control, ControlError, InterfaceChoice, JoinRequest, RequestedLease};
 use crate::model::{
-    Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Match, MessageSpec, Repeat, Reply, ReplyFrom,
-    ResponderRules, Retention, SourceFilter,
+    Delay, Group, HopLimit, Id, InterfaceRef, Interfaces, Labels, Match, MessageSpec, Repeat, Reply,
+    ReplyFrom, ResponderRules, Retention, SourceFilter,
 };
 use crate::stdout;
 use crate::store::{Page, ReadRange};
@@ -71,6 +71,7 @@ fn responder(group: Group, address: IpAddr) -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
+        labels: Labels::default(),
         lease: RequestedLease::None,
         declared: false,
         rules: Some(ResponderRules {
@@ -99,6 +100,7 @@ fn message(group: Group) -> MessageSpec {
         repeat: Repeat::ONCE,
         track_attempts: false,
         retention: Retention::default(),
+        labels: Labels::default(),
         linger: Duration::from_secs(2),
     }
 }

@@ -21,6 +21,7 @@ mod api {
     mod health;
     mod host_errors;
     mod index;
+    mod labels;
     mod leases;
     mod listeners;
     mod log_formats;
@@ -45,6 +46,7 @@ mod api {
     mod restarts;
     mod retention;
     mod revoked_tokens;
+    mod selectors;
     mod service;
     mod slow_readers;
     mod stopping;

@@ -22,7 +22,7 @@ pub(super) fn read(
 }
 
 /// Makes plain numbers of sizes and times with units, and removes those that are wrong. `range`: the name of the field,
-/// if these are its bounds.
+/// if these are its bounds. Labels have names of the client's.
 fn without_units(
     fields: &mut Map<String, Value>,
     range: Option<&str>,
@@ -38,6 +38,7 @@ fn without_units(
         };
         let pointer = format!("{pointer}/{}", escaped(key));
         match (value, quantity) {
+            (Value::Object(_), _) if pointer == "/labels" => {}
             (Value::Object(inner), _) => without_units(inner, Some(name), &pointer, wrong),
             (value @ Value::String(_), Some(quantity)) => {
                 match quantity.parse(value.as_str().unwrap_or_default(), &(0..=u64::MAX)) {

@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::datagrams::GapBody;
+use super::field_errors::{FieldErrors, Refused};
 use super::fields::{decimal, rfc3339};
+use super::labels::{LabelsBody, read_selector};
 use super::messages::Reason;
 use crate::control::{self, EventKind};
+use crate::model::Selector;
 
 /// Parameters for reading events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -25,9 +28,18 @@ pub struct EventQuery {
     #[param(nullable = false, minimum = 0, maximum = 60000, default = 0)]
     #[serde(default, deserialize_with = "decimal")]
     pub wait_ms: Option<u64>,
+    /// A selector: show only events of resources whose labels matched it then, or before a change of them.
+    #[param(nullable = false, min_length = 1, example = "site=lab,role!=test")]
+    label: Option<String>,
     /// The format; overrides `Accept`.
     #[param(inline, nullable = false)]
     pub format: Option<EventFormat>,
+}
+
+impl EventQuery {
+    pub fn selector(&self, errors: &mut FieldErrors) -> Result<Option<Selector>, Refused> {
+        self.label.as_deref().map(|label| read_selector(errors, label)).transpose()
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -55,6 +67,10 @@ pub struct Event {
     id: String,
     /// The group of the resource.
     group: String,
+    /// The labels that the resource had then.
+    #[serde(skip_serializing_if = "LabelsBody::is_empty")]
+    #[schema(required = false)]
+    labels: LabelsBody,
     /// The interface; absent if the event concerns the resource as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -115,6 +131,7 @@ impl From<&control::Event> for Event {
             kind: event.kind.to_string(),
             id: event.id.to_string(),
             group: event.group.to_string(),
+            labels: LabelsBody::of(&event.labels),
             interface: event.interface.as_deref().map(str::to_owned),
             reason: match event.event {
                 EventKind::Closed(reason) => Some(reason.into()),
@@ -140,7 +157,7 @@ impl Name {
             EventKind::Hearing => Self::Hearing,
             EventKind::NotHearing(_) => Self::NotHearing,
             EventKind::Failed(_) => Self::Failed,
-            EventKind::Changed => Self::Changed,
+            EventKind::Changed(_) => Self::Changed,
             EventKind::Left => Self::Left,
             EventKind::Expired => Self::Expired,
             EventKind::Sent => Self::MessageSent,

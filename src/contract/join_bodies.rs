@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{InterfaceName, RetentionBody, ViewMember, object, read_group, read_interfaces, yes};
+use super::labels::LabelsBody;
 use super::notation::Notation;
 use super::parse::{Parsed, parse_members};
 use super::rules::{DelayBody, MatchBody, ReplyBody, ReplyBytesBody, ReplyFromBody, RuleFields};
@@ -49,6 +50,8 @@ macro_rules! join_body {
             exact_drops: bool,
             #[serde(default, deserialize_with = "object")]
             retention: Option<RetentionBody>,
+            #[serde(default, deserialize_with = "object")]
+            labels: Option<LabelsBody>,
             /// The lease in milliseconds: unless a client renews it in time, the service leaves the group. Default:
             /// no lease.
             #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
@@ -89,6 +92,7 @@ macro_rules! join_body {
             fn read_join(self, errors: &mut FieldErrors) -> Result<JoinRequest, Refused> {
                 let lease = self.expires_in_ms.map(|ms| errors.bounded("/expires_in_ms", ms, 1..=limits::LEASE_MS));
                 let retention = self.retention.map(|retention| retention.read(errors)).unwrap_or_default();
+                let labels = self.labels.unwrap_or_default().read(errors);
                 let group = read_group(errors, &self.group);
                 let zone = group.as_ref().ok().and_then(|(_, zone)| zone.clone());
                 let interfaces = read_interfaces(errors, zone, self.interfaces);
@@ -101,6 +105,7 @@ macro_rules! join_body {
                     sources: sources?,
                     exact_drops: self.exact_drops,
                     retention,
+                    labels: labels?,
                     lease: lease.map(Duration::from_millis).into(),
                     declared: false,
                     rules: None,

@@ -1,4 +1,4 @@
-//! Lists of resources: paged by cursor, filtered by group and state.
+//! Lists of resources: paged by cursor, filtered by group, labels and state.
 
 use std::borrow::Cow;
 
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::datagrams::PageRoom;
 use super::field_errors::{FieldError, FieldErrors};
 use super::fields::{decimal, parse_group};
+use super::labels::read_selector;
 use super::memberships::State;
 use crate::control::ListQuery;
 use crate::model::Id;
@@ -29,6 +30,9 @@ pub struct ListParams<S: ToSchema> {
     /// Show only entries of this group.
     #[param(nullable = false, min_length = 1)]
     group: Option<String>,
+    /// A selector: show only entries whose labels match it.
+    #[param(nullable = false, min_length = 1, example = "site=lab,role!=test")]
+    label: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]
     pub state: Option<S>,
@@ -49,6 +53,9 @@ pub struct JoinListParams {
     /// Show only entries of this group.
     #[param(nullable = false, min_length = 1)]
     group: Option<String>,
+    /// A selector: show only entries whose labels match it.
+    #[param(nullable = false, min_length = 1, example = "site=lab,role!=test")]
+    label: Option<String>,
     /// Show only entries in this state.
     #[param(inline, nullable = false)]
     pub state: Option<State>,
@@ -99,14 +106,14 @@ impl<T: ToSchema> PartialSchema for List<T> {
 impl<S: ToSchema> ListParams<S> {
     /// `errors`: those that were found before.
     pub fn query(&self, errors: FieldErrors) -> Result<ListQuery, Vec<FieldError>> {
-        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref())
+        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref(), self.label.as_deref())
     }
 }
 
 impl JoinListParams {
     /// `errors`: those that were found before.
     pub fn query(&self, errors: FieldErrors) -> Result<ListQuery, Vec<FieldError>> {
-        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref())
+        list_query(errors, self.after.as_deref(), self.limit, self.group.as_deref(), self.label.as_deref())
     }
 }
 
@@ -115,6 +122,7 @@ fn list_query(
     after: Option<&str>,
     limit: u64,
     group: Option<&str>,
+    label: Option<&str>,
 ) -> Result<ListQuery, Vec<FieldError>> {
     let after = after.map(|after| {
         let parsed = Id::parse(after)
@@ -123,7 +131,9 @@ fn list_query(
     });
     let limit = list_limit(&mut errors, limit);
     let group = group.map(|group| parse_group(&mut errors, "/group", group).map(|(group, _)| group));
-    let query = || Ok(ListQuery { after: after.transpose()?, limit, group: group.transpose()? });
+    let selector = label.map(|label| read_selector(&mut errors, label)).transpose();
+    let query =
+        || Ok(ListQuery { after: after.transpose()?, limit, group: group.transpose()?, selector: selector? });
     errors.finish(query())
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fields::{RetentionBody, millis, rfc3339};
+use super::labels::LabelsBody;
 use super::sources::Sources;
 use crate::control::{InterfaceView, JoinState, MembershipView};
 use crate::model::Interfaces;
@@ -47,6 +48,9 @@ pub struct Membership {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retention: Option<RetentionBody>,
+    #[serde(skip_serializing_if = "LabelsBody::is_empty")]
+    #[schema(required = false)]
+    labels: LabelsBody,
     /// When the membership was created.
     #[schema(format = DateTime)]
     created_at: String,
@@ -158,6 +162,7 @@ impl From<&MembershipView> for Membership {
             allow_missing: view.spec.allow_missing,
             exact_drops: view.spec.exact_drops,
             retention: RetentionBody::of(&view.spec.retention),
+            labels: LabelsBody::of(&view.spec.labels),
             created_at: rfc3339(view.created_at),
             expires_in_ms: view.lease.map(|lease| millis(lease.duration)),
             expires_at: view.lease.map(|lease| rfc3339(lease.expires_at)),

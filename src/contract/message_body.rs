@@ -10,10 +10,11 @@ use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::{
     InterfaceName, RetentionBody, ViewMember, decimal, object, read_address, read_group, read_interfaces,
 };
+use super::labels::{LabelsBody, read_labels};
 use super::payload::read_payload;
 use crate::control::InterfaceChoice;
 use crate::model::{
-    HopLimit, Interfaces, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
+    HopLimit, Interfaces, Labels, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
 };
 
 /// A request to send a message, with exactly one of `payload` and `payload_base64`.
@@ -74,6 +75,8 @@ pub struct MessageBody {
     linger_ms: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     retention: Option<RetentionBody>,
+    #[serde(default, deserialize_with = "object")]
+    labels: Option<LabelsBody>,
     /// Ignored: it is of the view.
     #[serde(default, rename = "id")]
     #[schema(value_type = Value)]
@@ -194,6 +197,9 @@ pub struct RawOptions {
     #[param(nullable = false, minimum = 0, maximum = 60000)]
     #[serde(default, deserialize_with = "decimal")]
     linger_ms: Option<u64>,
+    /// Labels, separated by commas.
+    #[param(nullable = false, min_length = 1, example = "site=lab,role=door")]
+    labels: Option<String>,
 }
 
 /// A valid request for a message, whose interfaces are not resolved yet.
@@ -243,7 +249,8 @@ impl RawOptions {
             linger_ms: self.linger_ms,
             ..MessageBody::default()
         };
-        let request = body.read_with(&mut errors, Ok(payload), "/payload");
+        let labels = read_labels(&mut errors, self.labels.as_deref());
+        let request = body.read_with(&mut errors, labels, Ok(payload), "/payload");
         errors.finish(request)
     }
 }
@@ -255,13 +262,15 @@ impl MessageBody {
         let pointers = ["/payload", "/payload_base64"];
         let given = pointers[usize::from(base64.is_some())];
         let payload = read_payload(&mut errors, pointers, text, base64);
-        let request = self.read_with(&mut errors, payload, given);
+        let labels = self.labels.take().unwrap_or_default().read(&mut errors);
+        let request = self.read_with(&mut errors, labels, payload, given);
         errors.finish(request)
     }
 
     fn read_with(
         self,
         errors: &mut FieldErrors,
+        labels: Result<Labels, Refused>,
         payload: Result<Bytes, Refused>,
         payload_pointer: &str,
     ) -> Result<MessageRequest, Refused> {
@@ -312,6 +321,7 @@ impl MessageBody {
             track_attempts,
             linger: Duration::from_millis(linger),
             retention,
+            labels: labels?,
         };
         Ok(MessageRequest { interfaces, spec })
     }

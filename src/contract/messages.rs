@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::datagrams::{GapBody, Response};
 use super::fields::{RetentionBody, millis, rfc3339};
+use super::labels::LabelsBody;
 use super::message_body::RepeatBody;
 use super::payload::{Encoding, Payload};
 use crate::control::{EgressResult, MessageView, RespondingPeer};
@@ -90,6 +91,9 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retention: Option<RetentionBody>,
+    #[serde(skip_serializing_if = "LabelsBody::is_empty")]
+    #[schema(required = false)]
+    labels: LabelsBody,
     /// The sends on each interface.
     sent: Vec<SentBy>,
     /// Counts of responses.
@@ -275,6 +279,7 @@ impl From<&MessageView> for Message {
             track_attempts: spec.track_attempts,
             linger_ms: millis(spec.linger),
             retention: RetentionBody::of(&spec.retention),
+            labels: LabelsBody::of(&spec.labels),
             sent: view.results.iter().map(|result| SentBy::from(&**result)).collect(),
             counters: Counters {
                 responses: view.counters.responses,

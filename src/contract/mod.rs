@@ -12,6 +12,7 @@ pub mod health;
 pub mod index;
 mod join_bodies;
 mod json_text;
+pub mod labels;
 pub mod lists;
 pub mod memberships;
 mod message_body;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::ResourceKind;
-use crate::model::{CloseReason, Group, Id, Timestamp};
+use crate::model::{CloseReason, Group, Id, Labels, Selector, Timestamp};
 use crate::store::{Cursor, Gap, GapReason};
 use crate::sync::Lock;
 
@@ -23,6 +23,8 @@ pub struct Event {
     pub kind: ResourceKind,
     pub id: Id,
     pub group: Group,
+    /// The labels of the resource at that time.
+    pub labels: Labels,
     /// None if the event concerns the resource as a whole.
     pub interface: Option<Arc<str>>,
 }
@@ -42,8 +44,8 @@ pub enum EventKind {
     NotHearing(Arc<str>),
     /// The socket on an interface was closed because the service's own code failed.
     Failed(Arc<str>),
-    /// The specification or the duration of the lease has changed.
-    Changed,
+    /// The specification or the duration of the lease has changed. These were the labels before.
+    Changed(Labels),
     /// With an interface: it is no longer in the specification. Without: left everywhere.
     Left,
     /// The lease ran out.
@@ -65,6 +67,8 @@ pub struct Events {
 
 struct Ring {
     events: VecDeque<Event>,
+    /// Of all events.
+    label_bytes: usize,
     /// The sequence number of the next event.
     next: u64,
 }
@@ -78,12 +82,14 @@ pub struct EventPage {
 }
 
 impl Events {
-    /// The number of kept events: some 2 MiB.
+    /// The number of kept events: some 2 MiB, and their labels.
     pub(super) const KEPT: usize = 10_000;
+    /// The most bytes of their labels: 400 for each. An event of a deleted resource is the last to have its labels.
+    const LABEL_BYTES: usize = 4 << 20;
 
     pub(super) fn new(capacity: usize) -> Self {
         // It would grow to the next power of two.
-        let ring = Mutex::new(Ring { events: VecDeque::with_capacity(capacity), next: 1 });
+        let ring = Mutex::new(Ring { events: VecDeque::with_capacity(capacity), label_bytes: 0, next: 1 });
         Self { epoch: fastrand::u64(..), capacity, ring, changed: Notify::new() }
     }
 
@@ -93,16 +99,18 @@ impl Events {
         kind: ResourceKind,
         id: &Id,
         group: Group,
+        labels: &Labels,
         interface: Option<Arc<str>>,
     ) {
-        let id = id.clone();
+        let (id, labels) = (id.clone(), labels.clone());
         let mut ring = self.ring();
-        let oldest = if ring.events.len() >= self.capacity { ring.events.pop_front() } else { None };
         let (sequence, at) = (ring.next, Timestamp::now());
-        ring.events.push_back(Event { sequence, at, event, kind, id, group, interface });
+        let event = Event { sequence, at, event, kind, id, group, labels, interface };
+        let evicted = ring.make_room(self.capacity, event.label_bytes());
+        ring.events.push_back(event);
         ring.next += 1;
         drop(ring);
-        drop(oldest);
+        drop(evicted);
         self.changed.notify_waiters();
     }
 
@@ -124,6 +132,34 @@ impl Events {
         EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
     }
 
+    /// The same, of the events that `which` selects. The page ends after the last event that was examined.
+    pub fn read_selected(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+        which: impl Fn(&Event) -> bool,
+    ) -> EventPage {
+        /// Events that are copied under one lock.
+        const PART: usize = 256;
+        let mut page = self.read(after, PART);
+        let (mut part, mut selected) = (std::mem::take(&mut page.events), Vec::new());
+        while !part.is_empty() {
+            for event in part {
+                page.next.sequence = event.sequence;
+                if which(&event) {
+                    selected.push(event);
+                }
+                if selected.len() == limit {
+                    return EventPage { events: selected, ..page };
+                }
+            }
+            let next = self.read(Some(page.next), PART);
+            // The next page reports a gap that comes up meanwhile.
+            part = if next.gap.is_some() { Vec::new() } else { next.events };
+        }
+        EventPage { events: selected, ..page }
+    }
+
     /// The cursor after the latest event.
     pub fn latest(&self) -> Cursor {
         Cursor { epoch: self.epoch, sequence: self.ring().next - 1 }
@@ -141,6 +177,36 @@ impl Events {
     }
 }
 
+impl Event {
+    /// Whether the selector matches the labels of the resource, or those that it had before this change: then this is
+    /// the last event that matches.
+    pub fn is_selected_by(&self, selector: &Selector) -> bool {
+        selector.matches(&self.labels)
+            || matches!(&self.event, EventKind::Changed(before) if selector.matches(before))
+    }
+
+    fn label_bytes(&self) -> usize {
+        let before = if let EventKind::Changed(before) = &self.event { before.bytes() } else { 0 };
+        self.labels.bytes() + before
+    }
+}
+
+impl Ring {
+    /// Makes room for an event with labels of this size, and charges them. Returns the oldest events, to be dropped
+    /// without the lock.
+    fn make_room(&mut self, capacity: usize, label_bytes: usize) -> Vec<Event> {
+        let mut evicted = Vec::new();
+        self.label_bytes += label_bytes;
+        while (self.events.len() >= capacity || self.label_bytes > Events::LABEL_BYTES)
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.label_bytes -= oldest.label_bytes();
+            evicted.push(oldest);
+        }
+        evicted
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +215,8 @@ mod tests {
         let (group, _) = Group::parse("239.1.2.3:10000").unwrap();
         let id = Id::parse("a").unwrap();
         for _ in 0..count {
-            events.emit(EventKind::Joined, ResourceKind::Membership, &id, group, Some("lo".into()));
+            let labels = Labels::default();
+            events.emit(EventKind::Joined, ResourceKind::Membership, &id, group, &labels, Some("lo".into()));
         }
     }
 
@@ -180,6 +247,42 @@ mod tests {
         let missed = Gap { reason: GapReason::Retention, missed: Some(2) };
         assert_eq!((sequences(&page), page.gap), (vec![4, 5, 6], Some(missed)));
         assert_eq!(events.read(Some(page.next), 10).gap, None);
+    }
+
+    #[test]
+    fn a_reader_gets_the_events_that_it_selects() {
+        let events = Events::new(2_000);
+        emit(&events, 1_000);
+        let read = |after, limit| events.read_selected(after, limit, |event| event.sequence % 400 == 0);
+        let page = read(None, 1);
+        assert_eq!((sequences(&page), page.next.sequence), (vec![400], 400));
+        let page = read(Some(page.next), 10);
+        assert_eq!((sequences(&page), page.next.sequence), (vec![800], 1_000));
+        let page = read(Some(page.next), 10);
+        assert_eq!((sequences(&page), page.next.sequence), (vec![], 1_000));
+        emit(&events, 3_000);
+        let page = read(Some(page.next), 10);
+        let missed = Gap { reason: GapReason::Retention, missed: Some(1_000) };
+        assert_eq!((sequences(&page), page.gap), (vec![2_400, 2_800, 3_200, 3_600, 4_000], Some(missed)));
+        let all = events.read_selected(None, 300, |_| true);
+        assert_eq!((all.events.len(), all.next.sequence), (300, 2_300));
+    }
+
+    #[test]
+    fn large_labels_leave_room_for_fewer_events() {
+        let (events, (group, _)) = (Events::new(10_000), Group::parse("239.1.2.3:10000").unwrap());
+        let label = |n| format!("{n:063}={}", "v".repeat(63));
+        let labels = Labels::parse(&(0..64).map(label).collect::<Vec<_>>().join(",")).unwrap();
+        let fitting = Events::LABEL_BYTES / (2 * labels.bytes());
+        for n in 0..2 * fitting as u64 {
+            let id = Id::parse(&n.to_string()).unwrap();
+            let changed = EventKind::Changed(labels.clone());
+            events.emit(changed, ResourceKind::Membership, &id, group, &labels, None);
+        }
+        let page = events.read(None, 10_000);
+        assert_eq!((page.events.len(), page.gap.unwrap().missed), (fitting, Some(fitting as u64)));
+        emit(&events, 10_000);
+        assert_eq!(events.ring().label_bytes, 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::{InterfaceChoice, JoinRequest, RequestedLease, Settings};
-use crate::model::{Group, InterfaceRef, ReplyBytes, Retention, SourceFilter};
+use crate::model::{Group, InterfaceRef, Labels, ReplyBytes, Retention, SourceFilter};
 use crate::store::Limits;
 
 /// One receive thread, and nothing on disk.
@@ -43,6 +43,7 @@ pub(super) fn on_lo() -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
+        labels: Labels::default(),
         lease: RequestedLease::None,
         declared: false,
         rules: None,

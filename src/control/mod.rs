@@ -8,6 +8,7 @@
 
 mod claims;
 mod condition;
+mod deletion;
 mod error;
 mod events;
 #[cfg(test)]

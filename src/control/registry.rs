@@ -1,10 +1,10 @@
 //! The registries of resources, list queries, and outcomes of PUTs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::model::{Group, Id};
+use crate::model::{Group, Id, Selector};
 use crate::sync::Lock;
 
 /// The resources of one kind by id, in the order of lists.
@@ -37,6 +37,7 @@ pub struct ListQuery {
     pub after: Option<Id>,
     pub limit: usize,
     pub group: Option<Group>,
+    pub selector: Option<Selector>,
 }
 
 impl<T> Default for Registry<T> {
@@ -119,9 +120,20 @@ impl<T> Registry<T> {
         latest.next().map(|(_, entry)| entry.clone())
     }
 
+    /// The entries whose deletion is not over.
+    pub(super) fn all_under_deletion(&self) -> Vec<Arc<T>> {
+        self.deleted.lock_shared().iter().map(|(_, entry)| entry.clone()).collect()
+    }
+
     /// Notes that the deletion is over.
     pub(super) fn end_deletion(&self, entry: &Arc<T>) {
-        self.deleted.lock_shared().retain(|(_, deleted)| !Arc::ptr_eq(deleted, entry));
+        self.end_deletions(std::slice::from_ref(entry));
+    }
+
+    /// Notes that these deletions are over.
+    pub(super) fn end_deletions(&self, entries: &[Arc<T>]) {
+        let ended: HashSet<_> = entries.iter().map(Arc::as_ptr).collect();
+        self.deleted.lock_shared().retain(|(_, deleted)| !ended.contains(&Arc::as_ptr(deleted)));
     }
 
     /// Removes the entry if the id still belongs to this very entry.

@@ -144,10 +144,7 @@ impl Shared {
     /// Waits for the store as long as the request has time left. `done`: the state of the resource if the disk takes
     /// too long.
     pub(super) async fn flushed(&self, done: Done) -> Result<(), ControlError> {
-        match &self.store {
-            Some(store) => within(done, written(store)).await?,
-            None => Ok(()),
-        }
+        within(done, self.written()).await?
     }
 
     /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
@@ -160,27 +157,25 @@ impl Shared {
         let shared = self.clone();
         let ending = self.tasks.spawn(async move {
             let entry = gone.await;
-            let deleted = match &shared.store {
-                Some(store) => written(store).await,
-                None => Ok(()),
-            };
+            let deleted = shared.written().await;
             registry(&shared).end_deletion(&entry);
             deleted
         });
         within(Done::DeletionUnderWay, ending).await?.unwrap_or(Err(ControlError::Stopping))
     }
 
+    /// Waits until the store, if there is one, has written all changes so far. A failed disk is no error here: the
+    /// service goes on, and the health checks report it. If the service stops meanwhile, the changes may be lost.
+    pub(super) async fn written(&self) -> Result<(), ControlError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        match store.flushed().await {
+            Err(DiskError::Closed) => Err(ControlError::Stopping),
+            _ => Ok(()),
+        }
+    }
+
     /// The kernel's current interfaces, for a request that has changed nothing yet.
     pub(super) async fn refreshed(&self) -> Result<Arc<InterfaceTable>, ControlError> {
         within(Done::Nothing, self.interfaces.refresh()).await?.map_err(ControlError::Failed)
-    }
-}
-
-/// Waits until the store has written all changes so far. A failed disk is no error here: the service goes on, and the
-/// health checks report it. If the service stops meanwhile, the changes may be lost.
-async fn written(store: &Store) -> Result<(), ControlError> {
-    match store.flushed().await {
-        Err(DiskError::Closed) => Err(ControlError::Stopping),
-        _ => Ok(()),
     }
 }

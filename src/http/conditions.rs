@@ -37,6 +37,19 @@ impl NewConditions {
     }
 }
 
+/// The condition of a request that changes a list, which exists and has no tag.
+pub(super) struct ListConditions {
+    holds: bool,
+}
+
+impl ListConditions {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let detail = "a list has no `etag`: leave `if-match` and `if-none-match` out";
+        let failed = || Problem::new(ProblemKind::PreconditionFailed, detail);
+        self.holds.then_some(()).ok_or_else(failed)
+    }
+}
+
 /// The condition of a request that reads a resource: `If-Match` alone, because a view is always sent.
 pub(super) struct ReadCondition(pub(super) Condition);
 
@@ -100,6 +113,15 @@ impl<S: Send + Sync> FromRequestParts<S> for NewConditions {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let TextCondition { at, .. } = TextCondition::of(&parts.headers)?;
         Ok(Self { has_match: at.is_some() })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ListConditions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let TextCondition { at, not_at } = TextCondition::of(&parts.headers)?;
+        Ok(Self { holds: at.is_none_or(|tags| tags == Tags::Any) && not_at != Some(Tags::Any) })
     }
 }
 

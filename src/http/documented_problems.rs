@@ -107,8 +107,12 @@ fn gives(status: &str, path: &str, method: &str, operation: &Operation) -> bool 
         "406" => has(ParameterIn::Query, "format"),
         "408" | "413" | "415" | "422" => has_body,
         "409" => is_spec,
-        // What a POST creates does not exist before.
-        "412" => has(ParameterIn::Header, "if-match") || (method == "POST" && has_body),
+        // What a POST creates does not exist before, and a list, of which a DELETE takes a part, has no tag.
+        "412" => {
+            has(ParameterIn::Header, "if-match")
+                || (method == "POST" && has_body)
+                || (method == "DELETE" && !is_below_id)
+        }
         "429" => is_spec && !is_renewal,
         _ => true,
     }

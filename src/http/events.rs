@@ -18,13 +18,15 @@ use crate::contract::datagrams::GapBody;
 use crate::contract::documented::EventStream;
 use crate::contract::events::{Event, EventFormat, EventList, EventQuery};
 use crate::contract::{After, FieldError, Format, parse_query};
-use crate::control::{Control, EventPage};
+use crate::control::{self, Control, EventPage};
+use crate::model::Selector;
 use crate::rendering::{EndReason, sse};
 use crate::store::Cursor;
 
 /// The parsed [`EventQuery`] and headers.
 pub(super) struct EventReading {
     after: Option<After>,
+    selector: Option<Selector>,
     /// If none, a stream.
     page: Option<(usize, Duration)>,
     authorization: Authorization,
@@ -47,9 +49,10 @@ pub(super) async fn events(State(control): State<Control>, reading: EventReading
     /// Events of all kinds of resources.
     const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
     let after = reading.after.map(|after| after.resolve(|| control.events().latest()));
+    let reader = Reader { control, after, selector: reading.selector };
     varying(match reading.page {
-        Some((limit, wait)) => JsonResponse(page(&control, after, limit, wait).await).into_response(),
-        None => streamed(EVENTS, follow(control, after, reading.authorization)),
+        Some((limit, wait)) => JsonResponse(page(reader, limit, wait).await).into_response(),
+        None => streamed(EVENTS, follow(reader, reading.authorization)),
     })
 }
 
@@ -86,22 +89,44 @@ impl EventReading {
         }
         let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=1_000);
         let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=60_000);
-        let after = errors.finish(after.transpose()).map_err(Problem::of_parameters)?;
+        let selector = query.selector(&mut errors);
+        let read = after.transpose().and_then(|after| Ok((after, selector?)));
+        let (after, selector) = errors.finish(read).map_err(Problem::of_parameters)?;
         let authorization = Authorization::of(&parts.extensions);
         if format == Format::Sse {
             let resumed = last_event_id(&parts.headers)?;
-            return Ok(Self { after: resumed.map(After::Cursor).or(after), page: None, authorization });
+            let after = resumed.map(After::Cursor).or(after);
+            return Ok(Self { after, selector, page: None, authorization });
         }
         let page = (usize::try_from(limit).unwrap_or(usize::MAX), Duration::from_millis(wait));
-        Ok(Self { after, page: Some(page), authorization })
+        Ok(Self { after, selector, page: Some(page), authorization })
     }
 }
 
-async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Duration) -> EventList {
+/// A client that reads events: it has a cursor and no queue, as with logs.
+struct Reader {
+    control: Control,
+    after: Option<Cursor>,
+    selector: Option<Selector>,
+}
+
+impl Reader {
+    fn read(&mut self, limit: usize) -> EventPage {
+        let selects = |event: &control::Event| {
+            self.selector.as_ref().is_none_or(|selector| event.is_selected_by(selector))
+        };
+        let page = self.control.events().read_selected(self.after, limit, selects);
+        self.after = Some(page.next);
+        page
+    }
+}
+
+async fn page(mut reader: Reader, limit: usize, wait: Duration) -> EventList {
+    let control = reader.control.clone();
     let deadline = Instant::now() + wait;
     loop {
         let changed = control.events().changed();
-        let page = control.events().read(after, limit);
+        let page = reader.read(limit);
         let some = !page.events.is_empty() || page.gap.is_some();
         if some || Instant::now() >= deadline || control.stopping().is_cancelled() {
             return EventList {
@@ -118,18 +143,18 @@ async fn page(control: &Control, after: Option<Cursor>, limit: usize, wait: Dura
     }
 }
 
-/// As with logs, a client has a cursor and no queue.
-fn follow(control: Control, after: Option<Cursor>, authorization: Authorization) -> Body {
+fn follow(reader: Reader, authorization: Authorization) -> Body {
     const MAX_READ: usize = 100;
     let mut begun = Vec::new();
-    sse::begin(&mut begun, after);
+    sse::begin(&mut begun, reader.after);
     let begun = stream::iter((!begun.is_empty()).then_some(Ok(Bytes::from(begun))));
-    let state = Some((control, after, authorization));
+    let state = Some((reader, authorization));
     Body::from_stream(begun.chain(stream::unfold(state, |state| async {
-        let (control, after, authorization) = state?;
+        let (mut reader, authorization) = state?;
+        let control = reader.control.clone();
         let mut out = Vec::new();
         let changed = control.events().changed();
-        let page = control.events().read(after, MAX_READ);
+        let page = reader.read(MAX_READ);
         let ended = if control.stopping().is_cancelled() {
             Some(EndReason::Stopping)
         } else {
@@ -150,7 +175,7 @@ fn follow(control: Control, after: Option<Cursor>, authorization: Authorization)
         } else {
             drop(changed);
         }
-        Some((Ok(Bytes::from(out)), Some((control, Some(page.next), authorization))))
+        Some((Ok(Bytes::from(out)), Some((reader, authorization))))
     })))
 }
 

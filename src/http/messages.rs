@@ -9,7 +9,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
 use super::compute::compute;
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition, identity, tagged};
+use super::conditions::{
+    Conditions, IfMatch, IfNoneMatch, ListConditions, NewConditions, ReadCondition, identity, tagged,
+};
+use super::deletion;
 use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
 use super::json::JsonResponse;
 use super::misplaced::MisplacedOptions;
@@ -20,6 +23,7 @@ use super::resource::{DatagramParams, IdParam, Resource, location};
 use super::responses::{LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
+use crate::contract::labels::{Deleted, DeletionParams};
 use crate::contract::lists::{List, ListParams};
 use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
@@ -109,6 +113,21 @@ pub(super) async fn list(
         List::new(entries, more)
     });
     Ok(JsonResponse(list.await?))
+}
+
+/// Delete messages by their labels
+///
+/// The service deletes those whose labels match the selector, each as if by its id, and responds once all are deleted. A
+/// list has no `etag`: a request with If-Match for one gets 412.
+#[utoipa::path(delete, path = "/v1/messages", tag = "messages", operation_id = "delete_messages",
+    params(DeletionParams),
+    responses((status = 200, description = "How many were deleted", body = Deleted), Problem))]
+pub(super) async fn delete_selected(
+    control: State<Control>,
+    conditions: ListConditions,
+    params: Query<DeletionParams>,
+) -> Result<JsonResponse<Deleted>, Problem> {
+    deletion::delete_selected::<Message>(control, conditions, params).await
 }
 
 /// Show a message

@@ -7,6 +7,7 @@ mod access;
 mod api;
 mod compute;
 mod conditions;
+mod deletion;
 mod docs;
 mod documented_problems;
 mod events;

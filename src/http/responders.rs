@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::conditions::{Conditions, IfMatch, IfNoneMatch, NewConditions, ReadCondition};
+use super::conditions::{Conditions, IfMatch, IfNoneMatch, ListConditions, NewConditions, ReadCondition};
+use super::deletion;
 use super::extract::{Json, NoQuery, OptionalJson, Patch, PathId, Query};
 use super::joins;
 use super::json::JsonResponse;
@@ -13,6 +14,7 @@ use super::reading::{DatagramPath, LastEventId, Reading};
 use super::resource::{DatagramParams, IdParam, Resource};
 use super::responses::{Created, Joined, LogContent, PayloadContent, Shown};
 use crate::contract::datagrams::{Datagram, DatagramPage};
+use crate::contract::labels::{Deleted, DeletionParams};
 use crate::contract::lists::{JoinListParams, List};
 use crate::contract::responders::Responder;
 use crate::contract::{ReadQuery, RenewBody, ResponderBody, ResponderPatch};
@@ -91,6 +93,21 @@ pub(super) async fn list(
     params: Query<JoinListParams>,
 ) -> Result<JsonResponse<ResponderList>, Problem> {
     joins::list(control, params).await
+}
+
+/// Delete responders by their labels
+///
+/// The service deletes those whose labels match the selector, each as if by its id, and responds once all are deleted. A
+/// list has no `etag`: a request with If-Match for one gets 412.
+#[utoipa::path(delete, path = "/v1/responders", tag = "responders", operation_id = "delete_responders",
+    params(DeletionParams),
+    responses((status = 200, description = "How many were deleted", body = Deleted), Problem))]
+pub(super) async fn delete_selected(
+    control: State<Control>,
+    conditions: ListConditions,
+    params: Query<DeletionParams>,
+) -> Result<JsonResponse<Deleted>, Problem> {
+    deletion::delete_selected::<Responder>(control, conditions, params).await
 }
 
 /// Show a responder

@@ -21,19 +21,19 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
     OpenApiRouter::with_openapi(Document::openapi())
         // Send to a group, and collect the responses
-        .at("/v1/messages", routes!(message::list, message::send))
+        .at("/v1/messages", routes!(message::list, message::send, message::delete_selected))
         .at("/v1/messages/{id}", routes!(message::show, message::put, message::delete))
         .at("/v1/messages/{id}/cancel", routes!(message::cancel))
         .at("/v1/messages/{id}/responses", routes!(message::responses))
         .at("/v1/messages/{id}/responses/{seq}/payload", routes!(message::payload))
         // Join groups, and read their datagrams
-        .at("/v1/memberships", routes!(member::list, member::create))
+        .at("/v1/memberships", routes!(member::list, member::create, member::delete_selected))
         .at("/v1/memberships/{id}", routes!(member::show, member::put, member::patch, member::leave))
         .at("/v1/memberships/{id}/renew", routes!(member::renew))
         .at("/v1/memberships/{id}/datagrams", routes!(member::datagrams))
         .at("/v1/memberships/{id}/datagrams/{seq}/payload", routes!(member::payload))
         // Join groups, and reply to datagrams
-        .at("/v1/responders", routes!(answer::list, answer::create))
+        .at("/v1/responders", routes!(answer::list, answer::create, answer::delete_selected))
         .at("/v1/responders/{id}", routes!(answer::show, answer::put, answer::patch, answer::leave))
         .at("/v1/responders/{id}/renew", routes!(answer::renew))
         .at("/v1/responders/{id}/datagrams", routes!(answer::datagrams))

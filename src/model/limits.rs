@@ -13,3 +13,5 @@ pub const LEASE_MS: u64 = 2_592_000_000;
 /// Sources that one filter may name; the kernel's own limits (`igmp_max_msf`, `mld_max_msf`) are lower by default.
 pub const SOURCES: usize = 1_024;
 pub const INTERFACES: usize = 1_024;
+/// Labels of a resource, and conditions of a selector.
+pub const LABELS: usize = 64;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Group, Interfaces, Retention, SourceFilter};
+use super::{Group, Interfaces, Labels, Retention, SourceFilter};
 
 /// The specification of a membership; its status is reported per interface.
 ///
@@ -20,4 +20,6 @@ pub struct MembershipSpec {
     /// buffers of up to 64 (`UDP_GRO`); costs throughput.
     pub exact_drops: bool,
     pub retention: Retention,
+    #[serde(default)]
+    pub labels: Labels,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Group, Interfaces, Retention, limits};
+use super::{Family, Group, Interfaces, Labels, Retention, limits};
 
 /// The TTL (IPv4) or hop limit (IPv6) of a message's datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct MessageSpec {
     pub track_attempts: bool,
     pub linger: Duration,
     pub retention: Retention,
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 impl MessageSpec {

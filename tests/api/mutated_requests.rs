@@ -136,7 +136,7 @@ fn valid_requests(group: &str, other: &str) -> Vec<Vec<u8>> {
             "PUT",
             "/v1/memberships/m-1".to_owned(),
             format!(
-                r#"{{"group":"{group}","interfaces":["lo"],"expires_in_ms":60000,"sources":{{"exclude":["192.0.2.1"]}},"retention":{{"datagrams":10}}}}"#
+                r#"{{"group":"{group}","interfaces":["lo"],"expires_in_ms":60000,"sources":{{"exclude":["192.0.2.1"]}},"retention":{{"datagrams":10}},"labels":{{"site":"lab"}}}}"#
             ),
         ),
         (
@@ -163,7 +163,7 @@ fn valid_requests(group: &str, other: &str) -> Vec<Vec<u8>> {
         let length = body.len();
         requests.push(format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"));
     }
-    let raw = format!("/v1/messages?group={other}&interfaces=lo&window_ms=0&ttl=1");
+    let raw = format!("/v1/messages?group={other}&interfaces=lo&window_ms=0&ttl=1&labels=site=lab,role=door");
     requests.push(format!("POST {raw} HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"));
     for path in [
         "/v1/memberships?limit=10&state=joined&after=m-0",
@@ -174,6 +174,7 @@ fn valid_requests(group: &str, other: &str) -> Vec<Vec<u8>> {
         "/v1/responders/r-1/datagrams?format=sse",
         "/v1/messages/roll-1/responses?format=pcapng",
         "/v1/events?format=json&limit=5&after=latest",
+        "/v1/memberships?label=site=lab,role!=test,rack%20in%20(a,b)",
         "/v1/groups",
         "/v1/interfaces",
         "/v1/config",
@@ -190,6 +191,10 @@ fn valid_requests(group: &str, other: &str) -> Vec<Vec<u8>> {
     requests.push("HEAD /v1/memberships/m-1 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned());
     requests.push(
         "DELETE /v1/memberships/m-1 HTTP/1.1\r\nhost: localhost\r\nif-none-match: *\r\n\r\n".to_owned(),
+    );
+    requests.push(
+        "DELETE /v1/memberships?label=site=lab,role%20notin%20(a,b) HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            .to_owned(),
     );
     requests.push("OPTIONS /v1/groups HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\naccess-control-request-method: PUT\r\n\r\n".to_owned());
     requests.into_iter().map(String::into_bytes).collect()

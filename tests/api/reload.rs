@@ -61,6 +61,28 @@ async fn an_unchanged_declaration_keeps_its_log() {
 }
 
 #[tokio::test]
+async fn a_declaration_has_labels() {
+    let group = fresh_group();
+    let labelled = |labels: &str| [membership("monitor", &group) + &format!("labels = {{ {labels} }}\n")];
+    let node = Node::start(&labelled(r#"site = "lab", bytes = "1M", "example.com/age_ms" = "5s""#));
+    let shown = node.get("/v1/memberships/monitor").await.expect(200);
+    assert_eq!(shown["labels"], json!({"site": "lab", "bytes": "1M", "example.com/age_ms": "5s"}));
+    node.send(&group, json!({"window_ms": 0})).await;
+    let before = node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await;
+
+    node.reload(&labelled(r#"site = "office""#)).await;
+
+    let shown = node.get("/v1/memberships/monitor").await.expect(200);
+    assert_eq!((&shown["labels"], &shown["revision"]), (&json!({"site": "office"}), &json!(2)));
+    assert_eq!(node.wait_for_datagrams("/v1/memberships/monitor/datagrams", 1).await, before);
+    // A client may delete a declared resource; the next reload restores it.
+    let deleted = node.delete("/v1/memberships?label=site").await.expect(200);
+    assert_eq!(deleted, json!({"deleted": 1}));
+    node.reload(&labelled(r#"site = "office""#)).await;
+    assert_eq!(node.ids("/v1/memberships").await, ["monitor"]);
+}
+
+#[tokio::test]
 async fn a_broken_file_changes_nothing_and_is_reported() {
     let group = fresh_group();
     let node = Node::start(&[membership("monitor", &group)]);

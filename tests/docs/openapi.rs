@@ -369,6 +369,15 @@ impl Document {
             let closed = schema["additionalProperties"] == false;
             let is_known = |name: &String| known.is_some_and(|known| known.contains_key(name));
             check(!closed || object.keys().all(is_known), "additionalProperties");
+            let (names, others) = (&schema["propertyNames"], &schema["additionalProperties"]);
+            let most = schema["maxProperties"].as_u64().unwrap_or(u64::MAX);
+            check(object.len() as u64 <= most, "maxProperties");
+            for (name, value) in object {
+                broken.extend(self.violations(names, &json!(name)));
+                if others.is_object() && !is_known(name) {
+                    broken.extend(self.violations(others, value));
+                }
+            }
             for (name, property) in known.into_iter().flatten() {
                 broken
                     .extend(object.get(name).into_iter().flat_map(|value| self.violations(property, value)));

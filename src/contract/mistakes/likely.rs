@@ -17,6 +17,8 @@ const MEANT: &[(&str, &[&str])] = &[
     ("expires_in_ms", &["lease", "lease_ms", "duration_ms", "timeout_ms"]),
     ("reply", &["response", "answer", "ack"]),
     ("match", &["filter", "pattern", "when"]),
+    ("labels", &["tags", "annotations", "metadata"]),
+    ("label", &["selector", "label_selector", "tags", "filter", "where"]),
     ("source", &["src", "source_address", "from", "bind"]),
     ("after", &["cursor", "offset", "page", "start", "next_cursor"]),
     ("limit", &["size", "count", "page_size", "per_page", "max", "n"]),

@@ -83,7 +83,8 @@ impl Schema {
             Value::Object(members) => {
                 let required = choice["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
                 let is_known = |(name, member): (&String, &Value)| {
-                    choice["properties"].get(name).is_some_and(|property| self.accepts(property, member))
+                    let property = choice["properties"].get(name).or(of_other_names(choice));
+                    property.is_some_and(|property| self.accepts(property, member))
                 };
                 required.into_iter().all(|name| members.contains_key(name)) && members.iter().all(is_known)
             }
@@ -137,6 +138,11 @@ pub(super) fn kind(schema: &Value) -> &str {
         kind => kind.as_str(),
     }
     .unwrap_or("any")
+}
+
+/// The schema of members whose names an object does not list, if it has such.
+pub(super) fn of_other_names(object: &Value) -> Option<&Value> {
+    object.get("additionalProperties").filter(|schema| schema.is_object())
 }
 
 /// Whether the value is of this type.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::likely::group_in_parts;
-use super::schema::{Schema, bounds, is_of, kind};
+use super::schema::{Schema, bounds, is_of, kind, of_other_names};
 use super::words::Words;
 use crate::contract::field_errors::{FieldError, MOST_ERRORS, escaped};
 use crate::contract::notation::Notation;
@@ -39,12 +39,13 @@ impl<'a> MistakeSearch<'a> {
     /// Whether the object has all required members, once those with mistakes are removed.
     fn object(&mut self, schema: &Value, members: &mut Map<String, Value>, pointer: &str) -> bool {
         let properties = schema["properties"].as_object();
+        let others = of_other_names(schema);
         let mut wrong = Vec::new();
         let group = if pointer.is_empty() { group_in_parts(members) } else { None };
         let first = self.found.len();
         members.retain(|name, value| {
             let at = format!("{pointer}/{}", escaped(name));
-            let Some(property) = properties.and_then(|properties| properties.get(name)) else {
+            let Some(property) = properties.and_then(|properties| properties.get(name)).or(others) else {
                 self.add(|words| words.unknown(schema, name, value, &at, group.as_deref()));
                 return false;
             };

@@ -181,7 +181,7 @@ impl Membership {
                 state.replaced.push(old);
             }
         }
-        state.spec = spec.clone();
+        let labels_before = std::mem::replace(&mut state.spec, spec.clone()).labels;
         to_close.extend(state.drop_excluded(table));
         state.replies = replies;
         let now = self.context.sockets.clock();
@@ -192,7 +192,7 @@ impl Membership {
         to_close.extend(unused);
         if differs || lease_before != state.lease.map(|lease| lease.duration) {
             state.revision = state.revision.next(now.real);
-            self.emit(state, EventKind::Changed, None);
+            self.emit(state, EventKind::Changed(labels_before), None);
         }
         self.emit_interfaces(state);
         to_close

@@ -36,7 +36,8 @@ pub(super) fn bytes_of(spec: &MembershipSpec, rules: Option<&ResponderRules>) ->
         };
         reply + matches
     });
-    MEMBERSHIP_BYTES + interfaces * INTERFACE_BYTES + sources * SOURCE_BYTES + rules
+    let labels = spec.labels.bytes();
+    MEMBERSHIP_BYTES + interfaces * INTERFACE_BYTES + sources * SOURCE_BYTES + labels + rules
 }
 
 impl Shared {

@@ -75,6 +75,7 @@ impl Membership {
 
     /// Called under the state's lock, so that the events are in the order of the changes.
     pub(super) fn emit(&self, state: &MembershipState, event: EventKind, interface: Option<Arc<str>>) {
-        self.context.events.emit(event, self.kind(), &self.id, state.spec.group, interface);
+        let spec = &state.spec;
+        self.context.events.emit(event, self.kind(), &self.id, spec.group, &spec.labels, interface);
     }
 }

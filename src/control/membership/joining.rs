@@ -15,7 +15,7 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::views::Lease;
 use crate::model::{
-    ClockReading, Group, Id, InterfaceTable, MembershipSpec, ResponderRules, Retention, Revision,
+    ClockReading, Group, Id, InterfaceTable, Labels, MembershipSpec, ResponderRules, Retention, Revision,
     SourceFilter,
 };
 
@@ -28,6 +28,7 @@ pub struct JoinRequest {
     pub sources: SourceFilter,
     pub exact_drops: bool,
     pub retention: Retention,
+    pub labels: Labels,
     pub lease: RequestedLease,
     /// The request comes from the configuration file.
     pub declared: bool,

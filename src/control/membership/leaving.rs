@@ -9,23 +9,28 @@ use super::state::{FinalState, LeaseCheck, Membership, MembershipState, Stage};
 use crate::control::events::EventKind;
 use crate::control::resource_failures::Failable;
 use crate::control::resource_kind::ResourceKind;
-use crate::model::Id;
+use crate::model::{Id, Labels};
 use crate::net::Registration;
 
 impl Membership {
     /// Leaves the group: once this returns, nothing more reaches the log; see [`Self::sockets_closed`].
     pub(in crate::control) fn leave(&self) {
+        self.leave_if(|_| true);
+    }
+
+    /// The same, if its labels are still so. Returns whether it left now.
+    pub(in crate::control) fn leave_if(&self, which: impl FnOnce(&Labels) -> bool) -> bool {
         let mut state = self.state();
-        let sockets = if state.stage == Stage::Left {
-            Vec::new()
-        } else {
-            self.leave_with(&mut state, EventKind::Left)
-        };
+        if state.stage == Stage::Left || !which(&state.spec.labels) {
+            return false;
+        }
+        let sockets = self.leave_with(&mut state, EventKind::Left);
         drop(state);
         self.close(sockets);
         if let Some(responder) = &self.responder {
             responder.close();
         }
+        true
     }
 
     /// Resolves once the released sockets are closed, and their ports free. Cancel-safe.

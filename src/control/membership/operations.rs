@@ -100,6 +100,7 @@ impl Control {
                     && hears.is_none_or(|hears| status.hears == hears)
             };
             query.group.is_none_or(|group| membership.group() == group)
+                && query.selector.as_ref().is_none_or(|selector| membership.is_selected_by(selector))
                 && (state.is_none() && hears.is_none() || has_status())
         })
     }
@@ -166,6 +167,7 @@ impl Control {
             sources: request.sources.clone(),
             exact_drops: request.exact_drops,
             retention: request.retention,
+            labels: request.labels.clone(),
         })
     }
 }

@@ -71,7 +71,7 @@ impl Membership {
         state.lease = Some(Lease::starting(now, duration));
         if changes {
             state.revision = state.revision.next(now.real);
-            self.emit(&state, EventKind::Changed, None);
+            self.emit(&state, EventKind::Changed(state.spec.labels.clone()), None);
         }
         Ok(true)
     }

@@ -17,7 +17,7 @@ use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
 use crate::control::totals::{CurrentState, ReceivedTotals, Totals, TotalsAccumulator};
 use crate::control::views::{InterfaceView, JoinState, JoinStatus, Lease, MembershipView, ResponderView};
-use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Revision, Timestamp};
+use crate::model::{Group, Id, InterfaceTable, Interfaces, MembershipSpec, Revision, Selector, Timestamp};
 use crate::net::{Registration, SocketBackend};
 use crate::store::{Budget, Limits, Log, LogCounters, Store};
 use crate::sync::Lock;
@@ -144,6 +144,10 @@ impl Membership {
 
     pub(in crate::control) fn group(&self) -> Group {
         self.state().spec.group
+    }
+
+    pub(in crate::control) fn is_selected_by(&self, selector: &Selector) -> bool {
+        selector.matches(&self.state().spec.labels)
     }
 
     pub(super) fn revision(&self) -> Revision {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::control::{
     Condition, Control, InterfaceChoice, JoinRequest, RequestedLease, ResourceKind, fixtures,
 };
-use crate::model::{HopLimit, Id, InterfaceRef, Interfaces, MessageSpec, Repeat, Retention};
+use crate::model::{HopLimit, Id, InterfaceRef, Interfaces, Labels, MessageSpec, Repeat, Retention};
 
 #[tokio::test]
 async fn an_interface_that_is_not_there_needs_no_retry() {
@@ -73,5 +73,6 @@ fn message() -> MessageSpec {
         track_attempts: false,
         linger: Duration::ZERO,
         retention: Retention::default(),
+        labels: Labels::default(),
     }
 }

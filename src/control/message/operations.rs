@@ -119,6 +119,7 @@ impl Control {
     pub fn messages(&self, query: &ListQuery, closed: Option<bool>) -> (Vec<Arc<Message>>, bool) {
         self.0.messages.page(query.after.as_ref(), query.limit, |message| {
             query.group.is_none_or(|group| message.spec().group == group)
+                && query.selector.as_ref().is_none_or(|selector| message.is_selected_by(selector))
                 && closed.is_none_or(|closed| message.is_closed() == closed)
         })
     }

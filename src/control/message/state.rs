@@ -14,7 +14,7 @@ use crate::control::resource_failures::ResourceFailures;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::timers::Timers;
 use crate::control::totals::{ReceivedTotals, Totals, TotalsAccumulator};
-use crate::model::{CloseReason, Id, MessageSpec, Revision, Timestamp};
+use crate::model::{CloseReason, Id, MessageSpec, Revision, Selector, Timestamp};
 use crate::net::SocketBackend;
 use crate::store::{Log, LogCounters};
 use crate::sync::Lock;
@@ -113,7 +113,10 @@ impl Message {
 
     pub(super) fn memory_bytes(spec: &MessageSpec, responders: usize) -> usize {
         // The payload is stored in base64.
-        Self::MESSAGE_BYTES + spec.payload.len() / 3 * 4 + responders * Self::RESPONDER_BYTES
+        Self::MESSAGE_BYTES
+            + spec.payload.len() / 3 * 4
+            + spec.labels.bytes()
+            + responders * Self::RESPONDER_BYTES
     }
 
     /// Charges the responders' bytes, now that the message is closed.
@@ -136,6 +139,10 @@ impl Message {
 
     pub fn spec(&self) -> &MessageSpec {
         &self.spec
+    }
+
+    pub(in crate::control) fn is_selected_by(&self, selector: &Selector) -> bool {
+        selector.matches(&self.spec.labels)
     }
 
     pub fn log(&self) -> &Arc<Log> {
@@ -214,7 +221,8 @@ impl Message {
     }
 
     pub(super) fn emit(&self, event: EventKind) {
-        self.context.events.emit(event, ResourceKind::Message, &self.id, self.spec.group, None);
+        let (kind, spec) = (ResourceKind::Message, &self.spec);
+        self.context.events.emit(event, kind, &self.id, spec.group, &spec.labels, None);
     }
 
     pub(super) fn collection(&self) -> MutexGuard<'_, Collection> {

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use libfuzzer_sys::fuzz_target;
 use rollcall::http::fuzzing::{self, Reads};
 use rollcall::contract::parse_time;
-use rollcall::model::{Group, DatagramMeta, Id, Timestamp};
+use rollcall::model::{Group, DatagramMeta, Id, Labels, Selector, Timestamp};
 use rollcall::rendering::SourceRange;
 use rollcall::store::{Budget, Cursor, Limits, Log, RecordBatch, ReadRange};
 
@@ -20,6 +20,12 @@ fuzz_target!(|input: &[u8]| {
     let headers: Vec<_> = lines.filter_map(|line| line.split_once(": ")).collect();
     for what in [Reads::Log, Reads::Events, Reads::Memberships, Reads::Messages] {
         let _ = fuzzing::read(what, query, &headers);
+    }
+    let labels = Labels::parse(query).unwrap_or_default();
+    let kept = serde_json::to_string(&labels).expect("they are kept");
+    assert_eq!(serde_json::from_str::<Labels>(&kept).expect("they come back"), labels);
+    if let Ok(selector) = Selector::parse(query) {
+        selector.matches(&labels);
     }
     // Each value by itself, wherever it would stand in a query.
     for text in query.split(['=', '&']) {

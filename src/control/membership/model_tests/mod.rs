@@ -28,8 +28,8 @@ use crate::control::timers::Timers;
 use crate::control::totals::TotalsAccumulator;
 use crate::control::{Condition, InterfaceChoice, JoinRequest, RequestedLease};
 use crate::model::{
-    Delay, Group, Id, InterfaceTable, Interfaces, Match, MembershipSpec, Reply, ReplyBytes, ReplyFrom,
-    ResponderRules, Retention, SourceFilter,
+    Delay, Group, Id, InterfaceTable, Interfaces, Labels, Match, MembershipSpec, Reply, ReplyBytes,
+    ReplyFrom, ResponderRules, Retention, SourceFilter,
 };
 use crate::net::{InterfaceWatch, SocketBackend};
 use crate::store::{Budget, Limits};
@@ -286,6 +286,7 @@ fn spec(target: Target) -> MembershipSpec {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
+        labels: Labels::default(),
     }
 }
 
@@ -305,6 +306,7 @@ fn request(answers: bool) -> JoinRequest {
         sources: SourceFilter::Any,
         exact_drops: false,
         retention: Retention::default(),
+        labels: Labels::default(),
         lease: RequestedLease::None,
         declared: false,
         rules: answers.then_some(rules),

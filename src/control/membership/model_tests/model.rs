@@ -260,7 +260,7 @@ pub(super) fn name(event: &EventKind) -> &'static str {
         EventKind::Hearing => "hearing",
         EventKind::NotHearing(_) => "not_hearing",
         EventKind::Failed(_) => "failed",
-        EventKind::Changed => "changed",
+        EventKind::Changed(_) => "changed",
         EventKind::Left => "left",
         _ => "another",
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Group, HopLimit, Interfaces, Repeat, Retention};
+use crate::model::{Group, HopLimit, Interfaces, Labels, Repeat, Retention};
 
 fn spec() -> MessageSpec {
     MessageSpec {
@@ -21,6 +21,7 @@ fn spec() -> MessageSpec {
         track_attempts: false,
         linger: Duration::ZERO,
         retention: Retention::default(),
+        labels: Labels::default(),
     }
 }
 

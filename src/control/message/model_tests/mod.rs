@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::control::{Condition, Control, Settings, fixtures};
-use crate::model::{CloseReason, Group, HopLimit, Interfaces, MessageSpec, Repeat, Retention};
+use crate::model::{CloseReason, Group, HopLimit, Interfaces, Labels, MessageSpec, Repeat, Retention};
 use world::{Becomes, World, WorldEvent};
 
 proptest! {
@@ -145,6 +145,7 @@ fn message() -> MessageSpec {
         track_attempts: false,
         linger: Duration::from_millis(100),
         retention: Retention::default(),
+        labels: Labels::default(),
     }
 }
 
