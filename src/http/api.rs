@@ -13,13 +13,14 @@ use tower::Service;
 use tower_http::catch_panic::CatchPanic;
 
 use super::access::{
-    Access, AccessDecision, AccessPolicy, Authorization, Capacity, ListenerKind, OriginPolicy,
+    Access, AccessDecision, AccessPolicy, Authorization, Capacity, ListenerKind, OriginPolicy, is_operational,
 };
 use super::openapi::complete_document;
 use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
+use super::turns::in_turn;
 use super::{docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
@@ -128,11 +129,15 @@ impl Api {
             Ok(AccessDecision::Preflight(response)) => response,
             Ok(AccessDecision::Authorized(authorization)) => {
                 authorization.attach(request.extensions_mut());
+                let is_operational = is_operational(request.uri().path());
                 let handling = waiting::one_request(self.route(request, authorization));
-                match &span {
-                    Some(span) => span.around(handling).await,
-                    None => handling.await,
-                }
+                let handling = async {
+                    match &span {
+                        Some(span) => span.around(handling).await,
+                        None => handling.await,
+                    }
+                };
+                if is_operational { handling.await } else { in_turn(handling).await }
             }
             Err(problem) => problem.into_response(),
         };

@@ -33,6 +33,7 @@ mod responders;
 mod responses;
 mod router;
 mod state;
+mod turns;
 
 pub use access::{Access, Capacity, ListenerKind, OriginPolicy, RequireToken};
 pub use api::{Api, document};

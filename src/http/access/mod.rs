@@ -9,6 +9,6 @@ mod token_auth;
 pub(super) use authorization::{Authorization, needed};
 pub use origin::OriginPolicy;
 pub use policy::Capacity;
-pub(super) use policy::{AccessDecision, AccessPolicy};
+pub(super) use policy::{AccessDecision, AccessPolicy, is_operational};
 pub use token_auth::{Access, ListenerKind, RequireToken};
 pub(super) use token_auth::{METRICS, is_open};

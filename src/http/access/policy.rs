@@ -76,6 +76,6 @@ pub(in crate::http) enum AccessDecision {
 }
 
 /// Whether operators need this path to see what is wrong.
-fn is_operational(path: &str) -> bool {
+pub(in crate::http) fn is_operational(path: &str) -> bool {
     ["/livez", "/readyz", METRICS].contains(&path)
 }
