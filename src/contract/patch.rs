@@ -75,7 +75,7 @@ fn merge(target: &mut Value, name: &str, patch: &Value) {
 /// A body for the renewal of a lease.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"expires_in_ms": 60000}), json!({})))]
+#[schema(examples(json!({"expires_in_ms": 3_600_000}), json!({})))]
 pub struct RenewBody {
     /// The lease in milliseconds. Default: as long as before.
     #[schema(minimum = 1, maximum = 2_592_000_000_u64)]

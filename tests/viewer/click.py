@@ -9,11 +9,31 @@ the browser's console fails the run.
 import sys
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 LIMIT_SECONDS = 20
+# Keeps when the page was clicked and what its requests came to, for an operation that shows no response.
+RECORD = """
+const record = (entry) => window.recorded.push({at: Math.round(performance.now()), ...entry});
+window.recorded = [];
+document.addEventListener("click", (click) => record({clicked: click.target.className}), true);
+const fetch = window.fetch;
+window.fetch = async (...request) => {
+  const url = request[0].url ?? request[0];
+  record({requested: url});
+  try {
+    const response = await fetch(...request);
+    record({responded: url, status: response.status});
+    return response;
+  } catch (error) {
+    record({failed: url, error: String(error)});
+    throw error;
+  }
+};
+"""
 
 
 def main(url):
@@ -22,11 +42,16 @@ def main(url):
         browser.get(url + "/docs")
         waiting = WebDriverWait(browser, LIMIT_SECONDS)
         waiting.until(lambda browser: operations(browser), "the page has no operations")
+        browser.execute_script(RECORD)
         ids = [block.get_attribute("id") for block in operations(browser)]
         failed = [outcome for outcome in (execute(browser, waiting, id) for id in ids) if outcome]
         loaded = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
         elsewhere = [name for name in loaded if not name.startswith((url + "/", "data:", "blob:"))]
         mistakes = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    except WebDriverException as error:
+        recorded = browser.execute_script("return (window.recorded ?? []).slice(-20)")
+        print(f"FAILED: {error.msg}\nThe page: {recorded}\n{browser.get_log('browser')}", file=sys.stderr)
+        return 1
     finally:
         browser.quit()
     for line in failed + elsewhere + mistakes:
@@ -37,7 +62,16 @@ def main(url):
 
 def start():
     options = webdriver.ChromeOptions()
-    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,4000"]:
+    for argument in [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,4000",
+        # A page that nobody sees has slow timers, and the viewer waits for its timers.
+        "--disable-background-timer-throttling",
+        "--disable-backgrounding-occluded-windows",
+        "--disable-renderer-backgrounding",
+    ]:
         options.add_argument(argument)
     options.binary_location = "/usr/bin/chromium"
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
