@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -79,6 +79,7 @@ pub(crate) fn run(arguments: &[String]) {
             .route("/livez", get(async || "ok"))
             .route("/v1/messages", post(message))
             .route("/v1/memberships", post(membership))
+            .route("/v1/messages/{id}", get(view))
             // Whatever else a load requests: the whole body is read, as the service does.
             .fallback(async |_body: Bytes| "ok")
             .with_state(state);
@@ -96,20 +97,39 @@ async fn message(State(bare): State<Arc<Bare>>, Json(body): Json<MessageBody>) -
         let socket = bare::sender(group).expect("a sender");
         bare::send(&socket, &[group], payload.as_bytes(), 1, 1);
     }
-    answer(StatusCode::ACCEPTED, body)
+    created(StatusCode::ACCEPTED, body)
+}
+
+/// The view of a message.
+async fn view(Path(id): Path<String>) -> impl IntoResponse {
+    let (group, interface) = ("239.7.2.1:7003".to_owned(), "lo".to_owned());
+    Json(answer(
+        id,
+        MessageBody {
+            group,
+            payload: Some("hello".to_owned()),
+            interfaces: Some(vec![interface]),
+            window_ms: Some(0),
+            expires_in_ms: None,
+        },
+    ))
 }
 
 async fn membership(State(bare): State<Arc<Bare>>, Json(body): Json<MessageBody>) -> impl IntoResponse {
     let socket = bare::join(body.group.parse().expect("a group"), true).expect("a socket");
     bare.joined.lock().expect("no panic").push(socket);
-    answer(StatusCode::CREATED, body)
+    created(StatusCode::CREATED, body)
 }
 
-fn answer(status: StatusCode, body: MessageBody) -> impl IntoResponse {
+fn created(status: StatusCode, body: MessageBody) -> impl IntoResponse {
     let id = uuid::Uuid::now_v7().to_string();
-    let now = jiff::Timestamp::now().to_string();
     let location = [(header::LOCATION, format!("/v1/messages/{id}"))];
-    let answer = Answer {
+    (status, location, Json(answer(id, body)))
+}
+
+fn answer(id: String, body: MessageBody) -> Answer {
+    let now = jiff::Timestamp::now().to_string();
+    Answer {
         id,
         state: "collecting",
         created_at: now.clone(),
@@ -130,6 +150,5 @@ fn answer(status: StatusCode, body: MessageBody) -> impl IntoResponse {
         }],
         counters: Counters::default(),
         responders: [],
-    };
-    (status, location, Json(answer))
+    }
 }

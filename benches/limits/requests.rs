@@ -36,7 +36,29 @@ pub(crate) fn rows(table: &mut Table) {
         Bound::AtMost(2.0, 1.3),
         |nth: usize| json!({"group": format!("239.8.{}.{}:7004", nth / 250, nth % 250), "interfaces": ["lo"]}),
     );
+    views(table);
     latency(table);
+}
+
+/// The view of a message that has ended, on four keep-alive connections.
+fn views(table: &mut Table) {
+    let name = "GET /v1/messages/{id}: CPU per request";
+    if !table.wants(name) {
+        return;
+    }
+    let body = json!({"group": "239.7.2.1:7003", "payload": "hello", "interfaces": ["lo"], "window_ms": 0});
+    let mut pairs = Vec::new();
+    for _ in 0..ROUNDS {
+        let service = Service::start(&[]);
+        let message = service.client.post("/v1/messages", &body);
+        let path = format!("/v1/messages/{}", message["id"].as_str().expect("an id"));
+        let requests = vec![String::new(); 20_000];
+        let ours = per_request(service.pid(), &service.client, "GET", &path, &requests);
+        drop(service);
+        let bare = BareHttp::start();
+        pairs.push((ours, per_request(bare.child.id(), &bare.client, "GET", &path, &requests)));
+    }
+    table.pairs(name, "ns", Bound::AtMost(1.6, 1.2), &pairs);
 }
 
 /// The same requests to both, on four keep-alive connections.
@@ -55,22 +77,28 @@ fn requests(
     let mut pairs = Vec::new();
     for _ in 0..ROUNDS {
         let service = Service::start(&[]);
-        let ours = per_request(service.pid(), &service.client, path, &bodies);
+        let ours = per_request(service.pid(), &service.client, "POST", path, &bodies);
         drop(service);
         let bare = BareHttp::start();
-        pairs.push((ours, per_request(bare.child.id(), &bare.client, path, &bodies)));
+        pairs.push((ours, per_request(bare.child.id(), &bare.client, "POST", path, &bodies)));
     }
     table.pairs(name, "ns", bound, &pairs);
 }
 
-pub(crate) fn per_request(pid: u32, client: &Client, path: &str, bodies: &[String]) -> f64 {
+pub(crate) fn per_request(
+    pid: u32,
+    client: &Client,
+    method: &'static str,
+    path: &str,
+    bodies: &[String],
+) -> f64 {
     let cpu = cpu_ns(pid);
     std::thread::scope(|scope| {
         for part in bodies.chunks(bodies.len().div_ceil(4)) {
             let mut connection = client.connect().expect("a connection");
             scope.spawn(move || {
                 for body in part {
-                    let (status, answer) = connection.request("POST", path, body);
+                    let (status, answer) = connection.request(method, path, body);
                     assert!(status < 300, "{}", String::from_utf8_lossy(&answer));
                 }
             });

@@ -258,7 +258,7 @@ fn requests(
     let bodies: Vec<String> = (0..count).map(|nth| body(nth).to_string()).collect();
     let measure = |service: &Service| {
         let begun = Instant::now();
-        let cpu = per_request(service.pid(), &service.client, path, &bodies);
+        let cpu = per_request(service.pid(), &service.client, "POST", path, &bodies);
         (cpu, bodies.len() as f64 / begun.elapsed().as_secs_f64())
     };
     let (mut cpu, mut rates) = (Vec::new(), Vec::new());
