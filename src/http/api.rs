@@ -20,7 +20,7 @@ use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, span
 use super::problem::{Problem, ProblemKind};
 use super::request_bytes::RequestBytes;
 use super::state::{AppParts, AppState};
-use super::turns::in_turn;
+use super::turns::Turns;
 use super::{docs, router};
 use crate::control::{Control, waiting};
 use crate::logging::log_throttled;
@@ -40,6 +40,7 @@ pub struct Api {
     streams: Arc<Streams>,
     connection_counts: Arc<ConnectionCounts>,
     request_bytes: Arc<RequestBytes>,
+    turns: Arc<Turns>,
     traces: Traces,
     control: Control,
 }
@@ -75,7 +76,8 @@ impl Api {
             .with_state(state);
         let access = Arc::new(AccessPolicy::new(origins, access));
         let routes = CatchPanic::custom(routes, panicked as Panicked);
-        Self { routes, access, metrics, streams, connection_counts, request_bytes, traces, control }
+        let turns = Arc::new(Turns::new());
+        Self { routes, access, metrics, streams, connection_counts, request_bytes, turns, traces, control }
     }
 
     /// Accepts only these tokens from now on.
@@ -137,7 +139,7 @@ impl Api {
                         None => handling.await,
                     }
                 };
-                if is_operational { handling.await } else { in_turn(handling).await }
+                if is_operational { handling.await } else { self.turns.take(handling).await }
             }
             Err(problem) => problem.into_response(),
         };

@@ -1,54 +1,85 @@
-//! Requests take turns, so that those of an operator are answered between them and not after all of them.
+//! When more requests arrive than the service can handle at once, they take turns, and those of an operator are answered
+//! between them and not after all of them.
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
-use std::thread::available_parallelism;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-/// Begins the handling of a request in its turn, as many at once as there are cores. Until then, the runtime reads other
-/// requests. What has begun is not interrupted: a request that waits for something does not hold up the next one.
-pub(super) async fn in_turn<T>(handling: impl Future<Output = T>) -> T {
-    static TURNS: LazyLock<Semaphore> =
-        LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
-    static BEGINNING: AtomicUsize = AtomicUsize::new(0);
+/// The turns of requests on one runtime.
+pub(super) struct Turns {
+    /// As many begin at once as the runtime has workers.
+    free: Semaphore,
+    waiting: AtomicUsize,
+    row: Row,
+}
 
-    let beginning = Beginning::of(&BEGINNING);
-    let turn = if beginning.is_alone {
-        None
-    } else {
-        let turn = TURNS.acquire().await;
-        // The runtime looks for new requests before it goes on here.
-        yield_now().await;
-        Some(turn)
-    };
-    let mut handling = pin!(handling);
-    let first = poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await;
-    drop((turn, beginning));
-    match first {
-        Poll::Ready(handled) => handled,
-        Poll::Pending => handling.await,
+impl Turns {
+    pub(super) fn new() -> Self {
+        let workers = Handle::current().metrics().num_workers();
+        Self { free: Semaphore::new(workers), waiting: AtomicUsize::new(0), row: Row::default() }
+    }
+
+    /// Begins the handling of a request, under load in its turn: the runtime reads other requests first. What has begun
+    /// is not interrupted: a request that waits for something does not hold up the next one.
+    pub(super) async fn take<T>(&self, handling: impl Future<Output = T>) -> T {
+        if self.waiting.load(Ordering::Relaxed) == 0 && !self.row.is_long() {
+            return handling.await;
+        }
+        let mut handling = pin!(handling);
+        let begun = {
+            let _waiting = Waiting::of(&self.waiting);
+            let _turn = self.free.acquire().await;
+            yield_now().await;
+            poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await
+        };
+        match begun {
+            Poll::Ready(handled) => handled,
+            Poll::Pending => handling.await,
+        }
     }
 }
 
-/// A request whose handling has not begun.
-struct Beginning<'a> {
-    count: &'a AtomicUsize,
-    is_alone: bool,
+/// Requests in a row, between which no worker of the runtime had nothing to do.
+#[derive(Default)]
+struct Row {
+    length: AtomicU64,
+    /// How often workers had had nothing to do when it began.
+    begun: AtomicU64,
 }
 
-impl<'a> Beginning<'a> {
+impl Row {
+    /// A few requests at once are no load.
+    const LONG: u64 = 16;
+
+    /// Counts a request.
+    fn is_long(&self) -> bool {
+        let runtime = Handle::current();
+        let metrics = runtime.metrics();
+        let idle = (0..metrics.num_workers()).map(|worker| metrics.worker_park_count(worker)).sum();
+        // Two requests at once may count as one: the row is long a little later then.
+        if self.begun.swap(idle, Ordering::Relaxed) != idle {
+            self.length.store(0, Ordering::Relaxed);
+        }
+        self.length.fetch_add(1, Ordering::Relaxed) >= Self::LONG
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
     fn of(count: &'a AtomicUsize) -> Self {
-        Self { count, is_alone: count.fetch_add(1, Ordering::Relaxed) == 0 }
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
     }
 }
 
-impl Drop for Beginning<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
