@@ -10,6 +10,9 @@ use super::problem::{Problem, ProblemKind};
 use crate::control::Done;
 use crate::control::waiting::within;
 
+/// Items of a response that a worker of the runtime makes itself. More take so long that other requests would notice.
+pub(super) const MAX_ON_A_WORKER: usize = 64;
+
 /// Runs work of some milliseconds beside the runtime's workers, as many at once as there are cores; more wait in turn.
 /// `done`: what the request has done so far. A panic of the work is one of the caller.
 pub(super) async fn compute<T: Send + 'static>(

@@ -8,7 +8,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::access::Authorization;
-use super::compute::compute;
+use super::compute::{MAX_ON_A_WORKER, compute};
 use super::conditions::{
     Conditions, IfMatch, IfNoneMatch, ListConditions, NewConditions, ReadCondition, identity, tagged,
 };
@@ -151,9 +151,10 @@ pub(super) async fn show(
     let message = control.message(&id)?;
     condition.check(Message::KIND, &id, Some(message.revision()))?;
     if wait.0.is_none() {
-        // It can have many responders.
         let identity = identity(Message::KIND, message.id(), message.revision());
-        let shown = compute(Done::Nothing, move || Message::from(&message.view())).await?;
+        let is_large = message.responders() > MAX_ON_A_WORKER;
+        let show = move || Message::from(&message.view());
+        let shown = if is_large { compute(Done::Nothing, show).await? } else { show() };
         return Ok((identity, JsonResponse(shown)).into_response());
     }
     respond(&message, wait, &authorization, StatusCode::OK, Done::Nothing).await

@@ -169,6 +169,12 @@ impl Message {
         }
     }
 
+    /// How many responders a view of it lists.
+    pub fn responders(&self) -> usize {
+        let tracked = self.collection().counters().responders;
+        usize::try_from(tracked).unwrap_or(usize::MAX).min(Self::LISTED_RESPONDERS)
+    }
+
     pub fn view(&self) -> MessageView {
         let dropped_buffers = self.dropped_buffers();
         let collection = self.collection();

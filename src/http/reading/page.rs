@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::log_owner::{LogOwner, MAX_PAGE};
 use crate::contract::Encoding;
 use crate::control::Done;
-use crate::http::compute::compute;
+use crate::http::compute::{MAX_ON_A_WORKER, compute};
 use crate::http::problem::Problem;
 use crate::rendering::{Filter, PageBuilder};
 use crate::store::{Cursor, Page, ReadRange};
@@ -70,8 +70,6 @@ impl PageRequest {
 
 /// Has the builder take what was read; returns how many datagrams it examined.
 async fn take(mut found: PageBuilder, page: Page) -> Result<(PageBuilder, usize), Problem> {
-    /// More take so long that other requests would notice.
-    const MAX_ON_A_WORKER: usize = 64;
     let is_large = page.len() > MAX_ON_A_WORKER;
     let take = move || {
         let examined = found.take(&page);
