@@ -131,15 +131,14 @@ impl Api {
             Ok(AccessDecision::Preflight(response)) => response,
             Ok(AccessDecision::Authorized(authorization)) => {
                 authorization.attach(request.extensions_mut());
-                let is_operational = is_operational(request.uri().path());
+                if !is_operational(request.uri().path()) {
+                    self.turns.wait().await;
+                }
                 let handling = waiting::one_request(self.route(request, authorization));
-                let handling = async {
-                    match &span {
-                        Some(span) => span.around(handling).await,
-                        None => handling.await,
-                    }
-                };
-                if is_operational { handling.await } else { self.turns.take(handling).await }
+                match &span {
+                    Some(span) => span.around(handling).await,
+                    None => handling.await,
+                }
             }
             Err(problem) => problem.into_response(),
         };

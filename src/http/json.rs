@@ -18,7 +18,9 @@ impl<T: Serialize> IntoResponse for JsonResponse<T> {
 
 /// The value as JSON, with a newline.
 pub(super) fn json_line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).expect("all values have a JSON form");
+    // Most views fit, so that the buffer does not have to grow.
+    let mut line = Vec::with_capacity(1_024);
+    serde_json::to_writer(&mut line, value).expect("all values have a JSON form");
     line.push(b'\n');
     line
 }

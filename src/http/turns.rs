@@ -1,10 +1,7 @@
 //! When more requests arrive than the service can handle at once, they take turns, and those of an operator are answered
 //! between them and not after all of them.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -12,7 +9,7 @@ use tokio::task::yield_now;
 
 /// The turns of requests on one runtime.
 pub(super) struct Turns {
-    /// As many begin at once as the runtime has workers.
+    /// As many as the runtime has workers, for the next requests to be handled.
     free: Semaphore,
     waiting: AtomicUsize,
     row: Row,
@@ -24,23 +21,14 @@ impl Turns {
         Self { free: Semaphore::new(workers), waiting: AtomicUsize::new(0), row: Row::default() }
     }
 
-    /// Begins the handling of a request, under load in its turn: the runtime reads other requests first. What has begun
-    /// is not interrupted: a request that waits for something does not hold up the next one.
-    pub(super) async fn take<T>(&self, handling: impl Future<Output = T>) -> T {
+    /// Under load, waits until it is this request's turn, while the runtime reads other requests.
+    pub(super) async fn wait(&self) {
         if self.waiting.load(Ordering::Relaxed) == 0 && !self.row.is_long() {
-            return handling.await;
+            return;
         }
-        let mut handling = pin!(handling);
-        let begun = {
-            let _waiting = Waiting::of(&self.waiting);
-            let _turn = self.free.acquire().await;
-            yield_now().await;
-            poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await
-        };
-        match begun {
-            Poll::Ready(handled) => handled,
-            Poll::Pending => handling.await,
-        }
+        let _waiting = Waiting::of(&self.waiting);
+        let _turn = self.free.acquire().await;
+        yield_now().await;
     }
 }
 
