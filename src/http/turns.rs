@@ -71,3 +71,49 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_takes_no_turn_is_handled_before_those_that_wait() {
+        const REQUESTS: usize = 40;
+        let (turns, handled) = (Arc::new(Turns::new()), Arc::new(Mutex::new(Vec::new())));
+        let request = |nth| {
+            let (turns, handled) = (turns.clone(), handled.clone());
+            async move {
+                turns.wait().await;
+                handled.lock().unwrap().push(nth);
+            }
+        };
+        let requests: Vec<_> = (0..REQUESTS).map(|nth| tokio::spawn(request(nth))).collect();
+        let operational = {
+            let handled = handled.clone();
+            tokio::spawn(async move { handled.lock().unwrap().push(REQUESTS) })
+        };
+        for request in requests.into_iter().chain([operational]) {
+            request.await.unwrap();
+        }
+
+        let handled = handled.lock().unwrap();
+        let at_once = usize::try_from(Row::LONG).unwrap();
+        assert_eq!(handled[at_once], REQUESTS, "{handled:?}");
+        assert!(handled.iter().filter(|&&nth| nth < REQUESTS).is_sorted(), "each in its turn: {handled:?}");
+        assert_eq!(handled.len(), REQUESTS + 1);
+    }
+
+    #[tokio::test]
+    async fn a_few_requests_at_once_wait_for_nothing() {
+        let turns = Turns::new();
+        for _ in 0..Row::LONG {
+            assert!(futures_util::FutureExt::now_or_never(turns.wait()).is_some());
+        }
+        assert!(futures_util::FutureExt::now_or_never(turns.wait()).is_none());
+        // Nothing waits any more, and the runtime has nothing to do for a moment.
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        assert!(futures_util::FutureExt::now_or_never(turns.wait()).is_some());
+    }
+}
