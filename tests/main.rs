@@ -24,6 +24,7 @@ mod api {
     mod labels;
     mod leases;
     mod listeners;
+    mod lists;
     mod log_formats;
     mod logging;
     mod logs;

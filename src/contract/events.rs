@@ -5,11 +5,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::datagrams::GapBody;
 use super::field_errors::{FieldErrors, Refused};
-use super::fields::{decimal, rfc3339};
+use super::fields::{comma_separated, decimal, parse_group, rfc3339};
 use super::labels::{LabelsBody, read_selector};
 use super::messages::Reason;
-use crate::control::{self, EventKind};
-use crate::model::Selector;
+use super::read_query::Format;
+use crate::control::{self, EventKind, ResourceKind};
+use crate::model::{Group, Id, Selector};
 
 /// Parameters for reading events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -20,7 +21,26 @@ pub struct EventQuery {
     /// the oldest stored event.
     #[param(nullable = false, min_length = 1)]
     pub after: Option<String>,
-    /// The most events in a JSON page.
+    /// Begin with the last so many events, or with all if there are fewer. With a filter: with the last that pass it. Not
+    /// together with `after`.
+    #[param(nullable = false, minimum = 1, maximum = 10000)]
+    #[serde(default, deserialize_with = "decimal")]
+    pub tail: Option<u64>,
+    /// Show only events of this kind of resource; several kinds have commas between them.
+    #[param(inline, nullable = false, style = Form, explode = false)]
+    #[serde(default, deserialize_with = "comma_separated")]
+    kind: Option<Vec<Kind>>,
+    /// Show only events with this `event`; several have commas between them.
+    #[param(inline, nullable = false, style = Form, explode = false)]
+    #[serde(default, deserialize_with = "comma_separated")]
+    event: Option<Vec<Name>>,
+    /// Show only events of the resources with this id.
+    #[param(nullable = false, min_length = 1)]
+    id: Option<String>,
+    /// Show only events of resources of this group.
+    #[param(nullable = false, min_length = 1)]
+    group: Option<String>,
+    /// The most events in a JSON page. With `tail`, the default is that many, up to 1,000.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     #[serde(default, deserialize_with = "decimal")]
     pub limit: Option<u64>,
@@ -36,17 +56,31 @@ pub struct EventQuery {
     pub format: Option<EventFormat>,
 }
 
-impl EventQuery {
-    pub fn selector(&self, errors: &mut FieldErrors) -> Result<Option<Selector>, Refused> {
-        self.label.as_deref().map(|label| read_selector(errors, label)).transpose()
-    }
-}
-
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EventFormat {
     Json,
     Sse,
+}
+
+/// A kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ResourceKind)]
+enum Kind {
+    Membership,
+    Responder,
+    Message,
+}
+
+/// Conditions on events.
+#[derive(Debug)]
+pub struct EventFilter {
+    kinds: Option<Vec<Kind>>,
+    events: Option<Vec<Name>>,
+    id: Option<Id>,
+    group: Option<Group>,
+    selector: Option<Selector>,
 }
 
 /// A change of a resource's state.
@@ -90,7 +124,7 @@ pub struct Event {
 /// `not_hearing` follows. `failed`: the service closed the resource's sockets after an internal error, and opens them
 /// again after a pause. `left`: the resource left an interface that it no longer names or, without `interface`, was
 /// deleted. `expired`: its lease ran out. `changed`: a client changed its specification, or the duration of its lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = EventName)]
 pub enum Name {
@@ -121,6 +155,47 @@ pub struct EventList {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub gap: Option<GapBody>,
+}
+
+impl From<EventFormat> for Format {
+    fn from(format: EventFormat) -> Self {
+        match format {
+            EventFormat::Json => Self::Json,
+            EventFormat::Sse => Self::Sse,
+        }
+    }
+}
+
+impl EventQuery {
+    /// Reads the parameters of the filter.
+    pub fn filter(&self, errors: &mut FieldErrors) -> Result<EventFilter, Refused> {
+        let id = self.id.as_deref().map(|id| errors.read("/id", id, Id::parse(id))).transpose();
+        let group = self.group.as_deref().map(|group| parse_group(errors, "/group", group)).transpose();
+        let selector = self.label.as_deref().map(|label| read_selector(errors, label)).transpose();
+        let (kinds, events) = (self.kind.clone(), self.event.clone());
+        let group = group?.map(|(group, _)| group);
+        Ok(EventFilter { kinds, events, id: id?, group, selector: selector? })
+    }
+}
+
+impl EventFilter {
+    pub fn wants(&self, event: &control::Event) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind.into()))
+            && self.events.as_ref().is_none_or(|events| events.contains(&Name::of(&event.event)))
+            && self.group.is_none_or(|group| event.group == group)
+            && self.id.as_ref().is_none_or(|id| event.id == *id)
+            && self.selector.as_ref().is_none_or(|selector| event.is_selected_by(selector))
+    }
+}
+
+impl From<ResourceKind> for Kind {
+    fn from(kind: ResourceKind) -> Self {
+        match kind {
+            ResourceKind::Membership => Self::Membership,
+            ResourceKind::Responder => Self::Responder,
+            ResourceKind::Message => Self::Message,
+        }
+    }
 }
 
 impl From<&control::Event> for Event {

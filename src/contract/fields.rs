@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -288,6 +288,17 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// The duration in milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads values in a query that have commas between them.
+pub(super) fn comma_separated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    values: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let text = String::deserialize(values)?;
+    text.split(',')
+        .map(|value| T::deserialize(value.to_owned().into_deserializer()))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// Reads a number in a query: it has one form, as everywhere.

@@ -32,11 +32,11 @@ pub struct Membership {
     /// Whether datagrams can arrive: on all interfaces if the membership names them, else on at least one (which may be
     /// `lo` only if there is no other).
     hears: bool,
-    /// The state on each interface; absent if the membership names none, and there is none to join on.
+    /// The state on each interface; absent if the membership names none, and there is none to join on, and in brief lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     interfaces: Vec<InterfaceState>,
-    /// The source filter; absent if the membership receives from all sources.
+    /// The source filter; absent if the membership receives from all sources, and in brief lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sources: Option<Sources>,
@@ -147,18 +147,28 @@ struct Counters {
 
 impl From<&MembershipView> for Membership {
     fn from(view: &MembershipView) -> Self {
+        let interfaces = view.interfaces.iter();
+        Self {
+            interfaces: interfaces
+                .map(|interface| InterfaceState::new(interface, &view.spec.interfaces))
+                .collect(),
+            sources: Sources::of(&view.spec.sources),
+            ..Self::brief(view)
+        }
+    }
+}
+
+impl Membership {
+    /// Without the members that can be large.
+    pub fn brief(view: &MembershipView) -> Self {
         Self {
             id: view.id.to_string(),
             group: view.spec.group.to_string(),
             revision: view.revision.number(),
             state: view.state.into(),
             hears: view.hears,
-            interfaces: view
-                .interfaces
-                .iter()
-                .map(|interface| InterfaceState::new(interface, &view.spec.interfaces))
-                .collect(),
-            sources: Sources::of(&view.spec.sources),
+            interfaces: Vec::new(),
+            sources: None,
             allow_missing: view.spec.allow_missing,
             exact_drops: view.spec.exact_drops,
             retention: RetentionBody::of(&view.spec.retention),

@@ -52,7 +52,7 @@ pub struct Message {
     group: String,
     #[serde(flatten)]
     payload: Payload<'static>,
-    /// The requested interfaces; absent if the message names none.
+    /// The requested interfaces; absent if the message names none, and in brief lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     interfaces: Option<Vec<String>>,
@@ -94,15 +94,21 @@ pub struct Message {
     #[serde(skip_serializing_if = "LabelsBody::is_empty")]
     #[schema(required = false)]
     labels: LabelsBody,
-    /// The sends on each interface.
-    sent: Vec<SentBy>,
+    /// The sends on each interface; absent in brief lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sent: Option<Vec<SentBy>>,
     /// Counts of responses.
     counters: Counters,
     /// The first 1,000 responders, ordered by their first responses. Empty if the service dropped the list of a closed
-    /// message, because all lists took too much memory: the responses have the responders, too.
-    responders: Vec<MessageResponder>,
-    /// Whether `responders` lists all that `counters.responders` counts.
-    responders_complete: bool,
+    /// message, because all lists took too much memory: the responses have the responders, too. Absent in brief lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    responders: Option<Vec<MessageResponder>>,
+    /// Whether `responders` lists all that `counters.responders` counts; absent in brief lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    responders_complete: Option<bool>,
 }
 
 /// `collecting`: the message is sent and collects responses. `closed`: it has stopped; its log stays.
@@ -250,8 +256,26 @@ pub struct Collected {
 
 impl From<&MessageView> for Message {
     fn from(view: &MessageView) -> Self {
-        let spec = &view.spec;
         let in_time = view.responders.iter().filter(|(_, peer)| !peer.late).count() as u64;
+        let responders = view.responders.iter().map(|(source, peer)| MessageResponder::new(source, &peer));
+        Self {
+            payload: Payload::new(&view.spec.payload, Encoding::Auto).into_owned(),
+            interfaces: match &view.spec.interfaces {
+                Interfaces::Default => None,
+                Interfaces::Named(names) => Some(names.iter().map(ToString::to_string).collect()),
+            },
+            sent: Some(view.results.iter().map(|result| SentBy::from(&**result)).collect()),
+            responders_complete: Some(in_time == view.counters.responders),
+            responders: Some(responders.collect()),
+            ..Self::brief(view)
+        }
+    }
+}
+
+impl Message {
+    /// Without the members that can be large.
+    pub fn brief(view: &MessageView) -> Self {
+        let spec = &view.spec;
         Self {
             id: view.id.to_string(),
             revision: view.revision.number(),
@@ -260,11 +284,8 @@ impl From<&MessageView> for Message {
             closed_at: view.closed.map(|(_, at)| rfc3339(at)),
             created_at: rfc3339(view.created_at),
             group: spec.group.to_string(),
-            payload: Payload::new(&spec.payload, Encoding::Auto).into_owned(),
-            interfaces: match &spec.interfaces {
-                Interfaces::Default => None,
-                Interfaces::Named(names) => Some(names.iter().map(ToString::to_string).collect()),
-            },
+            payload: Payload::default(),
+            interfaces: None,
             ttl: spec.hop_limit.0,
             loopback: spec.loopback,
             source: spec.source.map(|source| source.to_string()),
@@ -280,7 +301,7 @@ impl From<&MessageView> for Message {
             linger_ms: millis(spec.linger),
             retention: RetentionBody::of(&spec.retention),
             labels: LabelsBody::of(&spec.labels),
-            sent: view.results.iter().map(|result| SentBy::from(&**result)).collect(),
+            sent: None,
             counters: Counters {
                 responses: view.counters.responses,
                 responders: view.counters.responders,
@@ -292,12 +313,8 @@ impl From<&MessageView> for Message {
                 evicted: view.log.evicted,
                 lost: view.log.lost,
             },
-            responders_complete: in_time == view.counters.responders,
-            responders: view
-                .responders
-                .iter()
-                .map(|(source, peer)| MessageResponder::new(source, &peer))
-                .collect(),
+            responders: None,
+            responders_complete: None,
         }
     }
 }

@@ -37,4 +37,4 @@ pub use mistakes::{misplaced_options, nearest, unknown_parameters};
 pub use parse::{BodyError, Parsed, parse_json, parse_query};
 pub use patch::{LogFilterPatch, MembershipPatch, MergePatch, RenewBody, ResponderPatch};
 pub use payload::Encoding;
-pub use read_query::{After, Format, ReadQuery};
+pub use read_query::{Format, ReadQuery, ReadStart};

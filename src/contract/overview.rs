@@ -5,8 +5,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::field_errors::{FieldError, FieldErrors};
 use super::fields::{decimal, parse_group};
-use super::lists::{default_limit, list_limit};
-use crate::control::GroupView;
+use super::lists::{CURSOR_HINT, default_limit, list_limit};
+use super::notation::Notation;
+use crate::control::{GroupQuery, GroupView};
 use crate::model::{self, Id, InterfaceTable};
 
 /// Parameters of the list of groups.
@@ -15,14 +16,14 @@ use crate::model::{self, Id, InterfaceTable};
 #[into_params(parameter_in = Query)]
 pub struct GroupParams {
     /// The `next_cursor` of the previous page: show the entries after it.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     after: Option<String>,
     /// The most entries in a page.
     #[serde(default = "default_limit", deserialize_with = "decimal")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u64,
     /// Show only this group.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1)]
     group: Option<String>,
 }
 
@@ -87,32 +88,28 @@ pub struct Interface {
     reason: Option<String>,
 }
 
-/// The parsed [`GroupParams`].
-#[derive(Debug, Clone, Copy)]
-pub struct GroupQuery {
-    after: Option<model::Group>,
-    group: Option<model::Group>,
-    pub limit: usize,
-}
-
 impl GroupParams {
     /// `errors`: those that were found before.
     pub fn query(&self, mut errors: FieldErrors) -> Result<GroupQuery, Vec<FieldError>> {
-        let mut read = |pointer, text: Option<&String>| {
-            let group = text.map(|text| parse_group(&mut errors, pointer, text));
-            group.transpose().map(|group| group.map(|(group, _)| group))
-        };
-        let (after, group) = (read("/after", self.after.as_ref()), read("/group", self.group.as_ref()));
+        let after = self.after.as_deref().map(|text| {
+            let cursor = model::Group::parse(text).map(|(group, _)| group).map_err(|_| CURSOR_HINT);
+            errors.read("/after", text, cursor)
+        });
+        let group = self.group.as_deref().map(|text| parse_group(&mut errors, "/group", text));
         let limit = list_limit(&mut errors, self.limit);
-        let query = || Ok(GroupQuery { after: after?, group: group?, limit });
+        let query = || {
+            let group = group.transpose()?.map(|(group, _)| group);
+            Ok(GroupQuery { after: after.transpose()?, group, limit })
+        };
         errors.finish(query())
     }
 }
 
-impl GroupQuery {
-    pub fn matches(&self, group: &model::Group) -> bool {
-        self.after.is_none_or(|after| *group > after) && self.group.is_none_or(|only| *group == only)
-    }
+/// Reads a group in a path.
+pub fn path_group(text: &str) -> Result<model::Group, Vec<FieldError>> {
+    let mut errors = FieldErrors::in_structure(Vec::new(), Notation::Query);
+    let group = parse_group(&mut errors, "/group", text).map(|(group, _)| group);
+    errors.finish(group)
 }
 
 impl Group {

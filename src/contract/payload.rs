@@ -21,8 +21,8 @@ pub enum Encoding {
     Base64,
 }
 
-/// A payload: text if the bytes are valid UTF-8, else base64. Exactly one of the two is present.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+/// A payload: text if the bytes are valid UTF-8, else base64. Exactly one of the two is present, and none in brief lists.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(super) struct Payload<'a> {
     /// The payload as text.
     #[serde(skip_serializing_if = "Option::is_none")]

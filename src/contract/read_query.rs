@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::field_errors::{FieldError, FieldErrors, Refused};
 use super::fields::decimal;
 use super::payload::Encoding;
 use crate::pcapng::CaptureWriter;
-use crate::store::{Cursor, CursorError};
+use crate::store::Cursor;
 
 /// Parameters for reading a log.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -17,7 +18,12 @@ pub struct ReadQuery {
     /// datagram.
     #[param(nullable = false, min_length = 1)]
     pub after: Option<String>,
-    /// The most datagrams in a JSON page.
+    /// Begin with the last so many datagrams, or with all if there are fewer. With a filter: with the last that pass it,
+    /// among the latest 100,000. Not together with `after`.
+    #[param(nullable = false, minimum = 1, maximum = 10000)]
+    #[serde(default, deserialize_with = "decimal")]
+    pub tail: Option<u64>,
+    /// The most datagrams in a JSON page. With `tail`, the default is that many, up to 1,000.
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     #[serde(default, deserialize_with = "decimal")]
     pub limit: Option<u64>,
@@ -82,24 +88,40 @@ impl Format {
     }
 }
 
-/// The position after which to read.
+/// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    Cursor(Cursor),
+pub enum ReadStart {
+    After(Cursor),
     /// Only later entries.
     Latest,
+    /// The last so many entries, and later ones.
+    Last(usize),
 }
 
-impl After {
-    pub fn parse(text: &str) -> Result<Self, CursorError> {
-        if text == "latest" { Ok(Self::Latest) } else { Cursor::parse(text).map(Self::Cursor) }
-    }
+impl ReadStart {
+    const MAX_LAST: u64 = 10_000;
 
-    /// Resolves to a cursor. `latest` gives the cursor after the newest entry.
-    pub fn resolve(self, latest: impl FnOnce() -> Cursor) -> Cursor {
-        match self {
-            Self::Cursor(cursor) => cursor,
-            Self::Latest => latest(),
+    /// Reads `after` and `tail`. Without them, reading begins with the oldest entry.
+    pub fn read(
+        after: Option<&str>,
+        tail: Option<u64>,
+        errors: &mut FieldErrors,
+    ) -> Result<Option<Self>, Refused> {
+        match (after, tail) {
+            (Some(_), Some(_)) => {
+                let error = FieldError::new("/tail", "`after` and `tail` are both given");
+                Err(errors.push(error.hint("write one of them")))
+            }
+            (Some("latest"), None) => Ok(Some(Self::Latest)),
+            (Some(text), None) => {
+                let cursor = errors.read("/after", text, Cursor::parse(text))?;
+                Ok(Some(Self::After(cursor)))
+            }
+            (None, Some(count)) => {
+                let count = errors.bounded("/tail", count, 1..=Self::MAX_LAST);
+                Ok(Some(Self::Last(usize::try_from(count).unwrap_or(usize::MAX))))
+            }
+            (None, None) => Ok(None),
         }
     }
 }

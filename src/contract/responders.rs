@@ -23,9 +23,11 @@ use crate::control::MembershipView;
 pub struct Responder {
     #[serde(flatten)]
     membership: Membership,
-    /// The payload of replies.
-    reply: ReplyBody,
-    /// The datagrams that the responder replies to; absent if all.
+    /// The payload of replies; absent in brief lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply: Option<ReplyBody>,
+    /// The datagrams that the responder replies to; absent if all, and in brief lists.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     matches: Option<MatchBody>,
@@ -37,7 +39,7 @@ pub struct Responder {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reply_from: Option<ReplyFromBody>,
-    /// The source addresses and ports that `reply_from` resolved to.
+    /// The source addresses and ports that `reply_from` resolved to; absent in brief lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     reply_addresses: Vec<String>,
@@ -79,15 +81,29 @@ struct Replies {
 impl From<&MembershipView> for Responder {
     fn from(view: &MembershipView) -> Self {
         let responder = view.responder.as_ref().expect("responders have rules");
+        Self {
+            membership: view.into(),
+            reply: Some((&responder.rules.reply).into()),
+            matches: MatchBody::of(&responder.rules.matches),
+            reply_addresses: responder.reply_addresses.iter().map(ToString::to_string).collect(),
+            ..Self::brief(view)
+        }
+    }
+}
+
+impl Responder {
+    /// Without the members that can be large.
+    pub fn brief(view: &MembershipView) -> Self {
+        let responder = view.responder.as_ref().expect("responders have rules");
         let rules = &responder.rules;
         let counters = responder.counters;
         Self {
-            membership: view.into(),
-            reply: (&rules.reply).into(),
-            matches: MatchBody::of(&rules.matches),
+            membership: Membership::brief(view),
+            reply: None,
+            matches: None,
             delay_ms: DelayBody::of(&rules.delay),
             reply_from: rules.reply_from.map(Into::into),
-            reply_addresses: responder.reply_addresses.iter().map(ToString::to_string).collect(),
+            reply_addresses: Vec::new(),
             dedupe: rules.dedupe,
             reply_bytes: rules.reply_bytes.map(Into::into),
             replies: Replies {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::error::{ControlError, Done};
-use super::registry::Registry;
+use super::registry::{Listed, Registry};
 use super::resource_kind::ResourceKind;
 use super::shared::{Control, Shared};
 use super::waiting::within;
@@ -102,7 +102,11 @@ impl Shared {
         Ok(count)
     }
 
-    async fn end_deletions<T>(&self, registry: &Registry<T>, deleted: &[Arc<T>]) -> Result<(), ControlError> {
+    async fn end_deletions<T: Listed>(
+        &self,
+        registry: &Registry<T>,
+        deleted: &[Arc<T>],
+    ) -> Result<(), ControlError> {
         let written = self.written().await;
         registry.end_deletions(deleted);
         written

@@ -79,6 +79,8 @@ pub struct EventPage {
     pub events: Vec<Event>,
     pub next: Cursor,
     pub gap: Option<Gap>,
+    /// Whether there are events after `next`.
+    pub more: bool,
 }
 
 impl Events {
@@ -86,6 +88,8 @@ impl Events {
     pub(super) const KEPT: usize = 10_000;
     /// The most bytes of their labels: 400 for each. An event of a deleted resource is the last to have its labels.
     const LABEL_BYTES: usize = 4 << 20;
+    /// Events that are examined before the lock is released for others.
+    const MAX_EXAMINED: usize = 1_000;
 
     pub(super) fn new(capacity: usize) -> Self {
         // It would grow to the next power of two.
@@ -114,10 +118,11 @@ impl Events {
         self.changed.notify_waiters();
     }
 
-    /// Up to `limit` events after the cursor; without a cursor, starting at the oldest kept event.
-    pub fn read(&self, after: Option<Cursor>, limit: usize) -> EventPage {
+    /// Up to `limit` events after the cursor that `wants` selects, as far as one read examines them; without a cursor,
+    /// starting at the oldest kept event.
+    pub fn read(&self, after: Option<Cursor>, limit: usize, wants: impl Fn(&Event) -> bool) -> EventPage {
         let ring = self.ring();
-        let first = ring.next - ring.events.len() as u64;
+        let first = ring.first();
         let replaced = after.is_some_and(|cursor| cursor.epoch != self.epoch || cursor.sequence >= ring.next);
         let next = after.filter(|_| !replaced).map_or(1, |cursor| cursor.sequence + 1);
         let missed = first.saturating_sub(next);
@@ -126,38 +131,39 @@ impl Events {
         } else {
             (missed > 0).then_some(Gap { reason: GapReason::Retention, missed: Some(missed) })
         };
-        let skipped = usize::try_from(next.max(first) - first).unwrap_or(usize::MAX);
-        let events: Vec<_> = ring.events.iter().skip(skipped).take(limit).cloned().collect();
-        let sequence = events.last().map_or(next.max(first) - 1, |last| last.sequence);
-        EventPage { events, next: Cursor { epoch: self.epoch, sequence }, gap }
+        let start = next.max(first);
+        let (mut events, mut sequence) = (Vec::new(), start - 1);
+        for event in ring.range(start, start + Self::MAX_EXAMINED as u64) {
+            if events.len() == limit {
+                break;
+            }
+            sequence = event.sequence;
+            if wants(event) {
+                events.push(event.clone());
+            }
+        }
+        let next = Cursor { epoch: self.epoch, sequence };
+        EventPage { events, next, gap, more: sequence + 1 < ring.next }
     }
 
-    /// The same, of the events that `which` selects. The page ends after the last event that was examined.
-    pub fn read_selected(
-        &self,
-        after: Option<Cursor>,
-        limit: usize,
-        which: impl Fn(&Event) -> bool,
-    ) -> EventPage {
-        /// Events that are copied under one lock.
-        const PART: usize = 256;
-        let mut page = self.read(after, PART);
-        let (mut part, mut selected) = (std::mem::take(&mut page.events), Vec::new());
-        while !part.is_empty() {
-            for event in part {
-                page.next.sequence = event.sequence;
-                if which(&event) {
-                    selected.push(event);
-                }
-                if selected.len() == limit {
-                    return EventPage { events: selected, ..page };
+    /// The position before the last `count` events that `wants` selects; before all of them if they are fewer.
+    pub fn before_last(&self, count: usize, wants: impl Fn(&Event) -> bool) -> Cursor {
+        let at = |next: u64| Cursor { epoch: self.epoch, sequence: next - 1 };
+        let (mut end, mut left) = (self.ring().next, count);
+        loop {
+            let ring = self.ring();
+            let start = ring.first().max(end.saturating_sub(Self::MAX_EXAMINED as u64));
+            if left == 0 || start >= end {
+                return at(end.max(start));
+            }
+            for event in ring.range(start, end).rev().filter(|event| wants(event)) {
+                left -= 1;
+                if left == 0 {
+                    return at(event.sequence);
                 }
             }
-            let next = self.read(Some(page.next), PART);
-            // The next page reports a gap that comes up meanwhile.
-            part = if next.gap.is_some() { Vec::new() } else { next.events };
+            end = start;
         }
-        EventPage { events: selected, ..page }
     }
 
     /// The cursor after the latest event.
@@ -205,6 +211,17 @@ impl Ring {
         }
         evicted
     }
+
+    /// The sequence number of the oldest kept event.
+    fn first(&self) -> u64 {
+        self.next - self.events.len() as u64
+    }
+
+    /// The events from `start` to before `end`; `start` is not before the oldest.
+    fn range(&self, start: u64, end: u64) -> impl DoubleEndedIterator<Item = &Event> {
+        let position = |sequence: u64| usize::try_from(sequence - self.first()).unwrap_or(usize::MAX);
+        self.events.range(position(start)..position(end.min(self.next)))
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +237,10 @@ mod tests {
         }
     }
 
+    fn read(events: &Events, after: Option<Cursor>, limit: usize) -> EventPage {
+        events.read(after, limit, |_| true)
+    }
+
     fn sequences(page: &EventPage) -> Vec<u64> {
         page.events.iter().map(|event| event.sequence).collect()
     }
@@ -227,45 +248,57 @@ mod tests {
     #[test]
     fn a_reader_gets_every_event_once() {
         let events = Events::new(10);
-        let start = events.read(None, 10);
+        let start = read(&events, None, 10);
         assert_eq!((sequences(&start), start.gap), (vec![], None));
         emit(&events, 3);
-        let page = events.read(Some(start.next), 2);
+        let page = read(&events, Some(start.next), 2);
         assert_eq!((sequences(&page), page.gap), (vec![1, 2], None));
-        let page = events.read(Some(page.next), 2);
+        let page = read(&events, Some(page.next), 2);
         assert_eq!((sequences(&page), page.gap), (vec![3], None));
-        assert_eq!(sequences(&events.read(Some(page.next), 2)), [0; 0]);
+        assert_eq!(sequences(&read(&events, Some(page.next), 2)), [0; 0]);
     }
 
     #[test]
     fn an_overtaken_reader_gets_the_number_of_missed_events() {
         let events = Events::new(3);
         emit(&events, 1);
-        let seen = events.read(None, 10).next;
+        let seen = read(&events, None, 10).next;
         emit(&events, 5);
-        let page = events.read(Some(seen), 10);
+        let page = read(&events, Some(seen), 10);
         let missed = Gap { reason: GapReason::Retention, missed: Some(2) };
         assert_eq!((sequences(&page), page.gap), (vec![4, 5, 6], Some(missed)));
-        assert_eq!(events.read(Some(page.next), 10).gap, None);
+        assert_eq!(read(&events, Some(page.next), 10).gap, None);
     }
 
     #[test]
-    fn a_reader_gets_the_events_that_it_selects() {
-        let events = Events::new(2_000);
-        emit(&events, 1_000);
-        let read = |after, limit| events.read_selected(after, limit, |event| event.sequence % 400 == 0);
-        let page = read(None, 1);
-        assert_eq!((sequences(&page), page.next.sequence), (vec![400], 400));
-        let page = read(Some(page.next), 10);
-        assert_eq!((sequences(&page), page.next.sequence), (vec![800], 1_000));
-        let page = read(Some(page.next), 10);
-        assert_eq!((sequences(&page), page.next.sequence), (vec![], 1_000));
-        emit(&events, 3_000);
-        let page = read(Some(page.next), 10);
-        let missed = Gap { reason: GapReason::Retention, missed: Some(1_000) };
-        assert_eq!((sequences(&page), page.gap), (vec![2_400, 2_800, 3_200, 3_600, 4_000], Some(missed)));
-        let all = events.read_selected(None, 300, |_| true);
-        assert_eq!((all.events.len(), all.next.sequence), (300, 2_300));
+    fn the_last_events_are_found_across_many_others() {
+        let events = Events::new(5_000);
+        let nth = |count| move |event: &Event| event.sequence.is_multiple_of(count);
+        assert_eq!(events.before_last(3, |_| true).sequence, 0);
+        emit(&events, 6_000);
+        for (count, every, before) in [
+            (1, 1, 5_999),
+            (3, 1, 5_997),
+            (3, 1_500, 2_999),
+            (4, 1_500, 1_499),
+            (5, 1_500, 1_000),
+            (9_999, 1, 1_000),
+        ] {
+            let start = events.before_last(count, nth(every));
+            assert_eq!(start.sequence, before, "the last {count} of each {every}");
+            let (mut found, mut after) = (Vec::new(), start);
+            loop {
+                let page = events.read(Some(after), 10_000, nth(every));
+                assert_eq!(page.gap, None);
+                found.extend(sequences(&page));
+                after = page.next;
+                if !page.more {
+                    break;
+                }
+            }
+            let expected = (before + 1..=6_000).filter(|sequence| sequence.is_multiple_of(every));
+            assert!(expected.eq(found), "the last {count} of each {every}");
+        }
     }
 
     #[test]
@@ -279,8 +312,8 @@ mod tests {
             let changed = EventKind::Changed(labels.clone());
             events.emit(changed, ResourceKind::Membership, &id, group, &labels, None);
         }
-        let page = events.read(None, 10_000);
-        assert_eq!((page.events.len(), page.gap.unwrap().missed), (fitting, Some(fitting as u64)));
+        let gap = read(&events, None, 10_000).gap;
+        assert_eq!(gap.unwrap().missed, Some(fitting as u64));
         emit(&events, 10_000);
         assert_eq!(events.ring().label_bytes, 0);
     }
@@ -289,7 +322,7 @@ mod tests {
     fn a_cursor_of_another_process_gives_a_gap() {
         let (before, events) = (Events::new(3), Events::new(3));
         emit(&events, 2);
-        let page = events.read(Some(before.read(None, 1).next), 10);
+        let page = read(&events, Some(read(&before, None, 1).next), 10);
         let replaced = Gap { reason: GapReason::LogReplaced, missed: None };
         assert_eq!((sequences(&page), page.gap), (vec![1, 2], Some(replaced)));
     }

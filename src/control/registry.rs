@@ -1,20 +1,39 @@
 //! The registries of resources, list queries, and outcomes of PUTs.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::model::{Group, Id, Selector};
+use crate::model::{Group, Id, Selector, Timestamp};
 use crate::sync::Lock;
 
-/// The resources of one kind by id, in the order of lists.
+/// The resources of one kind, in the orders of lists.
 pub(super) struct Registry<T> {
     /// Std lock: held for one look-up, insertion or part of a page, and never while an entry's own lock is taken.
-    entries: Mutex<BTreeMap<Id, Arc<T>>>,
+    entries: Mutex<Entries<T>>,
     /// Entries whose deletion may still be under way, the oldest first. Std lock: held for a look-up or a push.
     deleted: Mutex<VecDeque<(Id, Arc<T>)>>,
     /// The most entries that clients may create.
     max: usize,
+}
+
+struct Entries<T> {
+    by_id: BTreeMap<Id, Arc<T>>,
+    /// The same entries.
+    by_age: BTreeMap<ListPosition, Arc<T>>,
+}
+
+/// A resource that lists show.
+pub trait Listed {
+    /// Never changes.
+    fn position(&self) -> ListPosition;
+}
+
+/// The position of a resource in the list of its kind, in every order; by itself, in the order of creation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListPosition {
+    pub created_at: Timestamp,
+    pub id: Id,
 }
 
 /// Why a new entry was not added.
@@ -34,19 +53,39 @@ pub enum Outcome {
 /// Selects the resources of a list.
 #[derive(Debug, Default, Clone)]
 pub struct ListQuery {
-    pub after: Option<Id>,
+    pub order: ListOrder,
+    pub after: Option<ListPosition>,
     pub limit: usize,
     pub group: Option<Group>,
     pub selector: Option<Selector>,
 }
 
-impl<T> Default for Registry<T> {
+/// The order of a list. Of resources created at the same time, the ids decide, in the same direction.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ListOrder {
+    #[default]
+    Id,
+    IdDescending,
+    CreatedAt,
+    CreatedAtDescending,
+}
+
+/// The result of a list query.
+pub struct ListPage<T> {
+    pub entries: Vec<Arc<T>>,
+    /// Whether further entries follow.
+    pub more: bool,
+    /// How many entries the query selects, on all pages.
+    pub total: usize,
+}
+
+impl<T: Listed> Default for Registry<T> {
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
-impl<T> Registry<T> {
+impl<T: Listed> Registry<T> {
     /// The most deletions under way that can be waited for by id; if there are more, the oldest is dropped from the
     /// list. A deletion takes longer than a moment only if the disk hangs or a receive thread is stuck.
     const DELETIONS: usize = 1_024;
@@ -55,36 +94,26 @@ impl<T> Registry<T> {
 
     /// `max`: the most entries that clients may create.
     pub(super) fn new(max: usize) -> Self {
-        Self { entries: Mutex::default(), deleted: Mutex::default(), max }
+        let entries = Entries { by_id: BTreeMap::new(), by_age: BTreeMap::new() };
+        Self { entries: Mutex::new(entries), deleted: Mutex::default(), max }
     }
 
     pub(super) fn find(&self, id: &Id) -> Option<Arc<T>> {
-        self.entries().get(id).cloned()
+        self.entries().by_id.get(id).cloned()
     }
 
     /// Adds the entry; if the id is taken, returns the entry that has it.
-    pub(super) fn insert(&self, id: Id, entry: Arc<T>) -> Result<(), Arc<T>> {
-        match self.entries().entry(id) {
-            std::collections::btree_map::Entry::Occupied(taken) => Err(taken.get().clone()),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(entry);
-                Ok(())
-            }
-        }
+    pub(super) fn insert(&self, entry: Arc<T>) -> Result<(), Arc<T>> {
+        self.entries().insert(entry)
     }
 
     /// Adds an entry that a client creates, if there is room.
-    pub(super) fn insert_new(&self, id: Id, entry: Arc<T>) -> Result<(), NotInserted> {
+    pub(super) fn insert_new(&self, entry: Arc<T>) -> Result<(), NotInserted> {
         let mut entries = self.entries();
-        let is_full = entries.len() >= self.max;
-        match entries.entry(id) {
-            std::collections::btree_map::Entry::Occupied(_) => Err(NotInserted::Taken),
-            std::collections::btree_map::Entry::Vacant(_) if is_full => Err(NotInserted::Full),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(entry);
-                Ok(())
-            }
+        if entries.by_id.len() >= self.max && !entries.by_id.contains_key(&entry.position().id) {
+            return Err(NotInserted::Full);
         }
+        entries.insert(entry).map_err(|_| NotInserted::Taken)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -100,7 +129,7 @@ impl<T> Registry<T> {
     pub(super) fn begin_deletion(&self, id: &Id, which: impl Fn(&Arc<T>) -> bool) -> Option<(Arc<T>, bool)> {
         let removed = {
             let mut entries = self.entries();
-            if entries.get(id).is_some_and(&which) { entries.remove(id) } else { None }
+            if entries.by_id.get(id).is_some_and(&which) { entries.remove(id) } else { None }
         };
         let Some(entry) = removed else {
             return self.under_deletion(id).filter(which).map(|entry| (entry, false));
@@ -139,49 +168,102 @@ impl<T> Registry<T> {
     /// Removes the entry if the id still belongs to this very entry.
     pub(super) fn remove_if(&self, id: &Id, entry: &Arc<T>) {
         let mut entries = self.entries();
-        if entries.get(id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+        if entries.by_id.get(id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
             entries.remove(id);
         }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<T>> {
-        self.entries().values().cloned().collect()
+        self.entries().by_id.values().cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries().len()
+        self.entries().by_id.len()
     }
 
-    /// Up to `limit` entries with ids after `after` that satisfy `matches`, and whether there may be more.
-    pub(super) fn page(
+    /// The page that the query asks for of the entries that satisfy `matches`.
+    pub(super) fn list(&self, query: &ListQuery, matches: impl Fn(&T) -> bool) -> ListPage<T> {
+        let (mut entries, mut more, mut total) = (Vec::new(), false, 0);
+        self.visit(query.order, query.after.clone(), |entry| {
+            if !matches(&entry) {
+                return ControlFlow::Continue(());
+            }
+            if entries.len() == query.limit {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            entries.push(entry);
+            ControlFlow::Continue(())
+        });
+        self.visit(ListOrder::Id, None, |entry| {
+            total += usize::from(matches(&entry));
+            ControlFlow::Continue(())
+        });
+        ListPage { entries, more, total }
+    }
+
+    /// Visits the entries after the position, until `visit` breaks off. Entries that are there throughout are visited
+    /// once, whatever others come and go meanwhile.
+    fn visit(
         &self,
-        after: Option<&Id>,
-        limit: usize,
-        matches: impl Fn(&T) -> bool,
-    ) -> (Vec<Arc<T>>, bool) {
-        let mut page = Vec::new();
-        let mut after = after.cloned();
+        order: ListOrder,
+        mut after: Option<ListPosition>,
+        mut visit: impl FnMut(Arc<T>) -> ControlFlow<()>,
+    ) {
         loop {
-            let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let entries = self.entries();
-            let rest = entries.range::<Id, _>((start, Bound::Unbounded)).take(Self::MAX_EXAMINED);
-            let part: Vec<_> = rest.map(|(id, entry)| (id.clone(), entry.clone())).collect();
-            drop(entries);
-            let Some((last, _)) = part.last() else { return (page, false) };
-            after = Some(last.clone());
-            for (_, entry) in part {
-                if matches(&entry) {
-                    if page.len() == limit {
-                        return (page, true);
-                    }
-                    page.push(entry);
-                }
+            let part = self.entries().part(order, after.as_ref(), Self::MAX_EXAMINED);
+            let Some(last) = part.last() else { return };
+            after = Some(last.position());
+            if part.into_iter().try_for_each(&mut visit).is_break() {
+                return;
             }
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<T>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries<T>> {
         self.entries.lock_shared()
+    }
+}
+
+impl<T: Listed> Entries<T> {
+    fn insert(&mut self, entry: Arc<T>) -> Result<(), Arc<T>> {
+        let position = entry.position();
+        match self.by_id.entry(position.id.clone()) {
+            std::collections::btree_map::Entry::Occupied(taken) => Err(taken.get().clone()),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(entry.clone());
+                self.by_age.insert(position, entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<Arc<T>> {
+        let entry = self.by_id.remove(id)?;
+        self.by_age.remove(&entry.position());
+        Some(entry)
+    }
+
+    /// The next entries after the position.
+    fn part(&self, order: ListOrder, after: Option<&ListPosition>, most: usize) -> Vec<Arc<T>> {
+        fn some<'a, K: 'a, T: 'a>(
+            range: impl Iterator<Item = (&'a K, &'a Arc<T>)>,
+            most: usize,
+        ) -> Vec<Arc<T>> {
+            range.take(most).map(|(_, entry)| entry.clone()).collect()
+        }
+        let id = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after.id));
+        let position = after.map_or(Bound::Unbounded, Bound::Excluded);
+        match order {
+            ListOrder::Id => some(self.by_id.range::<Id, _>((id, Bound::Unbounded)), most),
+            ListOrder::IdDescending => some(self.by_id.range::<Id, _>((Bound::Unbounded, id)).rev(), most),
+            ListOrder::CreatedAt => {
+                some(self.by_age.range::<ListPosition, _>((position, Bound::Unbounded)), most)
+            }
+            ListOrder::CreatedAtDescending => {
+                some(self.by_age.range::<ListPosition, _>((Bound::Unbounded, position)).rev(), most)
+            }
+        }
     }
 }
 
@@ -189,17 +271,27 @@ impl<T> Registry<T> {
 mod tests {
     use super::*;
 
+    impl Listed for ListPosition {
+        fn position(&self) -> ListPosition {
+            self.clone()
+        }
+    }
+
+    fn entry(id: &str, created_at: i64) -> Arc<ListPosition> {
+        Arc::new(ListPosition { created_at: Timestamp(created_at), id: Id::parse(id).unwrap() })
+    }
+
     #[test]
     fn a_second_delete_finds_the_entry_until_the_deletion_is_over() {
         let (registry, id) = (Registry::default(), Id::parse("a").unwrap());
-        registry.insert(id.clone(), Arc::new(1)).unwrap();
+        registry.insert(entry("a", 1)).unwrap();
         let (deleted, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
         assert!(is_new && registry.find(&id).is_none());
         let (again, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
         assert!(!is_new && Arc::ptr_eq(&deleted, &again));
-        registry.insert(id.clone(), Arc::new(2)).unwrap();
+        registry.insert(entry("a", 2)).unwrap();
         let (newer, is_new) = registry.begin_deletion(&id, |_| true).unwrap();
-        assert!(is_new && *newer == 2, "the one that is there goes first");
+        assert!(is_new && newer.created_at == Timestamp(2), "the one that is there goes first");
         registry.end_deletion(&newer);
         registry.end_deletion(&deleted);
         assert!(registry.begin_deletion(&id, |_| true).is_none());
@@ -207,27 +299,61 @@ mod tests {
 
     #[test]
     fn a_full_registry_takes_no_new_entry() {
-        let (registry, id) = (Registry::new(1), |name| Id::parse(name).unwrap());
-        assert_eq!(registry.insert_new(id("a"), Arc::new(1)), Ok(()));
-        assert_eq!(registry.insert_new(id("a"), Arc::new(2)), Err(NotInserted::Taken));
-        assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Err(NotInserted::Full));
-        registry.begin_deletion(&id("a"), |_| true);
-        assert_eq!(registry.insert_new(id("b"), Arc::new(2)), Ok(()));
+        let registry = Registry::new(1);
+        assert_eq!(registry.insert_new(entry("a", 1)), Ok(()));
+        assert_eq!(registry.insert_new(entry("a", 2)), Err(NotInserted::Taken));
+        assert_eq!(registry.insert_new(entry("b", 2)), Err(NotInserted::Full));
+        registry.begin_deletion(&Id::parse("a").unwrap(), |_| true);
+        assert_eq!(registry.insert_new(entry("b", 2)), Ok(()));
     }
 
     #[test]
     fn pages_skip_entries_that_do_not_match() {
         let registry = Registry::default();
         for number in 0..1_000 {
-            registry.insert(Id::parse(&format!("{number:04}")).unwrap(), Arc::new(number)).unwrap();
+            registry.insert(entry(&format!("{number:04}"), number)).unwrap();
         }
-        let page = |after: Option<&Id>, limit| registry.page(after, limit, |number| number % 100 == 0);
-        let (first, more) = page(None, 4);
-        assert_eq!(
-            (first.iter().map(|number| **number).collect::<Vec<_>>(), more),
-            (vec![0, 100, 200, 300], true)
-        );
-        let (rest, more) = page(Some(&Id::parse("0300").unwrap()), 6);
-        assert_eq!((rest.len(), *rest[5], more), (6, 900, false));
+        let page = |after, limit| {
+            let query = ListQuery { after, limit, ..ListQuery::default() };
+            let page = registry.list(&query, |entry| entry.created_at.0 % 100 == 0);
+            assert_eq!(page.total, 10);
+            (page.entries.iter().map(|entry| entry.created_at.0).collect::<Vec<_>>(), page.more)
+        };
+        assert_eq!(page(None, 4), (vec![0, 100, 200, 300], true));
+        let after = ListPosition { created_at: Timestamp(0), id: Id::parse("0300").unwrap() };
+        assert_eq!(page(Some(after), 6), (vec![400, 500, 600, 700, 800, 900], false));
+    }
+
+    #[test]
+    fn each_order_pages_through_entries_of_the_same_time_too() {
+        let registry = Registry::default();
+        for number in 0..1_000_i64 {
+            registry.insert(entry(&format!("{:04}", number * 7 % 1_000), number / 10)).unwrap();
+        }
+        let mut expected: Vec<_> = registry.all().iter().map(|entry| entry.position()).collect();
+        for (order, by_age, is_reversed) in [
+            (ListOrder::Id, false, false),
+            (ListOrder::IdDescending, false, true),
+            (ListOrder::CreatedAt, true, false),
+            (ListOrder::CreatedAtDescending, true, true),
+        ] {
+            let key = |position: &ListPosition| (by_age.then_some(position.created_at), position.id.clone());
+            expected.sort_by_key(key);
+            if is_reversed {
+                expected.reverse();
+            }
+            let (mut found, mut after) = (Vec::<ListPosition>::new(), None);
+            loop {
+                let page =
+                    registry.list(&ListQuery { order, after, limit: 33, ..ListQuery::default() }, |_| true);
+                found.extend(page.entries.iter().map(|entry| entry.position()));
+                assert_eq!((page.more, page.total), (found.len() < 1_000, 1_000), "{order:?}");
+                if !page.more {
+                    break;
+                }
+                after = found.last().cloned();
+            }
+            assert!(found == expected, "{order:?}");
+        }
     }
 }

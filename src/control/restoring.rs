@@ -46,11 +46,7 @@ impl Control {
         };
         let membership = Arc::new(membership);
         membership.begin_counting();
-        if shared
-            .memberships_of(membership.kind())
-            .insert(membership.id().clone(), membership.clone())
-            .is_ok()
-        {
+        if shared.memberships_of(membership.kind()).insert(membership.clone()).is_ok() {
             membership.persist(false);
             membership.charge_restored(&shared.membership_bytes);
             membership.resume(&shared.interfaces.table()).await;
@@ -76,7 +72,7 @@ impl Control {
         messages.sort_by_cached_key(|message| message.closed_at().unwrap_or_else(Timestamp::now));
         for message in messages {
             message.persist(false);
-            if shared.messages.insert(message.id().clone(), message.clone()).is_err() {
+            if shared.messages.insert(message.clone()).is_err() {
                 continue;
             }
             if message.is_closed() {

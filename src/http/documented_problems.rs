@@ -96,14 +96,15 @@ fn gives(status: &str, path: &str, method: &str, operation: &Operation) -> bool 
     };
     let has_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let has_body = operation.request_body.is_some();
-    let is_below_id = path.contains("{id}");
+    let names_one = path.contains("{id}") || path.contains("{group}");
     // Makes or changes a resource.
     let is_spec = has_body && path != "/v1/log-filter";
     let is_renewal = path.ends_with("/renew");
     match status {
-        "400" => has_parameters || has_body,
+        // The list of interfaces takes no parameter, and refuses all.
+        "400" => has_parameters || has_body || path == "/v1/interfaces",
         "401" => !is_open(path),
-        "404" => is_below_id && method != "PUT",
+        "404" => names_one && method != "PUT",
         "406" => has(ParameterIn::Query, "format"),
         "408" | "413" | "415" | "422" => has_body,
         "409" => is_spec,
@@ -111,7 +112,7 @@ fn gives(status: &str, path: &str, method: &str, operation: &Operation) -> bool 
         "412" => {
             has(ParameterIn::Header, "if-match")
                 || (method == "POST" && has_body)
-                || (method == "DELETE" && !is_below_id)
+                || (method == "DELETE" && !names_one)
         }
         "429" => is_spec && !is_renewal,
         _ => true,

@@ -1,6 +1,6 @@
 //! The route of events: as a stream, or as JSON pages.
 
-use std::time::Duration;
+use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, State};
@@ -13,22 +13,19 @@ use super::access::Authorization;
 use super::json::JsonResponse;
 use super::operations::Streamed;
 use super::problem::Problem;
-use super::reading::{HEARTBEAT, last_event_id, negotiate, streamed, varying};
+use super::reading::{HEARTBEAT, LastEventId, ReadForm, ReadParams, streamed, varying};
 use crate::contract::datagrams::GapBody;
 use crate::contract::documented::EventStream;
-use crate::contract::events::{Event, EventFormat, EventList, EventQuery};
-use crate::contract::{After, FieldError, Format, parse_query};
-use crate::control::{self, Control, EventPage};
-use crate::model::Selector;
+use crate::contract::events::{Event, EventFilter, EventList, EventQuery};
+use crate::contract::{Format, ReadStart, parse_query};
+use crate::control::{Control, EventPage};
 use crate::rendering::{EndReason, sse};
 use crate::store::Cursor;
 
 /// The parsed [`EventQuery`] and headers.
 pub(super) struct EventReading {
-    after: Option<After>,
-    selector: Option<Selector>,
-    /// If none, a stream.
-    page: Option<(usize, Duration)>,
+    form: ReadForm,
+    filter: EventFilter,
     authorization: Authorization,
 }
 
@@ -37,8 +34,7 @@ pub(super) struct EventReading {
 /// The service stores the latest 10,000 events. In a stream, the name of an event is the value of `event` in pages, and
 /// its id is its cursor.
 #[utoipa::path(get, path = "/v1/events", tag = "overview", operation_id = "read_events",
-    params(EventQuery,
-        ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that the client received: the stream resumes after it. Overrides `after`")),
+    params(EventQuery, LastEventId),
     responses(
         (status = 200, description = "Events",
             content((EventList = "application/json"), (EventStream = "text/event-stream")),
@@ -46,13 +42,18 @@ pub(super) struct EventReading {
         Problem,
     ))]
 pub(super) async fn events(State(control): State<Control>, reading: EventReading) -> Response {
-    /// Events of all kinds of resources.
-    const EVENTS: Streamed = Streamed { kind: None, format: Format::Sse };
-    let after = reading.after.map(|after| after.resolve(|| control.events().latest()));
-    let reader = Reader { control, after, selector: reading.selector };
-    varying(match reading.page {
-        Some((limit, wait)) => JsonResponse(page(reader, limit, wait).await).into_response(),
-        None => streamed(EVENTS, follow(reader, reading.authorization)),
+    let EventReading { form, filter, authorization } = reading;
+    let after = form.start.map(|start| match start {
+        ReadStart::After(cursor) => cursor,
+        ReadStart::Latest => control.events().latest(),
+        ReadStart::Last(count) => control.events().before_last(count, |event| filter.wants(event)),
+    });
+    varying(if form.format == Format::Json {
+        JsonResponse(page(&control, after, &form, &filter).await).into_response()
+    } else {
+        // Events of all kinds of resources.
+        let events = Streamed { kind: None, format: Format::Sse };
+        streamed(events, follow(EventStreamState { control, filter, after, authorization }))
     })
 }
 
@@ -68,71 +69,50 @@ impl EventReading {
     fn parse(parts: &Parts) -> Result<Self, Problem> {
         let parsed = parse_query::<EventQuery>(parts.uri.query().unwrap_or_default());
         let (query, mut errors) = parsed.map_err(Problem::of_parameters)?;
-        let format = match query.format {
-            Some(EventFormat::Json) => Format::Json,
-            Some(EventFormat::Sse) => Format::Sse,
-            // The other parameters are not compared with an invalid one.
-            None if errors.left_out("/format") => Format::Json,
-            None => negotiate(&parts.headers, &[Format::Json, Format::Sse])?,
+        let params = ReadParams {
+            after: query.after.as_deref(),
+            tail: query.tail,
+            limit: query.limit,
+            wait_ms: query.wait_ms,
+            format: query.format.map(Format::from),
         };
-        let after = query.after.as_deref().map(|after| errors.read("/after", after, After::parse(after)));
-        if format == Format::Sse {
-            for (given, pointer) in [(query.limit, "/limit"), (query.wait_ms, "/wait_ms")] {
-                if given.is_some() {
-                    let name = pointer.trim_start_matches('/');
-                    let fact = format!("`{name}` is for JSON pages, and the request is for `sse`");
-                    errors.push(
-                        FieldError::new(pointer, fact).hint("leave it out, or choose another `format`"),
-                    );
-                }
-            }
-        }
-        let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=1_000);
-        let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=60_000);
-        let selector = query.selector(&mut errors);
-        let read = after.transpose().and_then(|after| Ok((after, selector?)));
-        let (after, selector) = errors.finish(read).map_err(Problem::of_parameters)?;
-        let authorization = Authorization::of(&parts.extensions);
-        if format == Format::Sse {
-            let resumed = last_event_id(&parts.headers)?;
-            let after = resumed.map(After::Cursor).or(after);
-            return Ok(Self { after, selector, page: None, authorization });
-        }
-        let page = (usize::try_from(limit).unwrap_or(usize::MAX), Duration::from_millis(wait));
-        Ok(Self { after, selector, page: Some(page), authorization })
+        let form = params.read(&parts.headers, &[Format::Json, Format::Sse], &mut errors)?;
+        let filter = query.filter(&mut errors);
+        let accepted = form.and_then(|form| Ok((form, filter?)));
+        let (form, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
+        let form = form.resumed(&parts.headers)?;
+        Ok(Self { form, filter, authorization: Authorization::of(&parts.extensions) })
     }
 }
 
-/// A client that reads events: it has a cursor and no queue, as with logs.
-struct Reader {
-    control: Control,
-    after: Option<Cursor>,
-    selector: Option<Selector>,
-}
-
-impl Reader {
-    fn read(&mut self, limit: usize) -> EventPage {
-        let selects = |event: &control::Event| {
-            self.selector.as_ref().is_none_or(|selector| event.is_selected_by(selector))
-        };
-        let page = self.control.events().read_selected(self.after, limit, selects);
-        self.after = Some(page.next);
-        page
-    }
-}
-
-async fn page(mut reader: Reader, limit: usize, wait: Duration) -> EventList {
-    let control = reader.control.clone();
-    let deadline = Instant::now() + wait;
+async fn page(
+    control: &Control,
+    mut after: Option<Cursor>,
+    form: &ReadForm,
+    filter: &EventFilter,
+) -> EventList {
+    let deadline = Instant::now() + form.wait;
+    let mut items = Vec::new();
     loop {
         let changed = control.events().changed();
-        let page = reader.read(limit);
-        let some = !page.events.is_empty() || page.gap.is_some();
+        let left = form.limit - items.len();
+        let page = control.events().read(after, left, |event| filter.wants(event));
+        let overtaken = page.gap.is_some() && !items.is_empty();
+        if !overtaken {
+            items.extend(page.events.iter().map(Event::from));
+            after = Some(page.next);
+        }
+        let goes_on = page.more && page.gap.is_none() && items.len() < form.limit;
+        if goes_on {
+            continue;
+        }
+        let some = !items.is_empty() || page.gap.is_some();
         if some || Instant::now() >= deadline || control.stopping().is_cancelled() {
             return EventList {
-                items: page.events.iter().map(Event::from).collect(),
-                next_cursor: page.next.to_string(),
-                gap: page.gap.map(GapBody::from),
+                items,
+                next_cursor: after.unwrap_or(page.next).to_string(),
+                // The next page reports the gap of a reader that was overtaken.
+                gap: page.gap.filter(|_| !overtaken).map(GapBody::from),
             };
         }
         tokio::select! {
@@ -143,40 +123,66 @@ async fn page(mut reader: Reader, limit: usize, wait: Duration) -> EventList {
     }
 }
 
-fn follow(reader: Reader, authorization: Authorization) -> Body {
-    const MAX_READ: usize = 100;
+/// A stream of events. As with logs, a client has a cursor and no queue.
+struct EventStreamState {
+    control: Control,
+    filter: EventFilter,
+    after: Option<Cursor>,
+    authorization: Authorization,
+}
+
+fn follow(state: EventStreamState) -> Body {
     let mut begun = Vec::new();
-    sse::begin(&mut begun, reader.after);
-    let begun = stream::iter((!begun.is_empty()).then_some(Ok(Bytes::from(begun))));
-    let state = Some((reader, authorization));
-    Body::from_stream(begun.chain(stream::unfold(state, |state| async {
-        let (mut reader, authorization) = state?;
-        let control = reader.control.clone();
-        let mut out = Vec::new();
-        let changed = control.events().changed();
-        let page = reader.read(MAX_READ);
-        let ended = if control.stopping().is_cancelled() {
-            Some(EndReason::Stopping)
-        } else {
-            authorization.check().err().map(|_| EndReason::Unauthorized)
-        };
-        if let Some(reason) = ended {
-            sse::closed(&mut out, reason);
-            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(out)), None));
-        }
-        render(&page, &mut out);
-        if out.is_empty() {
-            tokio::select! {
-                () = control.stopping().cancelled() => {}
-                _ = authorization.ended() => {}
-                () = changed => {}
-                () = tokio::time::sleep(HEARTBEAT) => out.extend_from_slice(sse::COMMENT),
-            }
-        } else {
-            drop(changed);
-        }
-        Some((Ok(Bytes::from(out)), Some((reader, authorization))))
+    sse::begin(&mut begun, state.after);
+    let begun = stream::iter((!begun.is_empty()).then_some(Ok::<_, Infallible>(Bytes::from(begun))));
+    Body::from_stream(begun.chain(stream::unfold(Some(state), |state| async {
+        let mut state = state?;
+        let (chunk, goes_on) = state.next_chunk().await;
+        Some((Ok(Bytes::from(chunk)), goes_on.then_some(state)))
     })))
+}
+
+impl EventStreamState {
+    /// The next events that the filter passes, or the end of the stream; and whether it goes on.
+    async fn next_chunk(&mut self) -> (Vec<u8>, bool) {
+        const MAX_READ: usize = 100;
+        let mut out = Vec::new();
+        // Counted from the last bytes that the client got, whatever its filter drops.
+        let silent_until = Instant::now() + HEARTBEAT;
+        loop {
+            let changed = self.control.events().changed();
+            let page = self.control.events().read(self.after, MAX_READ, |event| self.filter.wants(event));
+            let ended = if self.control.stopping().is_cancelled() {
+                Some(EndReason::Stopping)
+            } else {
+                self.authorization.check().err().map(|_| EndReason::Unauthorized)
+            };
+            if let Some(reason) = ended {
+                sse::closed(&mut out, reason);
+                return (out, false);
+            }
+            self.after = Some(page.next);
+            render(&page, &mut out);
+            if !out.is_empty() {
+                return (out, true);
+            }
+            if Instant::now() >= silent_until {
+                out.extend_from_slice(sse::COMMENT);
+                sse::begin(&mut out, self.after);
+                return (out, true);
+            }
+            if page.more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = self.control.stopping().cancelled() => {}
+                _ = self.authorization.ended() => {}
+                () = changed => {}
+                () = tokio::time::sleep_until(silent_until) => {}
+            }
+        }
+    }
 }
 
 fn render(page: &EventPage, out: &mut Vec<u8>) {

@@ -281,6 +281,18 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     }
 }
 
+/// The variable part of a path.
+pub(super) struct PathText(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        text.map(|Path(text)| Self(text)).map_err(|_| Problem::new(ProblemKind::InvalidParameter, NOT_UTF8))
+    }
+}
+
 /// The id in the path.
 pub(super) struct PathId(pub(super) Id);
 
@@ -288,9 +300,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        let text =
-            text.map(|Path(text)| text).map_err(|_| Problem::new(ProblemKind::InvalidParameter, NOT_UTF8))?;
+        let PathText(text) = PathText::from_request_parts(parts, state).await?;
         path_id(&text).map(Self)
     }
 }

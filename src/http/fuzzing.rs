@@ -13,10 +13,10 @@ use super::extract::{Query, Wait};
 use super::problem::Problem;
 use super::reading::Reading;
 use crate::contract::datagrams::{Datagram, Response as ResponseView};
-use crate::contract::lists::ListParams;
+use crate::contract::lists::{JoinListParams, ListParams};
 use crate::contract::{
     BodyError, Encoding, FieldError, FieldErrors, MembershipBody, MessageBody, MessageRequest, Parsed,
-    RawOptions, ResponderBody, memberships, messages, parse_json, parse_query,
+    RawOptions, ResponderBody, messages, parse_json, parse_query,
 };
 use crate::control::JoinRequest;
 use crate::model::{Interfaces, MessageSpec};
@@ -74,7 +74,7 @@ pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), Re
         Reads::Log => extract::<Reading>(&mut parts).map(drop),
         Reads::Events => extract::<EventReading>(&mut parts).map(drop),
         Reads::Memberships => {
-            let params = extract::<Query<ListParams<memberships::State>>>(&mut parts)?;
+            let params = extract::<Query<JoinListParams>>(&mut parts)?;
             params.0.query(params.1).map(drop).map_err(|errors| document(&Problem::of_parameters(errors)))
         }
         Reads::Messages => {

@@ -15,14 +15,14 @@ use super::json::JsonResponse;
 use super::misplaced::MisplacedOptions;
 use super::problem::Problem;
 use super::resource::{Resource, location};
-use crate::contract::lists::{JoinListParams, List};
+use crate::contract::lists::{JoinListParams, List, list_cursor};
 use crate::contract::memberships::Membership;
 use crate::contract::responders::Responder;
 use crate::contract::{
     FieldError, FieldErrors, MembershipBody, MembershipPatch, RenewBody, ResponderBody, ResponderPatch,
 };
 use crate::control::{
-    Condition, Control, ControlError, Done, JoinRequest, MembershipView, Outcome, RequestedLease,
+    Condition, Control, ControlError, Done, JoinRequest, Listed, MembershipView, Outcome, RequestedLease,
 };
 use crate::model::Id;
 
@@ -38,6 +38,9 @@ pub(super) trait Join:
     /// `errors`: those that were found before.
     fn read(body: Self::Body, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>>;
 
+    /// Without the members that can be large.
+    fn brief(view: &MembershipView) -> Self;
+
     /// Whether to read the body takes long.
     fn has_pattern(_: &Self::Body) -> bool {
         false
@@ -52,6 +55,10 @@ impl Join for Membership {
     fn read(body: MembershipBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
         body.read(errors)
     }
+
+    fn brief(view: &MembershipView) -> Self {
+        Self::brief(view)
+    }
 }
 
 impl Join for Responder {
@@ -61,6 +68,10 @@ impl Join for Responder {
 
     fn read(body: ResponderBody, errors: FieldErrors) -> Result<JoinRequest, Vec<FieldError>> {
         body.read(errors)
+    }
+
+    fn brief(view: &MembershipView) -> Self {
+        Self::brief(view)
     }
 
     fn has_pattern(body: &ResponderBody) -> bool {
@@ -144,11 +155,15 @@ pub(super) async fn list<T: Join>(
     Query(params, errors): Query<JoinListParams>,
 ) -> Result<JsonResponse<List<T>>, Problem> {
     let query = params.query(errors).map_err(Problem::of_parameters)?;
+    let show: fn(&MembershipView) -> T =
+        if params.brief == Some(true) { T::brief } else { |view| T::from(view) };
     let list = compute(Done::Nothing, move || {
-        let (page, more) = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
-        let entries =
-            page.iter().map(|membership| (membership.id().to_string(), T::from(&membership.view())));
-        List::new(entries, more)
+        let page = control.memberships(T::KIND, &query, params.state.map(Into::into), params.hears);
+        let entries = page
+            .entries
+            .iter()
+            .map(|membership| (list_cursor(params.sort, &membership.position()), show(&membership.view())));
+        List::new(entries, page.more, page.total)
     });
     Ok(JsonResponse(list.await?))
 }

@@ -24,12 +24,12 @@ use super::responses::{LogContent, PayloadContent};
 use crate::contract::datagrams::{self, DatagramPage};
 use crate::contract::documented::RawPayload;
 use crate::contract::labels::{Deleted, DeletionParams};
-use crate::contract::lists::{List, ListParams};
+use crate::contract::lists::{List, ListParams, list_cursor};
 use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
     FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query,
 };
-use crate::control::{Control, Done, Message as Sent, Outcome, Purpose};
+use crate::control::{Control, Done, Listed, Message as Sent, MessageView, Outcome, Purpose};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
 use crate::store::ReadRange;
@@ -107,10 +107,15 @@ pub(super) async fn list(
 ) -> Result<JsonResponse<List<Message>>, Problem> {
     let closed = params.state.map(|state| state == MessageState::Closed);
     let query = params.query(errors).map_err(Problem::of_parameters)?;
+    let show: fn(&MessageView) -> Message =
+        if params.brief == Some(true) { Message::brief } else { |view| Message::from(view) };
     let list = compute(Done::Nothing, move || {
-        let (page, more) = control.messages(&query, closed);
-        let entries = page.iter().map(|message| (message.id().to_string(), Message::from(&message.view())));
-        List::new(entries, more)
+        let page = control.messages(&query, closed);
+        let entries = page
+            .entries
+            .iter()
+            .map(|message| (list_cursor(params.sort, &message.position()), show(&message.view())));
+        List::new(entries, page.more, page.total)
     });
     Ok(JsonResponse(list.await?))
 }

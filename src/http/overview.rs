@@ -3,11 +3,11 @@
 use axum::extract::State;
 
 use super::compute::compute;
-use super::extract::Query;
+use super::extract::{NoQuery, PathText, Query};
 use super::json::JsonResponse;
 use super::problem::{Problem, ProblemKind};
 use crate::contract::lists::List;
-use crate::contract::overview::{Group, GroupParams, Interface, Interfaces};
+use crate::contract::overview::{Group, GroupParams, Interface, Interfaces, path_group};
 use crate::control::{Control, Done};
 
 type GroupList = List<Group>;
@@ -25,19 +25,43 @@ pub(super) async fn groups(
 ) -> Result<JsonResponse<GroupList>, Problem> {
     let query = params.query(errors).map_err(Problem::of_parameters)?;
     let list = compute(Done::Nothing, move || {
-        let mut matching = control.groups().into_iter().filter(|(group, _)| query.matches(group));
-        let page: Vec<_> = matching.by_ref().take(query.limit).collect();
-        let more = matching.next().is_some();
-        let entries = page.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
-        List::new(entries, more)
+        let page = control.groups(&query);
+        let entries =
+            page.groups.into_iter().map(|(group, view)| (group.to_string(), Group::new(group, view)));
+        List::new(entries, page.more, page.total)
     });
     Ok(JsonResponse(list.await?))
+}
+
+/// Show a group with its members
+///
+/// As in the list of groups.
+#[utoipa::path(get, path = "/v1/groups/{group}", tag = "overview", operation_id = "get_group",
+    params(("group" = String, Path, description = "The group, as in `239.1.2.3:10000` or `[ff15::1]:10000`; its characters may be percent-encoded",
+        example = "239.1.2.3:10000")),
+    responses((status = 200, description = "The group", body = Group), Problem))]
+pub(super) async fn group(
+    State(control): State<Control>,
+    PathText(text): PathText,
+    _: NoQuery,
+) -> Result<JsonResponse<Group>, Problem> {
+    let group = path_group(&text).map_err(Problem::of_parameters)?;
+    let view = compute(Done::Nothing, move || control.group(group)).await?;
+    view.map(|view| JsonResponse(Group::new(group, view))).ok_or_else(|| {
+        let detail = format!(
+            "no membership or responder is in {group}: GET /v1/groups lists the groups that are in use"
+        );
+        Problem::new(ProblemKind::NotFound, detail)
+    })
 }
 
 /// List the host's interfaces, and whether they support multicast
 #[utoipa::path(get, path = "/v1/interfaces", tag = "overview", operation_id = "list_interfaces",
     responses((status = 200, description = "All interfaces", body = Interfaces), Problem))]
-pub(super) async fn interfaces(State(control): State<Control>) -> Result<JsonResponse<Interfaces>, Problem> {
+pub(super) async fn interfaces(
+    State(control): State<Control>,
+    _: NoQuery,
+) -> Result<JsonResponse<Interfaces>, Problem> {
     let table = control.interfaces().await;
     let table = table.map_err(|error| Problem::new(ProblemKind::NetworkFailure, error.to_string()))?;
     Ok(JsonResponse(Interfaces {

@@ -40,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .at("/v1/responders/{id}/datagrams/{seq}/payload", routes!(answer::payload))
         // All resources
         .at("/v1/groups", routes!(overview::groups))
+        .at("/v1/groups/{group}", routes!(overview::group))
         .at("/v1/interfaces", routes!(overview::interfaces))
         .at("/v1/events", routes!(events::events))
         // The service itself

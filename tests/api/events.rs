@@ -141,6 +141,66 @@ async fn a_resumed_event_stream_continues_with_the_next_event() {
 }
 
 #[tokio::test]
+async fn filters_choose_events_in_pages_and_streams() {
+    let (server, group, other) = (TestServer::start().await, fresh_group(), fresh_group());
+    let stream = |query: &str| {
+        let path = format!("/v1/events?{query}");
+        let request = server.request(Method::GET, &path).header("accept", "text/event-stream");
+        async { request.stream().await }
+    };
+    let mut of_two_kinds = stream("kind=membership,message").await;
+    let mut of_group = stream(&format!("group={other}&event=joined,message_closed")).await;
+    server.put("/v1/responders/both", on_lo(&group, json!({}))).await.expect(201);
+    server.put("/v1/memberships/both", on_lo(&group, json!({}))).await.expect(201);
+    server.put("/v1/memberships/other", on_lo(&other, json!({}))).await.expect(201);
+    server.call(&other, json!({"window_ms": 0})).await;
+    server.delete("/v1/memberships/both").await.expect(204);
+
+    for (query, expected) in [
+        ("kind=responder", &["joined"][..]),
+        ("kind=membership,message", &["joined", "joined", "message_sent", "message_closed", "left"]),
+        ("id=both", &["joined", "joined", "left"]),
+        ("id=both&kind=membership", &["joined", "left"]),
+        ("id=both&tail=2", &["joined", "left"]),
+        ("kind=message&tail=1&limit=5", &["message_closed"]),
+        ("event=left,joined&limit=2", &["joined", "joined"]),
+        ("group=239.9.9.9:1", &[]),
+        ("tail=1", &["left"]),
+    ] {
+        let page = server.get(&format!("/v1/events?{query}")).await.expect(200);
+        let items = page["items"].as_array().unwrap();
+        let names: Vec<_> = items.iter().map(|item| item["event"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{query}");
+    }
+    let received = of_two_kinds.events(5).await;
+    assert_eq!(names(&received), ["joined", "joined", "message_sent", "message_closed", "left"]);
+    assert_eq!(names(&of_group.events(2).await), ["joined", "message_closed"]);
+
+    // The last ones, and then those that follow.
+    let mut last = stream("tail=2&kind=message").await;
+    assert_eq!(names(&last.events(2).await), ["message_sent", "message_closed"]);
+    server.join(&group).await;
+    server.call(&group, json!({"window_ms": 0})).await;
+    assert_eq!(names(&last.events(2).await), ["message_sent", "message_closed"]);
+}
+
+#[tokio::test]
+async fn a_filtered_page_waits_for_an_event_that_passes() {
+    let (server, group) = (TestServer::start().await, fresh_group());
+    server.join(&group).await;
+    let (page, ()) = tokio::join!(server.get("/v1/events?wait_ms=60000&kind=message&limit=1"), async {
+        server.get("/livez").await.expect(200);
+        server.join(&group).await;
+        server.send(&group, json!({"window_ms": 0})).await;
+    });
+    let page = page.expect(200);
+    assert_eq!(page["items"][0]["event"], "message_sent");
+    let rest =
+        format!("/v1/events?kind=message&wait_ms=60000&after={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(server.get(&rest).await.expect(200)["items"][0]["event"], "message_closed");
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_service_gives_a_gap() {
     let (before, server, group) = (TestServer::start().await, TestServer::start().await, fresh_group());
     before.join(&group).await;

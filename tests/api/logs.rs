@@ -1,5 +1,6 @@
 //! Reading logs: pages, cursors, long polls, and gaps for slow readers.
 
+use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::peer::Peer;
@@ -114,6 +115,59 @@ async fn a_slow_reader_gets_a_gap_with_the_number_of_missed_datagrams() {
     let from_start = server.get(&log).await.expect(200);
     assert_eq!((items(&from_start), &from_start["gap"]["missed"]), (vec!["3", "4", "5"], &json!(2)));
     assert_eq!(server.get(&membership).await.expect(200)["counters"]["evicted"], 2);
+}
+
+#[tokio::test]
+async fn the_last_datagrams_are_read_in_every_form() {
+    let server = TestServer::start_with(|config| config.settings.log_limits.entries = 5).await;
+    let (group, peers) = (fresh_group(), [Peer::at("127.0.0.1"), Peer::at("127.0.0.2")]);
+    let log = format!("{}/datagrams", server.join(&group).await);
+    let mut after = String::new();
+    for (nth, payload) in ["1", "2", "3", "4", "5", "6", "7"].into_iter().enumerate() {
+        peers[nth % 2].send(&group, payload);
+        let page = server.get(&format!("{log}?wait_ms=60000{after}")).await.expect(200);
+        after = format!("&after={}", cursor(&page));
+    }
+
+    for (query, expected) in [
+        ("tail=1", &["7"][..]),
+        ("tail=3", &["5", "6", "7"]),
+        ("tail=3&limit=2", &["5", "6"]),
+        ("tail=1000", &["3", "4", "5", "6", "7"]),
+        ("tail=2&source=127.0.0.1", &["5", "7"]),
+        ("tail=2&source=127.0.0.2", &["4", "6"]),
+        ("tail=9&source=127.0.0.2", &["4", "6"]),
+        ("tail=9&until=2000-01-01T00:00:00Z", &[]),
+    ] {
+        let page = server.get(&format!("{log}?{query}")).await.expect(200);
+        assert_eq!((items(&page), page.get("gap")), (expected.to_vec(), None), "{query}");
+        let lines = server.get(&format!("{log}?{query}&format=ndjson").replace("&limit=2", "")).await;
+        let lines: Vec<Value> = lines
+            .body
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
+        assert_eq!(payloads(&lines)[..expected.len()], *expected, "{query}");
+    }
+    let latest = server.get(&format!("{log}?tail=2")).await.expect(200);
+    let page = server.get(&format!("{log}?limit=1&after={}", cursor(&latest))).await.expect(200);
+    assert_eq!(items(&page), [""; 0]);
+
+    let path = format!("{log}?tail=2&source=127.0.0.2");
+    let mut events = server.request(Method::GET, &path).header("accept", "text/event-stream").stream().await;
+    let first = events.events(2).await;
+    for payload in ["8", "9", "10"] {
+        peers[usize::from(payload != "9")].send(&group, payload);
+    }
+    let shown: Vec<_> = [first.clone(), events.events(2).await].concat();
+    let shown: Vec<_> = shown.iter().map(|event| event.data["payload"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["4", "6", "8", "10"]);
+    // A reader that resumes goes on where it was.
+    let resumed = server.request(Method::GET, &path).header("accept", "text/event-stream");
+    let mut resumed = resumed.header("last-event-id", &first[1].id).stream().await;
+    assert_eq!(resumed.event().await.unwrap().data["payload"], "8");
+    let both = format!("{log}?tail=2&after={}", cursor(&latest));
+    server.get(&both).await.problem(400, "invalid-parameter", "/tail");
 }
 
 #[tokio::test]

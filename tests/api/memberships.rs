@@ -209,7 +209,7 @@ async fn memberships_are_listed_by_state_and_page() {
 
     for (query, ids, more) in [
         ("limit=2", &["a", "b"][..], true),
-        ("limit=2&after=b", &["c", "d"], false),
+        ("limit=2&after=id:0:b", &["c", "d"], false),
         ("state=joined", &["a", "b", "c"], false),
         ("state=pending", &["d"], false),
         ("state=lost", &[], false),
@@ -243,7 +243,21 @@ async fn groups_are_listed_page_by_page() {
     }
     assert_eq!(seen, groups);
 
-    let one = server.get(&format!("/v1/groups?group={}", groups.remove(1))).await.expect(200);
+    let group = groups.remove(1);
+    let one = server.get(&format!("/v1/groups?group={group}")).await.expect(200);
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    for path in [group.clone(), group.replace(':', "%3A"), group.replace('2', "%32")] {
+        assert_eq!(server.get(&format!("/v1/groups/{path}")).await.expect(200), one["items"][0], "{path}");
+    }
+    for path in ["[ff15::1]:5000", "%5Bff15::1%5D%3A5000", "[ff15:0::1]:5000"] {
+        server.get(&format!("/v1/groups/{path}")).await.problem(404, "not-found", "");
+    }
+    server.put("/v1/responders/six", on_lo("[ff15::1]:5000", json!({}))).await.expect(201);
+    for path in ["[ff15::1]:5000", "%5Bff15::1%5D%3A5000", "[ff15:0::1]:5000/"] {
+        let group = server.get(&format!("/v1/groups/{path}")).await.expect(200);
+        assert_eq!((&group["group"], &group["responders"]), (&json!("[ff15::1]:5000"), &json!(["six"])));
+    }
+    server.get("/v1/groups/239.200.0.1").await.problem(400, "invalid-parameter", "/group");
+    server.get("/v1/groups/239.200.0.1:10000?after=1").await.problem(400, "invalid-parameter", "/after");
     server.get("/v1/groups?nonsense=1").await.problem(400, "invalid-parameter", "/nonsense");
 }

@@ -153,6 +153,7 @@ fn request<'a>(client: &'a Client, method: &str, path: &str, at: &str, group: &s
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_and_condition_on_every_path_has_its_status() {
     let (server, group) = (TestServer::start().await, fresh_group());
+    server.join(&group).await;
     let mut cases = 0;
     for (path, methods) in paths() {
         let kind = Kind::of(&path);
@@ -163,6 +164,7 @@ async fn every_method_and_condition_on_every_path_has_its_status() {
                 // A resource of its own, so that no case changes what another one finds.
                 let at = path.replace("{id}", &format!("case-{cases}")).replace("{seq}", "1");
                 let at = if kind == Kind::List && method == "DELETE" { at + "?label=none" } else { at };
+                let at = at.replace("{group}", &group);
                 let mut tag = "\"x\"".to_owned();
                 if let Some((list, _)) = path.split_once("/{id}") {
                     let created =
@@ -313,6 +315,7 @@ async fn a_query_is_refused_where_a_resource_takes_none() {
         for method in methods.iter().filter(|_| takes_none(&path)) {
             cases += 1;
             let at = path.replace("{id}", "absent").replace("{seq}", "1");
+            let at = at.replace("{group}", &group);
             if method == "PATCH" && path.contains("{id}") {
                 server.put(&at, body(&path, "PUT", &group)).await.expect(201);
             }

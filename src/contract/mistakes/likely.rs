@@ -21,9 +21,12 @@ const MEANT: &[(&str, &[&str])] = &[
     ("label", &["selector", "label_selector", "tags", "filter", "where"]),
     ("source", &["src", "source_address", "from", "bind"]),
     ("after", &["cursor", "offset", "page", "start", "next_cursor"]),
+    ("event", &["name", "state", "type"]),
+    ("sort", &["order", "order_by", "sort_by"]),
     ("limit", &["size", "count", "page_size", "per_page", "max", "n"]),
     ("wait_ms", &["timeout", "timeout_ms"]),
-    ("follow", &["stream", "tail"]),
+    ("follow", &["stream"]),
+    ("tail", &["last", "lines", "latest", "newest"]),
     ("since", &["from", "start_time"]),
     ("until", &["to", "end", "end_time", "before"]),
 ];
@@ -125,6 +128,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     };
     let given = plain(name);
     let alike = |known: &'a str| (strsim::jaro_winkler(&plain(known), &given), known);
-    let nearest = known.into_iter().map(alike).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    // The first of those that are alike.
+    let nearest =
+        known.into_iter().map(alike).reduce(|best, next| if next.0 > best.0 { next } else { best })?;
     (nearest.0 >= ALIKE).then_some(nearest.1)
 }

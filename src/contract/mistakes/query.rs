@@ -79,7 +79,9 @@ impl MistakeSearch<'_> {
             false
         };
         if !is_first {
-            return refuse("is given more than once", "give it once".to_owned());
+            let is_list = kind(property) == "array";
+            let hint = if is_list { "give it once, with commas between the values" } else { "give it once" };
+            return refuse("is given more than once", hint.to_owned());
         }
         if text.is_empty() {
             return refuse("has no value", format!("write {}, or leave `{name}` out", advice()));
@@ -103,6 +105,13 @@ impl MistakeSearch<'_> {
                     }
                 };
                 refuse(&format!("is {}", shown(&json!(text))), hint)
+            }
+            ("array", _) if !text.contains(',') => self.value(&property["items"], &mut json!(text), &pointer),
+            ("array", _) => {
+                let known = self.found.len();
+                let values = text.split(',').map(Value::from).collect();
+                self.value(property, &mut Value::Array(values), &pointer);
+                self.found.len() == known
             }
             ("boolean", _) => self.value(property, &mut boolean(text), &pointer),
             _ => self.value(property, &mut json!(text), &pointer),

@@ -174,6 +174,9 @@ fn words(schema: &Value, notation: Notation) -> String {
             whole_number(least, most)
         }
         "boolean" => "true or false".to_owned(),
+        "array" if notation == Notation::Query => {
+            format!("{}, or several with commas between them", words(&schema["items"], notation))
+        }
         "array" => "a list".to_owned(),
         "object" => {
             let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);

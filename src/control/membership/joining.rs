@@ -124,7 +124,7 @@ impl NewMembership {
     ) -> Result<Arc<Membership>, NotInserted> {
         let Self { membership, opened, table } = self;
         let updating = membership.updating.try_lock().expect("no other task knows it yet");
-        registry.insert_new(membership.id.clone(), membership.clone())?;
+        registry.insert_new(membership.clone())?;
         let (epoch, spec, sink_target) = {
             let state = membership.state();
             (state.epoch, state.spec.clone(), membership.sink_target(&state))

@@ -9,7 +9,7 @@ use super::joining::JoinRequest;
 use super::state::Membership;
 use crate::control::condition::Condition;
 use crate::control::error::{ControlError, Done, Purpose};
-use crate::control::registry::{ListQuery, NotInserted, Outcome};
+use crate::control::registry::{ListPage, ListQuery, NotInserted, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::{ActiveRules, Responder};
 use crate::control::shared::{Control, Shared};
@@ -85,15 +85,15 @@ impl Control {
         }
     }
 
-    /// Memberships or responders, ordered by id, and whether there are more.
+    /// A page of the memberships or responders.
     pub fn memberships(
         &self,
         kind: ResourceKind,
         query: &ListQuery,
         state: Option<JoinState>,
         hears: Option<bool>,
-    ) -> (Vec<Arc<Membership>>, bool) {
-        self.0.memberships_of(kind).page(query.after.as_ref(), query.limit, |membership| {
+    ) -> ListPage<Membership> {
+        self.0.memberships_of(kind).list(query, |membership| {
             let has_status = || {
                 let status = membership.join_status();
                 state.is_none_or(|state| status.state == state)

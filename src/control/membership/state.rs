@@ -12,6 +12,7 @@ use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
 use super::sink::InterfaceCounters;
 use crate::control::events::Events;
+use crate::control::registry::{ListPosition, Listed};
 use crate::control::released_sockets::ReleasedSockets;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
@@ -127,6 +128,12 @@ pub(super) enum Stage {
     /// The service stops: no group is joined any more, and the log can still be read.
     Stopped,
     Left,
+}
+
+impl Listed for Membership {
+    fn position(&self) -> ListPosition {
+        ListPosition { created_at: self.created_at, id: self.id.clone() }
+    }
 }
 
 impl Membership {

@@ -12,7 +12,7 @@ use super::spans::trace_refused;
 use super::state::Message;
 use crate::control::condition::Condition;
 use crate::control::error::{ControlError, Done};
-use crate::control::registry::{ListQuery, Outcome};
+use crate::control::registry::{ListPage, ListQuery, Outcome};
 use crate::control::resource_kind::ResourceKind;
 use crate::control::shared::{Control, Shared};
 use crate::control::totals::Totals;
@@ -96,7 +96,7 @@ impl Control {
             Arc::new(Log::new(limits, shared.budget.clone(), shared.store.as_ref().map(Store::new_handle)));
         let context = shared.message_context.clone();
         let message = Arc::new(Message::new(id.clone(), spec, log, collection, context));
-        if let Err(taken) = shared.messages.insert(id.clone(), message.clone()) {
+        if let Err(taken) = shared.messages.insert(message.clone()) {
             return existing_or_conflict(taken, message.spec());
         }
         let begun = shared.failures.contain(&message, || begin(shared, &message, interfaces, sockets));
@@ -115,9 +115,9 @@ impl Control {
         Ok((message, Outcome::Created))
     }
 
-    /// Messages, ordered by id, and whether there are more.
-    pub fn messages(&self, query: &ListQuery, closed: Option<bool>) -> (Vec<Arc<Message>>, bool) {
-        self.0.messages.page(query.after.as_ref(), query.limit, |message| {
+    /// A page of the messages.
+    pub fn messages(&self, query: &ListQuery, closed: Option<bool>) -> ListPage<Message> {
+        self.0.messages.list(query, |message| {
             query.group.is_none_or(|group| message.spec().group == group)
                 && query.selector.as_ref().is_none_or(|selector| message.is_selected_by(selector))
                 && closed.is_none_or(|closed| message.is_closed() == closed)

@@ -166,7 +166,7 @@ async fn payloads(log: &Log) -> Vec<Vec<u8>> {
 async fn has_failed_and_is_joined_again(control: &Control, id: &str) {
     loop {
         let changed = control.events().changed();
-        let events = control.events().read(None, 1_000).events;
+        let events = control.events().read(None, 1_000, |_| true).events;
         let mut of_it = events.iter().filter(|event| event.id.as_str() == id).map(|event| &event.event);
         if of_it.any(|event| matches!(event, EventKind::Failed(_)))
             && of_it.any(|event| matches!(event, EventKind::Joined))

@@ -5,8 +5,9 @@ mod page;
 mod payload;
 mod request;
 mod stream;
+mod tail;
 
 pub(super) use log_owner::{LogOwner, MAX_PAGE};
 pub(super) use payload::DatagramPath;
-pub(super) use request::{LastEventId, Reading, last_event_id, negotiate, varying};
+pub(super) use request::{LastEventId, ReadForm, ReadParams, Reading, varying};
 pub(super) use stream::{HEARTBEAT, streamed};

@@ -14,7 +14,7 @@ use crate::rendering::{Filter, PageBuilder};
 use crate::store::{Cursor, Page, ReadRange};
 
 /// The most datagrams that one request examines if a filter passes few of them: some 10 ms of work.
-const MAX_SCANNED: usize = 100_000;
+pub(super) const MAX_SCANNED: usize = 100_000;
 
 /// The requested content of a page, and how long to wait for it.
 pub(super) struct PageRequest {

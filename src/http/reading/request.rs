@@ -11,7 +11,10 @@ use utoipa::IntoParams;
 use super::log_owner::{LogOwner, MAX_PAGE};
 use super::page::PageRequest;
 use super::stream::{self, StreamParams, streamed};
-use crate::contract::{After, Encoding, FieldError, FieldErrors, Format, ReadQuery, parse_query};
+use super::tail::before_last;
+use crate::contract::{
+    Encoding, FieldError, FieldErrors, Format, ReadQuery, ReadStart, Refused, parse_query,
+};
 use crate::control::{Control, ResourceKind};
 use crate::http::accept::preferred;
 use crate::http::access::Authorization;
@@ -24,21 +27,79 @@ use crate::store::{Cursor, ReadRange};
 
 const MAX_WAIT_MS: u64 = 60_000;
 
+/// The parameters that logs and events have in common.
+pub(in crate::http) struct ReadParams<'a> {
+    pub(in crate::http) after: Option<&'a str>,
+    pub(in crate::http) tail: Option<u64>,
+    pub(in crate::http) limit: Option<u64>,
+    pub(in crate::http) wait_ms: Option<u64>,
+    pub(in crate::http) format: Option<Format>,
+}
+
+/// The parsed [`ReadParams`] and headers: where to begin, and in which form.
+pub(in crate::http) struct ReadForm {
+    /// If none, with the oldest entry.
+    pub(in crate::http) start: Option<ReadStart>,
+    pub(in crate::http) format: Format,
+    /// The most entries of a JSON page.
+    pub(in crate::http) limit: usize,
+    /// How long a JSON page waits for its first entry.
+    pub(in crate::http) wait: Duration,
+}
+
+impl ReadParams<'_> {
+    /// Reads them, in one of these formats; the parameters of others are errors, because they would have no effect.
+    pub(in crate::http) fn read(
+        self,
+        headers: &HeaderMap,
+        formats: &[Format],
+        errors: &mut FieldErrors,
+    ) -> Result<Result<ReadForm, Refused>, Problem> {
+        let format = match self.format {
+            Some(format) => Ok(format),
+            // The other parameters are not compared with an invalid one.
+            None if errors.left_out("/format") => Err(errors.refused()),
+            None => Ok(negotiate(headers, formats)?),
+        };
+        let start = ReadStart::read(self.after, self.tail, errors);
+        let mut of_pages = |pointer, given: Option<u64>, default, bounds| match format {
+            Ok(format) if format != Format::Json && given.is_some() => {
+                push_useless(errors, pointer, "JSON pages", format);
+                default
+            }
+            _ => errors.bounded(pointer, given.unwrap_or(default), bounds),
+        };
+        let most = self.tail.unwrap_or(100).clamp(1, MAX_PAGE as u64);
+        let limit = of_pages("/limit", self.limit, most, 1..=MAX_PAGE as u64);
+        let wait = of_pages("/wait_ms", self.wait_ms, 0, 0..=MAX_WAIT_MS);
+        let (limit, wait) = (usize::try_from(limit).unwrap_or(MAX_PAGE), Duration::from_millis(wait));
+        Ok(start.and_then(|start| Ok(ReadForm { start, format: format?, limit, wait })))
+    }
+}
+
+impl ReadForm {
+    /// If the client resumes a stream of events, begins after the last that it received.
+    pub(in crate::http) fn resumed(self, headers: &HeaderMap) -> Result<Self, Problem> {
+        let resumed = if self.format == Format::Sse { last_event_id(headers)? } else { None };
+        Ok(Self { start: resumed.map(ReadStart::After).or(self.start), ..self })
+    }
+}
+
+/// Collects the error of a parameter that is for other formats.
+fn push_useless(errors: &mut FieldErrors, pointer: &str, formats: &str, format: Format) {
+    let (name, format) = (pointer.trim_start_matches('/'), format.name());
+    let fact = format!("`{name}` is for {formats}, and the request is for `{format}`");
+    errors.push(FieldError::new(pointer, fact).hint("leave it out, or choose another `format`"));
+}
+
 /// The parsed [`ReadQuery`] and headers.
 pub(in crate::http) struct Reading {
-    after: Option<After>,
+    form: ReadForm,
+    follow: bool,
     encoding: Encoding,
     filter: Filter,
     scope: ReadRange,
-    form: Form,
     authorization: Authorization,
-}
-
-enum Form {
-    Page { limit: usize, wait: Duration },
-    Events,
-    Lines { follow: bool },
-    Capture { follow: bool },
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Reading {
@@ -54,26 +115,35 @@ impl Reading {
         let headers = &parts.headers;
         let parsed = parse_query::<ReadQuery>(parts.uri.query().unwrap_or_default());
         let (query, mut errors) = parsed.map_err(Problem::of_parameters)?;
-        let format = match query.format {
-            Some(format) => Ok(format),
-            // The other parameters are not compared with an invalid one.
-            None if errors.left_out("/format") => Err(errors.refused()),
-            None => Ok(negotiate(headers, Format::LOGS)?),
+        let params = ReadParams {
+            after: query.after.as_deref(),
+            tail: query.tail,
+            limit: query.limit,
+            wait_ms: query.wait_ms,
+            format: query.format,
         };
-        let after = query.after.as_deref().map(|after| errors.read("/after", after, After::parse(after)));
-        let after = after.transpose();
+        let form = params.read(headers, Format::LOGS, &mut errors)?;
         let filter = Filter::read(&query, &mut errors);
-        let form = format.map(|format| (format, Form::read(&query, format, &mut errors)));
-        let accepted = after.and_then(|after| Ok((after, filter?, form?)));
-        let (after, filter, (format, form)) = errors.finish(accepted).map_err(Problem::of_parameters)?;
-        let resumed = if format == Format::Sse { last_event_id(headers)? } else { None };
-        let scope = ReadRange { durable: query.durable == Some(true), since: filter.since, ..ReadRange::ALL };
+        match (form.as_ref().map(|form| form.format), query.follow) {
+            (Ok(format @ Format::Json), Some(true)) => {
+                let formats = "`sse`, `ndjson` and `pcapng` (pages have `wait_ms`)";
+                push_useless(&mut errors, "/follow", formats, format);
+            }
+            (Ok(format @ Format::Sse), Some(false)) => {
+                let formats = "`ndjson` and `pcapng`: events always follow";
+                push_useless(&mut errors, "/follow", formats, format);
+            }
+            _ => {}
+        }
+        let accepted = form.and_then(|form| Ok((form, filter?)));
+        let (form, filter) = errors.finish(accepted).map_err(Problem::of_parameters)?;
+        let form = form.resumed(headers)?;
         Ok(Self {
-            after: resumed.map(After::Cursor).or(after),
+            follow: query.follow.unwrap_or(form.format == Format::Sse),
+            form,
             encoding: query.encoding,
             filter,
-            scope,
-            form,
+            scope: ReadRange { durable: query.durable == Some(true), since: filter.since, ..ReadRange::ALL },
             authorization: Authorization::of(&parts.extensions),
         })
     }
@@ -85,80 +155,42 @@ impl Reading {
         kind: ResourceKind,
         id: &Id,
     ) -> Result<Response, Problem> {
+        let Self { form, follow, encoding, filter, scope, authorization } = self;
         let owner = LogOwner::find(control, kind, id)?;
-        let (filter, scope) = (self.filter, self.scope);
-        let after = self.after.map(|after| after.resolve(|| owner.log().latest()));
+        let latest = owner.log().latest();
         if scope.durable {
             owner.wait_durable(control).await?;
         }
-        let stop = control.stopping();
-        let kind = Some(kind);
-        let params = |owner, follow| {
-            let authorization = self.authorization.clone();
-            StreamParams { owner, after, filter, scope, follow, stop: stop.clone(), authorization }
+        let after = match form.start {
+            None => None,
+            Some(ReadStart::After(cursor)) => Some(cursor),
+            Some(ReadStart::Latest) => Some(latest),
+            Some(ReadStart::Last(count)) => Some(before_last(&owner, count, &filter, scope).await?),
         };
-        let response = match self.form {
-            Form::Page { limit, wait } => {
-                let request = PageRequest { after, limit, wait, encoding: self.encoding, filter, scope };
-                let page = request.read(&owner, stop).await?;
-                ([(header::CONTENT_TYPE, "application/json")], page).into_response()
-            }
-            Form::Events => {
-                let form = SseEncoder { encoding: self.encoding };
-                streamed(Streamed { kind, format: Format::Sse }, stream::body(params(owner, true), form))
-            }
-            Form::Lines { follow } => {
-                let form = NdjsonEncoder::new(self.encoding);
-                streamed(Streamed { kind, format: Format::Ndjson }, stream::body(params(owner, follow), form))
-            }
-            Form::Capture { follow } => {
-                let name = format!("attachment; filename=\"{}.pcapng\"", owner.id());
-                let body = stream::body(params(owner, follow), CaptureEncoder::default());
-                (
-                    [(header::CONTENT_DISPOSITION, name)],
-                    streamed(Streamed { kind, format: Format::Pcapng }, body),
-                )
-                    .into_response()
-            }
-        };
-        Ok(varying(response))
-    }
-}
-
-impl Form {
-    /// The format with its parameters; those of other formats are errors, because they would have no effect.
-    fn read(query: &ReadQuery, format: Format, errors: &mut FieldErrors) -> Self {
-        let mut only = |given: bool, pointer: &str, forms| {
-            if given {
-                let name = pointer.trim_start_matches('/');
-                let fact = format!("`{name}` is for {forms}, and the request is for `{}`", format.name());
-                errors.push(FieldError::new(pointer, fact).hint("leave it out, or choose another `format`"));
-            }
-        };
+        let (stop, format) = (control.stopping().clone(), form.format);
         if format == Format::Json {
-            let forms = "`sse`, `ndjson` and `pcapng` (pages have `wait_ms`)";
-            only(query.follow == Some(true), "/follow", forms);
-            let limit = errors.bounded("/limit", query.limit.unwrap_or(100), 1..=MAX_PAGE as u64);
-            let wait = errors.bounded("/wait_ms", query.wait_ms.unwrap_or(0), 0..=MAX_WAIT_MS);
-            let limit = usize::try_from(limit).unwrap_or(MAX_PAGE);
-            return Self::Page { limit, wait: Duration::from_millis(wait) };
+            let request = PageRequest { after, limit: form.limit, wait: form.wait, encoding, filter, scope };
+            let page = request.read(&owner, &stop).await?;
+            return Ok(varying(([(header::CONTENT_TYPE, "application/json")], page)));
         }
-        only(query.limit.is_some(), "/limit", "JSON pages");
-        only(query.wait_ms.is_some(), "/wait_ms", "JSON pages");
-        let follow = query.follow.unwrap_or(format == Format::Sse);
-        match format {
-            Format::Ndjson => Self::Lines { follow },
-            Format::Pcapng => Self::Capture { follow },
-            Format::Sse | Format::Json => {
-                only(!follow, "/follow", "`ndjson` and `pcapng`: events always follow");
-                Self::Events
-            }
-        }
+        let name = format!("attachment; filename=\"{}.pcapng\"", owner.id());
+        let params = StreamParams { owner, after, filter, scope, follow, stop, authorization };
+        let body = match format {
+            Format::Json | Format::Sse => stream::body(params, SseEncoder { encoding }),
+            Format::Ndjson => stream::body(params, NdjsonEncoder::new(encoding)),
+            Format::Pcapng => stream::body(params, CaptureEncoder::default()),
+        };
+        let streamed = streamed(Streamed { kind: Some(kind), format }, body);
+        Ok(varying(if format == Format::Pcapng {
+            ([(header::CONTENT_DISPOSITION, name)], streamed).into_response()
+        } else {
+            streamed
+        }))
     }
 }
 
 /// The format of `among` that the client prefers.
-pub(in crate::http) fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
+fn negotiate(headers: &HeaderMap, among: &[Format]) -> Result<Format, Problem> {
     let available: Vec<_> = among.iter().map(|format| format.media_type()).collect();
     preferred(headers, &available).map(|place| among[place]).map_err(|accept| {
         let detail = format!(
@@ -179,13 +211,14 @@ pub(in crate::http) fn varying(response: impl IntoResponse) -> Response {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "the handler reads the headers; this is the documentation")]
 pub(in crate::http) struct LastEventId {
-    /// The `id` of the last event that the client received: the stream resumes after it. Overrides `after`
+    /// The `id` of the last event that the client received: the stream resumes after it. Overrides `after` and
+    /// `tail`
     #[param(rename = "last-event-id", nullable = false)]
     id: Option<String>,
 }
 
 /// The client's last cursor; an empty id means none.
-pub(in crate::http) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
         return Ok(None);

@@ -1,6 +1,7 @@
 //! Reading a log: a cursor becomes a page. The read is planned under the log's lock; then blocks on disk are fetched,
 //! without the lock.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::Log;
@@ -52,6 +53,12 @@ impl Log {
                 self.lose(first);
             }
         }
+    }
+
+    /// The position before the last `count` datagrams of the range, and only of those up to `end`, if it is given; before
+    /// all of them if they are fewer.
+    pub fn before_last(&self, count: usize, end: Option<Cursor>, range: ReadRange) -> Cursor {
+        self.state().before_last(count as u64, end, range)
     }
 
     /// Gives up the block on disk that begins with this number, because it is missing or damaged.
@@ -128,8 +135,7 @@ impl LogState {
         if self.closed {
             return Err(LogClosed);
         }
-        let bound = if range.durable { self.saving.saved_until } else { self.saving.visible_until };
-        let bound = bound.min(self.tail.next());
+        let bound = self.bound(range);
         let (start, gap) = self.start(after);
         let start = range.since.map_or(start, |since| self.skip(start, since).min(bound.max(start)));
         let end = start.saturating_add(limit as u64).min(bound);
@@ -162,6 +168,31 @@ impl LogState {
             gap,
             complete: self.complete && reached == self.tail.next(),
         })
+    }
+
+    /// The number before which readers of the range see datagrams.
+    fn bound(&self, range: ReadRange) -> u64 {
+        let bound = if range.durable { self.saving.saved_until } else { self.saving.visible_until };
+        bound.min(self.tail.next())
+    }
+
+    /// Counts blocks from the latest on: between two of them, numbers may be missing.
+    fn before_last(&self, count: u64, end: Option<Cursor>, range: ReadRange) -> Cursor {
+        let bound = self.bound(range);
+        let mut start = end.map_or(bound, |end| bound.min(end.sequence + 1));
+        let (end, mut left) = (start, count);
+        let slots = self.slots.iter().rev().map(|slot| (slot.first, slot.next));
+        for (first, next) in iter::once((self.tail.first(), self.tail.next())).chain(slots) {
+            let (first, next) = (first.max(self.first), next.min(end));
+            if left == 0 {
+                break;
+            }
+            if first < next {
+                let taken = left.min(next - first);
+                (start, left) = (next - taken, left - taken);
+            }
+        }
+        Cursor { epoch: self.epoch, sequence: start - 1 }
     }
 
     /// Skips blocks, from `start` on, whose datagrams all arrived before `since`; returns the number to start from.

@@ -98,6 +98,35 @@ proptest! {
 }
 
 #[test]
+fn the_last_datagrams_are_counted_across_evicted_and_lost_ones() {
+    let log = log(Limits { entries: 400, ..AMPLE });
+    for _ in 0..500 {
+        log.append([record_batch(&[0; 1_000], None)]);
+    }
+    // A block in the middle is lost.
+    let (first, next) = {
+        let mut state = log.state();
+        let slot = state.slots.remove(2).expect("some blocks are sealed");
+        (slot.first, slot.next)
+    };
+    let kept: Vec<_> = (101..=500).filter(|sequence| !(first..next).contains(sequence)).collect();
+    for count in [0, 1, 20, 100, kept.len() - 10, kept.len(), 1_000] {
+        let (mut cursor, mut found) = (log.before_last(count, None, ReadRange::ALL), Vec::new());
+        loop {
+            let page = read(&log, Some(cursor), 1_000).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.entries().map(|entry| entry.sequence));
+            cursor = page.next;
+        }
+        assert!(found == kept[kept.len().saturating_sub(count)..], "the last {count}");
+    }
+    let end = Cursor { sequence: 450, ..log.latest() };
+    assert_eq!(log.before_last(10, Some(end), ReadRange::ALL).sequence, 440);
+}
+
+#[test]
 fn a_cursor_of_another_log_gives_a_gap() {
     let (one, other) = (log(AMPLE), log(AMPLE));
     one.append([record_batch(b"a", None)]);

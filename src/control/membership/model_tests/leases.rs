@@ -76,7 +76,7 @@ fn live(world: &World, steps: Vec<LeaseStep>) {
         drop(sockets);
         // Group sockets on two interfaces, and one reply socket.
         assert_eq!(world.kernel.open_sockets(), sockets_before - 3);
-        let events = world.events.read(None, usize::MAX).events;
+        let events = world.events.read(None, usize::MAX, |_| true).events;
         let last = events.iter().rfind(|event| event.id == *responder.id());
         assert!(last.is_some_and(|event| matches!(event.event, EventKind::Expired)));
         return;

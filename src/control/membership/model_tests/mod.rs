@@ -223,7 +223,7 @@ impl World {
     }
 
     fn check_events(&self, membership: &Membership, model: &Model) {
-        let events = self.events.read(None, usize::MAX).events;
+        let events = self.events.read(None, usize::MAX, |_| true).events;
         let own = events.iter().filter(|event| event.id == *membership.id());
         let at = |interface: &str| NAMES.iter().position(|name| *name == interface);
         let emitted = own.map(|event| (name(&event.event), event.interface.as_deref().and_then(at)));
@@ -264,7 +264,7 @@ impl World {
             membership.leave();
             self.runtime.block_on(membership.sockets_closed());
             model.events.push(("left", None));
-            let events = self.events.read(None, usize::MAX).events;
+            let events = self.events.read(None, usize::MAX, |_| true).events;
             let last = events.iter().rfind(|event| event.id == *membership.id());
             assert_eq!(last.map(|event| (name(&event.event), &event.interface)), Some(("left", &None)));
         }
