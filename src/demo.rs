@@ -49,7 +49,7 @@ pub async fn call_the_roll(
         let token = if needs_token { "-H \"authorization: Bearer $TOKEN\" " } else { "" };
         print(format_args!(
             "\nThe service listens on http://{listening}; call the roll yourself:\n\n  \
-            curl -s http://{listening}/v1/messages {token}-H 'prefer: wait=2' -H 'content-type: application/json' \\\n    \
+            curl -s 'http://{listening}/v1/messages?wait_ms=2000' {token}-H 'content-type: application/json' \\\n    \
             -d '{{\"group\": \"{GROUP}\", \"payload\": \"hello\", \"interfaces\": [\"lo\"], \"expect\": 2}}'\n\n"
         ));
     }

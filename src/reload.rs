@@ -65,6 +65,7 @@ impl Reloader {
         let names = tokens.iter().flat_map(Tokens::iter).map(|token| TokenName {
             name: token.name().to_string(),
             scope: token.scope().as_str(),
+            expires_at: token.until().map(rfc3339),
             until: token.until().map(rfc3339),
         });
         let names = names.collect();

@@ -13,6 +13,7 @@ mod api {
     mod connections;
     mod crashes;
     mod damaged_directories;
+    mod deprecation;
     mod environment;
     mod errors;
     mod events;
@@ -90,6 +91,9 @@ mod layers;
 mod store;
 
 mod docs {
+    mod baseline;
+    mod compatibility;
+    mod names;
     mod openapi;
     mod readme;
 }

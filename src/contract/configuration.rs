@@ -17,7 +17,7 @@ use super::fields::ViewMember;
         "tokens": {"value": "***", "source": "environment"}
     },
     "memberships": ["monitor"], "responders": [],
-    "tokens": [{"name": "ops", "scope": "control", "until": "2027-01-31T00:00:00Z"}],
+    "tokens": [{"name": "ops", "scope": "control", "expires_at": "2027-01-31T00:00:00Z", "until": "2027-01-31T00:00:00Z"}],
     "problems": [{"place": "/etc/rollcall.toml", "line": 3, "detail": "`log_byte` is not a setting: did you mean `log_bytes`?"}],
     "restart_needed": ["listen"]
 })))]
@@ -76,9 +76,13 @@ pub struct TokenName {
     pub name: String,
     /// `read`, or `control`, which includes reading.
     pub scope: &'static str,
-    /// When the token expires (RFC 3339); absent if it does not.
+    /// When the token expires; absent if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Use `expires_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, deprecated)]
     pub until: Option<String>,
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::io;
 
 use serde::Serialize;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, RefBuilder, Schema, Type};
+use utoipa::openapi::{Deprecated, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::rfc3339;
@@ -183,6 +183,8 @@ impl ItemKind {
 pub struct DatagramPage<T> {
     pub items: Vec<T>,
     pub next_cursor: String,
+    pub dropped_buffers: u64,
+    /// The deprecated name of the same.
     pub dropped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapBody>,
@@ -209,9 +211,11 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
             .schema_type(Type::String)
             .description(Some("The cursor after the last item: pass it as `after` to read the next page."))
             .examples(["1d60f7e7ade273a1-2"]);
-        let dropped = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u64)).description(Some(
+        let count = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u64));
+        let dropped_buffers = count().description(Some(
             "Buffers that the kernel has dropped before the service could read them, since the log began.",
         ));
+        let dropped = count().deprecated(Some(Deprecated::True)).description(Some("Use `dropped_buffers`."));
         let gap = RefBuilder::new()
             .ref_location_from_schema_name(GapBody::name())
             .description(Some("Present if datagrams before the first item are missing."));
@@ -222,6 +226,8 @@ impl<T: ToSchema> PartialSchema for DatagramPage<T> {
             .required("items")
             .property("next_cursor", cursor)
             .required("next_cursor")
+            .property("dropped_buffers", dropped_buffers)
+            .required("dropped_buffers")
             .property("dropped", dropped)
             .required("dropped")
             .property("gap", gap)

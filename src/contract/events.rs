@@ -112,6 +112,10 @@ pub struct Event {
     /// For `message_closed`: why the message stopped collecting.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
+    close_reason: Option<Reason>,
+    /// Use `close_reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, deprecated)]
     reason: Option<Reason>,
     /// For `pending` with an interface, `lost`, `not_hearing` and `failed`: the cause, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +204,10 @@ impl From<ResourceKind> for Kind {
 
 impl From<&control::Event> for Event {
     fn from(event: &control::Event) -> Self {
+        let close_reason = match event.event {
+            EventKind::Closed(reason) => Some(reason.into()),
+            _ => None,
+        };
         Self {
             event: Name::of(&event.event),
             at: rfc3339(event.at),
@@ -208,10 +216,8 @@ impl From<&control::Event> for Event {
             group: event.group.to_string(),
             labels: LabelsBody::of(&event.labels),
             interface: event.interface.as_deref().map(str::to_owned),
-            reason: match event.event {
-                EventKind::Closed(reason) => Some(reason.into()),
-                _ => None,
-            },
+            close_reason,
+            reason: close_reason,
             detail: match &event.event {
                 EventKind::Pending(detail) => detail.as_deref().map(str::to_owned),
                 EventKind::Lost(detail) | EventKind::NotHearing(detail) | EventKind::Failed(detail) => {

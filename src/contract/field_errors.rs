@@ -118,7 +118,11 @@ impl FieldErrors {
     pub fn bounded(&mut self, pointer: &str, value: u64, bounds: RangeInclusive<u64>) -> u64 {
         let (least, most) = bounds.into_inner();
         if !(least..=most).contains(&value) {
-            let error = FieldError::new(pointer, format!("`{}` is {value}", field_name(pointer)));
+            // In a query, a member has the name of its object before its own.
+            let is_query = self.notation == Notation::Query;
+            let pointer =
+                if is_query { format!("/{}", pointer[1..].replace('/', "_")) } else { pointer.to_owned() };
+            let error = FieldError::new(&pointer, format!("`{}` is {value}", field_name(&pointer)));
             self.push(error.hint(format!("write {}", whole_number(least, most))));
         }
         value.clamp(least, most)

@@ -51,6 +51,10 @@ pub struct ShownInterface {
     #[schema(value_type = Value)]
     _hears: ViewMember,
     /// Ignored: it is of the view.
+    #[serde(default, rename = "detail")]
+    #[schema(value_type = Value)]
+    _detail: ViewMember,
+    /// Ignored: it is of the view.
     #[serde(default, rename = "reason")]
     #[schema(value_type = Value)]
     _reason: ViewMember,
@@ -255,6 +259,12 @@ pub(super) struct RetentionBody {
 }
 
 impl RetentionBody {
+    /// None if there is no limit.
+    pub(super) fn new(datagrams: Option<u64>, bytes: Option<u64>, age_ms: Option<u64>) -> Option<Self> {
+        let is_limited = datagrams.or(bytes).or(age_ms).is_some();
+        is_limited.then_some(Self { datagrams, bytes, age_ms })
+    }
+
     pub(super) fn read(self, errors: &mut FieldErrors) -> Retention {
         let mut number =
             |pointer, value: Option<u64>, bounds| value.map(|value| errors.bounded(pointer, value, bounds));

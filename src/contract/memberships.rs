@@ -92,9 +92,13 @@ struct InterfaceState {
     state: State,
     /// Whether datagrams can arrive on this interface.
     hears: bool,
-    /// Why the interface is not joined or does not hear.
+    /// Why the interface is not joined or does not hear, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
+    detail: Option<String>,
+    /// Use `detail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, deprecated)]
     reason: Option<String>,
     /// Datagrams that the membership has received on this interface since its creation, including before restarts if the
     /// service has a data directory.
@@ -200,6 +204,7 @@ impl InterfaceState {
             named: matches!(requested, Interfaces::Named(names) if names.contains(&interface.name)),
             state: interface.state.into(),
             hears: interface.hears,
+            detail: interface.reason.clone(),
             reason: interface.reason.clone(),
             datagrams: interface.received.datagrams,
             bytes: interface.received.bytes,

@@ -12,6 +12,7 @@ use super::fields::{
 };
 use super::labels::{LabelsBody, read_labels};
 use super::payload::read_payload;
+use super::wait::read_wait;
 use crate::control::InterfaceChoice;
 use crate::model::{
     HopLimit, Interfaces, Labels, MessageSpec, Repeat, SpecError, check_attempts, check_datagram, limits,
@@ -140,17 +141,19 @@ pub(super) struct RepeatBody {
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(super) count: u64,
     /// Time between two sends; with 0, the service sends as fast as the kernel accepts.
-    #[schema(minimum = 0, maximum = 3_600_000)]
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 3_600_000, default = 0)]
     pub(super) interval_ms: u64,
 }
 
-/// The options of a message whose body is the payload.
+/// The options of a message whose body is the payload. The members of `repeat` and `retention` have its name before
+/// theirs, as in `repeat_count`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RawOptions {
     /// The group to send to; required if the body is not JSON. A request with a JSON body accepts none of these
-    /// options.
+    /// options but `wait_ms`.
     #[param(nullable = false, min_length = 1)]
     group: Option<String>,
     /// Names of interfaces, separated by commas; this and the following options are as in a JSON body.
@@ -186,7 +189,7 @@ pub struct RawOptions {
     #[param(nullable = false, minimum = 1, maximum = 1_000_000)]
     #[serde(default, deserialize_with = "decimal")]
     repeat_count: Option<u64>,
-    /// Time between two sends; needs `repeat_count`.
+    /// Time between two sends; needs `repeat_count`. Default: 0.
     #[param(nullable = false, minimum = 0, maximum = 3_600_000)]
     #[serde(default, deserialize_with = "decimal")]
     repeat_interval_ms: Option<u64>,
@@ -200,6 +203,23 @@ pub struct RawOptions {
     /// Labels, separated by commas.
     #[param(nullable = false, min_length = 1, example = "site=lab,role=door")]
     labels: Option<String>,
+    /// The most datagrams in the log.
+    #[param(nullable = false, minimum = 1)]
+    #[serde(default, deserialize_with = "decimal")]
+    retention_datagrams: Option<u64>,
+    /// The most bytes in the log, of payloads and metadata.
+    #[param(nullable = false, minimum = 65_536)]
+    #[serde(default, deserialize_with = "decimal")]
+    retention_bytes: Option<u64>,
+    /// The highest age of a datagram in the log, in milliseconds.
+    #[param(nullable = false, minimum = 1, maximum = 31_536_000_000_u64)]
+    #[serde(default, deserialize_with = "decimal")]
+    retention_age_ms: Option<u64>,
+    /// How long the request waits until the message is closed, in milliseconds. Then the response has the collected
+    /// responses. Default: the request does not wait.
+    #[param(nullable = false, minimum = 0, maximum = 60000)]
+    #[serde(default, deserialize_with = "decimal")]
+    pub wait_ms: Option<u64>,
 }
 
 /// A valid request for a message, whose interfaces are not resolved yet.
@@ -223,6 +243,7 @@ impl RawOptions {
                 FieldError::new("/group", fact).hint("name it in the query, as in ?group=239.1.2.3:10000"),
             );
         }
+        read_wait(&mut errors, self.wait_ms);
         let names = |list: String| list.split(',').map(InterfaceName::from_text).collect();
         let repeat = match (self.repeat_count, self.repeat_interval_ms) {
             (Some(count), interval_ms) => Some(RepeatBody { count, interval_ms: interval_ms.unwrap_or(0) }),
@@ -247,6 +268,11 @@ impl RawOptions {
             repeat,
             track_attempts: self.track_attempts,
             linger_ms: self.linger_ms,
+            retention: RetentionBody::new(
+                self.retention_datagrams,
+                self.retention_bytes,
+                self.retention_age_ms,
+            ),
             ..MessageBody::default()
         };
         let labels = read_labels(&mut errors, self.labels.as_deref());

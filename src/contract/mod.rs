@@ -27,6 +27,7 @@ mod read_query;
 pub mod responders;
 mod rules;
 mod sources;
+mod wait;
 
 pub use datagrams::PageRoom;
 pub use field_errors::{FieldError, FieldErrors, Refused, escaped};
@@ -38,3 +39,4 @@ pub use parse::{BodyError, Parsed, parse_json, parse_query};
 pub use patch::{LogFilterPatch, MembershipPatch, MergePatch, RenewBody, ResponderPatch};
 pub use payload::Encoding;
 pub use read_query::{Format, ReadQuery, ReadStart};
+pub use wait::WaitQuery;

@@ -85,6 +85,10 @@ pub struct Interface {
     /// Why they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
+    detail: Option<String>,
+    /// Use `detail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, deprecated)]
     reason: Option<String>,
 }
 
@@ -130,6 +134,7 @@ impl Group {
 impl Interface {
     pub fn new(interface: &model::Interface, table: &InterfaceTable) -> Self {
         let usable = table.usable(interface);
+        let detail = usable.as_ref().err().map(ToString::to_string);
         Self {
             name: interface.name.to_string(),
             index: interface.index,
@@ -139,7 +144,8 @@ impl Interface {
             loopback: interface.loopback,
             addresses: interface.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect(),
             multicast: usable.is_ok(),
-            reason: usable.err().map(|reason| reason.to_string()),
+            reason: detail.clone(),
+            detail,
         }
     }
 }

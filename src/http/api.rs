@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanic;
 use super::access::{
     Access, AccessDecision, AccessPolicy, Authorization, Capacity, ListenerKind, OriginPolicy, is_operational,
 };
+use super::deprecation::Deprecations;
 use super::openapi::complete_document;
 use super::operations::{AdminState, ConnectionCounts, HttpMetrics, Streams, spans};
 use super::problem::{Problem, ProblemKind};
@@ -36,6 +37,7 @@ type Panicked = fn(Box<dyn Any + Send>) -> Response;
 pub struct Api {
     routes: CatchPanic<Router, Panicked>,
     access: Arc<AccessPolicy>,
+    deprecations: Arc<Deprecations>,
     metrics: Arc<HttpMetrics>,
     streams: Arc<Streams>,
     connection_counts: Arc<ConnectionCounts>,
@@ -57,6 +59,7 @@ impl Api {
         let (routes, mut document) = router::routes().split_for_parts();
         complete_document(&mut document);
         let metrics = Arc::new(HttpMetrics::on(document.paths.paths.keys().map(String::as_str)));
+        let deprecations = Arc::new(Deprecations::of(&mut document));
         let streams = Arc::<Streams>::default();
         let connection_counts = Arc::<ConnectionCounts>::default();
         let request_bytes = Arc::new(RequestBytes::new(request_bytes));
@@ -77,7 +80,18 @@ impl Api {
         let access = Arc::new(AccessPolicy::new(origins, access));
         let routes = CatchPanic::custom(routes, panicked as Panicked);
         let turns = Arc::new(Turns::new());
-        Self { routes, access, metrics, streams, connection_counts, request_bytes, turns, traces, control }
+        Self {
+            routes,
+            access,
+            deprecations,
+            metrics,
+            streams,
+            connection_counts,
+            request_bytes,
+            turns,
+            traces,
+            control,
+        }
     }
 
     /// Accepts only these tokens from now on.
@@ -122,6 +136,7 @@ impl Api {
         let id = request_id(&request);
         let span = spans::begin(&self.traces, &request, self.metrics.route(key), &id);
         let cross_origin = self.access.cross_origin(&request);
+        let deprecated = self.deprecations.used_by(&request, self.metrics.route(key));
         let decision = if self.access.has_capacity(&request, capacity) {
             self.access.authorize(&request, listener, cross_origin.as_ref())
         } else {
@@ -159,6 +174,9 @@ impl Api {
                 }
             }
             problem.write_into(&mut response);
+        }
+        if let Some(deprecated) = deprecated {
+            deprecated.note_in(response.headers_mut());
         }
         if let Some(cross_origin) = cross_origin {
             cross_origin.allow(&mut response);

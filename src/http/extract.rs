@@ -305,9 +305,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60. An invalid value is ignored, as section 2 requires.
+/// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds, at most 60: the deprecated form of `wait_ms`. An invalid value is
+/// ignored, as section 2 requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wait(pub(super) Option<u64>);
+pub(super) struct PreferredWait(pub(super) Option<u64>);
 
 /// The header as the API document shows it.
 #[derive(IntoParams)]
@@ -319,10 +320,10 @@ pub(super) struct PreferWait {
     prefer: Option<String>,
 }
 
-impl Wait {
+impl PreferredWait {
     const MAX_SECONDS: u64 = 60;
 
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
         let wait = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
             let preference = preference.split(';').next()?;
@@ -334,7 +335,7 @@ impl Wait {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Wait {
+impl<S: Send + Sync> FromRequestParts<S> for PreferredWait {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -361,7 +362,7 @@ mod tests {
             for value in values {
                 headers.append("prefer", value.parse().unwrap());
             }
-            assert_eq!(Wait::of(&headers), Wait(expected), "{values:?}");
+            assert_eq!(PreferredWait::of(&headers), PreferredWait(expected), "{values:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::events::EventReading;
-use super::extract::{Query, Wait};
+use super::extract::{PreferredWait, Query};
 use super::problem::Problem;
 use super::reading::Reading;
 use crate::contract::datagrams::{Datagram, Response as ResponseView};
@@ -69,7 +69,7 @@ pub enum Reads {
 /// never receives such a request.
 pub fn read(what: Reads, query: &str, headers: &[(&str, &str)]) -> Result<(), RenderedProblem> {
     let Some(mut parts) = parts(query, headers) else { return Ok(()) };
-    let _ = extract::<Wait>(&mut parts);
+    let _ = extract::<PreferredWait>(&mut parts);
     match what {
         Reads::Log => extract::<Reading>(&mut parts).map(drop),
         Reads::Events => extract::<EventReading>(&mut parts).map(drop),

@@ -13,7 +13,7 @@ use super::conditions::{
     Conditions, IfMatch, IfNoneMatch, ListConditions, NewConditions, ReadCondition, identity, tagged,
 };
 use super::deletion;
-use super::extract::{Content, NoQuery, PathId, PreferWait, Query, Wait, read_body, wrong_type};
+use super::extract::{Content, NoQuery, PathId, PreferWait, PreferredWait, Query, read_body, wrong_type};
 use super::json::JsonResponse;
 use super::misplaced::MisplacedOptions;
 use super::problem::Problem;
@@ -27,7 +27,7 @@ use crate::contract::labels::{Deleted, DeletionParams};
 use crate::contract::lists::{List, ListParams, list_cursor};
 use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
-    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, parse_json, parse_query,
+    FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, WaitQuery, parse_json, parse_query,
 };
 use crate::control::{Control, Done, Listed, Message as Sent, MessageView, Outcome, Purpose};
 use crate::model::MessageSpec;
@@ -36,8 +36,8 @@ use crate::store::ReadRange;
 
 /// Send a message to a group and collect the responses
 ///
-/// The service responds with 202 while the message collects. With `Prefer: wait=N`, it waits up to N seconds and
-/// responds with 200 and the collected responses once the message is closed. A body of `text/plain` or
+/// The service responds with 202 while the message collects. With `wait_ms`, it waits up to that long and responds
+/// with 200 and the collected responses once the message is closed. A body of `text/plain` or
 /// `application/octet-stream` is the payload, and the options are in the query. If the client disconnects, the message
 /// continues to collect. A request with `If-Match` gets 412, because what it creates does not exist before.
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", operation_id = "send_message",
@@ -45,24 +45,24 @@ use crate::store::ReadRange;
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "The message is closed", body = Collected,
-            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` of `prefer` that was applied"))),
         (status = 202, description = "The message is sent and collects responses", body = Message,
-            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` of `prefer` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn send(
     State(control): State<Control>,
     State(budget): State<Arc<RequestBytes>>,
     conditions: NewConditions,
-    wait: Wait,
+    preferred: PreferredWait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
-    let spec = read_spec(&control, &budget, request, false).await?;
+    let (spec, wait_ms) = read_spec(&control, &budget, request, false).await?;
     conditions.check()?;
     let message = control.send(spec).await?;
     let done = Done::Sent(message.copies_sent());
-    respond(&message, wait, &authorization, StatusCode::ACCEPTED, done).await
+    respond(&message, Wait::of(wait_ms, preferred), &authorization, StatusCode::ACCEPTED, done).await
 }
 
 /// Send a message under a client's id
@@ -74,9 +74,9 @@ pub(super) async fn send(
     request_body(content((MessageBody = "application/json"), (String = "text/plain", example = "very important data"), (RawPayload = "application/octet-stream"))),
     responses(
         (status = 200, description = "The message is closed, or existed before", body = Collected,
-            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` of `prefer` that was applied"))),
         (status = 202, description = "The message is sent and collects responses", body = Message,
-            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` that was applied; it ended before the message was closed"))),
+            headers(("location" = String, description = "The path of the message"), ("etag" = String, description = "The tag of the specification, for If-Match"), ("preference-applied" = String, description = "The `wait` of `prefer` that was applied; it ended before the message was closed"))),
         Problem,
     ))]
 pub(super) async fn put(
@@ -84,14 +84,15 @@ pub(super) async fn put(
     State(budget): State<Arc<RequestBytes>>,
     PathId(id): PathId,
     Conditions(condition): Conditions,
-    wait: Wait,
+    preferred: PreferredWait,
     authorization: Authorization,
     request: Request,
 ) -> Result<Response, Problem> {
     let known = control.message(&id).is_ok();
-    let spec = read_spec(&control, &budget, request, known).await?;
+    let (spec, wait_ms) = read_spec(&control, &budget, request, known).await?;
     let (message, outcome) = control.send_as(id, spec, &condition).await?;
     let otherwise = if outcome == Outcome::Created { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let wait = Wait::of(wait_ms, preferred);
     respond(&message, wait, &authorization, otherwise, Done::Sent(message.copies_sent())).await
 }
 
@@ -137,25 +138,26 @@ pub(super) async fn delete_selected(
 
 /// Show a message
 ///
-/// With `Prefer: wait=N`, the service waits up to N seconds until the message is closed, and then also shows the first
-/// 1,000 responses, or the first MiB of them. `etag` is the tag of the specification, which never changes; the response
+/// With `wait_ms`, the service waits up to that long until the message is closed, and then also shows the first 1,000
+/// responses, or the first MiB of them. `etag` is the tag of the specification, which never changes; the response
 /// has `cache-control: no-store`, and is never 304.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", operation_id = "get_message",
-    params(IdParam<Message>, IfMatch, PreferWait),
+    params(IdParam<Message>, IfMatch, WaitQuery, PreferWait),
     responses((status = 200, description = "The message", body = Collected,
         headers(("etag" = String, description = "The tag of the specification, for If-Match"),
             ("cache-control" = String, description = "`no-store`: counters and states change all the time"))), Problem))]
 pub(super) async fn show(
     State(control): State<Control>,
     PathId(id): PathId,
-    _: NoQuery,
+    Query(query, errors): Query<WaitQuery>,
     ReadCondition(condition): ReadCondition,
-    wait: Wait,
+    preferred: PreferredWait,
     authorization: Authorization,
 ) -> Result<Response, Problem> {
+    let wait = Wait::of(query.read(errors).map_err(Problem::of_parameters)?, preferred);
     let message = control.message(&id)?;
     condition.check(Message::KIND, &id, Some(message.revision()))?;
-    if wait.0.is_none() {
+    if wait.is_none() {
         let identity = identity(Message::KIND, message.id(), message.revision());
         let is_large = message.responders() > MAX_ON_A_WORKER;
         let show = move || Message::from(&message.view());
@@ -226,27 +228,28 @@ pub(super) async fn payload(
     path.payload(&control, Message::KIND).await
 }
 
-/// `known`: the message already exists, and its interfaces may no longer exist.
+/// The message to send, and how many milliseconds the request waits for it. `known`: the message already exists, and
+/// its interfaces may no longer exist.
 async fn read_spec(
     control: &Control,
     budget: &Arc<RequestBytes>,
     request: Request,
     known: bool,
-) -> Result<MessageSpec, Problem> {
+) -> Result<(MessageSpec, Option<u64>), Problem> {
     let content = Content::of(request.headers());
-    let request: MessageRequest = match content {
+    let (request, wait): (MessageRequest, _) = match content {
         Content::Json => {
-            let misplaced = MisplacedOptions::of::<MessageBody>(request.uri());
+            let (wait, misplaced) = MisplacedOptions::beside_wait::<MessageBody>(request.uri());
             let parsed = parse_json::<MessageBody>(&read_body(request, budget).await?.bytes);
             let (body, errors) = misplaced.with_parsed(parsed)?;
-            misplaced.with(body.read(errors))?
+            (misplaced.with(body.read(errors))?, wait)
         }
         Content::Raw => {
             let query = request.uri().query().unwrap_or_default();
             let (options, errors) = parse_query::<RawOptions>(query).map_err(Problem::of_parameters)?;
-            let in_query = errors.left_out("/payload");
+            let (in_query, wait) = (errors.left_out("/payload"), options.wait_ms);
             let read = options.read(read_body(request, budget).await?.bytes, errors);
-            read.map_err(|errors| wrong_options(errors, in_query))?
+            (read.map_err(|errors| wrong_options(errors, in_query))?, wait)
         }
         Content::MergePatch | Content::Other => {
             let hint = "send application/json (with curl, use --json), or the payload as text/plain or application/octet-stream";
@@ -254,7 +257,7 @@ async fn read_spec(
         }
     };
     let interfaces = control.resolve(&request.interfaces, Purpose::Send, |_| known).await?;
-    Ok(request.on(interfaces))
+    Ok((request.on(interfaces), wait))
 }
 
 /// The errors of a message whose body is the payload: in its options, or only in the payload. `in_query`: an option has
@@ -264,27 +267,42 @@ fn wrong_options(errors: Vec<FieldError>, in_query: bool) -> Problem {
     if is_of_body { Problem::of_fields(errors) } else { Problem::of_parameters(errors) }
 }
 
+/// How long a request waits for a message.
+struct Wait {
+    time: Duration,
+    /// The seconds, if `Prefer` names them.
+    preferred: Option<u64>,
+}
+
+impl Wait {
+    fn of(wait_ms: Option<u64>, PreferredWait(preferred): PreferredWait) -> Option<Self> {
+        let given = wait_ms.map(|wait| Self { time: Duration::from_millis(wait), preferred: None });
+        given.or_else(|| preferred.map(|wait| Self { time: Duration::from_secs(wait), preferred }))
+    }
+}
+
 /// The message, once it is closed or the wait is over. `otherwise`: the status if the request did not wait, or the
 /// message was not closed in time. `done`: what the request has done so far.
 async fn respond(
     message: &Arc<Sent>,
-    wait: Wait,
+    wait: Option<Wait>,
     authorization: &Authorization,
     otherwise: StatusCode,
     done: Done,
 ) -> Result<Response, Problem> {
     let identity = identity(Message::KIND, message.id(), message.revision());
-    let Some(seconds) = wait.0 else {
+    let Some(wait) = wait else {
         return Ok((otherwise, identity, JsonResponse(Message::from(&message.view()))).into_response());
     };
     let location = location(Message::KIND, message.id());
     // When the service stops, it closes its messages, so this wait ends too.
     tokio::select! {
-        _ = tokio::time::timeout(Duration::from_secs(seconds), message.wait_closed()) => {}
+        _ = tokio::time::timeout(wait.time, message.wait_closed()) => {}
         // The message exists and continues; the client needs its id.
         problem = authorization.ended() => return Ok((location, problem).into_response()),
     }
-    let applied = [(HeaderName::from_static("preference-applied"), format!("wait={seconds}"))];
+    let name = HeaderName::from_static("preference-applied");
+    let applied = wait.preferred.map(|seconds| [(name, format!("wait={seconds}"))]);
     let view = message.view();
     if view.closed.is_none() {
         return Ok((otherwise, identity, applied, JsonResponse(Message::from(&view))).into_response());

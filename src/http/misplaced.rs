@@ -6,7 +6,7 @@ use axum::http::Uri;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::contract::{BodyError, FieldError, misplaced_options};
+use crate::contract::{BodyError, FieldError, WaitQuery, misplaced_options};
 
 /// The mistakes of a query beside a body, which are told with those of the body.
 #[derive(Debug)]
@@ -16,6 +16,16 @@ impl MisplacedOptions {
     /// `T`: the body.
     pub(super) fn of<T: ToSchema + Any>(uri: &Uri) -> Self {
         Self(uri.query().map(misplaced_options::<T>).unwrap_or_default())
+    }
+
+    /// The wait in the query, and the mistakes of the rest. `T`: the body.
+    pub(super) fn beside_wait<T: ToSchema + Any>(uri: &Uri) -> (Option<u64>, Self) {
+        let (wait, rest) = WaitQuery::split(uri.query().unwrap_or_default());
+        let misplaced = misplaced_options::<T>(&rest);
+        match wait {
+            Ok(wait) => (wait, Self(misplaced)),
+            Err(errors) => (None, Self([errors, misplaced].concat())),
+        }
     }
 
     /// What was read of the body, unless there are mistakes.

@@ -8,6 +8,7 @@ mod api;
 mod compute;
 mod conditions;
 mod deletion;
+mod deprecation;
 mod docs;
 mod documented_problems;
 mod events;

@@ -5,6 +5,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::access::{is_open, needed};
+use super::deprecation::describe_deprecations;
 use super::documented_problems::describe_problems;
 use super::problem::Problem;
 use crate::contract::datagrams::{self, Datagram, DatagramPage};
@@ -48,6 +49,7 @@ pub(super) struct Document;
 pub(super) fn complete_document(document: &mut utoipa::openapi::OpenApi) {
     describe_tokens(document);
     describe_problems(document);
+    describe_deprecations(document);
 }
 
 /// Adds to each operation the token scope that it may require, depending on the listener.

@@ -3,6 +3,8 @@
 /// A day: a membership is the means for longer collections.
 pub const WINDOW_MS: u64 = 86_400_000;
 pub const LINGER_MS: u64 = 60_000;
+/// How long a request may wait.
+pub const WAIT_MS: u64 = 60_000;
 pub const REPEAT_COUNT: u32 = 1_000_000;
 pub const REPEAT_INTERVAL_MS: u64 = 3_600_000;
 /// Each tracked attempt holds a socket on each interface.

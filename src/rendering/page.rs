@@ -73,12 +73,13 @@ impl PageBuilder {
         self.count >= self.limit || self.found.len() >= PageRoom::BYTES
     }
 
-    /// The page as JSON. `dropped`: buffers that the kernel dropped since the log began.
-    pub fn build(mut self, dropped: u64) -> Vec<u8> {
+    /// The page as JSON. `dropped_buffers`: those that the kernel dropped since the log began.
+    pub fn build(mut self, dropped_buffers: u64) -> Vec<u8> {
         let page = DatagramPage::<Item> {
             items: Vec::new(),
             next_cursor: self.next.map(|next| next.to_string()).unwrap_or_default(),
-            dropped,
+            dropped_buffers,
+            dropped: dropped_buffers,
             gap: self.gap.map(GapBody::from),
         };
         let around = serde_json::to_string(&page).expect("a page has a JSON form");
@@ -93,7 +94,7 @@ impl PageBuilder {
 }
 
 /// The responses of one read, as many as a page has room for.
-pub fn response_page(page: &Page, dropped: u64) -> DatagramPage<Response> {
+pub fn response_page(page: &Page, dropped_buffers: u64) -> DatagramPage<Response> {
     let (mut room, mut items, mut next) = (PageRoom::default(), Vec::new(), page.next);
     for entry in page.entries() {
         let response = Response::of(&entry, Encoding::Auto);
@@ -104,5 +105,11 @@ pub fn response_page(page: &Page, dropped: u64) -> DatagramPage<Response> {
             break;
         }
     }
-    DatagramPage { items, next_cursor: next.to_string(), dropped, gap: page.gap.map(GapBody::from) }
+    DatagramPage {
+        items,
+        next_cursor: next.to_string(),
+        dropped_buffers,
+        dropped: dropped_buffers,
+        gap: page.gap.map(GapBody::from),
+    }
 }

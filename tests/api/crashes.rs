@@ -186,7 +186,7 @@ impl Resources {
         self.there.push(id);
         let message = format!("/v1/messages/s{}", self.next);
         let body = on_lo(&self.group, json!({"payload": "call", "expect": 1, "window_ms": 5_000}));
-        let sent = client.request(Method::PUT, &message).header("prefer", "wait=5").json(body);
+        let sent = client.request(Method::PUT, &format!("{message}?wait_ms=5000")).json(body);
         sent.try_send().await.ok()?.expect(200);
         self.sent.push(message);
         if self.there.len() > Self::MOST {

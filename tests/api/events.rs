@@ -98,10 +98,11 @@ async fn messages_emit_sent_closed_and_deleted() {
     assert_eq!(names(&received), expected);
     let id = message.rsplit('/').next().unwrap();
     let closed = json!({
-        "event": "message_closed", "kind": "message", "id": id, "group": group, "reason": "cancelled",
+        "event": "message_closed", "kind": "message", "id": id, "group": group, "close_reason": "cancelled",
+        "reason": "cancelled",
     });
     assert_eq!(without_time(received[1].data.clone()), closed);
-    assert_eq!(received[4].data["reason"], "window");
+    assert_eq!(received[4].data["close_reason"], "window");
 
     // A refused message emits no event.
     let refused = json!({"group": group, "interfaces": ["lo"], "payload": "x".repeat(65_508)});

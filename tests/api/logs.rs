@@ -33,7 +33,7 @@ async fn a_log_is_read_page_by_page() {
     let all = server.get(&log).await.expect(200);
     let numbers: Vec<_> = all["items"].as_array().unwrap().iter().map(|item| &item["seq"]).collect();
     assert_eq!(numbers, [1, 2, 3]);
-    assert_eq!((&all["dropped"], all.get("gap")), (&json!(0), None));
+    assert_eq!((&all["dropped_buffers"], all.get("gap")), (&json!(0), None));
 }
 
 #[tokio::test]

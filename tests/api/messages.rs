@@ -14,11 +14,9 @@ async fn a_post_that_waits_returns_the_responses() {
     server.respond(&group, json!({})).await;
 
     let body = on_lo(&group, json!({"payload": "very important data", "expect": 1}));
-    let request = server.request(Method::POST, "/v1/messages").header("prefer", "wait=30");
-    let reply = request.json(body).send().await;
+    let reply = server.post("/v1/messages?wait_ms=30000", body).await;
 
     let message = reply.expect(200);
-    assert_eq!(reply.header("preference-applied"), "wait=30");
     assert_eq!(reply.header("location"), format!("/v1/messages/{}", message["id"].as_str().unwrap()));
     let [response] = &message["responses"].as_array().unwrap()[..] else { panic!("{message}") };
     let (_, port) = group.split_once(':').unwrap();
@@ -66,8 +64,8 @@ async fn bytes_travel_as_base64() {
     );
 
     let body = json!({"group": group, "interfaces": ["lo"], "payload_base64": "/w==", "expect": 1});
-    let request = server.request(Method::POST, "/v1/messages").header("prefer", "wait=30").json(body);
-    assert_eq!(request.send().await.expect(200)["responses"][0]["payload_base64"], "/w==");
+    let reply = server.post("/v1/messages?wait_ms=30000", body).await;
+    assert_eq!(reply.expect(200)["responses"][0]["payload_base64"], "/w==");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::lab::Lab;
@@ -32,8 +31,8 @@ async fn a_restart_restores_all_resources() {
             "repeat": {"count": 2, "interval_ms": 5}
         });
         let message = "/v1/messages/s";
-        let request = program.request(Method::PUT, message).header("prefer", "wait=60");
-        request.json(on_lo(&group, options)).send().await.expect(200);
+        let sent = format!("{message}?wait_ms=60000");
+        program.put(&sent, on_lo(&group, options)).await.expect(200);
         // Everything has been received by now, perhaps twice: a repeat may have left before the first response arrived.
         let received = program.get(message).await.expect(200)["sent"][0]["count"].as_u64().unwrap() + 1;
         for path in ["/v1/memberships/m", "/v1/responders/r"] {

@@ -51,8 +51,8 @@ async fn a_revoked_token_ends_its_waits() {
     let log_end = seen(&log, BOSS).await.expect(200)["next_cursor"].as_str().unwrap().to_owned();
 
     let page = format!("{log}?wait_ms=60000&after={log_end}");
-    let shown = by(server.request(Method::GET, &message), DASH).header("prefer", "wait=60");
-    let sent = by(server.request(Method::POST, "/v1/messages"), OPS).header("prefer", "wait=60");
+    let shown = by(server.request(Method::GET, &format!("{message}?wait_ms=60000")), DASH);
+    let sent = by(server.request(Method::POST, "/v1/messages?wait_ms=60000"), OPS);
     let sent = sent.json(on_lo(&fresh_group(), json!({"payload": "y", "window_ms": 60_000})));
     let revoke = async {
         // The message of `sent` is the second one: all requests before it have begun as well.
@@ -98,7 +98,7 @@ async fn a_lost_scope_ends_the_waits_that_need_it() {
     let group = fresh_group();
     let log = joined(&server, &group).await;
     let mut stream = by(server.request(Method::GET, &format!("{log}?format=sse")), OPS).stream().await;
-    let sent = by(server.request(Method::PUT, "/v1/messages/roll-1"), OPS).header("prefer", "wait=60");
+    let sent = by(server.request(Method::PUT, "/v1/messages/roll-1?wait_ms=60000"), OPS);
     let sent = sent.json(on_lo(&group, json!({"payload": "z", "window_ms": 60_000})));
     let narrow = async {
         let heard = stream.event().await.expect("the message");
@@ -145,7 +145,8 @@ async fn a_reload_ends_the_streams_of_a_removed_token() {
     program.signal("HUP");
 
     assert_eq!(closed(&mut stream).await, "unauthorized");
-    let boss = json!([{"name": "boss", "scope": "control", "until": "2199-01-01T00:00:00Z"}]);
+    let end = "2199-01-01T00:00:00Z";
+    let boss = json!([{"name": "boss", "scope": "control", "expires_at": end, "until": end}]);
     // The reload goes on after it has replaced the tokens.
     while by(program.request(Method::GET, "/v1/config"), BOSS).send().await.expect(200)["tokens"] != boss {}
 }

@@ -84,7 +84,7 @@ async fn late_replies_stay_with_their_message() {
         let client = client.clone();
         async move {
             let body = echo_message(nth, json!({"window_ms": 20, "linger_ms": 1500}));
-            let request = client.request(Method::PUT, &path(nth)).header("prefer", "wait=60");
+            let request = client.request(Method::PUT, &format!("{}?wait_ms=60000", path(nth)));
             request.json(body).send().await.expect(200)
         }
     })
@@ -120,7 +120,7 @@ async fn reused_ports_receive_no_replies_to_other_messages() {
         async move {
             let expect = copies(nth);
             let body = echo_message(nth, json!({"window_ms": 60_000, "expect": expect, "linger_ms": 0}));
-            let request = client.request(Method::PUT, &path(nth)).header("prefer", "wait=60");
+            let request = client.request(Method::PUT, &format!("{}?wait_ms=60000", path(nth)));
             let message = request.json(body).send().await.expect(200);
             assert_eq!(message["close_reason"], "expected", "{message:#}");
             let responses = message["responses"].as_array().expect("responses");

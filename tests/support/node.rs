@@ -6,7 +6,6 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -50,8 +49,7 @@ impl Node {
 
     /// Sends a message and waits until it collects no longer.
     pub(crate) async fn call(&self, message: Value) -> Value {
-        let request = self.request(Method::POST, "/v1/messages").header("prefer", "wait=60");
-        request.json(message).send().await.expect(200)
+        self.post("/v1/messages?wait_ms=60000", message).await.expect(200)
     }
 
     /// Sends a message and collects nothing.

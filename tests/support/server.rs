@@ -3,7 +3,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use hyper::Method;
 use rollcall::control::{Control, Settings};
 use rollcall::http::{Access, AdminState, Api, OriginPolicy};
 use rollcall::model::ReplyBytes;
@@ -92,8 +91,7 @@ impl Client {
     /// Sends by lo and waits until the collecting has ended.
     pub(crate) async fn call(&self, group: &str, options: Value) -> Value {
         let body = on_lo(group, with(json!({"payload": "who is there?"}), options));
-        let request = self.request(Method::POST, "/v1/messages").header("prefer", "wait=60");
-        request.json(body).send().await.expect(200)
+        self.post("/v1/messages?wait_ms=60000", body).await.expect(200)
     }
 
     /// Sends by lo, waits for nothing and gives the message's path.
@@ -106,7 +104,7 @@ impl Client {
 
     /// Waits until the collecting has ended.
     pub(crate) async fn closed(&self, message: &str) -> Value {
-        let reply = self.request(Method::GET, message).header("prefer", "wait=60").send().await;
+        let reply = self.get(&format!("{message}?wait_ms=60000")).await;
         let message = reply.expect(200);
         assert_eq!(message["state"], "closed", "{message}");
         message

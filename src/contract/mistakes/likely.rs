@@ -32,7 +32,8 @@ const MEANT: &[(&str, &[&str])] = &[
 ];
 
 /// What replaces a parameter or a field that lets a request wait for a message.
-pub(super) const TO_WAIT: &str = "to wait for the responses, send the header `Prefer: wait=2` (in seconds)";
+pub(super) const TO_WAIT: &str =
+    "to wait for the responses, write `wait_ms` in the query, in milliseconds, as in wait_ms=2000";
 
 const OF_RESPONDERS: [&str; 6] = ["reply", "match", "delay_ms", "reply_from", "dedupe", "reply_bytes"];
 const OF_JOINS: [&str; 4] = ["allow_missing", "sources", "exact_drops", "expires_in_ms"];
@@ -114,8 +115,8 @@ pub(super) fn group_in_parts(members: &Map<String, Value>) -> Option<String> {
     Some(SocketAddr::new(address, port.filter(|port| *port > 0).unwrap_or(10_000)).to_string())
 }
 
-/// Whether people mean `Prefer: wait` by this name.
-pub(super) fn is_wait(name: &str) -> bool {
+/// Whether people mean `wait_ms` in the query by this name.
+fn is_wait(name: &str) -> bool {
     ["wait", "wait_ms", "wait_s", "wait_seconds", "prefer"].contains(&name)
 }
 

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::likely::{TO_WAIT, is_wait};
 use super::schema::{Schema, kind};
 use super::search::MistakeSearch;
 use super::words::{Words, cut};
@@ -52,9 +51,8 @@ pub fn misplaced_options<T: ToSchema + Any>(query: &str) -> Vec<FieldError> {
 /// Parameters where there are none.
 pub fn unknown_parameters(query: &str) -> Vec<FieldError> {
     let unknown = |(name, _): Parameter<'_>| {
-        let hint = if is_wait(&name) { TO_WAIT } else { "leave it out" };
         let fact = format!("there is no parameter `{}` here", cut(&name));
-        FieldError::new(format!("/{}", escaped(&name)), fact).hint(hint)
+        FieldError::new(format!("/{}", escaped(&name)), fact).hint("leave it out")
     };
     form_urlencoded::parse(query.as_bytes()).map(unknown).take(MOST_ERRORS).collect()
 }

@@ -39,7 +39,7 @@ impl CrossOrigin {
     /// Lets the page read the response.
     pub(in crate::http) fn allow(self, response: &mut Response) {
         const EXPOSED: HeaderValue = HeaderValue::from_static(
-            "accept-patch, allow, etag, location, preference-applied, retry-after, www-authenticate, x-request-id",
+            "accept-patch, allow, deprecation, etag, link, location, preference-applied, retry-after, sunset, www-authenticate, x-request-id",
         );
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
