@@ -41,6 +41,15 @@ pub fn misplaced_options<T: ToSchema + Any>(query: &str) -> Vec<FieldError> {
         let value = json!(text);
         let choices = schema.choices(property);
         let meant = choices.iter().find_map(|choice| words.meant(choice, &value, &pointer));
+        let meant = meant.or_else(|| {
+            // A text alone never stands for an object.
+            let is_object = choices.iter().any(|choice| kind(choice) == "object");
+            schema
+                .examples(property)
+                .into_iter()
+                .next()
+                .filter(|_| is_object && !schema.accepts(property, &value))
+        });
         let example = Notation::Json.member(&name, &meant.unwrap_or(value));
         let fact = format!("`{name}` is in the query");
         FieldError::new(pointer, fact).hint(format!("write it in the body, as in {example}"))
