@@ -48,7 +48,7 @@ async fn the_collect_span_is_a_child_of_the_request_span() {
         Value::from(attributes),
         json!({
             "http.request.method": "POST", "http.route": "/v1/messages", "http.response.status_code": 200,
-            "url.scheme": "http", "url.path": "/v1/messages"
+            "url.scheme": "http", "url.path": "/v1/messages", "url.query": "wait_ms=60000"
         })
     );
     assert_eq!(
