@@ -200,8 +200,8 @@ pub struct RawOptions {
     #[param(nullable = false, minimum = 0, maximum = 60000)]
     #[serde(default, deserialize_with = "decimal")]
     linger_ms: Option<u64>,
-    /// Labels, separated by commas.
-    #[param(nullable = false, min_length = 1, example = "site=lab,role=door")]
+    /// Labels, separated by commas, as in `site=lab,role=door`.
+    #[param(nullable = false, min_length = 1)]
     labels: Option<String>,
     /// The most datagrams in the log.
     #[param(nullable = false, minimum = 1)]
