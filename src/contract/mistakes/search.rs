@@ -45,12 +45,15 @@ impl<'a> MistakeSearch<'a> {
         let first = self.found.len();
         members.retain(|name, value| {
             let at = format!("{pointer}/{}", escaped(name));
-            let Some(property) = properties.and_then(|properties| properties.get(name)).or(others) else {
+            let named = properties.and_then(|properties| properties.get(name));
+            let Some(property) = named.or(others) else {
                 self.add(|words| words.unknown(schema, name, value, &at, group.as_deref()));
                 return false;
             };
-            let is_right = !value.is_null() && self.value(property, value, &at);
-            if !is_right && !value.is_null() {
+            // What the schema names is absent if it is null; another key, such as that of a label, has a value.
+            let is_absent = named.is_some() && value.is_null();
+            let is_right = !is_absent && self.value(property, value, &at);
+            if !is_right && !is_absent {
                 wrong.push(name.clone());
             }
             is_right
