@@ -35,6 +35,10 @@ impl MergePatch {
         for (name, patch) in &self.0 {
             merge(&mut patched, name, patch);
         }
+        // A label may have any name: one that is to be removed, and is not there, is no mistake.
+        if let Some(Value::Object(labels)) = patched.get_mut("labels") {
+            labels.retain(|_, value| !value.is_null());
+        }
         parse_json(patched.to_string().as_bytes())
     }
 
