@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::error::{ControlError, Done};
-use super::registry::{Listed, Registry};
+use super::registry::{ListEntry, Registry};
 use super::resource_kind::ResourceKind;
 use super::shared::{Control, Shared};
 use super::waiting::within;
@@ -102,7 +102,7 @@ impl Shared {
         Ok(count)
     }
 
-    async fn end_deletions<T: Listed>(
+    async fn end_deletions<T: ListEntry>(
         &self,
         registry: &Registry<T>,
         deleted: &[Arc<T>],

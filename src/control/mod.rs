@@ -49,7 +49,7 @@ pub use interfaces::InterfaceChoice;
 pub use membership::{JoinRequest, Membership, RequestedLease};
 pub use message::{EgressResult, ListedResponders, Message, MessageView, RespondingPeer, ResponseCounters};
 pub use metrics_snapshot::MetricsSnapshot;
-pub use registry::{ListOrder, ListPage, ListPosition, ListQuery, Listed, Outcome};
+pub use registry::{ListEntry, ListOrder, ListPage, ListPosition, ListQuery, Outcome};
 pub use resource_kind::ResourceKind;
 pub use responder::ReplyCounters;
 pub use saved::saved_group;

@@ -24,7 +24,7 @@ struct Entries<T> {
 }
 
 /// A resource that lists show.
-pub trait Listed {
+pub trait ListEntry {
     /// Never changes.
     fn position(&self) -> ListPosition;
 }
@@ -79,13 +79,13 @@ pub struct ListPage<T> {
     pub total: usize,
 }
 
-impl<T: Listed> Default for Registry<T> {
+impl<T: ListEntry> Default for Registry<T> {
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
-impl<T: Listed> Registry<T> {
+impl<T: ListEntry> Registry<T> {
     /// The most deletions under way that can be waited for by id; if there are more, the oldest is dropped from the
     /// list. A deletion takes longer than a moment only if the disk hangs or a receive thread is stuck.
     const DELETIONS: usize = 1_024;
@@ -225,7 +225,7 @@ impl<T: Listed> Registry<T> {
     }
 }
 
-impl<T: Listed> Entries<T> {
+impl<T: ListEntry> Entries<T> {
     fn insert(&mut self, entry: Arc<T>) -> Result<(), Arc<T>> {
         let position = entry.position();
         match self.by_id.entry(position.id.clone()) {
@@ -271,7 +271,7 @@ impl<T: Listed> Entries<T> {
 mod tests {
     use super::*;
 
-    impl Listed for ListPosition {
+    impl ListEntry for ListPosition {
         fn position(&self) -> ListPosition {
             self.clone()
         }

@@ -14,7 +14,7 @@ use super::events::Events;
 use super::membership::{Membership, MembershipContext};
 use super::message::{Message, MessageContext};
 use super::reconciler::ReconcilerHandle;
-use super::registry::{Listed, Registry};
+use super::registry::{ListEntry, Registry};
 use super::resource_failures::ResourceFailures;
 use super::resource_kind::ResourceKind;
 use super::responder::ResponderContext;
@@ -149,7 +149,7 @@ impl Shared {
 
     /// Waits until a deleted entry is gone (`gone` resolves to it) and deleted from the disk. A separate task waits for
     /// that, and ends the deletion even if the client no longer waits.
-    pub(super) async fn finish_deletion<T: Listed + Send + Sync + 'static>(
+    pub(super) async fn finish_deletion<T: ListEntry + Send + Sync + 'static>(
         self: &Arc<Self>,
         registry: impl Fn(&Self) -> &Registry<T> + Send + 'static,
         gone: impl Future<Output = Arc<T>> + Send + 'static,

@@ -22,7 +22,7 @@ use crate::contract::{
     FieldError, FieldErrors, MembershipBody, MembershipPatch, RenewBody, ResponderBody, ResponderPatch,
 };
 use crate::control::{
-    Condition, Control, ControlError, Done, JoinRequest, Listed, MembershipView, Outcome, RequestedLease,
+    Condition, Control, ControlError, Done, JoinRequest, ListEntry, MembershipView, Outcome, RequestedLease,
 };
 use crate::model::Id;
 

@@ -29,7 +29,7 @@ use crate::contract::messages::{Collected, Message, State as MessageState};
 use crate::contract::{
     FieldError, MessageBody, MessageRequest, RawOptions, ReadQuery, WaitQuery, parse_json, parse_query,
 };
-use crate::control::{Control, Done, Listed, Message as Sent, MessageView, Outcome, Purpose};
+use crate::control::{Control, Done, ListEntry, Message as Sent, MessageView, Outcome, Purpose};
 use crate::model::MessageSpec;
 use crate::rendering::response_page;
 use crate::store::ReadRange;

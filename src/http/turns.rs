@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
@@ -17,8 +17,10 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new() -> Self {
-        let workers = Handle::current().metrics().num_workers();
-        Self { free: Semaphore::new(workers), waiting: AtomicUsize::new(0), row: Row::default() }
+        let runtime = Handle::current().metrics();
+        let free = Semaphore::new(runtime.num_workers());
+        let row = Row { runtime, length: AtomicU64::new(0), begun: AtomicU64::new(0) };
+        Self { free, waiting: AtomicUsize::new(0), row }
     }
 
     /// Under load, waits until it is this request's turn, while the runtime reads other requests.
@@ -33,8 +35,8 @@ impl Turns {
 }
 
 /// Requests in a row, between which no worker of the runtime had nothing to do.
-#[derive(Default)]
 struct Row {
+    runtime: RuntimeMetrics,
     length: AtomicU64,
     /// How often workers had had nothing to do when it began.
     begun: AtomicU64,
@@ -46,9 +48,8 @@ impl Row {
 
     /// Counts a request.
     fn is_long(&self) -> bool {
-        let runtime = Handle::current();
-        let metrics = runtime.metrics();
-        let idle = (0..metrics.num_workers()).map(|worker| metrics.worker_park_count(worker)).sum();
+        let workers = 0..self.runtime.num_workers();
+        let idle = workers.map(|worker| self.runtime.worker_park_count(worker)).sum();
         // Two requests at once may count as one: the row is long a little later then.
         if self.begun.swap(idle, Ordering::Relaxed) != idle {
             self.length.store(0, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use super::opening::{SinkTarget, SocketOpener};
 use super::retries::Retries;
 use super::sink::InterfaceCounters;
 use crate::control::events::Events;
-use crate::control::registry::{ListPosition, Listed};
+use crate::control::registry::{ListEntry, ListPosition};
 use crate::control::released_sockets::ReleasedSockets;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::responder::Responder;
@@ -130,7 +130,7 @@ pub(super) enum Stage {
     Left,
 }
 
-impl Listed for Membership {
+impl ListEntry for Membership {
     fn position(&self) -> ListPosition {
         ListPosition { created_at: self.created_at, id: self.id.clone() }
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::collection::{Collection, EgressResult, ListedResponders, ResponseCounters, TableBudget};
 use super::sockets::{MessageSockets, SharedSendSockets};
 use crate::control::events::{EventKind, Events};
-use crate::control::registry::{ListPosition, Listed};
+use crate::control::registry::{ListEntry, ListPosition};
 use crate::control::resource_failures::ResourceFailures;
 use crate::control::resource_kind::ResourceKind;
 use crate::control::timers::Timers;
@@ -79,7 +79,7 @@ pub struct MessageView {
     pub dropped_buffers: u64,
 }
 
-impl Listed for Message {
+impl ListEntry for Message {
     fn position(&self) -> ListPosition {
         ListPosition { created_at: self.created_at, id: self.id.clone() }
     }
